@@ -1,0 +1,1 @@
+"""HTTP ingress: webhooks in, Avro events on Kafka out, nothing accepted is lost."""

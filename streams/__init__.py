@@ -1,0 +1,1 @@
+"""Faust worker: joins events to per-conversation state, and answers questions about it."""
