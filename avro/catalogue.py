@@ -1,0 +1,166 @@
+"""The topics and entities of the contract, as data. What is not listed here does not exist."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from types import MappingProxyType
+
+DAY_MS = 24 * 60 * 60 * 1000
+
+#: Larger than any record that the default body limit (1 MiB) can lead to: a merged row holds more than one body.
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+
+
+class Kind(Enum):
+    """How a column travels in Avro."""
+
+    TEXT = "string"
+    INSTANT = "timestamp-micros"
+    JSON = "JSON text"
+    STATUS = "map of timestamp-micros, with errors and oddities beside it"
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """A table of OpenBSP whose rows may pass. Columns without a typed field travel as JSON text in `extra`."""
+
+    name: str
+    topic: str
+    columns: Mapping[str, Kind]
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic without its prefix. `schema` is the record name of its values, None for internal binary values."""
+
+    name: str
+    key: str
+    schema: str | None
+    cleanup_policy: str
+    retention_ms: int | None
+    purpose: str
+    internal: bool = False
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    def config(self) -> dict[str, str]:
+        """Return the topic settings that the project sets and verifies."""
+        config = {"cleanup.policy": self.cleanup_policy, "max.message.bytes": str(MAX_MESSAGE_BYTES), **self.settings}
+        if self.retention_ms is not None:
+            config["retention.ms"] = str(self.retention_ms)
+        return config
+
+
+def _columns(text: str, instants: str, **others: Kind) -> Mapping[str, Kind]:
+    columns = dict.fromkeys(text.split(), Kind.TEXT) | dict.fromkeys(instants.split(), Kind.INSTANT) | others
+    return MappingProxyType(columns)
+
+
+ENTITIES: Mapping[str, Entity] = MappingProxyType(
+    {
+        "messages": Entity(
+            "messages",
+            "messages",
+            _columns(
+                "id organization_id conversation_id external_id direction agent_id contact_address service"
+                " organization_address group_address thread_id",
+                "timestamp created_at updated_at",
+                content=Kind.JSON,
+                status=Kind.STATUS,
+            ),
+        ),
+        "conversations": Entity(
+            "conversations",
+            "conversations",
+            _columns(
+                "id organization_id service organization_address contact_address group_address name status",
+                "created_at updated_at",
+            ),
+        ),
+    }
+)
+
+ACTIONS = frozenset({"insert", "update"})
+
+#: Compaction leaves changelogs alone for as long as a paused worker may still write to them by mistake.
+_CHANGELOG = MappingProxyType({"min.compaction.lag.ms": str(60 * 60 * 1000)})
+
+TOPICS: Mapping[str, Topic] = MappingProxyType(
+    {
+        topic.name: topic
+        for topic in (
+            Topic("messages", "message id", "MessageEvent", "delete", 30 * DAY_MS, "each message row as it came"),
+            Topic(
+                "conversations",
+                "conversation id",
+                "ConversationEvent",
+                "delete",
+                30 * DAY_MS,
+                "each conversation row as it came",
+            ),
+            Topic("message-state", "message id", "MessageState", "compact", None, "each message as it is now"),
+            Topic(
+                "conversation-state",
+                "conversation id",
+                "ConversationState",
+                "compact",
+                None,
+                "each conversation as it is now",
+            ),
+            Topic(
+                "status-changes",
+                "conversation id",
+                "StatusChange",
+                "delete",
+                30 * DAY_MS,
+                "each status that a message newly has, with its conversation",
+            ),
+            Topic(
+                "dead-letters",
+                "row id or null",
+                "DeadLetter",
+                "delete",
+                90 * DAY_MS,
+                "what was authentic but not usable, with the reason",
+            ),
+            Topic(
+                "streams-contributions",
+                "conversation id",
+                None,
+                "delete",
+                30 * DAY_MS,
+                "what each message adds to its conversation",
+                internal=True,
+            ),
+            Topic(
+                "streams-messages-changelog",
+                "message id",
+                None,
+                "compact",
+                None,
+                "the message table",
+                internal=True,
+                settings=_CHANGELOG,
+            ),
+            Topic(
+                "streams-conversations-changelog",
+                "conversation id and message id",
+                None,
+                "compact",
+                None,
+                "the conversation table",
+                internal=True,
+                settings=_CHANGELOG,
+            ),
+        )
+    }
+)
+
+
+def topic_name(prefix: str, name: str) -> str:
+    """Return the full name of a catalogue topic. Raises KeyError for one that is not in the catalogue."""
+    return prefix + TOPICS[name].name
+
+
+def subject(prefix: str, name: str) -> str:
+    """Return the registry subject of a topic's values (Confluent's TopicNameStrategy)."""
+    return f"{topic_name(prefix, name)}-value"

@@ -1,0 +1,160 @@
+"""How to reach Kafka and the schema registry: settings that every process of the project shares."""
+
+from enum import Enum
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Config = dict[str, str | int | float | bool]
+
+
+class SecurityProtocol(Enum):
+    """How connections to Kafka are secured; the names are Kafka's."""
+
+    PLAINTEXT = "PLAINTEXT"
+    SSL = "SSL"
+    SASL_PLAINTEXT = "SASL_PLAINTEXT"
+    SASL_SSL = "SASL_SSL"
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether TLS is used."""
+        return self in {SecurityProtocol.SSL, SecurityProtocol.SASL_SSL}
+
+    @property
+    def authenticated(self) -> bool:
+        """Whether SASL is used."""
+        return self in {SecurityProtocol.SASL_PLAINTEXT, SecurityProtocol.SASL_SSL}
+
+
+class SaslMechanism(Enum):
+    """How a client proves who it is; the names are Kafka's."""
+
+    PLAIN = "PLAIN"
+    SCRAM_SHA_256 = "SCRAM-SHA-256"
+    SCRAM_SHA_512 = "SCRAM-SHA-512"
+    OAUTHBEARER = "OAUTHBEARER"
+
+
+class KafkaSettings(BaseSettings):
+    """Connection to the Kafka cluster."""
+
+    model_config = SettingsConfigDict(env_prefix="KAFKA_", frozen=True, hide_input_in_errors=True)
+
+    bootstrap_servers: str = Field("127.0.0.1:9092", description="Brokers to start from, host:port, comma-separated.")
+    security_protocol: SecurityProtocol = Field(SecurityProtocol.PLAINTEXT, description="How connections are secured.")
+    ssl_ca_file: Path | None = Field(None, description="PEM file of the authorities that sign the brokers' keys.")
+    ssl_certificate_file: Path | None = Field(None, description="PEM file of the client's certificate, for mutual TLS.")
+    ssl_key_file: Path | None = Field(None, description="PEM file of the client's private key, for mutual TLS.")
+    ssl_key_password: SecretStr | None = Field(None, description="Password of the client's private key.")
+    sasl_mechanism: SaslMechanism | None = Field(None, description="How this client proves who it is.")
+    sasl_username: str | None = Field(None, description="User name, for PLAIN and SCRAM.")
+    sasl_password: SecretStr | None = Field(None, description="Password, for PLAIN and SCRAM.")
+    sasl_oauth_token_url: str | None = Field(None, description="Token endpoint, for OAUTHBEARER.")
+    sasl_oauth_client_id: str | None = Field(None, description="Client id, for OAUTHBEARER.")
+    sasl_oauth_client_secret: SecretStr | None = Field(None, description="Client secret, for OAUTHBEARER.")
+    sasl_oauth_scope: str | None = Field(None, description="Scope to ask for, for OAUTHBEARER.")
+
+    @model_validator(mode="after")
+    def _one_security_mode(self) -> Self:
+        faults = []
+        protocol = self.security_protocol
+        if not protocol.encrypted and (self.ssl_ca_file or self.ssl_certificate_file or self.ssl_key_file):
+            faults.append(f"KAFKA_SSL_* is set, but KAFKA_SECURITY_PROTOCOL={protocol.value} does not encrypt")
+        if (self.ssl_certificate_file is None) != (self.ssl_key_file is None):
+            faults.append("KAFKA_SSL_CERTIFICATE_FILE and KAFKA_SSL_KEY_FILE go together")
+        if protocol.authenticated and self.sasl_mechanism is None:
+            faults.append(f"KAFKA_SECURITY_PROTOCOL={protocol.value} needs KAFKA_SASL_MECHANISM")
+        if not protocol.authenticated and self.sasl_mechanism is not None:
+            faults.append(f"KAFKA_SASL_MECHANISM is set, but KAFKA_SECURITY_PROTOCOL={protocol.value} has no SASL")
+        if self.sasl_mechanism is SaslMechanism.OAUTHBEARER:
+            if not (self.sasl_oauth_token_url and self.sasl_oauth_client_id and self.sasl_oauth_client_secret):
+                faults.append("OAUTHBEARER needs KAFKA_SASL_OAUTH_TOKEN_URL, _CLIENT_ID and _CLIENT_SECRET")
+        elif self.sasl_mechanism is not None and not (self.sasl_username and self.sasl_password):
+            faults.append(f"{self.sasl_mechanism.value} needs KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD")
+        faults.extend(
+            f"{path} does not exist"
+            for path in (self.ssl_ca_file, self.ssl_certificate_file, self.ssl_key_file)
+            if path is not None and not path.is_file()
+        )
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    def librdkafka(self) -> Config:
+        """Return the connection part of a confluent-kafka configuration."""
+        given: dict[str, object] = {
+            "bootstrap.servers": self.bootstrap_servers,
+            "security.protocol": self.security_protocol.value,
+            "ssl.ca.location": self.ssl_ca_file,
+            "ssl.certificate.location": self.ssl_certificate_file,
+            "ssl.key.location": self.ssl_key_file,
+            "ssl.key.password": self.ssl_key_password,
+            "sasl.mechanism": self.sasl_mechanism and self.sasl_mechanism.value,
+            "sasl.username": self.sasl_username,
+            "sasl.password": self.sasl_password,
+        }
+        if self.sasl_mechanism is SaslMechanism.OAUTHBEARER:
+            given |= {
+                "sasl.oauthbearer.method": "oidc",
+                "sasl.oauthbearer.token.endpoint.url": self.sasl_oauth_token_url,
+                "sasl.oauthbearer.client.id": self.sasl_oauth_client_id,
+                "sasl.oauthbearer.client.secret": self.sasl_oauth_client_secret,
+                "sasl.oauthbearer.scope": self.sasl_oauth_scope,
+            }
+        return {name: _plain(value) for name, value in given.items() if value is not None}
+
+
+class RegistrySettings(BaseSettings):
+    """Connection to a Confluent-compatible schema registry."""
+
+    model_config = SettingsConfigDict(env_prefix="SCHEMA_REGISTRY_", frozen=True, hide_input_in_errors=True)
+
+    url: str = Field("http://127.0.0.1:8081", description="Address of the registry's Confluent API.")
+    username: str | None = Field(None, description="User name for basic authentication.")
+    password: SecretStr | None = Field(None, description="Password for basic authentication.")
+    ssl_ca_file: Path | None = Field(None, description="PEM file of the authority that signs the registry's key.")
+    ssl_certificate_file: Path | None = Field(None, description="PEM file of the client's certificate, for mutual TLS.")
+    ssl_key_file: Path | None = Field(None, description="PEM file of the client's private key, for mutual TLS.")
+    timeout_s: float = Field(5.0, gt=0, description="Seconds to wait for an answer of the registry.")
+
+    def client_config(self) -> dict[str, object]:
+        """Return the configuration of confluent-kafka's SchemaRegistryClient."""
+        # Trap: without a time-out the client waits for ever, and it retries by itself with waits in between.
+        config: dict[str, object] = {"url": self.url, "timeout": self.timeout_s, "max.retries": 0}
+        if self.username is not None:
+            password = self.password.get_secret_value() if self.password else ""
+            config["basic.auth.user.info"] = f"{self.username}:{password}"
+        for name, path in (
+            ("ssl.ca.location", self.ssl_ca_file),
+            ("ssl.certificate.location", self.ssl_certificate_file),
+            ("ssl.key.location", self.ssl_key_file),
+        ):
+            if path is not None:
+                config[name] = str(path)
+        return config
+
+
+class TopicSettings(BaseSettings):
+    """What the topics are called and how they are made."""
+
+    model_config = SettingsConfigDict(env_prefix="TOPIC_", frozen=True)
+
+    prefix: str = Field("openbsp.", pattern=r"^[a-zA-Z0-9._-]{0,100}$", description="Prefix of all topic names.")
+    partitions: int = Field(12, ge=1, le=10_000, description="Partitions of each topic; the join needs them equal.")
+    replication_factor: int = Field(3, ge=1, le=100, description="Replicas of each partition.")
+    min_insync_replicas: int = Field(2, ge=1, le=100, description="Replicas that must have a record before it counts.")
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        if self.min_insync_replicas > self.replication_factor:
+            raise ValueError("TOPIC_MIN_INSYNC_REPLICAS exceeds TOPIC_REPLICATION_FACTOR: no write could succeed")
+        return self
+
+
+def _plain(value: object) -> str | int | float | bool:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return str(value)

@@ -1,0 +1,33 @@
+"""What can go wrong with the contract's servers.
+
+ContractError
+├── TopicsError      topics missing or different from the catalogue
+├── RegistryError    the registry refused or did not answer
+└── KafkaUnavailableError   no broker answered
+"""
+
+
+class ContractError(Exception):
+    """The servers do not fit the contract; the message says what to do."""
+
+
+class TopicsError(ContractError):
+    """Topics are missing or differ. `faults` has a line for each."""
+
+    def __init__(self, faults: list[str]) -> None:
+        """Keep each fault apart."""
+        super().__init__("topics do not fit the catalogue:\n  " + "\n  ".join(faults))
+        self.faults = faults
+
+
+class RegistryError(ContractError):
+    """The schema registry refused (`refused`) or could not be asked."""
+
+    def __init__(self, message: str, *, refused: bool) -> None:
+        """Keep whether asking again could help."""
+        super().__init__(message)
+        self.refused = refused
+
+
+class KafkaUnavailableError(ContractError):
+    """No broker answered in time."""

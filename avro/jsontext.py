@@ -1,0 +1,84 @@
+"""JSON in and out without losing a number.
+
+Postgres sends `numeric` values of any size, so integers are read exactly and other numbers as `Decimal`.
+"""
+
+import json
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import msgspec
+
+_decoder = msgspec.json.Decoder(float_hook=Decimal)
+_encoder = msgspec.json.Encoder(order="sorted", decimal_format="number")
+
+
+class MalformedJsonError(ValueError):
+    """The bytes are not JSON as RFC 8259 means it; the message says why, and never quotes the content."""
+
+
+def _refuse_constant(name: str) -> Any:
+    raise MalformedJsonError(f"{name} is not JSON")
+
+
+def decode(text: bytes) -> Any:
+    """Read one JSON value: int for integers, Decimal for other numbers, the last of repeated keys wins.
+
+    Raises MalformedJsonError for anything that is not UTF-8 JSON (NaN, lone surrogates and numbers whose exponent
+    no decimal can hold among it) and RecursionError for nesting deeper than the interpreter allows.
+    """
+    try:
+        return _decoder.decode(text)
+    except msgspec.ValidationError:
+        # Trap: msgspec refuses integers of some hundred digits; the slow decoder reads them as Decimal.
+        return _decode_slowly(text)
+    except msgspec.DecodeError as error:
+        raise MalformedJsonError(str(error)) from None
+    except InvalidOperation:
+        raise MalformedJsonError("a number's exponent is out of range") from None
+
+
+def _decode_slowly(text: bytes) -> Any:
+    try:
+        return json.loads(
+            text.decode("utf-8"), parse_float=Decimal, parse_int=_exact_integer, parse_constant=_refuse_constant
+        )
+    except InvalidOperation:
+        raise MalformedJsonError("a number's exponent is out of range") from None
+    except MalformedJsonError:
+        raise
+    except ValueError as error:
+        raise MalformedJsonError(type(error).__name__) from None
+
+
+def _exact_integer(digits: str) -> int | Decimal:
+    # Trap: int() refuses more than 4300 digits, as a guard against quadratic time; Decimal reads them linearly.
+    return int(digits) if len(digits) < 300 else Decimal(digits)  # noqa: PLR2004
+
+
+def encode(value: Any) -> bytes:
+    """Canonical JSON: keys sorted, no white space, UTF-8, numbers exact. Equal values give equal bytes."""
+    return _encoder.encode(value)
+
+
+def encode_text(value: Any) -> str:
+    """Return canonical JSON as text, as the events' JSON fields hold it."""
+    return _encoder.encode(value).decode()
+
+
+def depth(value: Any) -> int:
+    """Return the deepest nesting of arrays and objects: 0 for a scalar, 1 for `[]`."""
+    deepest = 0
+    level = [value]
+    while level:
+        inner: list[Any] = []
+        for item in level:
+            if type(item) is dict:
+                inner.append(item.values())
+            elif type(item) is list:
+                inner.append(item)
+        if not inner:
+            return deepest
+        deepest += 1
+        level = [child for container in inner for child in container]
+    return deepest

@@ -1,0 +1,84 @@
+"""Rows to event fields and back, without loss (guarantee G3).
+
+A column of the expected type becomes a typed field; every other one, and every text that names no exact instant,
+travels as JSON text in `extra`; explicit nulls are listed in `nulls`, so that they differ from absent columns.
+"""
+
+from typing import Any
+
+from avro import instants
+from avro.catalogue import Entity, Kind
+from avro.jsontext import decode, encode_text
+
+Row = dict[str, Any]
+Fields = dict[str, Any]
+
+
+def to_fields(entity: Entity, row: Row) -> Fields:
+    """Return the Avro fields of `row`: only those that it has, `extra` and `nulls` always."""
+    fields: Fields = {}
+    extra: dict[str, str] = {}
+    nulls: list[str] = []
+    columns = entity.columns
+    for column, value in row.items():
+        kind = columns.get(column)
+        if value is None:
+            nulls.append(column)
+        elif kind is Kind.TEXT and type(value) is str:
+            fields[column] = value
+        elif kind is Kind.INSTANT and type(value) is str and (micros := instants.parse(value)) is not None:
+            fields[column] = micros
+        elif kind is Kind.JSON:
+            fields[column] = encode_text(value)
+        elif kind is Kind.STATUS and type(value) is dict:
+            _status_to_fields(value, fields)
+        else:
+            extra[column] = encode_text(value)
+    fields["extra"] = extra
+    fields["nulls"] = nulls
+    return fields
+
+
+def _status_to_fields(status: Row, fields: Fields) -> None:
+    moments: dict[str, int] = {}
+    other: dict[str, str] = {}
+    for key, value in status.items():
+        if key == "errors":
+            if type(value) is list:
+                fields["errors"] = [encode_text(error) for error in value]
+            else:
+                other[key] = encode_text(value)
+        elif type(value) is str and (micros := instants.parse(value)) is not None:
+            moments[key] = micros
+        else:
+            other[key] = encode_text(value)
+    fields["status"] = moments
+    fields["status_extra"] = other
+
+
+def to_row(entity: Entity, fields: Fields) -> Row:
+    """Rebuild the row from an event's fields; instants come back in UTC, everything else as it was."""
+    row: Row = {}
+    for column, kind in entity.columns.items():
+        value = fields.get(column)
+        if value is None:
+            continue
+        if kind is Kind.INSTANT:
+            row[column] = instants.render(value)
+        elif kind is Kind.JSON:
+            row[column] = decode(value.encode())
+        elif kind is Kind.STATUS:
+            row[column] = _status_from_fields(fields)
+        else:
+            row[column] = value
+    row.update((column, decode(text.encode())) for column, text in fields["extra"].items())
+    row.update(dict.fromkeys(fields["nulls"]))
+    return row
+
+
+def _status_from_fields(fields: Fields) -> Row:
+    status: Row = {key: instants.render(micros) for key, micros in fields["status"].items()}
+    status.update((key, decode(text.encode())) for key, text in (fields.get("status_extra") or {}).items())
+    if fields.get("errors") is not None:
+        status["errors"] = [decode(text.encode()) for text in fields["errors"]]
+    return status

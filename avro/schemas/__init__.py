@@ -1,0 +1,57 @@
+"""The published schemas: one file a version, `<Record>.v<N>.avsc`, never changed once released."""
+
+import json
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import fastavro
+
+_FILE = re.compile(r"(?P<record>\w+)\.v(?P<version>\d+)\.avsc")
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """One version of a record's schema. `text` is what is registered, byte for byte."""
+
+    record: str
+    version: int
+    text: str
+
+    def parsed(self) -> Any:
+        """Return the schema as fastavro uses it, logical types included."""
+        return fastavro.parse_schema(json.loads(self.text))
+
+    def parsed_raw(self) -> Any:
+        """Return the schema without logical types: instants are read as microseconds, much faster than datetimes."""
+        return fastavro.parse_schema(without_logical_types(json.loads(self.text)))
+
+
+def without_logical_types(schema: Any) -> Any:
+    """Return the schema with each logical type replaced by the primitive that carries it."""
+    if isinstance(schema, dict):
+        return {key: without_logical_types(value) for key, value in schema.items() if key != "logicalType"}
+    if isinstance(schema, list):
+        return [without_logical_types(item) for item in schema]
+    return schema
+
+
+@cache
+def versions(record: str) -> tuple[Schema, ...]:
+    """Return all versions of a record's schema, oldest first. Raises KeyError for an unknown record."""
+    found = []
+    for resource in files("avro.schemas").iterdir():
+        match = _FILE.fullmatch(resource.name)
+        if match and match["record"] == record:
+            text = json.dumps(json.loads(resource.read_text("utf-8")), separators=(",", ":"))
+            found.append(Schema(record, int(match["version"]), text))
+    if not found:
+        raise KeyError(record)
+    return tuple(sorted(found, key=lambda schema: schema.version))
+
+
+def latest(record: str) -> Schema:
+    """Return the newest version, the one that is written."""
+    return versions(record)[-1]
