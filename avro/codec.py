@@ -92,4 +92,4 @@ class Decoder:
             raise CodecError("undecodable", f"not Avro of schema id {schema_id}: {type(error).__name__}") from error
         if buffer.read(1):
             raise CodecError("undecodable", f"bytes left over after schema id {schema_id}")
-        return cast(dict[str, Any], fields)
+        return cast("dict[str, Any]", fields)
