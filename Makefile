@@ -1,0 +1,77 @@
+# Everything a developer runs. `make` alone lists it. Needs GNU make and Python 3.11 or newer, nothing else.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The stamp names the checkout: a virtual environment does not survive being moved.
+STAMP := $(VENV)/installed-in
+INSTALLED := $(shell cat $(STAMP) 2>/dev/null)
+
+# The first interpreter that is new enough; `make setup PYTHON=/path/to/python3` chooses another.
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON = $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$python && break; done)
+
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run demo test test-fast test-long lint fmt docs lock bench-ingress bench-join bench-views FORCE
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
+
+setup: $(STAMP) ## create .venv with everything in it (the other targets do this by themselves)
+
+ifneq ($(INSTALLED),$(CURDIR))
+$(STAMP): FORCE
+endif
+$(STAMP): requirements-dev.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, but no python3 on PATH is. Choose one: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c '$(NEW_ENOUGH)' || { echo "$(PYTHON) is not Python 3.11 or newer" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { echo "$(PYTHON) has no venv module; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@rm -f $(STAMP)
+	@test "$(INSTALLED)" = "$(CURDIR)" && $(BIN)/python -c '' || $(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@echo "$(CURDIR)" > $(STAMP)
+
+run: setup ## start the whole stack, post the five payloads, show what came of them, go on running
+	@$(BIN)/bridge demo --stay
+
+demo: setup ## the same, but end: exit code 0 if everything expected was there
+	@$(BIN)/bridge demo
+
+test: lint ## linters, types and all tests but the long ones, against a real broker and registry
+	$(BIN)/pytest -m "not long"
+
+test-fast: lint ## linters, types, unit and property tests: no servers
+	$(BIN)/pytest tests/unit tests/property -m "not long and not integration"
+
+test-long: setup ## the tests that take minutes
+	$(BIN)/pytest -m long
+
+lint: setup ## linters, types, and the rule which package may import which
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: setup ## format the code and repair what the linter can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+docs: setup ## write the generated pages of docs/ again
+	$(BIN)/python docs/generate.py
+
+lock: setup ## resolve the pinned requirements again, to the newest versions that pyproject.toml allows
+	$(LOCK) --upgrade pyproject.toml --all-extras --group dev --output-file requirements-dev.txt
+	$(LOCK) --upgrade pyproject.toml --constraint requirements-dev.txt --output-file requirements.txt
+
+bench-ingress: setup ## measure the ingress
+	$(BIN)/python benchmarks/ingress.py
+
+bench-join: setup ## measure the join
+	$(BIN)/python benchmarks/join.py
+
+bench-views: setup ## measure the views
+	$(BIN)/python benchmarks/views.py
