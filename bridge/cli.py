@@ -1,0 +1,201 @@
+"""The command line: options and messages. What a command does is in a module of its own, imported when it is called."""
+
+import asyncio
+import random
+import sys
+from importlib.metadata import version as distribution_version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from avro.configuration import ConfigurationError, load
+from avro.connection import KafkaSettings, RegistrySettings, TopicSettings
+from avro.errors import ContractError
+from bridge.local.errors import LocalStackError
+
+_FAILURE = 1
+_MISUSE = 2
+
+_HIGHEST_BASE = 65_535 - 3
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+topics_app = typer.Typer(no_args_is_help=True)
+schemas_app = typer.Typer(no_args_is_help=True)
+app.add_typer(topics_app, name="topics", help="The topics of the catalogue, in the cluster that KAFKA_* names.")
+app.add_typer(schemas_app, name="schemas", help="The published schemas, in the registry that SCHEMA_REGISTRY_* names.")
+
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", file_okay=False, help="Keep everything here; a later start goes on with it."),
+]
+PortsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--ports",
+        metavar="BASE",
+        min=1,
+        max=_HIGHEST_BASE,
+        help="Kafka, registry, bridge and views listen on BASE to BASE+3, instead of any free ports.",
+    ),
+]
+
+
+def main() -> None:
+    """Run the command line and end the process: 0 done, 1 failed, 2 cannot work as called or configured."""
+    try:
+        app()
+    except ConfigurationError as error:
+        _complain(f"{error}\nall settings: bridge settings")
+        sys.exit(_MISUSE)
+    except (ContractError, LocalStackError) as error:
+        _complain(str(error))
+        sys.exit(_FAILURE)
+
+
+def _complain(text: str) -> None:
+    typer.secho(f"bridge: {text}", fg=typer.colors.RED, err=True)
+
+
+def _print_version(asked: bool) -> None:  # noqa: FBT001 the signature of an option's callback
+    if asked:
+        typer.echo(f"bridge {distribution_version('openbsp-stream-bridge')}")
+        raise typer.Exit
+
+
+@app.callback(epilog="Settings come from the environment: `bridge settings` lists them.")
+def _bridge(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """OpenBSP's webhooks as Kafka topics, with live state per conversation."""
+
+
+@app.command()
+def up(
+    *,
+    data: DataOption = None,
+    ports: PortsOption = None,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="When all is ready, print addresses, token and process ids as one line."),
+    ] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart/--no-restart", help="Start a part again that ended by itself.")
+    ] = True,
+) -> None:
+    """Start Kafka, a schema registry, the bridge and the streams worker on this machine, until Ctrl-C."""
+    from bridge.up.command import up as run
+    from bridge.up.stack import Ports
+
+    run(data, Ports.starting_at(ports), as_json=as_json, restart=restart)
+
+
+@app.command()
+def demo(
+    *,
+    stay: Annotated[bool, typer.Option("--stay", help="Go on running until Ctrl-C.")] = False,
+    data: DataOption = None,
+    ports: PortsOption = None,
+) -> None:
+    """Start everything, post the documented payloads, and show and check what comes of them."""
+    from bridge.demo.command import demo as run
+    from bridge.up.stack import Ports
+
+    sys.exit(run(data, Ports.starting_at(ports), stay=stay))
+
+
+@app.command()
+def serve(
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; instead of BRIDGE_WORKERS.")] = None,
+) -> None:
+    """Accept webhooks and publish them, with the servers and options that the environment names."""
+    from bridge.serve import run
+    from bridge.settings import BridgeSettings
+
+    settings, kafka, registry, topics = load(BridgeSettings, KafkaSettings, RegistrySettings, TopicSettings)
+    if workers is not None:
+        settings = settings.model_copy(update={"workers": workers})
+    sys.exit(run(settings, kafka, registry, topics))
+
+
+@topics_app.command("check")
+def topics_check() -> None:
+    """Say how the cluster's topics differ from the catalogue; exit code 1 if they do."""
+    from avro.admin import Topics
+
+    kafka, topics = load(KafkaSettings, TopicSettings)
+    Topics(kafka, topics).check()
+    typer.echo("all topics are as the catalogue says")
+
+
+@topics_app.command("apply")
+def topics_apply() -> None:
+    """Create the topics that are missing; never change one that is there."""
+    from avro.admin import Topics
+
+    kafka, topics = load(KafkaSettings, TopicSettings)
+    created = Topics(kafka, topics).apply()
+    typer.echo("\n".join(f"created {name}" for name in created) or "all topics were there")
+
+
+@schemas_app.command("check")
+def schemas_check() -> None:
+    """Say whether the newest version of each schema is registered; exit code 1 if one is not."""
+    from avro.registry import Registry
+
+    registry, topics = load(RegistrySettings, TopicSettings)
+    for record, schema_id in Registry(registry, topics.prefix).ids().items():
+        typer.echo(f"{record} is registered with id {schema_id}")
+
+
+@schemas_app.command("register")
+def schemas_register() -> None:
+    """Register all versions of all schemas and set the compatibility of their subjects; safe to repeat."""
+    from avro.registry import Registry
+
+    registry, topics = load(RegistrySettings, TopicSettings)
+    for done in Registry(registry, topics.prefix).register():
+        typer.echo(f"{done.subject}: {done.record} version {done.version} has id {done.schema_id}")
+
+
+@app.command()
+def send(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", exists=True, dir_okay=False, help="One body each.")],
+    url: Annotated[str, typer.Option(help="Base address of the bridge.")] = "http://127.0.0.1:8080",
+    token: Annotated[str, typer.Option(envvar="BRIDGE_TOKEN", help="Token that the bridge accepts.")] = "",
+    repeat: Annotated[int, typer.Option(min=1, metavar="N", help="Send each file N times.")] = 1,
+    *,
+    shuffle: Annotated[bool, typer.Option("--shuffle", help="Send in random order.")] = False,
+) -> None:
+    """Post files as OpenBSP does: up to 200 at once, 5 s to answer, no second attempt.
+
+    Exit code 1 if one of them is not accepted.
+    """
+    from bridge.send import Payload, send
+
+    payloads = [Payload(str(file), file.read_bytes()) for file in files] * repeat
+    if shuffle:
+        random.shuffle(payloads)
+
+    async def refused() -> int:
+        count = 0
+        async for answer in send(payloads, url.rstrip("/"), token):
+            typer.echo(f"{answer.payload}: {answer.status or '-'} in {answer.seconds * 1000:.0f} ms: {answer.text}")
+            count += not answer.accepted
+        return count
+
+    if asyncio.run(refused()):
+        sys.exit(_FAILURE)
+
+
+@app.command()
+def settings() -> None:
+    """List the settings: variables of the environment, their defaults and what they mean."""
+    from avro.configuration import describe
+    from bridge.settings import BridgeSettings
+
+    for setting in describe(BridgeSettings, KafkaSettings, RegistrySettings, TopicSettings):
+        typer.echo(f"{setting.variable} ({setting.type}; {setting.default})\n    {setting.description}")

@@ -1,0 +1,60 @@
+"""Posts payloads as OpenBSP does: pg_net's batches, user agent and time-out, and no second attempt."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+import httpx
+
+#: What pg_net sends at once; it begins the next batch when the slowest answer of the last one is there.
+BATCH = 200
+
+_TIMEOUT_S = 5.0
+_HEADERS = {"Content-Type": "application/json", "User-Agent": "pg_net/0.19.5"}
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """A request body, byte for byte, and what to call it."""
+
+    name: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: the status and the body, or no status and why there was no answer."""
+
+    payload: str
+    status: int | None
+    text: str
+    seconds: float
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the bridge took responsibility for the event."""
+        return self.status is not None and httpx.codes.is_success(self.status)
+
+
+async def send(payloads: Sequence[Payload], url: str, token: str) -> AsyncIterator[Answer]:
+    """Post each payload once to the bridge at the base address `url`; yield the answers in the same order."""
+    headers = {**_HEADERS, "Authorization": f"Bearer {token}"}
+    limits = httpx.Limits(max_connections=BATCH)
+    # trust_env: a proxy of the environment is no way to 127.0.0.1, and the sender would not ask one.
+    async with httpx.AsyncClient(headers=headers, timeout=_TIMEOUT_S, limits=limits, trust_env=False) as client:
+        for start in range(0, len(payloads), BATCH):
+            batch = payloads[start : start + BATCH]
+            for answer in await asyncio.gather(*(_post(client, f"{url}/webhooks", payload) for payload in batch)):
+                yield answer
+
+
+async def _post(client: httpx.AsyncClient, url: str, payload: Payload) -> Answer:
+    begin = perf_counter()
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            response = await client.post(url, content=payload.body)
+    except (httpx.HTTPError, TimeoutError) as error:
+        reason = f"no answer: {type(error).__name__} {error}".rstrip()
+        return Answer(payload.name, None, reason, perf_counter() - begin)
+    return Answer(payload.name, response.status_code, response.text, perf_counter() - begin)

@@ -1,0 +1,58 @@
+"""`bridge up`: from nothing to a running stack, and back."""
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from bridge.local.process import LogSink
+from bridge.up.console import Console
+from bridge.up.environment import localize
+from bridge.up.interrupts import Interrupts
+from bridge.up.stack import Ports, Stack
+from bridge.up.supervisor import Supervisor
+from bridge.up.token import given_token, persistent_token
+
+
+@contextmanager
+def open_stack(data: Path | None, ports: Ports, on_log: LogSink) -> Iterator[tuple[Stack, str]]:
+    """Yield a running stack and a token that it accepts: that of BRIDGE_TOKENS, else the one kept with the data.
+
+    Changes the environment of this process to a local one. Without `data`, everything is gone at the end.
+    """
+    localize(os.environ)
+    with tempfile.TemporaryDirectory(prefix="openbsp-") as temporary:
+        directory = data or Path(temporary)
+        directory.mkdir(parents=True, exist_ok=True)
+        tokens, token = given_token(os.environ) or (persistent_token(directory / "token"),) * 2
+        with Stack(directory, tokens=tokens, ports=ports, on_log=on_log) as stack:
+            yield stack, token
+
+
+def up(data: Path | None, ports: Ports, *, as_json: bool, restart: bool) -> None:
+    """Run the stack until Ctrl-C or SIGTERM; print the addresses when it is ready."""
+    console = Console()
+    interrupts = Interrupts()
+    with interrupts.interruptible():
+        console.say("starting Kafka, the schema registry, the bridge and the streams worker")
+        try:
+            with open_stack(data, ports, console.log) as (stack, token):
+                sys.stdout.write(_json(stack, token) if as_json else _text(stack, token))
+                sys.stdout.flush()
+                Supervisor(stack.parts, restart=restart, say=console.say).watch(interrupts)
+        finally:
+            if interrupts.asked:
+                console.say("stopped")
+
+
+def _json(stack: Stack, token: str) -> str:
+    return json.dumps({**asdict(stack.addresses), "token": token, "pids": stack.pids}) + "\n"
+
+
+def _text(stack: Stack, token: str) -> str:
+    lines = {**asdict(stack.addresses), "token": token}
+    return "".join(f"{name.replace('_', ' '):16} {value}\n" for name, value in lines.items())

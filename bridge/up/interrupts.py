@@ -1,0 +1,44 @@
+"""Ctrl-C, SIGTERM and SIGHUP: the first one ends the work in order, the others wait for that end."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interrupts:
+    """Whether somebody asked for the end. Only in the main thread."""
+
+    def __init__(self) -> None:
+        self._asked = threading.Event()
+
+    @property
+    def asked(self) -> bool:
+        """Whether one of the signals arrived."""
+        return self._asked.is_set()
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Sleep until a signal arrives, at most `seconds`; say whether one arrived."""
+        return self._asked.wait(seconds)
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Leave the block when a signal arrives: at once, as KeyboardInterrupt, which goes no further than the block.
+
+        Signals that arrive while the block cleans up after the first one change nothing.
+        """
+        previous = {number: signal.signal(number, self._interrupt) for number in _SIGNALS}
+        try:
+            with suppress(KeyboardInterrupt):
+                yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
+        if not self._asked.is_set():
+            self._asked.set()
+            raise KeyboardInterrupt
