@@ -30,8 +30,11 @@ def decode(text: bytes) -> Any:
     try:
         return _decoder.decode(text)
     except msgspec.ValidationError:
-        # Trap: msgspec refuses integers of some hundred digits; the slow decoder reads them as Decimal.
+        # Trap: msgspec refuses integers of more than 4300 digits; the slow decoder reads them as Decimal.
         return _decode_slowly(text)
+    except UnicodeDecodeError as error:
+        # Trap: msgspec lets this one through as it is, and its text quotes the content.
+        raise MalformedJsonError(f"not UTF-8: {error.reason}") from None
     except msgspec.DecodeError as error:
         raise MalformedJsonError(str(error)) from None
     except InvalidOperation:
@@ -40,15 +43,18 @@ def decode(text: bytes) -> Any:
 
 def _decode_slowly(text: bytes) -> Any:
     try:
-        return json.loads(
+        value = json.loads(
             text.decode("utf-8"), parse_float=Decimal, parse_int=_exact_integer, parse_constant=_refuse_constant
         )
+        # Trap: the standard decoder accepts lone surrogates, which no UTF-8 can hold.
+        _encoder.encode(value)
     except InvalidOperation:
         raise MalformedJsonError("a number's exponent is out of range") from None
     except MalformedJsonError:
         raise
     except ValueError as error:
         raise MalformedJsonError(type(error).__name__) from None
+    return value
 
 
 def _exact_integer(digits: str) -> int | Decimal:
@@ -57,7 +63,11 @@ def _exact_integer(digits: str) -> int | Decimal:
 
 
 def encode(value: Any) -> bytes:
-    """Canonical JSON: keys sorted, no white space, UTF-8, numbers exact. Equal values give equal bytes."""
+    """Canonical JSON: keys sorted, no white space, UTF-8, numbers exact.
+
+    Texts that differ only in white space, order of keys or escapes give equal bytes. The scale of a number is part of
+    it, as in Postgres: 1.0 and 1.00 give different bytes.
+    """
     return _encoder.encode(value)
 
 
