@@ -64,8 +64,11 @@ class Decoder:
         self._writers: dict[int, tuple[Any, Any] | None] = {}
 
     def learn(self, schema_id: int, text: str) -> None:
-        """Load the writer schema of an id. One of another record makes values under it a CodecError."""
-        schema = Schema(self._record, 0, text).parsed_raw()
+        """Load the writer schema of an id. Anything but a version of the record makes values under it a CodecError."""
+        try:
+            schema = Schema(self._record, 0, text).parsed_raw()
+        except Exception:  # noqa: BLE001 the registry also holds JSON Schema, Protobuf and Avro with references
+            schema = None
         full_name = self._reader["name"]
         same = isinstance(schema, dict) and schema.get("type") == "record" and schema.get("name") == full_name
         # Resolution costs a third of the decoding and changes nothing when writer and reader are the same.

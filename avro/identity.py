@@ -25,4 +25,6 @@ def event_id(entity: str, action: str, canonical_data: bytes) -> str:
 
 def status_change_id(message_id: str, status: str) -> str:
     """Return the id of the fact that a message has a status. Depends on neither time nor order."""
-    return name_id(b"status-change\n%b\n%b" % (status.encode(), message_id.encode()))
+    key = status.encode()
+    # Both are opaque texts: with the length in front no two pairs give the same name.
+    return name_id(b"status-change\n%d\n%b\n%b" % (len(key), key, message_id.encode()))

@@ -39,6 +39,13 @@ def without_logical_types(schema: Any) -> Any:
 
 
 @cache
+def records() -> list[str]:
+    """Return the names of all records that have a schema, sorted."""
+    matches = (_FILE.fullmatch(resource.name) for resource in files("avro.schemas").iterdir())
+    return sorted({match["record"] for match in matches if match})
+
+
+@cache
 def versions(record: str) -> tuple[Schema, ...]:
     """Return all versions of a record's schema, oldest first. Raises KeyError for an unknown record."""
     found = []
