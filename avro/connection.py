@@ -3,6 +3,7 @@
 from enum import Enum
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -74,11 +75,7 @@ class KafkaSettings(BaseSettings):
                 faults.append("OAUTHBEARER needs KAFKA_SASL_OAUTH_TOKEN_URL, _CLIENT_ID and _CLIENT_SECRET")
         elif self.sasl_mechanism is not None and not (self.sasl_username and self.sasl_password):
             faults.append(f"{self.sasl_mechanism.value} needs KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD")
-        faults.extend(
-            f"{path} does not exist"
-            for path in (self.ssl_ca_file, self.ssl_certificate_file, self.ssl_key_file)
-            if path is not None and not path.is_file()
-        )
+        faults.extend(_absent(self.ssl_ca_file, self.ssl_certificate_file, self.ssl_key_file))
         if faults:
             raise ValueError("; ".join(faults))
         return self
@@ -112,7 +109,11 @@ class RegistrySettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="SCHEMA_REGISTRY_", frozen=True, hide_input_in_errors=True)
 
-    url: str = Field("http://127.0.0.1:8081", description="Address of the registry's Confluent API.")
+    url: str = Field(
+        "http://127.0.0.1:8081",
+        pattern=r"^https?://[^,\s]+(,https?://[^,\s]+)*$",
+        description="Address of the registry's Confluent API; several of one cluster are comma-separated.",
+    )
     username: str | None = Field(None, description="User name for basic authentication.")
     password: SecretStr | None = Field(None, description="Password for basic authentication.")
     ssl_ca_file: Path | None = Field(None, description="PEM file of the authority that signs the registry's key.")
@@ -120,13 +121,31 @@ class RegistrySettings(BaseSettings):
     ssl_key_file: Path | None = Field(None, description="PEM file of the client's private key, for mutual TLS.")
     timeout_s: float = Field(5.0, gt=0, description="Seconds to wait for an answer of the registry.")
 
+    @model_validator(mode="after")
+    def _one_way_in(self) -> Self:
+        faults = []
+        urls = self.url.split(",")
+        if any("@" in urlsplit(url).netloc for url in urls):
+            faults.append("credentials belong in SCHEMA_REGISTRY_USERNAME and _PASSWORD, addresses end up in logs")
+        if not all(url.startswith("https:") for url in urls) and (self.ssl_ca_file or self.ssl_certificate_file):
+            faults.append("SCHEMA_REGISTRY_SSL_* is set, but SCHEMA_REGISTRY_URL=http://... does not encrypt")
+        if (self.username is None) != (self.password is None):
+            faults.append("SCHEMA_REGISTRY_USERNAME and SCHEMA_REGISTRY_PASSWORD go together")
+        if self.username is not None and ":" in self.username:
+            faults.append("SCHEMA_REGISTRY_USERNAME has a colon, which basic authentication cannot carry")
+        if (self.ssl_certificate_file is None) != (self.ssl_key_file is None):
+            faults.append("SCHEMA_REGISTRY_SSL_CERTIFICATE_FILE and SCHEMA_REGISTRY_SSL_KEY_FILE go together")
+        faults.extend(_absent(self.ssl_ca_file, self.ssl_certificate_file, self.ssl_key_file))
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
     def client_config(self) -> dict[str, object]:
         """Return the configuration of confluent-kafka's SchemaRegistryClient."""
         # Trap: without a time-out the client waits for ever, and it retries by itself with waits in between.
         config: dict[str, object] = {"url": self.url, "timeout": self.timeout_s, "max.retries": 0}
-        if self.username is not None:
-            password = self.password.get_secret_value() if self.password else ""
-            config["basic.auth.user.info"] = f"{self.username}:{password}"
+        if self.username is not None and self.password is not None:
+            config["basic.auth.user.info"] = f"{self.username}:{self.password.get_secret_value()}"
         for name, path in (
             ("ssl.ca.location", self.ssl_ca_file),
             ("ssl.certificate.location", self.ssl_certificate_file),
@@ -154,7 +173,11 @@ class TopicSettings(BaseSettings):
         return self
 
 
-def _plain(value: object) -> str | int | float | bool:
+def _absent(*paths: Path | None) -> list[str]:
+    return [f"{path} does not exist" for path in paths if path is not None and not path.is_file()]
+
+
+def _plain(value: object) -> str:
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     return str(value)
