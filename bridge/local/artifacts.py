@@ -28,10 +28,10 @@ def cache_directory() -> Path:
 
 
 def ensure_bundle(bundle: Bundle, cache: Path) -> Path:
-    """The directory with the files of `bundle` (archives unpacked), fetched and verified if they are not in the cache.
+    """Return the directory with the files of `bundle` (archives unpacked); fetch and verify those that are not there.
 
-    Needs no network when they are: then only the presence and the size of every file is looked at, against the manifest that
-    was written after the sha256 sums had been verified. Processes that ask at the same time wait for the first one.
+    Needs no network when they are: then only the presence and the size of every file is looked at, against the manifest
+    that was written after the sha256 sums had been verified. Processes that ask at the same time wait for the first.
     ArtifactError says what is missing and why.
     """
     directory = cache / f"{bundle.name}-{bundle.version}-{bundle.digest[:12]}"
@@ -57,23 +57,28 @@ def _fill(bundle: Bundle, directory: Path, work: Path) -> None:
         download(bundle, files, repository(), progress.advance)
     shutil.rmtree(unpacked, ignore_errors=True)
     unpacked.mkdir()
-    for file in sorted(files.iterdir()):
-        if file.name.endswith(".tar.gz"):
-            with tarfile.open(file) as archive:
-                # Python before 3.11.4 has no filters; the archive's sum has been verified, the filter is a second fence.
-                archive.extraction_filter = getattr(tarfile, "data_filter", lambda member, _: member)
-                archive.extractall(unpacked)  # noqa: S202 - see above
-        else:
-            shutil.copyfile(file, unpacked / file.name)
-    sizes = {
-        file.relative_to(unpacked).as_posix(): file.stat().st_size
-        for file in sorted(unpacked.rglob("*"))
-        if file.is_file()
-    }
-    (unpacked / _MANIFEST).write_text(json.dumps(sizes, indent=0), "utf-8")
-    shutil.rmtree(directory, ignore_errors=True)
-    unpacked.rename(directory)
+    try:
+        for artifact in bundle.artifacts:
+            _unpack(files / artifact.filename, unpacked)
+        sizes = {
+            file.relative_to(unpacked).as_posix(): file.stat().st_size for file in unpacked.rglob("*") if file.is_file()
+        }
+        (unpacked / _MANIFEST).write_text(json.dumps(sizes, indent=0), "utf-8")
+        shutil.rmtree(directory, ignore_errors=True)
+        unpacked.rename(directory)
+    finally:
+        shutil.rmtree(unpacked, ignore_errors=True)  # a half of it is of no use, and the disk may be full
     shutil.rmtree(files)
+
+
+def _unpack(file: Path, directory: Path) -> None:
+    if not file.name.endswith(".tar.gz"):
+        shutil.copyfile(file, directory / file.name)
+        return
+    with tarfile.open(file) as archive:
+        # Python before 3.11.4 has no filters. They are a second fence: the archive's sum has been verified.
+        archive.extraction_filter = getattr(tarfile, "data_filter", lambda member, _: member)
+        archive.extractall(directory)  # noqa: S202 - see above
 
 
 def _is_complete(directory: Path) -> bool:

@@ -13,8 +13,8 @@ POLL_SECONDS = 0.05
 class DirectoryLock:
     """An exclusive lock on a directory (created if absent), kept in the file `lock` inside it.
 
-    The lock belongs to the open file, not to the process: whoever inherits `fileno()` holds it too, so a directory stays
-    locked until the last child that works in it is gone, even if the parent was killed.
+    The lock belongs to the open file, not to the process: whoever inherits `fileno()` holds it too, so a directory
+    stays locked until the last child that works in it is gone, even if the parent was killed.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -41,7 +41,7 @@ class DirectoryLock:
         self._fd = fd
 
     def fileno(self) -> int:
-        """The descriptor that holds the lock; pass it on to the children that work in the directory."""
+        """Return the descriptor that holds the lock; pass it on to the children that work in the directory."""
         if self._fd is None:
             msg = "the lock is not held"
             raise RuntimeError(msg)

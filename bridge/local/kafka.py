@@ -4,7 +4,6 @@ import base64
 import contextlib
 import re
 import shutil
-import subprocess
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,7 +24,10 @@ Properties = Mapping[str, str | int | bool]
 MESSAGE_MAX_BYTES = 4 << 20
 
 _HEAP = ("-Xms64m", "-Xmx160m", "-XX:MaxDirectMemorySize=64m")
-_FORMAT_SECONDS = 60
+_FORMAT_SECONDS = 60.0
+# In the settings, paths are relative to the data directory: Kafka splits them at commas, and the name is the user's.
+_STORAGE = "log"
+_LOGGING_FILE = "log4j2.properties"
 _LISTENER_LISTS = ("listeners", "advertised.listeners", "listener.security.protocol.map")
 _FIXED: Properties = MappingProxyType(
     {
@@ -37,6 +39,9 @@ _FIXED: Properties = MappingProxyType(
         "message.max.bytes": MESSAGE_MAX_BYTES,
         "replica.fetch.max.bytes": MESSAGE_MAX_BYTES,
         "group.initial.rebalance.delay.ms": 0,
+        # A broker that was killed is let in again only when the session of its predecessor has run out.
+        "broker.session.timeout.ms": 2000,
+        "broker.heartbeat.interval.ms": 500,
         "log.cleaner.dedupe.buffer.size": 10 << 20,
         "offsets.topic.replication.factor": 1,
         "offsets.topic.num.partitions": 4,
@@ -51,6 +56,7 @@ _FIXED: Properties = MappingProxyType(
 _LOGGING: Properties = MappingProxyType(
     {
         "status": "warn",
+        "shutdownHook": "disable",  # it would end the logging before the broker
         "appender.stdout.type": "Console",
         "appender.stdout.name": "stdout",
         "appender.stdout.layout.type": "PatternLayout",
@@ -92,26 +98,21 @@ class KafkaBroker(JavaServer):
 
     def _command(self, home: Path) -> Sequence[str]:
         settings = self._data_dir / "server.properties"
-        # The controller's port is another one at every start. That is possible because the voters are named in the settings
-        # (a static quorum): in a dynamic one their addresses would be part of the data.
+        # The controller's port is another one at every start. That is possible because the voters are named in the
+        # settings (a static quorum): in a dynamic one their addresses would be part of the data.
         (controller_port,) = free_ports(1)
         write_properties(settings, self._properties(controller_port))
-        logging = self._data_dir / "log4j2.properties"
-        write_properties(logging, _LOGGING)
+        write_properties(self._data_dir / _LOGGING_FILE, _LOGGING)
         jvm = [
             *_HEAP,
-            f"-Dlog4j2.configurationFile={logging}",
+            f"-Dlog4j2.configurationFile={_LOGGING_FILE}",
             "--sun-misc-unsafe-memory-access=allow",
             "-cp",
             f"{home}/*",
         ]
-        if not self._storage.exists():
-            self._format([*jvm, "kafka.tools.StorageTool"], settings)
-        return [*jvm, "kafka.Kafka", str(settings)]
-
-    @property
-    def _storage(self) -> Path:
-        return self._data_dir / "log"
+        if not (self._data_dir / _STORAGE).exists():
+            self._format([*jvm, "kafka.tools.StorageTool"])
+        return [*jvm, "kafka.Kafka", settings.name]
 
     def _properties(self, controller_port: int) -> Properties:
         client = f"CLIENT://{local_address(self.port)}"
@@ -121,7 +122,7 @@ class KafkaBroker(JavaServer):
             "advertised.listeners": client,
             "listener.security.protocol.map": "CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT",
             "controller.quorum.voters": f"1@{local_address(controller_port)}",
-            "log.dirs": str(self._storage),
+            "log.dirs": _STORAGE,
         }
         added = {
             name: f"{own[name]},{self._extra_properties[name]}"
@@ -130,24 +131,22 @@ class KafkaBroker(JavaServer):
         }
         return {**own, **self._extra_properties, **added}
 
-    def _format(self, tool: Sequence[str], settings: Path) -> None:
+    def _format(self, tool: Sequence[str]) -> None:
         """Make the storage, in another place first: it is there as a whole or not at all."""
-        new = self._data_dir / "log.new"
+        new = self._data_dir / f"{_STORAGE}.new"
         shutil.rmtree(new, ignore_errors=True)
-        format_settings = self._data_dir / "format.properties"
-        write_properties(format_settings, {**self._properties(0), "log.dirs": str(new)})
-        arguments = ["format", "--cluster-id", _random_cluster_id(), "--config", str(format_settings)]
-        result = subprocess.run(  # noqa: S603 - our own arguments
-            self._jvm(*tool, *arguments),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-            text=True,
-            timeout=_FORMAT_SECONDS,
+        settings = self._data_dir / "format.properties"
+        write_properties(settings, {**self._properties(controller_port=0), "log.dirs": new.name})
+        process = self._child(
+            "format", [*tool, "format", "--cluster-id", _random_cluster_id(), "--config", settings.name]
         )
-        if result.returncode != 0:
-            raise StartError(self.name, "could not format its storage", result.stdout + result.stderr)
-        new.rename(self._storage)
+        try:
+            status = process.wait(_FORMAT_SECONDS)
+        finally:
+            process.kill()
+        if status != 0:
+            raise StartError(self.name, f"could not format its storage (status {status})", process.log_tail())
+        new.rename(self._data_dir / _STORAGE)
 
     def _answers(self, timeout: float) -> bool:
         # log_level 0: a refused connection is no news while the broker starts.
@@ -158,7 +157,7 @@ class KafkaBroker(JavaServer):
         return False
 
     def _cluster_id(self) -> str:
-        text = (self._storage / "meta.properties").read_text("utf-8")
+        text = (self._data_dir / _STORAGE / "meta.properties").read_text("utf-8")
         match = re.search(r"^cluster\.id=(\S+)$", text, re.MULTILINE)
         return match[1] if match else ""
 

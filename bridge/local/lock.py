@@ -6,8 +6,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from jgo.maven import MavenContext, PythonResolver
 from jgo.maven import Artifact as MavenArtifact
+from jgo.maven import MavenContext, PythonResolver
 
 from bridge.local.lockfile import LOCK_FILE, Artifact, Bundle, write_lock
 from bridge.local.maven import repository
@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def _kafka(context: MavenContext, version: str) -> tuple[Artifact, ...]:
-    """The broker with all that it needs at run time, and the bridge from SLF4J to the log4j that it brings along."""
+    """Lock the broker, all that it needs at run time, and the bridge from SLF4J to the log4j that it brings along."""
     files = _closure(context, f"org.apache.kafka:kafka_2.13:{version}")
     log4j = next(file.version for file in files if file.artifactId == "log4j-core")
     # Resolved on its own: jgo would let the dependency management of one program choose the versions of the other.

@@ -2,7 +2,6 @@
 
 import hashlib
 import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,8 +63,7 @@ class Bundle:
 
 
 def read_lock(path: Path = LOCK_FILE) -> dict[str, Bundle]:
-    """The bundles of a lock file by name."""
-    document: Mapping[str, Mapping[str, Mapping[str, str | int]]] = tomllib.loads(path.read_text("utf-8"))
+    """Return the bundles of a lock file by name."""
     return {
         name: Bundle(
             name,
@@ -73,7 +71,7 @@ def read_lock(path: Path = LOCK_FILE) -> dict[str, Bundle]:
                 Artifact(coordinate, str(entry["sha256"]), int(entry["size"])) for coordinate, entry in entries.items()
             ),
         )
-        for name, entries in document.items()
+        for name, entries in tomllib.loads(path.read_text("utf-8")).items()
     }
 
 

@@ -4,7 +4,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from bridge.local.errors import ArtifactError
 
@@ -21,7 +21,7 @@ class Repository:
 
 
 def repository() -> Repository:
-    """The repository of this machine: `REPOSITORY_VARIABLE`, else a mirror of Central in ~/.m2/settings.xml, else Central.
+    """Choose the repository: `REPOSITORY_VARIABLE`, else a mirror of Central in ~/.m2/settings.xml, else Central.
 
     ArtifactError when settings.xml cannot be read. Proxies, CA bundles and .netrc are left to the HTTP client.
     """
@@ -37,8 +37,8 @@ def repository() -> Repository:
 
 def _mirror_of_central(settings: Path) -> Repository | None:
     try:
-        root = ElementTree.parse(settings).getroot()  # noqa: S314 - the user's own file
-    except (OSError, ElementTree.ParseError) as error:
+        root = ET.parse(settings).getroot()  # noqa: S314 - the user's own file
+    except (OSError, ET.ParseError) as error:
         msg = f"{settings} cannot be read: {error}"
         raise ArtifactError(msg) from error
     for mirror in root.iterfind("{*}mirrors/{*}mirror"):
@@ -48,13 +48,13 @@ def _mirror_of_central(settings: Path) -> Repository | None:
     return None
 
 
-def _credentials(root: ElementTree.Element, server_id: str) -> tuple[str, str] | None:
+def _credentials(root: ET.Element, server_id: str) -> tuple[str, str] | None:
     for server in root.iterfind("{*}servers/{*}server"):
         if _text(server, "id") == server_id and _text(server, "username"):
             return _text(server, "username"), _text(server, "password")
     return None
 
 
-def _text(element: ElementTree.Element, name: str) -> str:
+def _text(element: ET.Element, name: str) -> str:
     text = element.findtext(f"{{*}}{name}", default="").strip()
     return re.sub(r"\$\{env\.(\w+)\}", lambda match: os.environ.get(match[1], ""), text)

@@ -12,9 +12,9 @@ LogSink = Callable[[str, str], None]
 """Called with the name of a child and one line of its output, without the newline, from a thread of that child."""
 
 # The shell becomes the program (exec keeps its process id) and leaves a watchdog behind in the child's process group.
-# The watchdog reads from a pipe whose other end only the parent has: the end of that file means that the parent is gone,
-# however it went, and kills the group. There is no moment at which the child runs without it. The group also keeps the
-# kernel from reusing its number, so the kill can never hit a stranger.
+# The watchdog reads from a pipe whose other end only the parent has: the end of that file means that the parent is
+# gone, however it went, and kills the group. There is no moment at which the child runs without it. The group also
+# keeps the kernel from reusing its number, so the kill can never hit a stranger.
 _SUPERVISED = """
 exec 3<&0 </dev/null
 trap '' HUP INT TERM
@@ -24,14 +24,15 @@ exec "$@" 3<&-
 """
 
 _TAIL_INTERVAL_SECONDS = 0.05
-_TAIL_BYTES = 8192
+_TAIL_BYTES = 32768
 
 
 class ChildProcess:
     """A running child in a session of its own, so that Ctrl-C in a terminal reaches only its parent.
 
-    Standard output and error go to the file `log`; what an earlier run wrote there is kept as `<log>.1`. The child writes to
-    the file itself, so nobody can block it by not reading. `on_log` gets the lines too. `pid` is that of the program.
+    Standard output and error go to the file `log`; what an earlier run wrote there is kept as `<log>.1`. The child
+    writes to the file itself, so nobody can block it by not reading. `on_log` gets the lines too, from a thread.
+    The descriptors `inherit` stay open in the child. A program that cannot be executed ends with status 126 or 127.
     """
 
     def __init__(
@@ -85,14 +86,14 @@ class ChildProcess:
             msg = f"{self.name} still runs after {timeout} s"
             raise TimeoutError(msg) from None
 
-    def signal(self, number: signal.Signals) -> None:
+    def send_signal(self, number: signal.Signals) -> None:
         """Send a signal to the program; without effect when it has ended."""
         self._process.send_signal(number)
 
     def stop(self, timeout: float) -> None:
         """Ask the child to end (SIGTERM), kill it after `timeout` seconds, and return when it is gone."""
-        self.signal(signal.SIGTERM)
-        self.signal(signal.SIGCONT)  # a stopped process would not see the first one
+        self.send_signal(signal.SIGTERM)
+        self.send_signal(signal.SIGCONT)  # a stopped process would not see the first one
         with contextlib.suppress(TimeoutError):
             self.wait(timeout)
         self.kill()
@@ -110,7 +111,7 @@ class ChildProcess:
             self._tail.join()
 
     def log_tail(self, lines: int = 20) -> str:
-        """The last lines of the output so far."""
+        """Return the last lines of the output so far."""
         with self._log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
             return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-lines:])

@@ -1,18 +1,24 @@
 """Java's .properties files."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
-_ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
-
 
 def write_properties(path: Path, properties: Mapping[str, str | int | bool]) -> None:
-    """Write a file that Java reads as `properties`. Keys must be plain names (letters, digits, and `.`, `-`, `_`)."""
+    """Write a file that Java reads as `properties`, for the eyes of its owner only.
+
+    Keys must be plain names: letters, digits, and `.`, `-`, `_`.
+    """
     lines = [f"{key}={_text(value)}\n" for key, value in properties.items()]
-    path.touch(0o600)  # may hold passwords
-    path.write_text("".join(lines), "utf-8")
+    path.unlink(missing_ok=True)
+    path.touch(0o600)  # it may hold passwords
+    path.write_text("".join(lines), "ascii")
 
 
 def _text(value: str | float) -> str:
-    text = str(value).lower() if isinstance(value, bool) else str(value).translate(_ESCAPES)
+    if isinstance(value, bool):
+        return str(value).lower()
+    # Java reads such files as Latin-1 or as UTF-8, depending on the reader. JSON's escapes are ASCII, and also Java's.
+    text = json.dumps(str(value))[1:-1]
     return f"\\{text}" if text.startswith(" ") else text

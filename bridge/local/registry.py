@@ -26,10 +26,9 @@ class SchemaRegistry(JavaServer):
 
     def _command(self, home: Path) -> Sequence[str]:
         (management_port,) = free_ports(1)
-        settings = self._data_dir / "registry.properties"
-        temporary = str(self._data_dir / "tmp")
+        settings = "registry.properties"
         write_properties(
-            settings,
+            self._data_dir / settings,
             {
                 "quarkus.http.host": LOOPBACK,
                 "quarkus.http.port": self.port,
@@ -39,13 +38,14 @@ class SchemaRegistry(JavaServer):
                 "quarkus.log.console.format": "%d{yyyy-MM-dd'T'HH:mm:ss,SSS} %-5p %m (%c{1})%n",
                 "apicurio.storage.kind": "sql",
                 "apicurio.storage.sql.kind": "h2",
+                # A path relative to the data directory: the user's name for it may have a meaning in such a URL.
                 # Without WRITE_DELAY=0 a commit reaches the file up to half a second after it was answered.
-                "apicurio.datasource.url": f"jdbc:h2:file:{self._data_dir / 'registry'};WRITE_DELAY=0",
+                "apicurio.datasource.url": "jdbc:h2:file:./registry;WRITE_DELAY=0",
                 "apicurio.datasource.jdbc.initial-size": 2,
                 "apicurio.datasource.jdbc.min-size": 2,
                 "apicurio.datasource.jdbc.max-size": 10,
-                "apicurio.storage.snapshot.location": temporary,
-                "apicurio.import.work-dir": temporary,
+                "apicurio.storage.snapshot.location": "tmp",
+                "apicurio.import.work-dir": "tmp",
                 # As in Confluent's own registry; Apicurio's default is to check nothing.
                 "apicurio.rules.global.compatibility": "BACKWARD",
             },

