@@ -44,7 +44,10 @@ def ensure_bundle(bundle: Bundle, cache: Path) -> Path:
         if not _is_complete(directory):
             _fill(bundle, directory, work)
     except OSError as error:
-        msg = f"{bundle.name} cannot be stored in {cache}: {error.strerror}; ${CACHE_VARIABLE} names another place"
+        msg = (
+            f"{bundle.name} ({bundle.size / 1e6:.0f} MB, twice that while it is unpacked) cannot be stored in {cache}: "
+            f"{error.strerror}; ${CACHE_VARIABLE} names another place"
+        )
         raise ArtifactError(msg) from error
     finally:
         lock.release()

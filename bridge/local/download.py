@@ -1,6 +1,5 @@
 """Fetching the files of a bundle, each of them checked against the lock file."""
 
-import errno
 import hashlib
 import threading
 from collections.abc import Callable
@@ -28,8 +27,8 @@ def download(bundle: Bundle, directory: Path, repository: Repository, advance: A
     """Bring every file of `bundle` into `directory`.
 
     A file has its own name only once its sha256 has been verified, so what is there already is not fetched again, and
-    a file that was cut off is continued. ArtifactError (offline, refused, disk full) or ChecksumError name the file.
-    Needs the directory for itself.
+    a file that was cut off is continued. ArtifactError (offline, refused) and ChecksumError name the file, OSError says
+    what is wrong with the disk. Needs the directory for itself.
     """
     directory.mkdir(parents=True, exist_ok=True)
     with requests.Session() as session, ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="download") as pool:
@@ -65,10 +64,6 @@ class _Fetcher:
             sha256 = self._receive(artifact, partial)
         except requests.RequestException as error:
             msg = f"{artifact.coordinate} cannot be fetched from {self._repository.url}: {error}"
-            raise ArtifactError(msg) from error
-        except OSError as error:
-            reason = "the disk is full" if error.errno == errno.ENOSPC else str(error)
-            msg = f"{artifact.coordinate} ({artifact.size} bytes) cannot be stored in {self._directory}: {reason}"
             raise ArtifactError(msg) from error
         if sha256 != artifact.sha256:
             partial.unlink()
