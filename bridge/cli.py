@@ -97,14 +97,13 @@ def up(
 def demo(
     *,
     stay: Annotated[bool, typer.Option("--stay", help="Go on running until Ctrl-C.")] = False,
-    data: DataOption = None,
     ports: PortsOption = None,
 ) -> None:
     """Start everything, post the documented payloads, and show and check what comes of them."""
     from bridge.demo.command import demo as run
     from bridge.up.stack import Ports
 
-    sys.exit(run(data, Ports.starting_at(ports), stay=stay))
+    sys.exit(run(Ports.starting_at(ports), stay=stay))
 
 
 @app.command()

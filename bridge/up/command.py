@@ -15,11 +15,11 @@ from bridge.up.environment import localize
 from bridge.up.interrupts import Interrupts
 from bridge.up.stack import Ports, Stack
 from bridge.up.supervisor import Supervisor
-from bridge.up.token import given_token, persistent_token
+from bridge.up.token import StackToken
 
 
 @contextmanager
-def open_stack(data: Path | None, ports: Ports, on_log: LogSink) -> Iterator[tuple[Stack, str]]:
+def open_stack(data: Path | None, ports: Ports, on_log: LogSink | None = None) -> Iterator[tuple[Stack, str]]:
     """Yield a running stack and a token that it accepts: that of BRIDGE_TOKENS, else the one kept with the data.
 
     Changes the environment of this process to a local one. Without `data`, everything is gone at the end.
@@ -28,9 +28,10 @@ def open_stack(data: Path | None, ports: Ports, on_log: LogSink) -> Iterator[tup
     with tempfile.TemporaryDirectory(prefix="openbsp-") as temporary:
         directory = data or Path(temporary)
         directory.mkdir(parents=True, exist_ok=True)
-        tokens, token = given_token(os.environ) or (persistent_token(directory / "token"),) * 2
-        with Stack(directory, tokens=tokens, ports=ports, on_log=on_log) as stack:
-            yield stack, token
+        given = os.environ.get("BRIDGE_TOKENS")
+        token = StackToken.of_tokens(given) if given else StackToken.kept_in(directory / "token")
+        with Stack(directory, tokens=token.tokens, ports=ports, on_log=on_log) as stack:
+            yield stack, token.token
 
 
 def up(data: Path | None, ports: Ports, *, as_json: bool, restart: bool) -> None:

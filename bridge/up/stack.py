@@ -49,7 +49,7 @@ class Stack:
     `bridge.up.environment`. Errors: those of `bridge.local.errors`, `avro.errors` and `avro.configuration`.
     """
 
-    def __init__(self, data: Path, *, tokens: str, ports: Ports, on_log: LogSink) -> None:
+    def __init__(self, data: Path, *, tokens: str, ports: Ports, on_log: LogSink | None = None) -> None:
         self._data = data.absolute()
         self._tokens = tokens
         self._ports = ports
@@ -116,7 +116,7 @@ class Stack:
             "bridge",
             ["bridge", "serve"],
             variables="BRIDGE",
-            environment={**environment, "BRIDGE_TOKENS": self._tokens},
+            environment={**environment, "BRIDGE_TOKENS": self._tokens, "BRIDGE_SPOOL_DIR": str(self._data / "spool")},
             log=self.logs / "bridge.log",
             port=self._ports.bridge,
             on_log=self._on_log,

@@ -1,21 +1,36 @@
 """The token of a stack: the one that was given, or one made once and kept with the data."""
 
+import re
 import secrets
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
-_BYTES = 24
+_NAME = "local"
 
 
-def persistent_token(path: Path) -> str:
-    """Return the token in the file `path`; make one, readable for nobody else, if there is no file."""
-    try:
-        return path.read_text("ascii").strip()
-    except FileNotFoundError:
-        token = secrets.token_urlsafe(_BYTES)
-        # Written aside and renamed: a file that is there is whole.
-        unfinished = path.with_suffix(".new")
-        unfinished.unlink(missing_ok=True)
-        unfinished.touch(0o600, exist_ok=False)
-        unfinished.write_text(token + "\n", "ascii")
-        unfinished.rename(path)
-        return token
+@dataclass(frozen=True, slots=True)
+class StackToken:
+    """A token, and the text of BRIDGE_TOKENS that admits it (and maybe others)."""
+
+    token: str
+    tokens: str
+
+    @classmethod
+    def of_tokens(cls, tokens: str) -> Self:
+        """Return the first token of a text as BRIDGE_TOKENS holds it; the bridge itself says what is wrong with one."""
+        first = re.split(r"[,\s]+", tokens.strip(", \t\r\n"))[0]
+        return cls(first.partition("=")[2].partition("@")[0], tokens)
+
+    @classmethod
+    def kept_in(cls, path: Path) -> Self:
+        """Return the token in the file `path`; make one, readable for nobody else, if there is no file."""
+        if not path.exists():
+            # Written aside and renamed: a file that is there is whole.
+            unfinished = path.with_suffix(".new")
+            unfinished.unlink(missing_ok=True)
+            unfinished.touch(0o600, exist_ok=False)
+            unfinished.write_text(secrets.token_urlsafe(24) + "\n", "ascii")
+            unfinished.rename(path)
+        token = path.read_text("ascii").strip()
+        return cls(token, f"{_NAME}={token}")

@@ -1,0 +1,78 @@
+"""How the demo looks, on a terminal and in a file."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.json import JSON
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from bridge.demo.checks import Check
+from bridge.demo.records import Record
+from bridge.send import Answer
+
+_FILE_WIDTH = 140
+
+
+def make_console() -> Console:
+    """Return a console for standard output; without colours and control codes where that is no terminal."""
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = _FILE_WIDTH
+    return console
+
+
+def show_answers(console: Console, answers: Sequence[Answer]) -> None:
+    """Print what the bridge answered to each payload."""
+    table = Table("payload", "status", "receipt", title="Receipts", title_justify="left", expand=True)
+    for answer in answers:
+        table.add_row(answer.payload, str(answer.status or "-"), Text(answer.text))
+    console.print(table)
+
+
+def show_records(console: Console, topic: str, records: Sequence[Record]) -> None:
+    """Print all records of a topic, as the deserializer gave them."""
+    title = f"{topic}: {len(records)} record{'' if len(records) == 1 else 's'}"
+    if not records:
+        console.print(Text(title, "italic"))
+        return
+    table = Table("partition", "offset", "key", "value", title=title, title_justify="left", expand=True)
+    for record in sorted(records, key=lambda record: (record.partition, record.offset)):
+        table.add_row(str(record.partition), str(record.offset), Text(str(record.key)), _fields(record.value))
+    console.print(table)
+
+
+def show_view(console: Console, url: str, view: Mapping[str, Any] | None) -> None:
+    """Print the conversation as the streams worker answers it."""
+    body = JSON(json.dumps(view)) if view is not None else Text("no answer")
+    console.print(Panel(body, title=f"GET {url}", title_align="left"))
+
+
+def show_checks(console: Console, checks: Sequence[Check]) -> None:
+    """Print what was expected, and what of it is missing."""
+    for check in checks:
+        mark = Text("MISSING  ", "bold red") if check.faults else Text("ok  ", "green")
+        console.print(mark + Text(check.text))
+        for fault in check.faults:
+            console.print(Text(f"    {fault}", "red"))
+
+
+def _fields(value: Mapping[str, Any]) -> Text:
+    """Return the fields that are set, in the schema's order."""
+    text = Text()
+    for name, field in value.items():
+        if field is None or field in ({}, []):
+            continue
+        if text:
+            text.append("\n")
+        text.append(f"{name} ", "dim")
+        text.append(_value(field))
+    return text
+
+
+def _value(value: Any) -> str:
+    # Instants come as datetimes.
+    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
