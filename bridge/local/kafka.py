@@ -137,8 +137,9 @@ class KafkaBroker(JavaServer):
         shutil.rmtree(new, ignore_errors=True)
         settings = self._data_dir / "format.properties"
         write_properties(settings, {**self._properties(controller_port=0), "log.dirs": new.name})
+        # One argument with "=", for an id can begin with "-".
         process = self._child(
-            "format", [*tool, "format", "--cluster-id", _random_cluster_id(), "--config", settings.name]
+            "format", [*tool, "format", f"--cluster-id={_random_cluster_id()}", "--config", settings.name]
         )
         try:
             status = process.wait(_FORMAT_SECONDS)
