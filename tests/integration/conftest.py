@@ -1,0 +1,149 @@
+"""Real servers: a broker and a registry for the session, topics of its own for each test, our processes on demand."""
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from avro.admin import Topics
+from avro.catalogue import TOPICS, topic_name
+from avro.connection import KafkaSettings, RegistrySettings, TopicSettings
+from avro.registry import Registry
+from bridge.local.stack import LocalStack
+from bridge.up.part import PythonPart
+
+TOKEN = "token-of-the-tests"
+PARTITIONS = 4
+
+StartPart = Callable[..., PythonPart]
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[LocalStack]:
+    """Run a broker and a registry from the first test that asks."""
+    with LocalStack() as running:
+        yield running
+
+
+@dataclass(frozen=True)
+class Contract:
+    """The topics and subjects of one test: the catalogue's under a prefix that nobody else has."""
+
+    kafka: KafkaSettings
+    registry: RegistrySettings
+    topics: TopicSettings
+
+    @property
+    def prefix(self) -> str:
+        return self.topics.prefix
+
+    def topic(self, name: str) -> str:
+        """Return the full name of a catalogue topic."""
+        return topic_name(self.prefix, name)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Return the variables that lead a process of ours here."""
+        return {
+            "KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
+            "SCHEMA_REGISTRY_URL": self.registry.url,
+            "TOPIC_PREFIX": self.prefix,
+            "TOPIC_PARTITIONS": str(self.topics.partitions),
+            "TOPIC_REPLICATION_FACTOR": "1",
+            "TOPIC_MIN_INSYNC_REPLICAS": "1",
+        }
+
+
+@pytest.fixture
+def bare_contract(stack: LocalStack) -> Iterator[Contract]:
+    """Choose a prefix that nobody else has; its topics and subjects do not exist yet."""
+    contract = Contract(
+        KafkaSettings(bootstrap_servers=stack.kafka),
+        RegistrySettings(url=stack.registry),
+        TopicSettings(
+            prefix=f"t{secrets.token_hex(4)}.", partitions=PARTITIONS, replication_factor=1, min_insync_replicas=1
+        ),
+    )
+    yield contract
+    admin = AdminClient(contract.kafka.librdkafka())
+    existing = admin.list_topics(timeout=10).topics
+    if own := [name for name in map(contract.topic, TOPICS) if name in existing]:
+        for deleted in admin.delete_topics(own).values():
+            deleted.result(10)
+
+
+@pytest.fixture
+def contract(bare_contract: Contract) -> Contract:
+    """Topics made and schemas registered, all of this test alone."""
+    Topics(bare_contract.kafka, bare_contract.topics).apply()
+    Registry(bare_contract.registry, bare_contract.prefix).register()
+    return bare_contract
+
+
+@pytest.fixture
+def start_bridge(contract: Contract, tmp_path: Path) -> Iterator[StartPart]:
+    """Start `bridge serve` on the test's topics and return it when it is ready; keyword arguments are variables.
+
+    The spool is in `tmp_path / "spool"`; the token is `TOKEN`.
+    """
+    yield from _starter(
+        "bridge",
+        ["bridge", "serve"],
+        {
+            **contract.environment,
+            "BRIDGE_TOKENS": f"tests={TOKEN}",
+            "BRIDGE_SPOOL_DIR": str(tmp_path / "spool"),
+        },
+        tmp_path,
+    )
+
+
+@pytest.fixture
+def start_streams(contract: Contract, tmp_path: Path) -> Iterator[StartPart]:
+    """Start `streams worker` on the test's topics and return it when it is ready; keyword arguments are variables.
+
+    All workers of a test are of one application; each has a data directory of its own, or that of STREAMS_DATA_DIR.
+    """
+    yield from _starter(
+        "streams",
+        ["streams", "worker"],
+        {
+            **contract.environment,
+            "STREAMS_TOKENS": f"tests={TOKEN}",
+            "STREAMS_APP_ID": f"{contract.prefix}streams",
+        },
+        tmp_path,
+    )
+
+
+def _starter(name: str, arguments: list[str], environment: dict[str, str], directory: Path) -> Iterator[StartPart]:
+    parts: list[PythonPart] = []
+    own = ("BRIDGE_", "STREAMS_", "KAFKA_", "SCHEMA_REGISTRY_", "TOPIC_")
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(own)}
+
+    def start(**variables: str) -> PythonPart:
+        label = f"{name}-{len(parts) + 1}"
+        defaults = {"STREAMS_DATA_DIR": str(directory / label)} if name == "streams" else {}
+        part = PythonPart(
+            label,
+            arguments,
+            variables=name.upper(),
+            environment={**inherited, **environment, **defaults, **variables},
+            log=directory / f"{label}.log",
+        )
+        parts.append(part)
+        part.start()
+        return part
+
+    try:
+        yield start
+    finally:
+        for part in reversed(parts):
+            part.stop()
+        for part in parts:
+            # Shown with a test that failed.
+            print(f"--- {part.name}\n{(directory / f'{part.name}.log').read_text('utf-8', 'replace')}")

@@ -1,0 +1,29 @@
+"""Waiting for a condition, with a deadline, instead of sleeping."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+INTERVAL_S = 0.05
+
+
+def eventually(look: Callable[[], T], *, within: float = 30.0) -> T:
+    """Return the first true value of `look`, which may raise AssertionError for "not yet".
+
+    After `within` seconds the last AssertionError is raised, or one that shows the last value.
+    """
+    deadline = time.monotonic() + within
+    while True:
+        try:
+            value = look()
+            failure = AssertionError(f"still {value!r} after {within:g} s")
+        except AssertionError as error:
+            failure = error
+        else:
+            if value:
+                return value
+        if time.monotonic() > deadline:
+            raise failure
+        time.sleep(INTERVAL_S)

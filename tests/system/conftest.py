@@ -1,0 +1,39 @@
+"""The whole stack as a user starts it. Nothing here or in the tests beside it imports the project."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.up import RunningStack, start_up
+
+BridgeUp = Callable[..., RunningStack]
+
+
+@pytest.fixture
+def bridge_up(tmp_path: Path) -> Iterator[BridgeUp]:
+    """Start `bridge up --json` with the given arguments and `environment`; stopped at the end of the test."""
+    yield from _starter(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def running_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    """One stack for all tests that leave it whole. They share its topics: each uses ids that nobody else has."""
+    for start in _starter(tmp_path_factory.mktemp("running-stack")):
+        yield start()
+
+
+def _starter(directory: Path) -> Iterator[BridgeUp]:
+    started: list[RunningStack] = []
+
+    def start(*arguments: str, environment: dict[str, str] | None = None) -> RunningStack:
+        started.append(start_up(directory, *arguments, environment=environment))
+        return started[-1]
+
+    try:
+        yield start
+    finally:
+        for running in reversed(started):
+            running.stop()
+        for running in started:
+            # Shown with a test that failed.
+            print(f"--- bridge up\n{running.log.read_text('utf-8', 'replace')}")
