@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import NAMESPACE_OID, uuid5
 
-from tests.support.received import INSTANTS, NEVER, TEXTS, column, gist, member, newest
+from support.received import INSTANTS, NEVER, TEXTS, column, gist, member, newest
 
 RANKS = ["pending", "held_for_quality_assessment", "accepted", "sent", "failed", "delivered", "read", "deleted"]
 Fields = dict[str, Any]
