@@ -163,8 +163,8 @@ def schemas_register() -> None:
 @app.command()
 def send(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", exists=True, dir_okay=False, help="One body each.")],
+    token: Annotated[str, typer.Option(envvar="BRIDGE_TOKEN", help="Token that the bridge accepts.")],
     url: Annotated[str, typer.Option(help="Base address of the bridge.")] = "http://127.0.0.1:8080",
-    token: Annotated[str, typer.Option(envvar="BRIDGE_TOKEN", help="Token that the bridge accepts.")] = "",
     repeat: Annotated[int, typer.Option(min=1, metavar="N", help="Send each file N times.")] = 1,
     *,
     shuffle: Annotated[bool, typer.Option("--shuffle", help="Send in random order.")] = False,
