@@ -1,14 +1,24 @@
 """What can go wrong with the contract's servers.
 
 ContractError
-├── TopicsError      topics missing or different from the catalogue
-├── RegistryError    the registry refused or did not answer
+├── SchemasError            schema versions that break the contract by themselves
+├── TopicsError             topics missing or different from the catalogue
+├── RegistryError           the registry refused or did not answer
 └── KafkaUnavailableError   no broker answered
 """
 
 
 class ContractError(Exception):
     """The servers do not fit the contract; the message says what to do."""
+
+
+class SchemasError(ContractError):
+    """Schema versions changed after their release, or do not fit each other. `faults` has a line for each."""
+
+    def __init__(self, faults: list[str]) -> None:
+        """Keep each fault apart."""
+        super().__init__("the schemas break the contract:\n  " + "\n  ".join(faults))
+        self.faults = faults
 
 
 class TopicsError(ContractError):
@@ -31,3 +41,12 @@ class RegistryError(ContractError):
 
 class KafkaUnavailableError(ContractError):
     """No broker answered in time."""
+
+
+class TokensError(ValueError):
+    """Tokens that cannot be used. `faults` has a line for each reason, and never a token."""
+
+    def __init__(self, faults: list[str]) -> None:
+        """Keep each fault apart."""
+        super().__init__("; ".join(faults))
+        self.faults = faults

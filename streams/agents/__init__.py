@@ -1,0 +1,1 @@
+"""The loops: one task for each partition of each table, and the agent that drives them."""

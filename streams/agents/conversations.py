@@ -1,0 +1,163 @@
+"""The conversation table: the row of each conversation and what each of its messages adds to it."""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+
+from streams.agents.messages import ContributionRecord
+from streams.contract import Contract
+from streams.state import contribution as contributions
+from streams.state import conversation
+from streams.state.contribution import Contribution
+from streams.state.conversation import ConversationFacts, Tally
+from streams.state.status_change import status_change
+from streams.stores import Store, group_key, prefix, split_key
+from streams.writer import Writer
+
+_ROW = b""
+
+
+class InUse:
+    """A conversation whose tally is in memory."""
+
+    __slots__ = ("facts", "tally")
+
+    def __init__(self, facts: ConversationFacts | None, tally: Tally) -> None:
+        """Take what the store says."""
+        self.facts = facts
+        self.tally = tally
+
+
+class ConversationTask:
+    """One partition of the conversation table.
+
+    The store holds facts only, under group keys: the row under the empty member, each contribution under its
+    message's id. Tallies are derived, and live only as long as their conversation is in use.
+    """
+
+    def __init__(self, partition: int, store: Store, contract: Contract, writer: Writer, in_use_limit: int) -> None:
+        """Take over the partition's store, restored."""
+        self.partition = partition
+        self.store = store
+        self._contract = contract
+        self._writer = writer
+        self._in_use: OrderedDict[str, InUse] = OrderedDict()
+        self._in_use_limit = in_use_limit
+        self._changed_facts: dict[bytes, bytes] = {}
+        self._changed: set[str] = set()
+        self._changelog = contract.topic("streams-conversations-changelog")
+        self._states = contract.topic("conversation-state")
+        self._changes = contract.topic("status-changes")
+
+    def apply_row(self, event: dict[str, object]) -> None:
+        """Merge an event of the conversation's row."""
+        conversation_id = str(event["id"])
+        entry = self.in_use(conversation_id)
+        new = conversation.facts_of(event)
+        entry.facts = new if entry.facts is None else conversation.join(entry.facts, new)
+        self._put(group_key(conversation_id.encode(), _ROW), conversation.encode(entry.facts))
+        self._changed.add(conversation_id)
+
+    def apply_contribution(self, conversation_id: str, record: ContributionRecord) -> None:
+        """Merge what a message adds, and write the status changes that it announces."""
+        entry = self.in_use(conversation_id)
+        message_id = record.message_id
+        key = group_key(conversation_id.encode(), message_id.encode())
+        stored = self.store.get(key)
+        old = None if stored is None else contributions.decode(stored)
+        new = record.contribution
+        self._changed.add(conversation_id)
+        if new is None:
+            entry.tally.replace(conversation_id, message_id, old, None)
+            self.store.delete(key)
+            self._changed_facts.pop(key, None)
+            self._writer.write(self._changelog, key, None, self.partition)
+            return
+        merged = new if old is None else contributions.join(old, new)
+        entry.tally.replace(conversation_id, message_id, old, merged)
+        self._put(key, contributions.encode(merged))
+        if record.announce and contributions.belongs_to(merged, conversation_id):
+            summary = conversation.summary(entry.facts)
+            for status in record.announce:
+                fields = status_change(message_id, conversation_id, merged, status, summary)
+                value, headers = self._contract.status_change(fields)
+                self._writer.write(self._changes, conversation_id.encode(), value, self.partition, headers)
+
+    def remove(self, conversation_id: str) -> None:
+        """Forget the row and all contributions, and say so on the state topic."""
+        for key, _ in self.store.scan(prefix(conversation_id.encode())):
+            self.store.delete(key)
+            self._changed_facts.pop(key, None)
+            self._writer.write(self._changelog, key, None, self.partition)
+        self._in_use.pop(conversation_id, None)
+        self._changed.discard(conversation_id)
+        self._writer.write(self._states, conversation_id.encode(), None, self.partition)
+
+    def flush(self) -> None:
+        """Write what has changed to the changelog and the state topic, once a key."""
+        for key, stored in self._changed_facts.items():
+            self._writer.write(self._changelog, key, stored, self.partition)
+        self._changed_facts.clear()
+        for conversation_id in self._changed:
+            self.write_state(conversation_id)
+        self._changed.clear()
+        while len(self._in_use) > self._in_use_limit:
+            self._in_use.popitem(last=False)
+
+    def write_state(self, conversation_id: str) -> None:
+        """Write the conversation's state; a tombstone if nothing is known of it."""
+        fields = self.state(conversation_id)
+        key = conversation_id.encode()
+        if fields is None:
+            self._writer.write(self._states, key, None, self.partition)
+            return
+        value, headers = self._contract.conversation_state(fields)
+        self._writer.write(self._states, key, value, self.partition, headers)
+
+    def state(self, conversation_id: str) -> dict[str, object] | None:
+        """Return the fields of the conversation's state, None if nothing is known of it."""
+        entry = self.in_use(conversation_id)
+        if entry.tally.stale:
+            entry.tally = Tally.of(conversation_id, self.contributions(conversation_id))
+        last_id = entry.tally.last_message
+        if entry.facts is None and entry.tally.messages == 0:
+            return None
+        last = None if last_id is None else self.contribution(conversation_id, last_id)
+        return conversation.state(conversation_id, entry.facts, entry.tally, last)
+
+    def in_use(self, conversation_id: str) -> InUse:
+        """Return the conversation, brought into use if it is not."""
+        entry = self._in_use.get(conversation_id)
+        if entry is None:
+            stored = self.store.get(group_key(conversation_id.encode(), _ROW))
+            facts = None if stored is None else conversation.decode(stored)
+            entry = InUse(facts, Tally.of(conversation_id, self.contributions(conversation_id)))
+            self._in_use[conversation_id] = entry
+        else:
+            self._in_use.move_to_end(conversation_id)
+        return entry
+
+    def contribution(self, conversation_id: str, message_id: str) -> Contribution | None:
+        """Return what one message adds to a conversation."""
+        stored = self.store.get(group_key(conversation_id.encode(), message_id.encode()))
+        return None if stored is None else contributions.decode(stored)
+
+    def contributions(self, conversation_id: str) -> Iterator[tuple[str, Contribution]]:
+        """Yield what each message adds to a conversation, those that have left it among them."""
+        for key, stored in self.store.scan(prefix(conversation_id.encode())):
+            _, member = split_key(key)
+            if member != _ROW:
+                yield member.decode(), contributions.decode(stored)
+
+    def messages(self, conversation_id: str) -> Iterable[tuple[str, Contribution]]:
+        """Return the messages of a conversation, newest first."""
+        found = [
+            (message_id, contribution)
+            for message_id, contribution in self.contributions(conversation_id)
+            if contributions.belongs_to(contribution, conversation_id)
+        ]
+        found.sort(key=lambda item: contributions.sort_key(*item), reverse=True)
+        return found
+
+    def _put(self, key: bytes, stored: bytes) -> None:
+        self.store.put(key, stored)
+        self._changed_facts[key] = stored

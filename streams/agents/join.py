@@ -1,0 +1,208 @@
+"""The join: takes batches of raw records, folds them per key, writes each key once, and says what may be committed.
+
+What is acknowledged is never more than what has been written and acknowledged by the broker (FAUST.md), because a
+position becomes committable only with the checkpoint that holds every write it caused.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from itertools import groupby
+
+from msgspec import DecodeError, ValidationError
+
+from avro.codec import CodecError, UnknownSchemaIdError
+from streams.agents.conversations import ConversationTask
+from streams.agents.messages import MessageTask, decode_contribution
+from streams.contract import Contract, Refused
+from streams.source import Record
+from streams.writer import Positions, Writer
+
+_SLICE = 250
+
+
+class Join:
+    """All partitions that this worker owns in one assignment."""
+
+    def __init__(
+        self,
+        contract: Contract,
+        writer: Writer,
+        messages: Mapping[int, MessageTask],
+        conversations: Mapping[int, ConversationTask],
+        *,
+        replay_until: Mapping[tuple[str, int], int],
+        coalesce_ms: int,
+        in_flight_records: int,
+        learn: Callable[[str, int], Awaitable[None]],
+    ) -> None:
+        """Take restored tasks.
+
+        Records before `replay_until` may have been processed before, by this worker or another. `learn` loads a
+        writer schema into the contract or raises Refused.
+        """
+        self.messages = messages
+        self.conversations = conversations
+        self._contract = contract
+        self._writer = writer
+        self._replay_until = replay_until
+        self._coalesce_s = coalesce_ms / 1000
+        self._in_flight_records = in_flight_records
+        self._learn = learn
+        self._positions: Positions = {}
+        self._changed_since: float | None = None
+        self._busy = False
+        self.processed = 0
+        self.refused = 0
+
+    async def process(self, records: Sequence[Record]) -> None:
+        """Process a batch. Raises whatever makes the worker unable to go on; nothing is committable then."""
+        self._busy = True
+        try:
+            for removal, run in groupby(records, self._is_removal):
+                if removal:
+                    await self._remove(list(run))
+                else:
+                    await self._apply_all(list(run))
+            self._publish()
+            if self._changed_since is None:
+                self._changed_since = time.monotonic()
+        finally:
+            self._busy = False
+        self.flush_if_due()
+        while self._writer.outstanding > self._in_flight_records:
+            await asyncio.sleep(0.002)
+            self._writer.poll()
+
+    def flush_if_due(self) -> None:
+        """Write what has changed if it has waited for long enough; safe to call at any time."""
+        since = self._changed_since
+        if not self._busy and since is not None and time.monotonic() - since >= self._coalesce_s:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what has changed, and end the checkpoint."""
+        self._publish()
+        for message_task in self.messages.values():
+            message_task.flush()
+        for conversation_task in self.conversations.values():
+            conversation_task.flush()
+        self._changed_since = None
+        self._writer.checkpoint(self._positions)
+
+    async def settle(self) -> None:
+        """Write what has changed and wait until everything is acknowledged."""
+        self.flush()
+        while not self._writer.idle:
+            await asyncio.sleep(0.001)
+            self._writer.poll()
+
+    async def _apply_all(self, records: list[Record]) -> None:
+        for start in range(0, len(records), _SLICE):
+            for record in records[start : start + _SLICE]:
+                await self._apply(record)
+                if self._coalesce_s == 0:
+                    self.flush()
+            self._writer.poll()
+            await asyncio.sleep(0)
+
+    async def _apply(self, record: Record) -> None:
+        while True:
+            try:
+                self._apply_now(record)
+            except UnknownSchemaIdError as unknown:
+                name = self._contract.names[record.topic]
+                try:
+                    await self._learn(name, unknown.schema_id)
+                except Refused as refused:
+                    self._refuse(record, refused)
+                    return
+            except Refused as refused:
+                self._refuse(record, refused)
+                return
+            except CodecError as error:
+                self._refuse(record, Refused(error.reason, error.detail))
+                return
+            else:
+                self._done(record)
+                return
+
+    def _apply_now(self, record: Record) -> None:
+        topic, partition, offset, _, value = record
+        if value is None:
+            raise AssertionError("removals go another way")
+        name = self._contract.names[topic]
+        key = _text(record.key)
+        if name == "streams-contributions":
+            try:
+                contribution = decode_contribution(value)
+            except (DecodeError, ValidationError) as error:
+                raise Refused("undecodable", f"not a contribution: {error}") from None
+            self.conversations[partition].apply_contribution(key, contribution)
+            return
+        event = self._contract.decoders[name].decode(value)
+        if event["id"] != key:
+            raise Refused("key_mismatch", "the key is not the row's id, so the record is in no known partition")
+        if name == "messages":
+            replayed = offset < self._replay_until[topic, partition]
+            self.messages[partition].apply(event, len(value), replayed=replayed)
+        else:
+            self.conversations[partition].apply_row(event)
+
+    def _is_removal(self, record: Record) -> bool:
+        return record.value is None
+
+    async def _remove(self, records: list[Record]) -> None:
+        self.flush()
+        removed: list[tuple[MessageTask, str]] = []
+        for record in records:
+            try:
+                key = _text(record.key)
+            except Refused as refused:
+                self._refuse(record, refused)
+                continue
+            name = self._contract.names[record.topic]
+            if name == "messages":
+                task = self.messages[record.partition]
+                task.retract(key)
+                removed.append((task, key))
+            elif name == "conversations":
+                self.conversations[record.partition].remove(key)
+            else:
+                self._refuse(record, Refused("undecodable", "a contribution without a value"))
+                continue
+        if removed:
+            # Trap: without the wait a crash could leave the facts gone and a conversation untold, for ever.
+            await self.settle()
+            for task, key in removed:
+                task.remove(key)
+        for record in records:
+            self._done(record)
+
+    def _refuse(self, record: Record, refused: Refused) -> None:
+        value, headers = self._contract.dead_letter(record, refused)
+        self._writer.write(self._contract.topic("dead-letters"), record.key, value, headers=headers)
+        self.refused += 1
+        self._done(record)
+
+    def _done(self, record: Record) -> None:
+        self._positions[record.topic, record.partition] = record.offset + 1
+        self.processed += 1
+
+    def _publish(self) -> None:
+        for task in self.messages.values():
+            task.publish()
+
+    def tasks(self) -> Iterator[MessageTask | ConversationTask]:
+        """Yield all tasks."""
+        yield from self.messages.values()
+        yield from self.conversations.values()
+
+
+def _text(key: bytes | None) -> str:
+    if key is None:
+        raise Refused("no_key", "the record has no key")
+    try:
+        return key.decode()
+    except UnicodeDecodeError:
+        raise Refused("bad_key", "the key is not UTF-8") from None

@@ -1,0 +1,126 @@
+"""The message table: merges events into facts, tells each conversation what its messages add."""
+
+from msgspec import Struct, msgpack
+
+from avro.catalogue import MAX_MESSAGE_BYTES
+from streams.contract import Contract, Refused
+from streams.state import message
+from streams.state.contribution import Contribution
+from streams.state.message import MessageFacts
+from streams.stores import Store
+from streams.writer import Writer
+
+#: A merged row that is larger could not be written any more, with versions and envelope.
+_FACTS_LIMIT = MAX_MESSAGE_BYTES // 2
+
+
+class ContributionRecord(Struct, array_like=True):
+    """A value of the contributions topic, keyed by conversation: what a message adds, or None when it is removed.
+
+    `announce` are the status keys of which the conversation has to tell.
+    """
+
+    message_id: str
+    contribution: Contribution | None
+    announce: list[str]
+
+
+encode_contribution = msgpack.Encoder().encode
+decode_contribution = msgpack.Decoder(ContributionRecord).decode
+
+
+class MessageTask:
+    """One partition of the message table."""
+
+    def __init__(self, partition: int, store: Store, contract: Contract, writer: Writer) -> None:
+        """Take over the partition's store, restored."""
+        self.partition = partition
+        self.store = store
+        self._contract = contract
+        self._writer = writer
+        self._changed: dict[str, MessageFacts] = {}
+        self._announce: dict[str, set[str]] = {}
+        self._changelog = contract.topic("streams-messages-changelog")
+        self._states = contract.topic("message-state")
+        self._contributions = contract.topic("streams-contributions")
+
+    def facts(self, message_id: str) -> MessageFacts | None:
+        """Return what is known of a message."""
+        facts = self._changed.get(message_id)
+        if facts is None:
+            stored = self.store.get(message_id.encode())
+            facts = None if stored is None else message.decode(stored)
+        return facts
+
+    def apply(self, event: dict[str, object], size: int, *, replayed: bool) -> None:
+        """Merge an event. If it may have been processed before (`replayed`), everything that follows is told again.
+
+        Raises Refused if the merged row would become too large to be written.
+        """
+        message_id = str(event["id"])
+        new = message.facts_of(event)
+        known = self._changed.get(message_id)
+        stored_size = 0
+        if known is None:
+            stored = self.store.get(message_id.encode())
+            if stored is not None:
+                stored_size = len(stored)
+                known = message.decode(stored)
+        merged = new if known is None else message.join(known, new)
+        if (size > _FACTS_LIMIT // 4 or stored_size > _FACTS_LIMIT // 4) and len(message.encode(merged)) > _FACTS_LIMIT:
+            raise Refused("too_large", f"the merged row of {message_id!r} would exceed {_FACTS_LIMIT} bytes")
+        self._changed[message_id] = merged
+        announce = self._announce.get(message_id)
+        if announce is None:
+            announce = self._announce[message_id] = set()
+        if replayed or known is None or message.conversation_of(known) is None:
+            announce.update(merged.status)
+        else:
+            announce.update(merged.status.keys() - known.status.keys())
+
+    def publish(self) -> None:
+        """Tell the conversations of the messages that have changed since the last call."""
+        for message_id, announce in self._announce.items():
+            facts = self._changed[message_id]
+            if not facts.conversations:
+                continue
+            contribution = message.contribution(facts)
+            current = message.conversation_of(facts)
+            for conversation in facts.conversations:
+                told = sorted(announce) if conversation == current else []
+                value = encode_contribution(ContributionRecord(message_id, contribution, told))
+                self._writer.write(self._contributions, conversation.encode(), value)
+        self._announce.clear()
+
+    def flush(self) -> None:
+        """Write what has changed: to the store, the changelog and the state topic, once a message."""
+        for message_id, facts in self._changed.items():
+            self._write(message_id, facts)
+        self._changed.clear()
+
+    def _write(self, message_id: str, facts: MessageFacts) -> None:
+        key = message_id.encode()
+        stored = message.encode(facts)
+        self.store.put(key, stored)
+        self._writer.write(self._changelog, key, stored, self.partition)
+        value, headers = self._contract.message_state(message.state(message_id, facts))
+        self._writer.write(self._states, key, value, self.partition, headers)
+
+    def retract(self, message_id: str) -> None:
+        """First half of a removal: tell the conversations and the state topic. Flush before.
+
+        The second half, `remove`, must wait until this is acknowledged: the facts are the only list of whom to tell.
+        """
+        key = message_id.encode()
+        facts = self.facts(message_id)
+        if facts is not None:
+            value = encode_contribution(ContributionRecord(message_id, None, []))
+            for conversation in facts.conversations:
+                self._writer.write(self._contributions, conversation.encode(), value)
+        self._writer.write(self._states, key, None, self.partition)
+
+    def remove(self, message_id: str) -> None:
+        """Second half of a removal: forget the facts."""
+        key = message_id.encode()
+        self.store.delete(key)
+        self._writer.write(self._changelog, key, None, self.partition)

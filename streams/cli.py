@@ -1,0 +1,57 @@
+"""The command `streams`."""
+
+import asyncio
+import logging
+import sys
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from avro.configuration import ConfigurationError, describe, load
+from avro.connection import KafkaSettings, RegistrySettings, TopicSettings
+from avro.errors import ContractError
+from streams.settings import StreamsSettings
+
+SETTINGS = (StreamsSettings, KafkaSettings, RegistrySettings, TopicSettings)
+
+app = typer.Typer(help="Joins OpenBSP's events to per-conversation state.", no_args_is_help=True, add_completion=False)
+
+
+@app.command()
+def worker() -> None:
+    """Run a worker against the servers that the environment names (see `streams settings`)."""
+    settings, kafka, registry, topics = load(*SETTINGS)
+    logging.basicConfig(
+        level=settings.log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+    for name in ("faust", "mode", "aiokafka", "httpx", "httpx2"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    import uvloop  # noqa: PLC0415 as above
+
+    from streams.serve import serve  # noqa: PLC0415 Faust takes a second to import, which --help need not wait for
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        code = runner.run(serve(settings, kafka, registry, topics))
+    raise typer.Exit(code)
+
+
+@app.command()
+def settings() -> None:
+    """Print the settings that the environment can give."""
+    table = Table("variable", "type", "default", "meaning")
+    for setting in describe(*SETTINGS):
+        table.add_row(setting.variable, setting.type, setting.default, setting.description)
+    Console().print(table)
+
+
+def main() -> None:
+    """Run the command; faults of the settings and the servers are told without a stack trace."""
+    try:
+        app()
+    except ConfigurationError as error:
+        Console(stderr=True).print(str(error), style="red", markup=False, highlight=False)
+        sys.exit(2)
+    except ContractError as error:
+        Console(stderr=True).print(str(error), style="red", markup=False, highlight=False)
+        sys.exit(1)

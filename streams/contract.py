@@ -1,0 +1,95 @@
+"""The worker's side of the contract: decoded events in, encoded records with their headers out."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from avro import cloudevents, codec, instants
+from avro.catalogue import topic_name
+from avro.identity import name_id
+from avro.schemas import versions
+from streams.source import Record
+
+SOURCE = "openbsp-streams"
+
+#: Catalogue names of the topics that the worker reads; their partitions with the same number belong together.
+SOURCES = ("messages", "conversations", "streams-contributions")
+
+_EVENTS = {"messages": "MessageEvent", "conversations": "ConversationEvent"}
+
+Encoded = tuple[bytes, list[cloudevents.Header]]
+
+
+class Contract:
+    """Codecs for one set of schema ids, and the full names of the topics."""
+
+    def __init__(self, prefix: str, schema_ids: Mapping[str, int]) -> None:
+        """Take the ids of the newest schemas, by record name (`Registry.ids`)."""
+        self._prefix = prefix
+        self.decoders = {name: codec.Decoder(record) for name, record in _EVENTS.items()}
+        self.names = {topic_name(prefix, name): name for name in SOURCES}
+        for name, record in _EVENTS.items():
+            self.decoders[name].learn(schema_ids[record], versions(record)[-1].text)
+        self._message_state = codec.encoder("MessageState", schema_ids["MessageState"])
+        self._conversation_state = codec.encoder("ConversationState", schema_ids["ConversationState"])
+        self._status_change = codec.encoder("StatusChange", schema_ids["StatusChange"])
+        self._dead_letter = codec.encoder("DeadLetter", schema_ids["DeadLetter"])
+        self._message_headers = cloudevents.header_maker(SOURCE, "openbsp.message-state")
+        self._conversation_headers = cloudevents.header_maker(SOURCE, "openbsp.conversation-state")
+        self._status_change_headers = cloudevents.header_maker(SOURCE, "openbsp.status-change")
+        self._dead_letter_headers = cloudevents.header_maker(SOURCE, "openbsp.dead-letter")
+
+    def topic(self, name: str) -> str:
+        """Return the full name of a catalogue topic."""
+        return topic_name(self._prefix, name)
+
+    def message_state(self, fields: dict[str, Any]) -> Encoded:
+        """Return the value and the headers of a MessageState."""
+        value = self._message_state(fields)
+        return value, self._message_headers(name_id(value), fields["id"], _time(fields))
+
+    def conversation_state(self, fields: dict[str, Any]) -> Encoded:
+        """Return the value and the headers of a ConversationState."""
+        value = self._conversation_state(fields)
+        return value, self._conversation_headers(name_id(value), fields["id"], _time(fields))
+
+    def status_change(self, fields: dict[str, Any]) -> Encoded:
+        """Return the value and the headers of a StatusChange."""
+        return self._status_change(fields), self._status_change_headers(
+            fields["id"], fields["message_id"], fields["at"]
+        )
+
+    def dead_letter(self, record: Record, refused: "Refused") -> Encoded:
+        """Return the value and the headers of the dead letter for a record that cannot be used."""
+        now = instants.now()
+        event_id = name_id(f"{record.topic}\n{record.partition}\n{record.offset}".encode())
+        fields = {
+            "event_id": event_id,
+            "reason": refused.reason,
+            "detail": refused.detail,
+            "origin": "streams",
+            "received_at": now,
+            "key": None if record.key is None else record.key.decode("utf-8", "replace"),
+            "topic": record.topic,
+            "partition": record.partition,
+            "offset": record.offset,
+            "payload": record.value,
+            "payload_size": None if record.value is None else len(record.value),
+        }
+        return self._dead_letter(fields), self._dead_letter_headers(event_id, event_id, now)
+
+
+class Refused(Exception):  # noqa: N818 it is the record that is refused, not the program that fails
+    """A record that can never be used. `reason` is a stable code."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        """Say why; the loop adds the record."""
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+def _time(fields: dict[str, Any]) -> int:
+    for name in ("updated_at", "created_at"):
+        if fields.get(name) is not None:
+            return int(fields[name])
+    return instants.now()

@@ -1,0 +1,28 @@
+"""What ends a worker. Each of them is answered by a restart, which replays what was not acknowledged.
+
+StreamsError
+├── WriteFailedError       the broker did not take a record
+├── FrozenError            the process stood still for so long that others have taken over
+├── RestoreFailedError     a table could not be read from its changelog
+└── AssignmentError        the partitions of the sources are not assigned together
+"""
+
+
+class StreamsError(Exception):
+    """The worker cannot go on without risking its guarantees."""
+
+
+class WriteFailedError(StreamsError):
+    """The broker did not take a record, for good."""
+
+
+class FrozenError(StreamsError):
+    """The process stood still for longer than the session time-out."""
+
+
+class RestoreFailedError(StreamsError):
+    """A table could not be read from its changelog."""
+
+
+class AssignmentError(StreamsError):
+    """The partitions of the sources are not assigned together, so the join would be wrong."""

@@ -1,0 +1,137 @@
+"""Runs a worker and its views in one process, until a signal or a failure."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import uvicorn
+from faust.contrib.asgi import faust_app_running
+
+from avro.admin import Topics
+from avro.connection import KafkaSettings, RegistrySettings, TopicSettings
+from avro.errors import ContractError, KafkaUnavailableError, RegistryError
+from avro.registry import Registry
+from streams.settings import StreamsSettings
+from streams.views.app import create_app
+from streams.views.tables import Tables
+from streams.worker import Worker
+
+Answer = TypeVar("Answer")
+
+logger = logging.getLogger(__name__)
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(
+    settings: StreamsSettings, kafka: KafkaSettings, registry: RegistrySettings, topics: TopicSettings
+) -> int:
+    """Run until SIGINT or SIGTERM; return the exit code.
+
+    Waits for servers that do not answer yet. Raises ContractError for what waiting cannot mend. Does not return when
+    the worker fails: the process ends at once then, so that nothing is written that others may own by now.
+    """
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    tables = Tables(settings)
+    server = _Server(
+        uvicorn.Config(
+            create_app(settings, tables),
+            host=settings.host,
+            port=settings.port,
+            http="httptools",
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=2,
+        )
+    )
+    serving = asyncio.create_task(server.serve())
+    stopped = asyncio.create_task(stopping.wait())
+    work = asyncio.create_task(_work(settings, kafka, registry, topics, tables, stopping))
+    try:
+        await asyncio.wait([serving, stopped, work], return_when=asyncio.FIRST_COMPLETED)
+        if serving.done() and not stopping.is_set():
+            logger.critical("the views cannot listen on %s:%d", settings.host, settings.port)
+            return 1
+        stopping.set()
+        await work
+    finally:
+        server.should_exit = True
+        await asyncio.wait([serving])
+        stopped.cancel()
+    return 0
+
+
+async def _work(
+    settings: StreamsSettings,
+    kafka: KafkaSettings,
+    registry: RegistrySettings,
+    topics: TopicSettings,
+    tables: Tables,
+    stopping: asyncio.Event,
+) -> None:
+    await _answered(Topics(kafka, topics).check, stopping)
+    schema_ids = await _answered(Registry(registry, topics.prefix).ids, stopping)
+    if schema_ids is None:
+        return
+    worker = Worker(settings, kafka, registry, topics, schema_ids)
+    tables.worker = worker
+    running = asyncio.create_task(worker.run())
+    running.add_done_callback(lambda task: None if task.cancelled() else worker.fail(_error_of(task)))
+    stop = asyncio.create_task(stopping.wait())
+    watch = asyncio.create_task(_end_on_failure(worker))
+    async with faust_app_running(worker.app):
+        await stop
+        logger.info("stopping")
+        loop = asyncio.get_running_loop()
+        loop.call_later(settings.shutdown_timeout_s, abort, f"not stopped within {settings.shutdown_timeout_s} s")
+    watch.cancel()
+    running.cancel()
+    worker.close()
+    logger.info("stopped")
+
+
+async def _end_on_failure(worker: Worker) -> None:
+    error = await worker.failure
+    abort(f"cannot go on: {type(error).__name__}: {error}", error)
+
+
+def _error_of(task: asyncio.Task[None]) -> BaseException:
+    return task.exception() or AssertionError("the worker's loop has ended")
+
+
+async def _answered(ask: Callable[[], Answer], stopping: asyncio.Event) -> Answer | None:
+    """Ask until a server answers; None if the process is to stop first."""
+    wait = 0.5
+    while not stopping.is_set():
+        try:
+            return await asyncio.to_thread(ask)
+        except ContractError as error:
+            if not (
+                isinstance(error, KafkaUnavailableError) or (isinstance(error, RegistryError) and not error.refused)
+            ):
+                raise
+            logger.warning("waiting: %s", error)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), wait)
+            wait = min(wait * 2, 10.0)
+    return None
+
+
+def abort(message: str, error: BaseException | None = None) -> None:
+    """End the process at once: nothing that still waits may be written any more."""
+    logger.critical("%s", message, exc_info=error)
+    logging.shutdown()
+    sys.stderr.flush()
+    os._exit(1)

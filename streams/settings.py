@@ -1,0 +1,98 @@
+"""Settings of a streams worker, from the environment."""
+
+from enum import Enum
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from avro.errors import TokensError
+from avro.tokens import TokenSet, parse_file, parse_inline
+
+
+class StoreKind(Enum):
+    """Where tables are kept besides their changelogs."""
+
+    MEMORY = "memory"
+    ROCKSDB = "rocksdb"
+
+
+class StreamsSettings(BaseSettings):
+    """One worker. All workers of an application share `app_id` and divide the partitions among them."""
+
+    model_config = SettingsConfigDict(env_prefix="STREAMS_", frozen=True, hide_input_in_errors=True)
+
+    app_id: str = Field("openbsp-streams", pattern=r"^[a-zA-Z0-9._-]{1,200}$", description="Consumer group.")
+    host: str = Field("127.0.0.1", description="Address on which the views listen.")
+    port: int = Field(8090, ge=0, le=65535, description="Port on which the views listen.")
+    tokens: SecretStr | None = Field(
+        None,
+        description="Tokens that may read: `name=token`, separated by commas; `name=token@org1|org2` binds a token to "
+        "organizations.",
+    )
+    tokens_file: Path | None = Field(
+        None, description="File with more tokens, hashed: lines `name sha256 [organization ...]`."
+    )
+    advertised_url: str | None = Field(
+        None, description="Address at which other workers reach this one's views; unset: http://HOST:PORT."
+    )
+    store: StoreKind = Field(StoreKind.ROCKSDB, description="Where tables are kept besides their changelogs.")
+    data_dir: Path = Field(Path("data/streams"), description="Directory of the RocksDB stores; one worker each.")
+    rocksdb_memory_bytes: int = Field(
+        256 * 1024 * 1024,
+        ge=8 * 1024 * 1024,
+        description="Memory for RocksDB's caches and buffers, all stores together.",
+    )
+    conversations_in_use: int = Field(
+        50_000, ge=100, description="Conversations of a partition whose tallies stay in memory."
+    )
+    coalesce_ms: int = Field(
+        50, ge=0, le=60_000, description="Milliseconds for which changes of a key may wait to be written once; 0: each."
+    )
+    batch_records: int = Field(5_000, ge=1, le=100_000, description="Records that are taken at once at the most.")
+    in_flight_records: int = Field(
+        100_000,
+        ge=1_000,
+        le=1_000_000,
+        description="Written records that may wait for the broker before reading stops.",
+    )
+    commit_interval_ms: int = Field(1_000, ge=10, le=60_000, description="Milliseconds between commits of positions.")
+    session_timeout_s: float = Field(
+        10.0, ge=2, le=300, description="Seconds without a sign of life after which other workers take over."
+    )
+    shutdown_timeout_s: float = Field(20.0, gt=0, le=600, description="Seconds that a stop may take.")
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR.")
+
+    @model_validator(mode="after")
+    def _known_address(self) -> Self:
+        if self.port == 0 and self.advertised_url is None:
+            raise ValueError("STREAMS_PORT=0 needs STREAMS_ADVERTISED_URL: other workers must know the address")
+        return self
+
+    @model_validator(mode="after")
+    def _usable_tokens(self) -> Self:
+        try:
+            self.token_set()
+        except TokensError as error:
+            raise ValueError("; ".join(error.faults)) from None
+        return self
+
+    def token_set(self) -> TokenSet:
+        """Return the tokens of the environment and, read anew, of the file. Raises TokensError."""
+        found = []
+        if self.tokens is not None:
+            found += parse_inline(self.tokens.get_secret_value())
+        if self.tokens_file is not None:
+            try:
+                found += parse_file(self.tokens_file.read_text("utf-8"))
+            except (OSError, UnicodeDecodeError) as error:
+                raise TokensError([f"{self.tokens_file}: cannot be read: {type(error).__name__}"]) from None
+        if not found:
+            raise TokensError(["no token may read: set STREAMS_TOKENS, STREAMS_TOKENS_FILE or both"])
+        return TokenSet(found)
+
+    @property
+    def url(self) -> str:
+        """Address of this worker's views, as other workers use it."""
+        return self.advertised_url or f"http://{self.host}:{self.port}"

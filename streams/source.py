@@ -1,0 +1,166 @@
+"""Reading: librdkafka fetches the assigned partitions in bulk; who owns them is decided elsewhere (membership)."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, cast
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+
+from avro.catalogue import MAX_MESSAGE_BYTES
+from avro.connection import Config
+
+_TIMEOUT_S = 15.0
+
+
+class Record(NamedTuple):
+    """A record as it was read."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Records in the order of their partitions. `number` counts from 0: a gap means that a batch was dropped."""
+
+    epoch: int
+    number: int
+    records: list[Record]
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What a consumer had ready: records, and the ends of partitions that were reached, with their offsets."""
+
+    records: list[Record]
+    ends: list[tuple[str, int, int]]
+
+
+def read(consumer: Consumer, limit: int, wait_s: float) -> Read:
+    """Return up to `limit` records, waiting up to `wait_s` seconds for the first. Blocking.
+
+    Raises KafkaException for errors that librdkafka cannot mend by itself.
+    """
+    first = consumer.poll(wait_s)
+    found = Read([], [])
+    if first is None:
+        return found
+    # Trap: consume(n, timeout) waits for n records; only with no time-out does it return what is there.
+    for message in [first, *consumer.consume(limit - 1, 0)]:
+        error = message.error()
+        at = cast("tuple[str, int, int]", (message.topic(), message.partition(), message.offset()))
+        if error is None:
+            found.records.append(Record(*at, message.key(), message.value()))
+        elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 the library has no other name for it
+            found.ends.append(at)
+        elif error.fatal():
+            raise KafkaException(error)
+    return found
+
+
+def reader(connection: Config, group: str) -> Consumer:
+    """Return a consumer that is no member of any group: it reads what it is told to."""
+    return Consumer(
+        {
+            **connection,
+            "group.id": group,
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+            "fetch.wait.max.ms": 100,
+            "fetch.queue.backoff.ms": 20,
+            "queued.min.messages": 20_000,
+            "queued.max.messages.kbytes": 65_536,
+            "message.max.bytes": MAX_MESSAGE_BYTES,
+            "fetch.message.max.bytes": MAX_MESSAGE_BYTES,
+            "receive.message.max.bytes": 256 * 1024 * 1024,
+            "log_level": 4,
+        }
+    )
+
+
+def committed_offsets(consumer: Consumer, partitions: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    """Return where each partition was left, its beginning where it never was read. Blocking."""
+    asked = [TopicPartition(topic, partition) for topic, partition in partitions]
+    return {
+        (found.topic, found.partition): found.offset if found.offset >= 0 else OFFSET_BEGINNING
+        for found in consumer.committed(asked, timeout=_TIMEOUT_S)
+    }
+
+
+def end_offsets(consumer: Consumer, partitions: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    """Return the end of each partition: the offset that the next record will have. Blocking."""
+    ends = {}
+    for topic, partition in partitions:
+        _, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_TIMEOUT_S)
+        ends[topic, partition] = high
+    return ends
+
+
+class Source:
+    """A thread that reads partitions and hands batches to the event loop, at most `ahead` of them unprocessed."""
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        positions: Mapping[tuple[str, int], int],
+        *,
+        epoch: int,
+        batch_records: int,
+        deliver: Callable[[Batch], None],
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        """Prepare; `deliver` and `fail` are called on the event loop that is running now."""
+        self._consumer = consumer
+        self._positions = positions
+        self._epoch = epoch
+        self._batch_records = batch_records
+        self._deliver = deliver
+        self._fail = fail
+        self._loop = asyncio.get_running_loop()
+        self._room = threading.Semaphore(2)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"source-{epoch}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    def done(self) -> None:
+        """Tell that a batch has been processed, so that another may be read."""
+        self._room.release()
+
+    async def stop(self) -> None:
+        """Read nothing more; nothing is delivered after this returns."""
+        self._stopping.set()
+        self._room.release()
+        if self._thread.ident is not None:
+            await asyncio.to_thread(self._thread.join)
+
+    def _run(self) -> None:
+        try:
+            self._read()
+        except Exception as error:  # noqa: BLE001 whatever it is, the worker must not go on without a source
+            self._loop.call_soon_threadsafe(self._fail, error)
+        finally:
+            self._consumer.close()
+
+    def _read(self) -> None:
+        self._consumer.assign(
+            [TopicPartition(topic, partition, offset) for (topic, partition), offset in self._positions.items()]
+        )
+        number = 0
+        while not self._stopping.is_set():
+            records = read(self._consumer, self._batch_records, 0.1).records
+            if not records:
+                continue
+            self._room.acquire()
+            if self._stopping.is_set():
+                return
+            self._loop.call_soon_threadsafe(self._deliver, Batch(self._epoch, number, records))
+            number += 1

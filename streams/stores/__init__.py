@@ -1,0 +1,47 @@
+"""Stores: one partition of one table, bytes to bytes. The changelog is the truth; a store is its local copy."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+
+class Store(Protocol):
+    """One partition of a table.
+
+    `position` is the changelog offset up to which (exclusive) the store certainly has everything; it may have more.
+    """
+
+    position: int
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value of a key, None if there is none."""
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Set the value of a key."""
+
+    def delete(self, key: bytes) -> None:
+        """Remove a key if it is there."""
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the keys that begin with a group's prefix (`grouping.prefix`), with their values, as they are now."""
+
+    def save_position(self, position: int) -> None:
+        """Remember how far the changelog is in the store; kept as safely as the data itself, and never before it."""
+
+    def close(self) -> None:
+        """Release what the store holds. The data stays if the store is on disk."""
+
+
+def prefix(group: bytes) -> bytes:
+    """Return the prefix of all keys of a group; no group's prefix begins another's."""
+    return len(group).to_bytes(4) + group
+
+
+def group_key(group: bytes, member: bytes) -> bytes:
+    """Return the key of a group's member. The empty member stands for the group itself and comes first."""
+    return len(group).to_bytes(4) + group + member
+
+
+def split_key(key: bytes) -> tuple[bytes, bytes]:
+    """Return the group and the member of a key."""
+    end = 4 + int.from_bytes(key[:4])
+    return key[4:end], key[end:]

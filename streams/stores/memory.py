@@ -1,0 +1,71 @@
+"""Stores in memory: fast, as large as the partition, read again from the changelog at each start."""
+
+from collections.abc import Iterator
+
+
+class MemoryStore:
+    """A partition of a table whose keys are looked up one by one."""
+
+    def __init__(self) -> None:
+        """Start empty, at the beginning of the changelog."""
+        self.position = 0
+        self._values: dict[bytes, bytes] = {}
+        self.get = self._values.get
+        self.put = self._values.__setitem__
+
+    def delete(self, key: bytes) -> None:
+        """Remove a key if it is there."""
+        self._values.pop(key, None)
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the keys with a prefix; reads the whole table."""
+        return iter([item for item in self._values.items() if item[0].startswith(prefix)])
+
+    def save_position(self, position: int) -> None:
+        """Remember how far the changelog is in the store."""
+        self.position = position
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class GroupedMemoryStore:
+    """A partition of a table whose keys are also read by group (`stores.group_key`)."""
+
+    def __init__(self) -> None:
+        """Start empty, at the beginning of the changelog."""
+        self.position = 0
+        self._groups: dict[bytes, dict[bytes, bytes]] = {}
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value of a key, None if there is none."""
+        group = self._groups.get(key[: 4 + int.from_bytes(key[:4])])
+        return None if group is None else group.get(key)
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Set the value of a key."""
+        prefix = key[: 4 + int.from_bytes(key[:4])]
+        group = self._groups.get(prefix)
+        if group is None:
+            group = self._groups[prefix] = {}
+        group[key] = value
+
+    def delete(self, key: bytes) -> None:
+        """Remove a key if it is there."""
+        prefix = key[: 4 + int.from_bytes(key[:4])]
+        group = self._groups.get(prefix)
+        if group is not None:
+            group.pop(key, None)
+            if not group:
+                del self._groups[prefix]
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the members of a group."""
+        return iter(list(self._groups.get(prefix, {}).items()))
+
+    def save_position(self, position: int) -> None:
+        """Remember how far the changelog is in the store."""
+        self.position = position
+
+    def close(self) -> None:
+        """Nothing is held."""

@@ -1,0 +1,1 @@
+"""The query side: the tables over HTTP."""

@@ -1,0 +1,257 @@
+"""The worker: what it owns, from the moment that it is told so until it is taken away.
+
+owned -> stores opened -> restored from changelogs -> reading and joining -> lost: written, acknowledged, committed
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from avro.connection import KafkaSettings, RegistrySettings, TopicSettings
+from avro.errors import RegistryError
+from avro.registry import Registry
+from streams.agents.conversations import ConversationTask
+from streams.agents.join import Join
+from streams.agents.messages import MessageTask
+from streams.contract import Contract, Refused
+from streams.errors import FrozenError
+from streams.membership import MembershipApp
+from streams.partitions import CONVERSATIONS, MESSAGES, Stores
+from streams.restore import restore
+from streams.settings import StreamsSettings
+from streams.source import Batch, Source, committed_offsets, end_offsets, reader
+from streams.writer import Writer
+
+logger = logging.getLogger(__name__)
+
+_TICK_S = 0.002
+_IDLE_TICK_S = 0.02
+
+
+class Worker:
+    """Joins the group, and joins the records of what it owns.
+
+    `failure` is set once, with what makes it unable to go on; the process has to end then, at once.
+    """
+
+    def __init__(
+        self,
+        settings: StreamsSettings,
+        kafka: KafkaSettings,
+        registry: RegistrySettings,
+        topics: TopicSettings,
+        schema_ids: Mapping[str, int],
+    ) -> None:
+        """Build everything on the running event loop; nothing is connected yet."""
+        self.settings = settings
+        self.contract = Contract(topics.prefix, schema_ids)
+        self.partition_count = topics.partitions
+        self.failure: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+        self.join: Join | None = None
+        self._registry = Registry(registry, topics.prefix)
+        self._connection = kafka.librdkafka()
+        self._stores = Stores(settings)
+        # What waits for longer than this might be sent after others have taken over.
+        self._writer = Writer(self._connection, settings.session_timeout_s * 0.8, self._on_written)
+        self._source: Source | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._stop_restoring = threading.Event()
+        self._epoch = 0
+        self._next_batch = 0
+        self._committed: dict[tuple[str, int], int] = {}
+        self._written_ends: dict[tuple[str, int], int] = {}
+        self.app = MembershipApp.create(
+            settings.app_id,
+            brokers=kafka.bootstrap_servers,
+            sources=frozenset(self.contract.names),
+            url=settings.url,
+            session_timeout_s=settings.session_timeout_s,
+            on_owned=self._on_owned,
+            on_lost=self._on_lost,
+        )
+        self._batches = self.app.channel(maxsize=4)
+        self.app.agent(self._batches, name="join")(self._agent)
+
+    async def run(self) -> None:
+        """Acknowledge, commit and watch the clock until cancelled."""
+        committed_at = ticked_at = time.monotonic()
+        while True:
+            now = time.monotonic()
+            if now - ticked_at > self.settings.session_timeout_s * 0.9:
+                raise FrozenError(
+                    f"stood still for {now - ticked_at:.1f} s; others may own the partitions by now, so this ends"
+                )
+            ticked_at = now
+            if self.join is not None:
+                self.join.flush_if_due()
+            self._writer.poll()
+            if now - committed_at >= self.settings.commit_interval_ms / 1000:
+                committed_at = now
+                await self._commit()
+            await asyncio.sleep(_IDLE_TICK_S if self._writer.idle else _TICK_S)
+
+    def close(self) -> None:
+        """Release the stores and drop what could not be written."""
+        self._writer.close()
+        self._stores.close()
+
+    def fail(self, error: BaseException) -> None:
+        """Note what makes the worker unable to go on."""
+        if not self.failure.done():
+            self.failure.set_result(error)
+
+    async def _agent(self, batches: Any) -> None:
+        async for batch in batches:
+            await self._take(batch)
+
+    async def _take(self, batch: Batch) -> None:
+        join, source = self.join, self._source
+        if join is None or source is None or batch.epoch != self._epoch:
+            return
+        try:
+            if batch.number != self._next_batch:
+                raise AssertionError(f"batch {batch.number} came, {self._next_batch} was expected")
+            self._next_batch += 1
+            await join.process(batch.records)
+        except Exception as error:  # noqa: BLE001 Faust would drop the batch and go on
+            self.fail(error)
+        finally:
+            source.done()
+
+    async def _on_owned(self, partitions: frozenset[int], generation: int) -> None:
+        self._stop_restoring = threading.Event()
+        self._starting = asyncio.create_task(self._start(partitions, generation))
+        try:
+            await self._starting
+        except asyncio.CancelledError:
+            logger.info("interrupted while taking over partitions %s", sorted(partitions))
+        except Exception as error:  # noqa: BLE001 whatever it is, these partitions would not be processed
+            self.fail(error)
+
+    async def _start(self, partitions: frozenset[int], generation: int) -> None:
+        began = time.monotonic()
+        stores = await asyncio.to_thread(self._stores.own, partitions)
+        if not partitions:
+            logger.info("no partitions in generation %d", generation)
+            self._begin(partitions, {}, {}, {})
+            return
+        at_changelog = {(self.contract.topic(table), p): store for (table, p), store in stores.items()}
+        source_partitions = [(topic, p) for topic in self.contract.names for p in partitions]
+        stop = self._stop_restoring
+
+        def take_over() -> tuple[int, dict[tuple[str, int], int], dict[tuple[str, int], int]]:
+            consumer = reader(self._connection, self.settings.app_id)
+            try:
+                count = restore(consumer, at_changelog, stop)
+                positions = committed_offsets(consumer, source_partitions)
+                return count, positions, end_offsets(consumer, source_partitions)
+            finally:
+                consumer.close()
+
+        count, positions, ends = await asyncio.to_thread(take_over)
+        if stop.is_set():
+            return
+        logger.info(
+            "own partitions %s in generation %d; restored %d records in %.1f s",
+            sorted(partitions),
+            generation,
+            count,
+            time.monotonic() - began,
+        )
+        self._begin(partitions, stores, positions, ends)
+
+    def _begin(
+        self, partitions: frozenset[int], stores: Any, positions: Mapping[Any, int], ends: Mapping[Any, int]
+    ) -> None:
+        settings = self.settings
+        self._epoch += 1
+        self._next_batch = 0
+        self._committed = {}
+        self._written_ends = {}
+        self._writer.forget()
+        self.join = Join(
+            self.contract,
+            self._writer,
+            {p: MessageTask(p, stores[MESSAGES, p], self.contract, self._writer) for p in partitions},
+            {
+                p: ConversationTask(
+                    p, stores[CONVERSATIONS, p], self.contract, self._writer, settings.conversations_in_use
+                )
+                for p in partitions
+            },
+            replay_until=ends,
+            coalesce_ms=settings.coalesce_ms,
+            in_flight_records=settings.in_flight_records,
+            learn=self._learn,
+        )
+        if partitions:
+            self._source = Source(
+                reader(self._connection, settings.app_id),
+                positions,
+                epoch=self._epoch,
+                batch_records=settings.batch_records,
+                deliver=self._batches.queue.put_nowait,
+                fail=self.fail,
+            )
+            self._source.start()
+
+    async def _on_lost(self) -> None:
+        self._stop_restoring.set()
+        if self._starting is not None and not self._starting.done():
+            await asyncio.wait([self._starting])
+        join, source = self.join, self._source
+        self.join = self._source = None
+        self._epoch += 1
+        if source is not None:
+            await source.stop()
+        if join is None or not join.messages:
+            return
+        try:
+            # Trap: what is written after the partitions are someone else's would overwrite newer state.
+            await asyncio.wait_for(join.settle(), self.settings.session_timeout_s)
+            self._save_positions(join)
+            await self._commit()
+        except Exception as error:
+            self.fail(error)
+            raise
+        logger.info("gave up partitions %s, everything written", sorted(join.messages))
+
+    def _on_written(self, topic: str, partition: int, offset: int) -> None:
+        self._written_ends[topic, partition] = offset + 1
+
+    def _save_positions(self, join: Join) -> None:
+        """Remember in each store how far its changelog is in it; only when everything written is acknowledged."""
+        for table, tasks in ((MESSAGES, join.messages), (CONVERSATIONS, join.conversations)):
+            for partition, task in tasks.items():
+                end = self._written_ends.get((self.contract.topic(table), partition))
+                if end is not None and end > task.store.position:
+                    task.store.save_position(end)
+
+    async def _commit(self) -> None:
+        acknowledged = dict(self._writer.acknowledged)
+        new = {at: offset for at, offset in acknowledged.items() if self._committed.get(at) != offset}
+        if not new:
+            return
+        problem = await self.app.commit_positions(new)
+        if problem is None:
+            self._committed.update(new)
+        else:
+            logger.warning("positions could not be committed, trying again: %s", problem)
+
+    async def _learn(self, name: str, schema_id: int) -> None:
+        wait = 0.1
+        while True:
+            try:
+                text = await asyncio.to_thread(self._registry.text, schema_id)
+            except RegistryError as error:
+                if error.refused:
+                    raise Refused("unknown_schema", f"schema id {schema_id} is not registered") from None
+                logger.warning("waiting for the schema registry: %s", error)
+                await asyncio.sleep(wait)
+                wait = min(wait * 2, 5.0)
+            else:
+                self.contract.decoders[name].learn(schema_id, text)
+                return
