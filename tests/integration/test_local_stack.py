@@ -1,0 +1,231 @@
+"""The local stack: real servers that keep their data, leave nothing running, and say what is wrong."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+
+import bridge.local.server
+from bridge.local.errors import DataDirectoryInUseError, PortInUseError, StartError
+from bridge.local.kafka import KafkaBroker
+from bridge.local.ports import free_ports
+from bridge.local.stack import LocalStack
+
+pytestmark = pytest.mark.integration
+
+TOPIC = "letters"
+SUBJECT = "letters-value"
+SCHEMA = Schema('{"type": "record", "name": "Letter", "fields": [{"name": "text", "type": "string"}]}', "AVRO")
+CHANGED = Schema('{"type": "record", "name": "Letter", "fields": [{"name": "text", "type": "long"}]}', "AVRO")
+QUIET = {"log_level": 0}
+
+
+def admin(kafka: str) -> AdminClient:
+    return AdminClient({"bootstrap.servers": kafka, **QUIET})
+
+
+def create_topic(kafka: str) -> None:
+    client = admin(kafka)  # must live until the result is there
+    client.create_topics([NewTopic(TOPIC, 1, 1)])[TOPIC].result(20)
+
+
+def produce(kafka: str, text: str) -> None:
+    failures: list[object] = []
+    producer = Producer(
+        {"bootstrap.servers": kafka, "acks": "all", "message.timeout.ms": 20_000, "message.max.bytes": 4 << 20, **QUIET}
+    )
+    producer.produce(TOPIC, text.encode(), on_delivery=lambda error, _: failures.append(error) if error else None)
+    assert producer.flush(20) == 0
+    assert failures == []
+
+
+def consume(kafka: str, count: int) -> list[str]:
+    """Read the first `count` records of the topic."""
+    consumer = Consumer({"bootstrap.servers": kafka, "group.id": "reader", **QUIET})
+    consumer.assign([TopicPartition(TOPIC, 0, 0)])
+    try:
+        messages = consumer.consume(count, 20)
+        return [message.value().decode() for message in messages]
+    finally:
+        consumer.close()
+
+
+@contextmanager
+def registry(url: str) -> Iterator[SchemaRegistryClient]:
+    with SchemaRegistryClient({"url": url, "timeout": 10}) as client:
+        yield client
+
+
+def register(url: str) -> int:
+    """Register the schema, or find it: the id is the answer in both cases."""
+    with registry(url) as client:
+        return client.register_schema(SUBJECT, SCHEMA)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition was not met in time"
+        time.sleep(0.01)
+
+
+def running(pids: list[int]) -> list[int]:
+    """Return those that have not ended; a zombie has."""
+    return [
+        process.pid
+        for process in psutil.process_iter()
+        if process.pid in pids and process.status() != psutil.STATUS_ZOMBIE
+    ]
+
+
+@contextmanager
+def command(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, str], list[int]]]:
+    """Run `python -m bridge.local`: the process, the addresses that it printed, and the pids of its servers."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "bridge.local", *arguments], stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            lines = [process.stdout.readline().rsplit(maxsplit=1) for _ in range(2)]
+            addresses = {name.strip(): address for name, address in lines}
+            pids = [int(word.strip(",")) for word in process.stdout.readline().split() if word.strip(",").isdigit()]
+            yield process, addresses, pids
+        finally:
+            process.kill()
+
+
+def test_a_second_start_on_other_ports_finds_the_data_of_the_first(tmp_path: Path) -> None:
+    with LocalStack(tmp_path) as stack:
+        first = (stack.kafka, stack.registry)
+        create_topic(stack.kafka)
+        produce(stack.kafka, "one")
+        schema_id = register(stack.registry)
+        pids = list(stack.pids.values())
+        assert running(pids) != []
+    assert running(pids) == []
+
+    with LocalStack(tmp_path) as stack:
+        assert not {stack.kafka, stack.registry} & set(first)
+        produce(stack.kafka, "two")
+        assert consume(stack.kafka, 2) == ["one", "two"]
+        assert register(stack.registry) == schema_id
+        with registry(stack.registry) as client:
+            assert json.loads(client.get_schema(schema_id).schema_str) == json.loads(SCHEMA.schema_str)
+
+
+def test_when_the_parent_is_killed_no_child_is_left_and_nothing_is_lost(tmp_path: Path) -> None:
+    with command("--data", str(tmp_path)) as (process, addresses, pids):
+        assert len(running(pids)) == 2
+        create_topic(addresses["kafka"])
+        produce(addresses["kafka"], "one")
+        schema_id = register(addresses["schema registry"])
+        process.kill()
+    wait_until(lambda: running(pids) == [])
+
+    with LocalStack(tmp_path) as stack:
+        assert consume(stack.kafka, 1) == ["one"]
+        assert register(stack.registry) == schema_id
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_stops_in_order(number: signal.Signals) -> None:
+    with command() as (process, _, pids):
+        process.send_signal(number)
+        assert process.wait(20) == 0
+        assert running(pids) == []
+
+
+def test_a_directory_or_a_port_in_use_is_refused(tmp_path: Path) -> None:
+    with LocalStack(tmp_path) as stack:
+        with pytest.raises(DataDirectoryInUseError, match=f"process {os.getpid()}"), LocalStack(tmp_path):
+            pass
+        with (
+            pytest.raises(PortInUseError, match=f"kafka: port {stack.broker.port}"),
+            LocalStack(kafka_port=stack.broker.port),
+        ):
+            pass
+        assert admin(stack.kafka).list_topics(timeout=10).brokers
+
+
+def test_defaults_that_others_rely_on() -> None:
+    """No automatic topics, messages up to 4 MiB, and a registry that refuses incompatible schemas like Confluent's."""
+    with LocalStack() as stack:
+        admin(stack.kafka).list_topics("nobody-made-this", timeout=10)  # would make it, if that were allowed
+        assert set(admin(stack.kafka).list_topics(timeout=10).topics) == set()
+        create_topic(stack.kafka)
+        produce(stack.kafka, "x" * (4 * 1024 * 1024 - 1000))
+
+        register(stack.registry)
+        with registry(stack.registry) as client:
+            assert client.get_config().compatibility_level == "BACKWARD"
+            assert not client.test_compatibility(SUBJECT, CHANGED)
+
+
+def test_a_killed_broker_comes_back_on_its_port_with_its_data_and_extra_listeners(tmp_path: Path) -> None:
+    (sasl_port,) = free_ports(1)
+    listener = f"SASL://127.0.0.1:{sasl_port}"
+    module = "org.apache.kafka.common.security.plain.PlainLoginModule"
+    broker = KafkaBroker(
+        tmp_path,
+        extra_properties={
+            "listeners": listener,
+            "advertised.listeners": listener,
+            "listener.security.protocol.map": "SASL:SASL_PLAINTEXT",
+            "sasl.enabled.mechanisms": "PLAIN",
+            "listener.name.sasl.plain.sasl.jaas.config": f'{module} required user_alice="s3crét";',
+        },
+    )
+    with broker:
+        address, pid = broker.bootstrap_servers, broker.pid
+        create_topic(address)
+        produce(address, "one")
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not broker.running)
+        broker.start()
+        assert broker.bootstrap_servers == address
+        assert broker.pid != pid
+        assert consume(address, 1) == ["one"]
+
+        alice = {
+            "bootstrap.servers": f"127.0.0.1:{sasl_port}",
+            "security.protocol": "SASL_PLAINTEXT",
+            "sasl.mechanism": "PLAIN",
+            "sasl.username": "alice",
+            "sasl.password": "s3crét",
+        }
+        assert TOPIC in AdminClient({**alice, **QUIET}).list_topics(timeout=10).topics
+        with pytest.raises(KafkaException):
+            AdminClient({**alice, "sasl.password": "wrong", **QUIET}).list_topics(timeout=3)
+    assert not broker.running
+
+
+def test_a_broker_that_cannot_start_says_why(tmp_path: Path) -> None:
+    broker = KafkaBroker(tmp_path, extra_properties={"num.network.threads": "many"})
+    with pytest.raises(StartError, match=r"(?s)kafka .*num\.network\.threads"):
+        broker.start()
+    assert not broker.running
+
+
+def test_a_port_that_somebody_took_in_the_meantime_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as occupied:
+        occupied.bind(("127.0.0.1", 0))
+        taken = occupied.getsockname()[1]
+        choices = [taken]
+        monkeypatch.setattr(
+            bridge.local.server, "free_ports", lambda count: [choices.pop()] if choices else free_ports(count)
+        )
+        with KafkaBroker(tmp_path) as broker:
+            assert choices == []
+            assert broker.port != taken
