@@ -27,7 +27,7 @@ class Receiver(ThreadingHTTPServer):
         self.barrier = None
 
     def handle_error(self, *_):
-        """A client that gave up is no news."""
+        """Ignore clients that gave up."""
 
     @property
     def url(self):
