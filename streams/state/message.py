@@ -41,7 +41,7 @@ def facts_of(event: dict[str, Any]) -> MessageFacts:
         if value is not None:
             columns[name] = (version, value)
     for name, text in event["extra"].items():
-        columns[name] = (version, (text,))
+        columns[name] = (version, text.encode())
     for name in event["nulls"]:
         columns[name] = (version, None)
     errors = event["errors"]
@@ -118,8 +118,8 @@ def state(message_id: str, facts: MessageFacts) -> dict[str, Any]:
     for name, (_, value) in facts.columns.items():
         if value is None:
             nulls.append(name)
-        elif type(value) is tuple:
-            extra[name] = value[0]
+        elif type(value) is bytes:
+            extra[name] = value.decode()
         else:
             fields[name] = value
     nulls.sort()

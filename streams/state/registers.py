@@ -3,7 +3,7 @@
 from typing import Any
 
 #: Text, instant (microseconds since the epoch), JSON text of a column without a typed field, explicit null.
-Value = str | int | tuple[str] | None
+Value = str | int | bytes | None
 
 #: `(version, value)`. The version is the row's `updated_at`, else `created_at`, else NEVER.
 # Trap: the value is a Value, but msgspec refuses unions of str and bytes; as Any it reads them apart all the same.
@@ -12,7 +12,7 @@ Register = tuple[int, Any]
 #: The version of a row that says nothing about its age, and the time of a message that says nothing about its own.
 NEVER = -(2**63)
 
-_RANK = {type(None): 0, int: 1, str: 2, tuple: 3}
+_RANK = {type(None): 0, int: 1, str: 2, bytes: 3}
 
 
 def newer(a: Register, b: Register) -> Register:
