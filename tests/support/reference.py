@@ -18,16 +18,16 @@ Fields = dict[str, Any]
 def fold(events: Iterable[Fields]) -> tuple[dict[str, Fields], dict[str, Fields], dict[str, tuple[str, str]]]:
     """Return MessageStates by id, ConversationStates by id, (message id, status) by id of the StatusChange."""
     rows: dict[str, dict[str, list[Fields]]] = {"messages": defaultdict(list), "conversations": defaultdict(list)}
-    members: dict[str | None, list[Fields]] = defaultdict(list)
+    members: dict[str, list[Fields]] = defaultdict(list)
     for event in events:
         rows[event["entity"]][event["data"]["id"]].append(event["data"])
     messages = {key: message(key, own) for key, own in rows["messages"].items()}
     for state in messages.values():
-        members[state["conversation_id"]].append(state)
-    named = {key for own in rows["messages"].values() for row in own if type(key := row.get("conversation_id")) is str}
-    everyone = named | rows["conversations"].keys()
-    conversations = {key: conversation(key, rows["conversations"].get(key, []), members[key]) for key in everyone}
-    pairs = [(state["id"], status) for key in named for state in members[key] for status in state["status"]]
+        if state["conversation_id"] is not None:
+            members[state["conversation_id"]].append(state)
+    keys = rows["conversations"].keys() | members.keys()
+    conversations = {key: conversation(key, rows["conversations"].get(key, []), members[key]) for key in keys}
+    pairs = [(state["id"], status) for own in members.values() for state in own for status in state["status"]]
     return messages, conversations, {status_change_id(*pair): pair for pair in pairs}
 
 
