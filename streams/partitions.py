@@ -1,7 +1,7 @@
 """The stores of this worker: opened for the partitions that it owns, closed for those that it does not."""
 
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 only a type here, but a run-time import elsewhere costs nothing
 
 from streams.settings import StoreKind, StreamsSettings
 from streams.stores import Store

@@ -73,7 +73,7 @@ async def serve(
     return 0
 
 
-async def _work(
+async def _work(  # noqa: PLR0917 the four groups of settings, and what connects worker and views
     settings: StreamsSettings,
     kafka: KafkaSettings,
     registry: RegistrySettings,

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -112,7 +112,7 @@ class Source:
         *,
         epoch: int,
         batch_records: int,
-        deliver: Callable[[Batch], None],
+        deliver: Callable[[Batch], Coroutine[None, None, None]],
         fail: Callable[[BaseException], None],
     ) -> None:
         """Prepare; `deliver` and `fail` are called on the event loop that is running now."""
@@ -162,5 +162,5 @@ class Source:
             self._room.acquire()
             if self._stopping.is_set():
                 return
-            self._loop.call_soon_threadsafe(self._deliver, Batch(self._epoch, number, records))
+            asyncio.run_coroutine_threadsafe(self._deliver(Batch(self._epoch, number, records)), self._loop)
             number += 1

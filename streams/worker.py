@@ -72,7 +72,7 @@ class Worker:
             on_owned=self._on_owned,
             on_lost=self._on_lost,
         )
-        self._batches = self.app.channel(maxsize=4)
+        self._batches: Any = self.app.channel(maxsize=4)
         self.app.agent(self._batches, name="join")(self._agent)
 
     async def run(self) -> None:
@@ -112,14 +112,17 @@ class Worker:
         if join is None or source is None or batch.epoch != self._epoch:
             return
         try:
-            if batch.number != self._next_batch:
-                raise AssertionError(f"batch {batch.number} came, {self._next_batch} was expected")
-            self._next_batch += 1
+            self._expect(batch.number)
             await join.process(batch.records)
         except Exception as error:  # noqa: BLE001 Faust would drop the batch and go on
             self.fail(error)
         finally:
             source.done()
+
+    def _expect(self, number: int) -> None:
+        if number != self._next_batch:
+            raise AssertionError(f"batch {number} came, {self._next_batch} was expected")
+        self._next_batch += 1
 
     async def _on_owned(self, partitions: frozenset[int], generation: int) -> None:
         self._stop_restoring = threading.Event()
@@ -193,7 +196,7 @@ class Worker:
                 positions,
                 epoch=self._epoch,
                 batch_records=settings.batch_records,
-                deliver=self._batches.queue.put_nowait,
+                deliver=self._batches.put,
                 fail=self.fail,
             )
             self._source.start()
