@@ -1,0 +1,20 @@
+"""Prints each status change with its conversation. Needs confluent-kafka[schemaregistry] and fastavro only."""
+
+from confluent_kafka import DeserializingConsumer
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry.avro import AvroDeserializer
+
+registry = SchemaRegistryClient({"url": "http://127.0.0.1:19091/apis/ccompat/v7", "timeout": 10})
+consumer = DeserializingConsumer(
+    {
+        "bootstrap.servers": "127.0.0.1:19090",
+        "group.id": "my-team",
+        "auto.offset.reset": "earliest",
+        "value.deserializer": AvroDeserializer(registry),
+    }
+)
+consumer.subscribe(["openbsp.status-changes"])
+while (message := consumer.poll(10)) is not None:
+    change = message.value()
+    print(change["message_id"], change["status"], change["at"], change["conversation"])
+consumer.close()
