@@ -1,6 +1,9 @@
 """Topics as the catalogue wants them: created once, verified at each start, never guessed."""
 
-from confluent_kafka import KafkaException
+import time
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType  # type: ignore[attr-defined]
 
 from avro.catalogue import TOPICS, topic_name
@@ -8,6 +11,7 @@ from avro.connection import KafkaSettings, TopicSettings
 from avro.errors import KafkaUnavailableError, TopicsError
 
 _TIMEOUT_S = 15.0
+_POLL_S = 0.05
 
 
 class Topics:
@@ -15,34 +19,33 @@ class Topics:
 
     def __init__(self, kafka: KafkaSettings, topics: TopicSettings) -> None:
         """Build the client; nothing is sent yet."""
-        self._admin = AdminClient({**kafka.librdkafka(), "log_level": 3})
         self._settings = topics
         self._servers = kafka.bootstrap_servers
+        self._cause = ""
+        # Trap: while no broker answers, librdkafka writes twenty lines a second to stderr at any log level but 0, and
+        # the exception says nothing of the cause; that comes only by the callback.
+        config: dict[str, Any] = {**kafka.librdkafka(), "log_level": 0, "error_cb": self._remember}
+        self._admin = AdminClient(config)
 
     def apply(self) -> list[str]:
         """Create the topics that are missing and return their names.
 
-        Existing ones are left as they are. Raises TopicsError when one differs or cannot be made.
+        Existing ones are left as they are, and others may apply at the same time. Raises TopicsError when a topic
+        differs or cannot be made, KafkaUnavailableError when no broker answers.
         """
         existing = self._partition_counts()
         missing = [name for name in self._wanted() if name not in existing]
         if missing:
-            futures = self._admin.create_topics(
-                [self._new_topic(name) for name in missing], operation_timeout=_TIMEOUT_S
-            )
-            faults = []
-            for name, future in futures.items():
-                try:
-                    future.result(_TIMEOUT_S)
-                except KafkaException as error:
-                    faults.append(f"{name}: cannot be created: {error.args[0].str()}")
-            if faults:
-                raise TopicsError(faults)
+            self._create(missing)
+            self._await(missing)
         self.check()
         return missing
 
     def check(self) -> None:
-        """Raise TopicsError with every difference between the cluster and the catalogue, if there is one."""
+        """Raise TopicsError with every difference between the cluster and the catalogue, if there is one.
+
+        Raises KafkaUnavailableError when no broker answers.
+        """
         counts = self._partition_counts()
         faults = []
         present = []
@@ -74,11 +77,35 @@ class Topics:
             config=self._config(full_name),
         )
 
+    def _create(self, names: list[str]) -> None:
+        futures = self._admin.create_topics([self._new_topic(name) for name in names], request_timeout=_TIMEOUT_S)
+        faults = []
+        for name, future in futures.items():
+            try:
+                future.result()
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    faults.append(f"{name}: cannot be created: {error.args[0].str()}")
+        if faults:
+            raise TopicsError(faults)
+
+    def _await(self, names: list[str]) -> None:
+        # Trap: the controller's answer comes before the brokers know of the topic.
+        deadline = time.monotonic() + _TIMEOUT_S
+        while not self._partition_counts().keys() >= set(names) and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+
+    def _remember(self, error: KafkaError) -> None:
+        if error.code() != KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 the code's public name in confluent-kafka
+            self._cause = error.str()
+
     def _partition_counts(self) -> dict[str, int]:
         try:
             metadata = self._admin.list_topics(timeout=_TIMEOUT_S)
         except KafkaException as error:
-            raise KafkaUnavailableError(f"{self._servers}: no broker answered: {error.args[0].str()}") from error
+            self._admin.poll(0)
+            cause = self._cause or error.args[0].str()
+            raise KafkaUnavailableError(f"{self._servers}: no broker answered: {cause}") from error
         return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
 
     def _config_faults(self, names: list[str]) -> list[str]:
@@ -88,7 +115,7 @@ class Topics:
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
         for resource, future in self._admin.describe_configs(resources, request_timeout=_TIMEOUT_S).items():
             try:
-                actual = future.result(_TIMEOUT_S)
+                actual = future.result()
             except KafkaException as error:
                 faults.append(f"{resource.name}: settings cannot be read: {error.args[0].str()}")
                 continue
