@@ -31,12 +31,13 @@ class TopicsError(ContractError):
 
 
 class RegistryError(ContractError):
-    """The schema registry refused (`refused`) or could not be asked."""
+    """The schema registry refused (`refused`; `absent` where it does not know what was asked for) or did not answer."""
 
-    def __init__(self, message: str, *, refused: bool) -> None:
-        """Keep whether asking again could help."""
+    def __init__(self, message: str, *, refused: bool, absent: bool = False) -> None:
+        """Keep whether asking again could help, and whether registering could."""
         super().__init__(message)
         self.refused = refused
+        self.absent = absent
 
 
 class KafkaUnavailableError(ContractError):

@@ -3,23 +3,26 @@
 Blocking; call from a thread where an event loop runs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Self, TypeVar
 
 from confluent_kafka.schema_registry import Schema as RegistrySchema
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from avro.catalogue import TOPICS, Topic, subject
+from avro.compatibility import differences
 from avro.connection import RegistrySettings
-from avro.errors import RegistryError
-from avro.schemas import latest, versions
+from avro.errors import RegistryError, SchemasError
+from avro.schemas import Schema, latest, versions
 
 COMPATIBILITY = "FULL_TRANSITIVE"
 
 _NOT_FOUND = 404
 _SERVER_ERROR = 500
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class Registered:
 
 
 class Registry:
-    """The project's view of a Confluent-compatible registry."""
+    """The project's view of a Confluent-compatible registry. A context manager; `close` gives the connections back."""
 
     def __init__(self, settings: RegistrySettings, prefix: str) -> None:
         """Build the client; nothing is sent yet."""
@@ -41,24 +44,44 @@ class Registry:
         self._prefix = prefix
         self._url = settings.url
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections. Safe to repeat; nothing can be asked afterwards."""
+        self._client.close()
+
     def register(self) -> list[Registered]:
-        """Register all versions of all schemas, oldest first, and set each subject's compatibility.
+        """Set each subject's compatibility and register all versions of all schemas, oldest first.
 
         Safe to repeat. Raises RegistryError with the registry's reason.
         """
         done = []
         for topic, record in _subjects():
             name = subject(self._prefix, topic.name)
-            try:
-                for schema in versions(record):
-                    schema_id = self._client.register_schema(name, RegistrySchema(schema.text, "AVRO"))
-                    if schema.version == 1:
-                        # Trap: a subject's rule cannot be set in Apicurio before the subject exists.
-                        self._client.set_compatibility(subject_name=name, level=COMPATIBILITY)
-                    done.append(Registered(name, record, schema.version, schema_id))
-            except Exception as error:  # noqa: BLE001 the client lets errors of its HTTP library through
-                self._fail(f"registering {record} under {name}", error)
+            # First the rule, so that a subject that holds something else refuses even the first version.
+            self._ask(f"setting the compatibility of {name}", self._client.set_compatibility, name, COMPATIBILITY)
+            for schema in versions(record):
+                schema_id = self._ask(
+                    f"registering {record} under {name}", self._client.register_schema, name, _wire(schema)
+                )
+                done.append(Registered(name, record, schema.version, schema_id))
         return done
+
+    def check(self) -> None:
+        """Ask, without changing anything, whether `register` would be accepted.
+
+        Raises SchemasError with a line for each subject whose rule is not the contract's and each version that the
+        registry would refuse; RegistryError when it cannot be asked. A subject that does not exist yet has no faults.
+        """
+        faults = [
+            fault for topic, record in _subjects() for fault in self._faults(subject(self._prefix, topic.name), record)
+        ]
+        if faults:
+            raise SchemasError(faults)
 
     def ids(self) -> Mapping[str, int]:
         """Return the id of each record's newest version, by record name. Reads only.
@@ -68,33 +91,68 @@ class Registry:
         found = {}
         for topic, record in _subjects():
             name = subject(self._prefix, topic.name)
-            try:
-                answer = self._client.lookup_schema(name, RegistrySchema(latest(record).text, "AVRO"))
-            except Exception as error:  # noqa: BLE001 as above
-                self._fail(f"looking up {record} under {name}", error)
+            doing = f"looking up {record} under {name}"
+            answer = self._ask(doing, self._client.lookup_schema, name, _wire(latest(record)))
             if answer.schema_id is None:
-                raise RegistryError(f"{self._url}: looking up {record} under {name}: no id in the answer", refused=True)
+                raise RegistryError(f"{self._url}: {doing}: no id in the answer", refused=True)
             found[record] = answer.schema_id
         return found
 
     def text(self, schema_id: int) -> str:
         """Return the schema text of an id. Raises RegistryError; `refused` means that there is no such id."""
-        try:
-            schema = self._client.get_schema(schema_id)
-        except Exception as error:  # noqa: BLE001 as above
-            self._fail(f"asking for schema id {schema_id}", error)
+        schema = self._ask(f"asking for schema id {schema_id}", self._client.get_schema, schema_id)
         if schema.schema_str is None:
             raise RegistryError(f"{self._url}: schema id {schema_id} has no text", refused=True)
         return str(schema.schema_str)
 
-    def _fail(self, doing: str, error: Exception) -> NoReturn:
-        if isinstance(error, SchemaRegistryError):
-            refused = error.http_status_code < _SERVER_ERROR
-            hint = ""
-            if error.http_status_code == _NOT_FOUND:
-                hint = " (run `bridge schemas register` once against this registry)"
-            raise RegistryError(f"{self._url}: {doing}: {error.error_message}{hint}", refused=refused) from error
-        raise RegistryError(f"{self._url}: {doing}: {type(error).__name__}: {error}", refused=False) from error
+    def _faults(self, name: str, record: str) -> list[str]:
+        doing = f"checking {record} under {name}"
+        none: list[int] = []
+        numbers = self._ask_for(f"{doing}: versions", none, self._client.get_versions, name)
+        if not numbers:
+            return []
+        level = self._ask_for(f"{doing}: compatibility", "not set", self._client.get_compatibility, name)
+        faults = [] if level == COMPATIBILITY else [f"{name}: compatibility is {level}, the contract: {COMPATIBILITY}"]
+        for schema in versions(record):
+            if self._ask(
+                f"{doing}: v{schema.version}", self._client.test_compatibility_all_versions, name, _wire(schema)
+            ):
+                continue
+            reasons = [
+                reason for number in numbers for reason in differences(self._registered(doing, name, number), schema)
+            ]
+            faults.append(f"{name}: the registry refuses {record}.v{schema.version}: {'; '.join(reasons)}")
+        return faults
+
+    def _registered(self, doing: str, name: str, number: int) -> Schema:
+        answer = self._ask(f"{doing}: version {number}", self._client.get_version, name, number)
+        return Schema(f"the registry's {name}", number, str(answer.schema and answer.schema.schema_str))
+
+    def _ask_for(self, doing: str, absent: _T, question: Callable[..., _T], *arguments: object) -> _T:
+        try:
+            return self._ask(doing, question, *arguments)
+        except RegistryError as error:
+            if error.absent:
+                return absent
+            raise
+
+    def _ask(self, doing: str, question: Callable[..., _T], *arguments: object) -> _T:
+        try:
+            return question(*arguments)
+        except SchemaRegistryError as error:
+            absent = error.http_status_code == _NOT_FOUND
+            hint = " (run `bridge schemas register` once against this registry)" if absent else ""
+            raise RegistryError(
+                f"{self._url}: {doing}: {error.error_message}{hint}",
+                refused=error.http_status_code < _SERVER_ERROR,
+                absent=absent,
+            ) from error
+        except Exception as error:  # the client lets errors of its HTTP library through
+            raise RegistryError(f"{self._url}: {doing}: {type(error).__name__}: {error}", refused=False) from error
+
+
+def _wire(schema: Schema) -> RegistrySchema:
+    return RegistrySchema(schema.text, "AVRO")
 
 
 def _subjects() -> list[tuple[Topic, str]]:

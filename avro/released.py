@@ -1,0 +1,33 @@
+"""Released schema files never change: their sha256 sums stand in `schemas/released.lock`.
+
+The file has the format of `sha256sum`, so `sha256sum --check released.lock` in that directory says the same. To release
+a new version: `sha256sum MessageEvent.v2.avsc >> released.lock`.
+"""
+
+from hashlib import sha256
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+
+LOCK = "released.lock"
+
+
+def faults(directory: Traversable | None = None) -> list[str]:
+    """Return a line for each schema file that differs from its release, is gone, or was never released."""
+    directory = directory or files("avro.schemas")
+    sums = dict(line.split()[::-1] for line in (directory / LOCK).read_text("utf-8").splitlines())
+    present = {
+        resource.name: sha256(resource.read_bytes()).hexdigest()
+        for resource in directory.iterdir()
+        if resource.name.endswith(".avsc")
+    }
+    found = [f"{name}: released, but gone" for name in sorted(sums.keys() - present.keys())]
+    found += [
+        f"{name}: differs from what was released; a released version never changes, add the next one"
+        for name in sorted(sums.keys() & present.keys())
+        if sums[name] != present[name]
+    ]
+    found += [
+        f"{name}: not released; when it is final, add its sum with: sha256sum {name} >> {LOCK}"
+        for name in sorted(present.keys() - sums.keys())
+    ]
+    return found
