@@ -65,6 +65,20 @@ class RunningStack:
         """Ask the views."""
         return httpx.get(f"{self.views}{path}", headers=self.authorization, timeout=5, trust_env=False)
 
+    def try_post(self, body: bytes) -> int | None:
+        """Send an event once and return the status of the answer, None if there is none."""
+        try:
+            return self.post(body).status_code
+        except httpx.TransportError:
+            return None
+
+    def try_view(self, path: str) -> httpx.Response | None:
+        """Ask the views; return None if nobody answers."""
+        try:
+            return self.view(path)
+        except httpx.TransportError:
+            return None
+
     @property
     def authorization(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token}"}

@@ -1,9 +1,13 @@
 """The whole stack as a user starts it. Nothing here or in the tests beside it imports the project."""
 
+import contextlib
+import random
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from support.up import RunningStack, start_up
 
 BridgeUp = Callable[..., RunningStack]
@@ -20,6 +24,17 @@ def running_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningS
     """One stack for all tests that leave it whole. They share its topics: each uses ids that nobody else has."""
     for start in _starter(tmp_path_factory.mktemp("running-stack")):
         yield start()
+
+
+@pytest.fixture
+def free_base() -> int:
+    """Find four ports in a row that nobody listens on."""
+    while True:
+        base = random.randrange(20_000, 30_000)  # below those that the system hands out by itself
+        with contextlib.ExitStack() as sockets, contextlib.suppress(OSError):
+            for port in range(base, base + 4):
+                sockets.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return base
 
 
 def _starter(directory: Path) -> Iterator[BridgeUp]:

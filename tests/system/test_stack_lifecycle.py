@@ -1,0 +1,143 @@
+"""`bridge up`: what it prints, what it survives, and that it leaves nothing behind."""
+
+import os
+import signal
+import stat
+import subprocess
+
+import psutil
+import pytest
+
+from support.documented import DocumentedEvents
+from support.up import BRIDGE, RunningStack
+from support.wait import eventually
+
+
+def family(stack: RunningStack) -> list[psutil.Process]:
+    """Return `bridge up` and all processes that it started, directly or not."""
+    own = psutil.Process(stack.process.pid)
+    return [own, *own.children(recursive=True)]
+
+
+def survivors(processes: list[psutil.Process]) -> list[psutil.Process]:
+    return [process for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+
+
+def post(stack: RunningStack, body: bytes) -> bool:
+    """Send an event as often as it takes; say so when it was accepted."""
+
+    def accepted():
+        assert stack.try_post(body) == 202
+        return True
+
+    return eventually(accepted, within=60)
+
+
+def assert_the_documented_conversation(stack: RunningStack, events: DocumentedEvents) -> None:
+    def look():
+        answer = stack.try_view(f"/conversations/{events.conversation}")
+        assert answer is not None
+        assert answer.status_code == 200, answer.text
+        assert events.contradictions(answer.json()) == {}
+        return True
+
+    eventually(look, within=60)
+
+
+def test_one_line_says_how_to_reach_everything(running_stack):
+    line = running_stack.line
+    assert line.keys() == {"kafka", "schema_registry", "bridge", "views", "token", "pids"}
+    assert line["kafka"].startswith("127.0.0.1:")
+    assert all(line[name].startswith("http://127.0.0.1:") for name in ("schema_registry", "bridge", "views"))
+    assert line["pids"].keys() == {"kafka", "schema_registry", "bridge", "streams"}
+    assert all(psutil.pid_exists(pid) for pid in line["pids"].values())
+
+
+def test_a_stack_with_data_goes_on_where_it_stopped(bridge_up, tmp_path):
+    events = DocumentedEvents()
+    data = tmp_path / "data"
+    first = bridge_up("--data", str(data))
+    for body in events.bodies[:3]:
+        assert first.post(body).status_code == 202
+    processes = family(first)
+    assert first.stop(signal.SIGINT) == 0
+    assert survivors(processes) == []
+    assert first.process.stdout.closed
+
+    second = bridge_up("--data", str(data))
+    assert second.token == first.token
+    assert stat.S_IMODE((data / "token").stat().st_mode) == 0o600
+    for body in events.bodies[3:]:
+        assert second.post(body).status_code == 202
+    assert_the_documented_conversation(second, events)
+
+
+def test_a_killed_part_comes_back_and_nothing_is_lost(bridge_up):
+    """Each part is killed between two events; its address stays, and the state is that of all events."""
+    events = DocumentedEvents()
+    stack = bridge_up()
+    for part, body in zip(["bridge", "streams", "kafka", "schema_registry"], events.bodies, strict=False):
+        os.kill(stack.pids[part], signal.SIGKILL)
+        eventually(lambda part=part: f"{part} is back" in stack.log.read_text("utf-8"), within=60)
+        post(stack, body)
+    post(stack, events.bodies[4])
+    assert_the_documented_conversation(stack, events)
+    processes = family(stack)
+    assert stack.stop(signal.SIGTERM) == 0
+    assert survivors(processes) == []
+
+
+def test_a_killed_part_stays_down_if_asked_for(bridge_up):
+    stack = bridge_up("--no-restart")
+    os.kill(stack.pids["bridge"], signal.SIGKILL)
+    eventually(lambda: "it stays down" in stack.log.read_text("utf-8"))
+    assert stack.try_post(b"{}") is None
+    assert all(psutil.pid_exists(stack.pids[part]) for part in ("kafka", "schema_registry", "streams"))
+    assert stack.process.poll() is None
+
+
+def test_no_process_survives_when_the_stack_is_killed(bridge_up):
+    stack = bridge_up()
+    processes = family(stack)
+    assert len(processes) > 4
+    stack.process.kill()
+    stack.process.wait(10)
+    eventually(lambda: survivors(processes) == [], within=10)
+
+
+def test_ports_and_token_can_be_chosen(bridge_up, tmp_path, free_base):
+    stack = bridge_up(
+        "--ports",
+        str(free_base),
+        "--data",
+        str(tmp_path / "data"),
+        environment={"BRIDGE_TOKENS": "me=token-that-i-chose"},
+    )
+    assert stack.kafka == f"127.0.0.1:{free_base}"
+    assert stack.registry.startswith(f"http://127.0.0.1:{free_base + 1}/")
+    assert stack.bridge == f"http://127.0.0.1:{free_base + 2}"
+    assert stack.views == f"http://127.0.0.1:{free_base + 3}"
+    assert stack.token == "token-that-i-chose"
+    assert not (tmp_path / "data" / "token").exists()
+    assert stack.post(DocumentedEvents().bodies[0]).status_code == 202
+
+    second = subprocess.run(
+        [BRIDGE, "up", "--data", str(tmp_path / "data")], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert second.returncode == 1
+    assert "in use" in second.stderr
+    assert "Traceback" not in second.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_start_can_be_interrupted(tmp_path, number):
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen([BRIDGE, "up", "--json"], stdout=subprocess.PIPE, stderr=output)
+    with process:
+        eventually(lambda: "kafka" in log.read_text("utf-8").partition("\n")[2])
+        processes = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(number)
+        assert process.wait(30) == 0, log.read_text("utf-8")
+        assert process.stdout.read() == b""
+    assert survivors(processes) == []
