@@ -4,6 +4,7 @@ from typing import Any
 
 from msgspec import DecodeError, Struct, json, msgpack
 
+from avro import jsontext
 from streams.state import status as statuses
 from streams.state.registers import NEVER, Register, newer
 
@@ -90,13 +91,23 @@ def summarize(content: str) -> ContentSummary:
     try:
         found = _decode_content(content)
     except DecodeError:
-        return (None, None, None)
+        found = _decode_slowly(content)
     text = found.text.get("body") if type(found.text) is dict else found.text
     return (
         found.type if type(found.type) is str else None,
         found.kind if type(found.kind) is str else None,
         text[:PREVIEW_CHARACTERS] if type(text) is str else None,
     )
+
+
+def _decode_slowly(content: str) -> _Content:
+    # Trap: a number that msgspec cannot hold must not hide the rest. Other content is no object, or not even JSON.
+    try:
+        found = jsontext.decode(content.encode())
+    except (jsontext.MalformedJsonError, RecursionError):
+        found = None
+    told = found if type(found) is dict else {}
+    return _Content(told.get("type"), told.get("kind"), told.get("text"))
 
 
 def summary_order(summary: ContentSummary) -> tuple[tuple[bool, str], ...]:

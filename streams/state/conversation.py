@@ -213,7 +213,7 @@ def state(
         "incoming_count": tally.incoming,
         "outgoing_count": tally.outgoing,
         "internal_count": tally.internal,
-        "status_counts": tally.status_counts,
+        "status_counts": dict(tally.status_counts),
         "unread_count": tally.unread,
         "last_message": last_message,
         "last_incoming_at": _time(tally.last_incoming),

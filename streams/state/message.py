@@ -7,7 +7,7 @@ from msgspec import Struct, msgpack
 from avro.catalogue import ENTITIES, Kind
 from streams.state import status as statuses
 from streams.state.contribution import ContentSummary, Contribution, summarize, summary_order
-from streams.state.registers import Register, newer, version_of
+from streams.state.registers import UNFIT, Register, newer, version_of
 
 _TYPED = tuple(
     (name, kind) for name, kind in ENTITIES["messages"].columns.items() if kind is not Kind.STATUS and name != "id"
@@ -18,6 +18,7 @@ _NAMES = tuple(name for name, _ in _TYPED)
 class MessageFacts(Struct, array_like=True, frozen=True, gc=False):
     """All that is remembered of a message. Joins lose nothing that a later event could need.
 
+    `errors` and `status_extra` hold the members of status objects that are no instants; null says nothing.
     `conversations` are all that the message was ever said to belong to, sorted: those that it left must hear of it.
     """
 
@@ -46,11 +47,15 @@ def facts_of(event: dict[str, Any]) -> MessageFacts:
         columns[name] = (version, None)
     errors = event["errors"]
     conversation = event["conversation_id"]
+    if conversation is None and "conversation_id" in columns:
+        # Trap: if null or a wrong type could overrule an id, a message would have told its statuses or not,
+        # depending on what came first. Once it has a conversation it always has one.
+        columns["conversation_id"] = (UNFIT, columns["conversation_id"][1])
     return MessageFacts(
         columns,
         event["status"] or {},
         None if errors is None else (version, errors),
-        {key: (version, text) for key, text in (event["status_extra"] or {}).items()},
+        {key: (version, text) for key, text in (event["status_extra"] or {}).items() if text != "null"},
         [] if conversation is None else [conversation],
     )
 
@@ -127,12 +132,15 @@ def state(message_id: str, facts: MessageFacts) -> dict[str, Any]:
     fields["extra"] = extra
     fields["nulls"] = nulls
     fields["status"] = moments
-    if facts.errors is not None:
-        fields["errors"] = facts.errors[1]
-    if facts.status_extra:
-        fields["status_extra"] = {
-            key: text for key, (_, text) in facts.status_extra.items() if text != "null" and key not in moments
-        }
+    errors, odd = _oddities(facts) if facts.status_extra else (facts.errors, None)
+    if errors is not None:
+        fields["errors"] = errors[1]
+    if odd:
+        fields["status_extra"] = odd
+    if "status" in facts.columns and (moments or errors or odd):
+        # A row whose status is null or no object says nothing about a status that is known.
+        extra.pop("status", None)
+        fields["nulls"] = [name for name in nulls if name != "status"]
     fields["delivery_status"] = statuses.delivery_status(moments)
     time = fields.get("timestamp", fields.get("created_at"))
     if time is not None:
@@ -145,3 +153,16 @@ def state(message_id: str, facts: MessageFacts) -> dict[str, Any]:
             if at is not None:
                 fields[field] = (at - time) // 1000
     return fields
+
+
+def _oddities(facts: MessageFacts) -> tuple[tuple[int, list[str]] | None, dict[str, str]]:
+    """Return the errors and the other members that are no instants: a key that has an instant shows no oddity."""
+    odd = {key: text for key, (_, text) in facts.status_extra.items() if key not in facts.status}
+    errors = facts.errors
+    if errors is not None and "errors" in odd:
+        # Errors that are a list, and errors that are something else: the newer ones count.
+        if facts.status_extra["errors"][0] > errors[0]:
+            errors = None
+        else:
+            del odd["errors"]
+    return errors, odd

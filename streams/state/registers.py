@@ -10,7 +10,10 @@ Value = str | int | bytes | None
 Register = tuple[int, Any]
 
 #: The version of a row that says nothing about its age, and the time of a message that says nothing about its own.
-NEVER = -(2**63)
+NEVER = 1 - 2**63
+
+#: The version of a value that overrules no other.
+UNFIT = NEVER - 1
 
 _RANK = {type(None): 0, int: 1, str: 2, bytes: 3}
 

@@ -1,0 +1,211 @@
+"""Hypothesis strategies for webhooks as OpenBSP sends them, and as nobody should but somebody will.
+
+Ids, instants and texts come from small pools, so that rows collide, versions tie and messages move.
+"""
+
+from decimal import Decimal
+from itertools import pairwise
+from typing import Any
+
+from hypothesis import strategies as st
+
+Row = dict[str, Any]
+Envelope = dict[str, Any]
+
+MESSAGE_IDS = ["m1", "m2", "m3", "wamid.HBg=/+ \u00e9?#\U0001f600", "\x00\n"]
+CONVERSATION_IDS = ["c1", "c2", "m1", "c/\u00fc %2F"]
+
+#: Few instants, some of them the same in another offset, before 1970, or a microsecond apart.
+INSTANTS = [
+    "2026-05-06T03:39:23+00:00",
+    "2026-05-06T05:39:23+02:00",
+    "2026-05-06 03:39:23.000001Z",
+    "2026-05-06T03:39:24.999Z",
+    "2026-05-06T03:39:25.123456+00",
+    "2026-05-07T00:09:23-0330",
+    "1969-12-31T23:59:59.999999Z",
+    "0001-01-01T00:00:00Z",
+]
+NO_INSTANTS = ["", "infinity", "2026-05-06", "2026-05-06T03:39:23", "2026-05-06T03:39:23.1234567Z", "a\u00e9"]
+
+STATUS_KEYS = [
+    "pending",
+    "held_for_quality_assessment",
+    "accepted",
+    "sent",
+    "failed",
+    "delivered",
+    "read",
+    "deleted",
+    "typing",
+    "edited",
+    "preprocessed",
+]
+ODD_STATUS_KEYS = ["errors", "bounced", "", "extra", "\u00e9"]
+
+instants = st.sampled_from(INSTANTS)
+texts = st.sampled_from(["", "a", "b", "A", "\u00e9", "\U0001f600", "null", "\uffff"])
+json_values = st.recursive(
+    st.sampled_from([None, True, False, 0, 1, -1, 2**70, Decimal("1.50"), Decimal("1E+400")]) | texts | instants,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(texts, inner, max_size=2),
+    max_leaves=4,
+)
+anything = json_values | instants | st.sampled_from(NO_INSTANTS)
+
+errors = st.lists(st.fixed_dictionaries({"code": st.sampled_from([131047, 131026]), "title": texts}), max_size=2)
+
+#: As OpenBSP merges it: known keys with instants.
+plain_status = st.dictionaries(st.sampled_from(STATUS_KEYS), instants, max_size=4)
+#: With nulls, values that are no instants, keys that nobody has heard of, and errors of the wrong type.
+odd_status = st.dictionaries(
+    st.sampled_from(STATUS_KEYS[3:7] + ODD_STATUS_KEYS), st.one_of(instants, st.none(), errors, anything), max_size=5
+)
+status = st.one_of(
+    plain_status,
+    plain_status,
+    st.builds(lambda told, found: told | {"errors": found}, plain_status, errors),
+    odd_status,
+)
+
+content = st.one_of(
+    st.just({}),
+    st.builds(lambda text: {"type": "text", "kind": "text", "text": text}, texts | st.just("long " * 80)),
+    st.builds(lambda text: {"type": "text", "text": {"body": text}}, texts | st.just("\u00e9" * 281)),
+    st.builds(lambda kind, size: {"type": "file", "kind": kind, "file": {"size": size}}, texts, st.integers(0, 2)),
+    st.builds(lambda data: {"type": "data", "kind": "order", "data": data}, json_values),
+    # Parts that are no texts must not hide the others.
+    st.fixed_dictionaries(
+        {}, optional={"type": anything, "kind": anything, "text": anything | st.just({"body": None}), "n": json_values}
+    ),
+    json_values,
+)
+
+direction = st.sampled_from(["incoming", "incoming", "outgoing", "outgoing", "internal", "sideways"])
+
+_MESSAGE_COLUMNS: dict[str, st.SearchStrategy[Any]] = {
+    "organization_id": texts,
+    "conversation_id": st.sampled_from(CONVERSATION_IDS),
+    "external_id": texts,
+    "direction": direction,
+    "agent_id": texts,
+    "contact_address": texts,
+    "service": st.sampled_from(["whatsapp", "instagram"]),
+    "organization_address": texts,
+    "group_address": texts,
+    "thread_id": texts,
+    "content": content,
+    "status": status,
+    "timestamp": instants,
+    "created_at": instants,
+    "updated_at": instants,
+}
+_CONVERSATION_COLUMNS: dict[str, st.SearchStrategy[Any]] = {
+    "organization_id": texts,
+    "service": st.sampled_from(["whatsapp", "instagram"]),
+    "organization_address": texts,
+    "contact_address": texts,
+    "group_address": texts,
+    "name": texts,
+    "extra": st.dictionaries(texts, json_values, max_size=2),
+    "status": st.sampled_from(["open", "active", "closed", "Closed", ""]),
+    "created_at": instants,
+    "updated_at": instants,
+}
+#: Columns of releases to come, and names that mean something else in the events.
+_UNKNOWN_COLUMNS = [
+    "from",
+    "wa_id",
+    "nulls",
+    "errors",
+    "status_extra",
+    "event_id",
+    "known",
+    "message_count",
+    "",
+    "\u00e9",
+]
+_OPTIONAL = ["agent_id", "group_address", "thread_id", "external_id", "name", "timestamp", "extra"]
+
+
+def _whole(columns: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[Row]:
+    """Return rows as the running code sends them: all columns, some null."""
+    return st.fixed_dictionaries(
+        {name: (values | st.none() if name in _OPTIONAL else values) for name, values in columns.items()}
+    )
+
+
+def _nasty(columns: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[Row]:
+    """Return rows with any columns, known or not, each null or of the wrong type now and then."""
+    known = {name: st.one_of(values, values, st.none(), anything) for name, values in columns.items()}
+    return st.fixed_dictionaries({}, optional=known | dict.fromkeys(_UNKNOWN_COLUMNS, anything))
+
+
+def _only(columns: dict[str, st.SearchStrategy[Any]], *names: str) -> st.SearchStrategy[Row]:
+    return st.fixed_dictionaries({name: columns[name] for name in names})
+
+
+def _documented_insert(columns: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[Row]:
+    """Return what the documentation shows of an insert: some columns, no null, `updated_at` not always."""
+    names = [name for name in columns if name not in {*_OPTIONAL, "updated_at"}]
+    return st.fixed_dictionaries({name: columns[name] for name in names}, optional={"updated_at": instants})
+
+
+def _rows(columns: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[Row]:
+    return st.one_of(
+        _whole(columns),
+        _documented_insert(columns),
+        _only(columns, "status", "updated_at"),
+        _only(columns, "status", "updated_at"),
+        _only(columns, "status"),
+        _nasty(columns),
+        _nasty(columns),
+    )
+
+
+def _envelopes(entity: str, ids: list[str], rows: st.SearchStrategy[Row]) -> st.SearchStrategy[Envelope]:
+    return st.builds(
+        lambda key, row, action: {"entity": entity, "action": action, "data": {"id": key, **row}},
+        st.sampled_from(ids),
+        rows,
+        st.sampled_from(["insert", "update"]),
+    )
+
+
+message_events = _envelopes("messages", MESSAGE_IDS, _rows(_MESSAGE_COLUMNS))
+conversation_events = _envelopes("conversations", CONVERSATION_IDS, _rows(_CONVERSATION_COLUMNS))
+
+#: Events of one message, and of one conversation: every two of them meet.
+events_of_a_message = _envelopes("messages", MESSAGE_IDS[:1], _rows(_MESSAGE_COLUMNS))
+events_of_a_conversation = _envelopes("conversations", CONVERSATION_IDS[:1], _rows(_CONVERSATION_COLUMNS))
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Envelope]:
+    """Draw a message as it lives: an insert, receipts in parts or in whole rows, perhaps an edit, a move, a new row."""
+    key = draw(st.sampled_from(MESSAGE_IDS))
+    row = {"id": key, **draw(_whole(_MESSAGE_COLUMNS))}
+    events = [{"entity": "messages", "action": "insert", "data": row}]
+    for _ in range(draw(st.integers(0, 4))):
+        names = draw(st.sampled_from([("status",), ("status",), ("content",), ("conversation_id",), ("direction",)]))
+        change = draw(_only(_MESSAGE_COLUMNS, "updated_at", *names))
+        row = row | change
+        whole = draw(st.booleans())
+        events.append({"entity": "messages", "action": "update", "data": row if whole else {"id": key, **change}})
+    return events
+
+
+event_sets = st.builds(
+    lambda lives, single: [event for life in lives for event in life] + single,
+    st.lists(histories(), max_size=4),
+    st.lists(message_events | conversation_events, max_size=6),
+)
+
+
+@st.composite
+def arrivals(draw: st.DrawFn, events: list[Envelope]) -> list[list[Envelope]]:
+    """Draw a way in which the events may arrive: in any order, some more than once, in batches of any size."""
+    repeated = draw(st.lists(st.sampled_from(events), max_size=4)) if events else []
+    order = draw(st.permutations(events + repeated))
+    cuts = sorted(draw(st.lists(st.integers(0, len(order)), max_size=5)))
+    edges = [0, *cuts, len(order)]
+    return [order[start:end] for start, end in pairwise(edges)]
