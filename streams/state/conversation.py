@@ -64,6 +64,7 @@ class Tally:
 
     __slots__ = (
         "first_incoming",
+        "first_outgoing",
         "incoming",
         "internal",
         "last_incoming",
@@ -82,7 +83,10 @@ class Tally:
         self.status_counts: dict[str, int] = {}
         self.last_incoming: Position | None = None
         self.last_outgoing: Position | None = None
+        #: The first ones that have a time.
         self.first_incoming: Position | None = None
+        self.first_outgoing: Position | None = None
+        #: The first outgoing one at or after the first incoming one.
         self.reply: Position | None = None
         #: An extreme has lost its message: only a new tally over all messages can tell the next one.
         self.stale = False
@@ -125,7 +129,8 @@ class Tally:
             ) == contributions.text_of(new.direction)
             if same_place:
                 return
-        if before in {self.last_incoming, self.last_outgoing, self.first_incoming, self.reply} - {None}:
+        extremes = (self.last_incoming, self.last_outgoing, self.first_incoming, self.first_outgoing, self.reply)
+        if before is not None and before in extremes:
             self.stale = True
         elif new is not None:
             self._stretch(new, contributions.sort_key(message_id, new))
@@ -154,17 +159,29 @@ class Tally:
         if direction == "incoming":
             if self.last_incoming is None or position > self.last_incoming:
                 self.last_incoming = position
-            if position[0] != NEVER and (self.first_incoming is None or position < self.first_incoming):
-                if self.first_incoming is None or position[0] != self.first_incoming[0]:
-                    # An earlier beginning may make an earlier outgoing message the reply.
-                    self.stale = self.stale or self.outgoing > 0
+            first = self.first_incoming
+            if position[0] != NEVER and (first is None or position < first):
                 self.first_incoming = position
+                if first is None or position[0] < first[0]:
+                    self._begin_at(position[0])
         elif direction == "outgoing":
             if self.last_outgoing is None or position > self.last_outgoing:
                 self.last_outgoing = position
+            if position[0] != NEVER and (self.first_outgoing is None or position < self.first_outgoing):
+                self.first_outgoing = position
             first = self.first_incoming
             if first is not None and position[0] >= first[0] and (self.reply is None or position < self.reply):
                 self.reply = position
+
+    def _begin_at(self, time: int) -> None:
+        # An earlier beginning may make an earlier outgoing message the reply. Which one is known if all outgoing
+        # messages are on one side of it.
+        if self.first_outgoing is None or self.last_outgoing is None or self.last_outgoing[0] < time:
+            self.reply = None
+        elif self.first_outgoing[0] >= time:
+            self.reply = self.first_outgoing
+        else:
+            self.stale = True
 
     @property
     def last_message(self) -> str | None:

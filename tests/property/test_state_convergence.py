@@ -2,6 +2,7 @@
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from support.events import Envelope, arrivals, event_sets
 from support.reference import fold
 from support.topology import Topology

@@ -73,8 +73,10 @@ class Topology:
             new, stored = message.facts_of(event), self.messages.get(key)
             known = changed.get(key) or (None if stored is None else message.decode(stored))
             changed[key] = merged = new if known is None else message.join(known, new)
-            first = known is None or message.conversation_of(known) is None
-            announced[key] |= merged.status.keys() - (set() if replayed or first else known.status.keys())
+            if replayed or known is None or message.conversation_of(known) is None:
+                announced[key] |= merged.status.keys()
+            else:
+                announced[key] |= merged.status.keys() - known.status.keys()
         for key, facts in changed.items():
             self.messages[key] = message.encode(facts)
             self.message_states[key] = message_state(message.state(key, facts))
