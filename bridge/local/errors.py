@@ -3,7 +3,8 @@
 LocalStackError
 ├── ArtifactError           a file is neither in the cache nor to be had
 │   └── ChecksumError       a downloaded file is not the one that the lock file names
-├── DataDirectoryInUseError another process works in the directory
+├── DataDirectoryError      the data directory cannot be made or written
+│   └── DataDirectoryInUseError  another process works in it
 ├── PortInUseError          a port that was asked for is taken
 └── StartError              a server died or did not become ready in time
 """
@@ -32,13 +33,20 @@ class ChecksumError(ArtifactError):
         self.actual = actual
 
 
-class DataDirectoryInUseError(LocalStackError):
+class DataDirectoryError(LocalStackError):
+    """The directory `path` cannot be used; `reason` is a part of a sentence."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path} {reason}")
+        self.path = path
+
+
+class DataDirectoryInUseError(DataDirectoryError):
     """Another process holds the lock of `path`."""
 
     def __init__(self, path: Path, owner: str) -> None:
         held_by = f" (process {owner})" if owner else ""
-        super().__init__(f"{path} is in use by another process{held_by}; stop it or choose another data directory")
-        self.path = path
+        super().__init__(path, f"is in use by another process{held_by}; stop it or choose another directory")
 
 
 class PortInUseError(LocalStackError):

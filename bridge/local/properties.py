@@ -8,7 +8,7 @@ from pathlib import Path
 def write_properties(path: Path, properties: Mapping[str, str | int | bool]) -> None:
     """Write a file that Java reads as `properties`, for the eyes of its owner only.
 
-    Keys must be plain names: letters, digits, and `.`, `-`, `_`.
+    Keys must be plain names: letters, digits, and `.`, `-`, `_`, `"`.
     """
     lines = [f"{key}={_text(value)}\n" for key, value in properties.items()]
     path.unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """A real schema registry: Apicurio, asked through its Confluent API."""
 
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -11,6 +12,7 @@ from bridge.local.properties import write_properties
 from bridge.local.server import JavaServer, local_address
 
 _HEAP = ("-Xms64m", "-Xmx192m")
+_INSTANCE_HEADER = "X-Instance"
 
 
 class SchemaRegistry(JavaServer):
@@ -18,6 +20,7 @@ class SchemaRegistry(JavaServer):
 
     name: ClassVar = "schema_registry"
     bundle: ClassVar = "registry"
+    _instance: str  # of the latest launch; it comes back in every answer
 
     @property
     def url(self) -> str:
@@ -26,6 +29,7 @@ class SchemaRegistry(JavaServer):
 
     def _command(self, home: Path) -> Sequence[str]:
         (management_port,) = free_ports(1)
+        self._instance = str(uuid.uuid4())
         settings = "registry.properties"
         write_properties(
             self._data_dir / settings,
@@ -34,6 +38,7 @@ class SchemaRegistry(JavaServer):
                 "quarkus.http.port": self.port,
                 "quarkus.management.host": LOOPBACK,
                 "quarkus.management.port": management_port,
+                f'quarkus.http.header."{_INSTANCE_HEADER}".value': self._instance,
                 "quarkus.http.access-log.enabled": False,
                 "quarkus.log.console.format": "%d{yyyy-MM-dd'T'HH:mm:ss,SSS} %-5p %m (%c{1})%n",
                 "apicurio.storage.kind": "sql",
@@ -58,4 +63,5 @@ class SchemaRegistry(JavaServer):
             response = httpx.get(f"{self.url}/subjects", timeout=max(0.1, min(timeout, 5.0)), trust_env=False)
         except httpx.TransportError:
             return False
-        return response.status_code == httpx.codes.OK
+        # Another registry may have taken the port before this one could.
+        return response.is_success and response.headers.get(_INSTANCE_HEADER) == self._instance

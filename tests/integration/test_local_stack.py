@@ -3,12 +3,13 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
@@ -18,9 +19,11 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
 import bridge.local.server
-from bridge.local.errors import DataDirectoryInUseError, PortInUseError, StartError
+from bridge.local.errors import DataDirectoryError, DataDirectoryInUseError, PortInUseError, StartError
 from bridge.local.kafka import KafkaBroker
 from bridge.local.ports import free_ports
+from bridge.local.registry import SchemaRegistry
+from bridge.local.server import JavaServer
 from bridge.local.stack import LocalStack
 
 pytestmark = pytest.mark.integration
@@ -218,14 +221,39 @@ def test_a_broker_that_cannot_start_says_why(tmp_path: Path) -> None:
     assert not broker.running
 
 
-def test_a_port_that_somebody_took_in_the_meantime_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as occupied:
-        occupied.bind(("127.0.0.1", 0))
-        taken = occupied.getsockname()[1]
-        choices = [taken]
+class Stranger(BaseHTTPRequestHandler):
+    """Answers like a registry without subjects."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"[]")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("server", [KafkaBroker, SchemaRegistry])
+def test_a_port_that_somebody_took_in_the_meantime_is_replaced(
+    server: type[JavaServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Stranger) as stranger:
+        thread = threading.Thread(target=stranger.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        choices = [stranger.server_port]
         monkeypatch.setattr(
             bridge.local.server, "free_ports", lambda count: [choices.pop()] if choices else free_ports(count)
         )
-        with KafkaBroker(tmp_path) as broker:
-            assert choices == []
-            assert broker.port != taken
+        try:
+            with server(tmp_path) as started:
+                assert choices == []
+                assert started.port != stranger.server_port
+        finally:
+            stranger.shutdown()
+            thread.join()
+
+
+def test_a_data_directory_that_cannot_be_made_is_an_error_without_a_trace(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DataDirectoryError, match=r"file/kafka cannot be used: Not a directory"):
+        KafkaBroker(tmp_path / "file" / "kafka").start()
