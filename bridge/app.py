@@ -1,0 +1,98 @@
+"""The ASGI application: webhooks first, everything else by Starlette."""
+
+import os
+from typing import Any
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest, multiprocess
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from bridge import answers, health, ingress, reasons
+from bridge.answers import Answer
+from bridge.openapi import document
+from bridge.service import Service
+
+
+class App:
+    """An ASGI application around a running service."""
+
+    def __init__(self, service: Service) -> None:
+        """Build the routes."""
+        self._webhooks = service.ingress
+        self._rest = _rest(service)
+
+    async def __call__(self, scope: ingress.Scope, receive: ingress.Receive, send: ingress.Send) -> None:
+        """Answer one request."""
+        if scope["type"] == "http" and scope["path"] == ingress.PATH:
+            await self._webhooks(scope, receive, send)
+        else:
+            await self._rest(scope, receive, send)
+
+
+def _rest(service: Service) -> Starlette:
+    openapi = document()
+
+    def may_observe(request: Request, endpoint: str) -> bool:
+        authorization = request.headers.get("authorization")
+        allowed = service.access.may_observe(None if authorization is None else authorization.encode("latin-1"))
+        if not allowed and authorization is not None:
+            service.metrics.unauthorized.labels(endpoint).inc()
+        return allowed
+
+    async def healthz(_: Request) -> Response:
+        return JSONResponse({"status": "alive"})
+
+    async def readyz(request: Request) -> Response:
+        await health.refresh(service)
+        content: dict[str, Any] = {"status": health.state(service)}
+        if may_observe(request, "/readyz"):
+            content |= health.details(service)
+        return JSONResponse(content, 503 if content["status"] == "unready" else 200, {"cache-control": "no-store"})
+
+    async def metrics(request: Request) -> Response:
+        if not may_observe(request, "/metrics"):
+            return _response(answers.problem(reasons.UNAUTHORIZED, "a valid bearer token is needed"))
+        await health.refresh(service)
+        return Response(generate_latest(_collectors(service)), media_type=CONTENT_TYPE_LATEST)
+
+    async def openapi_json(_: Request) -> Response:
+        return JSONResponse(openapi)
+
+    return Starlette(
+        routes=[
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Route("/metrics", metrics),
+            Route("/openapi.json", openapi_json),
+        ],
+        exception_handlers={HTTPException: _problem, 500: _internal_error},
+    )
+
+
+def _collectors(service: Service) -> CollectorRegistry:
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return service.metrics.registry
+    # With several workers each writes its values to files, and any of them answers for all.
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return registry
+
+
+async def _problem(_: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException) and error.status_code == reasons.METHOD_NOT_ALLOWED.status:
+        allow = (error.headers or {}).get("Allow", "GET")
+        return _response(answers.problem(reasons.METHOD_NOT_ALLOWED, "this is only read", allow=allow))
+    return _response(answers.problem(reasons.NOT_FOUND, "webhooks go to POST /webhooks"))
+
+
+async def _internal_error(_: Request, __: Exception) -> Response:
+    return _response(answers.problem(reasons.INTERNAL_ERROR, "see the log of the bridge"))
+
+
+def _response(answer: Answer) -> Response:
+    response = Response(answer.body, answer.status)
+    response.raw_headers = list(answer.headers)
+    return response

@@ -1,0 +1,50 @@
+"""What can go wrong in the ingress.
+
+BridgeError
+├── TokensError           the tokens cannot be used as they are given
+├── SpoolError            the spool cannot be used
+│   └── SpoolInUseError   another process has it
+└── NotStoredError        neither Kafka nor the spool took an event
+    └── SpoolFullError    the spool is at its size limit
+"""
+
+from pathlib import Path
+
+
+class BridgeError(Exception):
+    """Base of all; the message says what to do."""
+
+
+class TokensError(BridgeError):
+    """Tokens that cannot be used. `faults` has a line for each; none of them quotes a token."""
+
+    def __init__(self, faults: list[str]) -> None:
+        """Keep each fault apart."""
+        super().__init__("; ".join(faults))
+        self.faults = faults
+
+
+class SpoolError(BridgeError):
+    """The spool at `path` cannot be used."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        """Name the file."""
+        super().__init__(f"{path}: {why}")
+        self.path = path
+
+
+class SpoolInUseError(SpoolError):
+    """Another process holds the lock of the spool at `path`."""
+
+    def __init__(self, path: Path, holder: str) -> None:
+        """Name the process that has it, where that is known."""
+        by = f"process {holder}" if holder else "another process"
+        super().__init__(path, f"in use by {by}; give each bridge a BRIDGE_SPOOL_DIR of its own")
+
+
+class NotStoredError(BridgeError):
+    """An event was not accepted, because nothing could store it in time."""
+
+
+class SpoolFullError(NotStoredError):
+    """The spool holds as much as BRIDGE_SPOOL_MAX_BYTES allows."""

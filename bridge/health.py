@@ -1,0 +1,81 @@
+"""How the ingress is: gauges, and whether it can store what it is sent."""
+
+import sqlite3
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bridge import log
+
+if TYPE_CHECKING:
+    from bridge.service import Service
+
+
+@dataclass(slots=True)
+class Observed:
+    """What only the disk knows, as of the last look."""
+
+    oldest_s: float = 0.0
+    quarantined: int = 0
+
+
+async def refresh(service: "Service") -> None:
+    """Bring the gauges up to date, and find out whether a failing spool works again."""
+    spool, metrics, observed = service.spool, service.metrics, service.observed
+    if spool.failing is not None:
+        await spool.probe()
+    try:
+        oldest, observed.quarantined = await spool.status()
+    except sqlite3.Error as error:
+        spool.failing = str(error)
+    else:
+        observed.oldest_s = 0.0 if oldest is None else max(0.0, (log.now() - oldest) / 1_000_000)
+    metrics.spool_events.set(spool.events)
+    metrics.spool_bytes.set(spool.size)
+    metrics.spool_oldest_seconds.set(observed.oldest_s)
+    metrics.spool_quarantined.set(observed.quarantined)
+    metrics.requests_in_progress.set(service.ingress.in_progress)
+
+
+def can_store(service: "Service") -> bool:
+    """Tell whether an event that comes now would be accepted, as far as can be known."""
+    spool = service.spool
+    spool_takes = spool.failing is None and not spool.full
+    kafka_takes = service.preparation.maker is not None and not spool.events and service.keeper.last_failure is None
+    return spool_takes or kafka_takes
+
+
+def state(service: "Service") -> str:
+    """Return `ready`, `degraded` (it stores, but an operator should look) or `unready` (it cannot store)."""
+    if not can_store(service):
+        return "unready"
+    spool = service.spool
+    normal = (
+        service.preparation.maker is not None
+        and not service.preparation.open
+        and not spool.events
+        and spool.failing is None
+        and not service.observed.quarantined
+        and not spool.damaged_files
+    )
+    return "ready" if normal else "degraded"
+
+
+def details(service: "Service") -> dict[str, Any]:
+    """Return what is behind the state. For those who run the bridge: it names servers and errors, never content."""
+    spool = service.spool
+    return {
+        "publishing": service.preparation.maker is not None and not spool.events,
+        "waiting_for": dict(service.preparation.open),
+        "faults": sorted(service.preparation.faults),
+        "last_publish_failure": service.keeper.last_failure,
+        "spool": {
+            "events": spool.events,
+            "bytes": spool.size,
+            "max_bytes": service.settings.spool_max_bytes,
+            "oldest_seconds": round(service.observed.oldest_s, 3),
+            "quarantined": service.observed.quarantined,
+            "damaged_files": spool.damaged_files,
+            "failing": spool.failing,
+            "last_drain_failure": service.drain.last_failure,
+        },
+    }

@@ -1,0 +1,143 @@
+"""Log lines: one JSON object each, on standard output, without making anyone wait for the reader of the log."""
+
+import logging
+import os
+import threading
+import time
+import traceback
+from collections import deque
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_encode = msgspec.json.Encoder().encode
+
+#: Lines that a stalled reader of the log may leave waiting before lines are dropped.
+_CAPACITY = 100_000
+_INTERVAL_S = 0.1
+
+
+class LineWriter:
+    """Writes lines from a thread of its own, in batches. `write` never blocks; it drops lines when too many wait."""
+
+    def __init__(self, descriptor: int) -> None:
+        """Start the thread."""
+        self.dropped: Callable[[], None] = lambda: None
+        self._descriptor = descriptor
+        self._lines: deque[bytes] = deque()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self._thread.start()
+
+    def write(self, line: bytes) -> None:
+        """Write a line that has its line feed, soon."""
+        if len(self._lines) < _CAPACITY:
+            self._lines.append(line)
+        else:
+            self.dropped()
+
+    def close(self, timeout: float = 1.0) -> None:
+        """Write what waits, if the reader takes it within `timeout` seconds."""
+        self._stop.set()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        stopping = False
+        while not stopping:
+            # One wake-up for many lines: one for each would cost the event loop more than the line itself.
+            stopping = self._stop.wait(_INTERVAL_S)
+            batch = [self._lines.popleft() for _ in range(len(self._lines))]
+            if batch:
+                self._put(b"".join(batch))
+
+    def _put(self, data: bytes) -> None:
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+        except OSError:
+            # Nobody reads the log any more, or its disk is full. Serving goes on, and the metric tells.
+            self.dropped()
+
+
+class RequestLine(msgspec.Struct, omit_defaults=True, gc=False):
+    """The canonical line of a webhook: how it ended, never what was in it."""
+
+    time: str = ""
+    status: int = 0
+    outcome: str = ""
+    duration_ms: float = -1.0
+    token: str | None = None
+    entity: str | None = None
+    action: str | None = None
+    event_id: str | None = None
+    detail: str | None = None
+    client: str | None = None
+
+    def render(self) -> bytes:
+        """Return the line."""
+        return _encode(self) + b"\n"
+
+
+class Clock:
+    """The time as log lines have it. Formatting a date costs more than the rest of a line, so seconds are kept."""
+
+    def __init__(self) -> None:
+        """Start with no second at hand."""
+        self._second = -1
+        self._text = ""
+
+    def render(self, micros: int) -> str:
+        """Return the UTC time of microseconds since the epoch."""
+        second, rest = divmod(micros, 1_000_000)
+        if second != self._second:
+            self._text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+            self._second = second
+        return f"{self._text}.{rest:06d}Z"
+
+
+class JsonHandler(logging.Handler):
+    """Log records of Python's logging as lines of the same log.
+
+    Of an exception it writes the type and where it was raised, not its text: that may quote what was received.
+    """
+
+    def __init__(self, writer: LineWriter) -> None:
+        """Write to `writer`."""
+        super().__init__()
+        self._writer = writer
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the line of a record."""
+        line: dict[str, object] = {
+            "time": Clock().render(int(record.created * 1_000_000)),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info and record.exc_info[0] is not None:
+            line["error"] = record.exc_info[0].__name__
+            line["trace"] = [
+                f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(record.exc_info[2])
+            ]
+        self._writer.write(_encode(line) + b"\n")
+
+
+def start_logging(level: str, descriptor: int) -> LineWriter:
+    """Send the whole process's log to `descriptor` and return its writer, for lines that bypass Python's logging."""
+    writer = LineWriter(descriptor)
+    root = logging.getLogger()
+    root.handlers = [JsonHandler(writer)]
+    root.setLevel(level)
+    for noisy in ("httpx", "httpx2", "httpcore", "httpcore2", "asyncio"):
+        logging.getLogger(noisy).setLevel(max(root.level, logging.WARNING))
+    return writer
+
+
+def now() -> int:
+    """Return microseconds since the epoch."""
+    return time.time_ns() // 1000

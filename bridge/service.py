@@ -1,0 +1,152 @@
+"""The ingress, wired: what is made of what, and what is closed after what."""
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+
+from avro.admin import Topics
+from avro.connection import KafkaSettings, RegistrySettings, TopicSettings
+from avro.registry import Registry
+from bridge import health
+from bridge.access import Access
+from bridge.drain import Drain
+from bridge.ingress import Ingress
+from bridge.keeper import Keeper
+from bridge.log import LineWriter
+from bridge.metrics import Metrics
+from bridge.preparation import Preparation
+from bridge.publisher import KafkaPublisher, producer_config
+from bridge.records import RecordMaker
+from bridge.settings import BridgeSettings
+from bridge.spool import Spool
+from bridge.spool_file import SpoolFile
+
+_log = logging.getLogger(__name__)
+
+#: A drained event may wait for its broker: its request was answered long ago.
+_DRAIN_TIMEOUT_S = 60.0
+_HOUSEKEEPING_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """What the ingress talks to."""
+
+    kafka: KafkaSettings
+    registry: RegistrySettings
+    topics: TopicSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The running parts that answer requests and questions."""
+
+    settings: BridgeSettings
+    metrics: Metrics
+    access: Access
+    spool: Spool
+    preparation: Preparation
+    keeper: Keeper
+    drain: Drain
+    ingress: Ingress
+    observed: health.Observed
+    #: Done when a part that should run for ever ended; its exception says why.
+    failed: "asyncio.Future[None]"
+
+
+@contextlib.asynccontextmanager
+async def running(
+    settings: BridgeSettings,
+    servers: Servers,
+    spool_file: SpoolFile,
+    lines: LineWriter | None,
+    patience_s: float,
+) -> AsyncIterator[Service]:
+    """Run the ingress. `spool_file` is closed at the end.
+
+    Raises TokensError; ContractError if Kafka or the registry answer within `patience_s` seconds and do not fit.
+    """
+    collectors = CollectorRegistry()
+    metrics = Metrics(collectors)
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        ProcessCollector(registry=collectors)
+        PlatformCollector(registry=collectors)
+
+    def new_maker(ids: Mapping[str, int]) -> RecordMaker:
+        return RecordMaker(servers.topics.prefix, settings.source, ids)
+
+    async with contextlib.AsyncExitStack() as stack:
+        stack.callback(spool_file.close)
+        access = Access(settings, metrics)
+        spool = Spool(spool_file, settings.spool_max_bytes, metrics)
+        stack.push_async_callback(spool.close)
+        preparation = Preparation(
+            Topics(servers.kafka, servers.topics),
+            Registry(servers.registry, servers.topics.prefix),
+            spool,
+            new_maker=new_maker,
+            registry_url=servers.registry.url,
+            metrics=metrics,
+        )
+        # A second more than the deadline: what a request no longer waits for must not pile up in the producer.
+        publisher = _publisher(servers.kafka, settings.deadline_s + 1, metrics, stack)
+        keeper = Keeper(publisher, spool, preparation, settings.deadline_s, metrics)
+        drain = Drain(
+            spool,
+            _publisher(servers.kafka, _DRAIN_TIMEOUT_S, metrics, stack),
+            preparation,
+            max_age_s=settings.spool_max_age_s,
+            refusal_grace_s=settings.refusal_grace_s,
+            metrics=metrics,
+        )
+        ingress = Ingress(settings, access.authenticate, keeper, metrics, lines)
+        if lines is not None:
+            lines.dropped = metrics.log_lines_dropped.inc
+        failed = asyncio.get_running_loop().create_future()
+        service = Service(
+            settings, metrics, access, spool, preparation, keeper, drain, ingress, health.Observed(), failed
+        )
+        tasks = [
+            await preparation.start(patience_s),
+            asyncio.create_task(drain.run(), name="drain"),
+            asyncio.create_task(access.watch(), name="tokens"),
+            asyncio.create_task(_keep_house(service), name="housekeeping"),
+        ]
+        for task in tasks:
+            stack.push_async_callback(_end, task)
+            task.add_done_callback(lambda task: _report(task, failed))
+        yield service
+
+
+def _publisher(
+    kafka: KafkaSettings, message_timeout_s: float, metrics: Metrics, stack: contextlib.AsyncExitStack
+) -> KafkaPublisher:
+    publisher = KafkaPublisher(producer_config(kafka.librdkafka(), message_timeout_s), metrics.producers_replaced.inc)
+    # By then all requests are answered: what a producer still has is in the spool.
+    stack.push_async_callback(publisher.close, 0.0)
+    return publisher
+
+
+async def _end(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError, Exception):
+        await task
+
+
+def _report(task: "asyncio.Task[None]", failed: "asyncio.Future[None]") -> None:
+    if task.cancelled() or (error := task.exception()) is None:
+        return
+    _log.error("%s ended, and with it the bridge", task.get_name(), exc_info=error)
+    if not failed.done():
+        failed.set_exception(error)
+
+
+async def _keep_house(service: Service) -> None:
+    while True:
+        await health.refresh(service)
+        await asyncio.sleep(_HOUSEKEEPING_S)

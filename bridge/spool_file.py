@@ -1,0 +1,296 @@
+"""The spool's file: SQLite in WAL mode with synchronous=FULL. Blocking, for one thread at a time.
+
+What `append` returned from is on the disk. A file has one owner process, which holds the lock file beside it; the bytes
+are readable by the owner's user only.
+"""
+
+import fcntl
+import os
+import sqlite3
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from bridge.errors import SpoolError, SpoolInUseError
+
+_VERSION = 1
+_APPLICATION_ID = 0x6F627370  # "obsp", as file(1) sees it
+_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_SHRINK_ABOVE_PAGES = 4096
+
+_TABLES = """
+CREATE TABLE event (
+  -- AUTOINCREMENT: a number is never used twice, so that deleting by number cannot hit a newer event.
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, received_at INTEGER NOT NULL, crc INTEGER NOT NULL, body BLOB NOT NULL
+);
+CREATE TABLE quarantine (
+  seq INTEGER PRIMARY KEY, received_at INTEGER NOT NULL, crc INTEGER NOT NULL, body BLOB NOT NULL, why TEXT NOT NULL
+);
+CREATE TABLE memory (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+"""
+
+
+class Row(NamedTuple):
+    """An event in the file. `received_at` is in microseconds since the epoch; `generation` tells files apart."""
+
+    seq: int
+    received_at: int
+    body: bytes
+    generation: int
+
+
+class Totals(NamedTuple):
+    """How many events a file holds, and the bytes of their bodies."""
+
+    events: int
+    size: int
+
+
+class RowDamagedError(Exception):
+    """A row's bytes are not those that were written."""
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Tell whether the file is broken, as against full, locked or unreachable."""
+    # Trap: the code may be an extended one, whose low byte is the kind.
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and (code & 0xFF) in _DAMAGE
+
+
+class SpoolFile:
+    """One spool file, locked and open."""
+
+    def __init__(self, path: Path) -> None:
+        """Lock and open the file at `path`, or make it. A damaged one is renamed; `set_aside` tells where it is.
+
+        Raises SpoolInUseError and SpoolError.
+        """
+        self.path = path
+        self.set_aside: list[Path] = []
+        self.generation = 0
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = _lock(path)
+        except OSError as error:
+            raise SpoolError(path, f"cannot be used: {error.strerror}") from error
+        try:
+            self._db = self._open_or_replace()
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def close(self) -> None:
+        """Close the file and release it."""
+        self._db.close()
+        os.close(self._lock)
+
+    def append(self, events: Sequence[tuple[int, bytes]]) -> None:
+        """Store `(received_at, body)` pairs, all or none. Raises sqlite3.Error."""
+        rows = [(received_at, zlib.crc32(body), body) for received_at, body in events]
+        with self._transaction():
+            self._db.executemany("INSERT INTO event (received_at, crc, body) VALUES (?, ?, ?)", rows)
+
+    def delete(self, rows: Iterable[Row]) -> None:
+        """Remove events that `read` returned, all or none, unless a former file had them. Raises sqlite3.Error."""
+        # Trap: numbers start anew in a new file, where they are other events'.
+        numbers = [(row.seq,) for row in rows if row.generation == self.generation]
+        with self._transaction():
+            self._db.executemany("DELETE FROM event WHERE seq = ?", numbers)
+
+    def read(self, after: int, count: int, size: int) -> list[Row]:
+        """Return up to `count` events behind number `after`, in order, and no more than `size` bytes, but at least one.
+
+        A row whose bytes are damaged goes to quarantine. Raises sqlite3.Error.
+        """
+        rows: list[tuple[int, int, int, bytes]] = []
+        for seq, received_at, crc, body in self._db.execute(
+            "SELECT seq, received_at, crc, body FROM event WHERE seq > ? ORDER BY seq LIMIT ?", (after, count)
+        ):
+            size -= len(body)
+            if rows and size < 0:
+                break
+            rows.append((seq, received_at, crc, body))
+        for seq, _, crc, body in rows:
+            if zlib.crc32(body) != crc:
+                self._quarantine(seq, "the bytes are not those that were written")
+        return [
+            Row(seq, received_at, body, self.generation)
+            for seq, received_at, crc, body in rows
+            if zlib.crc32(body) == crc
+        ]
+
+    def quarantine(self, row: Row, why: str) -> None:
+        """Move an event to where it is kept, but not tried again before the next start. Raises sqlite3.Error."""
+        if row.generation == self.generation:
+            self._quarantine(row.seq, why)
+
+    def _quarantine(self, number: int, why: str) -> None:
+        with self._transaction():
+            self._db.execute(
+                "INSERT INTO quarantine SELECT seq, received_at, crc, body, ? FROM event WHERE seq = ?", (why, number)
+            )
+            self._db.execute("DELETE FROM event WHERE seq = ?", (number,))
+
+    def release_quarantine(self) -> None:
+        """Put what is in quarantine back behind the events. Raises sqlite3.Error."""
+        with self._transaction():
+            self._db.execute(
+                "INSERT INTO event (received_at, crc, body) SELECT received_at, crc, body FROM quarantine ORDER BY seq"
+            )
+            self._db.execute("DELETE FROM quarantine")
+
+    def totals(self) -> Totals:
+        """Count what the file holds. Reads all of it."""
+        return Totals(*self._db.execute("SELECT count(*), coalesce(sum(length(body)), 0) FROM event").fetchone())
+
+    def oldest(self) -> int | None:
+        """Return when the first event was received, None if there is none."""
+        row = self._db.execute("SELECT received_at FROM event ORDER BY seq LIMIT 1").fetchone()
+        return None if row is None else int(row[0])
+
+    def quarantined(self) -> int:
+        """Count the events in quarantine."""
+        (count,) = self._db.execute("SELECT count(*) FROM quarantine").fetchone()
+        return int(count)
+
+    def recall(self, name: str) -> str | None:
+        """Return the value that `remember` was given."""
+        row = self._db.execute("SELECT value FROM memory WHERE name = ?", (name,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def remember(self, name: str, value: str) -> None:
+        """Keep a value over restarts. Raises sqlite3.Error."""
+        with self._transaction():
+            self._db.execute("INSERT OR REPLACE INTO memory VALUES (?, ?)", (name, value))
+
+    def shrink(self) -> None:
+        """Give the disk back what deleted events leave behind, if that is much. Raises sqlite3.Error."""
+        (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
+        if free > _SHRINK_ABOVE_PAGES:
+            self._db.execute("PRAGMA incremental_vacuum").fetchall()
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def start_over(self, through: int) -> bool:
+        """Replace the file by an empty one, unless it holds anything but events up to number `through`.
+
+        The only way out when the disk is too full even for deleting. Returns whether it was done.
+        """
+        (others,) = self._db.execute(
+            "SELECT (SELECT count(*) FROM event WHERE seq > ?) + (SELECT count(*) FROM quarantine)", (through,)
+        ).fetchone()
+        if others:
+            return False
+        self._db.close()
+        for path in _files(self.path):
+            path.unlink(missing_ok=True)
+        self._reopen()
+        return True
+
+    def replace_damaged(self) -> Path:
+        """Rename the file, which turned out to be broken, and go on with an empty one. Returns the new name.
+
+        Raises SpoolError, OSError and sqlite3.Error.
+        """
+        self._db.close()
+        aside = self._set_aside()
+        self._reopen()
+        return aside
+
+    def _reopen(self) -> None:
+        self._db = self._open()
+        self.generation += 1
+
+    def _open_or_replace(self) -> sqlite3.Connection:
+        try:
+            return self._open()
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise SpoolError(self.path, f"cannot be opened: {error}") from error
+        self._set_aside()
+        return self._open()
+
+    def _open(self) -> sqlite3.Connection:
+        # SQLite gives its other files the mode of this one.
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        self.path.chmod(0o600)
+        db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=2.0)
+        try:
+            db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            _check(db)
+            self._bring_up(db)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _bring_up(self, db: sqlite3.Connection) -> None:
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            db.executescript(
+                f"BEGIN IMMEDIATE; {_TABLES} PRAGMA application_id = {_APPLICATION_ID};"
+                f" PRAGMA user_version = {_VERSION}; COMMIT;"
+            )
+            _sync_directory(self.path.parent)
+        elif version != _VERSION:
+            raise SpoolError(
+                self.path, f"written by another version of the bridge (format {version}, this one is {_VERSION})"
+            )
+
+    def _set_aside(self) -> Path:
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+        for path in _files(self.path):
+            if path.exists():
+                path.rename(path.with_name(f"{path.name}.damaged-{stamp}"))
+        aside = self.path.with_name(f"{self.path.name}.damaged-{stamp}")
+        self.set_aside.append(aside)
+        return aside
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+
+def _check(db: sqlite3.Connection) -> None:
+    (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        error = sqlite3.DatabaseError(verdict)
+        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise error
+
+
+def _files(path: Path) -> tuple[Path, ...]:
+    return (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm"))
+
+
+def _lock(path: Path) -> int:
+    # A file of its own: POSIX forgets a process's locks on a file when it closes any descriptor of it, as SQLite does.
+    descriptor = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
+        os.close(descriptor)
+        raise SpoolInUseError(path, holder) from None
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+    return descriptor
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
