@@ -3,6 +3,7 @@
 StreamsError
 ├── WriteFailedError       the broker did not take a record
 ├── FrozenError            the process stood still for so long that others have taken over
+├── LeaseLostError         nothing could be committed for as long
 ├── RestoreFailedError     a table could not be read from its changelog
 └── AssignmentError        the partitions of the sources are not assigned together
 """
@@ -18,6 +19,10 @@ class WriteFailedError(StreamsError):
 
 class FrozenError(StreamsError):
     """The process stood still for longer than the session time-out."""
+
+
+class LeaseLostError(StreamsError):
+    """Membership could not be confirmed for longer than others wait before they take over."""
 
 
 class RestoreFailedError(StreamsError):

@@ -17,7 +17,7 @@ from streams.agents.conversations import ConversationTask
 from streams.agents.join import Join
 from streams.agents.messages import MessageTask
 from streams.contract import Contract, Refused
-from streams.errors import FrozenError
+from streams.errors import FrozenError, LeaseLostError
 from streams.membership import MembershipApp
 from streams.partitions import CONVERSATIONS, MESSAGES, Stores
 from streams.restore import restore
@@ -54,13 +54,15 @@ class Worker:
         self._registry = Registry(registry, topics.prefix)
         self._connection = kafka.librdkafka()
         self._stores = Stores(settings)
-        # What waits for longer than this might be sent after others have taken over.
-        self._writer = Writer(self._connection, settings.session_timeout_s * 0.8, self._on_written)
         self._source: Source | None = None
         self._starting: asyncio.Task[None] | None = None
         self._stop_restoring = threading.Event()
         self._epoch = 0
         self._next_batch = 0
+        # Less than the group's patience: what is done later might be done after others have taken over.
+        self._lease_s = settings.session_timeout_s * 0.8
+        self._renewed_at = 0.0
+        self._writer = Writer(self._connection, self._lease_s, self._on_written)
         self._committed: dict[tuple[str, int], int] = {}
         self._written_ends: dict[tuple[str, int], int] = {}
         self.app = MembershipApp.create(
@@ -77,21 +79,30 @@ class Worker:
 
     async def run(self) -> None:
         """Acknowledge, commit and watch the clock until cancelled."""
-        committed_at = ticked_at = time.monotonic()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._acknowledge())
+            tasks.create_task(self._commit_regularly())
+
+    async def _acknowledge(self) -> None:
+        ticked_at = time.monotonic()
         while True:
             now = time.monotonic()
-            if now - ticked_at > self.settings.session_timeout_s * 0.9:
+            if now - ticked_at > self._lease_s:
                 raise FrozenError(
                     f"stood still for {now - ticked_at:.1f} s; others may own the partitions by now, so this ends"
                 )
             ticked_at = now
-            if self.join is not None:
-                self.join.flush_if_due()
+            join = self.join
+            if join is not None:
+                join.flush_if_due()
             self._writer.poll()
-            if now - committed_at >= self.settings.commit_interval_ms / 1000:
-                committed_at = now
-                await self._commit()
-            await asyncio.sleep(_IDLE_TICK_S if self._writer.idle else _TICK_S)
+            busy = not self._writer.idle or (join is not None and join.changed)
+            await asyncio.sleep(_TICK_S if busy else _IDLE_TICK_S)
+
+    async def _commit_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.commit_interval_ms / 1000)
+            await self._commit()
 
     def close(self) -> None:
         """Release the stores and drop what could not be written."""
@@ -172,6 +183,7 @@ class Worker:
         settings = self.settings
         self._epoch += 1
         self._next_batch = 0
+        self._renewed_at = time.monotonic()
         self._committed = {}
         self._written_ends = {}
         self._writer.forget()
@@ -214,7 +226,7 @@ class Worker:
             return
         try:
             # Trap: what is written after the partitions are someone else's would overwrite newer state.
-            await asyncio.wait_for(join.settle(), self.settings.session_timeout_s)
+            await asyncio.wait_for(join.close(), self._lease_s)
             self._save_positions(join)
             await self._commit()
         except Exception as error:
@@ -237,24 +249,25 @@ class Worker:
         acknowledged = dict(self._writer.acknowledged)
         new = {at: offset for at, offset in acknowledged.items() if self._committed.get(at) != offset}
         if not new:
+            self._renewed_at = time.monotonic()
             return
         problem = await self.app.commit_positions(new)
         if problem is None:
+            # The coordinator has confirmed that this worker still is a member.
+            self._renewed_at = time.monotonic()
             self._committed.update(new)
-        else:
-            logger.warning("positions could not be committed, trying again: %s", problem)
+            return
+        logger.warning("positions could not be committed, trying again: %s", problem)
+        if self.join is not None and time.monotonic() - self._renewed_at > self._lease_s:
+            raise LeaseLostError(f"nothing could be committed for {self._lease_s:.0f} s; others may own the partitions")
 
-    async def _learn(self, name: str, schema_id: int) -> None:
-        wait = 0.1
-        while True:
-            try:
-                text = await asyncio.to_thread(self._registry.text, schema_id)
-            except RegistryError as error:
-                if error.refused:
-                    raise Refused("unknown_schema", f"schema id {schema_id} is not registered") from None
-                logger.warning("waiting for the schema registry: %s", error)
-                await asyncio.sleep(wait)
-                wait = min(wait * 2, 5.0)
-            else:
-                self.contract.decoders[name].learn(schema_id, text)
-                return
+    async def _learn(self, name: str, schema_id: int) -> bool:
+        try:
+            text = await asyncio.to_thread(self._registry.text, schema_id)
+        except RegistryError as error:
+            if error.refused:
+                raise Refused("unknown_schema", f"schema id {schema_id} is not registered") from None
+            logger.warning("waiting for the schema registry: %s", error)
+            return False
+        self.contract.decoders[name].learn(schema_id, text)
+        return True

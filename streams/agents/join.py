@@ -5,6 +5,7 @@ position becomes committable only with the checkpoint that holds every write it 
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from itertools import groupby
@@ -34,12 +35,12 @@ class Join:
         replay_until: Mapping[tuple[str, int], int],
         coalesce_ms: int,
         in_flight_records: int,
-        learn: Callable[[str, int], Awaitable[None]],
+        learn: Callable[[str, int], Awaitable[bool]],
     ) -> None:
         """Take restored tasks.
 
         Records before `replay_until` may have been processed before, by this worker or another. `learn` loads a
-        writer schema into the contract or raises Refused.
+        writer schema into the contract, returns False if it could not be asked for, or raises Refused.
         """
         self.messages = messages
         self.conversations = conversations
@@ -51,33 +52,46 @@ class Join:
         self._learn = learn
         self._positions: Positions = {}
         self._changed_since: float | None = None
-        self._busy = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._closing = asyncio.Event()
         self.processed = 0
         self.refused = 0
 
     async def process(self, records: Sequence[Record]) -> None:
         """Process a batch. Raises whatever makes the worker unable to go on; nothing is committable then."""
-        self._busy = True
+        self._idle.clear()
         try:
-            for removal, run in groupby(records, self._is_removal):
-                if removal:
-                    await self._remove(list(run))
-                else:
-                    await self._apply_all(list(run))
+            for removal, group in groupby(records, _is_removal):
+                run = list(group)
+                await (self._remove(run) if removal else self._apply_all(run))
             self._publish()
             if self._changed_since is None:
                 self._changed_since = time.monotonic()
+        except _Closed:
+            return
         finally:
-            self._busy = False
+            self._idle.set()
         self.flush_if_due()
-        while self._writer.outstanding > self._in_flight_records:
+        while self._writer.outstanding > self._in_flight_records and not self._closing.is_set():
             await asyncio.sleep(0.002)
             self._writer.poll()
+
+    @property
+    def changed(self) -> bool:
+        """Whether something waits to be written."""
+        return self._changed_since is not None
+
+    async def close(self) -> None:
+        """Process nothing more, write what has changed, and wait until everything is acknowledged."""
+        self._closing.set()
+        await self._idle.wait()
+        await self._settle()
 
     def flush_if_due(self) -> None:
         """Write what has changed if it has waited for long enough; safe to call at any time."""
         since = self._changed_since
-        if not self._busy and since is not None and time.monotonic() - since >= self._coalesce_s:
+        if self._idle.is_set() and since is not None and time.monotonic() - since >= self._coalesce_s:
             self.flush()
 
     def flush(self) -> None:
@@ -90,8 +104,7 @@ class Join:
         self._changed_since = None
         self._writer.checkpoint(self._positions)
 
-    async def settle(self) -> None:
-        """Write what has changed and wait until everything is acknowledged."""
+    async def _settle(self) -> None:
         self.flush()
         while not self._writer.idle:
             await asyncio.sleep(0.001)
@@ -105,27 +118,32 @@ class Join:
                     self.flush()
             self._writer.poll()
             await asyncio.sleep(0)
+            if self._closing.is_set():
+                raise _Closed
 
     async def _apply(self, record: Record) -> None:
-        while True:
+        try:
             try:
                 self._apply_now(record)
             except UnknownSchemaIdError as unknown:
-                name = self._contract.names[record.topic]
-                try:
-                    await self._learn(name, unknown.schema_id)
-                except Refused as refused:
-                    self._refuse(record, refused)
-                    return
-            except Refused as refused:
-                self._refuse(record, refused)
+                await self._learn_schema(self._contract.names[record.topic], unknown.schema_id)
+                self._apply_now(record)
+        except Refused as refused:
+            self._refuse(record, refused)
+        except CodecError as error:
+            self._refuse(record, Refused(error.reason, error.detail))
+        else:
+            self._done(record)
+
+    async def _learn_schema(self, name: str, schema_id: int) -> None:
+        wait_s = 0.1
+        while not self._closing.is_set():
+            if await self._learn(name, schema_id):
                 return
-            except CodecError as error:
-                self._refuse(record, Refused(error.reason, error.detail))
-                return
-            else:
-                self._done(record)
-                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), wait_s)
+            wait_s = min(wait_s * 2, 5.0)
+        raise _Closed
 
     def _apply_now(self, record: Record) -> None:
         topic, partition, offset, _, value = record
@@ -149,9 +167,6 @@ class Join:
         else:
             self.conversations[partition].apply_row(event)
 
-    def _is_removal(self, record: Record) -> bool:
-        return record.value is None
-
     async def _remove(self, records: list[Record]) -> None:
         self.flush()
         removed: list[tuple[MessageTask, str]] = []
@@ -173,7 +188,7 @@ class Join:
                 continue
         if removed:
             # Trap: without the wait a crash could leave the facts gone and a conversation untold, for ever.
-            await self.settle()
+            await self._settle()
             for task, key in removed:
                 task.remove(key)
         for record in records:
@@ -197,6 +212,14 @@ class Join:
         """Yield all tasks."""
         yield from self.messages.values()
         yield from self.conversations.values()
+
+
+class _Closed(Exception):  # noqa: N818 no error: the rest of the batch is for whoever is next
+    """The join is being closed."""
+
+
+def _is_removal(record: Record) -> bool:
+    return record.value is None
 
 
 def _text(key: bytes | None) -> str:
