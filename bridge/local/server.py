@@ -21,7 +21,7 @@ from bridge.local.process import ChildProcess, LogSink
 START_SECONDS = 60.0
 STOP_SECONDS = 10.0
 
-_LOCK_SECONDS = 5.0  # what a killed predecessor may take to disappear
+_LOCK_SECONDS = 2.0  # what a killed predecessor may take to disappear
 _POLL_SECONDS = 0.03
 _PORT_ATTEMPTS = 5
 _PORT_CONFLICT = ("Address already in use", "in use by another process")  # Kafka's words, Quarkus's

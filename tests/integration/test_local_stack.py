@@ -109,6 +109,17 @@ def command(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, 
             process.kill()
 
 
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("stack")
+
+
+@pytest.fixture(scope="module")
+def stack(directory: Path) -> Iterator[LocalStack]:
+    with LocalStack(directory) as stack:
+        yield stack
+
+
 def test_a_second_start_on_other_ports_finds_the_data_of_the_first(tmp_path: Path) -> None:
     with LocalStack(tmp_path) as stack:
         first = (stack.kafka, stack.registry)
@@ -150,30 +161,32 @@ def test_the_command_stops_in_order(number: signal.Signals) -> None:
         assert running(pids) == []
 
 
-def test_a_directory_or_a_port_in_use_is_refused(tmp_path: Path) -> None:
-    with LocalStack(tmp_path) as stack:
-        with pytest.raises(DataDirectoryInUseError, match=f"process {os.getpid()}"), LocalStack(tmp_path):
-            pass
-        with (
-            pytest.raises(PortInUseError, match=f"kafka: port {stack.broker.port}"),
-            LocalStack(kafka_port=stack.broker.port),
-        ):
-            pass
-        assert admin(stack.kafka).list_topics(timeout=10).brokers
+def test_a_directory_in_use_is_refused(stack: LocalStack, directory: Path) -> None:
+    with pytest.raises(DataDirectoryInUseError, match=f"process {os.getpid()}"), LocalStack(directory):
+        pass
+    assert admin(stack.kafka).list_topics(timeout=10).brokers
 
 
-def test_defaults_that_others_rely_on() -> None:
-    """No automatic topics, messages up to 4 MiB, and a registry that refuses incompatible schemas like Confluent's."""
-    with LocalStack() as stack:
-        admin(stack.kafka).list_topics("nobody-made-this", timeout=10)  # would make it, if that were allowed
-        assert set(admin(stack.kafka).list_topics(timeout=10).topics) == set()
-        create_topic(stack.kafka)
-        produce(stack.kafka, "x" * (4 * 1024 * 1024 - 1000))
+def test_a_given_port_in_use_is_refused(stack: LocalStack, tmp_path: Path) -> None:
+    with pytest.raises(PortInUseError, match=f"kafka: port {stack.broker.port}"):
+        KafkaBroker(tmp_path, port=stack.broker.port).start()
 
-        register(stack.registry)
-        with registry(stack.registry) as client:
-            assert client.get_config().compatibility_level == "BACKWARD"
-            assert not client.test_compatibility(SUBJECT, CHANGED)
+
+def test_no_topic_is_made_by_asking_for_it(stack: LocalStack) -> None:
+    admin(stack.kafka).list_topics("nobody-made-this", timeout=10)
+    assert "nobody-made-this" not in admin(stack.kafka).list_topics(timeout=10).topics
+
+
+def test_records_may_have_4_mib(stack: LocalStack) -> None:
+    create_topic(stack.kafka)
+    produce(stack.kafka, "x" * (4 * 1024 * 1024 - 1000))
+
+
+def test_the_registry_refuses_incompatible_schemas_as_confluents_does(stack: LocalStack) -> None:
+    register(stack.registry)
+    with registry(stack.registry) as client:
+        assert client.get_config().compatibility_level == "BACKWARD"
+        assert not client.test_compatibility(SUBJECT, CHANGED)
 
 
 def test_a_killed_broker_comes_back_on_its_port_with_its_data_and_extra_listeners(tmp_path: Path) -> None:
@@ -210,7 +223,7 @@ def test_a_killed_broker_comes_back_on_its_port_with_its_data_and_extra_listener
         }
         assert TOPIC in AdminClient({**alice, **QUIET}).list_topics(timeout=10).topics
         with pytest.raises(KafkaException):
-            AdminClient({**alice, "sasl.password": "wrong", **QUIET}).list_topics(timeout=3)
+            AdminClient({**alice, "sasl.password": "wrong", **QUIET}).list_topics(timeout=1)
     assert not broker.running
 
 
