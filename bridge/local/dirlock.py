@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bridge.local.errors import DataDirectoryInUseError
 
-POLL_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 
 
 class DirectoryLock:
@@ -25,19 +25,13 @@ class DirectoryLock:
         """Take the lock, waiting up to `timeout` seconds for the holder; DataDirectoryInUseError if it stays."""
         self._directory.mkdir(parents=True, exist_ok=True)
         fd = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        deadline = time.monotonic() + timeout
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    owner = os.read(fd, 20).decode("ascii", "replace").strip()
-                    os.close(fd)
-                    raise DataDirectoryInUseError(self._directory, owner) from None
-                time.sleep(POLL_SECONDS)
-        os.truncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        try:
+            self._wait(fd, time.monotonic() + timeout)
+            os.truncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        except BaseException:
+            os.close(fd)
+            raise
         self._fd = fd
 
     def fileno(self) -> int:
@@ -52,3 +46,15 @@ class DirectoryLock:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
+
+    def _wait(self, fd: int, deadline: float) -> None:
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    owner = os.pread(fd, 20, 0).decode("ascii", "replace").strip()
+                    raise DataDirectoryInUseError(self._directory, owner) from None
+                time.sleep(_POLL_SECONDS)
+            else:
+                return

@@ -63,7 +63,8 @@ class _Fetcher:
         try:
             sha256 = self._receive(artifact, partial)
         except requests.RequestException as error:
-            msg = f"{artifact.coordinate} cannot be fetched from {self._repository.url}: {error}"
+            source = self._repository.url
+            msg = f"{artifact.coordinate} cannot be fetched from {source}, the first start needs it: {error}"
             raise ArtifactError(msg) from error
         if sha256 != artifact.sha256:
             partial.unlink()

@@ -176,7 +176,9 @@ def test_offline_at_the_first_start_names_the_file_and_the_repository(
     repository: MavenRepository, bundle: Bundle, tmp_path: Path
 ) -> None:
     repository.server.server_close()
-    with pytest.raises(ArtifactError, match=rf"org\.example.* cannot be fetched from {repository.url}"):
+    with pytest.raises(
+        ArtifactError, match=rf"org\.example.* cannot be fetched from {repository.url}, the first start needs it"
+    ):
         ensure_bundle(bundle, tmp_path)
 
 
