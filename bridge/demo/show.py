@@ -27,21 +27,21 @@ def make_console() -> Console:
 
 def show_answers(console: Console, answers: Sequence[Answer]) -> None:
     """Print what the bridge answered to each payload."""
-    table = Table("payload", "status", "receipt", title="Receipts", title_justify="left", expand=True)
+    table = _table(f"POST /webhooks: {len(answers)} answers", "payload", "status", "receipt")
     for answer in answers:
-        table.add_row(answer.payload, str(answer.status or "-"), Text(answer.text))
+        table.add_row(answer.payload, str(answer.status or "-"), _receipt(answer))
     console.print(table)
 
 
 def show_records(console: Console, topic: str, records: Sequence[Record]) -> None:
     """Print all records of a topic, as the deserializer gave them."""
-    title = f"{topic}: {len(records)} record{'' if len(records) == 1 else 's'}"
+    title = f"topic {topic}: {len(records)} record{'' if len(records) == 1 else 's'}"
     if not records:
-        console.print(Text(title, "italic"))
+        console.print(Text(title, "bold"))
         return
-    table = Table("partition", "offset", "key", "value", title=title, title_justify="left", expand=True)
+    table = _table(title, "partition, offset, key", "value")
     for record in sorted(records, key=lambda record: (record.partition, record.offset)):
-        table.add_row(str(record.partition), str(record.offset), Text(str(record.key)), _fields(record.value))
+        table.add_row(Text(f"{record.partition}, {record.offset}, {record.key}"), _fields(record.value))
     console.print(table)
 
 
@@ -60,19 +60,30 @@ def show_checks(console: Console, checks: Sequence[Check]) -> None:
             console.print(Text(f"    {fault}", "red"))
 
 
-def _fields(value: Mapping[str, Any]) -> Text:
+def _table(title: str, *columns: str) -> Table:
+    table = Table(*columns, title=Text(title, "bold"), title_justify="left", show_lines=True, expand=True)
+    table.columns[-1].overflow = "fold"
+    table.columns[-1].ratio = 1
+    return table
+
+
+def _receipt(answer: Answer) -> Text:
+    try:
+        fields = json.loads(answer.text).items()
+    except (ValueError, AttributeError):
+        return Text(answer.text)
+    return Text(", ".join(f"{name} {_text(value)}" for name, value in fields))
+
+
+def _fields(value: Mapping[str, Any]) -> Table:
     """Return the fields that are set, in the schema's order."""
-    text = Text()
+    grid = Table.grid(padding=(0, 2))
     for name, field in value.items():
-        if field is None or field in ({}, []):
-            continue
-        if text:
-            text.append("\n")
-        text.append(f"{name} ", "dim")
-        text.append(_value(field))
-    return text
+        if field is not None and field not in ({}, []):
+            grid.add_row(Text(name, "cyan"), Text(_text(field), overflow="fold"))
+    return grid
 
 
-def _value(value: Any) -> str:
+def _text(value: Any) -> str:
     # Instants come as datetimes.
-    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+    return json.dumps(value, default=str, ensure_ascii=False) if isinstance(value, dict | list | bool) else str(value)
