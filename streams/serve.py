@@ -108,7 +108,8 @@ async def _end_on_failure(worker: Worker) -> None:
 
 
 def _error_of(task: asyncio.Task[None]) -> BaseException:
-    return task.exception() or AssertionError("the worker's loop has ended")
+    error = task.exception() or AssertionError("the worker's loop has ended")
+    return error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error
 
 
 async def _answered(ask: Callable[[], Answer], stopping: asyncio.Event) -> Answer | None:

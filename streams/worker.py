@@ -18,8 +18,9 @@ from streams.agents.join import Join
 from streams.agents.messages import MessageTask
 from streams.contract import Contract, Refused
 from streams.errors import FrozenError, LeaseLostError
+from streams.guard import Guard
 from streams.membership import MembershipApp
-from streams.partitions import CONVERSATIONS, MESSAGES, Stores
+from streams.partitions import CONVERSATIONS, MESSAGES, TABLES, Stores
 from streams.restore import restore
 from streams.settings import StreamsSettings
 from streams.source import Batch, Source, committed_offsets, end_offsets, reader
@@ -29,6 +30,13 @@ logger = logging.getLogger(__name__)
 
 _TICK_S = 0.002
 _IDLE_TICK_S = 0.02
+_GUARD_INTERVAL_S = 5.0
+
+#: Catalogue names of the topics that only a partition's owner may write.
+STATES = ("message-state", "conversation-state")
+GUARDED = (*TABLES, *STATES)
+
+Ends = dict[tuple[str, int], int]
 
 
 class Worker:
@@ -62,9 +70,10 @@ class Worker:
         # Less than the group's patience: what is done later might be done after others have taken over.
         self._lease_s = settings.session_timeout_s * 0.8
         self._renewed_at = 0.0
-        self._writer = Writer(self._connection, self._lease_s, self._on_written)
+        self._guarded = {self.contract.topic(name): name for name in GUARDED}
+        self._guard = Guard(self._connection, settings.app_id)
+        self._writer = Writer(self._connection, self._lease_s, self._guard.written)
         self._committed: dict[tuple[str, int], int] = {}
-        self._written_ends: dict[tuple[str, int], int] = {}
         self.app = MembershipApp.create(
             settings.app_id,
             brokers=kafka.bootstrap_servers,
@@ -82,6 +91,7 @@ class Worker:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._acknowledge())
             tasks.create_task(self._commit_regularly())
+            tasks.create_task(self._guard_regularly())
 
     async def _acknowledge(self) -> None:
         ticked_at = time.monotonic()
@@ -102,7 +112,31 @@ class Worker:
     async def _commit_regularly(self) -> None:
         while True:
             await asyncio.sleep(self.settings.commit_interval_ms / 1000)
+            if self.join is not None:
+                self._save_positions(self.join)
             await self._commit()
+
+    async def _guard_regularly(self) -> None:
+        guarded_join = None
+        foreign: dict[tuple[str, int], set[bytes]] = {}
+        while True:
+            await asyncio.sleep(_GUARD_INTERVAL_S)
+            join = self.join
+            if join is not guarded_join:
+                guarded_join, foreign = join, {}
+            if join is None:
+                continue
+            await self._guard.look(lambda: self._writer.idle)
+            for at, keys in (await self._guard.foreign_keys()).items():
+                foreign.setdefault(at, set()).update(keys)
+            # A commit proves that the partitions still are this worker's, so that the others' writes are the old ones.
+            if foreign and self._committed and await self.app.commit_positions(self._committed) is None:
+                if self.join is not join:
+                    continue
+                for (topic, partition), keys in foreign.items():
+                    join.rewrite(self._guarded[topic], partition, keys)
+                join.flush()
+                foreign = {}
 
     def close(self) -> None:
         """Release the stores and drop what could not be written."""
@@ -150,22 +184,24 @@ class Worker:
         stores = await asyncio.to_thread(self._stores.own, partitions)
         if not partitions:
             logger.info("no partitions in generation %d", generation)
-            self._begin(partitions, {}, {}, {})
+            self._begin(partitions, {}, {}, {}, {})
             return
+        state_logs = [(self.contract.topic(name), p) for name in STATES for p in partitions]
         at_changelog = {(self.contract.topic(table), p): store for (table, p), store in stores.items()}
         source_partitions = [(topic, p) for topic in self.contract.names for p in partitions]
         stop = self._stop_restoring
 
-        def take_over() -> tuple[int, dict[tuple[str, int], int], dict[tuple[str, int], int]]:
+        def take_over() -> tuple[int, Ends, Ends, Ends]:
             consumer = reader(self._connection, self.settings.app_id)
             try:
+                state_ends = end_offsets(consumer, state_logs)
                 count = restore(consumer, at_changelog, stop)
                 positions = committed_offsets(consumer, source_partitions)
-                return count, positions, end_offsets(consumer, source_partitions)
+                return count, positions, end_offsets(consumer, source_partitions), state_ends
             finally:
                 consumer.close()
 
-        count, positions, ends = await asyncio.to_thread(take_over)
+        count, positions, ends, state_ends = await asyncio.to_thread(take_over)
         if stop.is_set():
             return
         logger.info(
@@ -175,17 +211,16 @@ class Worker:
             count,
             time.monotonic() - began,
         )
-        self._begin(partitions, stores, positions, ends)
+        guarded = state_ends | {at: store.position for at, store in at_changelog.items()}
+        self._begin(partitions, stores, positions, ends, guarded)
 
-    def _begin(
-        self, partitions: frozenset[int], stores: Any, positions: Mapping[Any, int], ends: Mapping[Any, int]
-    ) -> None:
+    def _begin(self, partitions: frozenset[int], stores: Any, positions: Ends, ends: Ends, guarded: Ends) -> None:
         settings = self.settings
         self._epoch += 1
         self._next_batch = 0
         self._renewed_at = time.monotonic()
         self._committed = {}
-        self._written_ends = {}
+        self._guard.begin(guarded)
         self._writer.forget()
         self.join = Join(
             self.contract,
@@ -234,14 +269,11 @@ class Worker:
             raise
         logger.info("gave up partitions %s, everything written", sorted(join.messages))
 
-    def _on_written(self, topic: str, partition: int, offset: int) -> None:
-        self._written_ends[topic, partition] = offset + 1
-
     def _save_positions(self, join: Join) -> None:
-        """Remember in each store how far its changelog is in it; only when everything written is acknowledged."""
+        """Remember in each store how far its changelog is in it: up to the last own record that is acknowledged."""
         for table, tasks in ((MESSAGES, join.messages), (CONVERSATIONS, join.conversations)):
             for partition, task in tasks.items():
-                end = self._written_ends.get((self.contract.topic(table), partition))
+                end = self._guard.end(self.contract.topic(table), partition)
                 if end is not None and end > task.store.position:
                     task.store.save_position(end)
 

@@ -103,6 +103,11 @@ class ConversationTask:
         while len(self._in_use) > self._in_use_limit:
             self._in_use.popitem(last=False)
 
+    def rewrite(self, key: bytes) -> None:
+        """Write a key of the changelog once more, over what another worker wrote by mistake."""
+        self._writer.write(self._changelog, key, self.store.get(key), self.partition)
+        self._changed_facts.pop(key, None)
+
     def write_state(self, conversation_id: str) -> None:
         """Write the conversation's state; a tombstone if nothing is known of it."""
         fields = self.state(conversation_id)

@@ -7,7 +7,7 @@ position becomes committable only with the checkpoint that holds every write it 
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
 from msgspec import DecodeError, ValidationError
@@ -81,6 +81,16 @@ class Join:
     def changed(self) -> bool:
         """Whether something waits to be written."""
         return self._changed_since is not None
+
+    def rewrite(self, name: str, partition: int, keys: Iterable[bytes]) -> None:
+        """Write keys of a guarded log (catalogue name) once more, over what another worker wrote by mistake."""
+        for key in keys:
+            if name in {"streams-messages-changelog", "message-state"}:
+                self.messages[partition].rewrite(key.decode())
+            elif name == "conversation-state":
+                self.conversations[partition].write_state(key.decode())
+            else:
+                self.conversations[partition].rewrite(key)
 
     async def close(self) -> None:
         """Process nothing more, write what has changed, and wait until everything is acknowledged."""

@@ -124,3 +124,13 @@ class MessageTask:
         key = message_id.encode()
         self.store.delete(key)
         self._writer.write(self._changelog, key, None, self.partition)
+
+    def rewrite(self, message_id: str) -> None:
+        """Write once more what is known, over what another worker wrote by mistake."""
+        facts = self.facts(message_id)
+        if facts is not None:
+            self._write(message_id, facts)
+            return
+        key = message_id.encode()
+        self._writer.write(self._changelog, key, None, self.partition)
+        self._writer.write(self._states, key, None, self.partition)
