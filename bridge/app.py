@@ -14,6 +14,7 @@ from bridge import answers, health, ingress, reasons
 from bridge.answers import Answer
 from bridge.openapi import document
 from bridge.service import Service
+from bridge.supervisor import METRICS_VARIABLE
 
 
 class App:
@@ -73,7 +74,7 @@ def _rest(service: Service) -> Starlette:
 
 
 def _collectors(service: Service) -> CollectorRegistry:
-    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+    if METRICS_VARIABLE not in os.environ:
         return service.metrics.registry
     # With several workers each writes its values to files, and any of them answers for all.
     registry = CollectorRegistry()

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import select
 import threading
 import time
 import traceback
@@ -56,9 +57,13 @@ class LineWriter:
 
     def _put(self, data: bytes) -> None:
         view = memoryview(data)
+        start = 0
         try:
-            while view:
-                view = view[os.write(self._descriptor, view) :]
+            while start < len(data):
+                # Trap: workers share the pipe, which keeps apart only what is written at once and is not too long.
+                end = data.rfind(b"\n", start, start + select.PIPE_BUF) + 1 or data.find(b"\n", start) + 1
+                while start < end:
+                    start += os.write(self._descriptor, view[start:end])
         except OSError:
             # Nobody reads the log any more, or its disk is full. Serving goes on, and the metric tells.
             self.dropped()

@@ -3,92 +3,121 @@
 import asyncio
 import contextlib
 import logging
+import multiprocessing
+import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import uvicorn
 import uvloop
+from prometheus_client import disable_created_metrics
 
 from avro.connection import KafkaSettings, RegistrySettings, TopicSettings
 from avro.errors import ContractError
 from bridge import health
 from bridge.app import App
 from bridge.errors import BridgeError
+from bridge.exits import ExitCode
 from bridge.keeper import SPOOL_WAIT_S
+from bridge.leftovers import spool_path
 from bridge.log import LineWriter, start_logging
 from bridge.protocol import TimedProtocol, close_overdue
 from bridge.service import Servers, Service, running
 from bridge.settings import BridgeSettings, LogLevel
 from bridge.spool_file import SpoolFile
+from bridge.supervisor import Supervisor
 
 _log = logging.getLogger(__name__)
 
-#: How long a start waits for servers that do not answer, before it serves without them.
-_PATIENCE_S = 3.0
 _BACKLOG = 2048
 _SWEEP_S = 0.5
 
 
 def run(settings: BridgeSettings, kafka: KafkaSettings, registry: RegistrySettings, topics: TopicSettings) -> int:
-    """Serve until SIGTERM or SIGINT; return the exit code: 0, or 1 with the reason on standard error.
+    """Serve until SIGTERM or SIGINT, and return the exit code (see ExitCode). Reasons go to standard error and the log.
 
     Events are taken from the first moment on; what Kafka cannot take yet is spooled.
     """
     lines = start_logging(settings.log_level.value, sys.stdout.fileno())
     try:
         with _listen(settings.host, settings.port) as listener:
-            return serve_worker(settings, Servers(kafka, registry, topics), listener, 0, lines)
+            work = _Work(settings, Servers(kafka, registry, topics), listener)
+            if settings.workers == 1:
+                return work.do(0, lines)
+            return Supervisor(_worker_process, work, settings.workers, settings.shutdown_s).run()
     except OSError as error:
         print(f"bridge: {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)  # noqa: T201
-        return 1
+        return ExitCode.NOT_STARTED
     finally:
         lines.close()
 
 
-def serve_worker(
-    settings: BridgeSettings,
-    servers: Servers,
-    listener: socket.socket,
-    number: int,
-    lines: LineWriter,
-) -> int:
-    """Serve connections of `listener` as worker `number`, whose spool is its own. Returns the exit code."""
+def _worker_process(number: int, work: "_Work") -> None:
+    lines = start_logging(work.settings.log_level.value, sys.stdout.fileno())
     try:
-        spool_file = SpoolFile(settings.spool_dir / f"spool-{number}.db")
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(settings, servers, listener, spool_file, lines))
-    except (BridgeError, ContractError) as error:
-        _log.error("not started: %s", error)
-        print(f"bridge: {error}", file=sys.stderr)  # noqa: T201
-        return 1
-    return 0
+        sys.exit(work.do(number, lines))
+    finally:
+        lines.close()
 
 
-async def _serve(
-    settings: BridgeSettings,
-    servers: Servers,
-    listener: socket.socket,
-    spool_file: SpoolFile,
-    lines: LineWriter,
-) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    request_lines = lines if settings.log_level in {LogLevel.DEBUG, LogLevel.INFO} else None
-    async with running(settings, servers, spool_file, request_lines, _PATIENCE_S) as service:
-        loop.add_signal_handler(signal.SIGHUP, service.access.reload)
-        server = _Server(_server_config(settings, service))
-        watcher = asyncio.create_task(_watch(server, settings, service, stop))
-        _log.info("listening on http://%s:%d, %s", *listener.getsockname()[:2], health.state(service))
-        await server.serve([listener])
-        watcher.cancel()
-        _log.info("all requests are answered; %d events are left in the spool", service.spool.events)
-        if service.failed.done():
-            service.failed.result()
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What each worker does: serve the connections of `listener`."""
+
+    settings: BridgeSettings
+    servers: Servers
+    listener: socket.socket
+
+    def do(self, number: int, lines: LineWriter) -> ExitCode:
+        """Serve as worker `number`, whose spool is its own, until told to end."""
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        try:
+            spool_file = SpoolFile(spool_path(self.settings.spool_dir, number))
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                return runner.run(self._serve(number, spool_file, lines))
+        except (BridgeError, ContractError) as error:
+            _log.error("not started: %s", error)
+            print(f"bridge: {error}", file=sys.stderr)  # noqa: T201
+            return ExitCode.NOT_STARTED
+
+    async def _serve(self, number: int, spool_file: SpoolFile, lines: LineWriter) -> ExitCode:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for signal_number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signal_number, _stop, stop, self.settings.shutdown_s)
+        supervisor = multiprocessing.parent_process()
+        if supervisor is not None:
+            # A worker whose supervisor was killed ends in order, rather than answering for nobody.
+            loop.add_reader(supervisor.sentinel, _supervisor_gone, supervisor.sentinel, stop)
+        request_lines = lines if self.settings.log_level in {LogLevel.DEBUG, LogLevel.INFO} else None
+        async with running(self.settings, self.servers, number, spool_file, request_lines) as service:
+            loop.add_signal_handler(signal.SIGHUP, service.access.reload)
+            server = _Server(_server_config(self.settings, service))
+            watcher = asyncio.create_task(_watch(server, self.settings, service, stop))
+            _log.info("listening on http://%s:%d, %s", *self.listener.getsockname()[:2], health.state(service))
+            await server.serve([self.listener])
+            watcher.cancel()
+            _log.info("all requests are answered; %d events are left in the spool", service.spool.events)
+            return ExitCode.FAILED if service.failed.done() else ExitCode.OK
+
+
+def _stop(stop: asyncio.Event, limit_s: float) -> None:
+    """End in order; if that takes too long, such as with a disk that hangs, end at once."""
+    if not stop.is_set():
+        stop.set()
+        guard = threading.Timer(limit_s, os._exit, [ExitCode.FAILED])
+        guard.daemon = True
+        guard.start()
+
+
+def _supervisor_gone(sentinel: int, stop: asyncio.Event) -> None:
+    asyncio.get_running_loop().remove_reader(sentinel)
+    stop.set()
 
 
 async def _watch(server: "_Server", settings: BridgeSettings, service: Service, stop: asyncio.Event) -> None:

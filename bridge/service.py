@@ -17,6 +17,7 @@ from bridge.access import Access
 from bridge.drain import Drain
 from bridge.ingress import Ingress
 from bridge.keeper import Keeper
+from bridge.leftovers import Leftovers
 from bridge.log import LineWriter
 from bridge.metrics import Metrics
 from bridge.preparation import Preparation
@@ -25,12 +26,15 @@ from bridge.records import RecordMaker
 from bridge.settings import BridgeSettings
 from bridge.spool import Spool
 from bridge.spool_file import SpoolFile
+from bridge.supervisor import METRICS_VARIABLE
 
 _log = logging.getLogger(__name__)
 
 #: A drained event may wait for its broker: its request was answered long ago.
 _DRAIN_TIMEOUT_S = 60.0
 _HOUSEKEEPING_S = 1.0
+#: How long a start waits for servers that do not answer, before it serves without them.
+_PATIENCE_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +67,17 @@ class Service:
 async def running(
     settings: BridgeSettings,
     servers: Servers,
+    number: int,
     spool_file: SpoolFile,
     lines: LineWriter | None,
-    patience_s: float,
 ) -> AsyncIterator[Service]:
-    """Run the ingress. `spool_file` is closed at the end.
+    """Run the ingress as worker `number`. `spool_file` is closed at the end.
 
-    Raises TokensError; ContractError if Kafka or the registry answer within `patience_s` seconds and do not fit.
+    Raises TokensError, and ContractError if Kafka or the registry answer soon and do not fit.
     """
     collectors = CollectorRegistry()
     metrics = Metrics(collectors)
-    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+    if METRICS_VARIABLE not in os.environ:
         ProcessCollector(registry=collectors)
         PlatformCollector(registry=collectors)
 
@@ -112,11 +116,14 @@ async def running(
             settings, metrics, access, spool, preparation, keeper, drain, ingress, health.Observed(), failed
         )
         tasks = [
-            await preparation.start(patience_s),
+            await preparation.start(_PATIENCE_S),
             asyncio.create_task(drain.run(), name="drain"),
             asyncio.create_task(access.watch(), name="tokens"),
             asyncio.create_task(_keep_house(service), name="housekeeping"),
         ]
+        if number == 0:
+            leftovers = Leftovers(spool, settings.spool_dir, settings.workers)
+            tasks.append(asyncio.create_task(leftovers.run(), name="leftovers"))
         for task in tasks:
             stack.push_async_callback(_end, task)
             task.add_done_callback(lambda task: _report(task, failed))

@@ -87,6 +87,13 @@ class SpoolFile:
         self._db.close()
         os.close(self._lock)
 
+    def remove(self) -> None:
+        """Delete the file, which must be empty; only `close` may follow."""
+        self._db.close()
+        for path in _files(self.path):
+            path.unlink(missing_ok=True)
+        self.path.with_suffix(".lock").unlink(missing_ok=True)
+
     def append(self, events: Sequence[tuple[int, bytes]]) -> None:
         """Store `(received_at, body)` pairs, all or none. Raises sqlite3.Error."""
         rows = [(received_at, zlib.crc32(body), body) for received_at, body in events]
