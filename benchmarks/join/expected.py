@@ -1,0 +1,82 @@
+"""What must come out, told by the workload itself: no line of it is shared with the merges."""
+
+from collections import Counter
+from typing import Any
+
+from avro.jsontext import encode_text
+from join.workload import STATUSES, Conversation, Message
+
+
+def message_state(conversation: Conversation, message: Message) -> dict[str, Any]:
+    """Return the MessageState of a message after all events: the fields that are not null."""
+    at = message.moments[0]
+    return {
+        "id": message.id,
+        "organization_id": conversation.organization,
+        "conversation_id": conversation.id,
+        "external_id": f"wamid.{message.id.replace('-', '').upper()}",
+        "direction": message.direction,
+        "contact_address": conversation.contact_address,
+        "service": "whatsapp",
+        "organization_address": conversation.organization_address,
+        "content": encode_text({"version": "1", "type": "text", "kind": "text", "text": message.text}),
+        "status": dict(zip(STATUSES, message.moments, strict=True)),
+        "timestamp": at,
+        "created_at": at,
+        "updated_at": message.moments[-1],
+        "extra": {},
+        "nulls": ["agent_id"],
+        "delivery_status": "read",
+        "sent_after_ms": (message.moments[1] - at) // 1000,
+        "delivered_after_ms": (message.moments[2] - at) // 1000,
+        "read_after_ms": (message.moments[3] - at) // 1000,
+    }
+
+
+def conversation_state(conversation: Conversation) -> dict[str, Any]:
+    """Return the ConversationState of a conversation after all events: the fields that are not null."""
+    counts = Counter(message.direction for message in conversation.messages)
+    last = max(conversation.messages, key=_order)
+    incoming = [message for message in conversation.messages if message.incoming]
+    outgoing = [message for message in conversation.messages if not message.incoming]
+    first = min(incoming, key=_order).moments[0]
+    replies = [message.moments[0] for message in outgoing if message.moments[0] >= first]
+    state = {
+        "id": conversation.id,
+        "organization_id": conversation.organization,
+        "service": "whatsapp",
+        "organization_address": conversation.organization_address,
+        "contact_address": conversation.contact_address,
+        "name": conversation.name,
+        "status": "open",
+        "created_at": conversation.begin,
+        "updated_at": conversation.begin,
+        "extra": {"extra": '{"source":"benchmark"}'},
+        "nulls": ["group_address"],
+        "known": True,
+        "message_count": len(conversation.messages),
+        "incoming_count": counts["incoming"],
+        "outgoing_count": counts["outgoing"],
+        "internal_count": 0,
+        "status_counts": {"read": counts["outgoing"]} if outgoing else {},
+        "unread_count": 0,
+        "last_message": {
+            "message_id": last.id,
+            "direction": last.direction,
+            "type": "text",
+            "kind": "text",
+            "preview": last.text[:280],
+            "timestamp": last.moments[0],
+            "delivery_status": "read",
+        },
+        "last_incoming_at": max(incoming, key=_order).moments[0],
+        "awaiting_reply": last.incoming,
+    }
+    if outgoing:
+        state["last_outgoing_at"] = max(outgoing, key=_order).moments[0]
+        state["first_response_seconds"] = (min(replies) - first) / 1_000_000
+    return state
+
+
+def _order(message: Message) -> tuple[int, str]:
+    return (message.moments[0], message.id)

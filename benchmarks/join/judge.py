@@ -1,0 +1,88 @@
+"""Whether a contestant did the job, and when the last record arrived without which it would not have been done."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from avro.catalogue import TOPICS, topic_name
+from avro.codec import Decoder
+from avro.schemas import latest
+from join import expected
+from join.cluster import PREFIX, Cluster
+from join.workload import Workload
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`complete_at`: the append time (ms) of the last record that was needed; None if something is missing."""
+
+    complete_at: int | None
+    written: Mapping[str, int]
+    faults: list[str]
+
+
+def judge(cluster: Cluster, workload: Workload) -> Verdict:
+    """Read all outputs and compare them with what the workload must lead to.
+
+    A key of a state topic is done with the first record that is right; the last one must be right too. A status change
+    is done with the first record of its id.
+    """
+    messages = {
+        message.id: expected.message_state(conversation, message)
+        for conversation in workload.conversations
+        for message in conversation.messages
+    }
+    conversations = {
+        conversation.id: expected.conversation_state(conversation) for conversation in workload.conversations
+    }
+    changes = dict.fromkeys(workload.status_change_ids())
+    times: list[int] = []
+    written: dict[str, int] = {}
+    faults: list[str] = []
+    wanted: Mapping[str, Mapping[str, dict[str, Any] | None]] = {
+        "message-state": messages,
+        "conversation-state": conversations,
+        "status-changes": changes,
+    }
+    for name, values in wanted.items():
+        outcome = _compare(cluster, name, values)
+        written[name] = outcome.count
+        times.extend(outcome.times)
+        faults.extend(outcome.faults)
+    return Verdict(None if faults else max(times), written, faults)
+
+
+class _Outcome(NamedTuple):
+    count: int
+    times: Iterable[int]
+    faults: list[str]
+
+
+def _compare(cluster: Cluster, name: str, wanted: Mapping[str, dict[str, Any] | None]) -> _Outcome:
+    record = TOPICS[name].schema
+    assert record is not None
+    decoder = Decoder(record)
+    decoder.learn(cluster.schema_ids[record], latest(record).text)
+    done: dict[str, int] = {}
+    wrong: dict[str, dict[str, Any]] = {}
+    count = 0
+    for message in cluster.read(topic_name(PREFIX, name)):
+        count += 1
+        fields = decoder.decode(message.value() or b"")
+        key = str(fields["id"])
+        right = wanted.get(key)
+        if key in wanted and (right is None or {k: v for k, v in fields.items() if v is not None} == right):
+            done.setdefault(key, message.timestamp()[1])
+            wrong.pop(key, None)
+        else:
+            wrong[key] = fields
+    faults = []
+    missing = wanted.keys() - done.keys() - wrong.keys()
+    if missing:
+        faults.append(f"{name}: {len(missing)} of {len(wanted)} are missing, such as {sorted(missing)[:_SHOWN]}")
+    if wrong:
+        key, fields = next(iter(wrong.items()))
+        faults.append(f"{name}: {len(wrong)} of {len(wanted)} are wrong, such as {fields}, not {wanted.get(key)}")
+    return _Outcome(count, done.values(), faults)

@@ -1,0 +1,95 @@
+"""One run of one contestant."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from support.say import say
+
+from join.cluster import INPUTS, OUTPUTS, Cluster
+from join.contestants import Contestant
+from join.judge import judge
+from join.workload import Workload
+
+_POLL_SECONDS = 1.0
+# Longer than any contestant keeps outputs back once it has committed the end of the input.
+_QUIET_SECONDS = 6.0
+_GIVE_UP_SECONDS = 900.0
+
+
+class NotDoneError(Exception):
+    """A contestant ended early, stood still, or wrote something else than it should."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """`seconds` from the first event taken to the last output needed; the processor time is that of all processes."""
+
+    name: str
+    events: int
+    seconds: float
+    cpu_seconds: float
+    peak_bytes: int
+    written: int
+
+    @property
+    def rate(self) -> float:
+        """Events per second."""
+        return self.events / self.seconds
+
+
+def run(cluster: Cluster, workload: Workload, contestant: Contestant) -> Result:
+    """Let a contestant do the job on fresh topics, and judge it. Raises NotDoneError."""
+    cluster.reset(keep=INPUTS)
+    contestant.directory.mkdir(parents=True)
+    try:
+        contestant.launch()
+        _wait(cluster, contestant)
+        used = [psutil.Process(process.pid) for process in contestant.processes]
+        cpu_seconds = sum(sum(process.cpu_times()[:2]) for process in used)
+        peak_bytes = sum(_peak_bytes(process) for process in used)
+    finally:
+        contestant.stop()
+    verdict = judge(cluster, workload)
+    if verdict.complete_at is None:
+        raise NotDoneError(f"{contestant.name}: " + "; ".join(verdict.faults))
+    seconds = (verdict.complete_at - contestant.started_at()) / 1000
+    result = Result(contestant.name, len(workload), seconds, cpu_seconds, peak_bytes, sum(verdict.written.values()))
+    say(
+        f"{result.name}: {result.seconds:.1f} s, {result.rate:,.0f} events/s, {cpu_seconds:.1f} s of processor,"
+        f" {peak_bytes / 2**20:.0f} MiB, written: {verdict.written}"
+    )
+    return result
+
+
+def _wait(cluster: Cluster, contestant: Contestant) -> None:
+    """Return when the end of the input is committed and nothing was written for a while."""
+    goal = {position: end for position, end in cluster.ends(INPUTS).items() if end > 0}
+    deadline = time.monotonic() + _GIVE_UP_SECONDS
+    seen: object = None
+    changed = time.monotonic()
+    while True:
+        time.sleep(_POLL_SECONDS)
+        now = time.monotonic()
+        for process in contestant.processes:
+            if process.returncode is not None:
+                raise NotDoneError(f"{contestant.name} ended with {process.returncode}:\n{process.log_tail()}")
+        written = cluster.ends(OUTPUTS)
+        if written != seen:
+            seen, changed = written, now
+        committed = cluster.committed(contestant.group)
+        done = all(committed.get(position, -1) >= end for position, end in goal.items())
+        if done and now - changed >= _QUIET_SECONDS:
+            return
+        if now > deadline:
+            raise NotDoneError(f"{contestant.name} was not done after {_GIVE_UP_SECONDS:.0f} s")
+
+
+def _peak_bytes(process: psutil.Process) -> int:
+    """Return the largest resident set so far (VmHWM) on Linux, the present one elsewhere."""
+    try:
+        status = Path(f"/proc/{process.pid}/status").read_text("utf-8")
+    except FileNotFoundError:
+        return int(process.memory_info().rss)
+    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
