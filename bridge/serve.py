@@ -1,7 +1,6 @@
 """`bridge serve`: from settings to an exit code."""
 
 import asyncio
-import contextlib
 import logging
 import multiprocessing
 import os
@@ -9,33 +8,25 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-import uvicorn
 import uvloop
 from prometheus_client import disable_created_metrics
 
 from avro.connection import KafkaSettings, RegistrySettings, TopicSettings
 from avro.errors import ContractError
 from bridge import health
-from bridge.app import App
 from bridge.errors import BridgeError
 from bridge.exits import ExitCode
-from bridge.keeper import SPOOL_WAIT_S
 from bridge.leftovers import spool_path
 from bridge.log import LineWriter, start_logging
-from bridge.protocol import TimedProtocol, close_overdue
-from bridge.service import Servers, Service, running
+from bridge.server import listen, serve_until
+from bridge.service import outside, running
 from bridge.settings import BridgeSettings, LogLevel
 from bridge.spool_file import SpoolFile
 from bridge.supervisor import Supervisor
 
 _log = logging.getLogger(__name__)
-
-_BACKLOG = 2048
-_SWEEP_S = 0.5
 
 
 def run(settings: BridgeSettings, kafka: KafkaSettings, registry: RegistrySettings, topics: TopicSettings) -> int:
@@ -45,8 +36,8 @@ def run(settings: BridgeSettings, kafka: KafkaSettings, registry: RegistrySettin
     """
     lines = start_logging(settings.log_level.value, sys.stdout.fileno())
     try:
-        with _listen(settings.host, settings.port) as listener:
-            work = _Work(settings, Servers(kafka, registry, topics), listener)
+        with listen(settings.host, settings.port) as listener:
+            work = _Work(settings, kafka, registry, topics, listener)
             if settings.workers == 1:
                 return work.do(0, lines)
             return Supervisor(_worker_process, work, settings.workers, settings.shutdown_s).run()
@@ -70,7 +61,9 @@ class _Work:
     """What each worker does: serve the connections of `listener`."""
 
     settings: BridgeSettings
-    servers: Servers
+    kafka: KafkaSettings
+    registry: RegistrySettings
+    topics: TopicSettings
     listener: socket.socket
 
     def do(self, number: int, lines: LineWriter) -> ExitCode:
@@ -94,14 +87,12 @@ class _Work:
         if supervisor is not None:
             # A worker whose supervisor was killed ends in order, rather than answering for nobody.
             loop.add_reader(supervisor.sentinel, _supervisor_gone, supervisor.sentinel, stop)
+        world = outside(self.kafka, self.registry, self.topics)
         request_lines = lines if self.settings.log_level in {LogLevel.DEBUG, LogLevel.INFO} else None
-        async with running(self.settings, self.servers, number, spool_file, request_lines) as service:
+        async with running(self.settings, world, number, spool_file, request_lines) as service:
             loop.add_signal_handler(signal.SIGHUP, service.access.reload)
-            server = _Server(_server_config(self.settings, service))
-            watcher = asyncio.create_task(_watch(server, self.settings, service, stop))
             _log.info("listening on http://%s:%d, %s", *self.listener.getsockname()[:2], health.state(service))
-            await server.serve([self.listener])
-            watcher.cancel()
+            await serve_until(stop, service, self.listener)
             _log.info("all requests are answered; %d events are left in the spool", service.spool.events)
             return ExitCode.FAILED if service.failed.done() else ExitCode.OK
 
@@ -118,58 +109,3 @@ def _stop(stop: asyncio.Event, limit_s: float) -> None:
 def _supervisor_gone(sentinel: int, stop: asyncio.Event) -> None:
     asyncio.get_running_loop().remove_reader(sentinel)
     stop.set()
-
-
-async def _watch(server: "_Server", settings: BridgeSettings, service: Service, stop: asyncio.Event) -> None:
-    service.failed.add_done_callback(lambda _: stop.set())
-    while not server.should_exit:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), _SWEEP_S)
-            server.should_exit = True
-        close_overdue(
-            server.server_state.connections,
-            settings.header_timeout_s,
-            settings.header_timeout_s + settings.body_timeout_s,
-        )
-
-
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        # uvicorn would raise the signal again at its end, which kills the process before the spool is closed.
-        yield
-
-
-def _server_config(settings: BridgeSettings, service: Service) -> uvicorn.Config:
-    application: Any = App(service)
-    return uvicorn.Config(
-        application,
-        interface="asgi3",
-        http=TimedProtocol,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        timeout_keep_alive=settings.keep_alive_s,
-        # No request takes longer than its body, its deadline and the disk are given.
-        timeout_graceful_shutdown=int(settings.body_timeout_s + settings.deadline_s + SPOOL_WAIT_S) + 1,
-        backlog=_BACKLOG,
-    )
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(_BACKLOG)  # connections wait here until the start is done, rather than being refused
-        listener.setblocking(False)  # noqa: FBT003 the socket's own signature
-    except BaseException:
-        listener.close()
-        raise
-    return listener

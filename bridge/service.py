@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Mapping
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
@@ -20,8 +21,8 @@ from bridge.keeper import Keeper
 from bridge.leftovers import Leftovers
 from bridge.log import LineWriter
 from bridge.metrics import Metrics
-from bridge.preparation import Preparation
-from bridge.publisher import KafkaPublisher, producer_config
+from bridge.preparation import Preparation, SchemaIds, TopicsCheck
+from bridge.publisher import KafkaPublisher, Publisher, producer_config
 from bridge.records import RecordMaker
 from bridge.settings import BridgeSettings
 from bridge.spool import Spool
@@ -38,12 +39,23 @@ _PATIENCE_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Servers:
-    """What the ingress talks to."""
+class Outside:
+    """What the ingress talks to. `new_publisher` takes a record's time limit in seconds, and whom to tell of errors."""
 
-    kafka: KafkaSettings
-    registry: RegistrySettings
-    topics: TopicSettings
+    prefix: str
+    registry_url: str
+    topics: TopicsCheck
+    registry: SchemaIds
+    new_publisher: Callable[[float, Callable[[], None]], Publisher]
+
+
+def outside(kafka: KafkaSettings, registry: RegistrySettings, topics: TopicSettings) -> Outside:
+    """Return the real Kafka and the real registry."""
+
+    def new_publisher(message_timeout_s: float, on_replaced: Callable[[], None]) -> Publisher:
+        return KafkaPublisher(producer_config(kafka.librdkafka(), message_timeout_s), on_replaced)
+
+    return Outside(topics.prefix, registry.url, Topics(kafka, topics), Registry(registry, topics.prefix), new_publisher)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +78,7 @@ class Service:
 @contextlib.asynccontextmanager
 async def running(
     settings: BridgeSettings,
-    servers: Servers,
+    world: Outside,
     number: int,
     spool_file: SpoolFile,
     lines: LineWriter | None,
@@ -82,27 +94,32 @@ async def running(
         PlatformCollector(registry=collectors)
 
     def new_maker(ids: Mapping[str, int]) -> RecordMaker:
-        return RecordMaker(servers.topics.prefix, settings.source, ids)
+        return RecordMaker(world.prefix, settings.source, ids)
 
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(spool_file.close)
         access = Access(settings, metrics)
+        _release_quarantine(spool_file)
         spool = Spool(spool_file, settings.spool_max_bytes, metrics)
         stack.push_async_callback(spool.close)
         preparation = Preparation(
-            Topics(servers.kafka, servers.topics),
-            Registry(servers.registry, servers.topics.prefix),
+            world.topics,
+            world.registry,
             spool,
             new_maker=new_maker,
-            registry_url=servers.registry.url,
+            registry_url=world.registry_url,
             metrics=metrics,
         )
         # A second more than the deadline: what a request no longer waits for must not pile up in the producer.
-        publisher = _publisher(servers.kafka, settings.deadline_s + 1, metrics, stack)
+        publisher = world.new_publisher(settings.deadline_s + 1, metrics.producers_replaced.inc)
+        drain_publisher = world.new_publisher(_DRAIN_TIMEOUT_S, metrics.producers_replaced.inc)
+        for each in (publisher, drain_publisher):
+            # By then all requests are answered: what a producer still has is in the spool.
+            stack.push_async_callback(each.close, 0.0)
         keeper = Keeper(publisher, spool, preparation, settings.deadline_s, metrics)
         drain = Drain(
             spool,
-            _publisher(servers.kafka, _DRAIN_TIMEOUT_S, metrics, stack),
+            drain_publisher,
             preparation,
             max_age_s=settings.spool_max_age_s,
             refusal_grace_s=settings.refusal_grace_s,
@@ -130,13 +147,12 @@ async def running(
         yield service
 
 
-def _publisher(
-    kafka: KafkaSettings, message_timeout_s: float, metrics: Metrics, stack: contextlib.AsyncExitStack
-) -> KafkaPublisher:
-    publisher = KafkaPublisher(producer_config(kafka.librdkafka(), message_timeout_s), metrics.producers_replaced.inc)
-    # By then all requests are answered: what a producer still has is in the spool.
-    stack.push_async_callback(publisher.close, 0.0)
-    return publisher
+def _release_quarantine(spool_file: SpoolFile) -> None:
+    # What nobody took is tried once more at each start: an operator may have mended the reason.
+    try:
+        spool_file.release_quarantine()
+    except sqlite3.Error as error:
+        _log.error("what is in quarantine cannot be tried again: %s", error)
 
 
 async def _end(task: "asyncio.Task[None]") -> None:

@@ -1,0 +1,83 @@
+"""The HTTP server: a socket, uvicorn, and an end in order."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import uvicorn
+
+from bridge.app import App
+from bridge.keeper import SPOOL_WAIT_S
+from bridge.protocol import TimedProtocol, close_overdue
+from bridge.service import Service
+from bridge.settings import BridgeSettings
+
+_BACKLOG = 2048
+_SWEEP_S = 0.5
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket. Raises OSError."""
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)  # connections wait here until the start is done, rather than being refused
+        listener.setblocking(False)  # noqa: FBT003 the socket's own signature
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+async def serve_until(stop: asyncio.Event, service: Service, listener: socket.socket) -> None:
+    """Answer the connections of `listener`; return when `stop` is set or the service failed, and all is answered."""
+    server = _Server(_config(service))
+    watcher = asyncio.create_task(_watch(server, service.settings, service, stop))
+    await server.serve([listener])
+    watcher.cancel()
+
+
+async def _watch(server: "_Server", settings: BridgeSettings, service: Service, stop: asyncio.Event) -> None:
+    service.failed.add_done_callback(lambda _: stop.set())
+    while not server.should_exit:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), _SWEEP_S)
+            server.should_exit = True
+        close_overdue(
+            server.server_state.connections,
+            settings.header_timeout_s,
+            settings.header_timeout_s + settings.body_timeout_s,
+        )
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # uvicorn would raise the signal again at its end, which kills the process before the spool is closed.
+        yield
+
+
+def _config(service: Service) -> uvicorn.Config:
+    settings = service.settings
+    application: Any = App(service)
+    return uvicorn.Config(
+        application,
+        interface="asgi3",
+        http=TimedProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=settings.keep_alive_s,
+        # No request takes longer than its body, its deadline and the disk are given.
+        timeout_graceful_shutdown=int(settings.body_timeout_s + settings.deadline_s + SPOOL_WAIT_S) + 1,
+        backlog=_BACKLOG,
+    )
