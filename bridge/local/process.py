@@ -75,16 +75,24 @@ class ChildProcess:
 
     @property
     def returncode(self) -> int | None:
-        """None while the child runs; its exit status after that, negative for a signal."""
-        return self._process.poll()
+        """None while the child runs; its exit status after that, negative for a signal.
+
+        Whoever learns here or from `wait` that the child has ended also ends what it left running.
+        """
+        status = self._process.poll()
+        if status is not None:
+            self._release_watchdog()
+        return status
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait until the child has ended by itself; TimeoutError after `timeout` seconds."""
         try:
-            return self._process.wait(timeout)
+            status = self._process.wait(timeout)
         except subprocess.TimeoutExpired:
             msg = f"{self.name} still runs after {timeout} s"
             raise TimeoutError(msg) from None
+        self._release_watchdog()
+        return status
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal to the program; without effect when it has ended."""
@@ -100,12 +108,10 @@ class ChildProcess:
 
     def kill(self) -> None:
         """End the child and everything that it started at once (SIGKILL), and return when it is gone."""
-        if self._process.poll() is None:
+        if self.returncode is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):  # it ended in this moment
                 os.killpg(self.pid, signal.SIGKILL)
-        if self._process.stdin is not None:
-            self._process.stdin.close()  # now the watchdog kills what is left of the group, and itself
-        self._process.wait()
+        self.wait()
         self._ended.set()
         if self._tail is not None and self._tail is not threading.current_thread():
             self._tail.join()
@@ -116,11 +122,16 @@ class ChildProcess:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
             return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-lines:])
 
+    def _release_watchdog(self) -> None:
+        """Let it kill what is left of the group, and itself."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
     def _follow(self, on_log: LogSink) -> None:
         pending = b""
         with self._log.open("rb") as file:
             while True:
-                ended = self._ended.is_set() or self._process.poll() is not None
+                ended = self._ended.is_set() or self.returncode is not None
                 *lines, pending = (pending + file.read()).split(b"\n")
                 for line in lines:
                     on_log(self.name, line.decode("utf-8", "replace"))

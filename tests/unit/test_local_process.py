@@ -141,7 +141,6 @@ def test_nothing_of_the_group_is_left_when_somebody_else_killed_the_child(start:
     wait_until(lambda: (tmp_path / "child.log").read_text() == "ready\n")
     os.kill(child.pid, signal.SIGKILL)
     assert child.wait(10) == -signal.SIGKILL
-    child.stop(10)
     wait_until(lambda: members(child.pid) == [])
 
 
