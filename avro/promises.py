@@ -1,0 +1,110 @@
+"""What a consumer of each public topic may rely on, in words; the pages and the AsyncAPI document are made from it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+PARTITIONING = (
+    "By key: murmur2 of its UTF-8 bytes, as Java's default partitioner does it (librdkafka: `murmur2_random`)."
+    " All topics have the same number of partitions, so equal keys are in partitions of equal number."
+)
+EVOLUTION = (
+    "Subjects are `<topic>-value` with compatibility FULL_TRANSITIVE: every version reads every other one."
+    " A new version adds fields that have a default, or leaves such fields out; it never renames, never changes a type,"
+    " a logical type or a default. A published version never changes. Unknown fields may appear at any time: ignore"
+    " them."
+)
+_AT_LEAST_ONCE = (
+    "At least once. Before the sender gets its 2xx, a record is acknowledged by all in-sync replicas, or waits on the"
+    " bridge's disk. The same event can come more than once: the sender repeats batches, and a restart writes again"
+    " what was not yet confirmed."
+)
+_STATE_DELIVERY = (
+    "At least once. Values are absolute, so a record that comes twice changes nothing: overwrite what you have under"
+    " the key. While events are replayed after a restart an older state can appear again before the newest; the last"
+    " record of a key is always right."
+)
+_STATE_ORDER = "Within a key, records are in the order in which the state was computed: the last one is the state."
+_BY_CE_ID = "By `ce_id`, which is also `event_id`: UUIDv5 of entity, action and data; equal for equal events."
+_BY_KEY = (
+    "None needed: upsert by key. `ce_id` is made from the value, so equal states have equal ids. A record without value"
+    " (tombstone) deletes the key; the project writes none by itself, an operator may."
+)
+_NO_ORDER = (
+    "Within a key, the order in which the bridge took the events, which is not the order of the changes: the sender"
+    " sends up to 200 at once, in any order. Compare `updated_at`, or read the state topic, where this is done."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """The promises of one topic; the first four say what is in `ce_type`, `ce_source`, `ce_subject` and `ce_time`."""
+
+    event_types: tuple[str, ...]
+    source: str
+    subject: str
+    time: str
+    ordering: str
+    delivery: str
+    deduplication: str
+
+
+_ROW_TIME = "the row's `updated_at`, else `created_at`, else when the bridge received it"
+_BRIDGE = "the bridge's setting BRIDGE_SOURCE, `openbsp` unless set"
+_STREAMS = "`openbsp-streams`"
+
+PROMISES: Mapping[str, Promise] = MappingProxyType(
+    {
+        "messages": Promise(
+            ("openbsp.messages.insert", "openbsp.messages.update"),
+            _BRIDGE,
+            "the message id",
+            _ROW_TIME,
+            _NO_ORDER,
+            _AT_LEAST_ONCE,
+            _BY_CE_ID,
+        ),
+        "conversations": Promise(
+            ("openbsp.conversations.insert", "openbsp.conversations.update"),
+            _BRIDGE,
+            "the conversation id",
+            _ROW_TIME,
+            _NO_ORDER,
+            _AT_LEAST_ONCE,
+            _BY_CE_ID,
+        ),
+        "message-state": Promise(
+            ("openbsp.message-state",), _STREAMS, "the message id", _ROW_TIME, _STATE_ORDER, _STATE_DELIVERY, _BY_KEY
+        ),
+        "conversation-state": Promise(
+            ("openbsp.conversation-state",),
+            _STREAMS,
+            "the conversation id",
+            _ROW_TIME,
+            _STATE_ORDER,
+            _STATE_DELIVERY,
+            _BY_KEY,
+        ),
+        "status-changes": Promise(
+            ("openbsp.status-change",),
+            _STREAMS,
+            "the message id",
+            "when the status was reached",
+            "Within a conversation, the order in which the changes became known. Compare `at` for the order in which"
+            " they happened.",
+            "At least once for each status that a message has, never zero times. It is written once the message's"
+            " conversation id is known, with the conversation's row as it was known then.",
+            "By `ce_id`, which is also `id`: UUIDv5 of message id and status; the set of ids depends on nothing else.",
+        ),
+        "dead-letters": Promise(
+            ("openbsp.dead-letter",),
+            f"{_BRIDGE}; {_STREAMS} for a record that the streams refused",
+            "the row id where one is known, else absent or the id of the refusal",
+            "when it was refused",
+            "None.",
+            "At least once. Bodies of entities outside the catalogue, and of rows of another organization, are kept"
+            " nowhere: `payload` is null then.",
+            "By `ce_id`, which is also `event_id`.",
+        ),
+    }
+)
