@@ -1,6 +1,7 @@
 """What must be known before anything is published: that the topics are right, and the registry's schema ids."""
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import logging
@@ -24,6 +25,7 @@ _LONGEST_RETRY_S = 10.0
 
 _KAFKA = "kafka"
 _REGISTRY = "schema_registry"
+_SERVERS = (_KAFKA, _REGISTRY)
 
 
 class TopicsCheck(Protocol):
@@ -67,7 +69,9 @@ class Preparation:
         self._metrics = metrics
         self._ids: Mapping[str, int] | None = None
         self._verified = False
-        self.open: dict[str, str] = {_KAFKA: "not asked yet", _REGISTRY: "not asked yet"}
+        self._asked: set[str] = set()
+        self._news = asyncio.Condition()
+        self.open: dict[str, str] = dict.fromkeys(_SERVERS, "has not answered yet")
         self.faults: set[str] = set()
         self.maker: RecordMaker | None = None
         self.ready = asyncio.Event()
@@ -81,7 +85,9 @@ class Preparation:
         if remembered is not None:
             self._learn(json.loads(remembered))
         task = asyncio.create_task(self._run(), name="preparation")
-        await asyncio.wait({task}, timeout=patience_s)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience_s), self._news:
+                await self._news.wait_for(lambda: not self.open or (self.faults and self._asked == {*_SERVERS}))
         if self.faults:
             task.cancel()
             raise ContractError("\n".join(self.open[server] for server in sorted(self.faults)))
@@ -103,11 +109,11 @@ class Preparation:
             try:
                 await in_thread(self._topics.check)
             except Exception as error:  # noqa: BLE001 whatever the client library raises, it is asked again
-                self._failed(_KAFKA, error, fault=isinstance(error, TopicsError))
+                await self._failed(_KAFKA, error, fault=isinstance(error, TopicsError))
             else:
                 self._verified = True
                 self._metrics.kafka_verified.set(1)
-                self._succeeded(_KAFKA)
+                await self._succeeded(_KAFKA)
                 return
 
     async def _ask_ids(self) -> None:
@@ -115,12 +121,12 @@ class Preparation:
             try:
                 ids = dict(await in_thread(self._registry.ids))
             except Exception as error:  # noqa: BLE001 as above
-                self._failed(_REGISTRY, error, fault=isinstance(error, RegistryError) and error.refused)
+                await self._failed(_REGISTRY, error, fault=isinstance(error, RegistryError) and error.refused)
             else:
                 if self._ids not in (None, ids):
                     _log.error("the schema ids differ from those remembered: %s, not %s", ids, self._ids)
                 self._learn(ids)
-                self._succeeded(_REGISTRY)
+                await self._succeeded(_REGISTRY)
                 try:
                     await self._spool.remember(self._memory, json.dumps(ids))
                 except sqlite3.Error as error:
@@ -132,12 +138,13 @@ class Preparation:
         self._metrics.schema_ids_known.set(1)
         self._publish_if_ready()
 
-    def _succeeded(self, server: str) -> None:
+    async def _succeeded(self, server: str) -> None:
         del self.open[server]
         self.faults.discard(server)
         self._publish_if_ready()
+        await self._tell(server)
 
-    def _failed(self, server: str, error: Exception, *, fault: bool) -> None:
+    async def _failed(self, server: str, error: Exception, *, fault: bool) -> None:
         text = str(error) if isinstance(error, ContractError) else f"{type(error).__name__}: {error}"
         if text != self.open[server]:
             _log.log(logging.ERROR if fault else logging.WARNING, "events are spooled until this is over: %s", text)
@@ -146,6 +153,12 @@ class Preparation:
             self.faults.add(server)
         else:
             self.faults.discard(server)
+        await self._tell(server)
+
+    async def _tell(self, server: str) -> None:
+        self._asked.add(server)
+        async with self._news:
+            self._news.notify_all()
 
     def _publish_if_ready(self) -> None:
         if self._verified and self._ids is not None:

@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 _DRAIN_TIMEOUT_S = 60.0
 _HOUSEKEEPING_S = 1.0
 #: How long a start waits for servers that do not answer, before it serves without them.
-_PATIENCE_S = 3.0
+PATIENCE_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +82,13 @@ async def running(
     number: int,
     spool_file: SpoolFile,
     lines: LineWriter | None,
+    *,
+    patience_s: float = PATIENCE_S,
 ) -> AsyncIterator[Service]:
     """Run the ingress as worker `number`. `spool_file` is closed at the end.
 
-    Raises TokensError, and ContractError if Kafka or the registry answer soon and do not fit.
+    Waits up to `patience_s` seconds for Kafka and the registry, then goes on without them. Raises TokensError, and
+    ContractError if they answer and do not fit.
     """
     collectors = CollectorRegistry()
     metrics = Metrics(collectors)
@@ -133,7 +136,7 @@ async def running(
             settings, metrics, access, spool, preparation, keeper, drain, ingress, health.Observed(), failed
         )
         tasks = [
-            await preparation.start(_PATIENCE_S),
+            await preparation.start(patience_s),
             asyncio.create_task(drain.run(), name="drain"),
             asyncio.create_task(access.watch(), name="tokens"),
             asyncio.create_task(_keep_house(service), name="housekeeping"),
