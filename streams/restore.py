@@ -6,7 +6,7 @@ Faust's own recovery is not used: it swallows errors and reads record by record.
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from confluent_kafka import Consumer, TopicPartition
 
@@ -21,9 +21,15 @@ _STALLED_S = 60.0
 _BULK = 10_000
 
 
-def restore(consumer: Consumer, stores: Mapping[tuple[str, int], Store], stop: threading.Event) -> int:
+def restore(
+    consumer: Consumer,
+    stores: Mapping[tuple[str, int], Store],
+    stop: threading.Event,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> int:
     """Bring each store up to the end of its changelog partition. Blocking; returns the number of records read.
 
+    `progress` is told how many of at most how many records have been read.
     Raises RestoreFailedError when nothing comes any more before the end is reached. Returns early when `stop` is set.
     """
     ends = end_offsets(consumer, list(stores))
@@ -33,6 +39,7 @@ def restore(consumer: Consumer, stores: Mapping[tuple[str, int], Store], stop: t
     total = sum(ends[at] - starts[at] for at in waiting)
     if not waiting:
         return 0
+    progress(0, total)
     logger.info("restoring %d changelog partitions, at most %d records", len(waiting), total)
     consumer.assign([TopicPartition(topic, partition, starts[topic, partition]) for topic, partition in waiting])
     count = 0
@@ -51,6 +58,7 @@ def restore(consumer: Consumer, stores: Mapping[tuple[str, int], Store], stop: t
             stores[topic, partition].save_position(end)
             waiting.discard((topic, partition))
         count += len(found.records)
+        progress(count, total)
         now = time.monotonic()
         if found.records:
             progressed = now

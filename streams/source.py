@@ -26,11 +26,15 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Records in the order of their partitions. `number` counts from 0: a gap means that a batch was dropped."""
+    """Records in the order of their partitions, and the ends that were reached with the last of them.
+
+    `number` counts from 0: a gap means that a batch was dropped.
+    """
 
     epoch: int
     number: int
     records: list[Record]
+    ends: list[tuple[str, int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +160,13 @@ class Source:
         )
         number = 0
         while not self._stopping.is_set():
-            records = read(self._consumer, self._batch_records, 0.1).records
-            if not records:
+            found = read(self._consumer, self._batch_records, 0.1)
+            if not found.records and not found.ends:
                 continue
             self._room.acquire()
             if self._stopping.is_set():
                 return
-            asyncio.run_coroutine_threadsafe(self._deliver(Batch(self._epoch, number, records)), self._loop)
+            asyncio.run_coroutine_threadsafe(
+                self._deliver(Batch(self._epoch, number, found.records, found.ends)), self._loop
+            )
             number += 1

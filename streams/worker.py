@@ -20,6 +20,7 @@ from streams.contract import Contract, Refused
 from streams.errors import FrozenError, LeaseLostError
 from streams.guard import Guard
 from streams.membership import MembershipApp
+from streams.observer import Unobserved, WorkerObserver
 from streams.partitions import CONVERSATIONS, MESSAGES, TABLES, Stores
 from streams.restore import restore
 from streams.settings import StreamsSettings
@@ -45,13 +46,14 @@ class Worker:
     `failure` is set once, with what makes it unable to go on; the process has to end then, at once.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 the four groups of settings, and who is told
         self,
         settings: StreamsSettings,
         kafka: KafkaSettings,
         registry: RegistrySettings,
         topics: TopicSettings,
         schema_ids: Mapping[str, int],
+        observer: WorkerObserver | None = None,
     ) -> None:
         """Build everything on the running event loop; nothing is connected yet."""
         self.settings = settings
@@ -59,6 +61,7 @@ class Worker:
         self.partition_count = topics.partitions
         self.failure: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         self.join: Join | None = None
+        self._observer = observer or Unobserved()
         self._registry = Registry(registry, topics.prefix)
         self._connection = kafka.librdkafka()
         self._stores = Stores(settings)
@@ -70,9 +73,12 @@ class Worker:
         # Less than the group's patience: what is done later might be done after others have taken over.
         self._lease_s = settings.session_timeout_s * 0.8
         self._renewed_at = 0.0
+        self._confirmed_at = 0.0
+        self._ticked_at = 0.0
+        self._began_at: Ends = {}
         self._guarded = {self.contract.topic(name): name for name in GUARDED}
         self._guard = Guard(self._connection, settings.app_id)
-        self._writer = Writer(self._connection, self._lease_s, self._guard.written)
+        self._writer = Writer(self._connection, self._lease_s, self._on_written)
         self._committed: dict[tuple[str, int], int] = {}
         self.app = MembershipApp.create(
             settings.app_id,
@@ -94,18 +100,19 @@ class Worker:
             tasks.create_task(self._guard_regularly())
 
     async def _acknowledge(self) -> None:
-        ticked_at = time.monotonic()
+        self._ticked_at = time.monotonic()
         while True:
             now = time.monotonic()
-            if now - ticked_at > self._lease_s:
+            if now - self._ticked_at > self._lease_s:
                 raise FrozenError(
-                    f"stood still for {now - ticked_at:.1f} s; others may own the partitions by now, so this ends"
+                    f"stood still for {now - self._ticked_at:.1f} s; others may own the partitions by now, so this ends"
                 )
-            ticked_at = now
+            self._ticked_at = now
             join = self.join
             if join is not None:
                 join.flush_if_due()
             self._writer.poll()
+            self._observer.advanced()
             busy = not self._writer.idle or (join is not None and join.changed)
             await asyncio.sleep(_TICK_S if busy else _IDLE_TICK_S)
 
@@ -138,6 +145,12 @@ class Worker:
                 join.flush()
                 foreign = {}
 
+    @property
+    def holds_lease(self) -> bool:
+        """Whether no other worker can own these partitions yet: what is read from the tables is not old."""
+        now = time.monotonic()
+        return now - self._ticked_at <= self._lease_s and now - self._confirmed_at <= self._lease_s
+
     def close(self) -> None:
         """Release the stores and drop what could not be written."""
         self._writer.close()
@@ -158,7 +171,8 @@ class Worker:
             return
         try:
             self._expect(batch.number)
-            await join.process(batch.records)
+            await join.process(batch.records, batch.ends)
+            self._observer.advanced()
         except Exception as error:  # noqa: BLE001 Faust would drop the batch and go on
             self.fail(error)
         finally:
@@ -195,7 +209,7 @@ class Worker:
             consumer = reader(self._connection, self.settings.app_id)
             try:
                 state_ends = end_offsets(consumer, state_logs)
-                count = restore(consumer, at_changelog, stop)
+                count = restore(consumer, at_changelog, stop, self._observer.restoring)
                 positions = committed_offsets(consumer, source_partitions)
                 return count, positions, end_offsets(consumer, source_partitions), state_ends
             finally:
@@ -218,7 +232,8 @@ class Worker:
         settings = self.settings
         self._epoch += 1
         self._next_batch = 0
-        self._renewed_at = time.monotonic()
+        self._renewed_at = self._confirmed_at = time.monotonic()
+        self._began_at = {at: max(offset, 0) for at, offset in positions.items()}
         self._committed = {}
         self._guard.begin(guarded)
         self._writer.forget()
@@ -232,11 +247,14 @@ class Worker:
                 )
                 for p in partitions
             },
+            positions=positions,
             replay_until=ends,
             coalesce_ms=settings.coalesce_ms,
             in_flight_records=settings.in_flight_records,
             learn=self._learn,
+            on_refused=self._observer.refused,
         )
+        self._observer.began(self.join, guarded)
         if partitions:
             self._source = Source(
                 reader(self._connection, settings.app_id),
@@ -254,6 +272,7 @@ class Worker:
             await asyncio.wait([self._starting])
         join, source = self.join, self._source
         self.join = self._source = None
+        self._observer.lost()
         self._epoch += 1
         if source is not None:
             await source.stop()
@@ -269,6 +288,10 @@ class Worker:
             raise
         logger.info("gave up partitions %s, everything written", sorted(join.messages))
 
+    def _on_written(self, topic: str, partition: int, offset: int) -> None:
+        self._guard.written(topic, partition, offset)
+        self._observer.acknowledged(topic, partition, offset)
+
     def _save_positions(self, join: Join) -> None:
         """Remember in each store how far its changelog is in it: up to the last own record that is acknowledged."""
         for table, tasks in ((MESSAGES, join.messages), (CONVERSATIONS, join.conversations)):
@@ -280,13 +303,20 @@ class Worker:
     async def _commit(self) -> None:
         acknowledged = dict(self._writer.acknowledged)
         new = {at: offset for at, offset in acknowledged.items() if self._committed.get(at) != offset}
+        asked_at = time.monotonic()
         if not new:
-            self._renewed_at = time.monotonic()
+            self._renewed_at = asked_at
+            # Readers need the proof of membership even if there is nothing to commit.
+            if self._began_at and asked_at - self._confirmed_at > self._lease_s / 4:
+                known = self._began_at | self._committed
+                if await self.app.commit_positions(known) is None:
+                    self._confirmed_at = asked_at
             return
         problem = await self.app.commit_positions(new)
         if problem is None:
             # The coordinator has confirmed that this worker still is a member.
             self._renewed_at = time.monotonic()
+            self._confirmed_at = asked_at
             self._committed.update(new)
             return
         logger.warning("positions could not be committed, trying again: %s", problem)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from streams.agents.messages import ContributionRecord
 from streams.contract import Contract
+from streams.observer import ConversationObserver, Unobserved
 from streams.state import contribution as contributions
 from streams.state import conversation
 from streams.state.contribution import Contribution
@@ -38,6 +39,7 @@ class ConversationTask:
         """Take over the partition's store, restored."""
         self.partition = partition
         self.store = store
+        self.observer: ConversationObserver = Unobserved()
         self._contract = contract
         self._writer = writer
         self._in_use: OrderedDict[str, InUse] = OrderedDict()
@@ -56,6 +58,7 @@ class ConversationTask:
         entry.facts = new if entry.facts is None else conversation.join(entry.facts, new)
         self._put(group_key(conversation_id.encode(), _ROW), conversation.encode(entry.facts))
         self._changed.add(conversation_id)
+        self.observer.row_changed(conversation_id)
 
     def apply_contribution(self, conversation_id: str, record: ContributionRecord) -> None:
         """Merge what a message adds, and write the status changes that it announces."""
@@ -71,10 +74,12 @@ class ConversationTask:
             self.store.delete(key)
             self._changed_facts.pop(key, None)
             self._writer.write(self._changelog, key, None, self.partition)
+            self.observer.message_changed(conversation_id, message_id, old, None)
             return
         merged = new if old is None else contributions.join(old, new)
         entry.tally.replace(conversation_id, message_id, old, merged)
         self._put(key, contributions.encode(merged))
+        self.observer.message_changed(conversation_id, message_id, old, merged)
         if record.announce and contributions.belongs_to(merged, conversation_id):
             summary = conversation.summary(entry.facts)
             for status in record.announce:
@@ -90,7 +95,8 @@ class ConversationTask:
             self._writer.write(self._changelog, key, None, self.partition)
         self._in_use.pop(conversation_id, None)
         self._changed.discard(conversation_id)
-        self._writer.write(self._states, conversation_id.encode(), None, self.partition)
+        self.observer.removed(conversation_id)
+        self._write_state(conversation_id, None)
 
     def flush(self) -> None:
         """Write what has changed to the changelog and the state topic, once a key."""
@@ -100,6 +106,10 @@ class ConversationTask:
         for conversation_id in self._changed:
             self.write_state(conversation_id)
         self._changed.clear()
+        self.trim()
+
+    def trim(self) -> None:
+        """Drop the tallies that have not been used for longest, if there are too many; reading makes some as well."""
         while len(self._in_use) > self._in_use_limit:
             self._in_use.popitem(last=False)
 
@@ -110,13 +120,12 @@ class ConversationTask:
 
     def write_state(self, conversation_id: str) -> None:
         """Write the conversation's state; a tombstone if nothing is known of it."""
-        fields = self.state(conversation_id)
-        key = conversation_id.encode()
-        if fields is None:
-            self._writer.write(self._states, key, None, self.partition)
-            return
-        value, headers = self._contract.conversation_state(fields)
-        self._writer.write(self._states, key, value, self.partition, headers)
+        self._write_state(conversation_id, self.state(conversation_id))
+
+    def _write_state(self, conversation_id: str, fields: dict[str, object] | None) -> None:
+        value, headers = (None, None) if fields is None else self._contract.conversation_state(fields)
+        self._writer.write(self._states, conversation_id.encode(), value, self.partition, headers)
+        self.observer.written(conversation_id, fields)
 
     def state(self, conversation_id: str) -> dict[str, object] | None:
         """Return the fields of the conversation's state, None if nothing is known of it."""

@@ -32,15 +32,18 @@ class Join:
         messages: Mapping[int, MessageTask],
         conversations: Mapping[int, ConversationTask],
         *,
+        positions: Mapping[tuple[str, int], int],
         replay_until: Mapping[tuple[str, int], int],
         coalesce_ms: int,
         in_flight_records: int,
         learn: Callable[[str, int], Awaitable[bool]],
+        on_refused: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Take restored tasks.
 
-        Records before `replay_until` may have been processed before, by this worker or another. `learn` loads a
-        writer schema into the contract, returns False if it could not be asked for, or raises Refused.
+        Reading begins at `positions`. Records before `replay_until` may have been processed before, by this worker or
+        another. `learn` loads a writer schema into the contract, returns False if it could not be asked for, or
+        raises Refused. `on_refused` is told the reason of each dead letter.
         """
         self.messages = messages
         self.conversations = conversations
@@ -50,7 +53,10 @@ class Join:
         self._coalesce_s = coalesce_ms / 1000
         self._in_flight_records = in_flight_records
         self._learn = learn
+        self._on_refused = on_refused
         self._positions: Positions = {}
+        #: Where reading began, later the ends that were seen: an end can be beyond the last record.
+        self._reached: Positions = dict(positions)
         self._changed_since: float | None = None
         self._idle = asyncio.Event()
         self._idle.set()
@@ -58,13 +64,20 @@ class Join:
         self.processed = 0
         self.refused = 0
 
-    async def process(self, records: Sequence[Record]) -> None:
-        """Process a batch. Raises whatever makes the worker unable to go on; nothing is committable then."""
+    async def process(self, records: Sequence[Record], ends: Iterable[tuple[str, int, int]] = ()) -> None:
+        """Process a batch, after which the `ends` (topic, partition, offset) of partitions were reached.
+
+        Raises whatever makes the worker unable to go on; nothing is committable then.
+        """
         self._idle.clear()
         try:
             for removal, group in groupby(records, _is_removal):
                 run = list(group)
                 await (self._remove(run) if removal else self._apply_all(run))
+            for topic, partition, offset in ends:
+                self._reached[topic, partition] = offset
+            if not records:
+                return
             self._publish()
             if self._changed_since is None:
                 self._changed_since = time.monotonic()
@@ -81,6 +94,17 @@ class Join:
     def changed(self) -> bool:
         """Whether something waits to be written."""
         return self._changed_since is not None
+
+    def position(self, topic: str, partition: int) -> int:
+        """Return the offset up to which (exclusive) a source partition is in the tables."""
+        at = (topic, partition)
+        return max(self._positions.get(at, 0), self._reached.get(at, 0))
+
+    def caught_up(self, partition: int) -> bool:
+        """Return whether all that any worker can have read of a partition before this one did is in the tables."""
+        return all(
+            self.position(topic, partition) >= self._replay_until[topic, partition] for topic in self._contract.names
+        )
 
     def rewrite(self, name: str, partition: int, keys: Iterable[bytes]) -> None:
         """Write keys of a guarded log (catalogue name) once more, over what another worker wrote by mistake."""
@@ -208,6 +232,7 @@ class Join:
         value, headers = self._contract.dead_letter(record, refused)
         self._writer.write(self._contract.topic("dead-letters"), record.key, value, headers=headers)
         self.refused += 1
+        self._on_refused(refused.reason)
         self._done(record)
 
     def _done(self, record: Record) -> None:
