@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from confluent_kafka import Consumer, TopicPartition
 
 from streams.errors import RestoreFailedError
-from streams.source import end_offsets, read
-from streams.stores import Store
+from streams.source import Record, end_offsets, read
+from streams.stores import MARK_KEY, Store
 
 logger = logging.getLogger(__name__)
 
@@ -47,13 +47,7 @@ def restore(
     while waiting and not stop.is_set():
         found = read(consumer, _BULK, 0.2)
         for record in found.records:
-            store = stores[record.topic, record.partition]
-            if record.key is None:
-                raise RestoreFailedError(f"{record.topic}[{record.partition}]@{record.offset}: no key")
-            if record.value is None:
-                store.delete(record.key)
-            else:
-                store.put(record.key, record.value)
+            _apply(stores[record.topic, record.partition], record)
         for topic, partition, end in found.ends:
             stores[topic, partition].save_position(end)
             waiting.discard((topic, partition))
@@ -72,3 +66,14 @@ def restore(
     consumer.unassign()
     logger.info("restored %d records", count)
     return count
+
+
+def _apply(store: Store, record: Record) -> None:
+    if record.key is None:
+        raise RestoreFailedError(f"{record.topic}[{record.partition}]@{record.offset}: no key")
+    if record.key == MARK_KEY:
+        store.save_mark(int.from_bytes(record.value or b""))
+    elif record.value is None:
+        store.delete(record.key)
+    else:
+        store.put(record.key, record.value)

@@ -248,7 +248,7 @@ class Worker:
                 for p in partitions
             },
             positions=positions,
-            replay_until=ends,
+            ends=ends,
             coalesce_ms=settings.coalesce_ms,
             in_flight_records=settings.in_flight_records,
             learn=self._learn,

@@ -11,7 +11,7 @@ from streams.state import conversation
 from streams.state.contribution import Contribution
 from streams.state.conversation import ConversationFacts, Tally
 from streams.state.status_change import status_change
-from streams.stores import Store, group_key, prefix, split_key
+from streams.stores import MARK_KEY, Store, group_key, prefix, split_key
 from streams.writer import Writer
 
 _ROW = b""
@@ -45,23 +45,32 @@ class ConversationTask:
         self._in_use: OrderedDict[str, InUse] = OrderedDict()
         self._in_use_limit = in_use_limit
         self._changed_facts: dict[bytes, bytes] = {}
+        self._changed_rows: dict[str, ConversationFacts] = {}
+        self._announced: dict[tuple[str, str], set[str]] = {}
         self._changed: set[str] = set()
         self._changelog = contract.topic("streams-conversations-changelog")
         self._states = contract.topic("conversation-state")
         self._changes = contract.topic("status-changes")
 
-    def apply_row(self, event: dict[str, object]) -> None:
-        """Merge an event of the conversation's row."""
+    def apply_row(self, event: dict[str, object], *, replayed: bool) -> None:
+        """Merge an event of the conversation's row.
+
+        With the first one (or one that may have been it, `replayed`) the status changes that were told without their
+        conversation are told again, with it.
+        """
         conversation_id = str(event["id"])
         entry = self.in_use(conversation_id)
         new = conversation.facts_of(event)
+        if (entry.facts is None or replayed) and entry.tally.messages:
+            for message_id, contribution in self.messages(conversation_id):
+                self._announced.setdefault((conversation_id, message_id), set()).update(contribution.status)
         entry.facts = new if entry.facts is None else conversation.join(entry.facts, new)
-        self._put(group_key(conversation_id.encode(), _ROW), conversation.encode(entry.facts))
+        self._changed_rows[conversation_id] = entry.facts
         self._changed.add(conversation_id)
         self.observer.row_changed(conversation_id)
 
     def apply_contribution(self, conversation_id: str, record: ContributionRecord) -> None:
-        """Merge what a message adds, and write the status changes that it announces."""
+        """Merge what a message adds, and note the status changes that it announces."""
         entry = self.in_use(conversation_id)
         message_id = record.message_id
         key = group_key(conversation_id.encode(), message_id.encode())
@@ -80,12 +89,21 @@ class ConversationTask:
         entry.tally.replace(conversation_id, message_id, old, merged)
         self._put(key, contributions.encode(merged))
         self.observer.message_changed(conversation_id, message_id, old, merged)
-        if record.announce and contributions.belongs_to(merged, conversation_id):
-            summary = conversation.summary(entry.facts)
-            for status in record.announce:
-                fields = status_change(message_id, conversation_id, merged, status, summary)
+        if record.announce:
+            self._announced.setdefault((conversation_id, message_id), set()).update(record.announce)
+
+    def publish(self) -> None:
+        """Write the status changes that were announced since the last call, each with its conversation."""
+        for (conversation_id, message_id), announced in self._announced.items():
+            contribution = self.contribution(conversation_id, message_id)
+            if contribution is None or not contributions.belongs_to(contribution, conversation_id):
+                continue
+            summary = conversation.summary(self.in_use(conversation_id).facts)
+            for status in sorted(announced):
+                fields = status_change(message_id, conversation_id, contribution, status, summary)
                 value, headers = self._contract.status_change(fields)
                 self._writer.write(self._changes, conversation_id.encode(), value, self.partition, headers)
+        self._announced.clear()
 
     def remove(self, conversation_id: str) -> None:
         """Forget the row and all contributions, and say so on the state topic."""
@@ -94,12 +112,23 @@ class ConversationTask:
             self._changed_facts.pop(key, None)
             self._writer.write(self._changelog, key, None, self.partition)
         self._in_use.pop(conversation_id, None)
+        self._changed_rows.pop(conversation_id, None)
         self._changed.discard(conversation_id)
         self.observer.removed(conversation_id)
         self._write_state(conversation_id, None)
 
-    def flush(self) -> None:
-        """Write what has changed to the changelog and the state topic, once a key."""
+    def flush(self, mark: int) -> None:
+        """Write what has changed to the changelog and the state topic, once a key.
+
+        `mark` is the offset after the last row event that was merged. It goes before the rows: whoever finds a merged
+        row, finds it.
+        """
+        if self._changed_rows:
+            self.store.save_mark(mark)
+            self._writer.write(self._changelog, MARK_KEY, self.store.mark.to_bytes(8), self.partition)
+        for conversation_id, facts in self._changed_rows.items():
+            self._put(group_key(conversation_id.encode(), _ROW), conversation.encode(facts))
+        self._changed_rows.clear()
         for key, stored in self._changed_facts.items():
             self._writer.write(self._changelog, key, stored, self.partition)
         self._changed_facts.clear()

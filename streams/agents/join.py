@@ -33,7 +33,7 @@ class Join:
         conversations: Mapping[int, ConversationTask],
         *,
         positions: Mapping[tuple[str, int], int],
-        replay_until: Mapping[tuple[str, int], int],
+        ends: Mapping[tuple[str, int], int],
         coalesce_ms: int,
         in_flight_records: int,
         learn: Callable[[str, int], Awaitable[bool]],
@@ -41,15 +41,16 @@ class Join:
     ) -> None:
         """Take restored tasks.
 
-        Reading begins at `positions`. Records before `replay_until` may have been processed before, by this worker or
-        another. `learn` loads a writer schema into the contract, returns False if it could not be asked for, or
+        Reading begins at `positions`; `ends` are where the sources ended at that moment. `learn` loads a writer schema into the contract, returns False if it could not be asked for, or
         raises Refused. `on_refused` is told the reason of each dead letter.
         """
         self.messages = messages
         self.conversations = conversations
         self._contract = contract
         self._writer = writer
-        self._replay_until = replay_until
+        self._ends = ends
+        # Records before the mark may have been processed before, by this worker or another.
+        self._replay_until = {task: task.store.mark for task in self.tasks()}
         self._coalesce_s = coalesce_ms / 1000
         self._in_flight_records = in_flight_records
         self._learn = learn
@@ -102,9 +103,7 @@ class Join:
 
     def caught_up(self, partition: int) -> bool:
         """Return whether all that any worker can have read of a partition before this one did is in the tables."""
-        return all(
-            self.position(topic, partition) >= self._replay_until[topic, partition] for topic in self._contract.names
-        )
+        return all(self.position(topic, partition) >= self._ends[topic, partition] for topic in self._contract.names)
 
     def rewrite(self, name: str, partition: int, keys: Iterable[bytes]) -> None:
         """Write keys of a guarded log (catalogue name) once more, over what another worker wrote by mistake."""
@@ -131,10 +130,10 @@ class Join:
     def flush(self) -> None:
         """Write what has changed, and end the checkpoint."""
         self._publish()
-        for message_task in self.messages.values():
-            message_task.flush()
-        for conversation_task in self.conversations.values():
-            conversation_task.flush()
+        for partition, message_task in self.messages.items():
+            message_task.flush(self._position("messages", partition))
+        for partition, conversation_task in self.conversations.items():
+            conversation_task.flush(self._position("conversations", partition))
         self._changed_since = None
         self._writer.checkpoint(self._positions)
 
@@ -196,10 +195,11 @@ class Join:
         if event["id"] != key:
             raise Refused("key_mismatch", "the key is not the row's id, so the record is in no known partition")
         if name == "messages":
-            replayed = offset < self._replay_until[topic, partition]
-            self.messages[partition].apply(event, len(value), replayed=replayed)
+            task = self.messages[partition]
+            task.apply(event, len(value), replayed=offset < self._replay_until[task])
         else:
-            self.conversations[partition].apply_row(event)
+            rows = self.conversations[partition]
+            rows.apply_row(event, replayed=offset < self._replay_until[rows])
 
     async def _remove(self, records: list[Record]) -> None:
         self.flush()
@@ -240,8 +240,11 @@ class Join:
         self.processed += 1
 
     def _publish(self) -> None:
-        for task in self.messages.values():
+        for task in self.tasks():
             task.publish()
+
+    def _position(self, name: str, partition: int) -> int:
+        return self._positions.get((self._contract.topic(name), partition), 0)
 
     def tasks(self) -> Iterator[MessageTask | ConversationTask]:
         """Yield all tasks."""

@@ -7,7 +7,7 @@ from streams.contract import Contract, Refused
 from streams.state import message
 from streams.state.contribution import Contribution
 from streams.state.message import MessageFacts
-from streams.stores import Store
+from streams.stores import MARK_KEY, Store
 from streams.writer import Writer
 
 #: A merged row that is larger could not be written any more, with versions and envelope.
@@ -92,8 +92,15 @@ class MessageTask:
                 self._writer.write(self._contributions, conversation.encode(), value)
         self._announce.clear()
 
-    def flush(self) -> None:
-        """Write what has changed: to the store, the changelog and the state topic, once a message."""
+    def flush(self, mark: int) -> None:
+        """Write what has changed: to the store, the changelog and the state topic, once a message.
+
+        `mark` is the offset after the last event that was merged. It goes first: whoever finds merged facts, finds it.
+        """
+        if not self._changed:
+            return
+        self.store.save_mark(mark)
+        self._writer.write(self._changelog, MARK_KEY, self.store.mark.to_bytes(8), self.partition)
         for message_id, facts in self._changed.items():
             self._write(message_id, facts)
         self._changed.clear()

@@ -8,9 +8,11 @@ class Store(Protocol):
     """One partition of a table.
 
     `position` is the changelog offset up to which (exclusive) the store certainly has everything; it may have more.
+    `mark` is an offset of the table's source: what came before it may have been merged, what came later was not.
     """
 
     position: int
+    mark: int
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value of a key, None if there is none."""
@@ -27,8 +29,15 @@ class Store(Protocol):
     def save_position(self, position: int) -> None:
         """Remember how far the changelog is in the store; kept as safely as the data itself, and never before it."""
 
+    def save_mark(self, mark: int) -> None:
+        """Raise the mark, before anything is put that it has to cover."""
+
     def close(self) -> None:
         """Release what the store holds. The data stays if the store is on disk."""
+
+
+#: Key of the changelog records that hold a table's mark; no row has it, as ids are never empty.
+MARK_KEY = b""
 
 
 def prefix(group: bytes) -> bytes:

@@ -9,6 +9,7 @@ class MemoryStore:
     def __init__(self) -> None:
         """Start empty, at the beginning of the changelog."""
         self.position = 0
+        self.mark = 0
         self._values: dict[bytes, bytes] = {}
         self.get = self._values.get
         self.put = self._values.__setitem__
@@ -25,6 +26,10 @@ class MemoryStore:
         """Remember how far the changelog is in the store."""
         self.position = position
 
+    def save_mark(self, mark: int) -> None:
+        """Raise the mark."""
+        self.mark = max(self.mark, mark)
+
     def close(self) -> None:
         """Nothing is held."""
 
@@ -35,6 +40,7 @@ class GroupedMemoryStore:
     def __init__(self) -> None:
         """Start empty, at the beginning of the changelog."""
         self.position = 0
+        self.mark = 0
         self._groups: dict[bytes, dict[bytes, bytes]] = {}
 
     def get(self, key: bytes) -> bytes | None:
@@ -66,6 +72,10 @@ class GroupedMemoryStore:
     def save_position(self, position: int) -> None:
         """Remember how far the changelog is in the store."""
         self.position = position
+
+    def save_mark(self, mark: int) -> None:
+        """Raise the mark."""
+        self.mark = max(self.mark, mark)
 
     def close(self) -> None:
         """Nothing is held."""

@@ -12,6 +12,7 @@ from rocksdict import BlockBasedOptions, Cache, Options, Rdict, ReadOptions, Wri
 
 _DATA = b"d"
 _POSITION = b"p"
+_MARK = b"m"
 
 
 class RocksMemory:
@@ -49,8 +50,8 @@ class RocksStore:
         write = WriteOptions()
         write.disable_wal = True  # type: ignore[method-assign,assignment] # the library's stub is wrong: a property
         self._db.set_write_options(write)
-        saved = self._db.get(_POSITION)
-        self.position = 0 if saved is None else int.from_bytes(saved)
+        self.position = self._number(_POSITION)
+        self.mark = self._number(_MARK)
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value of a key, None if there is none."""
@@ -78,6 +79,16 @@ class RocksStore:
         """Remember how far the changelog is in the store."""
         self.position = position
         self._db[_POSITION] = position.to_bytes(8)
+
+    def save_mark(self, mark: int) -> None:
+        """Raise the mark."""
+        if mark > self.mark:
+            self.mark = mark
+            self._db[_MARK] = mark.to_bytes(8)
+
+    def _number(self, key: bytes) -> int:
+        saved: bytes | None = self._db.get(key)
+        return 0 if saved is None else int.from_bytes(saved)
 
     def close(self) -> None:
         """Write the memtable to disk and release the lock."""
