@@ -105,7 +105,7 @@ def _keys(consumer: Consumer, gap: Gap) -> set[bytes]:
     keys = set()
     for _ in range(_STALLED_READS):
         found = read(consumer, gap.end - gap.start, 0.1)
-        keys |= {record.key for record in found.records if record.offset < gap.end and record.key is not None}
+        keys |= {record.key for record in found.records if record.offset < gap.end and record.key}
         # Compaction may have taken the gap's last records, so the first offset after it ends the search too.
         if found.ends or any(record.offset >= gap.end - 1 for record in found.records):
             return keys

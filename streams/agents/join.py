@@ -41,8 +41,9 @@ class Join:
     ) -> None:
         """Take restored tasks.
 
-        Reading begins at `positions`; `ends` are where the sources ended at that moment. `learn` loads a writer schema into the contract, returns False if it could not be asked for, or
-        raises Refused. `on_refused` is told the reason of each dead letter.
+        Reading begins at `positions`; `ends` are where the sources ended at that moment. `learn` loads a writer
+        schema into the contract, returns False if it could not be asked for, or raises Refused. `on_refused` is told
+        the reason of each dead letter.
         """
         self.messages = messages
         self.conversations = conversations
