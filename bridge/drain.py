@@ -28,8 +28,8 @@ _LONGEST_RETRY_S = 10.0
 class Drain:
     """Publishes what is in the spool until it is empty, again and again.
 
-    What Kafka does not acknowledge stays and is tried again, and nothing of the same key overtakes it. What the broker
-    refuses for good becomes a dead letter; what the dead letters do not take either is quarantined.
+    What Kafka does not acknowledge stays and is tried again, and no later batch overtakes it with an event of its key.
+    What the broker refuses for good becomes a dead letter; what the dead letters do not take either is quarantined.
     """
 
     def __init__(

@@ -177,7 +177,8 @@ class SpoolFile:
         """Give the disk back what deleted events leave behind, if that is much. Raises sqlite3.Error."""
         (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
         if free > _SHRINK_ABOVE_PAGES:
-            self._db.execute("PRAGMA incremental_vacuum").fetchall()
+            # Trap: this pragma frees a page with each step, and `execute` makes a single one.
+            self._db.executescript("PRAGMA incremental_vacuum")
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def start_over(self, through: int) -> bool:
