@@ -40,7 +40,7 @@ def demo(ports: Ports, *, stay: bool) -> int:
             status = 1 if missing else 0
             if stay:
                 _invite(console, stack.addresses, token)
-                Supervisor(stack.parts, restart=True, say=console.print).watch(interrupts)
+                Supervisor(stack.parts, restart=True, say=console.print).watch(interrupts.wait)
     return status
 
 

@@ -44,7 +44,7 @@ def up(data: Path | None, ports: Ports, *, as_json: bool, restart: bool) -> None
             with open_stack(data, ports, console.log) as (stack, token):
                 sys.stdout.write(_json(stack, token) if as_json else _text(stack, token))
                 sys.stdout.flush()
-                Supervisor(stack.parts, restart=restart, say=console.say).watch(interrupts)
+                Supervisor(stack.parts, restart=restart, say=console.say).watch(interrupts.wait)
         finally:
             if interrupts.asked:
                 console.say("stopped")

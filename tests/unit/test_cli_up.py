@@ -3,6 +3,9 @@
 import os
 import signal
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import pytest
@@ -14,6 +17,7 @@ from bridge.up.interrupts import Interrupts
 from bridge.up.stack import Ports
 from bridge.up.supervisor import Supervisor
 from bridge.up.token import StackToken
+from support.wait import eventually
 
 
 def test_a_local_environment_leads_to_no_other_servers():
@@ -101,17 +105,21 @@ class Process:
 
 @dataclass
 class FakePart:
-    """A part that starts at once, or fails to as often as `failures` says."""
+    """A part that starts at once, fails to as often as `failures` says, or hangs until it is killed."""
 
-    name: str
-    pid: int = 1
+    name: str = "bridge"
+    pid: int = 7
     failures: int = 0
+    hangs: bool = False
     process: Process = field(default_factory=Process)
     calls: list[str] = field(default_factory=list)
 
     @property
     def running(self):
         return self.process.returncode is None
+
+    def die(self, status=-9):
+        self.process.returncode = status
 
     def launch(self):
         self.calls.append("launch")
@@ -121,56 +129,64 @@ class FakePart:
     def wait_ready(self):
         if self.failures:
             self.failures -= 1
-            self.process.returncode = 3
+            self.die(3)
+        eventually(lambda: not (self.hangs and self.running))
+        if not self.running:
             raise StartError(self.name, "ended with status 3 while starting", "no port")
 
     def kill(self):
         self.calls.append("kill")
+        self.die()
 
 
-@dataclass
-class Ticks:
-    """Interrupts that ask for the end after some looks; `events` happen before the look with that number."""
+@pytest.fixture
+def supervise(monkeypatch):
+    """Supervise parts in a thread until the test ends; what is said comes in a list."""
+    monkeypatch.setattr("bridge.up.supervisor._POLL_SECONDS", 0.001)
+    monkeypatch.setattr("bridge.up.supervisor.RESTART_SECONDS", 0.002)
+    end = threading.Event()
+    with ThreadPoolExecutor() as pool, ExitStack() as stack:
 
-    looks: int
-    events: dict[int, object]
+        def start(*parts, restart=True):
+            said = []
+            supervisor = Supervisor(parts, restart=restart, say=said.append)
+            future = pool.submit(supervisor.watch, end.wait)
+            stack.callback(future.result, 30)
+            return said, end
 
-    def wait(self, _seconds):
-        self.looks -= 1
-        if event := self.events.pop(self.looks, None):
-            event()
-        return self.looks <= 0
-
-
-def watch(monkeypatch, part, *, restart, looks=20, events=None):
-    """Supervise one part while each look takes a tenth of a second; return what was said."""
-    said = []
-    clock = iter(range(1_000_000))
-    monkeypatch.setattr("bridge.up.supervisor.time.monotonic", lambda: next(clock) / 10)
-    Supervisor([part], restart=restart, say=said.append).watch(Ticks(looks, events or {}))
-    return said
+        yield start
+        end.set()
 
 
-def test_a_part_that_was_killed_is_started_again(monkeypatch):
-    part = FakePart("bridge", pid=7)
-    said = watch(monkeypatch, part, restart=True, events={15: lambda: setattr(part.process, "returncode", -9)})
+def test_a_part_that_was_killed_is_started_again(supervise):
+    part = FakePart()
+    said, _ = supervise(part)
+    part.die()
+    eventually(lambda: len(said) == 2)
     assert said == [
-        "bridge (pid 7) was killed by SIGKILL; it is started again in 1 s",
+        "bridge (pid 7) was killed by SIGKILL; it is started again in 0.002 s",
         "bridge is back (pid 8)",
     ]
     assert part.calls == ["kill", "launch"], "what the dead process left behind goes first"
     assert part.running
 
 
-def test_a_part_stays_down_if_asked_for(monkeypatch):
-    part = FakePart("bridge", pid=7, process=Process(3))
-    assert watch(monkeypatch, part, restart=False) == ["bridge (pid 7) ended by itself with status 3; it stays down"]
+def test_a_part_stays_down_if_asked_for(supervise):
+    part, other = FakePart(), FakePart("kafka")
+    said, _ = supervise(part, other, restart=False)
+    part.die(3)
+    eventually(lambda: said)
+    other.die()
+    eventually(lambda: len(said) == 2)
+    assert said == ["bridge (pid 7) ended by itself with status 3; it stays down", said[1]]
     assert part.calls == []
 
 
-def test_a_part_that_cannot_start_is_tried_again(monkeypatch):
-    part = FakePart("bridge", pid=7, failures=2, process=Process(1))
-    said = watch(monkeypatch, part, restart=True, looks=60)
+def test_a_part_that_cannot_start_is_tried_again(supervise):
+    part = FakePart(failures=2)
+    said, _ = supervise(part)
+    part.die()
+    eventually(lambda: len(said) == 4)
     assert said[1:] == [
         "bridge could not be started: bridge ended with status 3 while starting\nno port",
         "bridge could not be started: bridge ended with status 3 while starting\nno port",
@@ -178,10 +194,41 @@ def test_a_part_that_cannot_start_is_tried_again(monkeypatch):
     ]
 
 
-def test_parts_that_run_are_left_alone(monkeypatch):
-    part = FakePart("bridge")
-    assert watch(monkeypatch, part, restart=True) == []
-    assert part.calls == []
+def test_a_part_that_waits_for_another_one_does_not_keep_that_down(supervise):
+    """The streams worker is not ready before the registry is back."""
+    streams, registry = FakePart("streams"), FakePart("schema_registry")
+    said, _ = supervise(registry, streams)
+    streams.hangs = True
+    streams.die()
+    eventually(lambda: "launch" in streams.calls)
+    registry.die()
+    eventually(lambda: "schema_registry is back (pid 8)" in said)
+    streams.hangs = False
+    eventually(lambda: "streams is back (pid 8)" in said)
+
+
+def test_the_end_does_not_wait_for_a_part_that_is_being_started(supervise):
+    part, other = FakePart(), FakePart("kafka")
+    said, end = supervise(part, other)
+    part.hangs = True
+    part.die()
+    eventually(lambda: "launch" in part.calls)
+    end.set()
+    eventually(lambda: part.calls[:3] == ["kill", "launch", "kill"])
+    assert len(said) == 1
+    assert other.calls == [], "what runs is left to be stopped in order"
+
+
+def test_a_fault_of_the_supervisor_is_not_hidden(monkeypatch):
+    monkeypatch.setattr("bridge.up.supervisor._POLL_SECONDS", 0.001)
+    part = FakePart(process=Process(1))
+    end = threading.Event()
+
+    def say(_):
+        raise RuntimeError("no terminal")
+
+    with pytest.raises(RuntimeError, match="no terminal"):
+        Supervisor([part], restart=True, say=say).watch(end.wait)
 
 
 class Terminal:
