@@ -3,6 +3,7 @@
 Blocking; call from a thread where an event loop runs.
 """
 
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Self, TypeVar
@@ -36,11 +37,16 @@ class Registered:
 
 
 class Registry:
-    """The project's view of a Confluent-compatible registry. A context manager; `close` gives the connections back."""
+    """The project's view of a Confluent-compatible registry.
+
+    A context manager; `close`, or dropping the object, gives the connections back.
+    """
 
     def __init__(self, settings: RegistrySettings, prefix: str) -> None:
         """Build the client; nothing is sent yet."""
         self._client = SchemaRegistryClient(settings.client_config())
+        # Trap: the client is part of a reference cycle, so its sockets would stay open until some later collection.
+        self._close = weakref.finalize(self, self._client.close)
         self._prefix = prefix
         self._url = settings.url
 
@@ -52,7 +58,7 @@ class Registry:
 
     def close(self) -> None:
         """Close the connections. Safe to repeat; nothing can be asked afterwards."""
-        self._client.close()
+        self._close()
 
     def register(self) -> list[Registered]:
         """Set each subject's compatibility and register all versions of all schemas, oldest first.

@@ -1,0 +1,59 @@
+package example;
+
+import com.fasterxml.jackson.databind.ObjectMapper;
+import java.io.IOException;
+import java.time.Duration;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import org.apache.avro.generic.GenericRecord;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.serialization.StringDeserializer;
+
+/** Prints each status change as a line of JSON. */
+public final class FollowStatusChanges {
+    private static final Duration POLL = Duration.ofSeconds(1);
+
+    private FollowStatusChanges() {}
+
+    public static void main(String[] arguments) throws IOException {
+        var environment = System.getenv();
+        var registry = environment.getOrDefault("SCHEMA_REGISTRY_URL", "http://127.0.0.1:19091/apis/ccompat/v7");
+        var topic = environment.getOrDefault("TOPIC_PREFIX", "openbsp.") + "status-changes";
+        var untilEnd = environment.containsKey("UNTIL_END");
+        Map<String, Object> config = Map.of(
+                "bootstrap.servers", environment.getOrDefault("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:19090"),
+                "group.id", environment.getOrDefault("GROUP_ID", "status-changes-java"),
+                "auto.offset.reset", "earliest",
+                "enable.auto.commit", false);
+
+        try (var consumer = new KafkaConsumer<>(config, new StringDeserializer(), new ConfluentAvro(registry))) {
+            consumer.subscribe(List.of(topic));
+            do {
+                for (var message : consumer.poll(POLL)) {
+                    print(message.value());
+                }
+                consumer.commitSync();
+            } while (!untilEnd || !atEnd(consumer));
+        }
+    }
+
+    private static void print(GenericRecord change) throws IOException {
+        var shown = new LinkedHashMap<String, Object>();
+        for (var name : List.of("id", "message_id", "conversation_id", "status", "at")) {
+            shown.put(name, change.get(name).toString());
+        }
+        System.out.println(new ObjectMapper().writeValueAsString(shown));
+    }
+
+    private static boolean atEnd(KafkaConsumer<String, GenericRecord> consumer) {
+        var ends = consumer.endOffsets(consumer.assignment());
+        for (Map.Entry<TopicPartition, Long> end : ends.entrySet()) {
+            if (consumer.position(end.getKey()) < end.getValue()) {
+                return false;
+            }
+        }
+        return !ends.isEmpty();
+    }
+}

@@ -1,0 +1,252 @@
+"""The consumers in examples/ do what they say, each run as another team would run it."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import closing
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+
+from avro import examples
+from avro.catalogue import TOPICS
+from avro.cloudevents import header_maker
+from avro.codec import encoder
+from avro.promises import PROMISES
+from avro.registry import Registry
+from avro.schemas import latest
+from support.wait import eventually
+
+pytestmark = pytest.mark.integration
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+RUN_S = 280
+#: Maven writes some even where there is no terminal.
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class Writer:
+    """Writes records as the project does, and tombstones as an operator does."""
+
+    def __init__(self, contract) -> None:
+        self._contract = contract
+        with Registry(contract.registry, contract.prefix) as registry:
+            self._ids = registry.ids()
+        self._producer = Producer({**contract.kafka.librdkafka(), "partitioner": "murmur2_random", "log_level": 0})
+
+    def write(self, topic: str, value: Mapping[str, Any] | None, key: str | None = None) -> None:
+        """Write a value, given as an example is written."""
+        record = str(TOPICS[topic].schema)
+        if value is None:
+            encoded, headers = None, []
+        else:
+            fields = examples.to_fields(latest(record), dict(value))
+            key = fields["conversation_id"] if topic == "status-changes" else fields["id"]
+            encoded = encoder(record, self._ids[record])(fields)
+            headers = header_maker("tests", PROMISES[topic].event_types[0])(fields["id"], fields["id"], 0)
+        self._producer.produce(self._contract.topic(topic), encoded, key, headers=headers)
+        assert self._producer.flush(10) == 0
+
+
+@pytest.fixture
+def writer(contract) -> Writer:
+    return Writer(contract)
+
+
+def accepted(record: str) -> list[dict[str, Any]]:
+    return [example.value for example in examples.load(latest(record)).accepted]
+
+
+def environment(contract, **variables: str) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("KAFKA_", "TOPIC_"))}
+    return {
+        **inherited,
+        "KAFKA_BOOTSTRAP_SERVERS": contract.kafka.bootstrap_servers,
+        "SCHEMA_REGISTRY_URL": contract.registry.url,
+        "TOPIC_PREFIX": contract.prefix,
+        **variables,
+    }
+
+
+def run(command: list[str | Path], contract, cwd: Path = EXAMPLES) -> list[str]:
+    """Run an example up to the end of its topic and return what it printed."""
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env=environment(contract, UNTIL_END="1", GROUP_ID=f"{contract.prefix}{Path(command[-1]).stem}"),
+        timeout=RUN_S,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert COLOURS.sub("", done.stderr) == ""
+    return COLOURS.sub("", done.stdout).splitlines()
+
+
+# -- those that follow status-changes
+
+
+@pytest.fixture
+def changes(writer) -> list[dict[str, Any]]:
+    """Write changes; the first one twice, as delivery is at least once."""
+    first, *others = accepted("StatusChange")
+    for change in (first, first, *others):
+        writer.write("status-changes", change)
+    return [first, *others]
+
+
+def test_python_with_confluent_kafka_and_its_stock_deserializer(contract, changes):
+    printed = [json.loads(line) for line in run([sys.executable, "python/follow_confluent.py"], contract)]
+    fields = [field["name"] for field in json.loads(latest("StatusChange").text)["fields"]]
+    expected = [
+        {name: change.get(name) for name in fields} | {"at": change["at"].replace("T", " ")} for change in changes
+    ]
+    assert sorted(printed, key=itemgetter("id")) == sorted(expected, key=itemgetter("id"))
+
+
+def test_python_with_aiokafka_and_fastavro(contract, changes):
+    printed = [json.loads(line) for line in run([sys.executable, "python/follow_aiokafka.py"], contract)]
+    assert {record["id"] for record in printed} == {change["id"] for change in changes}
+    assert len(printed) == len(changes) + 1
+
+
+@pytest.mark.parametrize("script", ["follow_confluent.py", "follow_aiokafka.py"])
+def test_a_second_run_goes_on_where_the_first_one_ended(contract, writer, changes, script):
+    run([sys.executable, f"python/{script}"], contract)
+    writer.write("status-changes", changes[0] | {"id": "a-later-one"})
+    (line,) = run([sys.executable, f"python/{script}"], contract)
+    assert json.loads(line)["id"] == "a-later-one"
+
+
+def test_java_with_apache_avro(contract, changes, tmp_path):
+    maven = shutil.which("mvn")
+    if maven is None:
+        pytest.skip("mvn is not installed: the Java example needs it")
+    project = tmp_path / "java"
+    shutil.copytree(EXAMPLES / "java", project)
+    printed = [
+        json.loads(line) for line in run([maven, "-q", "-B", "-ntp", "compile", "exec:java"], contract, cwd=project)
+    ]
+    expected = {name: changes[0][name] for name in ("id", "message_id", "conversation_id", "status")} | {
+        "at": changes[0]["at"].replace("+00:00", "Z")
+    }
+    assert printed.count(expected) == 2
+    assert {record["id"] for record in printed} == {change["id"] for change in changes}
+
+
+def test_kcat_shows_keys_and_headers(contract, changes):
+    if shutil.which("kcat") is None:
+        pytest.skip("kcat is not installed (on Debian and Ubuntu: apt install kcat)")
+    lines = run(["sh", "kcat/follow.sh"], contract)
+    assert len(lines) == len(changes) + 1
+    for change in changes:
+        assert [line for line in lines if change["conversation_id"] in line and f"ce_id={change['id']}" in line]
+
+
+# -- the table
+
+
+def table_of(path: Path) -> dict[str, dict[str, Any]]:
+    with closing(sqlite3.connect(path)) as database:
+        database.row_factory = sqlite3.Row
+        if not database.execute("SELECT * FROM sqlite_master WHERE name = 'conversations'").fetchone():
+            return {}
+        return {row["id"]: dict(row) for row in database.execute("SELECT * FROM conversations")}
+
+
+def update(contract, path: Path) -> dict[str, dict[str, Any]]:
+    assert run([sys.executable, "python/conversation_table.py", path], contract) == []
+    return table_of(path)
+
+
+def test_the_table_has_the_newest_state_of_each_conversation(contract, writer, tmp_path):
+    documented, *others = accepted("ConversationState")
+    for state in (documented | {"status": "open", "message_count": 1}, documented, *others):
+        writer.write("conversation-state", state)
+    table = update(contract, tmp_path / "table.db")
+    assert table.keys() == {state["id"] for state in (documented, *others)}
+    assert table[documented["id"]] == {
+        "id": documented["id"],
+        "organization_id": "00438702-d4a3-4411-9141-21febf13acbb",
+        "service": "whatsapp",
+        "contact_address": "5215588392274",
+        "name": None,
+        "status": "closed",
+        "message_count": 2,
+        "unread_count": 1,
+        "awaiting_reply": 0,
+        "last_message_at": "2026-05-06T03:39:25+00:00",
+        "last_preview": "Hi! How can I help you today?",
+    }
+
+
+def test_a_tombstone_deletes_its_row_and_a_later_state_brings_it_back(contract, writer, tmp_path):
+    state = accepted("ConversationState")[0]
+    writer.write("conversation-state", state)
+    assert update(contract, tmp_path / "table.db").keys() == {state["id"]}
+    writer.write("conversation-state", None, state["id"])
+    assert update(contract, tmp_path / "table.db") == {}
+    writer.write("conversation-state", state)
+    assert update(contract, tmp_path / "table.db").keys() == {state["id"]}
+
+
+def test_a_table_whose_program_is_killed_at_any_moment_ends_up_right(contract, writer, tmp_path):
+    state = accepted("ConversationState")[0]
+    path = tmp_path / "table.db"
+    script = [sys.executable, "python/conversation_table.py", path]
+    for number in range(20):
+        writer.write("conversation-state", state | {"id": f"c{number}"})
+    for start in (5, 15):
+        with subprocess.Popen(script, cwd=EXAMPLES, env=environment(contract)) as process:
+            writer.write("conversation-state", state | {"id": f"seen-{start}"})
+            eventually(lambda start=start: path.exists() and f"seen-{start}" in table_of(path))
+            for number in range(start, start + 5):
+                writer.write("conversation-state", None, f"c{number}")
+                writer.write("conversation-state", state | {"id": f"d{number}", "message_count": number})
+            process.send_signal(signal.SIGKILL)
+    table = update(contract, path)
+    gone = {f"c{number}" for number in (*range(5, 10), *range(15, 20))}
+    came = {f"d{number}": number for number in (*range(5, 10), *range(15, 20))}
+    assert table.keys() == {f"c{number}" for number in range(20)} - gone | came.keys() | {"seen-5", "seen-15"}
+    assert {name: row["message_count"] for name, row in table.items() if name in came} == came
+
+
+def test_a_table_that_may_have_missed_a_deletion_is_built_anew(contract, writer, tmp_path):
+    state = accepted("ConversationState")[0]
+    path = tmp_path / "table.db"
+    writer.write("conversation-state", state)
+    update(contract, path)
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(
+            "INSERT INTO conversations SELECT 'deleted-long-ago', * FROM (SELECT 1, 1, 1, 1, 1, 1, 1, 1, 1, 1)"
+        )
+        database.execute("UPDATE progress SET complete_at = complete_at - 100000")
+        database.commit()
+    assert update(contract, path).keys() == {state["id"]}
+
+
+def test_a_position_that_the_topic_no_longer_has_makes_the_table_anew(contract, writer, tmp_path):
+    state = accepted("ConversationState")[0]
+    path = tmp_path / "table.db"
+    writer.write("conversation-state", state)
+    update(contract, path)
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("UPDATE positions SET next_offset = 1000")
+        database.commit()
+    assert update(contract, path).keys() == {state["id"]}
+
+
+def test_each_example_is_told_of_in_the_readme():
+    readme = (EXAMPLES / "README.md").read_text("utf-8")
+    for path in (*EXAMPLES.glob("python/*.py"), *EXAMPLES.glob("kcat/*.sh"), EXAMPLES / "java"):
+        assert str(path.relative_to(EXAMPLES)) in readme
