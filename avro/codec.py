@@ -1,6 +1,7 @@
 """Avro in Confluent wire format: a zero byte, the schema id in four bytes big-endian, the Avro binary."""
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from io import BytesIO
 from struct import Struct
 from typing import Any, cast
@@ -95,6 +96,7 @@ def _resolving_reader(writer_schema: Any, reader_schema: Any) -> compiled.Reader
         buffer = BytesIO(data)
         buffer.seek(at)
         fields = fastavro.schemaless_reader(buffer, writer_schema, reader_schema)
-        return cast("dict[str, Any]", fields), buffer.tell()
+        # Trap: a default of the schema, such as {}, is one object for all values that take it.
+        return cast("dict[str, Any]", deepcopy(fields)), buffer.tell()
 
     return read

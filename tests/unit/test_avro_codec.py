@@ -77,6 +77,19 @@ def test_an_older_or_newer_version_is_resolved() -> None:
     assert decoder(schema_id=7, text=text).decode(buffer.getvalue()) == CHANGE | {"previous": None}
 
 
+def test_values_that_take_a_default_do_not_share_it() -> None:
+    schema = json.loads(latest("MessageEvent").text)
+    schema["fields"] = [field for field in schema["fields"] if field["name"] not in {"extra", "nulls"}]
+    buffer = BytesIO()
+    event = {"event_id": "e", "action": "insert", "received_at": 1, "id": "m"}
+    fastavro.schemaless_writer(buffer, fastavro.parse_schema(schema), event)
+    reader = decoder("MessageEvent", 7, json.dumps(schema))
+    first, second = (reader.decode(b"\0\0\0\0\7" + buffer.getvalue()) for _ in range(2))
+    first["extra"]["column"] = "1"
+    first["nulls"].append("column")
+    assert (second["extra"], second["nulls"]) == ({}, [])
+
+
 @pytest.mark.parametrize(
     "text",
     [
