@@ -1,0 +1,89 @@
+"""Writes to the join's source topics what the bridge would write, and what nobody should."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from confluent_kafka import Producer
+
+from avro.catalogue import ENTITIES, MAX_MESSAGE_BYTES
+from avro.codec import encoder
+from avro.registry import Registry
+from avro.rows import to_fields
+
+Envelope = Mapping[str, Any]
+
+_RECORDS = {"messages": "MessageEvent", "conversations": "ConversationEvent"}
+
+
+class Sources:
+    """The source topics of a test's contract. Everything is acknowledged when a method returns."""
+
+    def __init__(self, contract: Any) -> None:
+        """Ask the registry for the schema ids."""
+        self._contract = contract
+        self.ids = Registry(contract.registry, contract.prefix).ids()
+        self._encoders = {entity: encoder(record, self.ids[record]) for entity, record in _RECORDS.items()}
+        self._producer = Producer(
+            {
+                **contract.kafka.librdkafka(),
+                "acks": "all",
+                "enable.idempotence": True,
+                "partitioner": "murmur2_random",
+                "compression.type": "lz4",
+                "linger.ms": 2,
+                "message.max.bytes": 2 * MAX_MESSAGE_BYTES,
+            }
+        )
+
+    def send(self, envelopes: Iterable[Envelope]) -> None:
+        """Write webhooks' bodies as the bridge does, in this order."""
+        for envelope in envelopes:
+            self._produce(envelope["entity"], envelope["data"]["id"].encode(), self.value(envelope))
+        self.flush()
+
+    def value(self, envelope: Envelope) -> bytes:
+        """Return the record value of a webhook's body."""
+        entity = envelope["entity"]
+        fields = to_fields(ENTITIES[entity], envelope["data"])
+        fields |= {"event_id": "e", "action": envelope["action"], "received_at": 0}
+        return self._encoders[entity](fields)
+
+    def remove(self, entity: str, *keys: str) -> None:
+        """Write tombstones."""
+        for key in keys:
+            self._produce(entity, key.encode(), None)
+        self.flush()
+
+    def raw(self, topic: str, key: bytes | None, value: bytes | None, partition: int = -1) -> tuple[str, int, int]:
+        """Write any bytes to a catalogue topic; return the record's full topic name, partition and offset."""
+        at: list[tuple[str, int, int]] = []
+        self._produce(
+            topic,
+            key,
+            value,
+            partition,
+            lambda message: at.append((message.topic(), message.partition(), message.offset())),
+        )
+        self.flush()
+        return at[0]
+
+    def flush(self) -> None:
+        """Wait for the broker."""
+        assert self._producer.flush(30) == 0
+
+    def _produce(
+        self, topic: str, key: bytes | None, value: bytes | None, partition: int = -1, done: Any = None
+    ) -> None:
+        def delivered(error: Any, message: Any) -> None:
+            assert error is None, error
+            if done is not None:
+                done(message)
+
+        name = self._contract.topic(topic)
+        while True:
+            try:
+                self._producer.produce(name, value, key, partition, delivered)
+            except BufferError:
+                self._producer.poll(0.1)
+            else:
+                return
