@@ -8,7 +8,7 @@ from avro.catalogue import TOPICS, Topic, topic_name
 from avro.connection import TopicSettings
 from avro.promises import EVOLUTION, PARTITIONING, PROMISES, Promise
 from avro.registry import COMPATIBILITY
-from avro.schemas import latest, versions
+from avro.schemas import latest
 
 Document = dict[str, Any]
 
@@ -61,7 +61,7 @@ def _channel(topic: Topic, topics: TopicSettings) -> Document:
         "title": f"{topic.purpose[0].upper()}{topic.purpose[1:]}",
         "description": (
             f"Key: {topic.key}.\n\nOrder: {promise.ordering}\n\nDelivery: {promise.delivery}\n\n"
-            f"Deduplication: {promise.deduplication}"
+            f"Deduplication: {promise.deduplication}\n\nRemoval: {promise.removal}"
         ),
         "tags": [{"name": "state" if topic.cleanup_policy == "compact" else "events"}],
         "messages": {str(topic.schema): {"$ref": f"#/components/messages/{topic.schema}"}},
@@ -89,7 +89,7 @@ def _message(topic: Topic) -> Document:
         "name": record,
         "title": record,
         "summary": schema["doc"],
-        "description": f"Version {len(versions(record))} of the schema. {promise.deduplication}",
+        "description": f"Version {latest(record).version} of the schema.",
         "contentType": "application/avro",
         "traits": [{"$ref": "#/components/messageTraits/cloudEvent"}],
         "headers": _headers(promise),
@@ -118,7 +118,7 @@ def _headers(promise: Promise) -> Document:
         "required": ["ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time", "content-type"],
         "properties": {
             "ce_specversion": {"const": "1.0"},
-            "ce_id": text | {"description": promise.deduplication},
+            "ce_id": text | {"description": "The identity of the event, see Deduplication."},
             "ce_source": text | {"description": promise.source},
             "ce_type": text | {"enum": list(promise.event_types)},
             "ce_subject": text | {"description": promise.subject},

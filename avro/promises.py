@@ -26,9 +26,14 @@ _STATE_DELIVERY = (
 )
 _STATE_ORDER = "Within a key, records are in the order in which the state was computed: the last one is the state."
 _BY_CE_ID = "By `ce_id`, which is also `event_id`: UUIDv5 of entity, action and data; equal for equal events."
-_BY_KEY = (
-    "None needed: upsert by key. `ce_id` is made from the value, so equal states have equal ids. A record without value"
-    " (tombstone) deletes the key; the project writes none by itself, an operator may."
+_BY_KEY = "None needed: upsert by key. `ce_id` is made from the value, so equal states have equal ids."
+_REMOVAL_OF_ROW = (
+    "A record without value (tombstone) says that the row is to be forgotten. OpenBSP sends no such thing, an operator"
+    " may write one, without headers; the state of the row goes with it."
+)
+_REMOVAL_OF_STATE = (
+    "A record without value (tombstone) says that nothing is known of the key any more: an operator removed the row, or"
+    " the last message that named a conversation without a row moved to another one. Delete what you have."
 )
 _NO_ORDER = (
     "Within a key, the order in which the bridge took the events, which is not the order of the changes: the sender"
@@ -47,6 +52,7 @@ class Promise:
     ordering: str
     delivery: str
     deduplication: str
+    removal: str
 
 
 _ROW_TIME = "the row's `updated_at`, else `created_at`, else when the bridge received it"
@@ -63,6 +69,7 @@ PROMISES: Mapping[str, Promise] = MappingProxyType(
             _NO_ORDER,
             _AT_LEAST_ONCE,
             _BY_CE_ID,
+            _REMOVAL_OF_ROW,
         ),
         "conversations": Promise(
             ("openbsp.conversations.insert", "openbsp.conversations.update"),
@@ -72,9 +79,17 @@ PROMISES: Mapping[str, Promise] = MappingProxyType(
             _NO_ORDER,
             _AT_LEAST_ONCE,
             _BY_CE_ID,
+            _REMOVAL_OF_ROW,
         ),
         "message-state": Promise(
-            ("openbsp.message-state",), _STREAMS, "the message id", _ROW_TIME, _STATE_ORDER, _STATE_DELIVERY, _BY_KEY
+            ("openbsp.message-state",),
+            _STREAMS,
+            "the message id",
+            _ROW_TIME,
+            _STATE_ORDER,
+            _STATE_DELIVERY,
+            _BY_KEY,
+            _REMOVAL_OF_STATE,
         ),
         "conversation-state": Promise(
             ("openbsp.conversation-state",),
@@ -84,6 +99,7 @@ PROMISES: Mapping[str, Promise] = MappingProxyType(
             _STATE_ORDER,
             _STATE_DELIVERY,
             _BY_KEY,
+            _REMOVAL_OF_STATE,
         ),
         "status-changes": Promise(
             ("openbsp.status-change",),
@@ -95,6 +111,7 @@ PROMISES: Mapping[str, Promise] = MappingProxyType(
             "At least once for each status that a message has, never zero times. It is written once the message's"
             " conversation id is known, with the conversation's row as it was known then.",
             "By `ce_id`, which is also `id`: UUIDv5 of message id and status; the set of ids depends on nothing else.",
+            "None: what became of a message that was removed stays until it expires.",
         ),
         "dead-letters": Promise(
             ("openbsp.dead-letter",),
@@ -105,6 +122,7 @@ PROMISES: Mapping[str, Promise] = MappingProxyType(
             "At least once. Bodies of entities outside the catalogue, and of rows of another organization, are kept"
             " nowhere: `payload` is null then.",
             "By `ce_id`, which is also `event_id`.",
+            "None.",
         ),
     }
 )

@@ -71,6 +71,7 @@ PAGE = """\
 - **Ordering**: {promise.ordering}
 - **Delivery**: {promise.delivery}
 - **Deduplication**: {promise.deduplication}
+- **Removal**: {promise.removal}
 - **Evolution**: {evolution}
 
 ## Headers

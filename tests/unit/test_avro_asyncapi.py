@@ -65,7 +65,17 @@ def test_the_pages_of_the_topics_are_those_of_the_code() -> None:
 @pytest.mark.parametrize("name", sorted(PUBLIC))
 def test_each_page_tells_what_a_consumer_has_to_know(name: str) -> None:
     page = (ROOT / "docs" / "topics" / f"{name}.md").read_text("utf-8")
-    for word in ("Key", "Value", "Partitioning", "Retention", "Ordering", "Delivery", "Deduplication", "Evolution"):
+    for word in (
+        "Key",
+        "Value",
+        "Partitioning",
+        "Retention",
+        "Ordering",
+        "Delivery",
+        "Deduplication",
+        "Removal",
+        "Evolution",
+    ):
         assert f"- **{word}**: " in page
     for field in json.loads(latest(str(PUBLIC[name].schema)).text)["fields"]:
         assert f"| `{field['name']}` |" in page
