@@ -1,0 +1,186 @@
+"""The registry behind what stands before it in use: rights to read only, basic authentication, TLS."""
+
+import base64
+import datetime as dt
+import ipaddress
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from avro.connection import RegistrySettings
+from avro.errors import RegistryError
+from avro.registry import Registry
+
+pytestmark = pytest.mark.integration
+
+
+@contextmanager
+def gate(registry: str, *, read_only: bool = False, user: str = "", tls: ssl.SSLContext | None = None) -> Iterator[str]:
+    """Stand before the registry: refuse changes, ask for basic authentication, speak TLS. Yields the address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def refused(self) -> tuple[int, bytes] | None:
+            expected = "Basic " + base64.b64encode(user.encode()).decode()
+            if user and self.headers.get("Authorization") != expected:
+                return 401, b'{"error_code": 40101, "message": "User cannot be authenticated"}'
+            # Looking a schema up and comparing one are POST, too, but change nothing.
+            changes = self.command in {"PUT", "DELETE"} or (
+                self.command == "POST"
+                and self.path.partition("?")[0].endswith("/versions")
+                and "/compat" not in self.path
+            )
+            if read_only and changes:
+                return 403, b'{"error_code": 40301, "message": "User is denied operation Write"}'
+            return None
+
+        def do_GET(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if (refused := self.refused()) is not None:
+                status, content = refused
+            else:
+                kept = {name: self.headers[name] for name in ("Content-Type", "Accept") if name in self.headers}
+                answer = httpx.request(
+                    self.command, registry + self.path, content=body, headers=kept, timeout=10, trust_env=False
+                )
+                status, content = answer.status_code, answer.content
+            self.send_response(status)
+            self.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815 the names that the base class looks for
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        thread = Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class Authority:
+    """Signs certificates of servers on 127.0.0.1 and of clients."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"authority {directory.name}")])
+        usage = x509.KeyUsage(
+            digital_signature=False,
+            content_commitment=False,
+            key_encipherment=False,
+            data_encipherment=False,
+            key_agreement=False,
+            key_cert_sign=True,
+            crl_sign=True,
+            encipher_only=None,
+            decipher_only=None,
+        )
+        certificate = (
+            self._certificate(self._name, self._key)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(usage, critical=True)
+        )
+        self.file = directory / "ca.pem"
+        self.file.write_bytes(certificate.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+
+    def _certificate(self, name: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+        now = dt.datetime.now(dt.UTC)
+        issuer_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        return (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(self._name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - dt.timedelta(minutes=5))
+            .not_valid_after(now + dt.timedelta(hours=1))
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(issuer_id, critical=False)
+        )
+
+    def issue(self, name: str) -> tuple[Path, Path]:
+        """Return the files of a new certificate and its key."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        certificate = self._certificate(subject, key).add_extension(address, critical=False)
+        files = self._directory / f"{name}.pem", self._directory / f"{name}.key"
+        files[0].write_bytes(certificate.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        files[1].write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        return files
+
+
+def test_everything_but_registering_works_with_rights_to_read_only(contract):
+    with (
+        gate(contract.registry.url, read_only=True) as url,
+        Registry(RegistrySettings(url=url), contract.prefix) as reader,
+    ):
+        ids = reader.ids()
+        assert all(reader.text(schema_id) for schema_id in ids.values())
+        reader.check()
+        with pytest.raises(RegistryError, match="denied operation Write") as refused:
+            reader.register()
+    assert refused.value.refused
+
+
+def test_basic_authentication_lets_in_with_the_right_password_and_never_tells_it(contract):
+    with gate(contract.registry.url, user="bridge:hunter2:x") as url:
+        right = RegistrySettings(url=url, username="bridge", password="hunter2:x")
+        with Registry(right, contract.prefix) as registry:
+            assert registry.ids()
+        for settings in (RegistrySettings(url=url), RegistrySettings(url=url, username="bridge", password="hunter3")):
+            with Registry(settings, contract.prefix) as registry, pytest.raises(RegistryError) as refused:
+                registry.ids()
+            assert refused.value.refused
+            assert "cannot be authenticated" in str(refused.value)
+            assert "hunter" not in str(refused.value)
+
+
+def test_tls_with_an_own_authority_and_a_client_certificate(contract, tmp_path):
+    authority = Authority(tmp_path)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(*authority.issue("server"))
+    server.load_verify_locations(authority.file)
+    server.verify_mode = ssl.CERT_REQUIRED
+    certificate, key = authority.issue("client")
+    (tmp_path / "other").mkdir()
+    stranger = Authority(tmp_path / "other")
+    with gate(contract.registry.url, tls=server) as url:
+        right = RegistrySettings(
+            url=url, ssl_ca_file=authority.file, ssl_certificate_file=certificate, ssl_key_file=key
+        )
+        with Registry(right, contract.prefix) as registry:
+            assert registry.ids()
+        for change in (
+            {"ssl_ca_file": stranger.file},
+            {"ssl_ca_file": None},
+            {"ssl_certificate_file": None, "ssl_key_file": None},
+            dict(zip(("ssl_certificate_file", "ssl_key_file"), stranger.issue("client"), strict=True)),
+        ):
+            with Registry(right.model_copy(update=change), contract.prefix) as registry:
+                with pytest.raises(RegistryError) as failed:
+                    registry.ids()
+                assert not failed.value.refused
