@@ -85,12 +85,13 @@ def up(
     restart: Annotated[
         bool, typer.Option("--restart/--no-restart", help="Start a part again that ended by itself.")
     ] = True,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show all that Kafka and the registry log.")] = False,
 ) -> None:
     """Start Kafka, a schema registry, the bridge and the streams worker on this machine, until Ctrl-C."""
     from bridge.up.command import up as run
     from bridge.up.stack import Ports
 
-    run(data, Ports.starting_at(ports), as_json=as_json, restart=restart)
+    run(data, Ports.starting_at(ports), as_json=as_json, restart=restart, verbose=verbose)
 
 
 @app.command()

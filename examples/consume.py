@@ -4,10 +4,10 @@ from confluent_kafka import DeserializingConsumer
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer
 
-registry = SchemaRegistryClient({"url": "http://127.0.0.1:19091/apis/ccompat/v7", "timeout": 10})
+registry = SchemaRegistryClient({"url": "http://127.0.0.1:14001/apis/ccompat/v7", "timeout": 10})
 consumer = DeserializingConsumer(
     {
-        "bootstrap.servers": "127.0.0.1:19090",
+        "bootstrap.servers": "127.0.0.1:14000",
         "group.id": "my-team",
         "auto.offset.reset": "earliest",
         "value.deserializer": AvroDeserializer(registry),

@@ -34,9 +34,9 @@ def open_stack(data: Path | None, ports: Ports, on_log: LogSink | None = None) -
             yield stack, token.token
 
 
-def up(data: Path | None, ports: Ports, *, as_json: bool, restart: bool) -> None:
+def up(data: Path | None, ports: Ports, *, as_json: bool, restart: bool, verbose: bool) -> None:
     """Run the stack until Ctrl-C or SIGTERM; print the addresses when it is ready."""
-    console = Console()
+    console = Console(verbose=verbose)
     interrupts = Interrupts()
     with interrupts.interruptible():
         console.say("starting Kafka, the schema registry, the bridge and the streams worker")

@@ -1,6 +1,7 @@
 """What `bridge up` writes on standard error: the parts' logs and its own words, each line with its source."""
 
 import os
+import re
 import sys
 import threading
 from collections.abc import Mapping
@@ -16,16 +17,27 @@ _COLOURS: Mapping[str, str] = MappingProxyType(
 )
 
 
-class Console:
-    """Lines from many threads, never mixed. Colours only on a terminal, and not if NO_COLOR is set."""
+#: The broker and the registry tell at length how they start and stop.
+_CHATTER = re.compile(r"\S+ +(INFO|DEBUG|TRACE) ")
+_CHATTY = frozenset({"kafka", "schema_registry"})
 
-    def __init__(self, output: TextIO = sys.stderr) -> None:
+
+class Console:
+    """Lines from many threads, never mixed. Colours only on a terminal, and not if NO_COLOR is set.
+
+    Of the servers that are not ours only warnings and errors are shown, unless `verbose`.
+    """
+
+    def __init__(self, output: TextIO = sys.stderr, *, verbose: bool = False) -> None:
         self._output = output
+        self._verbose = verbose
         self._lock = threading.Lock()
         self._coloured = output.isatty() and not os.environ.get("NO_COLOR")
 
     def log(self, name: str, line: str) -> None:
         """Write a line of the part `name`."""
+        if not self._verbose and name in _CHATTY and _CHATTER.match(line):
+            return
         label = f"{name:{_WIDTH}} |"
         if self._coloured:
             label = f"\x1b[{_COLOURS[name]}m{label}\x1b[0m"

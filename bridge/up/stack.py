@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
@@ -11,6 +11,8 @@ from avro.admin import Topics
 from avro.configuration import load
 from avro.connection import KafkaSettings, RegistrySettings, TopicSettings
 from avro.registry import Registry
+from bridge.local.errors import PortInUseError
+from bridge.local.ports import is_free
 from bridge.local.process import LogSink
 from bridge.local.stack import LocalStack
 from bridge.up.part import Part, PythonPart
@@ -29,6 +31,12 @@ class Ports:
     def starting_at(cls, base: int | None) -> Self:
         """Return four ports in a row, or any ports without a `base`."""
         return cls() if base is None else cls(base, base + 1, base + 2, base + 3)
+
+    def check(self) -> None:
+        """Raise PortInUseError if somebody listens on one of the given ports."""
+        for name, port in asdict(self).items():
+            if port is not None and not is_free(port):
+                raise PortInUseError(name, port)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +89,7 @@ class Stack:
         return self._data / "logs"
 
     def __enter__(self) -> Self:
+        self._ports.check()
         with self._exit:
             servers = self._exit.enter_context(
                 LocalStack(

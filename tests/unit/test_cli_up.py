@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import stat
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from bridge.local.errors import StartError
+from bridge.local.errors import PortInUseError, StartError
 from bridge.up.console import Console
 from bridge.up.environment import localize
 from bridge.up.interrupts import Interrupts
@@ -263,3 +264,27 @@ def test_a_terminal_gets_colours_unless_they_are_unwanted(monkeypatch):
     plain = Terminal(terminal=True)
     Console(plain).log("bridge", "hello")
     assert plain.text == "bridge          | hello\n"
+
+
+def test_of_the_servers_only_warnings_are_shown_unless_all_is_asked_for():
+    lines = [
+        ("kafka", "2026-11-22T22:51:40,766 INFO  App info kafka.server for 1 unregistered (AppInfoParser)"),
+        ("schema_registry", "2026-11-22T22:51:40,951 DEBUG something"),
+        ("kafka", "2026-11-22T22:51:40,766 WARN  Low on disk"),
+        ("kafka", "java.io.IOException: no INFO on that"),
+        ("bridge", "2026-11-22T22:51:40,766 INFO  ready"),
+    ]
+    output, verbose = Terminal(terminal=False), Terminal(terminal=False)
+    for line in lines:
+        Console(output).log(*line)
+        Console(verbose, verbose=True).log(*line)
+    assert [line.partition("| ")[2] for line in output.text.splitlines()] == [text for _, text in lines[2:]]
+    assert len(verbose.text.splitlines()) == len(lines)
+
+
+def test_a_taken_port_is_named_before_anything_starts():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(PortInUseError, match=f"views: port {port}"):
+            Ports(views=port).check()
+    Ports().check()
