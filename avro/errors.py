@@ -45,7 +45,7 @@ class KafkaUnavailableError(ContractError):
 
 
 class TokensError(ValueError):
-    """Tokens that cannot be used. `faults` has a line for each reason, and never a token."""
+    """Tokens that cannot be used as they are given. `faults` has a line for each reason, none of which quotes one."""
 
     def __init__(self, faults: list[str]) -> None:
         """Keep each fault apart."""

@@ -4,8 +4,10 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from avro.errors import TokensError
 
@@ -18,7 +20,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token's name, hash, and the organizations that it is bound to (None: it may send for all)."""
+    """A token's name, hash, and the organizations that it is bound to (None: it is good for all)."""
 
     name: str
     sha256: bytes
@@ -31,11 +33,10 @@ class TokenSet:
     def __init__(self, tokens: Iterable[Token]) -> None:
         """Keep the tokens. Raises TokensError if two have the same name."""
         self._tokens = tuple(tokens)
-        names = [token.name for token in self._tokens]
-        if len(set(names)) != len(names):
-            raise TokensError(
-                [f"token name {name} is used twice" for name in sorted({*names}) if names.count(name) > 1]
-            )
+        counts = Counter(token.name for token in self._tokens)
+        faults = [f"token name {name} is used {count} times" for name, count in counts.items() if count > 1]
+        if faults:
+            raise TokensError(faults)
 
     def __len__(self) -> int:
         """Count the tokens."""
@@ -96,6 +97,33 @@ def parse_file(text: str) -> list[Token]:
     if faults:
         raise TokensError(faults)
     return tokens
+
+
+def gather(prefix: str, inline: str | None, file: Path | None) -> TokenSet:
+    """Return the tokens of the variables `<prefix>_TOKENS` (`inline`) and `<prefix>_TOKENS_FILE`, the file read anew.
+
+    Raises TokensError, also when there is none.
+    """
+    if inline is None and file is None:
+        raise TokensError([f"nobody could come in: set {prefix}_TOKENS, {prefix}_TOKENS_FILE or both"])
+    found = []
+    if inline is not None:
+        try:
+            found += parse_inline(inline)
+        except TokensError as error:
+            raise TokensError([f"{prefix}_TOKENS: {fault}" for fault in error.faults]) from None
+    if file is not None:
+        try:
+            found += parse_file(file.read_text("utf-8"))
+        except OSError as error:
+            raise TokensError([f"{file}: {error.strerror}"]) from None
+        except UnicodeDecodeError:
+            raise TokensError([f"{file}: not UTF-8 text"]) from None
+        except TokensError as error:
+            raise TokensError([f"{file}: {fault}" for fault in error.faults]) from None
+    if not found:
+        raise TokensError([f"{file}: holds no token"])
+    return TokenSet(found)
 
 
 def new_token(name: str, organizations: Iterable[str] = ()) -> tuple[str, str]:

@@ -4,10 +4,10 @@ import asyncio
 import hmac
 import logging
 
-from bridge.errors import TokensError
+from avro.errors import TokensError
+from avro.tokens import Token
 from bridge.metrics import Metrics
 from bridge.settings import BridgeSettings
-from bridge.tokens import Token
 
 _log = logging.getLogger(__name__)
 

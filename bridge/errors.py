@@ -1,7 +1,6 @@
 """What can go wrong in the ingress.
 
 BridgeError
-├── TokensError           the tokens cannot be used as they are given
 ├── SpoolError            the spool cannot be used
 │   └── SpoolInUseError   another process has it
 └── NotStoredError        neither Kafka nor the spool took an event
@@ -13,15 +12,6 @@ from pathlib import Path
 
 class BridgeError(Exception):
     """Base of all; the message says what to do."""
-
-
-class TokensError(BridgeError):
-    """Tokens that cannot be used. `faults` has a line for each; none of them quotes a token."""
-
-    def __init__(self, faults: list[str]) -> None:
-        """Keep each fault apart."""
-        super().__init__("; ".join(faults))
-        self.faults = faults
 
 
 class SpoolError(BridgeError):

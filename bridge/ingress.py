@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from avro.catalogue import ACTIONS, ENTITIES
+from avro.tokens import Token
 from bridge import answers, log, reasons
 from bridge.answers import Answer
 from bridge.errors import NotStoredError
@@ -18,7 +19,6 @@ from bridge.reasons import Reason
 from bridge.records import DeadLetter
 from bridge.settings import BridgeSettings
 from bridge.timeouts import Timeouts
-from bridge.tokens import Token
 
 if TYPE_CHECKING:
     from prometheus_client import Counter

@@ -7,8 +7,8 @@ from typing import Self
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from bridge.errors import TokensError
-from bridge.tokens import TokenSet, parse_file, parse_inline
+from avro.errors import TokensError
+from avro.tokens import TokenSet, gather
 
 MEBIBYTE = 1024 * 1024
 GIBIBYTE = 1024 * MEBIBYTE
@@ -75,8 +75,6 @@ class BridgeSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _usable_tokens(self) -> Self:
-        if self.tokens is None and self.tokens_file is None:
-            raise ValueError("no token may send: set BRIDGE_TOKENS, BRIDGE_TOKENS_FILE or both")
         try:
             self.token_set()
         except TokensError as error:
@@ -85,21 +83,4 @@ class BridgeSettings(BaseSettings):
 
     def token_set(self) -> TokenSet:
         """Return the tokens of the environment and, read anew, of the file. Raises TokensError."""
-        found = []
-        if self.tokens is not None:
-            try:
-                found += parse_inline(self.tokens.get_secret_value())
-            except TokensError as error:
-                raise TokensError([f"BRIDGE_TOKENS: {fault}" for fault in error.faults]) from None
-        if self.tokens_file is not None:
-            try:
-                found += parse_file(self.tokens_file.read_text("utf-8"))
-            except OSError as error:
-                raise TokensError([f"{self.tokens_file}: {error.strerror}"]) from None
-            except UnicodeDecodeError:
-                raise TokensError([f"{self.tokens_file}: not UTF-8 text"]) from None
-            except TokensError as error:
-                raise TokensError([f"{self.tokens_file}: {fault}" for fault in error.faults]) from None
-        if not found:
-            raise TokensError([f"{self.tokens_file}: holds no token"])
-        return TokenSet(found)
+        return gather("BRIDGE", self.tokens and self.tokens.get_secret_value(), self.tokens_file)

@@ -8,7 +8,7 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from avro.errors import TokensError
-from avro.tokens import TokenSet, parse_file, parse_inline
+from avro.tokens import TokenSet, gather
 
 
 class StoreKind(Enum):
@@ -80,17 +80,7 @@ class StreamsSettings(BaseSettings):
 
     def token_set(self) -> TokenSet:
         """Return the tokens of the environment and, read anew, of the file. Raises TokensError."""
-        found = []
-        if self.tokens is not None:
-            found += parse_inline(self.tokens.get_secret_value())
-        if self.tokens_file is not None:
-            try:
-                found += parse_file(self.tokens_file.read_text("utf-8"))
-            except (OSError, UnicodeDecodeError) as error:
-                raise TokensError([f"{self.tokens_file}: cannot be read: {type(error).__name__}"]) from None
-        if not found:
-            raise TokensError(["no token may read: set STREAMS_TOKENS, STREAMS_TOKENS_FILE or both"])
-        return TokenSet(found)
+        return gather("STREAMS", self.tokens and self.tokens.get_secret_value(), self.tokens_file)
 
     @property
     def url(self) -> str:

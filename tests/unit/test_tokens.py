@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bridge.errors import TokensError
-from bridge.tokens import TokenSet, new_token, parse_file, parse_inline
+from avro.errors import TokensError
+from avro.tokens import TokenSet, new_token, parse_file, parse_inline
 from support.ingress import TOKEN, message, running_ingress
 from support.wait import eventually
 
