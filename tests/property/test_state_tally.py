@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import reduce
+from itertools import product
 from random import Random
 
 from hypothesis import HealthCheck, given, settings
@@ -31,16 +32,18 @@ spoken = st.builds(
         {"conversation_id": where, "direction": direction, "timestamp": at, "status": {status: "2026-05-06T03:39:23Z"}}
     ),
     instants | st.none(),
-    st.sampled_from(["incoming", "outgoing", "internal", None]),
+    st.sampled_from(["incoming", "outgoing", "incoming", "outgoing", "internal", None]),
     st.sampled_from(["pending", "sent", "read", "typing"]),
-    st.sampled_from([HERE, HERE, HERE, "c2", None]),
+    st.sampled_from([HERE, HERE, HERE, HERE, "c2", None]),
 )
 anything = st.lists(events_of_a_message, min_size=1, max_size=2).map(
     lambda events: contribution_of(*(event["data"] for event in events))
 )
 #: Any part replaced by any other one, also one that a join could never give; None takes the message out.
 changes = st.lists(
-    st.tuples(st.sampled_from(["m1", "m2", "m3", "m4"]), st.one_of(spoken, spoken, anything, st.none())), max_size=12
+    st.tuples(st.sampled_from(["m1", "m2", "m3", "m4"]), st.one_of(spoken, spoken, spoken, anything, st.none())),
+    min_size=3,
+    max_size=16,
 )
 
 
@@ -117,3 +120,22 @@ def test_neither_do_messages_that_arrive_from_first_to_last_or_from_last_to_firs
             tally.replace(HERE, message_id, None, part)
             assert not tally.stale
         assert picture(tally, EXTREMES) == picture(Tally.of(HERE, rows), EXTREMES)
+
+
+def test_whichever_message_leaves_the_tally_stays_exact_or_says_that_it_is_stale() -> None:
+    """All conversations of four messages, each one of which leaves before a fifth one comes, at any place."""
+    parts = {
+        (direction, second): contribution_of(
+            {"conversation_id": HERE, "direction": direction, "timestamp": f"2026-05-06T03:39:{second:02}Z"}
+        )
+        for direction in ("incoming", "outgoing")
+        for second in range(9)
+    }
+    for directions in product(("incoming", "outgoing"), repeat=4):
+        four = {f"m{place}": parts[direction, 2 * place + 1] for place, direction in enumerate(directions)}
+        for leaving, late in product(four, parts.values()):
+            tally = Tally.of(HERE, four.items())
+            tally.replace(HERE, leaving, four[leaving], None)
+            tally.replace(HERE, "late", None, late)
+            left = {key: part for key, part in four.items() if key != leaving} | {"late": late}
+            assert tally.stale or picture(tally, EXTREMES) == picture(Tally.of(HERE, left.items()), EXTREMES)

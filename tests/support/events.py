@@ -181,13 +181,15 @@ events_of_a_conversation = _envelopes("conversations", CONVERSATION_IDS[:1], _ro
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[Envelope]:
-    """Draw a message as it lives: an insert, receipts in parts or in whole rows, perhaps an edit, a move, a new row."""
+    """Draw a message as it lives: an insert, receipts in parts or in whole rows, perhaps edited, moved or orphaned."""
     key = draw(st.sampled_from(MESSAGE_IDS))
     row = {"id": key, **draw(_whole(_MESSAGE_COLUMNS))}
     events = [{"entity": "messages", "action": "insert", "data": row}]
     for _ in range(draw(st.integers(0, 4))):
         names = draw(st.sampled_from([("status",), ("status",), ("content",), ("conversation_id",), ("direction",)]))
         change = draw(_only(_MESSAGE_COLUMNS, "updated_at", *names))
+        if draw(st.integers(0, 4)) == 0:
+            change["conversation_id"] = draw(st.none() | anything)
         row = row | change
         whole = draw(st.booleans())
         events.append({"entity": "messages", "action": "update", "data": row if whole else {"id": key, **change}})
