@@ -4,13 +4,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
-from support.wait import eventually
 
 import avro.admin
 from avro.admin import Topics
 from avro.catalogue import TOPICS
 from avro.connection import KafkaSettings, TopicSettings
 from avro.errors import KafkaUnavailableError, TopicsError
+from support.wait import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -23,7 +23,7 @@ def topics(bare_contract):
 @pytest.fixture
 def admin(bare_contract):
     """Change the cluster as somebody else does."""
-    return AdminClient(bare_contract.kafka.librdkafka())
+    return AdminClient({**bare_contract.kafka.librdkafka(), "log_level": 0})
 
 
 def described(admin, name: str) -> dict[str, str]:
