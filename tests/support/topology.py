@@ -56,6 +56,8 @@ class Topology:
         self.message_states: dict[str, Fields] = {}
         self.conversation_states: dict[str, Fields] = {}
         self.status_changes: dict[str, Fields] = {}
+        #: For each status change, how far `between` had been read when it was first written.
+        self._told_at: dict[str, int] = {}
 
     def receive(self, batch: list[Fields], *, replayed: bool = False) -> None:
         """Process webhooks as one batch: folded per key, each key written once."""
@@ -89,7 +91,9 @@ class Topology:
     def relay(self, count: int | None = None) -> None:
         """Process up to `count` records of the topic between the tables."""
         end = len(self.between) if count is None else min(self.read + count, len(self.between))
-        for conversation_id, message_id, part, announced in self.between[self.read : end]:
+        for position, (conversation_id, message_id, part, announced) in enumerate(
+            self.between[self.read : end], self.read
+        ):
             stored = self.contributions[conversation_id].get(message_id)
             old = None if stored is None else contributions.decode(stored)
             new = contributions.decode(part)
@@ -100,12 +104,15 @@ class Topology:
             for status in announced:
                 fields = status_change(message_id, conversation_id, merged, status, summary)
                 self.status_changes[fields["id"]] = change(fields)
+                self._told_at.setdefault(fields["id"], position)
             self._write(conversation_id)
         self.read = end
 
-    def forget_positions(self, back: int) -> None:
-        """Restart: read the last `back` records of the topic between the tables again, and derive everything anew."""
+    def crash(self, *, back: int) -> None:
+        """Restart with both tables as they are, but without what the last `back` records between them made known."""
         self.read = max(0, self.read - back)
+        for key in [key for key, position in self._told_at.items() if position >= self.read]:
+            del self._told_at[key], self.status_changes[key]
         self.tallies.clear()
         self.tallies.update((key, Tally.of(key, self.parts(key))) for key in self.contributions)
 

@@ -108,3 +108,19 @@ def test_the_row_keeps_unknown_columns_nulls_and_values_of_the_wrong_type() -> N
     assert state["extra"] == {"extra": '{"a":null,"b":1}', "service": "7", "known": '"no"'}
     assert state["nulls"] == ["name"]
     assert state["known"] is True
+
+
+def test_a_status_is_told_again_after_a_crash_even_if_the_message_has_moved_on_in_the_table() -> None:
+    """What was announced to a conversation is told there, whatever the table says by then."""
+    topology = Topology()
+    stay = {"id": "m", "conversation_id": "c1", "status": {"pending": AT.format(1)}, "updated_at": AT.format(1)}
+    move = {"id": "m", "conversation_id": "c2", "updated_at": AT.format(2)}
+    for row in (stay, move):
+        topology.receive([{"entity": "messages", "action": "insert", "data": row}])
+    topology.relay()
+    told = dict(topology.status_changes)
+    assert len(told) == 1
+    topology.crash(back=len(topology.between))
+    assert topology.status_changes == {}
+    topology.relay()
+    assert topology.status_changes.keys() == told.keys()
