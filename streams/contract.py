@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from avro import cloudevents, codec, instants
-from avro.catalogue import topic_name
+from avro.catalogue import ENTITIES, Kind, topic_name
 from avro.identity import name_id
 from avro.schemas import versions
+from streams.limits import ID_BYTES, PAYLOAD_BYTES
 from streams.source import Record
 
 SOURCE = "openbsp-streams"
@@ -15,6 +16,9 @@ SOURCE = "openbsp-streams"
 SOURCES = ("messages", "conversations", "streams-contributions")
 
 _EVENTS = {"messages": "MessageEvent", "conversations": "ConversationEvent"}
+_INSTANTS = {
+    entity: tuple(name for name, kind in ENTITIES[entity].columns.items() if kind is Kind.INSTANT) for entity in _EVENTS
+}
 
 Encoded = tuple[bytes, list[cloudevents.Header]]
 
@@ -42,6 +46,19 @@ class Contract:
         """Return the full name of a catalogue topic."""
         return topic_name(self._prefix, name)
 
+    def event(self, name: str, value: bytes) -> dict[str, Any]:
+        """Return the fields of an event, `name` being its topic's in the catalogue.
+
+        Raises Refused or CodecError for what can never be used, UnknownSchemaIdError for what may be used later.
+        """
+        event = self.decoders[name].decode(value)
+        told = [event[column] for column in _INSTANTS[name] if event[column] is not None]
+        if name == "messages" and event["status"]:
+            told.extend(event["status"].values())
+        if told and (min(told) < instants.FIRST or max(told) > instants.LAST):
+            raise Refused("out_of_range", "an instant is outside the years 1 to 9999, where nobody could read it")
+        return event
+
     def message_state(self, fields: dict[str, Any]) -> Encoded:
         """Return the value and the headers of a MessageState."""
         value = self._message_state(fields)
@@ -62,20 +79,27 @@ class Contract:
         """Return the value and the headers of the dead letter for a record that cannot be used."""
         now = instants.now()
         event_id = name_id(f"{record.topic}\n{record.partition}\n{record.offset}".encode())
+        key = kept_key(record)
+        size = None if record.value is None else len(record.value)
         fields = {
             "event_id": event_id,
             "reason": refused.reason,
             "detail": refused.detail,
             "origin": "streams",
             "received_at": now,
-            "key": None if record.key is None else record.key.decode("utf-8", "replace"),
+            "key": None if key is None else key.decode("utf-8", "replace"),
             "topic": record.topic,
             "partition": record.partition,
             "offset": record.offset,
-            "payload": record.value,
-            "payload_size": None if record.value is None else len(record.value),
+            "payload": record.value if size is None or size <= PAYLOAD_BYTES else None,
+            "payload_size": size,
         }
         return self._dead_letter(fields), self._dead_letter_headers(event_id, event_id, now)
+
+
+def kept_key(record: Record) -> bytes | None:
+    """Return the key that a record's dead letter has: the record's, unless it is none or too long."""
+    return None if record.key is None or len(record.key) > ID_BYTES else record.key
 
 
 class Refused(Exception):  # noqa: N818 it is the record that is refused, not the program that fails

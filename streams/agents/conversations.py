@@ -4,7 +4,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 
 from streams.agents.messages import ContributionRecord
-from streams.contract import Contract
+from streams.contract import Contract, Refused
+from streams.limits import FACTS_BYTES, GROWTH
 from streams.observer import ConversationObserver, Unobserved
 from streams.state import contribution as contributions
 from streams.state import conversation
@@ -18,13 +19,14 @@ _ROW = b""
 
 
 class InUse:
-    """A conversation whose tally is in memory."""
+    """A conversation whose tally is in memory. `size`: bytes of the stored row, or more."""
 
-    __slots__ = ("facts", "tally")
+    __slots__ = ("facts", "size", "tally")
 
-    def __init__(self, facts: ConversationFacts | None, tally: Tally) -> None:
-        """Take what the store says."""
+    def __init__(self, facts: ConversationFacts | None, size: int, tally: Tally) -> None:
+        """Take what is known."""
         self.facts = facts
+        self.size = size
         self.tally = tally
 
 
@@ -52,20 +54,26 @@ class ConversationTask:
         self._states = contract.topic("conversation-state")
         self._changes = contract.topic("status-changes")
 
-    def apply_row(self, event: dict[str, object], *, replayed: bool) -> None:
-        """Merge an event of the conversation's row.
+    def apply_row(self, event: dict[str, object], size: int, *, replayed: bool) -> None:
+        """Merge an event of the conversation's row, of `size` bytes.
 
         With the first one (or one that may have been it, `replayed`) the status changes that were told without their
-        conversation are told again, with it.
+        conversation are told again, with it. Raises Refused if the merged row would become too large to be written.
         """
         conversation_id = str(event["id"])
         entry = self.in_use(conversation_id)
         new = conversation.facts_of(event)
+        merged = new if entry.facts is None else conversation.join(entry.facts, new)
+        at_most = entry.size + size * GROWTH
+        if at_most > FACTS_BYTES:
+            at_most = len(conversation.encode(merged))
+            if at_most > FACTS_BYTES:
+                raise Refused("too_large", f"the merged row would exceed {FACTS_BYTES} bytes")
         if (entry.facts is None or replayed) and entry.tally.messages:
             for message_id, contribution in self.messages(conversation_id):
                 self._announced.setdefault((conversation_id, message_id), set()).update(contribution.status)
-        entry.facts = new if entry.facts is None else conversation.join(entry.facts, new)
-        self._changed_rows[conversation_id] = entry.facts
+        entry.facts = self._changed_rows[conversation_id] = merged
+        entry.size = at_most
         self._changed.add(conversation_id)
         self.observer.row_changed(conversation_id)
 
@@ -96,7 +104,8 @@ class ConversationTask:
         """Write the status changes that were announced since the last call, each with its conversation."""
         for (conversation_id, message_id), announced in self._announced.items():
             contribution = self.contribution(conversation_id, message_id)
-            if contribution is None or not contributions.belongs_to(contribution, conversation_id):
+            # Trap: it is told even if the message has left since: whoever announced it here tells it nowhere else.
+            if contribution is None:
                 continue
             summary = conversation.summary(self.in_use(conversation_id).facts)
             for status in sorted(announced):
@@ -171,13 +180,19 @@ class ConversationTask:
         """Return the conversation, brought into use if it is not."""
         entry = self._in_use.get(conversation_id)
         if entry is None:
-            stored = self.store.get(group_key(conversation_id.encode(), _ROW))
-            facts = None if stored is None else conversation.decode(stored)
-            entry = InUse(facts, Tally.of(conversation_id, self.contributions(conversation_id)))
+            facts, size = self._row(conversation_id)
+            entry = InUse(facts, size, Tally.of(conversation_id, self.contributions(conversation_id)))
             self._in_use[conversation_id] = entry
         else:
             self._in_use.move_to_end(conversation_id)
         return entry
+
+    def _row(self, conversation_id: str) -> tuple[ConversationFacts | None, int]:
+        changed = self._changed_rows.get(conversation_id)
+        if changed is not None:
+            return changed, len(conversation.encode(changed))
+        stored = self.store.get(group_key(conversation_id.encode(), _ROW))
+        return (None, 0) if stored is None else (conversation.decode(stored), len(stored))
 
     def contribution(self, conversation_id: str, message_id: str) -> Contribution | None:
         """Return what one message adds to a conversation."""

@@ -10,12 +10,11 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
-from msgspec import DecodeError, ValidationError
-
 from avro.codec import CodecError, UnknownSchemaIdError
 from streams.agents.conversations import ConversationTask
 from streams.agents.messages import MessageTask, decode_contribution
-from streams.contract import Contract, Refused
+from streams.contract import Contract, Refused, kept_key
+from streams.limits import ID_BYTES
 from streams.source import Record
 from streams.writer import Positions, Writer
 
@@ -186,13 +185,11 @@ class Join:
         name = self._contract.names[topic]
         key = _text(record.key)
         if name == "streams-contributions":
-            try:
-                contribution = decode_contribution(value)
-            except (DecodeError, ValidationError) as error:
-                raise Refused("undecodable", f"not a contribution: {error}") from None
-            self.conversations[partition].apply_contribution(key, contribution)
+            self.conversations[partition].apply_contribution(key, decode_contribution(value))
             return
-        event = self._contract.decoders[name].decode(value)
+        if not key:
+            raise Refused("bad_key", "the key is empty")
+        event = self._contract.event(name, value)
         if event["id"] != key:
             raise Refused("key_mismatch", "the key is not the row's id, so the record is in no known partition")
         if name == "messages":
@@ -200,7 +197,7 @@ class Join:
             task.apply(event, len(value), replayed=offset < self._replay_until[task])
         else:
             rows = self.conversations[partition]
-            rows.apply_row(event, replayed=offset < self._replay_until[rows])
+            rows.apply_row(event, len(value), replayed=offset < self._replay_until[rows])
 
     async def _remove(self, records: list[Record]) -> None:
         self.flush()
@@ -231,7 +228,7 @@ class Join:
 
     def _refuse(self, record: Record, refused: Refused) -> None:
         value, headers = self._contract.dead_letter(record, refused)
-        self._writer.write(self._contract.topic("dead-letters"), record.key, value, headers=headers)
+        self._writer.write(self._contract.topic("dead-letters"), kept_key(record), value, headers=headers)
         self.refused += 1
         self._on_refused(refused.reason)
         self._done(record)
@@ -264,6 +261,8 @@ def _is_removal(record: Record) -> bool:
 def _text(key: bytes | None) -> str:
     if key is None:
         raise Refused("no_key", "the record has no key")
+    if len(key) > ID_BYTES:
+        raise Refused("too_large", f"the key exceeds {ID_BYTES} bytes")
     try:
         return key.decode()
     except UnicodeDecodeError:

@@ -1,17 +1,15 @@
 """The message table: merges events into facts, tells each conversation what its messages add."""
 
-from msgspec import Struct, msgpack
+from msgspec import DecodeError, Struct, ValidationError, msgpack
 
-from avro.catalogue import MAX_MESSAGE_BYTES
+from avro.instants import FIRST, LAST
 from streams.contract import Contract, Refused
+from streams.limits import FACTS_BYTES, GROWTH, ID_BYTES
 from streams.state import message
 from streams.state.contribution import Contribution
 from streams.state.message import MessageFacts
 from streams.stores import MARK_KEY, Store
 from streams.writer import Writer
-
-#: A merged row that is larger could not be written any more, with versions and envelope.
-_FACTS_LIMIT = MAX_MESSAGE_BYTES // 2
 
 
 class ContributionRecord(Struct, array_like=True):
@@ -26,7 +24,41 @@ class ContributionRecord(Struct, array_like=True):
 
 
 encode_contribution = msgpack.Encoder().encode
-decode_contribution = msgpack.Decoder(ContributionRecord).decode
+_decode = msgpack.Decoder(ContributionRecord).decode
+
+
+def decode_contribution(value: bytes) -> ContributionRecord:
+    """Return a contribution record, read from its bytes. Raises Refused if it is none."""
+    try:
+        record = _decode(value)
+    except (DecodeError, ValidationError) as error:
+        raise Refused("undecodable", f"not a contribution: {error}") from None
+    contribution = record.contribution
+    # Trap: the empty member of a conversation's group is its row.
+    if not record.message_id:
+        raise Refused("undecodable", "not a contribution: no message has an empty id")
+    if contribution is not None and not (_fits(contribution) and contribution.status.keys() >= set(record.announce)):
+        raise Refused("undecodable", "not a contribution: values that no message has")
+    return record
+
+
+def _fits(contribution: Contribution) -> bool:
+    for register in (
+        contribution.conversation_id,
+        contribution.organization_id,
+        contribution.direction,
+        contribution.timestamp,
+        contribution.created_at,
+    ):
+        if register is not None:
+            value = register[1]
+            kind = type(value)
+            if kind is int:
+                if not FIRST <= value <= LAST:
+                    return False
+            elif value is not None and kind is not str and kind is not bytes:
+                return False
+    return all(FIRST <= at <= LAST for at in contribution.status.values())
 
 
 class MessageTask:
@@ -39,6 +71,8 @@ class MessageTask:
         self._contract = contract
         self._writer = writer
         self._changed: dict[str, MessageFacts] = {}
+        #: Of those, how large they are at the most when they are stored.
+        self._sizes: dict[str, int] = {}
         self._announce: dict[str, set[str]] = {}
         self._changelog = contract.topic("streams-messages-changelog")
         self._states = contract.topic("message-state")
@@ -59,17 +93,25 @@ class MessageTask:
         """
         message_id = str(event["id"])
         new = message.facts_of(event)
+        for conversation in new.conversations:
+            if len(conversation.encode()) > ID_BYTES:
+                raise Refused("too_large", f"the conversation's id exceeds {ID_BYTES} bytes")
         known = self._changed.get(message_id)
-        stored_size = 0
-        if known is None:
+        at_most = size * GROWTH
+        if known is not None:
+            at_most += self._sizes[message_id]
+        else:
             stored = self.store.get(message_id.encode())
             if stored is not None:
-                stored_size = len(stored)
+                at_most += len(stored)
                 known = message.decode(stored)
         merged = new if known is None else message.join(known, new)
-        if (size > _FACTS_LIMIT // 4 or stored_size > _FACTS_LIMIT // 4) and len(message.encode(merged)) > _FACTS_LIMIT:
-            raise Refused("too_large", f"the merged row of {message_id!r} would exceed {_FACTS_LIMIT} bytes")
+        if at_most > FACTS_BYTES:
+            at_most = len(message.encode(merged))
+            if at_most > FACTS_BYTES:
+                raise Refused("too_large", f"the merged row would exceed {FACTS_BYTES} bytes")
         self._changed[message_id] = merged
+        self._sizes[message_id] = at_most
         announce = self._announce.get(message_id)
         if announce is None:
             announce = self._announce[message_id] = set()
@@ -104,6 +146,7 @@ class MessageTask:
         for message_id, facts in self._changed.items():
             self._write(message_id, facts)
         self._changed.clear()
+        self._sizes.clear()
 
     def _write(self, message_id: str, facts: MessageFacts) -> None:
         key = message_id.encode()

@@ -1,0 +1,19 @@
+"""What fits into a record. Everything that the join writes stays below MAX_MESSAGE_BYTES, whatever it is made of.
+
+The largest are a ConversationState (the row's facts, texts of one message, the id three times) and a dead letter
+(payload and key). A record that the broker never takes would stop the join for good.
+"""
+
+from avro.catalogue import MAX_MESSAGE_BYTES
+
+#: Facts of a message, or of a conversation's row, as they are stored.
+FACTS_BYTES = MAX_MESSAGE_BYTES * 3 // 8
+
+#: Ids of messages and conversations, as UTF-8.
+ID_BYTES = MAX_MESSAGE_BYTES // 64
+
+#: Refused bytes that a dead letter holds; of larger ones it says only where they are.
+PAYLOAD_BYTES = MAX_MESSAGE_BYTES * 3 // 4
+
+#: No value of an event grows by more than this factor when it becomes facts: short names weigh most.
+GROWTH = 5
