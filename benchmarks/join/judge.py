@@ -16,9 +16,10 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class Verdict:
-    """`complete_at`: the append time (ms) of the last record that was needed; None if something is missing."""
+    """When half of the needed records had arrived, and when all of them (ms); meaningless if there are faults."""
 
-    complete_at: int | None
+    half_at: int
+    complete_at: int
     written: Mapping[str, int]
     faults: list[str]
 
@@ -51,7 +52,8 @@ def judge(cluster: Cluster, workload: Workload) -> Verdict:
         written[name] = outcome.count
         times.extend(outcome.times)
         faults.extend(outcome.faults)
-    return Verdict(None if faults else max(times), written, faults)
+    times.sort()
+    return Verdict(times[len(times) // 2] if times else 0, times[-1] if times else 0, written, faults)
 
 
 class _Outcome(NamedTuple):

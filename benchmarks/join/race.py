@@ -24,11 +24,16 @@ class NotDoneError(Exception):
 
 @dataclass(frozen=True)
 class Result:
-    """`seconds` from the first event taken to the last output needed; the processor time is that of all processes."""
+    """`seconds` from the first event taken to the last output needed, `late_seconds` from half of the outputs on.
 
+    Processor time and memory are those of all processes of the contestant, start included.
+    """
+
+    key: str
     name: str
     events: int
     seconds: float
+    late_seconds: float
     cpu_seconds: float
     peak_bytes: int
     written: int
@@ -38,6 +43,11 @@ class Result:
         """Events per second."""
         return self.events / self.seconds
 
+    @property
+    def late_rate(self) -> float:
+        """Events per second of the second half: what is left when a JVM has warmed up."""
+        return self.events / 2 / self.late_seconds
+
 
 def run(cluster: Cluster, workload: Workload, contestant: Contestant) -> Result:
     """Let a contestant do the job on fresh topics, and judge it. Raises NotDoneError."""
@@ -45,25 +55,30 @@ def run(cluster: Cluster, workload: Workload, contestant: Contestant) -> Result:
     contestant.directory.mkdir(parents=True)
     try:
         contestant.launch()
-        _wait(cluster, contestant)
+        wait(cluster, contestant)
         used = [psutil.Process(process.pid) for process in contestant.processes]
         cpu_seconds = sum(sum(process.cpu_times()[:2]) for process in used)
         peak_bytes = sum(_peak_bytes(process) for process in used)
     finally:
         contestant.stop()
     verdict = judge(cluster, workload)
-    if verdict.complete_at is None:
+    if verdict.faults:
         raise NotDoneError(f"{contestant.name}: " + "; ".join(verdict.faults))
     seconds = (verdict.complete_at - contestant.started_at()) / 1000
-    result = Result(contestant.name, len(workload), seconds, cpu_seconds, peak_bytes, sum(verdict.written.values()))
+    late_seconds = (verdict.complete_at - verdict.half_at) / 1000
+    written = sum(verdict.written.values())
+    result = Result(
+        contestant.key, contestant.name, len(workload), seconds, late_seconds, cpu_seconds, peak_bytes, written
+    )
     say(
-        f"{result.name}: {result.seconds:.1f} s, {result.rate:,.0f} events/s, {cpu_seconds:.1f} s of processor,"
+        f"{result.name}: {result.seconds:.1f} s, {result.rate:,.0f} events/s ({result.late_rate:,.0f} in the second"
+        f" half), {cpu_seconds:.1f} s of processor,"
         f" {peak_bytes / 2**20:.0f} MiB, written: {verdict.written}"
     )
     return result
 
 
-def _wait(cluster: Cluster, contestant: Contestant) -> None:
+def wait(cluster: Cluster, contestant: Contestant) -> None:
     """Return when the end of the input is committed and nothing was written for a while."""
     goal = {position: end for position, end in cluster.ends(INPUTS).items() if end > 0}
     deadline = time.monotonic() + _GIVE_UP_SECONDS

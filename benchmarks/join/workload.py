@@ -1,4 +1,4 @@
-"""What OpenBSP would have sent: ten busy minutes of many conversations at once, the same for the same seed."""
+"""What OpenBSP would have sent: a busy time of many conversations at once, the same for the same seed."""
 
 import heapq
 from collections.abc import Iterator
@@ -15,50 +15,15 @@ STATUSES = ("pending", "sent", "delivered", "read")
 MESSAGES = 10
 
 _SECOND = 1_000_000
-_SPAN_S = 400  # in which the conversations begin
+BEGIN_PER_S = 25  # conversations
 _GAP_S = 20  # between two messages of a conversation, on average
 # Each status comes so many seconds after the one before it.
 _STEPS_S = ((0.2, 1.0), (0.3, 2.0), (0.5, 7.0))
-_WORDS = [
-    "hello",
-    "thanks",
-    "order",
-    "delivery",
-    "address",
-    "tomorrow",
-    "please",
-    "invoice",
-    "payment",
-    "size",
-    "colour",
-    "red",
-    "blue",
-    "when",
-    "where",
-    "which",
-    "one",
-    "yes",
-    "no",
-    "perhaps",
-    "the",
-    "a",
-    "of",
-    "to",
-    "and",
-    "is",
-    "are",
-    "was",
-    "will",
-    "can",
-    "could",
-    "tracking",
-    "number",
-    "arrived",
-    "broken",
-    "refund",
-    "exchange",
-    "store",
-]
+_VOCABULARY = (
+    "hello thanks order delivery address tomorrow please invoice payment size colour red blue when where which one"
+    " yes no perhaps the a of to and is are was will can could tracking number arrived broken refund exchange store"
+)
+_WORDS = _VOCABULARY.split()
 
 
 class Message(NamedTuple):
@@ -111,7 +76,13 @@ class Workload:
         """Make the conversations up."""
         random = Random(seed)
         organizations = [(_uuid(random), str(random.randrange(10**14, 10**15))) for _ in range(20)]
-        return cls(tuple(_conversation(random, *random.choice(organizations)) for _ in range(conversations)))
+        span = conversations / BEGIN_PER_S
+        return cls(
+            tuple(
+                _conversation(random, *random.choice(organizations), BEGIN + int(random.random() * span * _SECOND))
+                for _ in range(conversations)
+            )
+        )
 
     def __len__(self) -> int:
         """Return the number of events."""
@@ -137,8 +108,19 @@ class Workload:
                     yield status_change_id(message.id, status)
 
 
-def _conversation(random: Random, organization: str, organization_address: str) -> Conversation:
-    begin = BEGIN + int(random.random() * _SPAN_S * _SECOND)
+def inserts(conversations: int, seed: int = 6) -> Iterator[Event]:
+    """Yield a row for each conversation and each of its messages, all statuses reached: tables without a history."""
+    random = Random(seed)
+    for _ in range(conversations):
+        conversation = _conversation(random, _uuid(random), "100000000000000", BEGIN)
+        yield _row_event(conversation)
+        for message in conversation.messages:
+            yield Event(
+                "messages", "insert", _message_row(conversation, message, len(STATUSES) - 1), message.moments[0]
+            )
+
+
+def _conversation(random: Random, organization: str, organization_address: str, begin: int) -> Conversation:
     at = begin
     messages = []
     for number in range(MESSAGES):
@@ -168,13 +150,20 @@ def _push(running: list[tuple[int, str, int, int, Conversation]], conversation: 
 def _pop(running: list[tuple[int, str, int, int, Conversation]]) -> Event:
     at, _, number, stage, conversation = heapq.heappop(running)
     message = conversation.messages[number]
-    status = {
-        name: instants.render(moment) for name, moment in zip(STATUSES, message.moments[: stage + 1], strict=False)
-    }
-    now = instants.render(at)
     if stage:
-        return Event("messages", "update", {"id": message.id, "status": status, "updated_at": now}, at)
-    row = {
+        row = {"id": message.id, "status": _status(message, stage), "updated_at": instants.render(at)}
+        return Event("messages", "update", row, at)
+    return Event("messages", "insert", _message_row(conversation, message, stage), at)
+
+
+def _status(message: Message, stage: int) -> dict[str, str]:
+    reached = zip(STATUSES, message.moments[: stage + 1], strict=False)
+    return {status: instants.render(moment) for status, moment in reached}
+
+
+def _message_row(conversation: Conversation, message: Message, stage: int) -> dict[str, Any]:
+    at = instants.render(message.moments[0])
+    return {
         "organization_id": conversation.organization,
         "conversation_id": conversation.id,
         "id": message.id,
@@ -185,12 +174,11 @@ def _pop(running: list[tuple[int, str, int, int, Conversation]]) -> Event:
         "service": "whatsapp",
         "organization_address": conversation.organization_address,
         "content": {"version": "1", "type": "text", "kind": "text", "text": message.text},
-        "status": status,
-        "timestamp": now,
-        "created_at": now,
-        "updated_at": now,
+        "status": _status(message, stage),
+        "timestamp": at,
+        "created_at": at,
+        "updated_at": instants.render(message.moments[stage]),
     }
-    return Event("messages", "insert", row, at)
 
 
 def _row_event(conversation: Conversation) -> Event:

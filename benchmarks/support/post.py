@@ -1,0 +1,76 @@
+"""A sender of JSON that costs little next to what it measures: a tenth of what a full HTTP client takes."""
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+import httptools
+
+
+class _Connection(asyncio.Protocol):
+    """One request at a time."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport | None = None
+        self._answer: asyncio.Future[tuple[int, bytes]] | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._body = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(exc or ConnectionResetError("the server closed the connection"))
+
+    def data_received(self, data: bytes) -> None:
+        self._parser.feed_data(data)
+
+    def on_body(self, body: bytes) -> None:
+        self._body += body
+
+    def on_message_complete(self) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result((self._parser.get_status_code(), self._body))
+        self._body = b""
+        self._parser = httptools.HttpResponseParser(self)
+
+    async def ask(self, request: bytes) -> tuple[int, bytes]:
+        assert self.transport is not None
+        self._answer = asyncio.get_running_loop().create_future()
+        self.transport.write(request)
+        return await self._answer
+
+
+class Poster:
+    """Posts bodies to one address, over as many kept connections as there are answers outstanding."""
+
+    def __init__(self, host: str, port: int, path: str, token: str) -> None:
+        self._host = host
+        self._port = port
+        self._head = (
+            f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nAuthorization: Bearer {token}\r\n"
+            "Content-Type: application/json\r\nUser-Agent: pg_net/0.19.5\r\nContent-Length: "
+        ).encode()
+        self._idle: list[_Connection] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for connection in self._idle:
+            assert connection.transport is not None
+            connection.transport.close()
+
+    async def post(self, body: bytes) -> tuple[int, bytes]:
+        """Return the status and the body of the answer. OSError if there is none."""
+        if self._idle:
+            connection = self._idle.pop()
+        else:
+            _, connection = await asyncio.get_running_loop().create_connection(_Connection, self._host, self._port)
+        answer = await connection.ask(b"%b%d\r\n\r\n%b" % (self._head, len(body), body))
+        self._idle.append(connection)
+        return answer
