@@ -132,6 +132,26 @@ class JsonHandler(logging.Handler):
         self._writer.write(_encode(line) + b"\n")
 
 
+class SeldomFilter(logging.Filter):
+    """Lets lines that begin alike through once in a while: during an outage librdkafka writes dozens a second."""
+
+    _ALIKE_CHARACTERS = 24
+    _EVERY_S = 30.0
+
+    def __init__(self) -> None:
+        """Start with nothing seen."""
+        super().__init__()
+        self._next: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether a line is written."""
+        beginning = record.getMessage()[: self._ALIKE_CHARACTERS]
+        if record.created < self._next.get(beginning, 0.0):
+            return False
+        self._next[beginning] = record.created + self._EVERY_S
+        return True
+
+
 def start_logging(level: str, descriptor: int) -> LineWriter:
     """Send the whole process's log to `descriptor` and return its writer, for lines that bypass Python's logging."""
     writer = LineWriter(descriptor)
@@ -140,6 +160,7 @@ def start_logging(level: str, descriptor: int) -> LineWriter:
     root.setLevel(level)
     for noisy in ("httpx", "httpx2", "httpcore", "httpcore2", "asyncio"):
         logging.getLogger(noisy).setLevel(max(root.level, logging.WARNING))
+    logging.getLogger("librdkafka").addFilter(SeldomFilter())
     return writer
 
 

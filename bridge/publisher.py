@@ -4,6 +4,7 @@ import asyncio
 import functools
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
@@ -15,8 +16,11 @@ from avro.connection import Config
 from bridge.records import Record
 
 _log = logging.getLogger(__name__)
+_librdkafka = logging.getLogger("librdkafka")
 
-_POLL_S = 0.5
+_POLL_S = 0.2
+#: A cluster that rejects each new producer at once is not asked more often than this.
+_REPLACE_EVERY_S = 5.0
 _QUEUE_MESSAGES = 100_000
 _QUEUE_KIBIBYTES = 256 * 1024
 
@@ -87,6 +91,7 @@ class KafkaPublisher:
         self._reports: deque[tuple[OnReport, KafkaError | None, str, int, int]] = deque()
         self._wakeup_pending = False
         self._fatal = False
+        self._replaceable_at = 0.0
         self._closing = False
         self._producer = self._new_producer()
         self._thread = threading.Thread(target=self._poll, name="delivery-reports", daemon=True)
@@ -119,7 +124,7 @@ class KafkaPublisher:
         self._hand_over()
 
     def _new_producer(self) -> Producer:
-        return Producer({**self._config, "error_cb": self._on_error}, logger=_log)
+        return Producer({**self._config, "error_cb": self._on_error}, logger=_librdkafka)
 
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal():
@@ -133,7 +138,7 @@ class KafkaPublisher:
         while not self._closing:
             self._producer.poll(_POLL_S)
             self._wake_loop()
-            if self._fatal:
+            if self._fatal and time.monotonic() >= self._replaceable_at:
                 self._replace()
         self._producer.poll(0)
 
@@ -154,6 +159,7 @@ class KafkaPublisher:
         _log.error("the producer met a fatal error and is replaced; what it had goes to the spool")
         former, self._producer = self._producer, self._new_producer()
         self._fatal = False
+        self._replaceable_at = time.monotonic() + _REPLACE_EVERY_S
         former.purge()
         former.flush(1.0)
         self._wake_loop()

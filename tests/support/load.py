@@ -1,0 +1,146 @@
+"""OpenBSP as a load: posts events at a steady rate, once each, and writes down the answers. Imports nothing of ours."""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+#: pg_net gives up after this.
+SENDER_PATIENCE_S = 5.0
+
+
+@dataclass
+class Attempt:
+    """One event, sent once. `status` is None if there was no answer."""
+
+    key: str
+    seconds: float
+    status: int | None = None
+    answer: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Load:
+    """Runs in a thread from `with` to its end; `attempts` is complete after it."""
+
+    url: str
+    token: str
+    per_second: float = 100.0
+    prefix: str = "load"
+    attempts: list[Attempt] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Send no more, and wait for the answers that are still to come."""
+        self._stop.set()
+        self._thread.join()
+
+    @property
+    def accepted(self) -> dict[str, str]:
+        """Return event id by key of what was answered with a 2xx."""
+        return {
+            attempt.key: attempt.answer["event_id"]
+            for attempt in self.attempts
+            if attempt.status is not None and 200 <= attempt.status < 300
+        }
+
+    def count(self, disposition: str) -> int:
+        """Count the receipts of a disposition so far."""
+        return sum(attempt.answer.get("disposition") == disposition for attempt in self.attempts)
+
+    @property
+    def outcomes(self) -> Counter[str]:
+        """Count answers by disposition, or reason, or `no answer`."""
+        return Counter(
+            attempt.answer.get("disposition") or attempt.answer.get("reason") or "no answer"
+            for attempt in self.attempts
+        )
+
+    @property
+    def slowest(self) -> float:
+        """Return the longest time that an answer took, in seconds."""
+        return max(attempt.seconds for attempt in self.attempts if attempt.status is not None)
+
+    def claims(self) -> list[Attempt]:
+        """Return the answers that say an event is stored without being a 2xx."""
+        return [
+            attempt
+            for attempt in self.attempts
+            if attempt.status is not None
+            and attempt.status >= 500
+            and ("disposition" in attempt.answer or "event_id" in attempt.answer)
+        ]
+
+    async def _run(self) -> None:
+        connections = _Connections(self.url, self.token)
+        started = time.monotonic()
+        async with asyncio.TaskGroup() as sending:
+            for number in itertools.count():
+                if self._stop.is_set():
+                    break
+                sending.create_task(self._send(connections, f"{self.prefix}-{number}"))
+                await asyncio.sleep(max(0.0, started + (number + 1) / self.per_second - time.monotonic()))
+        connections.close()
+
+    async def _send(self, connections: "_Connections", key: str) -> None:
+        data = {"id": key, "conversation_id": f"of {key}", "content": {"type": "text", "text": "x" * 200}}
+        body = json.dumps({"entity": "messages", "action": "insert", "data": data}).encode()
+        started = time.monotonic()
+        attempt = Attempt(key, 0.0)
+        with contextlib.suppress(OSError, EOFError, TimeoutError):
+            async with asyncio.timeout(SENDER_PATIENCE_S):
+                attempt.status, attempt.answer = await connections.post(body)
+        attempt.seconds = time.monotonic() - started
+        self.attempts.append(attempt)
+
+
+class _Connections:
+    """Connections that are used again, as by pg_net. The pool of httpx takes seconds for hundreds at once."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self._host, _, self._port = url.removeprefix("http://").partition(":")
+        self._head = (
+            f"POST /webhooks HTTP/1.1\r\nHost: {self._host}\r\nContent-Type: application/json\r\n"
+            f"Authorization: Bearer {token}\r\nContent-Length: %d\r\n\r\n"
+        ).encode()
+        self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def post(self, body: bytes) -> tuple[int, dict[str, Any]]:
+        """Return status and content of the answer. Raises OSError and EOFError, and never sends twice."""
+        while self._idle:
+            reader, writer = self._idle.pop()
+            if not reader.at_eof():
+                break
+            writer.close()
+        else:
+            reader, writer = await asyncio.open_connection(self._host, int(self._port))
+        try:
+            writer.write(self._head % len(body) + body)
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
+            length = int(head.partition("content-length:")[2].partition("\r\n")[0])
+            content = json.loads(await reader.readexactly(length))
+        except BaseException:
+            writer.close()
+            raise
+        if "connection: close" in head:
+            writer.close()
+        else:
+            self._idle.append((reader, writer))
+        return int(head.split()[1]), content
+
+    def close(self) -> None:
+        for _, writer in self._idle:
+            writer.close()
