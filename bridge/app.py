@@ -1,6 +1,7 @@
 """The ASGI application: webhooks first, everything else by Starlette."""
 
 import os
+from importlib.metadata import version
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest, multiprocess
@@ -10,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from avro.asyncapi import document as asyncapi_document
 from bridge import answers, health, ingress, reasons
 from bridge.answers import Answer
 from bridge.openapi import document
@@ -35,6 +37,7 @@ class App:
 
 def _rest(service: Service) -> Starlette:
     openapi = document()
+    asyncapi = asyncapi_document(version("openbsp-stream-bridge"), service.naming)
 
     def may_observe(request: Request, endpoint: str) -> bool:
         authorization = request.headers.get("authorization")
@@ -62,12 +65,16 @@ def _rest(service: Service) -> Starlette:
     async def openapi_json(_: Request) -> Response:
         return JSONResponse(openapi)
 
+    async def asyncapi_json(_: Request) -> Response:
+        return JSONResponse(asyncapi)
+
     return Starlette(
         routes=[
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/metrics", metrics),
             Route("/openapi.json", openapi_json),
+            Route("/asyncapi.json", asyncapi_json),
         ],
         exception_handlers={HTTPException: _problem, 500: _internal_error},
     )

@@ -143,12 +143,19 @@ def topics_apply() -> None:
 
 @schemas_app.command("check")
 def schemas_check() -> None:
-    """Say whether the newest version of each schema is registered; exit code 1 if one is not."""
+    """Check the schemas with each other, with their examples and with the registry, and that they are registered.
+
+    Changes nothing; exit code 1 with a line for each fault.
+    """
+    from avro import compatibility
     from avro.registry import Registry
 
     registry, topics = load(RegistrySettings, TopicSettings)
-    for record, schema_id in Registry(registry, topics.prefix).ids().items():
-        typer.echo(f"{record} is registered with id {schema_id}")
+    compatibility.check()
+    with Registry(registry, topics.prefix) as client:
+        client.check()
+        for record, schema_id in client.ids().items():
+            typer.echo(f"{record} is registered with id {schema_id}")
 
 
 @schemas_app.command("register")

@@ -26,6 +26,7 @@ def document() -> dict[str, Any]:
                     [{}, {"token": []}],
                 )
             },
+            "/asyncapi.json": {"get": _plain("The AsyncAPI 3 description of the topics.", {"200": "The description."})},
             "/metrics": {
                 "get": _plain(
                     "Metrics in Prometheus' format.",

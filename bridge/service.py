@@ -42,7 +42,7 @@ PATIENCE_S = 3.0
 class Outside:
     """What the ingress talks to. `new_publisher` takes a record's time limit in seconds, and whom to tell of errors."""
 
-    prefix: str
+    naming: TopicSettings
     registry_url: str
     topics: TopicsCheck
     registry: SchemaIds
@@ -55,7 +55,7 @@ def outside(kafka: KafkaSettings, registry: RegistrySettings, topics: TopicSetti
     def new_publisher(message_timeout_s: float, on_replaced: Callable[[], None]) -> Publisher:
         return KafkaPublisher(producer_config(kafka.librdkafka(), message_timeout_s), on_replaced)
 
-    return Outside(topics.prefix, registry.url, Topics(kafka, topics), Registry(registry, topics.prefix), new_publisher)
+    return Outside(topics, registry.url, Topics(kafka, topics), Registry(registry, topics.prefix), new_publisher)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,7 @@ class Service:
     """The running parts that answer requests and questions."""
 
     settings: BridgeSettings
+    naming: TopicSettings
     metrics: Metrics
     access: Access
     spool: Spool
@@ -97,7 +98,7 @@ async def running(
         PlatformCollector(registry=collectors)
 
     def new_maker(ids: Mapping[str, int]) -> RecordMaker:
-        return RecordMaker(world.prefix, settings.source, ids)
+        return RecordMaker(world.naming.prefix, settings.source, ids)
 
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(spool_file.close)
@@ -133,7 +134,17 @@ async def running(
             lines.dropped = metrics.log_lines_dropped.inc
         failed = asyncio.get_running_loop().create_future()
         service = Service(
-            settings, metrics, access, spool, preparation, keeper, drain, ingress, health.Observed(), failed
+            settings,
+            world.naming,
+            metrics,
+            access,
+            spool,
+            preparation,
+            keeper,
+            drain,
+            ingress,
+            health.Observed(),
+            failed,
         )
         tasks = [
             await preparation.start(patience_s),

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from avro.connection import TopicSettings
 from bridge.leftovers import spool_path
 from bridge.log import LineWriter
 from bridge.server import listen, serve_until
@@ -134,7 +135,13 @@ def running_ingress(
     failure: list[BaseException] = []
 
     async def main() -> None:
-        world = Outside("test.", "http://registry", ingress.topics, ingress.registry, ingress.kafka.new_publisher)
+        world = Outside(
+            TopicSettings(prefix="test."),
+            "http://registry",
+            ingress.topics,
+            ingress.registry,
+            ingress.kafka.new_publisher,
+        )
         spool_file = SpoolFile(spool_path(ingress.settings.spool_dir, 0))
         descriptor = os.open(directory / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         lines = LineWriter(descriptor)

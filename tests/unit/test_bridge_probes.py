@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from avro.catalogue import TOPICS
 from bridge import metrics, openapi
 from bridge.reasons import REASONS
 from support.ingress import METRICS_TOKEN, TOKEN, RunningIngress, message, running_ingress
@@ -50,6 +51,13 @@ def test_every_metric_that_is_served_is_declared_and_described(ingress: RunningI
         if line.startswith("# TYPE bridge_")
     }
     assert {family.removesuffix("_created") for family in families} == set(declared)
+
+
+def test_the_topics_are_described_under_the_names_that_they_have(ingress: RunningIngress):
+    document = ingress.get("/asyncapi.json").json()
+    assert document["asyncapi"].startswith("3.")
+    addresses = {channel["address"] for channel in document["channels"].values()}
+    assert addresses == {f"test.{topic.name}" for topic in TOPICS.values() if not topic.internal}
 
 
 def test_the_description_names_every_reason_and_is_served(ingress: RunningIngress):
