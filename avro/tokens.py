@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from avro.errors import TokensError
 
 _SCHEME = b"bearer "
@@ -99,7 +101,7 @@ def parse_file(text: str) -> list[Token]:
     return tokens
 
 
-def gather(prefix: str, inline: str | None, file: Path | None) -> TokenSet:
+def gather(prefix: str, inline: SecretStr | None, file: Path | None) -> TokenSet:
     """Return the tokens of the variables `<prefix>_TOKENS` (`inline`) and `<prefix>_TOKENS_FILE`, the file read anew.
 
     Raises TokensError, also when there is none.
@@ -109,7 +111,7 @@ def gather(prefix: str, inline: str | None, file: Path | None) -> TokenSet:
     found = []
     if inline is not None:
         try:
-            found += parse_inline(inline)
+            found += parse_inline(inline.get_secret_value())
         except TokensError as error:
             raise TokensError([f"{prefix}_TOKENS: {fault}" for fault in error.faults]) from None
     if file is not None:

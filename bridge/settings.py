@@ -83,4 +83,4 @@ class BridgeSettings(BaseSettings):
 
     def token_set(self) -> TokenSet:
         """Return the tokens of the environment and, read anew, of the file. Raises TokensError."""
-        return gather("BRIDGE", self.tokens and self.tokens.get_secret_value(), self.tokens_file)
+        return gather("BRIDGE", self.tokens, self.tokens_file)

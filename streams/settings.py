@@ -80,7 +80,7 @@ class StreamsSettings(BaseSettings):
 
     def token_set(self) -> TokenSet:
         """Return the tokens of the environment and, read anew, of the file. Raises TokensError."""
-        return gather("STREAMS", self.tokens and self.tokens.get_secret_value(), self.tokens_file)
+        return gather("STREAMS", self.tokens, self.tokens_file)
 
     @property
     def url(self) -> str:
