@@ -17,11 +17,12 @@ import typer
 from join import latency, preparation, recovery, report
 from join.cluster import Cluster
 from join.contestants import HERE, JAVA, Contestant, KafkaStreams, Ours, QuixStreams
-from join.race import Result, run
+from join.race import NotDoneError, Result, run
 from join.workload import BEGIN_PER_S, Workload
 from rich.console import Console
 from support.say import say
 
+from bridge.local.errors import StartError
 from bridge.local.stack import LocalStack
 
 CONVERSATIONS = 10_000
@@ -63,12 +64,17 @@ def main(
     if not console.is_terminal:
         console.width = _FILE_WIDTH
     entries, left_out = _entries(only)
+    if markdown is not None and skip_throughput:
+        raise typer.BadParameter("the page needs the race", param_hint="--markdown")
     results: list[Result] = []
+    failures: list[str] = []
     latencies: list[latency.Distribution] = []
     recovered = None
     with tempfile.TemporaryDirectory(prefix="bench-join-") as scratch:
         if not skip_throughput:
-            results = _race(entries, Workload.generate(round(CONVERSATIONS * scale)), runs, Path(scratch))
+            workload = Workload.generate(round(CONVERSATIONS * scale))
+            results, failures = _race(entries, workload, runs, Path(scratch))
+            left_out += failures
             report.throughput(results).show(console)
         if not skip_latency:
             with _cluster() as cluster:
@@ -80,10 +86,8 @@ def main(
                 recovered = recovery.measure(cluster, Path(scratch) / "recovery", messages)
             report.recovery(recovered).show(console)
     for reason in left_out:
-        console.print(f"left out: {reason}", markup=False)
+        console.print(f"not measured: {reason}", markup=False, highlight=False)
     if markdown is not None:
-        if not results:
-            raise typer.BadParameter("the page needs a race", param_hint="--markdown")
         text = report.page(
             conversations=round(CONVERSATIONS * scale),
             conversations_per_s=BEGIN_PER_S,
@@ -96,6 +100,8 @@ def main(
             recovered=recovered,
         )
         markdown.write_text(text, "utf-8")
+    if failures:
+        sys.exit(1)
 
 
 def _entries(only: str | None) -> tuple[dict[str, Entry], list[str]]:
@@ -122,8 +128,10 @@ def _entries(only: str | None) -> tuple[dict[str, Entry], list[str]]:
     return entries, left_out
 
 
-def _race(entries: dict[str, Entry], workload: Workload, runs: int, scratch: Path) -> list[Result]:
+def _race(entries: dict[str, Entry], workload: Workload, runs: int, scratch: Path) -> tuple[list[Result], list[str]]:
+    """Return what was measured, in the order of the table, and which runs failed."""
     results = []
+    failures = []
     with _cluster() as cluster:
         cluster.reset()
         say(f"writing {len(workload):,} events")
@@ -132,9 +140,12 @@ def _race(entries: dict[str, Entry], workload: Workload, runs: int, scratch: Pat
             for key, entry in entries.items():
                 say(f"run {number} of {runs}: {key}")
                 group = f"{key}-{number}"
-                results.append(run(cluster, workload, entry(cluster, scratch / group, group)))
-    # In the order of the table, not of the race.
-    return [result for key in entries for result in results if result.key == key]
+                try:
+                    results.append(run(cluster, workload, entry(cluster, scratch / group, group)))
+                except (NotDoneError, StartError) as error:
+                    failures.append(f"{key}, run {number}: {error}")
+                    say(failures[-1])
+    return [result for key in entries for result in results if result.key == key], failures
 
 
 @contextmanager
@@ -155,4 +166,6 @@ def _versions() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(main)
+    app()

@@ -18,7 +18,7 @@ from confluent_kafka import (
     Producer,
     TopicPartition,
 )
-from confluent_kafka.admin import (
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     AlterConfigOpType,
     ConfigEntry,
@@ -140,7 +140,7 @@ class Cluster:
                 topic_name(PREFIX, ENTITIES[event.entity].topic),
                 encoders[event.entity](fields),
                 event.row["id"].encode(),
-                headers=headers[event.entity, event.action](identity, event.row["id"], event.at),
+                headers=dict(headers[event.entity, event.action](identity, event.row["id"], event.at)),
                 on_delivery=delivered,
             )
             if number % 1000 == 0:
@@ -151,7 +151,8 @@ class Cluster:
 
     def ends(self, topics: Iterable[str]) -> Offsets:
         """Return the end of each partition of the topics."""
-        asked = {TopicPartition(topic, p): OffsetSpec.latest() for topic in topics for p in range(PARTITIONS)}
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        asked = {TopicPartition(topic, partition): latest for topic in topics for partition in range(PARTITIONS)}
         futures = self._admin.list_offsets(asked)
         return {(tp.topic, tp.partition): future.result(_TIMEOUT_S).offset for tp, future in futures.items()}
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from avro.catalogue import TOPICS, topic_name
 from avro.codec import Decoder
@@ -49,15 +49,16 @@ def judge(cluster: Cluster, workload: Workload) -> Verdict:
     }
     for name, values in wanted.items():
         outcome = _compare(cluster, name, values)
-        written[name] = outcome.count
+        written[name] = outcome.records
         times.extend(outcome.times)
         faults.extend(outcome.faults)
     times.sort()
     return Verdict(times[len(times) // 2] if times else 0, times[-1] if times else 0, written, faults)
 
 
-class _Outcome(NamedTuple):
-    count: int
+@dataclass(frozen=True)
+class _Outcome:
+    records: int
     times: Iterable[int]
     faults: list[str]
 

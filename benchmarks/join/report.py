@@ -119,7 +119,8 @@ def recovery(found: Recovery) -> Sheet:
 PAGE = """\
 # Benchmarks of the join
 
-Written by `make bench-join` (`python benchmarks/join.py --markdown docs/benchmarks-join.md`) on {date}.
+Written by `python benchmarks/join.py --markdown docs/benchmarks-join.md` on {date}; `make bench-join` prints the same
+tables.
 
 **Machine**: {machine}. Broker, contestant and harness share it, so only ratios say something about another machine.
 
