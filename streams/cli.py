@@ -11,6 +11,7 @@ from rich.table import Table
 from avro.configuration import ConfigurationError, describe, load
 from avro.connection import KafkaSettings, RegistrySettings, TopicSettings
 from avro.errors import ContractError
+from streams.errors import StreamsError
 from streams.settings import StreamsSettings
 
 SETTINGS = (StreamsSettings, KafkaSettings, RegistrySettings, TopicSettings)
@@ -52,6 +53,6 @@ def main() -> None:
     except ConfigurationError as error:
         Console(stderr=True).print(str(error), style="red", markup=False, highlight=False)
         sys.exit(2)
-    except ContractError as error:
+    except (ContractError, StreamsError) as error:
         Console(stderr=True).print(str(error), style="red", markup=False, highlight=False)
         sys.exit(1)

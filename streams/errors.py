@@ -3,7 +3,9 @@
 StreamsError
 ├── WriteFailedError       the broker did not take a record
 ├── FrozenError            the process stood still for so long that others have taken over
-├── LeaseLostError         nothing could be committed for as long
+├── LeaseLostError         nothing could be committed for as long, or the group has put the worker out
+├── MembershipError        Faust or its Kafka client has given up
+├── DataDirectoryError     the stores' directory is another worker's, or cannot be used
 ├── RestoreFailedError     a table could not be read from its changelog
 └── AssignmentError        the partitions of the sources are not assigned together
 """
@@ -23,6 +25,14 @@ class FrozenError(StreamsError):
 
 class LeaseLostError(StreamsError):
     """Membership could not be confirmed for longer than others wait before they take over."""
+
+
+class MembershipError(StreamsError):
+    """The part that keeps this worker in the group has given up."""
+
+
+class DataDirectoryError(StreamsError):
+    """The directory of the stores is another worker's, or cannot be used."""
 
 
 class RestoreFailedError(StreamsError):

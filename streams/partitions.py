@@ -5,6 +5,7 @@ from pathlib import Path  # noqa: TC003 only a type here, but a run-time import 
 
 from streams.settings import StoreKind, StreamsSettings
 from streams.stores import Store
+from streams.stores.lock import DirectoryLock
 from streams.stores.memory import GroupedMemoryStore, MemoryStore
 from streams.stores.rocks import RocksMemory, RocksStore
 
@@ -17,10 +18,11 @@ class Stores:
     """Keeps a store for each table and owned partition."""
 
     def __init__(self, settings: StreamsSettings) -> None:
-        """Open nothing yet."""
+        """Open nothing yet, but take the data directory. Raises DataDirectoryError."""
         self._directory: Path | None = None
         if settings.store is StoreKind.ROCKSDB:
             self._directory = settings.data_dir / settings.app_id
+            self._lock = DirectoryLock(self._directory)
             self._memory = RocksMemory(settings.rocksdb_memory_bytes)
         self._open: dict[tuple[str, int], Store] = {}
 
@@ -34,8 +36,10 @@ class Stores:
         return dict(self._open)
 
     def close(self) -> None:
-        """Close all stores."""
+        """Close all stores, and leave the data directory to others."""
         self.own(())
+        if self._directory is not None:
+            self._lock.release()
 
     def _new(self, table: str, partition: int) -> Store:
         if self._directory is not None:
