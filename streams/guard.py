@@ -3,12 +3,17 @@
 A worker that was stopped in the middle of sending may send on when it wakes up, after another has taken over; its old
 state would then be the last of its key. The new owner sees that its own records are not alone: their offsets have
 gaps. What stands in the gaps is written again, from the tables, which know better.
+
+Up to where a log is known to hold nothing old is committed together with the positions, as their note. So nothing is
+forgotten when the owner ends before it could repair a log: its successor distrusts everything after that offset.
 """
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from confluent_kafka import Consumer, TopicPartition
 
@@ -32,18 +37,27 @@ class Gap:
     end: int
 
 
+class Logs(Protocol):
+    """Looks into logs. Blocking."""
+
+    def ends(self, logs: list[At]) -> Mapping[At, int]:
+        """Return the end of each log."""
+
+    def keys(self, gap: Gap) -> set[bytes]:
+        """Return the keys of the records in a gap."""
+
+
 class Guard:
     """Follows where each guarded log has to end if nobody else writes to it."""
 
-    def __init__(self, connection: Config, group: str) -> None:
+    def __init__(self, logs: Logs) -> None:
         """Guard nothing yet."""
-        self._connection = connection
-        self._group = group
+        self._logs = logs
         self._ends: dict[At, int] = {}
         self._gaps: list[Gap] = []
 
     def begin(self, ends: Mapping[At, int]) -> None:
-        """Guard these logs from their ends on, and no others."""
+        """Guard these logs from these offsets on, and no others: what was written after them is not to be trusted."""
         self._ends = dict(ends)
         self._gaps = []
 
@@ -58,15 +72,33 @@ class Guard:
         self._ends[at] = offset + 1
 
     def end(self, topic: str, partition: int) -> int | None:
-        """Return the offset after the last own record of a log."""
+        """Return the offset after the last own record of a log, None if it is not guarded."""
         return self._ends.get((topic, partition))
+
+    @property
+    def gaps(self) -> list[Gap]:
+        """What others wrote and nobody has repaired yet."""
+        return list(self._gaps)
+
+    def verified(self) -> dict[At, int]:
+        """Return for each log the offset before which (exclusive) nothing old is the last of its key."""
+        verified = dict(self._ends)
+        for gap in self._gaps:
+            at = (gap.topic, gap.partition)
+            verified[at] = min(verified[at], gap.start)
+        return verified
+
+    def repaired(self, gaps: Iterable[Gap]) -> None:
+        """Forget gaps whose keys have been written again and acknowledged."""
+        for gap in gaps:
+            self._gaps.remove(gap)
 
     async def look(self, idle: Callable[[], bool]) -> None:
         """Compare the ends of the logs with those that the broker tells; `idle` tells whether no own write is open."""
         before = dict(self._ends)
-        if not idle():
+        if not before or not idle():
             return
-        ends = await asyncio.to_thread(self._ask, list(before))
+        ends = await asyncio.to_thread(self._logs.ends, list(before))
         if not idle() or self._ends != before:
             return
         for at, end in ends.items():
@@ -74,35 +106,43 @@ class Guard:
                 self._gaps.append(Gap(*at, before[at], end))
                 self._ends[at] = end
 
-    async def foreign_keys(self) -> dict[At, set[bytes]]:
-        """Return the keys of the records that others wrote since the last call, by log."""
-        gaps, self._gaps = self._gaps, []
-        if not gaps:
-            return {}
-        logger.warning("another worker has written to partitions of this one: %s", gaps)
-        return await asyncio.to_thread(self._read, gaps)
+    async def keys(self, gaps: Iterable[Gap]) -> dict[At, set[bytes]]:
+        """Return the keys of the records in gaps, by log."""
+        keys: dict[At, set[bytes]] = {}
+        for gap in gaps:
+            found = await asyncio.to_thread(self._logs.keys, gap)
+            keys.setdefault((gap.topic, gap.partition), set()).update(found)
+        return keys
 
-    def _ask(self, logs: list[At]) -> dict[At, int]:
+
+class KafkaLogs:
+    """Looks into the logs of a cluster."""
+
+    def __init__(self, connection: Config, group: str) -> None:
+        """Connect only when asked; `group` names the connection, nothing is committed."""
+        self._connection = connection
+        self._group = group
+
+    def ends(self, logs: list[At]) -> Mapping[At, int]:
+        """Return the end of each log. Raises KafkaException."""
         consumer = reader(self._connection, self._group)
         try:
             return end_offsets(consumer, logs)
         finally:
             consumer.close()
 
-    def _read(self, gaps: Iterable[Gap]) -> dict[At, set[bytes]]:
-        keys: dict[At, set[bytes]] = {}
+    def keys(self, gap: Gap) -> set[bytes]:
+        """Return the keys of the records in a gap, but for marks. Raises TimeoutError, KafkaException."""
         consumer = reader(self._connection, self._group)
         try:
-            for gap in gaps:
-                keys.setdefault((gap.topic, gap.partition), set()).update(_keys(consumer, gap))
+            return _keys(consumer, gap)
         finally:
             consumer.close()
-        return keys
 
 
 def _keys(consumer: Consumer, gap: Gap) -> set[bytes]:
     consumer.assign([TopicPartition(gap.topic, gap.partition, gap.start)])
-    keys = set()
+    keys: set[bytes] = set()
     for _ in range(_STALLED_READS):
         found = read(consumer, gap.end - gap.start, 0.1)
         keys |= {record.key for record in found.records if record.offset < gap.end and record.key}
@@ -110,3 +150,19 @@ def _keys(consumer: Consumer, gap: Gap) -> set[bytes]:
         if found.ends or any(record.offset >= gap.end - 1 for record in found.records):
             return keys
     raise TimeoutError(f"{gap} could not be read")
+
+
+def note(verified: Mapping[str, int]) -> str:
+    """Return verified ends, by topic, as the note of a committed position."""
+    return json.dumps(dict(verified), separators=(",", ":"), sort_keys=True)
+
+
+def noted(text: str) -> dict[str, int]:
+    """Return verified ends from a note; none from what somebody else has committed."""
+    try:
+        ends = json.loads(text)
+    except ValueError:
+        return {}
+    if not isinstance(ends, dict) or not all(type(end) is int for end in ends.values()):
+        return {}
+    return ends

@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from confluent_kafka import Consumer, TopicPartition
 
@@ -21,9 +22,38 @@ _STALLED_S = 60.0
 _BULK = 10_000
 
 
+@dataclass(frozen=True, slots=True)
+class Changelog:
+    """A partition of a changelog: the store that it is read into, and how.
+
+    From the offset `doubtful` on there may be records of a worker that had lost the partition by then, with less in
+    them than in earlier ones: they are joined with what the store has. `join` takes the key and both values.
+    """
+
+    store: Store
+    doubtful: int
+    join: Callable[[bytes, bytes, bytes], bytes]
+
+    def apply(self, record: Record) -> None:
+        """Take a record in. Raises RestoreFailedError if it is none of a changelog."""
+        store, key, value = self.store, record.key, record.value
+        if key is None:
+            raise RestoreFailedError(f"{record.topic}[{record.partition}]@{record.offset}: no key")
+        if key == MARK_KEY:
+            store.save_mark(int.from_bytes(value or b""))
+        elif value is None:
+            store.delete(key)
+        else:
+            if record.offset >= self.doubtful:
+                stored = store.get(key)
+                if stored is not None and stored != value:
+                    value = self.join(key, stored, value)
+            store.put(key, value)
+
+
 def restore(
     consumer: Consumer,
-    stores: Mapping[tuple[str, int], Store],
+    changelogs: Mapping[tuple[str, int], Changelog],
     stop: threading.Event,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> int:
@@ -32,9 +62,10 @@ def restore(
     `progress` is told how many of at most how many records have been read.
     Raises RestoreFailedError when nothing comes any more before the end is reached. Returns early when `stop` is set.
     """
-    ends = end_offsets(consumer, list(stores))
+    ends = end_offsets(consumer, list(changelogs))
+    positions = {at: changelog.store.position for at, changelog in changelogs.items()}
     # Trap: a changelog that was made anew is shorter than the store's position: begin again.
-    starts = {at: store.position if store.position <= ends[at] else 0 for at, store in stores.items()}
+    starts = {at: position if position <= ends[at] else 0 for at, position in positions.items()}
     waiting = {at for at, start in starts.items() if start < ends[at]}
     total = sum(ends[at] - starts[at] for at in waiting)
     if not waiting:
@@ -47,9 +78,9 @@ def restore(
     while waiting and not stop.is_set():
         found = read(consumer, _BULK, 0.2)
         for record in found.records:
-            _apply(stores[record.topic, record.partition], record)
+            changelogs[record.topic, record.partition].apply(record)
         for topic, partition, end in found.ends:
-            stores[topic, partition].save_position(end)
+            changelogs[topic, partition].store.save_position(end)
             waiting.discard((topic, partition))
         count += len(found.records)
         progress(count, total)
@@ -66,14 +97,3 @@ def restore(
     consumer.unassign()
     logger.info("restored %d records", count)
     return count
-
-
-def _apply(store: Store, record: Record) -> None:
-    if record.key is None:
-        raise RestoreFailedError(f"{record.topic}[{record.partition}]@{record.offset}: no key")
-    if record.key == MARK_KEY:
-        store.save_mark(int.from_bytes(record.value or b""))
-    elif record.value is None:
-        store.delete(record.key)
-    else:
-        store.put(record.key, record.value)

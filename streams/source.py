@@ -2,16 +2,20 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from avro.catalogue import MAX_MESSAGE_BYTES
 from avro.connection import Config
 
 _TIMEOUT_S = 15.0
+
+#: librdkafka reports these again and again, and goes on; nothing is read meanwhile.
+_LASTING = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED})
 
 
 class Record(NamedTuple):
@@ -62,7 +66,7 @@ def read(consumer: Consumer, limit: int, wait_s: float) -> Read:
             found.records.append(Record(*at, message.key(), message.value()))
         elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 the library has no other name for it
             found.ends.append(at)
-        elif error.fatal():
+        elif error.fatal() or error.code() in _LASTING:
             raise KafkaException(error)
     return found
 
@@ -88,22 +92,19 @@ def reader(connection: Config, group: str) -> Consumer:
     )
 
 
-def committed_offsets(consumer: Consumer, partitions: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
-    """Return where each partition was left, its beginning where it never was read. Blocking."""
-    asked = [TopicPartition(topic, partition) for topic, partition in partitions]
-    return {
-        (found.topic, found.partition): found.offset if found.offset >= 0 else OFFSET_BEGINNING
-        for found in consumer.committed(asked, timeout=_TIMEOUT_S)
-    }
-
-
-def end_offsets(consumer: Consumer, partitions: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
+def end_offsets(consumer: Consumer, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
     """Return the end of each partition: the offset that the next record will have. Blocking."""
-    ends = {}
-    for topic, partition in partitions:
-        _, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_TIMEOUT_S)
-        ends[topic, partition] = high
-    return ends
+    return {at: _watermarks(consumer, at)[1] for at in partitions}
+
+
+def first_offsets(consumer: Consumer, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    """Return the offset of the first record that each partition still has or will have. Blocking."""
+    return {at: _watermarks(consumer, at)[0] for at in partitions}
+
+
+def _watermarks(consumer: Consumer, at: tuple[str, int]) -> tuple[int, int]:
+    low, high = consumer.get_watermark_offsets(TopicPartition(*at), timeout=_TIMEOUT_S)
+    return low, high
 
 
 class Source:
@@ -154,6 +155,11 @@ class Source:
         finally:
             self._consumer.close()
 
+    def _check(self, delivery: Future[None]) -> None:
+        error = None if delivery.cancelled() else delivery.exception()
+        if error is not None:
+            self._loop.call_soon_threadsafe(self._fail, error)
+
     def _read(self) -> None:
         self._consumer.assign(
             [TopicPartition(topic, partition, offset) for (topic, partition), offset in self._positions.items()]
@@ -166,7 +172,8 @@ class Source:
             self._room.acquire()
             if self._stopping.is_set():
                 return
-            asyncio.run_coroutine_threadsafe(
+            delivery = asyncio.run_coroutine_threadsafe(
                 self._deliver(Batch(self._epoch, number, found.records, found.ends)), self._loop
             )
+            delivery.add_done_callback(self._check)
             number += 1

@@ -1,6 +1,7 @@
 """The worker: what it owns, from the moment that it is told so until it is taken away.
 
-owned -> stores opened -> restored from changelogs -> reading and joining -> lost: written, acknowledged, committed
+owned -> stores opened -> restored from changelogs -> membership confirmed -> reading and joining
+      -> lost: written, acknowledged, committed
 """
 
 import asyncio
@@ -8,36 +9,63 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
+
+from confluent_kafka import KafkaException
 
 from avro.connection import KafkaSettings, RegistrySettings, TopicSettings
 from avro.errors import RegistryError
 from avro.registry import Registry
+from streams.agents import conversations, messages
 from streams.agents.conversations import ConversationTask
 from streams.agents.join import Join
 from streams.agents.messages import MessageTask
 from streams.contract import Contract, Refused
 from streams.errors import FrozenError, LeaseLostError
-from streams.guard import Guard
-from streams.membership import MembershipApp
+from streams.guard import Guard, KafkaLogs, note, noted
+from streams.membership import Committed, MembershipApp
 from streams.observer import Unobserved, WorkerObserver
 from streams.partitions import CONVERSATIONS, MESSAGES, TABLES, Stores
-from streams.restore import restore
+from streams.restore import Changelog, restore
 from streams.settings import StreamsSettings
-from streams.source import Batch, Source, committed_offsets, end_offsets, reader
+from streams.source import Batch, Source, end_offsets, first_offsets, reader
+from streams.stores import Store
 from streams.writer import Writer
 
 logger = logging.getLogger(__name__)
 
 _TICK_S = 0.002
 _IDLE_TICK_S = 0.02
+_RETRY_S = 0.2
+_CHECK_INTERVAL_S = 1.0
 _GUARD_INTERVAL_S = 5.0
+_REPAIR_SLICE = 200
 
 #: Catalogue names of the topics that only a partition's owner may write.
 STATES = ("message-state", "conversation-state")
 GUARDED = (*TABLES, *STATES)
 
+#: By the catalogue name of a source: the guarded logs whose verified ends are noted with its positions.
+_NOTED = {"messages": (MESSAGES, "message-state"), "conversations": (CONVERSATIONS, "conversation-state")}
+_JOINS = {MESSAGES: messages.join_stored, CONVERSATIONS: conversations.join_stored}
+
 Ends = dict[tuple[str, int], int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """What was found when partitions were taken over.
+
+    `ends` are those of the sources, `log_ends` those of the guarded logs, `verified` up to where these are in order.
+    """
+
+    positions: Ends
+    ends: Ends
+    log_ends: Ends
+    verified: Ends
+    restored: int
 
 
 class Worker:
@@ -75,11 +103,16 @@ class Worker:
         self._renewed_at = 0.0
         self._confirmed_at = 0.0
         self._ticked_at = 0.0
+        #: The positions with which the present assignment began; empty while nothing is owned.
         self._began_at: Ends = {}
+        self._begun = asyncio.Event()
+        self._losing = asyncio.Lock()
+        self._committing = asyncio.Lock()
+        #: Positions and verified ends that were committed last in this assignment.
+        self._committed: tuple[Ends, Ends] = ({}, {})
         self._guarded = {self.contract.topic(name): name for name in GUARDED}
-        self._guard = Guard(self._connection, settings.app_id)
+        self._guard = Guard(KafkaLogs(self._connection, settings.app_id))
         self._writer = Writer(self._connection, self._lease_s, self._on_written)
-        self._committed: dict[tuple[str, int], int] = {}
         self.app = MembershipApp.create(
             settings.app_id,
             brokers=kafka.bootstrap_servers,
@@ -88,6 +121,7 @@ class Worker:
             session_timeout_s=settings.session_timeout_s,
             on_owned=self._on_owned,
             on_lost=self._on_lost,
+            on_failed=self.fail,
         )
         self._batches: Any = self.app.channel(maxsize=4)
         self.app.agent(self._batches, name="join")(self._agent)
@@ -98,6 +132,7 @@ class Worker:
             tasks.create_task(self._acknowledge())
             tasks.create_task(self._commit_regularly())
             tasks.create_task(self._guard_regularly())
+            tasks.create_task(self._check_regularly())
 
     async def _acknowledge(self) -> None:
         self._ticked_at = time.monotonic()
@@ -110,6 +145,10 @@ class Worker:
             self._ticked_at = now
             join = self.join
             if join is not None:
+                if now - self._renewed_at > self._lease_s:
+                    raise LeaseLostError(
+                        f"nothing could be committed for {now - self._renewed_at:.1f} s; others may own the partitions"
+                    )
                 join.flush_if_due()
             self._writer.poll()
             self._observer.advanced()
@@ -117,33 +156,56 @@ class Worker:
             await asyncio.sleep(_TICK_S if busy else _IDLE_TICK_S)
 
     async def _commit_regularly(self) -> None:
+        interval_s = min(self.settings.commit_interval_ms / 1000, self._lease_s / 4)
         while True:
-            await asyncio.sleep(self.settings.commit_interval_ms / 1000)
+            await asyncio.sleep(interval_s)
             if self.join is not None:
                 self._save_positions(self.join)
-            await self._commit()
+                await self._commit()
+
+    async def _check_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(_CHECK_INTERVAL_S)
+            await self.app.check()
 
     async def _guard_regularly(self) -> None:
-        guarded_join = None
-        foreign: dict[tuple[str, int], set[bytes]] = {}
         while True:
-            await asyncio.sleep(_GUARD_INTERVAL_S)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._begun.wait(), _GUARD_INTERVAL_S)
+            self._begun.clear()
             join = self.join
-            if join is not guarded_join:
-                guarded_join, foreign = join, {}
             if join is None:
                 continue
-            await self._guard.look(lambda: self._writer.idle)
-            for at, keys in (await self._guard.foreign_keys()).items():
-                foreign.setdefault(at, set()).update(keys)
-            # A commit proves that the partitions still are this worker's, so that the others' writes are the old ones.
-            if foreign and self._committed and await self.app.commit_positions(self._committed) is None:
+            try:
+                await self._guard.look(lambda: self._writer.idle)
+                await self._repair(join)
+            except (KafkaException, TimeoutError) as error:
+                logger.warning("the own logs could not be looked at, trying again: %s", error)
+
+    async def _repair(self, join: Join) -> None:
+        """Write again what may be old in the guarded logs, once all that the predecessors knew is in the tables."""
+        gaps = [gap for gap in self._guard.gaps if join.caught_up(gap.partition)]
+        if not gaps:
+            return
+        keys = await self._guard.keys(gaps)
+        # A commit proves that the partitions still are this worker's, so that the others' writes are the old ones.
+        if not await self._commit() or self.join is not join:
+            return
+        logger.warning("writing %d keys again: others wrote %s", sum(map(len, keys.values())), gaps)
+        written = []
+        for (topic, partition), found in keys.items():
+            ordered = sorted(found)
+            for start in range(0, len(ordered), _REPAIR_SLICE):
+                some = ordered[start : start + _REPAIR_SLICE]
+                written.append(join.rewrite(self._guarded[topic], partition, some))
+                await asyncio.sleep(0)
                 if self.join is not join:
-                    continue
-                for (topic, partition), keys in foreign.items():
-                    join.rewrite(self._guarded[topic], partition, keys)
-                join.flush()
-                foreign = {}
+                    return
+        while any(checkpoint.pending for checkpoint in written):
+            await asyncio.sleep(_IDLE_TICK_S)
+            if self.join is not join:
+                return
+        self._guard.repaired(gaps)
 
     @property
     def holds_lease(self) -> bool:
@@ -198,45 +260,74 @@ class Worker:
         stores = await asyncio.to_thread(self._stores.own, partitions)
         if not partitions:
             logger.info("no partitions in generation %d", generation)
-            self._begin(partitions, {}, {}, {}, {})
+            self._begin(partitions, {}, _Taken({}, {}, {}, {}, 0))
             return
-        state_logs = [(self.contract.topic(name), p) for name in STATES for p in partitions]
-        at_changelog = {(self.contract.topic(table), p): store for (table, p), store in stores.items()}
-        source_partitions = [(topic, p) for topic in self.contract.names for p in partitions]
         stop = self._stop_restoring
-
-        def take_over() -> tuple[int, Ends, Ends, Ends]:
-            consumer = reader(self._connection, self.settings.app_id)
-            try:
-                state_ends = end_offsets(consumer, state_logs)
-                count = restore(consumer, at_changelog, stop, self._observer.restoring)
-                positions = committed_offsets(consumer, source_partitions)
-                return count, positions, end_offsets(consumer, source_partitions), state_ends
-            finally:
-                consumer.close()
-
-        count, positions, ends, state_ends = await asyncio.to_thread(take_over)
+        sources = [(topic, p) for topic in self.contract.names for p in partitions]
+        committed = await self.app.committed(sources)
+        taken = await asyncio.to_thread(self._take_over, sources, committed, stores, stop)
         if stop.is_set():
             return
         logger.info(
             "own partitions %s in generation %d; restored %d records in %.1f s",
             sorted(partitions),
             generation,
-            count,
+            taken.restored,
             time.monotonic() - began,
         )
-        guarded = state_ends | {at: store.position for at, store in at_changelog.items()}
-        self._begin(partitions, stores, positions, ends, guarded)
+        self._guard.begin(taken.verified)
+        self._began_at = taken.positions
+        # Before anything is written, a successor must know from where on to distrust the logs.
+        while not await self._commit():
+            await asyncio.sleep(_RETRY_S)
+            if stop.is_set():
+                return
+        if not stop.is_set():
+            self._begin(partitions, stores, taken)
 
-    def _begin(self, partitions: frozenset[int], stores: Any, positions: Ends, ends: Ends, guarded: Ends) -> None:
+    def _take_over(
+        self,
+        sources: list[tuple[str, int]],
+        committed: Mapping[tuple[str, int], Committed],
+        stores: Mapping[tuple[str, int], Store],
+        stop: threading.Event,
+    ) -> _Taken:
+        """Restore the stores; blocking. What it returns is incomplete when `stop` is set."""
+        verified = self._verified(committed)
+        consumer = reader(self._connection, self.settings.app_id)
+        try:
+            log_ends = end_offsets(consumer, {(topic, p) for topic in self._guarded for _, p in stores})
+            changelogs = {
+                (at := (self.contract.topic(table), p)): Changelog(store, verified.get(at, 0), _JOINS[table])
+                for (table, p), store in stores.items()
+            }
+            restored = restore(consumer, changelogs, stop, self._observer.restoring)
+            for at, changelog in changelogs.items():
+                log_ends[at] = changelog.store.position
+            return _Taken(
+                positions=first_offsets(consumer, [at for at in sources if at not in committed])
+                | {at: left.offset for at, left in committed.items()},
+                ends=end_offsets(consumer, sources),
+                log_ends=log_ends,
+                verified={at: min(end, verified.get(at, end)) for at, end in log_ends.items()},
+                restored=restored,
+            )
+        finally:
+            consumer.close()
+
+    def _verified(self, committed: Mapping[tuple[str, int], Committed]) -> Ends:
+        return {
+            (self.contract.topic(name), partition): end
+            for (_, partition), left in committed.items()
+            for name, end in noted(left.note).items()
+            if name in GUARDED
+        }
+
+    def _begin(self, partitions: frozenset[int], stores: Mapping[tuple[str, int], Store], taken: _Taken) -> None:
         settings = self.settings
         self._epoch += 1
         self._next_batch = 0
         self._renewed_at = self._confirmed_at = time.monotonic()
-        self._began_at = {at: max(offset, 0) for at, offset in positions.items()}
-        self._committed = {}
-        self._guard.begin(guarded)
-        self._writer.forget()
         self.join = Join(
             self.contract,
             self._writer,
@@ -247,18 +338,19 @@ class Worker:
                 )
                 for p in partitions
             },
-            positions=positions,
-            ends=ends,
+            positions=taken.positions,
+            ends=taken.ends,
             coalesce_ms=settings.coalesce_ms,
             in_flight_records=settings.in_flight_records,
             learn=self._learn,
             on_refused=self._observer.refused,
         )
-        self._observer.began(self.join, guarded)
+        self._observer.began(self.join, taken.log_ends)
+        self._begun.set()
         if partitions:
             self._source = Source(
                 reader(self._connection, settings.app_id),
-                positions,
+                taken.positions,
                 epoch=self._epoch,
                 batch_records=settings.batch_records,
                 deliver=self._batches.put,
@@ -267,22 +359,31 @@ class Worker:
             self._source.start()
 
     async def _on_lost(self) -> None:
-        self._stop_restoring.set()
-        if self._starting is not None and not self._starting.done():
-            await asyncio.wait([self._starting])
-        join, source = self.join, self._source
-        self.join = self._source = None
-        self._observer.lost()
-        self._epoch += 1
-        if source is not None:
-            await source.stop()
-        if join is None or not join.messages:
-            return
+        # A stop can come during a rebalance: it has to wait as well.
+        async with self._losing:
+            self._stop_restoring.set()
+            if self._starting is not None and not self._starting.done():
+                await asyncio.wait([self._starting])
+            join, source = self.join, self._source
+            self.join = self._source = None
+            self._observer.lost()
+            self._epoch += 1
+            if source is not None:
+                await source.stop()
+            if join is not None and join.messages:
+                await self._give_up(join)
+            self._began_at = {}
+            self._committed = ({}, {})
+            self._guard.begin({})
+            self._writer.forget()
+
+    async def _give_up(self, join: Join) -> None:
         try:
             # Trap: what is written after the partitions are someone else's would overwrite newer state.
-            await asyncio.wait_for(join.close(), self._lease_s)
-            self._save_positions(join)
-            await self._commit()
+            async with asyncio.timeout(self._lease_s):
+                await join.close()
+                self._save_positions(join)
+                await self._commit()
         except Exception as error:
             self.fail(error)
             raise
@@ -300,28 +401,37 @@ class Worker:
                 if end is not None and end > task.store.position:
                     task.store.save_position(end)
 
-    async def _commit(self) -> None:
-        acknowledged = dict(self._writer.acknowledged)
-        new = {at: offset for at, offset in acknowledged.items() if self._committed.get(at) != offset}
-        asked_at = time.monotonic()
-        if not new:
-            self._renewed_at = asked_at
-            # Readers need the proof of membership even if there is nothing to commit.
-            if self._began_at and asked_at - self._confirmed_at > self._lease_s / 4:
-                known = self._began_at | self._committed
-                if await self.app.commit_positions(known) is None:
-                    self._confirmed_at = asked_at
-            return
-        problem = await self.app.commit_positions(new)
-        if problem is None:
-            # The coordinator has confirmed that this worker still is a member.
-            self._renewed_at = time.monotonic()
-            self._confirmed_at = asked_at
-            self._committed.update(new)
-            return
-        logger.warning("positions could not be committed, trying again: %s", problem)
-        if self.join is not None and time.monotonic() - self._renewed_at > self._lease_s:
-            raise LeaseLostError(f"nothing could be committed for {self._lease_s:.0f} s; others may own the partitions")
+    async def _commit(self) -> bool:
+        """Commit up to where everything is acknowledged, noting up to where the guarded logs are verified.
+
+        Returns whether the coordinator has confirmed, now or a moment ago, that this worker is a member.
+        """
+        async with self._committing:
+            asked_at = time.monotonic()
+            if not self._began_at:
+                self._renewed_at = asked_at
+                return False
+            positions, verified = self._began_at | self._writer.acknowledged, self._guard.verified()
+            if self._committed == (positions, verified):
+                # There is nothing that a successor would lack. Readers need the proof of membership even so.
+                self._renewed_at = asked_at
+                if asked_at - self._confirmed_at <= self._lease_s / 4:
+                    return True
+            problem = await self.app.commit_positions(positions, self._notes(verified), self._lease_s / 2)
+            if problem is not None:
+                logger.warning("positions could not be committed, trying again: %s", problem)
+                return False
+            self._renewed_at = self._confirmed_at = asked_at
+            self._committed = (positions, verified)
+            return True
+
+    def _notes(self, verified: Ends) -> dict[tuple[str, int], str]:
+        return {
+            (topic, partition): note({log: verified[self.contract.topic(log), partition] for log in _NOTED[name]})
+            for topic, name in self.contract.names.items()
+            if name in _NOTED
+            for partition in {partition for _, partition in verified}
+        }
 
     async def _learn(self, name: str, schema_id: int) -> bool:
         try:

@@ -89,12 +89,13 @@ class Writer:
             else:
                 return
 
-    def checkpoint(self, positions: Mapping[tuple[str, int], int]) -> None:
-        """End the open checkpoint: everything up to `positions` has been processed and written."""
-        self._open.positions = dict(positions)
-        self._closed.append(self._open)
-        self._open = Checkpoint()
+    def checkpoint(self, positions: Mapping[tuple[str, int], int]) -> Checkpoint:
+        """End the open checkpoint and return it: everything up to `positions` has been processed and written."""
+        closed, self._open = self._open, Checkpoint()
+        closed.positions = dict(positions)
+        self._closed.append(closed)
         self.poll()
+        return closed
 
     def poll(self) -> None:
         """Take in what the broker has acknowledged. Raises WriteFailedError if it refused a record for good."""

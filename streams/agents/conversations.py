@@ -18,6 +18,13 @@ from streams.writer import Writer
 _ROW = b""
 
 
+def join_stored(key: bytes, a: bytes, b: bytes) -> bytes:
+    """Return what two records of the changelog for the same key say together."""
+    if split_key(key)[1] == _ROW:
+        return conversation.encode(conversation.join(conversation.decode(a), conversation.decode(b)))
+    return contributions.encode(contributions.join(contributions.decode(a), contributions.decode(b)))
+
+
 class InUse:
     """A conversation whose tally is in memory. `size`: bytes of the stored row, or more."""
 

@@ -5,9 +5,9 @@ position becomes committable only with the checkpoint that holds every write it 
 """
 
 import asyncio
-import contextlib
+import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
 from avro.codec import CodecError, UnknownSchemaIdError
@@ -16,7 +16,9 @@ from streams.agents.messages import MessageTask, decode_contribution
 from streams.contract import Contract, Refused, kept_key
 from streams.limits import ID_BYTES
 from streams.source import Record
-from streams.writer import Positions, Writer
+from streams.writer import Checkpoint, Positions, Writer
+
+logger = logging.getLogger(__name__)
 
 _SLICE = 250
 
@@ -35,7 +37,7 @@ class Join:
         ends: Mapping[tuple[str, int], int],
         coalesce_ms: int,
         in_flight_records: int,
-        learn: Callable[[str, int], Awaitable[bool]],
+        learn: Callable[[str, int], Coroutine[None, None, bool]],
         on_refused: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Take restored tasks.
@@ -105,15 +107,27 @@ class Join:
         """Return whether all that any worker can have read of a partition before this one did is in the tables."""
         return all(self.position(topic, partition) >= self._ends[topic, partition] for topic in self._contract.names)
 
-    def rewrite(self, name: str, partition: int, keys: Iterable[bytes]) -> None:
-        """Write keys of a guarded log (catalogue name) once more, over what another worker wrote by mistake."""
+    def rewrite(self, name: str, partition: int, keys: Iterable[bytes]) -> Checkpoint:
+        """Write keys of a guarded log (catalogue name) once more, over what another worker wrote by mistake.
+
+        Returns the checkpoint that ends with them.
+        """
+        # Trap: what the tables hold must not be written before what it leads to.
+        self.flush()
         for key in keys:
-            if name in {"streams-messages-changelog", "message-state"}:
-                self.messages[partition].rewrite(key.decode())
-            elif name == "conversation-state":
-                self.conversations[partition].write_state(key.decode())
-            else:
+            if name == "streams-conversations-changelog":
                 self.conversations[partition].rewrite(key)
+                continue
+            try:
+                row_id = key.decode()
+            except UnicodeDecodeError:
+                logger.warning("%s[%d] holds a key that is no row's: %r", name, partition, key)
+                continue
+            if name == "conversation-state":
+                self.conversations[partition].write_state(row_id)
+            else:
+                self.messages[partition].rewrite(row_id)
+        return self.flush()
 
     async def close(self) -> None:
         """Process nothing more, write what has changed, and wait until everything is acknowledged."""
@@ -127,15 +141,15 @@ class Join:
         if self._idle.is_set() and since is not None and time.monotonic() - since >= self._coalesce_s:
             self.flush()
 
-    def flush(self) -> None:
-        """Write what has changed, and end the checkpoint."""
+    def flush(self) -> Checkpoint:
+        """Write what has changed, and return the checkpoint that ends with it."""
         self._publish()
         for partition, message_task in self.messages.items():
             message_task.flush(self._position("messages", partition))
         for partition, conversation_task in self.conversations.items():
             conversation_task.flush(self._position("conversations", partition))
         self._changed_since = None
-        self._writer.checkpoint(self._positions)
+        return self._writer.checkpoint(self._positions)
 
     async def _settle(self) -> None:
         self.flush()
@@ -169,14 +183,24 @@ class Join:
             self._done(record)
 
     async def _learn_schema(self, name: str, schema_id: int) -> None:
+        # The registry may be away for long: what came before must not wait for it too.
+        self.flush()
         wait_s = 0.1
-        while not self._closing.is_set():
-            if await self._learn(name, schema_id):
-                return
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), wait_s)
-            wait_s = min(wait_s * 2, 5.0)
-        raise _Closed
+        closing = asyncio.create_task(self._closing.wait())
+        try:
+            while not self._closing.is_set():
+                learning = asyncio.create_task(self._learn(name, schema_id))
+                await asyncio.wait({learning, closing}, return_when=asyncio.FIRST_COMPLETED)
+                if learning.done():
+                    if learning.result():
+                        return
+                    await asyncio.wait({closing}, timeout=wait_s)
+                    wait_s = min(wait_s * 2, 5.0)
+                else:
+                    learning.cancel()
+            raise _Closed
+        finally:
+            closing.cancel()
 
     def _apply_now(self, record: Record) -> None:
         topic, partition, offset, _, value = record
