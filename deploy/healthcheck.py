@@ -1,6 +1,6 @@
 """The image's health check: is the process of this container ready? Exit code 0 if `/readyz` answers 200.
 
-It asks the port of what runs in the container: the bridge or the streams worker. Commands that end by themselves are healthy.
+It asks the port of what runs in the container: the bridge or the streams worker. What ends by itself is healthy.
 """
 
 import http.client

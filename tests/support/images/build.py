@@ -1,6 +1,7 @@
 """Sees to it that the images exist that the Dockerfile, the compose file and the test kit start from.
 
-`python tests/support/images/build.py`: what is there is used, what can be pulled is pulled, the rest is made (see README.md).
+`python tests/support/images/build.py`: what is there is used, what can be pulled is pulled, the rest is made. README.md
+says of what.
 """
 
 import argparse

@@ -1,0 +1,19 @@
+"""The image of this checkout, built first. Where no engine answers these tests are skipped, but not in CI."""
+
+import os
+
+import pytest
+
+from bridge.testkit.backend import obstacle_to_containers
+from support.docker.image import build_image
+
+
+@pytest.fixture(scope="session")
+def own_image() -> str:
+    """Build the project's image from this checkout and return its name; all other images are there as well."""
+    obstacle = obstacle_to_containers(own_image=False)
+    if obstacle is not None:
+        if os.environ.get("CI"):
+            pytest.fail(f"in CI containers have to run: {obstacle}; see tests/support/docker/engine.sh")
+        pytest.skip(f"{obstacle}; tests/support/docker/engine.sh start may help")
+    return build_image()
