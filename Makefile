@@ -64,6 +64,7 @@ fmt: setup ## format the code and repair what the linter can
 
 docs: setup ## write the generated pages of docs/ again
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/generate_topics.py
 
 lock: setup ## resolve the pinned requirements again, to the newest versions that pyproject.toml allows
 	$(LOCK) --upgrade pyproject.toml --all-extras --group dev --output-file requirements-dev.txt
