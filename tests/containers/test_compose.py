@@ -1,0 +1,98 @@
+"""`docker compose up --wait` with the image of this checkout ends ready, does what it should, and survives a death."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from support.consume import AvroReader, newest_by_key, read_all
+from support.docker.compose import Compose
+from support.documented import DocumentedEvents
+from support.wait import eventually
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+
+HEALTHY = ("running", "healthy", 0)
+WORKERS = (1, 2)
+
+
+@pytest.fixture(scope="module")
+def project(own_image: str) -> Iterator[Compose]:
+    """Bring the project up once for all tests here."""
+    project = Compose.of_image(own_image)
+    try:
+        project.run("up", "--wait", "--wait-timeout", "240", "--no-build", "--pull", "never", "--quiet-pull")
+        yield project
+    finally:
+        # Shown with a test that failed.
+        print(project.run("logs", "--no-color", "bridge", "streams-1", "streams-2", "init"))
+        project.run("down", "--volumes", "--timeout", "15")
+
+
+def send(project: Compose, bodies: list[bytes]) -> None:
+    for body in bodies:
+        answer = project.post(body)
+        assert answer.status_code == 202, answer.text
+
+
+def expect_documented(project: Compose, chats: list[DocumentedEvents], workers: tuple[int, ...]) -> None:
+    """Wait until views and topics have what the five events of each conversation add up to."""
+    reader = AvroReader(project.registry)
+
+    def look() -> bool:
+        for events in chats:
+            answers = [project.view(worker, f"/conversations/{events.conversation}") for worker in workers]
+            found = [answer.json() for answer in answers if answer is not None and answer.status_code == 200]
+            assert found, f"no worker knows {events.conversation}: {answers}"
+            assert all(events.contradictions(state) == {} for state in found)
+        states = newest_by_key(read_all(project.kafka, "openbsp.conversation-state"))
+        changes = [reader.value(message) for message in read_all(project.kafka, "openbsp.status-changes")]
+        for events in chats:
+            assert events.contradictions(reader.value(states[events.conversation])) == {}
+            told = [change for change in changes if change["conversation_id"] == events.conversation]
+            assert {(change["message_id"], change["status"]) for change in told} == events.status_changes
+            assert len({change["id"] for change in told}) == len(events.status_changes)
+        return True
+
+    eventually(look, within=90)
+
+
+def test_everything_is_healthy_when_up_returns(project):
+    states = project.states()
+    assert states.pop("init") == ("exited", "", 0)
+    assert states == dict.fromkeys(("kafka", "schema-registry", "bridge", "streams-1", "streams-2"), HEALTHY)
+
+
+def test_the_five_payloads_give_the_documented_state(project):
+    events = DocumentedEvents()
+    send(project, events.bodies)
+    expect_documented(project, [events], WORKERS)
+
+
+def test_both_workers_have_partitions(project):
+    """Each is the owner of some conversations: neither is there for nothing."""
+    log = project.run("logs", "--no-color", "--no-log-prefix", "streams-1", "streams-2")
+    assert log.count("no partitions") < len(WORKERS), log
+
+
+def test_a_killed_worker_leaves_views_and_topics_right(project):
+    """With half of the events before its death and half after it; and again when it is back."""
+    chats = [DocumentedEvents() for _ in range(12)]
+    send(project, [body for events in chats for body in events.bodies[:3]])
+    project.run("kill", "--signal", "SIGKILL", "streams-1")
+    send(project, [body for events in chats for body in events.bodies[3:]])
+    expect_documented(project, chats, (2,))
+    project.run("up", "--wait", "--wait-timeout", "120", "--no-build", "--no-recreate", "streams-1")
+    assert project.states()["streams-1"] == HEALTHY
+    more = [DocumentedEvents() for _ in range(4)]
+    send(project, [body for events in more for body in events.bodies])
+    expect_documented(project, [*chats, *more], WORKERS)
+
+
+def test_what_is_kept_outlives_the_containers(project):
+    """Down without volumes, and up again: topics, schemas, tables are there."""
+    events = DocumentedEvents()
+    send(project, events.bodies[:3])
+    project.run("down", "--timeout", "15")
+    project.run("up", "--wait", "--wait-timeout", "240", "--no-build", "--pull", "never", "--quiet-pull")
+    send(project, events.bodies[3:])
+    expect_documented(project, [events], WORKERS)

