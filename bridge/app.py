@@ -1,6 +1,7 @@
 """The ASGI application: webhooks first, everything else by Starlette."""
 
 import os
+from collections.abc import Awaitable
 from importlib.metadata import version
 from typing import Any
 
@@ -27,12 +28,11 @@ class App:
         self._webhooks = service.ingress
         self._rest = _rest(service)
 
-    async def __call__(self, scope: ingress.Scope, receive: ingress.Receive, send: ingress.Send) -> None:
-        """Answer one request."""
+    def __call__(self, scope: ingress.Scope, receive: ingress.Receive, send: ingress.Send) -> Awaitable[None]:
+        """Answer one request when it is awaited."""
         if scope["type"] == "http" and scope["path"] == ingress.PATH:
-            await self._webhooks(scope, receive, send)
-        else:
-            await self._rest(scope, receive, send)
+            return self._webhooks(scope, receive, send)
+        return self._rest(scope, receive, send)
 
 
 def _rest(service: Service) -> Starlette:

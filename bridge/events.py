@@ -1,8 +1,10 @@
 """Bodies to events, or to the reason why not. Pure: no clock, no input or output."""
 
 import re
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
+
+import msgspec
 
 from avro import identity, jsontext
 from avro.catalogue import ACTIONS, ENTITIES, Entity
@@ -17,31 +19,29 @@ _NAME_LIMIT = 100
 _TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-class Event:
-    """A row of a catalogue entity as it came. `data` is the canonical JSON of `row`."""
+class Event(msgspec.Struct, gc=False):
+    """A row of a catalogue entity as it came. `data` is the canonical JSON of `row`.
 
-    __slots__ = ("action", "data", "entity", "event_id", "id", "organization_id", "received_at", "row", "traceparent")
+    `received_at` is in microseconds since the epoch.
+    """
 
-    def __init__(
-        self,
-        entity: Entity,
-        action: str,
-        row: Row,
-        data: bytes,
-        *,
-        event_id: str,
-        received_at: int,
-        traceparent: bytes | None,
-    ) -> None:
-        self.entity = entity
-        self.action = action
-        self.row = row
-        self.data = data
-        self.id: str = row["id"]
-        self.organization_id: str | None = row.get("organization_id")
-        self.event_id = event_id
-        self.received_at = received_at
-        self.traceparent = traceparent
+    entity: Entity
+    action: str
+    row: Row
+    data: bytes
+    event_id: str
+    received_at: int
+    traceparent: bytes | None = None
+
+    @property
+    def id(self) -> str:
+        """The id of the row."""
+        return cast("str", self.row["id"])
+
+    @property
+    def organization_id(self) -> str | None:
+        """The organization of the row, if it names one."""
+        return cast("str | None", self.row.get("organization_id"))
 
 
 class RefusedError(Exception):
@@ -71,7 +71,7 @@ class RefusedError(Exception):
         self.keep = keep
 
 
-def read_event(body: bytes, *, received_at: int, traceparent: bytes | None, max_depth: int) -> Event:
+def read_event(body: bytes, received_at: int, traceparent: bytes | None, max_depth: int) -> Event:
     """Return the event in `body`. Raises RefusedError.
 
     `received_at` is in microseconds since the epoch; `traceparent` is dropped unless it is valid.
@@ -79,13 +79,13 @@ def read_event(body: bytes, *, received_at: int, traceparent: bytes | None, max_
     envelope = _decode(body, max_depth)
     if type(envelope) is not dict:
         raise RefusedError(reasons.UNSUPPORTED_ENTITY, "the body is not a JSON object")
-    name = envelope.get("entity")
-    action = envelope.get("action")
+    name: Any = envelope.get("entity")
+    action: Any = envelope.get("action")
     entity = ENTITIES.get(name) if type(name) is str else None
     if entity is None:
         detail = "the entity is not in the catalogue" if type(name) is str else "`entity` is not a text"
         raise RefusedError(reasons.UNSUPPORTED_ENTITY, detail, entity=_name(name), action=_known_action(action))
-    row = envelope.get("data")
+    row: Any = envelope.get("data")
     fault = _fault(action, row)
     if fault is not None:
         columns = row if type(row) is dict else {}
@@ -99,15 +99,10 @@ def read_event(body: bytes, *, received_at: int, traceparent: bytes | None, max_
             organization_id=_text(columns.get("organization_id")),
             keep=True,
         )
-    return _event(entity, action, row, received_at, traceparent)
-
-
-def _event(entity: Entity, action: Any, row: Any, received_at: int, traceparent: bytes | None) -> Event:
-    data = jsontext.encode(row)
     if traceparent is not None and _TRACEPARENT.fullmatch(traceparent) is None:
         traceparent = None
-    event_id = identity.event_id(entity.name, action, data)
-    return Event(entity, action, row, data, event_id=event_id, received_at=received_at, traceparent=traceparent)
+    data = jsontext.encode(row)
+    return Event(entity, action, row, data, identity.event_id(entity.name, action, data), received_at, traceparent)
 
 
 def check_organization(event: Event, organizations: frozenset[str]) -> None:

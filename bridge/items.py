@@ -54,9 +54,9 @@ def unpack(body: bytes) -> Item:
             packed.action,
             row,
             packed.data,
-            event_id=packed.event_id,
-            received_at=packed.received_at,
-            traceparent=packed.traceparent,
+            packed.event_id,
+            packed.received_at,
+            packed.traceparent,
         )
     except (msgspec.MsgspecError, jsontext.MalformedJsonError, KeyError, TypeError) as error:
         raise UnreadableError(type(error).__name__) from error

@@ -23,19 +23,43 @@ class _Waiting:
 
     __slots__ = ("future", "item", "keeper", "since", "ticket")
 
-    def __init__(self, keeper: "Keeper", item: Item, future: asyncio.Future[Report | None]) -> None:
+    def __init__(self, keeper: "Keeper", item: Item, since: float) -> None:
         self.keeper = keeper
         #: None once the item was handed to the spool; a report of Kafka comes too late then.
         self.item: Item | None = item
-        self.future = future
-        self.since = time.monotonic()
+        self.future: asyncio.Future[Report | None] = keeper.loop.create_future()
+        self.since = since
         self.ticket: Ticket | None = None
 
     def reported(self, report: Report) -> None:
-        self.keeper._reported(self, report)  # noqa: SLF001 a part of the keeper
+        if self.item is None or self.future.done():
+            return
+        self.keeper.publishing.discard(self)
+        if report.failure is None:
+            self.keeper.published(time.monotonic() - self.since)
+            self.future.set_result(report)
+        else:
+            self.keeper.failed(self, report.failure.error, f"{report.failure.error}: {report.failure.detail}")
+
+    def deadline_passed(self) -> None:
+        if self.item is not None and not self.future.done():
+            self.keeper.failed(self, "deadline", "Kafka did not acknowledge within the deadline")
 
     def stored(self, error: NotStoredError | None) -> None:
-        self.keeper._stored(self, error)  # noqa: SLF001
+        self.keeper.spooling.discard(self)
+        if self.future.done():
+            return
+        if error is None:
+            self.future.set_result(None)
+        else:
+            self.future.set_exception(error)
+
+    def disk_too_slow(self, spool: Spool) -> None:
+        if self.future.done():
+            return
+        withdrawn = self.ticket is not None and spool.withdraw(self.ticket)
+        detail = "the disk is too slow" if withdrawn else "the disk did not confirm in time; the event may be stored"
+        self.future.set_exception(NotStoredError(detail))
 
 
 class Keeper:
@@ -49,53 +73,44 @@ class Keeper:
         self, publisher: Publisher, spool: Spool, preparation: Preparation, deadline_s: float, metrics: Metrics
     ) -> None:
         """Put the parts together. `deadline_s` counts from a request's arrival."""
-        self._publisher = publisher
+        self._publish = publisher.publish
         self._spool = spool
         self._preparation = preparation
         self._deadline_s = deadline_s
         self._metrics = metrics
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         #: Why the latest item did not get into Kafka; None if it did.
         self.last_failure: str | None = None
-        self._publishing: Timeouts[_Waiting] = Timeouts(deadline_s, self._deadline_passed)
-        self._spooling: Timeouts[_Waiting] = Timeouts(SPOOL_WAIT_S, self._disk_too_slow)
+        self.publishing: Timeouts[_Waiting] = Timeouts(deadline_s, _Waiting.deadline_passed)
+        self.spooling: Timeouts[_Waiting] = Timeouts(SPOOL_WAIT_S, lambda waiting: waiting.disk_too_slow(spool))
 
-    async def keep(self, item: Item, arrived: float) -> Report | None:
-        """Return where in Kafka the item is, or None if it is in the spool. Raises NotStoredError.
+    def keep(self, item: Item, arrived: float) -> asyncio.Future[Report | None]:
+        """Return, when awaited, where in Kafka the item is, or None if it is in the spool. Raises NotStoredError.
 
         `arrived` is the time.monotonic() of the request's arrival.
         """
-        waiting = _Waiting(self, item, self._loop.create_future())
+        now = time.monotonic()
+        waiting = _Waiting(self, item, now)
         maker = self._preparation.maker
         if maker is None or self._spool.events:
             self._to_spool(waiting)
         else:
-            lateness = waiting.since - arrived
-            if lateness < _LATE_S:
-                self._publishing.add(waiting)
+            if now - arrived < _LATE_S:
+                self.publishing.add(waiting, now)
             else:
-                self._loop.call_later(max(0.0, self._deadline_s - lateness), self._deadline_passed, waiting)
-            self._publisher.publish(maker.record(item), waiting.reported)
-        return await waiting.future
+                self.loop.call_later(max(0.0, arrived + self._deadline_s - now), waiting.deadline_passed)
+            self._publish(maker.record(item), waiting.reported)
+        return waiting.future
 
-    def _reported(self, waiting: _Waiting, report: Report) -> None:
-        if waiting.item is None or waiting.future.done():
-            return
-        self._publishing.discard(waiting)
-        if report.failure is None:
-            self._metrics.publish_seconds.observe(time.monotonic() - waiting.since)
-            self.last_failure = None
-            waiting.future.set_result(report)
-        else:
-            self.last_failure = f"{report.failure.error}: {report.failure.detail}"
-            self._metrics.publish_failures.labels(report.failure.error).inc()
-            self._to_spool(waiting)
+    def published(self, seconds: float) -> None:
+        """Take note of an acknowledgement that took so many seconds."""
+        self.last_failure = None
+        self._metrics.publish_seconds.observe(seconds)
 
-    def _deadline_passed(self, waiting: _Waiting) -> None:
-        if waiting.item is None or waiting.future.done():
-            return
-        self.last_failure = "Kafka did not acknowledge within the deadline"
-        self._metrics.publish_failures.labels("deadline").inc()
+    def failed(self, waiting: _Waiting, error: str, detail: str) -> None:
+        """Take note of a record that was not acknowledged, and spool its item."""
+        self.last_failure = detail
+        self._metrics.publish_failures.labels(error).inc()
         self._to_spool(waiting)
 
     def _to_spool(self, waiting: _Waiting) -> None:
@@ -107,20 +122,4 @@ class Keeper:
         except SpoolFullError as error:
             waiting.future.set_exception(error)
         else:
-            self._spooling.add(waiting)
-
-    def _stored(self, waiting: _Waiting, error: NotStoredError | None) -> None:
-        self._spooling.discard(waiting)
-        if waiting.future.done():
-            return
-        if error is None:
-            waiting.future.set_result(None)
-        else:
-            waiting.future.set_exception(error)
-
-    def _disk_too_slow(self, waiting: _Waiting) -> None:
-        if waiting.future.done():
-            return
-        withdrawn = waiting.ticket is not None and self._spool.withdraw(waiting.ticket)
-        detail = "the disk is too slow" if withdrawn else "the disk did not confirm in time; the event may be stored"
-        waiting.future.set_exception(NotStoredError(detail))
+            self.spooling.add(waiting, time.monotonic())

@@ -69,42 +69,6 @@ class LineWriter:
             self.dropped()
 
 
-class RequestLine(msgspec.Struct, omit_defaults=True, gc=False):
-    """The canonical line of a webhook: how it ended, never what was in it."""
-
-    time: str = ""
-    status: int = 0
-    outcome: str = ""
-    duration_ms: float = -1.0
-    token: str | None = None
-    entity: str | None = None
-    action: str | None = None
-    event_id: str | None = None
-    detail: str | None = None
-    client: str | None = None
-
-    def render(self) -> bytes:
-        """Return the line."""
-        return _encode(self) + b"\n"
-
-
-class Clock:
-    """The time as log lines have it. Formatting a date costs more than the rest of a line, so seconds are kept."""
-
-    def __init__(self) -> None:
-        """Start with no second at hand."""
-        self._second = -1
-        self._text = ""
-
-    def render(self, micros: int) -> str:
-        """Return the UTC time of microseconds since the epoch."""
-        second, rest = divmod(micros, 1_000_000)
-        if second != self._second:
-            self._text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-            self._second = second
-        return f"{self._text}.{rest:06d}Z"
-
-
 class JsonHandler(logging.Handler):
     """Log records of Python's logging as lines of the same log.
 
@@ -119,7 +83,7 @@ class JsonHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write the line of a record."""
         line: dict[str, object] = {
-            "time": Clock().render(int(record.created * 1_000_000)),
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds")[:-6] + "Z",
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),

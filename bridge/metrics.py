@@ -1,5 +1,6 @@
 """Every metric of the ingress, declared once."""
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -25,6 +26,31 @@ class Description:
     meaning: str
 
 
+class Tally:
+    """Observations of a histogram in plain numbers until `fold`: prometheus_client takes a lock for each of them."""
+
+    def __init__(self, histogram: Histogram) -> None:
+        """Start with nothing observed."""
+        self._histogram = histogram
+        self._bounds = histogram._upper_bounds  # noqa: SLF001 there is no public way to add many at once
+        self._counts = [0] * len(self._bounds)
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count an observation. From one thread only."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def fold(self) -> None:
+        """Bring the histogram up to date. From the same thread."""
+        counts, self._counts = self._counts, [0] * len(self._bounds)
+        total, self._sum = self._sum, 0.0
+        for bucket, count in zip(self._histogram._buckets, counts, strict=True):  # noqa: SLF001 as above
+            if count:
+                bucket.inc(count)
+        self._histogram._sum.inc(total)  # noqa: SLF001 as above
+
+
 class Metrics:
     """The metrics of one worker process."""
 
@@ -41,12 +67,12 @@ class Metrics:
             "action",
             "outcome",
         )
-        self.answer_seconds = self._histogram(
+        self.answer_seconds = self._tally(
             "bridge_answer_seconds",
             "Time from a webhook's arrival to its answer; the sender gives up after 5 s.",
             _ANSWER_BUCKETS,
         )
-        self.publish_seconds = self._histogram(
+        self.publish_seconds = self._tally(
             "bridge_publish_seconds",
             "Time from handing a record to the producer to the acknowledgement of all in-sync replicas.",
             _PUBLISH_BUCKETS,
@@ -118,6 +144,9 @@ class Metrics:
         metric = Histogram(name, meaning, registry=self.registry, buckets=buckets)
         self._declared.append((metric, ()))
         return metric
+
+    def _tally(self, name: str, meaning: str, buckets: tuple[float, ...]) -> Tally:
+        return Tally(self._histogram(name, meaning, buckets))
 
     def describe(self) -> Iterator[Description]:
         """Yield a line for each metric, in the order of declaration."""

@@ -6,9 +6,12 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+#: In the state of a request's scope: its client was too slow, and what it still sends is not read any more.
+TIMED_OUT = "timed_out"
+
 
 class TimedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, which waits for ever for headers, with the time since when a request is incomplete."""
+    """uvicorn's protocol, which waits for ever, with the time since when a request is incomplete."""
 
     incomplete_since: float | None = None
 
@@ -27,21 +30,28 @@ class TimedProtocol(HttpToolsProtocol):
         super().on_message_complete()
         self.incomplete_since = None
 
-    def overdue(self, now: float, header_timeout_s: float, message_timeout_s: float) -> bool:
-        """Tell whether the client has taken too long for its headers, or for all of its request."""
+    def end_if_overdue(self, now: float, header_timeout_s: float, body_timeout_s: float) -> None:
+        """Give up a client that takes too long. If its request can still be answered, the application is to do it."""
         if self.incomplete_since is None:
-            return False
+            return
+        age = now - self.incomplete_since
         # The scope gets its path when the headers are complete; before the first request there is none.
-        in_headers = self.scope is None or "path" not in self.scope
-        return now - self.incomplete_since > (header_timeout_s if in_headers else message_timeout_s)
+        scope: Any = self.scope
+        if scope is None or "path" not in scope:
+            if age > header_timeout_s:
+                self.transport.close()
+        elif age > header_timeout_s + body_timeout_s:
+            self.incomplete_since = None
+            if self.cycle.response_started:
+                self.transport.close()
+            else:
+                scope["state"][TIMED_OUT] = True
+                self.cycle.message_event.set()
 
 
-def close_overdue(connections: Iterable[Any], header_timeout_s: float, message_timeout_s: float) -> int:
-    """Close the connections whose clients are too slow, and return how many that were."""
+def end_overdue(connections: Iterable[Any], header_timeout_s: float, body_timeout_s: float) -> None:
+    """Give up all clients that take too long for their headers, or for their body after that."""
     now = time.monotonic()
-    closed = 0
     for connection in list(connections):
-        if isinstance(connection, TimedProtocol) and connection.overdue(now, header_timeout_s, message_timeout_s):
-            connection.transport.close()
-            closed += 1
-    return closed
+        if isinstance(connection, TimedProtocol):
+            connection.end_if_overdue(now, header_timeout_s, body_timeout_s)

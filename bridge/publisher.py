@@ -3,12 +3,11 @@
 import asyncio
 import functools
 import logging
-import threading
 import time
-from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
+import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from avro.catalogue import MAX_MESSAGE_BYTES
@@ -18,7 +17,8 @@ from bridge.records import Record
 _log = logging.getLogger(__name__)
 _librdkafka = logging.getLogger("librdkafka")
 
-_POLL_S = 0.2
+_POLL_S = 0.001
+_IDLE_POLL_S = 0.2
 #: A cluster that rejects each new producer at once is not asked more often than this.
 _REPLACE_EVERY_S = 5.0
 _QUEUE_MESSAGES = 100_000
@@ -29,7 +29,7 @@ _FOR_GOOD = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZ
 _UNAUTHORIZED = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED})
 
 
-class Failure(NamedTuple):
+class Failure(msgspec.Struct, frozen=True):
     """Why a record was not acknowledged. It may have reached the topic nevertheless."""
 
     error: str
@@ -38,7 +38,7 @@ class Failure(NamedTuple):
     unauthorized: bool = False
 
 
-class Report(NamedTuple):
+class Report(msgspec.Struct, frozen=True, gc=False):
     """Kafka's word about a record: where it is, or why it is not acknowledged."""
 
     topic: str
@@ -81,21 +81,25 @@ def producer_config(connection: Config, message_timeout_s: float) -> dict[str, A
 
 
 class KafkaPublisher:
-    """A librdkafka producer. Its reports are collected in a thread and handed to the event loop in batches."""
+    """A librdkafka producer, polled by the event loop.
+
+    While records are under way it is asked every millisecond for reports, which then come as one batch. A thread that
+    waits for them would have to take the interpreter's lock from the busy loop, which takes up to 5 ms each time.
+    """
 
     def __init__(self, config: dict[str, Any], on_replaced: Callable[[], None] = lambda: None) -> None:
         """Start the producer. `config` as from `producer_config`; `on_replaced` is told of fatal errors."""
         self._config = config
         self._on_replaced = on_replaced
         self._loop = asyncio.get_running_loop()
-        self._reports: deque[tuple[OnReport, KafkaError | None, str, int, int]] = deque()
-        self._wakeup_pending = False
+        self._under_way = 0
         self._fatal = False
         self._replaceable_at = 0.0
-        self._closing = False
+        self._closed = False
+        self._retired: list[Producer] = []
         self._producer = self._new_producer()
-        self._thread = threading.Thread(target=self._poll, name="delivery-reports", daemon=True)
-        self._thread.start()
+        self._timer = self._loop.call_later(_IDLE_POLL_S, self._poll)
+        self._busy = False
 
     def publish(self, record: Record, on_report: OnReport) -> None:
         """Hand over a record; see Publisher."""
@@ -104,24 +108,33 @@ class KafkaPublisher:
                 record.topic,
                 record.value,
                 record.key,
-                on_delivery=functools.partial(self._collect, on_report),
-                headers=list(record.headers),
+                on_delivery=functools.partial(self._deliver, on_report),
+                headers=record.headers,  # type: ignore[arg-type]  # a list is invariant
             )
         except BufferError:
             report = Report(record.topic, -1, -1, Failure("_QUEUE_FULL", "the producer's queue is full"))
         except KafkaException as error:
             report = Report(record.topic, -1, -1, _failure(error.args[0]))
         else:
+            self._under_way += 1
+            if not self._busy:
+                self._busy = True
+                self._timer.cancel()
+                self._timer = self._loop.call_later(_POLL_S, self._poll)
             return
         self._loop.call_soon(on_report, report)
 
     async def close(self, flush_s: float) -> None:
         """Flush for up to `flush_s` seconds; see Publisher."""
-        await asyncio.to_thread(self._producer.flush, flush_s)
-        self._closing = True
-        self._producer.purge()
-        await asyncio.to_thread(self._thread.join)
-        self._hand_over()
+        deadline = time.monotonic() + flush_s
+        while self._under_way and time.monotonic() < deadline:  # noqa: ASYNC110 librdkafka is polled as well
+            await asyncio.sleep(_POLL_S)
+        self._closed = True
+        self._timer.cancel()
+        # Records that are given up are reported to librdkafka's caller: without this it would wait for them.
+        for producer in (self._producer, *self._retired):
+            producer.purge()
+            producer.poll(0)
 
     def _new_producer(self) -> Producer:
         return Producer({**self._config, "error_cb": self._on_error}, logger=_librdkafka)
@@ -130,39 +143,33 @@ class KafkaPublisher:
         if error.fatal():
             self._fatal = True
 
-    def _collect(self, on_report: OnReport, error: KafkaError | None, message: Message) -> None:
-        # In the thread that polls. Objects of librdkafka end here: only what is needed goes on.
-        self._reports.append((on_report, error, message.topic() or "", message.partition() or 0, message.offset() or 0))
-
     def _poll(self) -> None:
-        while not self._closing:
-            self._producer.poll(_POLL_S)
-            self._wake_loop()
+        try:
+            self._producer.poll(0)
+            for producer in self._retired:
+                producer.poll(0)
+            self._retired = [producer for producer in self._retired if len(producer)]
             if self._fatal and time.monotonic() >= self._replaceable_at:
                 self._replace()
-        self._producer.poll(0)
+        finally:
+            # Whatever a callback raised, the next reports are asked for.
+            self._busy = self._under_way > 0
+            self._timer = self._loop.call_later(_POLL_S if self._busy else _IDLE_POLL_S, self._poll)
 
-    def _wake_loop(self) -> None:
-        if self._reports and not self._wakeup_pending:
-            self._wakeup_pending = True
-            self._loop.call_soon_threadsafe(self._hand_over)
-
-    def _hand_over(self) -> None:
-        # The flag falls first: what is appended from here on either is seen below or wakes the loop again.
-        self._wakeup_pending = False
-        reports = self._reports
-        while reports:
-            on_report, error, topic, partition, offset = reports.popleft()
-            on_report(Report(topic, partition, offset, None if error is None else _failure(error)))
+    def _deliver(self, on_report: OnReport, error: KafkaError | None, message: Message) -> None:
+        self._under_way -= 1
+        if self._closed:
+            return
+        failure = None if error is None else _failure(error)
+        on_report(Report(message.topic() or "", message.partition() or 0, message.offset() or 0, failure))
 
     def _replace(self) -> None:
         _log.error("the producer met a fatal error and is replaced; what it had goes to the spool")
-        former, self._producer = self._producer, self._new_producer()
         self._fatal = False
         self._replaceable_at = time.monotonic() + _REPLACE_EVERY_S
-        former.purge()
-        former.flush(1.0)
-        self._wake_loop()
+        self._producer.purge()
+        self._retired.append(self._producer)
+        self._producer = self._new_producer()
         self._on_replaced()
 
 

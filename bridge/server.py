@@ -10,7 +10,7 @@ import uvicorn
 
 from bridge.app import App
 from bridge.keeper import SPOOL_WAIT_S
-from bridge.protocol import TimedProtocol, close_overdue
+from bridge.protocol import TimedProtocol, end_overdue
 from bridge.service import Service
 from bridge.settings import BridgeSettings
 
@@ -49,10 +49,10 @@ async def _watch(server: "_Server", settings: BridgeSettings, service: Service, 
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), _SWEEP_S)
             server.should_exit = True
-        close_overdue(
+        end_overdue(
             server.server_state.connections,
             settings.header_timeout_s,
-            settings.header_timeout_s + settings.body_timeout_s,
+            settings.body_timeout_s,
         )
 
 

@@ -24,6 +24,7 @@ from bridge.metrics import Metrics
 from bridge.preparation import Preparation, SchemaIds, TopicsCheck
 from bridge.publisher import KafkaPublisher, Publisher, producer_config
 from bridge.records import RecordMaker
+from bridge.request_log import RequestLog
 from bridge.settings import BridgeSettings
 from bridge.spool import Spool
 from bridge.spool_file import SpoolFile
@@ -71,6 +72,7 @@ class Service:
     keeper: Keeper
     drain: Drain
     ingress: Ingress
+    requests: RequestLog
     observed: health.Observed
     #: Done when a part that should run for ever ended; its exception says why.
     failed: "asyncio.Future[None]"
@@ -129,7 +131,8 @@ async def running(
             refusal_grace_s=settings.refusal_grace_s,
             metrics=metrics,
         )
-        ingress = Ingress(settings, access.authenticate, keeper, metrics, lines)
+        requests = RequestLog(metrics, lines)
+        ingress = Ingress(settings, access.authenticate, keeper, metrics, requests)
         if lines is not None:
             lines.dropped = metrics.log_lines_dropped.inc
         failed = asyncio.get_running_loop().create_future()
@@ -143,6 +146,7 @@ async def running(
             keeper,
             drain,
             ingress,
+            requests,
             health.Observed(),
             failed,
         )

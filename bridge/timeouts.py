@@ -28,9 +28,9 @@ class Timeouts(Generic[T]):
         """Count the members."""
         return len(self._members)
 
-    def add(self, member: T) -> None:
-        """Start the time of a member."""
-        self._members[member] = time.monotonic() + self._seconds
+    def add(self, member: T, now: float) -> None:
+        """Start the time of a member; `now` is time.monotonic()."""
+        self._members[member] = now + self._seconds
         if self._timer is None:
             self._timer = self._loop.call_later(self._seconds, self._sweep)
 

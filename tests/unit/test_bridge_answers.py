@@ -397,7 +397,7 @@ def test_past_the_concurrency_limit_the_answer_is_503_at_once(tmp_path: Path):
 
 def test_a_body_that_does_not_come_in_time(tmp_path: Path):
     with (
-        running_ingress(tmp_path, body_timeout_s=0.2) as ingress,
+        running_ingress(tmp_path, header_timeout_s=0.2, body_timeout_s=0.2) as ingress,
         socket.create_connection(ingress.service_address) as client,
     ):
         client.settimeout(5)

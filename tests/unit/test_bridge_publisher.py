@@ -59,6 +59,9 @@ class FatalProducer:
             self._report()
         return 0
 
+    def __len__(self) -> int:
+        return len(self.queue)
+
     def purge(self) -> None:
         self.purged = True
 

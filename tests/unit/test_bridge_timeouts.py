@@ -1,6 +1,7 @@
 """Many time limits with one timer."""
 
 import asyncio
+import time
 
 from bridge.timeouts import Timeouts
 
@@ -20,7 +21,7 @@ def test_members_expire_in_order_and_not_before_their_time():
         timeouts: Timeouts[int] = Timeouts(0.05, expire)
         for member in range(5):
             started[member] = loop.time()
-            timeouts.add(member)
+            timeouts.add(member, time.monotonic())
             await asyncio.sleep(0.01)
         timeouts.discard(2)
         timeouts.discard(99)
@@ -37,7 +38,7 @@ def test_it_goes_on_after_a_rest():
         expired: asyncio.Queue[str] = asyncio.Queue()
         timeouts: Timeouts[str] = Timeouts(0.01, expired.put_nowait)
         for member in ("first", "second"):
-            timeouts.add(member)
+            timeouts.add(member, time.monotonic())
             assert await asyncio.wait_for(expired.get(), 5) == member
 
     asyncio.run(check())
