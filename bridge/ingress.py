@@ -14,12 +14,12 @@ from bridge.errors import NotStoredError
 from bridge.events import Event, RefusedError, check_organization, read_event
 from bridge.keeper import Keeper
 from bridge.metrics import Metrics
-from bridge.protocol import TIMED_OUT
 from bridge.publisher import Report
 from bridge.reasons import Reason
 from bridge.records import DeadLetter
 from bridge.request_log import RequestLine, RequestLog
 from bridge.settings import BridgeSettings
+from bridge.slow_clients import TIMED_OUT
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

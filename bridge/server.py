@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,9 +11,8 @@ import uvicorn
 
 from bridge.app import App
 from bridge.keeper import SPOOL_WAIT_S
-from bridge.protocol import TimedProtocol, end_overdue
 from bridge.service import Service
-from bridge.settings import BridgeSettings
+from bridge.slow_clients import SlowClients
 
 _BACKLOG = 2048
 _SWEEP_S = 0.5
@@ -38,22 +38,19 @@ def listen(host: str, port: int) -> socket.socket:
 async def serve_until(stop: asyncio.Event, service: Service, listener: socket.socket) -> None:
     """Answer the connections of `listener`; return when `stop` is set or the service failed, and all is answered."""
     server = _Server(_config(service))
-    watcher = asyncio.create_task(_watch(server, service.settings, service, stop))
+    watcher = asyncio.create_task(_watch(server, service, stop))
     await server.serve([listener])
     watcher.cancel()
 
 
-async def _watch(server: "_Server", settings: BridgeSettings, service: Service, stop: asyncio.Event) -> None:
+async def _watch(server: "_Server", service: Service, stop: asyncio.Event) -> None:
     service.failed.add_done_callback(lambda _: stop.set())
+    slow_clients = SlowClients(service.settings.header_timeout_s, service.settings.body_timeout_s)
     while not server.should_exit:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), _SWEEP_S)
             server.should_exit = True
-        end_overdue(
-            server.server_state.connections,
-            settings.header_timeout_s,
-            settings.body_timeout_s,
-        )
+        slow_clients.look(server.server_state.connections, time.monotonic())
 
 
 class _Server(uvicorn.Server):
@@ -69,7 +66,7 @@ def _config(service: Service) -> uvicorn.Config:
     return uvicorn.Config(
         application,
         interface="asgi3",
-        http=TimedProtocol,
+        http="httptools",
         ws="none",
         lifespan="off",
         log_config=None,

@@ -410,7 +410,33 @@ def test_a_body_that_does_not_come_in_time(tmp_path: Path):
             answer += data
         assert answer.startswith(b"HTTP/1.1 408 ")
         assert b'"reason":"body_timeout"' in answer
-        assert ingress.service.ingress.in_progress == 0
+        eventually(lambda: ingress.service.ingress.in_progress == 0)
+
+
+def test_a_body_that_drips_on_after_its_refusal_ends_the_connection(tmp_path: Path):
+    with (
+        running_ingress(tmp_path, header_timeout_s=0.3, body_timeout_s=0.3) as ingress,
+        socket.create_connection(ingress.service_address) as client,
+    ):
+        client.settimeout(5)
+        client.sendall(
+            b"POST /webhooks HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nContent-Type: application/json\r\n\r\n"
+        )
+        assert client.recv(65536).startswith(b"HTTP/1.1 401 ")
+
+        def drip() -> bool:
+            try:
+                client.sendall(b"x")
+                client.settimeout(0)
+                return client.recv(1) == b""
+            except BlockingIOError:
+                return False
+            except OSError:
+                return True
+            finally:
+                client.settimeout(5)
+
+        eventually(drip, within=10)
 
 
 @pytest.mark.parametrize("beginning", [b"", b"POST /webhooks HT", b"POST /webhooks HTTP/1.1\r\nHost: x\r\n"])
