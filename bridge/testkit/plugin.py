@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bridge.testkit.backend import Choice, choose
+from bridge.testkit.backend import Backend, Choice, choose
 from bridge.testkit.errors import BackendError
 
 if TYPE_CHECKING:
@@ -29,11 +29,17 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 @pytest.fixture(scope="session")
-def openbsp_stack(pytestconfig: pytest.Config) -> "Iterator[OpenBspStack]":
+def openbsp_backend(pytestconfig: pytest.Config) -> Backend:
+    """Tell where stacks run in this session, as the head of the run says; BackendError if that is impossible."""
+    return _choice(pytestconfig).backend
+
+
+@pytest.fixture(scope="session")
+def openbsp_stack(openbsp_backend: Backend) -> "Iterator[OpenBspStack]":
     """Run Kafka, a schema registry, the bridge and a streams worker, from the first test that asks to the last."""
     from bridge.testkit.stack import running_stack  # noqa: PLC0415 as above
 
-    with running_stack(_choice(pytestconfig).backend) as stack:
+    with running_stack(openbsp_backend) as stack:
         yield stack
 
 
