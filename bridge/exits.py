@@ -11,3 +11,7 @@ class ExitCode(IntEnum):
     NOT_STARTED = 1
     #: It served, and then a part of it failed; a new start helps.
     FAILED = 3
+
+
+#: How one of several workers tells its supervisor of NOT_STARTED, whose number an uncaught exception has as well.
+WORKER_NOT_STARTED = 78

@@ -17,7 +17,7 @@ from avro.connection import KafkaSettings, RegistrySettings, TopicSettings
 from avro.errors import ContractError
 from bridge import health
 from bridge.errors import BridgeError
-from bridge.exits import ExitCode
+from bridge.exits import WORKER_NOT_STARTED, ExitCode
 from bridge.leftovers import spool_path
 from bridge.log import LineWriter, start_logging
 from bridge.server import listen, serve_until
@@ -51,7 +51,8 @@ def run(settings: BridgeSettings, kafka: KafkaSettings, registry: RegistrySettin
 def _worker_process(number: int, work: "_Work") -> None:
     lines = start_logging(work.settings.log_level.value, sys.stdout.fileno())
     try:
-        sys.exit(work.do(number, lines))
+        code = work.do(number, lines)
+        sys.exit(WORKER_NOT_STARTED if code is ExitCode.NOT_STARTED else code)
     finally:
         lines.close()
 

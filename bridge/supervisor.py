@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from prometheus_client import multiprocess
 
-from bridge.exits import ExitCode
+from bridge.exits import WORKER_NOT_STARTED, ExitCode
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
@@ -28,6 +28,8 @@ METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 #: Before a dead worker is replaced, so that one that dies at once does not keep the machine busy.
 _PAUSE_S = 1.0
+#: The pause doubles up to this while replacements cannot start.
+_LONGEST_PAUSE_S = 30.0
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 #: A worker that was told to end before it could listen to signals has stored nothing yet.
 _IN_ORDER = (ExitCode.OK, -signal.SIGTERM)
@@ -36,7 +38,9 @@ _IN_ORDER = (ExitCode.OK, -signal.SIGTERM)
 class Supervisor(Generic[T]):
     """Runs `target(number, argument)` in `count` processes; the exit code of a process is what `target` exits with.
 
-    A worker that cannot start ends all of them, as a single process would end. One that dies later is replaced.
+    A worker that exits with WORKER_NOT_STARTED at the first attempt ends all of them, as a single process would end.
+    One that ends in any other way is replaced, and its replacements are tried for as long as it takes: what they
+    cannot reach may come back, and the other workers serve.
     """
 
     def __init__(self, target: Callable[[int, T], None], argument: T, count: int, patience_s: float) -> None:
@@ -47,6 +51,7 @@ class Supervisor(Generic[T]):
         self._patience_s = patience_s
         self._workers: dict[int, SpawnProcess] = {}
         self._due: dict[int, float] = dict.fromkeys(range(count), 0.0)
+        self._pauses: dict[int, float] = {}  # before the next replacement, by the numbers that were ever replaced
         self._kill_at: float | None = None
         self._code = ExitCode.OK
 
@@ -100,12 +105,15 @@ class Supervisor(Generic[T]):
                 continue
             del self._workers[number]
             multiprocess.mark_process_dead(worker.pid, metrics)  # type: ignore[no-untyped-call]
-            if worker.exitcode == ExitCode.NOT_STARTED:
+            not_started = worker.exitcode == WORKER_NOT_STARTED
+            if not_started and number not in self._pauses:
                 self._code = ExitCode.NOT_STARTED
                 self._stop()
             elif self._kill_at is None:
-                _log.error("worker %d ended with %d and is replaced", number, worker.exitcode)
-                self._due[number] = time.monotonic() + _PAUSE_S
+                pause = min(self._pauses[number] * 2, _LONGEST_PAUSE_S) if not_started else _PAUSE_S
+                self._pauses[number] = pause
+                _log.error("worker %d ended with %d and is replaced in %.0f s", number, worker.exitcode, pause)
+                self._due[number] = time.monotonic() + pause
             elif worker.exitcode not in _IN_ORDER and self._code is ExitCode.OK:
                 self._code = ExitCode.FAILED
 

@@ -1,0 +1,80 @@
+"""Several workers: which end of one ends all, and which is followed by a replacement."""
+
+import signal
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from bridge.exits import WORKER_NOT_STARTED, ExitCode
+from bridge.supervisor import Supervisor
+
+
+class Workers:
+    """A supervisor of two workers that are started and ended by hand."""
+
+    def __init__(self, directory: Path) -> None:
+        self.supervisor = Supervisor(print, None, 2, 10)
+        self._directory = str(directory)
+        self.told_to_end: list[int] = []
+        for number in range(2):
+            self.start(number)
+
+    def start(self, number: int) -> None:
+        del self.supervisor._due[number]
+        self.supervisor._workers[number] = SimpleNamespace(
+            pid=number, exitcode=None, terminate=lambda: self.told_to_end.append(number)
+        )
+
+    def end(self, number: int, code: int) -> float | None:
+        """Return the seconds until the replacement, None if there will be none."""
+        self.supervisor._workers[number].exitcode = code
+        before = time.monotonic()
+        self.supervisor._reap(self._directory)
+        due = self.supervisor._due.get(number)
+        return None if due is None else due - before
+
+
+@pytest.fixture
+def workers(tmp_path: Path) -> Workers:
+    return Workers(tmp_path)
+
+
+def test_a_worker_that_cannot_start_ends_all(workers: Workers):
+    assert workers.end(0, WORKER_NOT_STARTED) is None
+    assert workers.told_to_end == [1]
+    assert workers.end(1, ExitCode.OK) is None
+    assert workers.supervisor._code is ExitCode.NOT_STARTED
+
+
+@pytest.mark.parametrize("code", [1, ExitCode.FAILED, ExitCode.OK, -signal.SIGKILL])
+def test_a_worker_that_ends_in_another_way_is_replaced(workers: Workers, code: int):
+    """1 is what an uncaught exception exits with."""
+    assert workers.end(0, code) is not None
+    assert workers.told_to_end == []
+
+
+def test_a_replacement_that_cannot_start_leaves_the_others_alone_and_is_tried_more_and_more_rarely(workers: Workers):
+    pauses = [workers.end(0, -signal.SIGKILL)]
+    for _ in range(6):
+        workers.start(0)
+        pauses.append(workers.end(0, WORKER_NOT_STARTED))
+    assert pauses == pytest.approx([1, 2, 4, 8, 16, 30, 30], abs=0.9)
+    workers.start(0)
+    assert workers.end(0, 1) == pytest.approx(1, abs=0.9)
+    assert workers.told_to_end == []
+    assert workers.supervisor._code is ExitCode.OK
+
+
+def test_when_all_are_told_to_end_nobody_is_replaced(workers: Workers):
+    workers.supervisor._stop()
+    assert workers.end(0, ExitCode.OK) is None
+    assert workers.end(1, -signal.SIGTERM) is None
+    assert workers.supervisor._code is ExitCode.OK
+
+
+def test_a_worker_that_fails_while_all_end_is_told_to_the_operator(workers: Workers):
+    workers.supervisor._stop()
+    assert workers.end(0, 1) is None
+    assert workers.supervisor._code is ExitCode.FAILED
