@@ -81,8 +81,13 @@ ENTITIES: Mapping[str, Entity] = MappingProxyType(
 
 ACTIONS = frozenset({"insert", "update"})
 
+#: A worker that comes back to a partition within this time finds the tombstones of what was deleted meanwhile.
+CHANGELOG_TOMBSTONES_MS = 7 * DAY_MS
+
 #: Compaction leaves changelogs alone for as long as a paused worker may still write to them by mistake.
-_CHANGELOG = MappingProxyType({"min.compaction.lag.ms": str(60 * 60 * 1000)})
+_CHANGELOG = MappingProxyType(
+    {"min.compaction.lag.ms": str(60 * 60 * 1000), "delete.retention.ms": str(CHANGELOG_TOMBSTONES_MS)}
+)
 
 TOPICS: Mapping[str, Topic] = MappingProxyType(
     {

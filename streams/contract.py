@@ -98,8 +98,14 @@ class Contract:
 
 
 def kept_key(record: Record) -> bytes | None:
-    """Return the key that a record's dead letter has: the record's, unless it is none or too long."""
-    return None if record.key is None or len(record.key) > ID_BYTES else record.key
+    """Return the key that a record's dead letter has: the record's, if it could be one of the project's."""
+    if record.key is None or len(record.key) > ID_BYTES:
+        return None
+    try:
+        record.key.decode()
+    except UnicodeDecodeError:
+        return None
+    return record.key
 
 
 class Refused(Exception):  # noqa: N818 it is the record that is refused, not the program that fails

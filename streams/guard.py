@@ -24,7 +24,8 @@ logger = logging.getLogger(__name__)
 
 At = tuple[str, int]
 
-_STALLED_READS = 100
+_SILENT_READS = 100
+_BULK = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +144,10 @@ class KafkaLogs:
 def _keys(consumer: Consumer, gap: Gap) -> set[bytes]:
     consumer.assign([TopicPartition(gap.topic, gap.partition, gap.start)])
     keys: set[bytes] = set()
-    for _ in range(_STALLED_READS):
-        found = read(consumer, gap.end - gap.start, 0.1)
+    silent = 0
+    while silent < _SILENT_READS:
+        found = read(consumer, _BULK, 0.1)
+        silent = 0 if found.records else silent + 1
         keys |= {record.key for record in found.records if record.offset < gap.end and record.key}
         # Compaction may have taken the gap's last records, so the first offset after it ends the search too.
         if found.ends or any(record.offset >= gap.end - 1 for record in found.records):

@@ -167,7 +167,7 @@ class MembershipApp(faust.App):
     #: When the latest assignment came; None while there is none, or it has been dealt with.
     assigned_at: float | None = None
     on_failed: Callable[[BaseException], None]
-    _on_owned: Callable[[frozenset[int], int], Awaitable[None]]
+    _on_owned: Callable[[frozenset[int], int], None]
     _on_lost: Callable[[], Awaitable[None]]
 
     @classmethod
@@ -179,7 +179,7 @@ class MembershipApp(faust.App):
         sources: frozenset[str],
         url: str,
         session_timeout_s: float,
-        on_owned: Callable[[frozenset[int], int], Awaitable[None]],
+        on_owned: Callable[[frozenset[int], int], None],
         on_lost: Callable[[], Awaitable[None]],
         on_failed: Callable[[BaseException], None],
     ) -> "MembershipApp":
@@ -228,7 +228,7 @@ class MembershipApp(faust.App):
         except AssignmentError as error:
             self.on_failed(error)
             return
-        self.add_future(self._on_owned(partitions, self.consumer_generation_id))
+        self._on_owned(partitions, self.consumer_generation_id)
 
     async def on_lost(self) -> None:
         """Partitions are about to be taken away."""

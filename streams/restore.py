@@ -63,9 +63,12 @@ def restore(
     Raises RestoreFailedError when nothing comes any more before the end is reached. Returns early when `stop` is set.
     """
     ends = end_offsets(consumer, list(changelogs))
-    positions = {at: changelog.store.position for at, changelog in changelogs.items()}
-    # Trap: a changelog that was made anew is shorter than the store's position: begin again.
-    starts = {at: position if position <= ends[at] else 0 for at, position in positions.items()}
+    for at, changelog in changelogs.items():
+        # A changelog that is shorter than what was read of it was made anew.
+        if changelog.store.position > ends[at]:
+            logger.warning("%s[%d] was made anew; its table begins again", *at)
+            changelog.store.clear()
+    starts = {at: changelog.store.position for at, changelog in changelogs.items()}
     waiting = {at for at, start in starts.items() if start < ends[at]}
     total = sum(ends[at] - starts[at] for at in waiting)
     if not waiting:

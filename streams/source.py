@@ -14,8 +14,24 @@ from avro.connection import Config
 
 _TIMEOUT_S = 15.0
 
-#: librdkafka reports these again and again, and goes on; nothing is read meanwhile.
-_LASTING = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED})
+#: What librdkafka mends by itself. Any other error may mean records that it has skipped, so it must not pass.
+_PASSING = frozenset(
+    {
+        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001 librdkafka's own errors have such names
+        KafkaError._TRANSPORT,  # noqa: SLF001
+        KafkaError._RESOLVE,  # noqa: SLF001
+        KafkaError._TIMED_OUT,  # noqa: SLF001
+        KafkaError._WAIT_COORD,  # noqa: SLF001
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.BROKER_NOT_AVAILABLE,
+        KafkaError.REPLICA_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+    }
+)
 
 
 class Record(NamedTuple):
@@ -66,7 +82,7 @@ def read(consumer: Consumer, limit: int, wait_s: float) -> Read:
             found.records.append(Record(*at, message.key(), message.value()))
         elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 the library has no other name for it
             found.ends.append(at)
-        elif error.fatal() or error.code() in _LASTING:
+        elif error.fatal() or error.code() not in _PASSING:
             raise KafkaException(error)
     return found
 

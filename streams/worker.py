@@ -245,14 +245,15 @@ class Worker:
             raise AssertionError(f"batch {number} came, {self._next_batch} was expected")
         self._next_batch += 1
 
-    async def _on_owned(self, partitions: frozenset[int], generation: int) -> None:
+    def _on_owned(self, partitions: frozenset[int], generation: int) -> None:
+        # Trap: the task is there before anything else can run, so that losing the partitions again finds it.
         self._stop_restoring = threading.Event()
         self._starting = asyncio.create_task(self._start(partitions, generation))
-        try:
-            await self._starting
-        except asyncio.CancelledError:
-            logger.info("interrupted while taking over partitions %s", sorted(partitions))
-        except Exception as error:  # noqa: BLE001 whatever it is, these partitions would not be processed
+        self._starting.add_done_callback(self._started)
+
+    def _started(self, starting: asyncio.Task[None]) -> None:
+        error = None if starting.cancelled() else starting.exception()
+        if error is not None:
             self.fail(error)
 
     async def _start(self, partitions: frozenset[int], generation: int) -> None:
@@ -437,7 +438,7 @@ class Worker:
         try:
             text = await asyncio.to_thread(self._registry.text, schema_id)
         except RegistryError as error:
-            if error.refused:
+            if error.absent:
                 raise Refused("unknown_schema", f"schema id {schema_id} is not registered") from None
             logger.warning("waiting for the schema registry: %s", error)
             return False

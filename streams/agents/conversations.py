@@ -94,6 +94,8 @@ class ConversationTask:
         new = record.contribution
         self._changed.add(conversation_id)
         if new is None:
+            # What was announced before the removal is told, too: once is never zero times.
+            self._tell(conversation_id, message_id, self._announced.pop((conversation_id, message_id), set()))
             entry.tally.replace(conversation_id, message_id, old, None)
             self.store.delete(key)
             self._changed_facts.pop(key, None)
@@ -110,16 +112,19 @@ class ConversationTask:
     def publish(self) -> None:
         """Write the status changes that were announced since the last call, each with its conversation."""
         for (conversation_id, message_id), announced in self._announced.items():
-            contribution = self.contribution(conversation_id, message_id)
-            # Trap: it is told even if the message has left since: whoever announced it here tells it nowhere else.
-            if contribution is None:
-                continue
-            summary = conversation.summary(self.in_use(conversation_id).facts)
-            for status in sorted(announced):
-                fields = status_change(message_id, conversation_id, contribution, status, summary)
-                value, headers = self._contract.status_change(fields)
-                self._writer.write(self._changes, conversation_id.encode(), value, self.partition, headers)
+            self._tell(conversation_id, message_id, announced)
         self._announced.clear()
+
+    def _tell(self, conversation_id: str, message_id: str, announced: set[str]) -> None:
+        contribution = self.contribution(conversation_id, message_id)
+        # Trap: it is told even if the message has left since: whoever announced it here tells it nowhere else.
+        if contribution is None:
+            return
+        summary = conversation.summary(self.in_use(conversation_id).facts)
+        for status in sorted(announced):
+            fields = status_change(message_id, conversation_id, contribution, status, summary)
+            value, headers = self._contract.status_change(fields)
+            self._writer.write(self._changes, conversation_id.encode(), value, self.partition, headers)
 
     def remove(self, conversation_id: str) -> None:
         """Forget the row and all contributions, and say so on the state topic."""

@@ -226,29 +226,33 @@ class Join:
     async def _remove(self, records: list[Record]) -> None:
         self.flush()
         removed: list[tuple[MessageTask, str]] = []
+        refusals: list[tuple[Record, Refused]] = []
         for record in records:
             try:
                 key = _text(record.key)
+                name = self._contract.names[record.topic]
+                if name == "messages":
+                    task = self.messages[record.partition]
+                    task.retract(key)
+                    removed.append((task, key))
+                elif name == "conversations":
+                    self.conversations[record.partition].remove(key)
+                else:
+                    raise Refused("undecodable", "a contribution without a value")  # noqa: TRY301 one way to refuse
             except Refused as refused:
-                self._refuse(record, refused)
-                continue
-            name = self._contract.names[record.topic]
-            if name == "messages":
-                task = self.messages[record.partition]
-                task.retract(key)
-                removed.append((task, key))
-            elif name == "conversations":
-                self.conversations[record.partition].remove(key)
-            else:
-                self._refuse(record, Refused("undecodable", "a contribution without a value"))
-                continue
+                refusals.append((record, refused))
         if removed:
-            # Trap: without the wait a crash could leave the facts gone and a conversation untold, for ever.
+            # Trap: without the wait a crash could leave the facts gone and a conversation untold, for ever. No record
+            # counts as done before it: the checkpoint that the wait makes must not cover a removal that is half done.
             await self._settle()
             for task, key in removed:
                 task.remove(key)
+        refused_records = {id(record) for record, _ in refusals}
+        for record, refusal in refusals:
+            self._refuse(record, refusal)
         for record in records:
-            self._done(record)
+            if id(record) not in refused_records:
+                self._done(record)
 
     def _refuse(self, record: Record, refused: Refused) -> None:
         value, headers = self._contract.dead_letter(record, refused)
@@ -283,7 +287,7 @@ def _is_removal(record: Record) -> bool:
 
 
 def _text(key: bytes | None) -> str:
-    if key is None:
+    if not key:
         raise Refused("no_key", "the record has no key")
     if len(key) > ID_BYTES:
         raise Refused("too_large", f"the key exceeds {ID_BYTES} bytes")

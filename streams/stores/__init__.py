@@ -32,6 +32,9 @@ class Store(Protocol):
     def save_mark(self, mark: int) -> None:
         """Raise the mark, before anything is put that it has to cover."""
 
+    def clear(self) -> None:
+        """Empty the store and begin again: position and mark are 0."""
+
     def close(self) -> None:
         """Release what the store holds. The data stays if the store is on disk."""
 

@@ -30,6 +30,11 @@ class MemoryStore:
         """Raise the mark."""
         self.mark = max(self.mark, mark)
 
+    def clear(self) -> None:
+        """Empty the store and begin again."""
+        self._values.clear()
+        self.position = self.mark = 0
+
     def close(self) -> None:
         """Nothing is held."""
 
@@ -76,6 +81,11 @@ class GroupedMemoryStore:
     def save_mark(self, mark: int) -> None:
         """Raise the mark."""
         self.mark = max(self.mark, mark)
+
+    def clear(self) -> None:
+        """Empty the store and begin again."""
+        self._groups.clear()
+        self.position = self.mark = 0
 
     def close(self) -> None:
         """Nothing is held."""

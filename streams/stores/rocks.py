@@ -4,15 +4,22 @@ The write-ahead log is off: the changelog is the log. After a crash RocksDB is a
 and position alike, because both are written in order to the same memtable; the rest is read from the changelog.
 """
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, ReadOptions, WriteBufferManager, WriteOptions
 
+from avro.catalogue import CHANGELOG_TOMBSTONES_MS
+
 _DATA = b"d"
 _POSITION = b"p"
 _MARK = b"m"
+_SAVED_AT = b"t"
+
+#: A day less than tombstones are certain to stay in a changelog.
+STALE_AFTER_S = CHANGELOG_TOMBSTONES_MS // 1000 - 24 * 60 * 60
 
 
 class RocksMemory:
@@ -46,12 +53,14 @@ class RocksStore:
     def __init__(self, path: Path, memory: RocksMemory) -> None:
         """Open or create it. Raises an exception of rocksdict if another process has it open."""
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._db = Rdict(str(path), memory.options())
-        write = WriteOptions()
-        write.disable_wal = True  # type: ignore[method-assign,assignment] # the library's stub is wrong: a property
-        self._db.set_write_options(write)
+        self._path = path
+        self._memory = memory
+        self._db = self._open()
         self.position = self._number(_POSITION)
         self.mark = self._number(_MARK)
+        # Trap: what was deleted elsewhere is told by tombstones, and compaction removes those in the end.
+        if time.time() - self._number(_SAVED_AT) > STALE_AFTER_S:
+            self.clear()
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value of a key, None if there is none."""
@@ -79,12 +88,27 @@ class RocksStore:
         """Remember how far the changelog is in the store."""
         self.position = position
         self._db[_POSITION] = position.to_bytes(8)
+        self._db[_SAVED_AT] = int(time.time()).to_bytes(8)
 
     def save_mark(self, mark: int) -> None:
         """Raise the mark."""
         if mark > self.mark:
             self.mark = mark
             self._db[_MARK] = mark.to_bytes(8)
+
+    def clear(self) -> None:
+        """Empty the store and begin again."""
+        self._db.close()
+        Rdict.destroy(str(self._path), self._memory.options())
+        self._db = self._open()
+        self.position = self.mark = 0
+
+    def _open(self) -> Rdict:
+        db = Rdict(str(self._path), self._memory.options())
+        write = WriteOptions()
+        write.disable_wal = True  # type: ignore[method-assign,assignment] # the library's stub is wrong: a property
+        db.set_write_options(write)
+        return db
 
     def _number(self, key: bytes) -> int:
         saved: bytes | None = self._db.get(key)
