@@ -31,7 +31,10 @@ class TopicsError(ContractError):
 
 
 class RegistryError(ContractError):
-    """The schema registry refused (`refused`; `absent` where it does not know what was asked for) or did not answer."""
+    """The schema registry refused (`refused`; `absent` where it does not know what was asked for), or cannot be asked.
+
+    One that does not let this client in, or not so often, has refused nothing: that says nothing of schemas.
+    """
 
     def __init__(self, message: str, *, refused: bool, absent: bool = False) -> None:
         """Keep whether asking again could help, and whether registering could."""

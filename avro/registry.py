@@ -20,8 +20,17 @@ from avro.schemas import Schema, latest, versions
 
 COMPATIBILITY = "FULL_TRANSITIVE"
 
+_CLIENT_ERRORS = range(400, 500)
 _NOT_FOUND = 404
-_SERVER_ERROR = 500
+#: These say nothing of what was asked: the same question may be answered later.
+_NOT_NOW = frozenset({401, 403, 408, 429})
+_HINTS = {
+    401: "SCHEMA_REGISTRY_USERNAME and SCHEMA_REGISTRY_PASSWORD must be those of a user of this registry",
+    403: "give the user in SCHEMA_REGISTRY_USERNAME the right to do this",
+    _NOT_FOUND: "run `bridge schemas register` once against this registry",
+    408: "the registry is too slow; ask again later",
+    429: "the registry is asked too often; ask again later, or raise its limits",
+}
 
 _T = TypeVar("_T")
 
@@ -146,12 +155,12 @@ class Registry:
         try:
             return question(*arguments)
         except SchemaRegistryError as error:
-            absent = error.http_status_code == _NOT_FOUND
-            hint = " (run `bridge schemas register` once against this registry)" if absent else ""
+            status = error.http_status_code
+            hint = f" ({_HINTS[status]})" if status in _HINTS else ""
             raise RegistryError(
                 f"{self._url}: {doing}: {error.error_message}{hint}",
-                refused=error.http_status_code < _SERVER_ERROR,
-                absent=absent,
+                refused=status in _CLIENT_ERRORS and status not in _NOT_NOW,
+                absent=status == _NOT_FOUND,
             ) from error
         except Exception as error:  # the client lets errors of its HTTP library through
             raise RegistryError(f"{self._url}: {doing}: {type(error).__name__}: {error}", refused=False) from error

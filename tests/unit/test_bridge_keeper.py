@@ -7,7 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry.error import SchemaRegistryError
 
+from avro.connection import RegistrySettings
+from avro.registry import Registry
 from bridge.spool_file import SpoolFile
 from support.fake_kafka import TIMED_OUT, FakeKafka, FakeRegistry, FakeTopics
 from support.ingress import TOKEN, message, running_ingress
@@ -128,6 +132,24 @@ def test_schema_ids_are_remembered_over_a_restart_while_the_registry_is_down(tmp
     registry.available = False
     with running_ingress(tmp_path, registry=registry) as ingress:
         assert ingress.post(message("second")).json()["disposition"] == "published"
+
+
+def test_schema_ids_are_remembered_over_a_restart_while_the_registry_lets_nobody_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def denied(*_: object) -> None:
+        raise SchemaRegistryError(401, 40101, "Unauthorized")
+
+    with running_ingress(tmp_path) as ingress:
+        ingress.post(message("first"))
+    monkeypatch.setattr(SchemaRegistryClient, "lookup_schema", denied)
+    with (
+        Registry(RegistrySettings(), "test.") as registry,
+        running_ingress(tmp_path, registry=registry) as ingress,
+    ):
+        assert ingress.post(message("second")).json()["disposition"] == "published"
+        assert ingress.details()["faults"] == []
+        assert "SCHEMA_REGISTRY_PASSWORD" in ingress.details()["waiting_for"]["schema_registry"]
 
 
 def test_it_does_not_start_with_topics_that_differ(tmp_path: Path):
