@@ -21,6 +21,8 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode import Service
 
+from avro.connection import KafkaSettings
+from streams.credentials import credentials
 from streams.errors import AssignmentError, LeaseLostError, MembershipError
 
 _NEVER_S = 100 * 365 * 24 * 60 * 60.0
@@ -175,7 +177,7 @@ class MembershipApp(faust.App):
         cls,
         app_id: str,
         *,
-        brokers: str,
+        kafka: KafkaSettings,
         sources: frozenset[str],
         url: str,
         session_timeout_s: float,
@@ -191,7 +193,8 @@ class MembershipApp(faust.App):
         """
         app = cls(
             app_id,
-            broker=[f"kafka://{server.strip()}" for server in brokers.split(",")],
+            broker=[f"kafka://{server.strip()}" for server in kafka.bootstrap_servers.split(",")],
+            broker_credentials=credentials(kafka),
             PartitionAssignor=_Assignor,
             TableManager=_Tables,
             web_enabled=False,

@@ -115,7 +115,7 @@ class Worker:
         self._writer = Writer(self._connection, self._lease_s, self._on_written)
         self.app = MembershipApp.create(
             settings.app_id,
-            brokers=kafka.bootstrap_servers,
+            kafka=kafka,
             sources=frozenset(self.contract.names),
             url=settings.url,
             session_timeout_s=settings.session_timeout_s,
