@@ -20,6 +20,7 @@ from join.contestants import HERE, JAVA, Contestant, KafkaStreams, Ours, QuixStr
 from join.race import NotDoneError, Result, run
 from join.workload import BEGIN_PER_S, Workload
 from rich.console import Console
+from support.machine import describe
 from support.say import say
 
 from bridge.local.errors import StartError
@@ -63,7 +64,9 @@ def main(
     console = Console()
     if not console.is_terminal:
         console.width = _FILE_WIDTH
-    entries, left_out = _entries(only)
+    machine = describe()
+    console.print(machine, highlight=False)
+    entries, left_out = ({}, []) if skip_throughput else _entries(only)
     if markdown is not None and skip_throughput:
         raise typer.BadParameter("the page needs the race", param_hint="--markdown")
     results: list[Result] = []
@@ -89,6 +92,7 @@ def main(
         console.print(f"not measured: {reason}", markup=False, highlight=False)
     if markdown is not None:
         text = report.page(
+            machine=machine,
             conversations=round(CONVERSATIONS * scale),
             conversations_per_s=BEGIN_PER_S,
             runs=runs,

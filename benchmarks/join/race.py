@@ -15,7 +15,7 @@ from join.workload import Workload
 _POLL_SECONDS = 1.0
 # Longer than any contestant keeps outputs back once it has committed the end of the input.
 _QUIET_SECONDS = 6.0
-_GIVE_UP_SECONDS = 900.0
+_GIVE_UP_SECONDS = 1800.0
 
 
 class NotDoneError(Exception):

@@ -6,7 +6,6 @@ from statistics import median
 
 from rich.console import Console
 from rich.table import Table
-from support.machine import describe
 
 from join.latency import RATE, ROUND_TRIPS, Distribution
 from join.race import Result
@@ -122,7 +121,8 @@ PAGE = """\
 Written by `python benchmarks/join.py --markdown docs/benchmarks-join.md` on {date}; `make bench-join` prints the same
 tables.
 
-**Machine**: {machine}. Broker, contestant and harness share it, so only ratios say something about another machine.
+**Machine**: {machine}. Broker, contestant and harness share it, so only
+ratios say something about another machine.
 
 **Input**: {events:,} events: {conversations:,} conversations x (1 row + 10 messages x (insert + 3 partial updates)),
 in the order of their time: {conversations_per_s} conversations begin in each second of it, and the updates of a
@@ -171,6 +171,7 @@ empty tables ({empty}). "Reading" is a bare consumer over the same changelogs.
 
 def page(
     *,
+    machine: str,
     conversations: int,
     conversations_per_s: int,
     runs: int,
@@ -184,7 +185,7 @@ def page(
     """Return the page."""
     text = PAGE.format(
         date=datetime.now(UTC).date().isoformat(),
-        machine=describe(),
+        machine=machine,
         events=results[0].events,
         conversations=conversations,
         conversations_per_s=conversations_per_s,

@@ -8,11 +8,14 @@ import psutil
 
 
 def describe() -> str:
-    """Return processors, memory, system and Python in a line."""
+    """Return processors, memory, system, Python and the load of the last five minutes in a line.
+
+    Ask before the work: the load then tells what else ran.
+    """
     memory = psutil.virtual_memory().total / 2**30
     return (
         f"{os.cpu_count()} processors ({_processor()}), {memory:.0f} GiB, {platform.system()} {platform.release()},"
-        f" Python {platform.python_version()}"
+        f" Python {platform.python_version()}; load average before the start {os.getloadavg()[1]:.1f}"
     )
 
 
