@@ -101,8 +101,14 @@ class Spool:
         return True
 
     async def read(self, after: int, count: int, size: int) -> list[Row]:
-        """Return events behind number `after`; see SpoolFile.read."""
-        return await self._call(self._file.read, after, count, size)
+        """Return events behind number `after`; see SpoolFile.read. Damaged ones are not counted any more."""
+        damaged: list[Row] = []
+        try:
+            return await self._call(self._file.read, after, count, size, damaged.append)
+        finally:
+            self.forget(damaged)
+            for row in damaged:
+                _log.error("event %d of the spool is damaged and in quarantine: it did not reach Kafka", row.seq)
 
     async def remove(self, rows: list[Row]) -> None:
         """Remove events from the disk. Raises sqlite3.Error."""

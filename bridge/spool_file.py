@@ -8,7 +8,7 @@ import fcntl
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ _VERSION = 1
 _APPLICATION_ID = 0x6F627370  # "obsp", as file(1) sees it
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _SHRINK_ABOVE_PAGES = 4096
+_BYTES_DAMAGED = "the bytes are not those that were written"
 
 _TABLES = """
 CREATE TABLE event (
@@ -107,11 +108,27 @@ class SpoolFile:
         with self._transaction():
             self._db.executemany("DELETE FROM event WHERE seq = ?", numbers)
 
-    def read(self, after: int, count: int, size: int) -> list[Row]:
+    def read(self, after: int, count: int, size: int, on_damaged: Callable[[Row], None] = lambda _: None) -> list[Row]:
         """Return up to `count` events behind number `after`, in order, and no more than `size` bytes, but at least one.
 
-        A row whose bytes are damaged goes to quarantine. Raises sqlite3.Error.
+        An event whose bytes are damaged goes to quarantine for ever, and `on_damaged` is told. Returns no events only
+        when there are none behind `after`. Raises sqlite3.Error.
         """
+        while True:
+            found = self._rows(after, count, size)
+            sound = []
+            for seq, received_at, crc, body in found:
+                row = Row(seq, received_at, body, self.generation)
+                if zlib.crc32(body) == crc:
+                    sound.append(row)
+                else:
+                    self._quarantine(seq, _BYTES_DAMAGED)
+                    on_damaged(row)
+            if sound or not found:
+                return sound
+            after = found[-1][0]
+
+    def _rows(self, after: int, count: int, size: int) -> list[tuple[int, int, int, bytes]]:
         rows: list[tuple[int, int, int, bytes]] = []
         for seq, received_at, crc, body in self._db.execute(
             "SELECT seq, received_at, crc, body FROM event WHERE seq > ? ORDER BY seq LIMIT ?", (after, count)
@@ -120,14 +137,7 @@ class SpoolFile:
             if rows and size < 0:
                 break
             rows.append((seq, received_at, crc, body))
-        for seq, _, crc, body in rows:
-            if zlib.crc32(body) != crc:
-                self._quarantine(seq, "the bytes are not those that were written")
-        return [
-            Row(seq, received_at, body, self.generation)
-            for seq, received_at, crc, body in rows
-            if zlib.crc32(body) == crc
-        ]
+        return rows
 
     def quarantine(self, row: Row, why: str) -> None:
         """Move an event to where it is kept, but not tried again before the next start. Raises sqlite3.Error."""
@@ -142,12 +152,14 @@ class SpoolFile:
             self._db.execute("DELETE FROM event WHERE seq = ?", (number,))
 
     def release_quarantine(self) -> None:
-        """Put what is in quarantine back behind the events. Raises sqlite3.Error."""
+        """Put what is in quarantine back behind the events, but for damaged ones. Raises sqlite3.Error."""
         with self._transaction():
             self._db.execute(
-                "INSERT INTO event (received_at, crc, body) SELECT received_at, crc, body FROM quarantine ORDER BY seq"
+                "INSERT INTO event (received_at, crc, body)"
+                " SELECT received_at, crc, body FROM quarantine WHERE why <> ? ORDER BY seq",
+                (_BYTES_DAMAGED,),
             )
-            self._db.execute("DELETE FROM quarantine")
+            self._db.execute("DELETE FROM quarantine WHERE why <> ?", (_BYTES_DAMAGED,))
 
     def totals(self) -> Totals:
         """Count what the file holds. Reads all of it."""

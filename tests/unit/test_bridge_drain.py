@@ -80,6 +80,21 @@ def test_what_kafka_takes_leaves_the_spool_and_the_rest_stays(tmp_path: Path):
         eventually(lambda: ingress.details()["spool"]["last_drain_failure"] is None)
 
 
+def test_damaged_events_neither_count_nor_hide_those_behind_them(tmp_path: Path):
+    """A whole window is damaged; over a restart, too, everything else goes to Kafka, and newer events directly."""
+    spooled(tmp_path, *[("damaged", log.now()) for _ in range(500)], ("sound", log.now()))
+    with sqlite3.connect(spool_path(tmp_path / "spool", 0)) as database:
+        database.execute("UPDATE event SET body = zeroblob(length(body)) WHERE seq <= 500")
+    database.close()
+    for key in ("new", "newer"):
+        with running_ingress(tmp_path) as ingress:
+            eventually(emptied(ingress))
+            assert ingress.service.spool.size == 0
+            assert ingress.post(message(key)).json()["disposition"] == "published"
+            assert keys(ingress.kafka) == (["sound", "new"] if key == "new" else ["newer"])
+            eventually(lambda ingress=ingress: ingress.details()["spool"]["quarantined"] == 500)
+
+
 def test_no_later_batch_overtakes_a_failed_event_of_its_key(tmp_path: Path):
     now = log.now()
     spooled(tmp_path, *[("stuck" if number % 2 else str(number), now) for number in range(1200)])

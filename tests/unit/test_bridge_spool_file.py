@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bridge.errors import SpoolError, SpoolInUseError
-from bridge.spool_file import SpoolFile, Totals
+from bridge.spool_file import Row, SpoolFile, Totals
 
 MEBIBYTE = 1024 * 1024
 
@@ -116,6 +116,23 @@ def test_bytes_that_were_changed_are_noticed(path: Path):
     file = SpoolFile(path)
     assert bodies(file) == [b"good", b"good"]
     assert file.quarantined() == 1
+    file.close()
+
+
+def test_damaged_events_are_told_stay_in_quarantine_and_hide_none_behind_them(path: Path):
+    file = SpoolFile(path)
+    file.append([(1, b"evil"), (1, b"evil"), (2, b"good")])
+    file.close()
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE event SET body = ? WHERE received_at = 1", (b"EVIL",))
+    database.close()
+    file = SpoolFile(path)
+    damaged: list[Row] = []
+    assert [row.body for row in file.read(0, 1, MEBIBYTE, damaged.append)] == [b"good"]
+    assert [row.body for row in damaged] == [b"EVIL", b"EVIL"]
+    file.release_quarantine()
+    assert file.totals() == Totals(1, 4)
+    assert file.quarantined() == 2
     file.close()
 
 
