@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from bridge.errors import NotStoredError, SpoolError, SpoolFullError
+from bridge.errors import NotStoredError, SpoolFullError
 from bridge.metrics import Metrics
 from bridge.spool_file import Row, SpoolFile, is_damage
 from bridge.threads import in_thread
@@ -231,7 +231,7 @@ class Spool:
             return False
         try:
             aside = self._file.replace_damaged()
-        except (SpoolError, OSError, sqlite3.Error):
+        except OSError:
             _log.exception("the damaged spool file cannot be replaced")
             return False
         self._loop.call_soon_threadsafe(self._lost, aside)

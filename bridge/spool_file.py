@@ -9,7 +9,7 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -50,10 +50,6 @@ class Totals(NamedTuple):
     size: int
 
 
-class RowDamagedError(Exception):
-    """A row's bytes are not those that were written."""
-
-
 def is_damage(error: sqlite3.Error) -> bool:
     """Tell whether the file is broken, as against full, locked or unreachable."""
     # Trap: the code may be an extended one, whose low byte is the kind.
@@ -62,7 +58,10 @@ def is_damage(error: sqlite3.Error) -> bool:
 
 
 class SpoolFile:
-    """One spool file, locked and open."""
+    """One spool file, locked and open.
+
+    Where a disk fails while the file is replaced by a new one, everything raises sqlite3.Error until it can be opened.
+    """
 
     def __init__(self, path: Path) -> None:
         """Lock and open the file at `path`, or make it. A damaged one is renamed; `set_aside` tells where it is.
@@ -77,20 +76,22 @@ class SpoolFile:
             self._lock = _lock(path)
         except OSError as error:
             raise SpoolError(path, f"cannot be used: {error.strerror}") from error
+        self._closed = False
         try:
-            self._db = self._open_or_replace()
+            self._connection: sqlite3.Connection | None = self._open_or_replace()
         except BaseException:
             os.close(self._lock)
             raise
 
     def close(self) -> None:
         """Close the file and release it."""
-        self._db.close()
+        self._closed = True
+        self._disconnect()
         os.close(self._lock)
 
     def remove(self) -> None:
         """Delete the file, which must be empty; only `close` may follow."""
-        self._db.close()
+        self._disconnect()
         for path in _files(self.path):
             path.unlink(missing_ok=True)
         self.path.with_suffix(".lock").unlink(missing_ok=True)
@@ -196,32 +197,51 @@ class SpoolFile:
     def start_over(self, through: int) -> bool:
         """Replace the file by an empty one, unless it holds anything but events up to number `through`.
 
-        The only way out when the disk is too full even for deleting. Returns whether it was done.
+        The only way out when the disk is too full even for deleting. Returns whether it was done. Raises sqlite3.Error.
         """
         (others,) = self._db.execute(
             "SELECT (SELECT count(*) FROM event WHERE seq > ?) + (SELECT count(*) FROM quarantine)", (through,)
         ).fetchone()
         if others:
             return False
-        self._db.close()
-        for path in _files(self.path):
-            path.unlink(missing_ok=True)
-        self._reopen()
+        self._disconnect()
+        main, *others_of_it = _files(self.path)
+        try:
+            main.unlink(missing_ok=True)
+        except OSError as error:
+            raise sqlite3.OperationalError(f"{main} cannot be replaced: {error.strerror}") from error
+        self.generation += 1
+        for path in others_of_it:
+            with suppress(OSError):  # SQLite deletes what belongs to no file when it makes the new one
+                path.unlink(missing_ok=True)
         return True
 
     def replace_damaged(self) -> Path:
         """Rename the file, which turned out to be broken, and go on with an empty one. Returns the new name.
 
-        Raises SpoolError, OSError and sqlite3.Error.
+        Raises OSError.
         """
-        self._db.close()
+        self._disconnect()
         aside = self._set_aside()
-        self._reopen()
+        self.generation += 1
         return aside
 
-    def _reopen(self) -> None:
-        self._db = self._open()
-        self.generation += 1
+    @property
+    def _db(self) -> sqlite3.Connection:
+        """The connection; after a replacement it is made at the first use, and as often as that fails."""
+        if self._connection is None:
+            if self._closed:
+                raise sqlite3.ProgrammingError(f"{self.path} is closed")
+            try:
+                self._connection = self._open()
+            except (SpoolError, OSError) as error:
+                raise sqlite3.OperationalError(f"cannot be opened: {error}") from error
+        return self._connection
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def _open_or_replace(self) -> sqlite3.Connection:
         try:

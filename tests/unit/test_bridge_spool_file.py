@@ -1,5 +1,6 @@
 """The spool's file: what was stored is there after anything that can happen to a process."""
 
+import errno
 import os
 import random
 import signal
@@ -168,6 +169,57 @@ def test_a_file_that_breaks_while_it_is_used_is_set_aside(file: SpoolFile, path:
     assert aside.exists()
     file.append([(1, b"new")])
     assert bodies(file) == [b"new"]
+
+
+def full(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("replacement", ["set aside", "start over"])
+def test_a_disk_that_fails_while_the_file_is_replaced_may_be_mended(
+    file: SpoolFile, monkeypatch: pytest.MonkeyPatch, replacement: str
+):
+    file.append([(1, b"old")])
+    old = file.read(0, 10, MEBIBYTE)
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "open", full)
+        if replacement == "set aside":
+            assert file.replace_damaged().exists()
+        else:
+            assert file.start_over(old[-1].seq)
+        for _ in range(2):
+            with pytest.raises(sqlite3.Error, match="No space left"):
+                file.append([(2, b"lost")])
+    file.append([(3, b"new")])
+    file.delete(old)
+    assert bodies(file) == [b"new"]
+
+
+@pytest.mark.parametrize("replacement", ["set aside", "start over"])
+def test_a_file_that_cannot_be_replaced_is_still_there(
+    file: SpoolFile, monkeypatch: pytest.MonkeyPatch, replacement: str
+):
+    file.append([(1, b"old")])
+    old = file.read(0, 10, MEBIBYTE)
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "rename", full)
+        disk.setattr(Path, "unlink", full)
+        if replacement == "set aside":
+            with pytest.raises(OSError, match="No space left"):
+                file.replace_damaged()
+        else:
+            with pytest.raises(sqlite3.Error, match="No space left"):
+                file.start_over(old[-1].seq)
+    assert file.read(0, 10, MEBIBYTE) == old
+    file.delete(old)
+    assert bodies(file) == []
+
+
+def test_a_closed_file_is_not_opened_again(path: Path):
+    file = SpoolFile(path)
+    file.close()
+    with pytest.raises(sqlite3.Error, match="is closed"):
+        file.append([(1, b"late")])
 
 
 def test_a_file_of_a_newer_version_is_left_alone(path: Path):
