@@ -14,6 +14,10 @@ from bridge.timeouts import Timeouts
 #: Seconds that the disk may take to confirm. Together with the longest deadline that stays under the sender's 5 s.
 SPOOL_WAIT_S = 0.9
 
+#: Seconds for which a failure says that Kafka takes nothing. An ingress that is not ready is sent nothing, so that no
+#: success would ever tell that Kafka is well again.
+_FAILURE_COUNTS_S = 10.0
+
 #: Requests whose body took longer than this get a timer of their own.
 _LATE_S = 0.05
 
@@ -81,6 +85,7 @@ class Keeper:
         self.loop = asyncio.get_running_loop()
         #: Why the latest item did not get into Kafka; None if it did.
         self.last_failure: str | None = None
+        self._failed_at = 0.0
         self.publishing: Timeouts[_Waiting] = Timeouts(deadline_s, _Waiting.deadline_passed)
         self.spooling: Timeouts[_Waiting] = Timeouts(SPOOL_WAIT_S, lambda waiting: waiting.disk_too_slow(spool))
 
@@ -102,6 +107,11 @@ class Keeper:
             self._publish(maker.record(item), waiting.reported)
         return waiting.future
 
+    @property
+    def failing(self) -> bool:
+        """Whether the latest item did not get into Kafka, and that was not long ago."""
+        return self.last_failure is not None and time.monotonic() - self._failed_at < _FAILURE_COUNTS_S
+
     def published(self, seconds: float) -> None:
         """Take note of an acknowledgement that took so many seconds."""
         self.last_failure = None
@@ -110,6 +120,7 @@ class Keeper:
     def failed(self, waiting: _Waiting, error: str, detail: str) -> None:
         """Take note of a record that was not acknowledged, and spool its item."""
         self.last_failure = detail
+        self._failed_at = time.monotonic()
         self._metrics.publish_failures.labels(error).inc()
         self._to_spool(waiting)
 

@@ -12,6 +12,7 @@ from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from avro.connection import RegistrySettings
 from avro.registry import Registry
+from bridge import keeper
 from bridge.spool_file import SpoolFile
 from support.fake_kafka import TIMED_OUT, FakeKafka, FakeRegistry, FakeTopics
 from support.ingress import TOKEN, message, running_ingress
@@ -217,6 +218,21 @@ def test_what_neither_kafka_nor_the_disk_takes_is_answered_503(tmp_path: Path, m
         broken[0] = False
         eventually(lambda: ingress.get("/readyz").status_code == 200)
         assert ingress.post(message("kept")).json()["disposition"] == "spooled"
+
+
+def test_a_failure_of_kafka_does_not_count_for_ever_while_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Nothing is sent to an ingress that is not ready, so that nothing could show that Kafka is well again."""
+    kafka = FakeKafka()
+    kafka.verdict = lambda _: TIMED_OUT
+    break_disk(monkeypatch)
+    with running_ingress(tmp_path, kafka=kafka) as ingress:
+        assert ingress.post(message("lost")).status_code == 503
+        assert ingress.get("/readyz").status_code == 503
+        monkeypatch.setattr(keeper, "_FAILURE_COUNTS_S", 0.0)
+        assert ingress.get("/readyz").status_code == 200
+        assert "_MSG_TIMED_OUT" in ingress.details()["last_publish_failure"]
 
 
 def test_a_full_disk_does_not_matter_while_kafka_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
