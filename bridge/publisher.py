@@ -165,11 +165,16 @@ class KafkaPublisher:
 
     def _replace(self) -> None:
         _log.error("the producer met a fatal error and is replaced; what it had goes to the spool")
-        self._fatal = False
         self._replaceable_at = time.monotonic() + _REPLACE_EVERY_S
         self._producer.purge()
+        try:
+            producer = self._new_producer()
+        except KafkaException as error:
+            _log.error("there is no new producer yet, it is tried again in %.0f s: %s", _REPLACE_EVERY_S, error)
+            return
         self._retired.append(self._producer)
-        self._producer = self._new_producer()
+        self._producer = producer
+        self._fatal = False
         self._on_replaced()
 
 

@@ -113,6 +113,35 @@ def test_after_a_fatal_error_there_is_a_new_producer_and_everything_was_reported
     assert len(FatalProducer.made) == 2
 
 
+def test_a_producer_that_cannot_be_made_is_tried_again(monkeypatch: pytest.MonkeyPatch):
+    attempts: list[int] = []
+
+    def make(config: dict[str, Any], **options: Any) -> FatalProducer:
+        attempts.append(len(attempts))
+        if len(attempts) in {2, 3}:
+            raise KafkaException(KafkaError(KafkaError._FAIL, "no threads left"))
+        return FatalProducer(config, **options)
+
+    monkeypatch.setattr(FatalProducer, "made", [])
+    monkeypatch.setattr(module, "Producer", make)
+    monkeypatch.setattr(module, "_REPLACE_EVERY_S", 0.0)
+
+    async def check() -> None:
+        replaced = asyncio.Event()
+        publisher = KafkaPublisher(producer_config({}, 1), replaced.set)
+        reports: asyncio.Queue[Report] = asyncio.Queue()
+        record = Record("t", None, b"", [])
+        publisher.publish(record, reports.put_nowait)
+        assert (await asyncio.wait_for(reports.get(), 10)).failure.error == "_PURGE_QUEUE"
+        await asyncio.wait_for(replaced.wait(), 10)
+        publisher.publish(record, reports.put_nowait)
+        assert (await asyncio.wait_for(reports.get(), 10)).offset == 7
+        await publisher.close(1)
+
+    asyncio.run(check())
+    assert len(attempts) == 4
+
+
 def test_a_full_queue_is_reported_and_not_raised():
     async def check() -> None:
         config = producer_config(KafkaSettings(bootstrap_servers="127.0.0.1:1").librdkafka(), 5)
