@@ -215,6 +215,9 @@ class MembershipApp(faust.App):
         app.on_failed = on_failed
         return app
 
+    def _create_directories(self) -> None:
+        """Make none: Faust's tables, which they are for, are not used."""
+
     def _new_transport(self) -> Any:
         return _Transport(self.conf.broker_consumer, self)
 

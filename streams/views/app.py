@@ -2,9 +2,12 @@
 
 import base64
 import binascii
+import contextlib
 import hashlib
+from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 from msgspec import DecodeError, ValidationError, msgpack
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -20,9 +23,14 @@ from streams.settings import StreamsSettings
 from streams.state import contribution as contributions
 from streams.views import render
 from streams.views.problems import problem
-from streams.views.tables import NotReadyError, Tables
+from streams.views.tables import NotOwnedError, NotReadyError, Tables
 
 _OPEN = frozenset({"/healthz", "/readyz"})
+_OWNER_TIMEOUT_S = 5.0
+#: Marks a request that another worker passes on; it is answered or refused, never passed on again.
+_HOP = "x-openbsp-hop"
+_PASSED_ON = ("authorization", "if-none-match")
+_PASSED_BACK = ("content-type", "etag", "cache-control", "retry-after", "www-authenticate")
 _DEFAULT_LIMIT = 50
 _MOST = 500
 
@@ -37,17 +45,50 @@ class _Authentication:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] not in _OPEN:
             given = next((value for name, value in scope["headers"] if name == b"authorization"), None)
-            if self._tokens.authenticate(given) is None:
+            token = self._tokens.authenticate(given)
+            if token is None:
                 refusal = problem(
                     401, "unauthorized", "send `Authorization: Bearer <token>`", {"WWW-Authenticate": "Bearer"}
                 )
                 await refusal(scope, receive, send)
                 return
+            scope["token"] = token
         await self._app(scope, receive, send)
 
 
-def create_app(settings: StreamsSettings, tables: Tables) -> Starlette:
+class _Owner:
+    """Asks the worker that owns a key, with the caller's own token."""
+
+    def __init__(self) -> None:
+        self._client: httpx.AsyncClient | None = None
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        async with httpx.AsyncClient(timeout=_OWNER_TIMEOUT_S, trust_env=False) as self._client:
+            yield
+
+    async def ask(self, request: Request, url: str) -> Response:
+        """Return the owner's answer as it is, or 503 if it does not answer."""
+        if self._client is None:
+            return _not_ready("the views are starting")
+        passed = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
+        try:
+            answer = await self._client.get(f"{url.rstrip('/')}{_raw_target(request)}", headers={**passed, _HOP: "1"})
+        except httpx.TransportError as error:
+            return _not_ready(f"the worker that owns the key does not answer: {type(error).__name__}")
+        kept = {name: answer.headers[name] for name in _PASSED_BACK if name in answer.headers}
+        return Response(answer.content, answer.status_code, kept)
+
+
+def _raw_target(request: Request) -> str:
+    path = request.scope["raw_path"].decode("ascii")
+    query = request.scope["query_string"].decode("ascii")
+    return f"{path}?{query}" if query else path
+
+
+def create_app(settings: StreamsSettings, tables: Tables) -> Starlette:  # noqa: C901 one closure for each route
     """Build the app; it answers 503 until `tables` has a worker that is ready."""
+    owner = _Owner()
 
     async def healthz(_: Request) -> Response:
         return Response(b'{"status":"alive"}', media_type="application/json")
@@ -60,14 +101,14 @@ def create_app(settings: StreamsSettings, tables: Tables) -> Starlette:
     async def message(request: Request) -> Response:
         message_id = request.path_params["message_id"]
         fields = tables.message(message_id)
-        if fields is None:
+        if fields is None or not _may_see(request, fields):
             return problem(404, "not_found", f"no message has the id {message_id!r}")
         return _answer(request, render.message(fields))
 
     async def conversation(request: Request) -> Response:
         conversation_id = request.path_params["conversation_id"]
         fields = tables.conversation(conversation_id)
-        if fields is None:
+        if fields is None or not _may_see(request, fields):
             return problem(404, "not_found", f"no conversation has the id {conversation_id!r}")
         return _answer(request, render.conversation(fields))
 
@@ -77,7 +118,8 @@ def create_app(settings: StreamsSettings, tables: Tables) -> Starlette:
             limit, after = _page(request)
         except ValueError as error:
             return problem(400, "bad_request", str(error))
-        if tables.conversation(conversation_id) is None:
+        fields = tables.conversation(conversation_id)
+        if fields is None or not _may_see(request, fields):
             return problem(404, "not_found", f"no conversation has the id {conversation_id!r}")
         found = [
             (message_id, contribution)
@@ -89,7 +131,9 @@ def create_app(settings: StreamsSettings, tables: Tables) -> Starlette:
         view = {"messages": [render.conversation_message(*item) for item in page], "next_cursor": more}
         return _answer(request, view)
 
-    async def not_ready(_: Request, error: Exception) -> Response:
+    async def not_ready(request: Request, error: Exception) -> Response:
+        if isinstance(error, NotOwnedError) and _HOP not in request.headers:
+            return await owner.ask(request, error.url)
         return _not_ready(str(error))
 
     async def http_error(_: Request, error: Exception) -> Response:
@@ -105,9 +149,16 @@ def create_app(settings: StreamsSettings, tables: Tables) -> Starlette:
             Route("/conversations/{conversation_id}/messages", messages),
             Route("/messages/{message_id}", message),
         ],
+        lifespan=owner.lifespan,
         middleware=[Middleware(_Authentication, tokens=settings.token_set())],
         exception_handlers={NotReadyError: not_ready, HTTPException: http_error},
     )
+
+
+def _may_see(request: Request, fields: dict[str, Any]) -> bool:
+    """Return whether the request's token may see a row; a bound one sees no row whose organization is unknown."""
+    organizations = request.scope["token"].organizations
+    return organizations is None or fields.get("organization_id") in organizations
 
 
 def _not_ready(detail: str) -> Response:
