@@ -51,6 +51,10 @@ def main() -> None:
     except (ContractError, LocalStackError) as error:
         _complain(str(error))
         sys.exit(_FAILURE)
+    except OSError as error:
+        # A directory that cannot be made, a disk that is full, a file that may not be read.
+        _complain(str(error))
+        sys.exit(_FAILURE)
 
 
 def _complain(text: str) -> None:
