@@ -146,6 +146,8 @@ def _fault(action: object, row: object) -> str | None:
     for column in ("organization_id", "conversation_id"):
         if type(row.get(column)) not in _TEXT_OR_ABSENT:
             return f"`data.{column}` is not a text"
+    if row.get("conversation_id") == "":
+        return "`data.conversation_id` is empty"
     return None
 
 

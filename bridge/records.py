@@ -96,11 +96,9 @@ class RecordMaker:
         fields = letter.fields
         key = fields["key"]
         headers = self._dead_letter_headers(fields["event_id"], key or "", fields["received_at"])
-        if key is None:
+        if not key:
             headers = [header for header in headers if header[0] != "ce_subject"]  # CloudEvents forbids an empty one
-        return Record(
-            self._dead_letters, None if key is None else key.encode(), self._encode_dead_letter(fields), headers
-        )
+        return Record(self._dead_letters, key.encode() if key else None, self._encode_dead_letter(fields), headers)
 
 
 def _encoder(topic: str, ids: Mapping[str, int]) -> Callable[[Mapping[str, Any]], bytes]:

@@ -292,6 +292,7 @@ def test_an_encoded_body_is_not_supported(ingress: RunningIngress):
         {"entity": "conversations", "action": "insert", "data": {"id": None}},
         {"entity": "messages", "action": "insert", "data": {"id": "1", "organization_id": 1}},
         {"entity": "messages", "action": "insert", "data": {"id": "1", "conversation_id": {}}},
+        {"entity": "messages", "action": "insert", "data": {"id": "1", "conversation_id": ""}},
     ],
 )
 def test_invalid_event(ingress: RunningIngress, envelope: dict):
@@ -300,6 +301,18 @@ def test_invalid_event(ingress: RunningIngress, envelope: dict):
     problem = assert_problem(ingress.post(body), 422, "invalid_event")
     assert body in dead_letters(ingress, problem["event_id"])[0]
     assert assert_problem(ingress.post(body), 422, "invalid_event")["event_id"] == problem["event_id"]
+
+
+def test_the_dead_letter_of_an_event_with_an_empty_id_has_no_key_and_no_subject(ingress: RunningIngress):
+    """An empty subject is no CloudEvent, and an empty key would put all of them into one partition."""
+    problem = ingress.post({"entity": "messages", "action": "insert", "data": {"id": "", "status": {}}}).json()
+    (letter,) = [
+        record
+        for record in ingress.kafka.topic("dead-letters")
+        if dict(record.headers)["ce_id"] == problem["event_id"].encode()
+    ]
+    assert letter.key is None
+    assert "ce_subject" not in dict(letter.headers)
 
 
 @pytest.mark.parametrize(
