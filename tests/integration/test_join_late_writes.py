@@ -41,7 +41,7 @@ def network(tmp_path_factory):
     }
     with (
         KafkaBroker(tmp_path_factory.mktemp("kafka"), extra_properties=properties) as broker,
-        Proxy(port, listener) as slow,
+        Proxy(port, listener, records_only=True) as slow,
     ):
         yield broker, slow
 

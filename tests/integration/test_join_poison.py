@@ -72,7 +72,7 @@ def poisons(sources):
         yield Poison(topic, "bad_key", b"\xff\xfe", value)
         yield Poison(topic, "bad_key", b"\xff\xfe", None)
         yield Poison(topic, "key_mismatch", b"another", value)
-        yield Poison(topic, "bad_key", b"", value)
+        yield Poison(topic, "no_key", b"", value)
         yield Poison(topic, "too_large", b"k" * 100_000, value, None)
         yield Poison(topic, "too_large", b"k" * 100_000, None, None)
         yield Poison(topic, "not_wire_format", key, b"\x07" * (4 * MIB - 500))

@@ -1,4 +1,4 @@
-"""A network between clients and a server that can hold back the records that they write, or cut everything."""
+"""A network between clients and a server that can hold back what they send, and deliver it later, or cut everything."""
 
 import contextlib
 import socket
@@ -43,10 +43,13 @@ class _Requests:
 class _Connection:
     """Bytes from a client to the server, through a buffer, and back without one."""
 
-    def __init__(self, client: socket.socket, server: socket.socket, flowing: threading.Event) -> None:
+    def __init__(
+        self, client: socket.socket, server: socket.socket, flowing: threading.Event, *, records_only: bool
+    ) -> None:
         self.client = client
         self.server = server
         self._flowing = flowing
+        self._records_only = records_only
         self._requests = _Requests()
         self._buffer = bytearray()
         self._changed = threading.Condition()
@@ -101,7 +104,7 @@ class _Connection:
                 self.close()
 
     def _ready(self) -> bool:
-        flowing = self._flowing.is_set() or not self._requests.produces
+        flowing = self._flowing.is_set() or (self._records_only and not self._requests.produces)
         return flowing and bool(self._buffer or self._client_gone)
 
     def _answer(self) -> None:
@@ -114,12 +117,16 @@ class _Connection:
 
 
 class Proxy:
-    """Listens on `port` of 127.0.0.1 for a server on `target`. A context manager."""
+    """Listens on `port` of 127.0.0.1 for a server on `target`. A context manager.
 
-    def __init__(self, port: int, target: int) -> None:
+    With `records_only`, what it can hold back are the connections on which a client of Kafka writes records.
+    """
+
+    def __init__(self, port: int, target: int, *, records_only: bool = False) -> None:
         """Pass everything on, until told otherwise."""
         self.port = port
         self._target = target
+        self._records_only = records_only
         self._flowing = threading.Event()
         self._flowing.set()
         self._connections: list[_Connection] = []
@@ -133,7 +140,7 @@ class Proxy:
         self.refuse()
 
     def hold(self) -> None:
-        """Keep the records that clients send from now on; everything else goes on."""
+        """Keep what clients send from now on."""
         self._flowing.clear()
 
     def release(self) -> None:
@@ -172,4 +179,4 @@ class Proxy:
                 except OSError:
                     client.close()
                     continue
-                self._connections.append(_Connection(client, server, self._flowing))
+                self._connections.append(_Connection(client, server, self._flowing, records_only=self._records_only))

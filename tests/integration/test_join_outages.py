@@ -1,0 +1,210 @@
+"""The servers of a worker go away, for a while or before it starts: it waits or ends, and nothing is lost."""
+
+import io
+import json
+import signal
+import struct
+from dataclasses import replace
+from functools import partial
+
+import fastavro
+import httpx
+import pytest
+
+from avro.admin import Topics
+from avro.catalogue import ENTITIES, subject
+from avro.connection import KafkaSettings, RegistrySettings
+from avro.registry import Registry
+from avro.rows import to_fields
+from avro.schemas import latest
+from bridge.local.kafka import KafkaBroker
+from bridge.local.ports import free_ports
+from support.join_cases import inserted, opened, status_of
+from support.join_fleet import Fleet, fleet
+from support.join_outcome import await_committed, expected_of, lag_of, outcome_of, records
+from support.join_proxy import Proxy
+from support.join_sources import Sources
+from support.join_workload import workload
+from support.wait import eventually
+
+pytestmark = pytest.mark.integration
+
+API = "/apis/ccompat/v7"
+
+
+@pytest.fixture
+def registry_road(stack):
+    """Open a way to the registry that the test can cut."""
+    (port,) = free_ports(1)
+    with Proxy(port, stack.schema_registry.port) as road:
+        yield road
+
+
+@pytest.fixture
+def cut_off(contract, registry_road):
+    """Make the contract of workers that take that way."""
+    return replace(contract, registry=RegistrySettings(url=f"http://127.0.0.1:{registry_road.port}{API}"))
+
+
+@pytest.fixture
+def broker(tmp_path):
+    """Run a broker that the test can stop."""
+    with KafkaBroker(tmp_path / "kafka") as running:
+        yield running
+
+
+@pytest.fixture
+def own(broker, bare_contract):
+    """Make the contract on that broker."""
+    contract = replace(bare_contract, kafka=KafkaSettings(bootstrap_servers=broker.bootstrap_servers))
+    Topics(contract.kafka, contract.topics).apply()
+    Registry(contract.registry, contract.prefix).register()
+    return contract
+
+
+def value_of_a_later_version(contract, envelope) -> bytes:
+    """Register a version of the schema that no worker knows, and return an event that it wrote."""
+    schema = json.loads(latest("MessageEvent").text)
+    schema["fields"].append({"name": "of_the_future", "type": ["null", "string"], "default": None})
+    url = f"{contract.registry.url}/subjects/{subject(contract.prefix, 'messages')}/versions"
+    answer = httpx.post(url, json={"schema": json.dumps(schema)}, timeout=10, trust_env=False)
+    answer.raise_for_status()
+    fields = to_fields(ENTITIES["messages"], envelope["data"])
+    fields |= {"event_id": "e", "action": envelope["action"], "received_at": 0, "of_the_future": "?"}
+    body = io.BytesIO()
+    parsed = fastavro.parse_schema(
+        json.loads(json.dumps(schema).replace('"logicalType": "timestamp-micros"', '"x": 0'))
+    )
+    fastavro.schemaless_writer(body, parsed, fields)
+    return struct.pack(">bI", 0, answer.json()["id"]) + body.getvalue()
+
+
+@pytest.mark.parametrize("silent", [False, True], ids=["refuses", "does not answer"])
+def test_an_unknown_schema_waits_for_the_registry(contract, cut_off, registry_road, tmp_path, silent):
+    """What came before is written, what comes after waits, a kill changes nothing of it, and then all goes on."""
+    sources = Sources(contract)
+    before = [opened("c", 1), inserted("m", "c", "outgoing", 2)]
+    later = status_of("m", "delivered", 3)
+    after = [status_of("m", "read", 4), opened("d", 5)]
+    with fleet(cut_off, tmp_path, 1, STREAMS_STORE="memory") as running:
+        (registry_road.hold if silent else registry_road.refuse)()
+        sources.send(before)
+        sources.raw("messages", b"m", value_of_a_later_version(contract, later))
+        sources.send(after)
+        eventually(lambda: any("waiting for the schema registry" in line for line in running.lines))
+        eventually(lambda: outcome_of(contract).messages == expected_of(before).messages)
+        assert sum(lag_of(contract).values()) >= 2
+
+        first = running.members[0]
+        running.kill(first)
+        eventually(lambda: first.exits == [-signal.SIGKILL])
+        assert sum(lag_of(contract).values()) >= 2
+
+        (registry_road.release if silent else registry_road.accept)()
+        await_committed(contract)
+        assert outcome_of(contract).differences(expected_of([*before, later, *after])) == []
+        assert records(contract, "dead-letters") == []
+
+
+def test_a_rebalance_does_not_wait_for_the_registry(contract, cut_off, registry_road, tmp_path):
+    sources = Sources(contract)
+    event = inserted("m", "c", "outgoing", 2)
+    with Fleet(cut_off, tmp_path, STREAMS_STORE="memory", STREAMS_SESSION_TIMEOUT_S="6") as running:
+        first = running.add()
+        first.part.wait_ready()
+        registry_road.hold()
+        sources.raw("messages", b"m", value_of_a_later_version(contract, event))
+        eventually(lambda: any("waiting for the schema registry" in line for line in running.lines))
+        second = running.add(SCHEMA_REGISTRY_URL=contract.registry.url)
+        second.part.wait_ready()
+        assert running.remove(first) == 0
+        await_committed(contract)
+        assert outcome_of(contract).differences(expected_of([event])) == []
+        assert second.exits == []
+
+
+def test_a_worker_waits_for_a_registry_that_is_not_there_yet_and_can_be_stopped_meanwhile(
+    cut_off, registry_road, tmp_path
+):
+    registry_road.refuse()
+    with Fleet(cut_off, tmp_path, STREAMS_STORE="memory") as running:
+        stopped, patient = running.add(), running.add()
+        eventually(lambda: sum("waiting: " in line for line in running.lines) >= 2)
+        assert running.remove(stopped) == 0
+        registry_road.accept()
+        patient.part.wait_ready()
+        assert patient.exits == []
+
+
+def test_a_worker_waits_for_a_broker_that_is_not_there_yet_and_can_be_stopped_meanwhile(own, broker, tmp_path):
+    broker.stop()
+    with Fleet(own, tmp_path, STREAMS_STORE="memory") as running:
+        stopped, patient = running.add(), running.add()
+        eventually(lambda: sum("waiting: " in line for line in running.lines) >= 2)
+        assert running.remove(stopped) == 0
+        broker.start()
+        patient.part.wait_ready()
+        assert patient.exits == []
+
+
+def test_a_broker_that_dies_under_load_and_comes_back_loses_nothing(own, broker, tmp_path):
+    events = workload(seed=11, size=3_000)
+    sources = Sources(own)
+    with fleet(own, tmp_path, 2, STREAMS_SESSION_TIMEOUT_S="6") as running:
+        third = len(events) // 3
+        sources.send(events[:third])
+        broker.kill()
+        broker.start()
+        sources.send(events[third : 2 * third])
+        broker.send_signal(signal.SIGSTOP)
+        eventually(lambda: running.reasons)  # longer than the lease: nothing is kept in memory for ever
+        broker.send_signal(signal.SIGCONT)
+        sources.send(events[2 * third :])
+        await_committed(own, within=90)
+        assert outcome_of(own).differences(expected_of(events)) == []
+        print(*running.reasons, [member.exits for member in running.members], sep="\n  ")
+
+
+def test_a_stop_under_load_is_in_order_and_in_time(contract, tmp_path):
+    """Right after the start, while the tables are taken over, and in the middle of the work."""
+    events = workload(seed=12, size=6_000)
+    sources = Sources(contract)
+    with Fleet(contract, tmp_path, STREAMS_STORE="memory") as running:
+        sources.send(events)
+        for moment in ("Uvicorn running", "Starting...", "own partitions"):
+            worker = running.add()
+            eventually(partial(_has_logged, running, worker, moment))
+            assert running.remove(worker, within=25) == 0
+        last = running.add()
+        last.part.wait_ready()
+        await_committed(contract)
+        assert outcome_of(contract).differences(expected_of(events)) == []
+        assert running.reasons == []
+
+
+def _has_logged(running: Fleet, worker, words: str) -> bool:
+    return any(line.startswith(f"{worker.part.name}:") and words in line for line in running.lines)
+
+
+def test_a_data_directory_serves_one_worker(contract, tmp_path):
+    with Fleet(contract, tmp_path) as running:
+        first = running.add(STREAMS_DATA_DIR=str(tmp_path / "shared"))
+        first.part.wait_ready()
+        second = running.add(STREAMS_DATA_DIR=str(tmp_path / "shared"))
+        eventually(lambda: second.exits)
+        second.wanted = False
+        assert second.exits[0] == 1
+        told = [line for line in running.lines if "in use by another worker" in line]
+        assert f"process {first.part.pid}" in told[0]
+        assert "STREAMS_DATA_DIR" in "".join(running.lines)
+        assert first.exits == []
+
+
+def test_a_group_that_cannot_be_joined_ends_the_worker_with_the_reason(contract, tmp_path):
+    """The broker takes no session of less than 6 seconds. Faust's client would wait for somebody to ask, for ever."""
+    with Fleet(contract, tmp_path, STREAMS_STORE="memory", STREAMS_SESSION_TIMEOUT_S="2") as running:
+        worker = running.add()
+        eventually(lambda: worker.exits)
+        worker.wanted = False
+        assert worker.exits[0] == 1
+        assert any("InvalidSessionTimeout" in line for line in running.reasons)
