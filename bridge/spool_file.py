@@ -117,13 +117,14 @@ class SpoolFile:
         """
         while True:
             found = self._rows(after, count, size)
-            sound = []
+            sound: list[Row] = []
+            damaged: list[Row] = []
             for seq, received_at, crc, body in found:
-                row = Row(seq, received_at, body, self.generation)
-                if zlib.crc32(body) == crc:
-                    sound.append(row)
-                else:
-                    self._quarantine(seq, _BYTES_DAMAGED)
+                kind = sound if zlib.crc32(body) == crc else damaged
+                kind.append(Row(seq, received_at, body, self.generation))
+            if damaged:
+                self._quarantine(damaged, _BYTES_DAMAGED)
+                for row in damaged:
                     on_damaged(row)
             if sound or not found:
                 return sound
@@ -143,14 +144,15 @@ class SpoolFile:
     def quarantine(self, row: Row, why: str) -> None:
         """Move an event to where it is kept, but not tried again before the next start. Raises sqlite3.Error."""
         if row.generation == self.generation:
-            self._quarantine(row.seq, why)
+            self._quarantine([row], why)
 
-    def _quarantine(self, number: int, why: str) -> None:
+    def _quarantine(self, rows: list[Row], why: str) -> None:
         with self._transaction():
-            self._db.execute(
-                "INSERT INTO quarantine SELECT seq, received_at, crc, body, ? FROM event WHERE seq = ?", (why, number)
+            self._db.executemany(
+                "INSERT INTO quarantine SELECT seq, received_at, crc, body, ? FROM event WHERE seq = ?",
+                [(why, row.seq) for row in rows],
             )
-            self._db.execute("DELETE FROM event WHERE seq = ?", (number,))
+            self._db.executemany("DELETE FROM event WHERE seq = ?", [(row.seq,) for row in rows])
 
     def release_quarantine(self) -> None:
         """Put what is in quarantine back behind the events, but for damaged ones. Raises sqlite3.Error."""
