@@ -69,8 +69,8 @@ def poisons(sources):
         yield Poison(topic, "undecodable", key, value[:5] + bytes(range(256)) * 40)
         yield Poison(topic, "no_key", None, value)
         yield Poison(topic, "no_key", None, None)
-        yield Poison(topic, "bad_key", b"\xff\xfe", value)
-        yield Poison(topic, "bad_key", b"\xff\xfe", None)
+        yield Poison(topic, "bad_key", b"\xff\xfe", value, None)
+        yield Poison(topic, "bad_key", b"\xff\xfe", None, None)
         yield Poison(topic, "key_mismatch", b"another", value)
         yield Poison(topic, "no_key", b"", value)
         yield Poison(topic, "too_large", b"k" * 100_000, value, None)
@@ -97,7 +97,7 @@ def poisons(sources):
     yield Poison(topic, "undecodable", b"c1", contribution(message_id=""))
     yield Poison(topic, "undecodable", b"c1", None)
     yield Poison(topic, "no_key", None, contribution())
-    yield Poison(topic, "bad_key", b"\xff", contribution())
+    yield Poison(topic, "bad_key", b"\xff", contribution(), None)
 
 
 @pytest.mark.parametrize("coalesce_ms", ["0", "50"])
