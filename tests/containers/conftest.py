@@ -1,4 +1,4 @@
-"""The image of this checkout, built first. Where no engine answers these tests are skipped, unless containers were asked for."""
+"""The image of this checkout, built first. Skipped where no engine answers, unless containers were asked for."""
 
 import os
 
