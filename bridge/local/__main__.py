@@ -18,7 +18,9 @@ def main() -> int:
     parser.add_argument("--registry-port", type=int, metavar="PORT", help="default: a free one")
     parser.add_argument("--log", action="store_true", help="print what the servers log")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Trap: a shell starts background commands with SIGINT ignored, and Python leaves that as it is.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         with LocalStack(
             options.data,
