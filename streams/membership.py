@@ -129,9 +129,6 @@ class _Member(driver.Consumer):
         del topics  # the agents' channels are no topics
         await super().subscribe(self.app.sources)
 
-    async def _drain_messages(self, fetcher: Any) -> None:
-        await fetcher.wait_for_stopped(asyncio.Event())
-
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         self.app.assigned_at = None
         if self._thread.put_out:
@@ -158,8 +155,17 @@ class _Member(driver.Consumer):
         return
 
 
+class _Fetcher(Service):
+    """Fetches nothing. Faust's own gives up the app when it is stopped while partitions are being rebalanced."""
+
+    def __init__(self, app: Any, **kwargs: Any) -> None:
+        del app
+        super().__init__(**kwargs)
+
+
 class _Transport(driver.Transport):
     Consumer = _Member
+    Fetcher = _Fetcher
 
 
 class MembershipApp(faust.App):
