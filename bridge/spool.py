@@ -221,10 +221,18 @@ class Spool:
                 break
             except Exception as raised:  # noqa: BLE001 whatever it is, it must not end the thread
                 error = raised
-                if attempt == 2 or not self._replace_if_damaged(raised):  # noqa: PLR2004
+                if attempt == 2 or not (self._replace_if_damaged(raised) or self._made_room()):  # noqa: PLR2004
                     break
         took = time.perf_counter() - started
         self._loop.call_soon_threadsafe(self._stored, tickets, error, took)
+
+    def _made_room(self) -> bool:
+        # Trap: with the disk nearly full, the write-ahead log is far from the size at which SQLite folds it in.
+        try:
+            self._file.make_room()
+        except sqlite3.Error:
+            return False
+        return True
 
     def _replace_if_damaged(self, error: Exception) -> bool:
         if not (isinstance(error, sqlite3.Error) and is_damage(error)):

@@ -188,13 +188,17 @@ class SpoolFile:
         with self._transaction():
             self._db.execute("INSERT OR REPLACE INTO memory VALUES (?, ?)", (name, value))
 
+    def make_room(self) -> None:
+        """Fold the write-ahead log into the file, which needs less space than both. Raises sqlite3.Error."""
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def shrink(self) -> None:
         """Give the disk back what deleted events leave behind, if that is much. Raises sqlite3.Error."""
         (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
         if free > _SHRINK_ABOVE_PAGES:
             # Trap: this pragma frees a page with each step, and `execute` makes a single one.
             self._db.executescript("PRAGMA incremental_vacuum")
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self.make_room()
 
     def start_over(self, through: int) -> bool:
         """Replace the file by an empty one, unless it holds anything but events up to number `through`.

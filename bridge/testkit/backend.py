@@ -1,8 +1,10 @@
 """Where a stack for tests runs: in containers, or as processes of this machine."""
 
+import gc
 import os
+import warnings
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from enum import Enum
 
@@ -38,9 +40,14 @@ def obstacle_to_containers(*, own_image: bool = True) -> str | None:
         import docker  # type: ignore[import-untyped]  # noqa: PLC0415
     except ModuleNotFoundError:
         return "the extra `testkit` is not installed"
-    try:
+    client = None
+    with suppress(docker.errors.DockerException):
         client = docker.from_env(timeout=5)
-    except docker.errors.DockerException:
+    if client is None:
+        # Trap: docker-py leaves the socket of a failed attempt to the garbage collector, which complains of it.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
         return "no Docker engine answers"
     with closing(client):
         for image in (kafka_image(), registry_image(), *([bridge_image()] if own_image else [])):

@@ -154,7 +154,8 @@ def fill_and_recover(servers: LocalStack, bridge: Bridge) -> None:
         servers.broker.kill()
         eventually(lambda: load.outcomes["not_stored"] > 50, within=60)
         assert load.count("spooled") > 50
-        assert bridge.readiness()["status"] == "unready"
+        # A moment's room, for one small event, makes it degraded for that moment.
+        eventually(lambda: bridge.readiness()["status"] == "unready")
         servers.broker.start()
         eventually(lambda: bridge.spooled == 0, within=90)
         before = load.count("published")
@@ -182,8 +183,10 @@ def test_a_full_disk(servers: LocalStack, new_bridge: NewBridge, tmp_path: Path)
     try:
         bridge = new_bridge(variables={"BRIDGE_SPOOL_DIR": str(disk / "spool")})
         bridge.start()
-        fill_and_recover(servers, bridge)
-        bridge.close()
+        try:
+            fill_and_recover(servers, bridge)
+        finally:
+            bridge.close()
     finally:
         subprocess.check_call(["umount", disk])
 

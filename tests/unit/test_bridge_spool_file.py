@@ -267,6 +267,44 @@ def test_the_disk_is_given_back(file: SpoolFile, path: Path):
     assert bodies(file) == [b"after"]
 
 
+FILLER = textwrap.dedent(
+    """
+    import asyncio, resource, sys
+    from pathlib import Path
+    from prometheus_client import CollectorRegistry
+    from bridge.metrics import Metrics
+    from bridge.spool import Spool
+    from bridge.spool_file import SpoolFile
+
+    async def main():
+        file = SpoolFile(Path(sys.argv[1]))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (256 * 1024, 256 * 1024))
+        spool = Spool(file, 1 << 30, Metrics(CollectorRegistry()))
+        stored, failed = 0, None
+        while failed is None:
+            settled = asyncio.get_running_loop().create_future()
+            spool.put(stored, b"x" * 400, settled.set_result)
+            failed = await settled
+            stored += failed is None
+        print(stored)
+        await spool.close()
+        file.close()
+
+    asyncio.run(main())
+    """
+)
+
+
+def test_the_room_that_there_is_is_used(path: Path):
+    """Single commits fill the write-ahead log many times faster than the file."""
+    child = subprocess.run([sys.executable, "-c", FILLER, path], capture_output=True, text=True, check=True, timeout=60)
+    stored = int(child.stdout)
+    assert stored > 300
+    file = SpoolFile(path)
+    assert [row.received_at for row in file.read(0, 10_000, 1 << 40)] == list(range(stored))
+    file.close()
+
+
 def test_every_commit_is_synced(file: SpoolFile):
     (synchronous,) = file._db.execute("PRAGMA synchronous").fetchone()
     (journal,) = file._db.execute("PRAGMA journal_mode").fetchone()

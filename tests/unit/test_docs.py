@@ -38,12 +38,3 @@ def test_the_readme_uses_only_commands_that_ci_runs():
 def test_the_readme_shows_the_consumer_that_ci_runs():
     _, _, code = (ROOT / "examples" / "consume.py").read_text("utf-8").partition('"""\n\n')
     assert f"```python\n{code}```" in (ROOT / "README.md").read_text("utf-8")
-
-
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
-def test_pinned_requirements_name_no_index_and_no_place_on_a_machine(name):
-    text = (ROOT / name).read_text("utf-8")
-    assert not re.search(r"https?:|--index|--extra-index|--find-links|file:|^-e| /", text, re.MULTILINE)
-    assert len(re.findall(r"^[a-z0-9-]+==", text, re.MULTILINE)) == len(
-        re.findall(r"\\\n +--hash=sha256:[0-9a-f]{64}(?: \\\n +--hash=sha256:[0-9a-f]{64})*\n", text)
-    )

@@ -1,0 +1,178 @@
+"""Load on an endpoint, and the floor that disk and broker set."""
+
+import asyncio
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from confluent_kafka import Producer
+from support.post import Poster
+
+_PAYLOADS = Path(__file__).parents[2] / "examples" / "payloads"
+_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
+_MESSAGE_ID = "a4a8f56f-4570-47e2-bc2a-2f0d7db288b1"
+
+#: Every event is another one: nothing on the way can be quick because it has seen it before.
+_SCRIPT = """
+wrk.method = "POST"
+wrk.headers["Content-Type"] = "application/json"
+wrk.headers["Authorization"] = "Bearer {token}"
+local file = io.open("{body}"); local body = file:read("*a"); file:close()
+local head, tail = body:match("^(.-){id}(.*)$")
+local number = 0
+function request()
+  number = number + 1
+  return wrk.format(nil, nil, nil, head .. string.format("%08x-{stamp}", number) .. tail)
+end
+"""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Answers per second, and how long they took."""
+
+    per_second: float
+    p50_s: float
+    p99_s: float
+
+
+def generator() -> str:
+    """Return the name of the load generator."""
+    return "wrk, one thread" if shutil.which("wrk") else "asyncio with httptools, one process"
+
+
+def wait_for(port: int, token: str) -> None:
+    """Return when an endpoint takes events."""
+    deadline = time.monotonic() + 60
+    body = (_PAYLOADS / "1-incoming-message-insert.json").read_bytes()
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    while True:
+        try:
+            if httpx.post(
+                f"http://127.0.0.1:{port}/webhooks", content=body, headers=headers, trust_env=False
+            ).is_success:
+                return
+        except httpx.TransportError:
+            pass
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"nothing answers on port {port}")
+        time.sleep(0.1)
+
+
+def closed_loop(port: int, token: str, connections: int, seconds: float) -> Measured:
+    """Send with so many connections, each as fast as it is answered. Every answer must be a 2xx."""
+    if shutil.which("wrk") is None:
+        return asyncio.run(_closed_loop(port, token, connections, seconds))
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+        script.write(
+            _SCRIPT.replace("{token}", token)
+            .replace("{body}", str(_PAYLOADS / "1-incoming-message-insert.json"))
+            .replace("{id}", _MESSAGE_ID.replace("-", "%-"))
+            .replace("{stamp}", f"{time.monotonic_ns():x}")
+        )
+        script.flush()
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", script.name]
+        output = subprocess.run(
+            [*command, f"http://127.0.0.1:{port}/webhooks"], check=True, capture_output=True, text=True
+        ).stdout
+    if "Non-2xx" in output or "Socket errors" in output:
+        raise RuntimeError(output)
+    return Measured(
+        float(_found(r"Requests/sec:\s+([\d.]+)", output)[0]),
+        *(
+            float(value) * _UNITS[unit]
+            for value, unit in (_found(rf"{part}%\s+([\d.]+)(us|ms|s)", output) for part in (50, 99))
+        ),
+    )
+
+
+async def _closed_loop(port: int, token: str, connections: int, seconds: float) -> Measured:
+    times: list[float] = []
+    end = time.monotonic() + seconds
+
+    async def client(poster: Poster, number: int) -> None:
+        sent = 0
+        while time.monotonic() < end:
+            sent += 1
+            times.append(await _timed(poster, f"{number}-{sent}"))
+
+    async with Poster("127.0.0.1", port, "/webhooks", token) as poster, asyncio.TaskGroup() as group:
+        for number in range(connections):
+            group.create_task(client(poster, number))
+    return _measured(times, seconds)
+
+
+async def steady(port: int, token: str, per_second: int, seconds: int) -> Measured:
+    """Send at a steady rate, whether answered or not. A time counts from when an event was due."""
+    times: list[float] = []
+    started = time.monotonic()
+
+    async def client(poster: Poster, number: int) -> None:
+        due = started + number / per_second
+        await asyncio.sleep(max(0.0, due - time.monotonic()))
+        await _timed(poster, f"steady-{number}")
+        times.append(time.monotonic() - due)
+
+    async with Poster("127.0.0.1", port, "/webhooks", token) as poster, asyncio.TaskGroup() as group:
+        for number in range(per_second * seconds):
+            group.create_task(client(poster, number))
+    return _measured(times, seconds)
+
+
+def fsync_s(directory: Path) -> float:
+    """Return the median time of a small append and its fsync."""
+    times = []
+    with (directory / "fsync").open("wb", buffering=0) as file:
+        for _ in range(200):
+            started = time.perf_counter()
+            file.write(b"x" * 1000)
+            os.fsync(file.fileno())
+            times.append(time.perf_counter() - started)
+    return sorted(times)[len(times) // 2]
+
+
+def round_trip_s(servers: str, topic: str) -> float:
+    """Return the median time of a record to the broker and its acknowledgement, one at a time."""
+    producer = Producer({"bootstrap.servers": servers, "acks": "all", "linger.ms": 0, "enable.idempotence": True})
+    times = []
+    for _ in range(200):
+        started = time.perf_counter()
+        producer.produce(topic, b"x" * 500, b"benchmark")
+        producer.flush(10)
+        times.append(time.perf_counter() - started)
+    return sorted(times)[len(times) // 2]
+
+
+async def _timed(poster: Poster, key: str) -> float:
+    body = (_BODY % key.encode()) if _BODY else b""
+    started = time.monotonic()
+    status, answer = await poster.post(body)
+    if not 200 <= status < 300:
+        raise RuntimeError(f"{status}: {answer!r}")
+    return time.monotonic() - started
+
+
+def _measured(times: list[float], seconds: float) -> Measured:
+    ordered = sorted(times)
+    return Measured(len(ordered) / seconds, ordered[len(ordered) // 2], ordered[len(ordered) * 99 // 100])
+
+
+def _found(pattern: str, output: str) -> tuple[str, ...]:
+    match = re.search(pattern, output)
+    if match is None:
+        raise RuntimeError(output)
+    return match.groups()
+
+
+_BODY = (
+    (_PAYLOADS / "1-incoming-message-insert.json")
+    .read_bytes()
+    .replace(b"%", b"%%")
+    .replace(_MESSAGE_ID.encode(), b"%s")
+)
