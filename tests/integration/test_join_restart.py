@@ -8,6 +8,7 @@ from support.join_cases import at, message
 from support.join_fleet import Fleet
 from support.join_outcome import await_committed, expected_of, outcome_of, records
 from support.join_sources import Sources
+from support.wait import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -35,7 +36,7 @@ def test_a_restart_reads_only_the_new_part_of_the_changelogs(contract, tmp_path)
     with Fleet(contract, tmp_path, STREAMS_ROCKSDB_MEMORY_BYTES=str(8 << 20)) as running:
         worker = running.add()
         worker.part.wait_ready()
-        assert restored(running) == [0]
+        assert eventually(lambda: restored(running)) == [0]
         events = []
         for number in range(4):
             events += events_of(number, 2_000)
@@ -45,9 +46,10 @@ def test_a_restart_reads_only_the_new_part_of_the_changelogs(contract, tmp_path)
 
         running.kill(worker)
         running.wait_ready()
+        # The log's lines come a moment after the answers.
+        eventually(lambda: len(restored(running)) == 2)
         after_kill = restored(running)[-1]
         print(f"{written} records in the changelogs, {after_kill} read after the kill")
-        assert len(restored(running)) == 2
         assert after_kill < written / 2
 
         worker.wanted = False
@@ -55,5 +57,6 @@ def test_a_restart_reads_only_the_new_part_of_the_changelogs(contract, tmp_path)
         worker.part.launch()
         worker.wanted = True
         worker.part.wait_ready()
+        eventually(lambda: len(restored(running)) == 3)
         assert restored(running)[-1] == 0
         assert outcome_of(contract).differences(expected_of(events)) == []
