@@ -4,14 +4,14 @@ Every topic but the input has `message.timestamp.type=LogAppendTime`: the broker
 when an output was written.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
     Consumer,
-    ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
     Message,
@@ -44,7 +44,11 @@ INPUTS = tuple(topic_name(PREFIX, entity.topic) for entity in ENTITIES.values())
 OUTPUTS = tuple(topic_name(PREFIX, name) for name in ("message-state", "conversation-state", "status-changes"))
 
 _TIMEOUT_S = 30.0
-_NO_COORDINATOR_YET = {KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE}
+_NO_COORDINATOR_YET = {
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+}
 
 Offsets = dict[tuple[str, int], int]
 
@@ -156,34 +160,24 @@ class Cluster:
         futures = self._admin.list_offsets(asked)
         return {(tp.topic, tp.partition): future.result(_TIMEOUT_S).offset for tp, future in futures.items()}
 
-    def committed(self, group: str) -> Offsets:
-        """Return the positions that a group has committed; none while the broker makes the group's coordinator."""
-        asked = [ConsumerGroupTopicPartitions(group)]
-        try:
-            found = self._admin.list_consumer_group_offsets(asked)[group].result(_TIMEOUT_S)
-        except KafkaException as error:
-            if error.args[0].code() not in _NO_COORDINATOR_YET:
-                raise
-            return {}
-        return {(tp.topic, tp.partition): tp.offset for tp in found.topic_partitions}
+    @contextmanager
+    def positions(self, group: str) -> Iterator[Callable[[], Offsets]]:
+        """Yield a function that tells what a group has committed for the input; negative: nothing yet."""
+        # Trap: the admin client's list_consumer_group_offsets may crash the process while the broker loads the group.
+        consumer = self._reader(group)
+        asked = [TopicPartition(topic, partition) for topic in INPUTS for partition in range(PARTITIONS)]
 
-    def first_write(self) -> int | None:
-        """Return when the first record of any topic but the input arrived (ms), None if there is none."""
-        topics = [name for name in self._admin.list_topics(timeout=_TIMEOUT_S).topics if not name.startswith("__")]
-        firsts = (message for topic in topics if topic not in INPUTS for message in self._firsts(topic))
-        return min((message.timestamp()[1] for message in firsts), default=None)
+        def committed() -> Offsets:
+            try:
+                found = consumer.committed(asked, timeout=_TIMEOUT_S)
+            except KafkaException as error:
+                if error.args[0].code() not in _NO_COORDINATOR_YET:
+                    raise
+                found = asked
+            return {(position.topic, position.partition): position.offset for position in found}
 
-    def _firsts(self, topic: str) -> Iterable[Message]:
-        consumer = self._reader()
         try:
-            partitions = self._admin.list_topics(topic, timeout=_TIMEOUT_S).topics[topic].partitions
-            for partition in partitions:
-                low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_TIMEOUT_S)
-                if low < high:
-                    consumer.assign([TopicPartition(topic, partition, low)])
-                    message = consumer.poll(_TIMEOUT_S)
-                    if message is not None and message.error() is None:
-                        yield message
+            yield committed
         finally:
             consumer.close()
 
@@ -206,11 +200,11 @@ class Cluster:
         finally:
             consumer.close()
 
-    def _reader(self) -> Consumer:
+    def _reader(self, group: str = "benchmark") -> Consumer:
         return Consumer(
             {
                 **self.client,
-                "group.id": "benchmark",
+                "group.id": group,
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
             }

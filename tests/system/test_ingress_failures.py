@@ -167,7 +167,7 @@ def fill_and_recover(servers: LocalStack, bridge: Bridge) -> None:
 
 def test_a_spool_that_may_not_grow(servers: LocalStack, new_bridge: NewBridge):
     """`ulimit -f`: writing to the file fails from some size on, deleting from it as well."""
-    bridge = new_bridge(file_size_limit=512 * 1024, variables={"BRIDGE_LOG_LEVEL": "ERROR"})
+    bridge = new_bridge(file_size_limit=2 * 1024 * 1024, variables={"BRIDGE_LOG_LEVEL": "ERROR"})
     bridge.start()
     fill_and_recover(servers, bridge)
 
@@ -176,7 +176,7 @@ def test_a_full_disk(servers: LocalStack, new_bridge: NewBridge, tmp_path: Path)
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = os.geteuid() == 0 and not subprocess.call(
-        ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", disk], stderr=subprocess.DEVNULL
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], stderr=subprocess.DEVNULL
     )
     if not mounted:
         pytest.skip("only root can mount a small file system")
