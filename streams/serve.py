@@ -18,8 +18,7 @@ from avro.connection import KafkaSettings, RegistrySettings, TopicSettings
 from avro.errors import ContractError, KafkaUnavailableError, RegistryError
 from avro.registry import Registry
 from streams.settings import StreamsSettings
-from streams.views.app import create_app
-from streams.views.tables import Tables
+from streams.views.service import ViewsService
 from streams.worker import Worker
 
 Answer = TypeVar("Answer")
@@ -45,10 +44,10 @@ async def serve(
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
-    tables = Tables(settings)
+    views = ViewsService(settings, kafka, topics)
     server = _Server(
         uvicorn.Config(
-            create_app(settings, tables),
+            views.app,
             host=settings.host,
             port=settings.port,
             http="httptools",
@@ -59,18 +58,20 @@ async def serve(
     )
     serving = asyncio.create_task(server.serve())
     stopped = asyncio.create_task(stopping.wait())
-    work = asyncio.create_task(_work(settings, kafka, registry, topics, tables, stopping))
+    work = asyncio.create_task(_work(settings, kafka, registry, topics, views, stopping))
     try:
         await asyncio.wait([serving, stopped, work], return_when=asyncio.FIRST_COMPLETED)
         if serving.done() and not stopping.is_set():
             logger.critical("the views cannot listen on %s:%d", settings.host, settings.port)
             return 1
         stopping.set()
+        views.stop()
         await work
     finally:
         server.should_exit = True
         await asyncio.wait([serving])
         stopped.cancel()
+        await views.close()
     return 0
 
 
@@ -79,7 +80,7 @@ async def _work(  # noqa: PLR0917 the four groups of settings, and what connects
     kafka: KafkaSettings,
     registry: RegistrySettings,
     topics: TopicSettings,
-    tables: Tables,
+    views: ViewsService,
     stopping: asyncio.Event,
 ) -> None:
     await _answered(Topics(kafka, topics).check, stopping)
@@ -90,8 +91,8 @@ async def _work(  # noqa: PLR0917 the four groups of settings, and what connects
     # Worth an eighth of the join's time.
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-    worker = Worker(settings, kafka, registry, topics, schema_ids)
-    tables.worker = worker
+    worker = Worker(settings, kafka, registry, topics, schema_ids, views.tables)
+    views.tables.attach(worker)
     running = asyncio.create_task(worker.run())
     running.add_done_callback(lambda task: None if task.cancelled() else worker.fail(_error_of(task)))
     stop = asyncio.create_task(stopping.wait())

@@ -62,6 +62,10 @@ class StreamsSettings(BaseSettings):
         10.0, ge=2, le=300, description="Seconds without a sign of life after which other workers take over."
     )
     shutdown_timeout_s: float = Field(20.0, gt=0, le=600, description="Seconds that a stop may take.")
+    read_timeout_s: float = Field(
+        5.0, gt=0, le=60, description="Seconds that a view waits for a record (`after`) or for another worker."
+    )
+    event_streams: int = Field(2_000, ge=1, le=100_000, description="Event streams that a worker serves at a time.")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR.")
 
     @model_validator(mode="after")

@@ -213,6 +213,11 @@ class Worker:
         now = time.monotonic()
         return now - self._ticked_at <= self._lease_s and now - self._confirmed_at <= self._lease_s
 
+    def settled(self, topic: str, partition: int) -> int:
+        """Return the offset of an owned source up to which (exclusive) all that its records cause is acknowledged."""
+        at = (topic, partition)
+        return max(self._writer.acknowledged.get(at, 0), self._began_at.get(at, 0))
+
     def close(self) -> None:
         """Release the stores and drop what could not be written."""
         self._writer.close()

@@ -24,7 +24,10 @@ class Store(Protocol):
         """Remove a key if it is there."""
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Yield the keys that begin with a group's prefix (`grouping.prefix`), with their values, as they are now."""
+        """Yield the keys that begin with a group's prefix (`prefix`), with their values.
+
+        The empty prefix stands for all groups, each in one piece, as it was when the scan began or later.
+        """
 
     def save_position(self, position: int) -> None:
         """Remember how far the changelog is in the store; kept as safely as the data itself, and never before it."""

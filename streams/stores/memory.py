@@ -1,6 +1,7 @@
 """Stores in memory: fast, as large as the partition, read again from the changelog at each start."""
 
 from collections.abc import Iterator
+from itertools import chain
 
 
 class MemoryStore:
@@ -71,7 +72,9 @@ class GroupedMemoryStore:
                 del self._groups[prefix]
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Yield the members of a group."""
+        """Yield the members of a group, or everything, group by group, for the empty prefix."""
+        if not prefix:
+            return chain.from_iterable(list(group.items()) for group in list(self._groups.values()))
         return iter(list(self._groups.get(prefix, {}).items()))
 
     def save_position(self, position: int) -> None:

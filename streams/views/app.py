@@ -1,14 +1,9 @@
-"""The HTTP side of a worker: tokens in front, tables behind."""
+"""The HTTP side of a worker: who asks, what for, and who can answer it."""
 
-import base64
-import binascii
-import contextlib
-import hashlib
-from collections.abc import AsyncIterator
-from typing import Any
+import time
+from urllib.parse import unquote, urlencode
 
 import httpx
-from msgspec import DecodeError, ValidationError, msgpack
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -17,182 +12,266 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from avro.jsontext import encode
 from avro.tokens import TokenSet
-from streams.settings import StreamsSettings
 from streams.state import contribution as contributions
-from streams.views import render
-from streams.views.problems import problem
-from streams.views.tables import NotOwnedError, NotReadyError, Tables
+from streams.views import applied, render
+from streams.views.access import SYNC, Authentication, Reader, not_found, reader_of
+from streams.views.applied import Applied
+from streams.views.events import Asked, EventStream, EventStreams
+from streams.views.index import Filter
+from streams.views.lists import Lists, encode_items
+from streams.views.partition import PartitionView, Rendered, tag_of
+from streams.views.peers import Peers
+from streams.views.problems import ProblemError, not_ready, problem
+from streams.views.queries import FILTERS, Parameters, cursor_of
+from streams.views.reasons import INTERNAL_ERROR, METHOD_NOT_ALLOWED, NOT_FOUND
+from streams.views.tables import Tables
 
-_OPEN = frozenset({"/healthz", "/readyz"})
-_OWNER_TIMEOUT_S = 5.0
-#: Marks a request that another worker passes on; it is answered or refused, never passed on again.
-_HOP = "x-openbsp-hop"
-_PASSED_ON = ("authorization", "if-none-match")
-_PASSED_BACK = ("content-type", "etag", "cache-control", "retry-after", "www-authenticate")
-_DEFAULT_LIMIT = 50
-_MOST = 500
+_JSON = "application/json"
+_RELAYED_HEADERS = ("etag", "cache-control", "content-type", "retry-after")
 
 
-class _Authentication:
-    """Lets nothing in without a token, but for the questions whether the process lives and is ready."""
+class Views:
+    """The endpoints. Each raises ProblemError for what is answered by a problem."""
 
-    def __init__(self, app: ASGIApp, tokens: TokenSet) -> None:
+    def __init__(self, tables: Tables, peers: Peers, waiting: Applied, streams: EventStreams) -> None:
+        """Answer from these tables, and from those of other workers."""
+        self._tables = tables
+        self._peers = peers
+        self._applied = waiting
+        self._streams = streams
+        self._lists = Lists(tables, peers)
+
+    async def message(self, request: Request) -> Response:
+        """GET /messages/{id}."""
+        message_id = _id(request, "message")
+        parameters = Parameters(request, ("after",))
+        view = await self._view_of(request, parameters, message_id, of_conversation=False)
+        if isinstance(view, Response):
+            return view
+        found = view.message(message_id)
+        if found is None or not reader_of(request).may_see(found.organization):
+            raise not_found("message", message_id)
+        return _answer(request, found.body, found.tag)
+
+    async def conversation(self, request: Request) -> Response:
+        """GET /conversations/{id}."""
+        conversation_id = _id(request, "conversation")
+        parameters = Parameters(request, ("after",))
+        view = await self._view_of(request, parameters, conversation_id, of_conversation=True)
+        if isinstance(view, Response):
+            return view
+        found = _conversation(view, conversation_id, reader_of(request))
+        return _answer(request, found.body, found.tag)
+
+    async def messages(self, request: Request) -> Response:
+        """GET /conversations/{id}/messages."""
+        conversation_id = _id(request, "conversation")
+        parameters = Parameters(request, ("after", "cursor", "limit"))
+        below, limit = parameters.cursor(), parameters.limit()
+        view = await self._view_of(request, parameters, conversation_id, of_conversation=True)
+        if isinstance(view, Response):
+            return view
+        reader = reader_of(request)
+        _conversation(view, conversation_id, reader)
+        found = await view.messages(conversation_id, below, limit + 1)
+        more = cursor_of(contributions.sort_key(*found[limit - 1])) if len(found) > limit else None
+        items = []
+        for message_id, contribution in found[:limit]:
+            organization = contributions.text_of(contribution.organization_id)
+            if organization is None or reader.may_see(organization):
+                items.append(render.conversation_message(message_id, contribution))
+        body = render.page("messages", items, more)
+        return _answer(request, body, tag_of(body))
+
+    async def conversations(self, request: Request) -> Response:
+        """GET /conversations."""
+        parameters = Parameters(request, (*FILTERS, "after", "cursor", "limit"))
+        reader = reader_of(request)
+        wanted, below, limit = parameters.filter(reader.organizations), parameters.cursor(), parameters.limit()
+        deadline = self._deadline(reader)
+        late = await self._wait_for(parameters, reader, deadline)
+        if late or reader.sync_s is not None:
+            mine = frozenset(self._tables.assignment.views) if reader.partitions is None else reader.partitions
+            await self._applied.wait_for_contributions(mine, deadline)
+        if reader.partitions is not None:
+            return Response(encode_items(self._lists.own_items(reader.partitions, wanted, below, limit + 1)))
+        headers = {SYNC: _seconds_until(deadline)} if late else {}
+        page = await self._lists.page(wanted, below, limit, reader, _target(request), headers)
+        return _answer(request, page.body, page.tag)
+
+    async def conversation_events(self, request: Request) -> EventStream:
+        """GET /conversations/{id}/events."""
+        conversation_id = _id(request, "conversation")
+        parameters = Parameters(request, ("last_event_id",))
+        return await self._stream(request, parameters, Filter(), conversation_id)
+
+    async def events(self, request: Request) -> EventStream:
+        """GET /events."""
+        parameters = Parameters(request, (*FILTERS, "last_event_id"))
+        return await self._stream(request, parameters, parameters.filter(reader_of(request).organizations), None)
+
+    async def applied(self, request: Request) -> Response:
+        """GET /internal/applied: 204 when a record of a partition of this worker has been applied."""
+        written = self._applied.parse(Parameters(request, ("after",)).text("after") or "")
+        await self._applied.wait_here(written, self._deadline(reader_of(request)))
+        return Response(None, 204)
+
+    async def _stream(
+        self, request: Request, parameters: Parameters, wanted: Filter, conversation_id: str | None
+    ) -> EventStream:
+        asked = Asked(
+            reader_of(request),
+            _target(request, "last_event_id"),
+            wanted,
+            conversation_id,
+        )
+        # EventSource sends the header only when it reconnects by itself; the parameter is for those that do it better.
+        last_event_id = request.headers.get("last-event-id") or parameters.text("last_event_id")
+        stream = EventStream(self._streams, asked, last_event_id)
+        await stream.open()
+        return stream
+
+    async def _view_of(
+        self, request: Request, parameters: Parameters, key: str, *, of_conversation: bool
+    ) -> PartitionView | Response:
+        """Return the partition of a key, or the answer of the worker that owns it."""
+        reader = reader_of(request)
+        view = self._tables.view_of(key)
+        if "after" not in parameters and reader.sync_s is None:
+            return view or await self._relay(request, key, {})
+        deadline = self._deadline(reader)
+        late = await self._wait_for(parameters, reader, deadline) and of_conversation
+        if self._tables.view_of(key) is None:
+            return await self._relay(request, key, {SYNC: _seconds_until(deadline)} if late else {})
+        if late or reader.sync_s is not None:
+            await self._applied.wait_for_contributions(frozenset({self._tables.partition_of(key)}), deadline)
+        view = self._tables.view_of(key)
+        if view is None:
+            raise not_ready("the partition was handed over", {self._tables.partition_of(key)})
+        return view
+
+    async def _wait_for(self, parameters: Parameters, reader: Reader, deadline: float) -> bool:
+        """Wait for the record that `after` names; return whether conversations learn of it later still."""
+        after = parameters.text("after")
+        if after is None:
+            return False
+        written = self._applied.parse(after)
+        await self._applied.wait(written, reader, deadline)
+        return self._applied.changes_conversations_late(written)
+
+    async def _relay(self, request: Request, key: str, headers: dict[bytes, bytes]) -> Response:
+        reader = reader_of(request)
+        partition = self._tables.partition_of(key)
+        if reader.partitions is not None:
+            raise not_ready("the partition is another worker's", {partition})
+        if reader.if_none_match is not None:
+            headers[b"if-none-match"] = reader.if_none_match.encode("latin-1")
+        answer = await self._peers.ask(self._tables.owner(partition), _target(request), reader, {partition}, headers)
+        status = answer.status_code
+        if status == httpx.codes.UNAUTHORIZED:
+            raise not_ready("the partition's worker has other tokens than this one", {partition})
+        relayed = {name: answer.headers[name] for name in _RELAYED_HEADERS if name in answer.headers}
+        return Response(None if status == httpx.codes.NOT_MODIFIED else answer.content, status, relayed)
+
+    def _deadline(self, reader: Reader) -> float:
+        """Return when waiting ends: after the time that a worker which asks allows, or that the settings do."""
+        allowed = self._applied.timeout_s
+        return time.monotonic() + (allowed if reader.sync_s is None else min(allowed, reader.sync_s))
+
+
+def create_app(tokens: TokenSet, views: Views, tables: Tables) -> Starlette:
+    """Build the app; it answers 503 until the tables are there."""
+
+    async def healthz(_: Request) -> Response:
+        return Response(b'{"status":"alive"}', media_type=_JSON)
+
+    async def readyz(_: Request) -> Response:
+        unready = tables.unready
+        if unready:
+            raise not_ready("partitions are being caught up with or indexed", unready)
+        return Response(b'{"status":"ready"}', media_type=_JSON)
+
+    app = Starlette(
+        routes=[
+            Route("/conversations/{conversation_id}", views.conversation),
+            Route("/conversations", views.conversations),
+            Route("/messages/{message_id}", views.message),
+            Route("/conversations/{conversation_id}/messages", views.messages),
+            Route("/conversations/{conversation_id}/events", views.conversation_events),
+            Route("/events", views.events),
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Route(applied.PATH, views.applied),
+        ],
+        middleware=[Middleware(_EncodedPaths), Middleware(Authentication, tokens=tokens)],
+        exception_handlers={ProblemError: _problem, HTTPException: _http_error, Exception: _internal_error},
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+class _EncodedPaths:
+    """ASGI middleware: routes see paths as they were sent, so that ids may have slashes in them (as %2F)."""
+
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._tokens = tokens
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in _OPEN:
-            given = next((value for name, value in scope["headers"] if name == b"authorization"), None)
-            token = self._tokens.authenticate(given)
-            if token is None:
-                refusal = problem(
-                    401, "unauthorized", "send `Authorization: Bearer <token>`", {"WWW-Authenticate": "Bearer"}
-                )
-                await refusal(scope, receive, send)
-                return
-            scope["token"] = token
+        if scope["type"] == "http":
+            scope["path"] = scope["raw_path"].decode("ascii", "replace")
         await self._app(scope, receive, send)
 
 
-class _Owner:
-    """Asks the worker that owns a key, with the caller's own token."""
-
-    def __init__(self) -> None:
-        self._client: httpx.AsyncClient | None = None
-
-    @contextlib.asynccontextmanager
-    async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
-        async with httpx.AsyncClient(timeout=_OWNER_TIMEOUT_S, trust_env=False) as self._client:
-            yield
-
-    async def ask(self, request: Request, url: str) -> Response:
-        """Return the owner's answer as it is, or 503 if it does not answer."""
-        if self._client is None:
-            return _not_ready("the views are starting")
-        passed = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
-        try:
-            answer = await self._client.get(f"{url.rstrip('/')}{_raw_target(request)}", headers={**passed, _HOP: "1"})
-        except httpx.TransportError as error:
-            return _not_ready(f"the worker that owns the key does not answer: {type(error).__name__}")
-        kept = {name: answer.headers[name] for name in _PASSED_BACK if name in answer.headers}
-        return Response(answer.content, answer.status_code, kept)
+async def _problem(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ProblemError)  # noqa: S101 as registered
+    return problem(error)
 
 
-def _raw_target(request: Request) -> str:
-    path = request.scope["raw_path"].decode("ascii")
-    query = request.scope["query_string"].decode("ascii")
-    return f"{path}?{query}" if query else path
+async def _http_error(_: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException) and error.status_code == METHOD_NOT_ALLOWED.status:
+        allow = ", ".join(sorted((error.headers or {}).get("Allow", "GET").split(", ")))
+        return problem(ProblemError(METHOD_NOT_ALLOWED, f"the path takes {allow}"), {"Allow": allow})
+    return problem(ProblemError(NOT_FOUND, "there is nothing at this path"))
 
 
-def create_app(settings: StreamsSettings, tables: Tables) -> Starlette:  # noqa: C901 one closure for each route
-    """Build the app; it answers 503 until `tables` has a worker that is ready."""
-    owner = _Owner()
-
-    async def healthz(_: Request) -> Response:
-        return Response(b'{"status":"alive"}', media_type="application/json")
-
-    async def readyz(_: Request) -> Response:
-        if tables.ready:
-            return Response(b'{"status":"ready"}', media_type="application/json")
-        return _not_ready("the tables are being restored or rebalanced")
-
-    async def message(request: Request) -> Response:
-        message_id = request.path_params["message_id"]
-        fields = tables.message(message_id)
-        if fields is None or not _may_see(request, fields):
-            return problem(404, "not_found", f"no message has the id {message_id!r}")
-        return _answer(request, render.message(fields))
-
-    async def conversation(request: Request) -> Response:
-        conversation_id = request.path_params["conversation_id"]
-        fields = tables.conversation(conversation_id)
-        if fields is None or not _may_see(request, fields):
-            return problem(404, "not_found", f"no conversation has the id {conversation_id!r}")
-        return _answer(request, render.conversation(fields))
-
-    async def messages(request: Request) -> Response:
-        conversation_id = request.path_params["conversation_id"]
-        try:
-            limit, after = _page(request)
-        except ValueError as error:
-            return problem(400, "bad_request", str(error))
-        fields = tables.conversation(conversation_id)
-        if fields is None or not _may_see(request, fields):
-            return problem(404, "not_found", f"no conversation has the id {conversation_id!r}")
-        found = [
-            (message_id, contribution)
-            for message_id, contribution in tables.messages(conversation_id)
-            if after is None or contributions.sort_key(message_id, contribution) < after
-        ]
-        page = found[:limit]
-        more = _cursor(contributions.sort_key(*page[-1])) if len(found) > limit else None
-        view = {"messages": [render.conversation_message(*item) for item in page], "next_cursor": more}
-        return _answer(request, view)
-
-    async def not_ready(request: Request, error: Exception) -> Response:
-        if isinstance(error, NotOwnedError) and _HOP not in request.headers:
-            return await owner.ask(request, error.url)
-        return _not_ready(str(error))
-
-    async def http_error(_: Request, error: Exception) -> Response:
-        if isinstance(error, HTTPException) and error.status_code == 405:  # noqa: PLR2004
-            return problem(405, "method_not_allowed", "only GET is allowed", dict(error.headers or {}))
-        return problem(404, "not_found", "there is nothing at this path")
-
-    return Starlette(
-        routes=[
-            Route("/healthz", healthz),
-            Route("/readyz", readyz),
-            Route("/conversations/{conversation_id}", conversation),
-            Route("/conversations/{conversation_id}/messages", messages),
-            Route("/messages/{message_id}", message),
-        ],
-        lifespan=owner.lifespan,
-        middleware=[Middleware(_Authentication, tokens=settings.token_set())],
-        exception_handlers={NotReadyError: not_ready, HTTPException: http_error},
-    )
+async def _internal_error(_: Request, __: Exception) -> Response:
+    return problem(ProblemError(INTERNAL_ERROR, "see the log of the worker"))
 
 
-def _may_see(request: Request, fields: dict[str, Any]) -> bool:
-    """Return whether the request's token may see a row; a bound one sees no row whose organization is unknown."""
-    organizations = request.scope["token"].organizations
-    return organizations is None or fields.get("organization_id") in organizations
-
-
-def _not_ready(detail: str) -> Response:
-    return problem(503, "not_ready", detail, {"Retry-After": "1"})
-
-
-def _answer(request: Request, view: dict[str, Any]) -> Response:
-    body = encode(view)
-    etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-    headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
-    wanted = request.headers.get("if-none-match", "")
-    if wanted.strip() == "*" or etag in {tag.strip().removeprefix("W/") for tag in wanted.split(",")}:
-        return Response(None, 304, headers)
-    return Response(body, 200, headers, "application/json")
-
-
-def _page(request: Request) -> tuple[int, tuple[int, str] | None]:
-    unknown = set(request.query_params) - {"limit", "cursor"}
-    if unknown:
-        raise ValueError(f"unknown parameters: {', '.join(sorted(unknown))}; known are limit and cursor")
-    text = request.query_params.get("limit", str(_DEFAULT_LIMIT))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= _MOST):
-        raise ValueError(f"limit is a whole number from 1 to {_MOST}")
-    cursor = request.query_params.get("cursor")
-    return int(text), None if cursor is None else _position(cursor)
-
-
-def _cursor(position: tuple[int, str]) -> str:
-    return base64.urlsafe_b64encode(msgpack.encode(position)).decode().rstrip("=")
-
-
-def _position(cursor: str) -> tuple[int, str]:
+def _id(request: Request, kind: str) -> str:
+    text: str = request.path_params[f"{kind}_id"]
     try:
-        packed = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
-        return msgpack.decode(packed, type=tuple[int, str])
-    except (binascii.Error, DecodeError, ValidationError, ValueError):
-        raise ValueError("cursor is not one that this service gave") from None
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise not_found(kind, text) from None
+
+
+def _conversation(view: PartitionView, conversation_id: str, reader: Reader) -> Rendered:
+    found = view.conversation(conversation_id)
+    if found is None or not reader.may_see(found.organization):
+        raise not_found("conversation", conversation_id)
+    return found
+
+
+def _answer(request: Request, body: bytes, tag: str) -> Response:
+    quoted = f'"{tag}"'
+    headers = {"ETag": quoted, "Cache-Control": "private, no-cache"}
+    wanted = reader_of(request).if_none_match
+    if wanted is not None and (
+        wanted.strip() == "*" or quoted in {item.strip().removeprefix("W/") for item in wanted.split(",")}
+    ):
+        return Response(None, 304, headers)
+    return Response(body, 200, headers, _JSON)
+
+
+def _target(request: Request, *without: str) -> bytes:
+    """Return path and query as they go to another worker, which need not wait for a record any more."""
+    dropped = {"after", *without}
+    query = urlencode([item for item in request.query_params.multi_items() if item[0] not in dropped])
+    path: bytes = request.scope["raw_path"]
+    return path + b"?" + query.encode() if query else path
+
+
+def _seconds_until(deadline: float) -> bytes:
+    return b"%.3f" % max(0.0, deadline - time.monotonic())

@@ -1,74 +1,193 @@
 """The tables as the views read them: whole and current, or not at all."""
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from aiokafka.partitioner import murmur2
 
+from avro.catalogue import topic_name
 from streams.agents.join import Join
-from streams.settings import StreamsSettings
-from streams.state import message
-from streams.state.contribution import Contribution
+from streams.observer import Offsets
+from streams.views.partition import PartitionView, RenderedConversations
+from streams.views.problems import ProblemError, not_ready
+from streams.views.reasons import NOT_APPLIED
 
 if TYPE_CHECKING:
     from streams.worker import Worker
 
-
-class NotReadyError(Exception):
-    """The tables recover or are being rebalanced."""
+logger = logging.getLogger(__name__)
 
 
-class NotOwnedError(NotReadyError):
-    """The key is in a partition of another worker, whose views are at `url`."""
+class Assignment:
+    """What this worker owns from one rebalance to the next."""
 
-    def __init__(self, partition: int, url: str) -> None:
-        """Name the owner."""
-        super().__init__(f"partition {partition} is owned by another worker")
-        self.url = url
+    def __init__(self, join: Join, views: Mapping[int, PartitionView]) -> None:
+        """Take over restored partitions."""
+        self.join = join
+        self.views = views
+        self.over = False
+        #: Called when it ends.
+        self.at_end: set[Callable[[], None]] = set()
 
 
 class Tables:
-    """Looks keys up in the partitions of this worker. `worker` is None until it has started."""
+    """Finds out who answers for a key, and waits for tables. Watches the worker (`streams.observer.WorkerObserver`).
 
-    def __init__(self, settings: StreamsSettings) -> None:
-        """Start with nothing to read."""
-        self.settings = settings
-        self.worker: Worker | None = None
+    All methods that return something raise ProblemError (not_ready) while that is not there.
+    """
+
+    def __init__(self, partition_count: int, prefix: str) -> None:
+        """Start with nothing to read; `prefix` is that of the topics."""
+        self.partition_count = partition_count
+        self.messages_topic = topic_name(prefix, "messages")
+        self.conversations_topic = topic_name(prefix, "conversations")
+        self.contributions_topic = topic_name(prefix, "streams-contributions")
+        self.states_topic = topic_name(prefix, "conversation-state")
+        self.current: Assignment | None = None
+        #: How far the tables have been restored, in changelog records: done, at most.
+        self.restored = (0, 0)
+        self.dead_letters: dict[str, int] = {}
+        self._worker: Worker | None = None
+        self._rendered = RenderedConversations()
+        self._indexing: asyncio.Task[None] | None = None
+        self._waiting: dict[asyncio.Future[None], Callable[[], bool]] = {}
+
+    def attach(self, worker: "Worker") -> None:
+        """Read from a worker from now on."""
+        self._worker = worker
 
     @property
-    def ready(self) -> bool:
-        """Whether this worker can answer for all that it owns."""
-        worker = self.worker
-        if worker is None or worker.join is None or not worker.holds_lease:
-            return False
-        return all(worker.join.caught_up(partition) for partition in worker.join.messages)
+    def worker(self) -> "Worker":
+        """The worker whose tables these are."""
+        if self._worker is None:
+            raise not_ready("the worker is starting")
+        return self._worker
 
-    def message(self, message_id: str) -> dict[str, Any] | None:
-        """Return the MessageState, None if there is no such message. Raises NotReadyError, NotOwnedError."""
-        join, partition = self._locate(message_id)
-        facts = join.messages[partition].facts(message_id)
-        return None if facts is None else message.state(message_id, facts)
+    @property
+    def assignment(self) -> Assignment:
+        """What this worker owns now."""
+        if self.current is None or not self.worker.holds_lease:
+            raise not_ready("the partitions are being distributed or restored")
+        return self.current
 
-    def conversation(self, conversation_id: str) -> dict[str, Any] | None:
-        """Return the ConversationState, None if there is no such one. Raises NotReadyError, NotOwnedError."""
-        join, partition = self._locate(conversation_id)
-        return join.conversations[partition].state(conversation_id)
+    @property
+    def unready(self) -> frozenset[int]:
+        """The owned partitions for which this worker cannot answer everything yet. Raises if none can be owned."""
+        views = self.assignment.views
+        return frozenset(number for number, view in views.items() if not (view.caught_up and view.indexed))
 
-    def messages(self, conversation_id: str) -> list[tuple[str, Contribution]]:
-        """Return a conversation's messages, newest first. Raises NotReadyError, NotOwnedError."""
-        join, partition = self._locate(conversation_id)
-        return list(join.conversations[partition].messages(conversation_id))
+    def partition_of(self, key: str) -> int:
+        """Return the partition of a row's id, as every producer of the contract computes it."""
+        return _hash(key) % self.partition_count
 
-    def _locate(self, key: str) -> tuple[Join, int]:
-        worker = self.worker
-        # Trap: without the lease others may own the partitions already, and know more.
-        if worker is None or worker.join is None or not worker.holds_lease:
-            raise NotReadyError("the tables are being restored or rebalanced")
-        partition = (murmur2(key.encode()) & 0x7FFFFFFF) % worker.partition_count
-        if partition not in worker.join.messages:
-            url = worker.app.owners(worker.contract.topic("messages")).get(partition)
-            if url is None:
-                raise NotReadyError(f"partition {partition} has no owner yet")
-            raise NotOwnedError(partition, url)
-        if not worker.join.caught_up(partition):
-            raise NotReadyError(f"partition {partition} has not caught up with what came before this worker owned it")
-        return worker.join, partition
+    def view_of(self, key: str) -> PartitionView | None:
+        """Return the partition of a row's id, None if it is not owned by this worker."""
+        for view in self.assignment.views.values():
+            # Where a conversation is costs less to look up than to compute.
+            if key in view and view.caught_up:
+                return view
+        return self.view(self.partition_of(key))
+
+    def view(self, partition: int, *, indexed: bool = False) -> PartitionView | None:
+        """Return an owned partition that is ready, None if it is not owned by this worker."""
+        view = self.assignment.views.get(partition)
+        if view is not None and not view.caught_up:
+            raise not_ready("the partition is being caught up with", {partition})
+        if view is not None and indexed and not view.indexed:
+            raise not_ready("the partition is being indexed", {partition})
+        return view
+
+    def owners(self) -> dict[str, set[int]]:
+        """Return the partitions of each worker, by its address; together they are all partitions."""
+        owners: dict[str, set[int]] = {}
+        for partition, url in self.worker.app.owners(self.messages_topic).items():
+            owners.setdefault(url, set()).add(partition)
+        missing = set(range(self.partition_count)).difference(*owners.values())
+        if missing:
+            raise not_ready("partitions have no owner", missing)
+        return owners
+
+    def owner(self, partition: int) -> str:
+        """Return the address of the other worker that owns a partition."""
+        url = self.worker.app.owners(self.messages_topic).get(partition)
+        if url is None or url == self.worker.settings.url:
+            raise not_ready("the partition has no owner", {partition})
+        return url
+
+    async def wait_until(self, reached: Callable[[], bool], deadline: float) -> None:
+        """Return when `reached()` is true of the current assignment.
+
+        Raises ProblemError: not_ready when the assignment ends, not_applied when the deadline passes first.
+        """
+        if reached():
+            return
+        future = asyncio.get_running_loop().create_future()
+        self._waiting[future] = reached
+        try:
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                await future
+        except TimeoutError:
+            raise ProblemError(NOT_APPLIED, "the record was not applied before the deadline; ask again") from None
+        finally:
+            del self._waiting[future]
+
+    def restoring(self, done: int, total: int) -> None:
+        """See WorkerObserver."""
+        self.restored = (done, total)
+
+    def began(self, join: Join, guarded: Offsets) -> None:
+        """See WorkerObserver."""
+        views = {
+            number: PartitionView(number, join, guarded[self.states_topic, number], self._rendered)
+            for number in join.conversations
+        }
+        self.current = Assignment(join, views)
+        self._indexing = asyncio.create_task(_index_all(views.values()))
+
+    def advanced(self) -> None:
+        """See WorkerObserver."""
+        for future, reached in self._waiting.items():
+            if not future.done() and reached():
+                future.set_result(None)
+
+    def acknowledged(self, topic: str, partition: int, offset: int) -> None:
+        """See WorkerObserver."""
+        if topic == self.states_topic and self.current is not None:
+            self.current.views[partition].feed.acknowledged(offset)
+
+    def refused(self, reason: str) -> None:
+        """See WorkerObserver."""
+        self.dead_letters[reason] = self.dead_letters.get(reason, 0) + 1
+
+    def lost(self) -> None:
+        """See WorkerObserver."""
+        if self.current is None:
+            return
+        for view in self.current.views.values():
+            view.close()
+        ended, self.current = self.current, None
+        ended.over = True
+        for call in ended.at_end:
+            call()
+        self._rendered.clear()
+        for future in self._waiting:
+            if not future.done():
+                future.set_exception(not_ready("the partitions are being handed over"))
+
+
+@lru_cache(maxsize=50_000)
+def _hash(key: str) -> int:
+    return int(murmur2(key.encode())) & 0x7FFFFFFF
+
+
+async def _index_all(views: Iterable[PartitionView]) -> None:
+    began = time.monotonic()
+    count = 0
+    for view in views:
+        await view.index_all()
+        count += view.size
+    logger.info("indexed %d conversations in %.1f s", count, time.monotonic() - began)

@@ -111,6 +111,6 @@ class Views:
 def _comparable(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _comparable(member) for name, member in value.items()}
-    if isinstance(value, str) and value[4:5] == "-" and value.endswith("+00:00"):
+    if isinstance(value, str) and value[4:5] == "-" and value.endswith("Z"):
         return (datetime.fromisoformat(value) - _EPOCH) // timedelta(microseconds=1)
     return value

@@ -1,0 +1,102 @@
+"""Lists of conversations: the pages of all workers, merged into one."""
+
+import asyncio
+import hashlib
+import heapq
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import NamedTuple
+
+from msgspec import DecodeError, ValidationError, msgpack
+
+from streams.views import render
+from streams.views.access import Reader
+from streams.views.index import Filter, Position
+from streams.views.partition import PartitionView
+from streams.views.peers import Peers
+from streams.views.problems import not_ready, relayed
+from streams.views.queries import cursor_of
+from streams.views.tables import Tables
+
+
+class Item(NamedTuple):
+    """A conversation of a page: where it stands, its JSON and its entity tag."""
+
+    position: Position
+    body: bytes
+    tag: str
+
+
+class Page(NamedTuple):
+    """A page as it is answered."""
+
+    body: bytes
+    tag: str
+
+
+encode_items = msgpack.Encoder().encode
+_decode_items = msgpack.Decoder(list[Item]).decode
+
+
+class Lists:
+    """Answers for all partitions, or for those of this worker."""
+
+    def __init__(self, tables: Tables, peers: Peers) -> None:
+        """Ask others by `peers`."""
+        self._tables = tables
+        self._peers = peers
+
+    async def page(  # noqa: PLR0917 what is asked for, and by whom
+        self,
+        wanted: Filter,
+        below: Position | None,
+        limit: int,
+        reader: Reader,
+        target: bytes,
+        headers: Mapping[bytes, bytes],
+    ) -> Page:
+        """Return one page of everything. Raises ProblemError, so that no page is ever of some partitions only."""
+        own = self._tables.worker.settings.url
+        owners = self._tables.owners()
+        others = [(url, partitions) for url, partitions in owners.items() if url != own]
+        answers = await asyncio.gather(*(self._ask(*other, reader, target, headers) for other in others))
+        found = [*answers, self.own_items(owners.get(own, set()), wanted, below, limit + 1)]
+        items = list(islice(heapq.merge(*found, key=lambda item: item.position, reverse=True), limit + 1))
+        more = cursor_of(items[limit - 1].position) if len(items) > limit else None
+        del items[limit:]
+        tags = "\n".join([*(item.tag for item in items), str(more)])
+        body = render.page("conversations", [item.body for item in items], more)
+        return Page(body, hashlib.sha256(tags.encode()).hexdigest()[:32])
+
+    def own_items(self, partitions: Iterable[int], wanted: Filter, below: Position | None, most: int) -> list[Item]:
+        """Return the first conversations of these partitions, which must be this worker's. Raises ProblemError."""
+        views = self._own_views(partitions)
+        pages = [[(position, view) for position in view.page(wanted, below, most)] for view in views]
+        merged = islice(heapq.merge(*pages, key=lambda entry: entry[0], reverse=True), most)
+        items = []
+        for position, view in merged:
+            rendered = view.conversation(position[1])
+            if rendered is None:
+                raise AssertionError(f"{position[1]!r} is indexed, but not there")
+            items.append(Item(position, rendered.body, rendered.tag))
+        return items
+
+    def _own_views(self, partitions: Iterable[int]) -> list[PartitionView]:
+        views = []
+        for partition in partitions:
+            view = self._tables.view(partition, indexed=True)
+            if view is None:
+                raise not_ready("the partition is another worker's", {partition})
+            views.append(view)
+        return views
+
+    async def _ask(
+        self, url: str, partitions: set[int], reader: Reader, target: bytes, headers: Mapping[bytes, bytes]
+    ) -> list[Item]:
+        answer = await self._peers.ask(url, target, reader, partitions, headers)
+        if not answer.is_success:
+            raise relayed(answer.content, partitions)
+        try:
+            return _decode_items(answer.content)
+        except (DecodeError, ValidationError):
+            raise not_ready("the partition's worker gave an answer that is none", partitions) from None

@@ -1,0 +1,58 @@
+"""Every refusal of the views has one reason: the same word in the answer, the log and the documentation."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A stable code, the HTTP status that goes with it, and what it tells the one who reads it."""
+
+    code: str
+    status: int
+    title: str
+    meaning: str
+
+
+INVALID_PARAMETER = Reason(
+    "invalid_parameter", 400, "Invalid parameter", "A parameter is unknown, given twice, or has no usable value."
+)
+UNAUTHORIZED = Reason("unauthorized", 401, "Unauthorized", "The token is absent or wrong.")
+NOT_PERMITTED = Reason(
+    "not_permitted", 403, "Not permitted", "The token is bound to organizations, and this is about all of them."
+)
+NOT_FOUND = Reason("not_found", 404, "Not found", "There is no such thing, or none that the token may see.")
+METHOD_NOT_ALLOWED = Reason(
+    "method_not_allowed", 405, "Method not allowed", "The path does not take this method; `Allow` names those it does."
+)
+INTERNAL_ERROR = Reason("internal_error", 500, "Internal error", "The worker has a fault; its log says which.")
+NOT_READY = Reason(
+    "not_ready",
+    503,
+    "Not ready",
+    "A partition has no worker that has read all of it yet. Nothing old or partial is shown instead.",
+)
+NOT_APPLIED = Reason(
+    "not_applied", 503, "Not applied in time", "The record that `after` names was not applied before the deadline."
+)
+TOO_MANY_STREAMS = Reason(
+    "too_many_streams", 503, "Too many streams", "The worker serves as many event streams as it may."
+)
+
+REASONS: Mapping[str, Reason] = MappingProxyType(
+    {
+        reason.code: reason
+        for reason in (
+            INVALID_PARAMETER,
+            UNAUTHORIZED,
+            NOT_PERMITTED,
+            NOT_FOUND,
+            METHOD_NOT_ALLOWED,
+            INTERNAL_ERROR,
+            NOT_READY,
+            NOT_APPLIED,
+            TOO_MANY_STREAMS,
+        )
+    }
+)

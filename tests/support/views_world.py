@@ -1,0 +1,244 @@
+"""The views on tables in memory: the real join and the real views, with a Kafka that does as it is told."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import httpx
+from aiokafka.partitioner import murmur2
+
+from avro.catalogue import ENTITIES
+from avro.codec import encoder
+from avro.connection import KafkaSettings, TopicSettings
+from avro.rows import to_fields
+from streams.agents.conversations import ConversationTask
+from streams.agents.join import Join
+from streams.agents.messages import MessageTask
+from streams.contract import Contract
+from streams.settings import StreamsSettings
+from streams.source import Record
+from streams.stores.memory import GroupedMemoryStore, MemoryStore
+from streams.views.service import ViewsService
+
+ALL = "token-for-everything"
+ACME = "token-of-acme-only-1"
+TOKENS = f"all={ALL},acme={ACME}@acme"
+PREFIX = "openbsp."
+URL = "http://127.0.0.1:1"
+
+Offsets = dict[tuple[str, int], int]
+
+
+class Writer:
+    """Takes records; they are acknowledged when the world says so."""
+
+    def __init__(self, partitions: int) -> None:
+        self.partitions = partitions
+        self.ends: Offsets = defaultdict(int)
+        self.waiting: list[tuple[str, int, int, bytes | None, bytes | None]] = []
+        self.checkpoints: list[tuple[int, Offsets]] = []
+        self.acknowledged: Offsets = {}
+        self.count = 0
+        #: Set while everything is acknowledged at once, because the join waits for it.
+        self.prompt: Callable[[], None] | None = None
+
+    def write(
+        self, topic: str, key: bytes | None, value: bytes | None, partition: int = -1, headers: Any = None
+    ) -> None:
+        del headers
+        if partition < 0:
+            partition = partition_of((key or b"").decode(), self.partitions)
+        self.waiting.append((topic, partition, self.ends[topic, partition], key, value))
+        self.ends[topic, partition] += 1
+        self.count += 1
+
+    def checkpoint(self, positions: Offsets) -> None:
+        self.checkpoints.append((self.count, dict(positions)))
+
+    def poll(self) -> None:
+        if self.prompt is not None:
+            self.prompt()
+
+    @property
+    def outstanding(self) -> int:
+        return len(self.waiting)
+
+    @property
+    def idle(self) -> bool:
+        return not self.waiting
+
+
+class Worker:
+    """What the views ask of a worker."""
+
+    def __init__(self, settings: StreamsSettings, writer: Writer, partitions: int) -> None:
+        self.settings = settings
+        self.holds_lease = True
+        self.app = self
+        self.others: dict[int, str] = {}
+        self._writer = writer
+        self._partitions = partitions
+
+    def owners(self, _: str) -> dict[int, str]:
+        return dict.fromkeys(range(self._partitions), self.settings.url) | self.others
+
+    def settled(self, topic: str, partition: int) -> int:
+        return self._writer.acknowledged.get((topic, partition), 0)
+
+
+class World:
+    """One worker with all partitions. Made within a running event loop."""
+
+    def __init__(self, partitions: int = 4, **settings: Any) -> None:
+        self.partitions = partitions
+        self.settings = StreamsSettings(tokens=TOKENS, advertised_url=URL, **settings)
+        topics = TopicSettings(prefix=PREFIX, partitions=partitions)
+        self.views = ViewsService(self.settings, KafkaSettings(bootstrap_servers="127.0.0.1:1"), topics)
+        self.tables = self.views.tables
+        self.writer = Writer(partitions)
+        self.worker = Worker(self.settings, self.writer, partitions)
+        ids = dict.fromkeys(
+            ("MessageEvent", "ConversationEvent", "MessageState", "ConversationState", "StatusChange", "DeadLetter"), 1
+        )
+        self.contract = Contract(PREFIX, ids)
+        self._encode = {"messages": encoder("MessageEvent", 1), "conversations": encoder("ConversationEvent", 1)}
+        self._stores: dict[tuple[str, int], Any] = {}
+        self.positions: Offsets = defaultdict(int)
+        self._records: list[Record] = []
+        self.tables.attach(self.worker)
+
+    def own(self, owned: Iterable[int] | None = None) -> None:
+        """Take partitions over, all of them if none are named; nothing is behind."""
+        numbers = range(self.partitions) if owned is None else list(owned)
+        for number in numbers:
+            self._stores.setdefault(("messages", number), MemoryStore())
+            self._stores.setdefault(("conversations", number), GroupedMemoryStore())
+        positions = {
+            (topic, number): self.positions[topic, number] for topic in self.contract.names for number in numbers
+        }
+        self.join = Join(
+            self.contract,
+            self.writer,
+            {n: MessageTask(n, self._stores["messages", n], self.contract, self.writer) for n in numbers},
+            {
+                n: ConversationTask(n, self._stores["conversations", n], self.contract, self.writer, 1_000)
+                for n in numbers
+            },
+            positions=positions,
+            ends=positions,
+            coalesce_ms=60_000,
+            in_flight_records=1_000_000,
+            learn=None,
+        )
+        states = self.tables.states_topic
+        self.tables.began(self.join, {(states, n): self.writer.ends[states, n] for n in numbers})
+
+    async def own_and_index(self) -> None:
+        """Take all partitions over, and return when they are indexed."""
+        self.own()
+        await self.tables._indexing
+
+    def post(self, *envelopes: dict[str, Any]) -> None:
+        """Have the bridge write events; they are not joined yet."""
+        for envelope in envelopes:
+            entity = envelope["entity"]
+            topic = self.contract.topic(entity)
+            fields = to_fields(ENTITIES[entity], envelope["data"])
+            value = self._encode[entity]({"event_id": "e", "action": envelope["action"], "received_at": 0, **fields})
+            self._arrive(topic, envelope["data"]["id"].encode(), value)
+
+    def delete(self, entity: str, key: str) -> None:
+        """Write a tombstone."""
+        self._arrive(self.contract.topic(entity), key.encode(), None)
+
+    async def join_all(self) -> None:
+        """Apply what has arrived, without writing what follows from it for conversations."""
+        while self._records:
+            records, self._records = self._records, []
+            # Before it forgets a message, the join waits until everybody has been told.
+            self.writer.prompt = self.acknowledge if any(record.value is None for record in records) else None
+            await self.join.process(records)
+            self.writer.prompt = None
+            self._publish()
+
+    def flush(self) -> None:
+        """Write what has changed; it is not acknowledged yet."""
+        self.join.flush()
+
+    def acknowledge(self, most: int | None = None) -> None:
+        """Acknowledge records, the oldest first."""
+        waiting, self.writer.waiting = self.writer.waiting, []
+        most = len(waiting) if most is None else most
+        self.writer.waiting = waiting[most:]
+        for topic, partition, offset, key, value in waiting[:most]:
+            self.tables.acknowledged(topic, partition, offset)
+            if topic == self.tables.contributions_topic and value is not None:
+                self._records.append(Record(topic, partition, offset, key, value))
+        done = self.writer.count - len(self.writer.waiting)
+        for count, positions in self.writer.checkpoints:
+            if count <= done:
+                self.writer.acknowledged |= positions
+        self.tables.advanced()
+
+    async def settle(self) -> None:
+        """Do all that there is to do."""
+        while True:
+            await self.join_all()
+            self.flush()
+            self.acknowledge()
+            if not self._records and not self.join.changed:
+                return
+
+    def client(self, token: str = ALL) -> httpx.AsyncClient:
+        """Return a client of the views."""
+        return httpx.AsyncClient(
+            transport=httpx.ASGITransport(self.views.app, raise_app_exceptions=False),
+            base_url=URL,
+            headers={"Authorization": f"Bearer {token}"},
+            verify=False,
+        )
+
+    def _publish(self) -> None:
+        """Deliver contributions at once, and leave everything else to wait."""
+        topic = self.tables.contributions_topic
+        for record in [record for record in self.writer.waiting if record[0] == topic]:
+            self.writer.waiting.remove(record)
+            _, partition, offset, key, value = record
+            self._records.append(Record(topic, partition, offset, key, value))
+
+    def _arrive(self, topic: str, key: bytes, value: bytes | None) -> None:
+        partition = partition_of(key.decode(), self.partitions)
+        offset = self.positions[topic, partition]
+        self.positions[topic, partition] += 1
+        self._records.append(Record(topic, partition, offset, key, value))
+
+
+def partition_of(key: str, partitions: int) -> int:
+    """Return the partition of a key."""
+    return (murmur2(key.encode()) & 0x7FFFFFFF) % partitions
+
+
+def conversation(key: str, organization: str | None = "acme", **columns: Any) -> dict[str, Any]:
+    """Return the event of a conversation's row."""
+    row = {"id": key, "organization_id": organization, "service": "whatsapp", "status": "open", **columns}
+    return {"entity": "conversations", "action": "insert", "data": {k: v for k, v in row.items() if v is not None}}
+
+
+def message(key: str, conversation_id: str, organization: str | None = "acme", **columns: Any) -> dict[str, Any]:
+    """Return the event of a message's row."""
+    row = {
+        "id": key,
+        "conversation_id": conversation_id,
+        "organization_id": organization,
+        "direction": "incoming",
+        "content": {"type": "text", "kind": "text", "text": f"text of {key}"},
+        "timestamp": instant(0),
+        "status": {"pending": instant(0)},
+        **columns,
+    }
+    return {"entity": "messages", "action": "insert", "data": {k: v for k, v in row.items() if v is not None}}
+
+
+def instant(second: int) -> str:
+    """Return an instant, later for a larger number."""
+    return f"2026-05-06T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}Z"
