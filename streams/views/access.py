@@ -20,7 +20,7 @@ SYNC = b"openbsp-sync"
 _USED = frozenset({b"authorization", b"if-none-match", HOP, SYNC})
 
 #: Under these paths there is nothing that a token protects.
-_OPEN = frozenset({"/", "/healthz", "/readyz", "/openapi.json"})
+_OPEN = frozenset({"/", "/session", "/healthz", "/readyz", "/openapi.json"})
 _OPEN_PREFIX = "/static/"
 
 

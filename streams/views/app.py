@@ -20,11 +20,13 @@ from streams.views.applied import Applied
 from streams.views.events import Asked, EventStream, EventStreams
 from streams.views.index import Filter
 from streams.views.lists import Lists, encode_items
+from streams.views.page.files import Page
 from streams.views.partition import PartitionView, Rendered, tag_of
 from streams.views.peers import Peers
 from streams.views.problems import ProblemError, not_ready, problem
 from streams.views.queries import FILTERS, Parameters, cursor_of
 from streams.views.reasons import INTERNAL_ERROR, METHOD_NOT_ALLOWED, NOT_FOUND
+from streams.views.session import Sessions
 from streams.views.tables import Tables
 
 _JSON = "application/json"
@@ -203,6 +205,8 @@ def create_app(tokens: TokenSet, views: Views, tables: Tables) -> Starlette:
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route(applied.PATH, views.applied),
+            *Sessions(tokens).routes(),
+            *Page().routes(),
         ],
         middleware=[Middleware(_EncodedPaths), Middleware(Authentication, tokens=tokens)],
         exception_handlers={ProblemError: _problem, HTTPException: _http_error, Exception: _internal_error},

@@ -26,6 +26,13 @@ NOT_FOUND = Reason("not_found", 404, "Not found", "There is no such thing, or no
 METHOD_NOT_ALLOWED = Reason(
     "method_not_allowed", 405, "Method not allowed", "The path does not take this method; `Allow` names those it does."
 )
+MALFORMED_SESSION = Reason("malformed_session", 400, "Malformed sign-in", 'The body is not `{"token": "..."}`.')
+CROSS_SITE = Reason("cross_site", 403, "Cross-site request", "Another site's page tried to sign in or out.")
+TOO_LARGE = Reason("too_large", 413, "Too large", "The body has more bytes than a sign-in needs.")
+UNSUPPORTED_MEDIA_TYPE = Reason("unsupported_media_type", 415, "Unsupported media type", "The body is not JSON.")
+TOO_MANY_ATTEMPTS = Reason(
+    "too_many_attempts", 429, "Too many attempts", "Too many wrong tokens came from the address; wait."
+)
 INTERNAL_ERROR = Reason("internal_error", 500, "Internal error", "The worker has a fault; its log says which.")
 NOT_READY = Reason(
     "not_ready",
@@ -49,6 +56,11 @@ REASONS: Mapping[str, Reason] = MappingProxyType(
             NOT_PERMITTED,
             NOT_FOUND,
             METHOD_NOT_ALLOWED,
+            MALFORMED_SESSION,
+            CROSS_SITE,
+            TOO_LARGE,
+            UNSUPPORTED_MEDIA_TYPE,
+            TOO_MANY_ATTEMPTS,
             INTERNAL_ERROR,
             NOT_READY,
             NOT_APPLIED,

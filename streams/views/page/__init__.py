@@ -1,0 +1,1 @@
+"""The live page: files that a browser runs as they are, and how they are served."""
