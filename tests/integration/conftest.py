@@ -1,4 +1,7 @@
-"""Real servers: a broker and a registry for the session, topics of its own for each test, our processes on demand."""
+"""Real servers: a broker and a registry for the session, topics of its own for each test, our processes on demand.
+
+All of them are containers or processes of this machine, as the head of the test run says (see bridge.testkit.backend).
+"""
 
 import os
 import secrets
@@ -14,18 +17,22 @@ from avro.catalogue import TOPICS, topic_name
 from avro.connection import KafkaSettings, RegistrySettings, TopicSettings
 from avro.registry import Registry
 from bridge.local.stack import LocalStack
+from bridge.testkit.backend import Backend
 from bridge.up.part import PythonPart
+from support.docker.servers import ContainerPart, ContainerServers
 
 TOKEN = "token-of-the-tests"
 PARTITIONS = 4
 
-StartPart = Callable[..., PythonPart]
+Servers = LocalStack | ContainerServers
+Part = PythonPart | ContainerPart
+StartPart = Callable[..., Part]
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[LocalStack]:
+def stack(openbsp_backend: Backend) -> Iterator[Servers]:
     """Run a broker and a registry from the first test that asks."""
-    with LocalStack() as running:
+    with ContainerServers() if openbsp_backend is Backend.CONTAINERS else LocalStack() as running:
         yield running
 
 
@@ -59,7 +66,7 @@ class Contract:
 
 
 @pytest.fixture
-def bare_contract(stack: LocalStack) -> Iterator[Contract]:
+def bare_contract(stack: Servers) -> Iterator[Contract]:
     """Choose a prefix that nobody else has; its topics and subjects do not exist yet."""
     contract = Contract(
         KafkaSettings(bootstrap_servers=stack.kafka),
@@ -85,12 +92,13 @@ def contract(bare_contract: Contract) -> Contract:
 
 
 @pytest.fixture
-def start_bridge(contract: Contract, tmp_path: Path) -> Iterator[StartPart]:
+def start_bridge(stack: Servers, contract: Contract, tmp_path: Path) -> Iterator[StartPart]:
     """Start `bridge serve` on the test's topics and return it when it is ready; keyword arguments are variables.
 
     The spool is in `tmp_path / "spool"`; the token is `TOKEN`.
     """
     yield from _starter(
+        stack,
         "bridge",
         ["bridge", "serve"],
         {
@@ -103,12 +111,13 @@ def start_bridge(contract: Contract, tmp_path: Path) -> Iterator[StartPart]:
 
 
 @pytest.fixture
-def start_streams(contract: Contract, tmp_path: Path) -> Iterator[StartPart]:
+def start_streams(stack: Servers, contract: Contract, tmp_path: Path) -> Iterator[StartPart]:
     """Start `streams worker` on the test's topics and return it when it is ready; keyword arguments are variables.
 
     All workers of a test are of one application; each has a data directory of its own, or that of STREAMS_DATA_DIR.
     """
     yield from _starter(
+        stack,
         "streams",
         ["streams", "worker"],
         {
@@ -120,15 +129,18 @@ def start_streams(contract: Contract, tmp_path: Path) -> Iterator[StartPart]:
     )
 
 
-def _starter(name: str, arguments: list[str], environment: dict[str, str], directory: Path) -> Iterator[StartPart]:
-    parts: list[PythonPart] = []
+def _starter(
+    stack: Servers, name: str, arguments: list[str], environment: dict[str, str], directory: Path
+) -> Iterator[StartPart]:
+    parts: list[Part] = []
+    make = stack.part if isinstance(stack, ContainerServers) else PythonPart
     own = ("BRIDGE_", "STREAMS_", "KAFKA_", "SCHEMA_REGISTRY_", "TOPIC_")
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(own)}
 
-    def start(**variables: str) -> PythonPart:
+    def start(**variables: str) -> Part:
         label = f"{name}-{len(parts) + 1}"
         defaults = {"STREAMS_DATA_DIR": str(directory / label)} if name == "streams" else {}
-        part = PythonPart(
+        part = make(
             label,
             arguments,
             variables=name.upper(),
