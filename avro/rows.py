@@ -10,6 +10,9 @@ from avro import instants
 from avro.catalogue import Entity, Kind
 from avro.jsontext import decode, encode_text
 
+# Trap: reading a member of an Enum class costs more than a function call, and there are some for each column.
+_TEXT, _INSTANT, _JSON, _STATUS = Kind.TEXT, Kind.INSTANT, Kind.JSON, Kind.STATUS
+
 Row = dict[str, Any]
 Fields = dict[str, Any]
 
@@ -24,13 +27,13 @@ def to_fields(entity: Entity, row: Row) -> Fields:
         kind = columns.get(column)
         if value is None:
             nulls.append(column)
-        elif kind is Kind.TEXT and type(value) is str:
+        elif kind is _TEXT and type(value) is str:
             fields[column] = value
-        elif kind is Kind.INSTANT and type(value) is str and (micros := instants.parse(value)) is not None:
+        elif kind is _INSTANT and type(value) is str and (micros := instants.parse(value)) is not None:
             fields[column] = micros
-        elif kind is Kind.JSON:
+        elif kind is _JSON:
             fields[column] = encode_text(value)
-        elif kind is Kind.STATUS and type(value) is dict:
+        elif kind is _STATUS and type(value) is dict:
             _status_to_fields(value, fields)
         else:
             extra[column] = encode_text(value)
@@ -63,11 +66,11 @@ def to_row(entity: Entity, fields: Fields) -> Row:
         value = fields.get(column)
         if value is None:
             continue
-        if kind is Kind.INSTANT:
+        if kind is _INSTANT:
             row[column] = instants.render(value)
-        elif kind is Kind.JSON:
+        elif kind is _JSON:
             row[column] = decode(value.encode())
-        elif kind is Kind.STATUS:
+        elif kind is _STATUS:
             row[column] = _status_from_fields(fields)
         else:
             row[column] = value

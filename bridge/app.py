@@ -13,11 +13,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from avro.asyncapi import document as asyncapi_document
-from bridge import answers, health, ingress, reasons
+from bridge import answers, health, reasons
 from bridge.answers import Answer
+from bridge.ingress import Receive, Send
 from bridge.openapi import document
 from bridge.service import Service
 from bridge.supervisor import METRICS_VARIABLE
+from bridge.webhook import PATH, Scope
 
 
 class App:
@@ -25,13 +27,13 @@ class App:
 
     def __init__(self, service: Service) -> None:
         """Build the routes."""
-        self._webhooks = service.ingress
+        self.webhooks = service.ingress
         self._rest = _rest(service)
 
-    def __call__(self, scope: ingress.Scope, receive: ingress.Receive, send: ingress.Send) -> Awaitable[None]:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Answer one request when it is awaited."""
-        if scope["type"] == "http" and scope["path"] == ingress.PATH:
-            return self._webhooks(scope, receive, send)
+        if scope["type"] == "http" and scope["path"] == PATH:
+            return self.webhooks(scope, receive, send)
         return self._rest(scope, receive, send)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from bridge.errors import NotStoredError, SpoolFullError
 from bridge.items import Item, pack
@@ -10,6 +11,9 @@ from bridge.preparation import Preparation
 from bridge.publisher import Publisher, Report
 from bridge.spool import Spool, Ticket
 from bridge.timeouts import Timeouts
+
+#: Told where in Kafka an item is, or None if it is in the spool; or why it is kept nowhere.
+OnKept = Callable[[Report | None, NotStoredError | None], None]
 
 #: Seconds that the disk may take to confirm. Together with the longest deadline that stays under the sender's 5 s.
 SPOOL_WAIT_S = 0.9
@@ -23,47 +27,48 @@ _LATE_S = 0.05
 
 
 class _Waiting:
-    """An item whose request waits: first for Kafka, then for the disk."""
+    """An item that somebody waits to be kept: first by Kafka, then by the disk."""
 
-    __slots__ = ("future", "item", "keeper", "since", "ticket")
+    __slots__ = ("item", "keeper", "on_kept", "since", "ticket")
 
-    def __init__(self, keeper: "Keeper", item: Item, since: float) -> None:
+    def __init__(self, keeper: "Keeper", item: Item, since: float, on_kept: OnKept) -> None:
         self.keeper = keeper
         #: None once the item was handed to the spool; a report of Kafka comes too late then.
         self.item: Item | None = item
-        self.future: asyncio.Future[Report | None] = keeper.loop.create_future()
+        #: None once it was called.
+        self.on_kept: OnKept | None = on_kept
         self.since = since
         self.ticket: Ticket | None = None
 
     def reported(self, report: Report) -> None:
-        if self.item is None or self.future.done():
+        if self.item is None or self.on_kept is None:
             return
         self.keeper.publishing.discard(self)
         if report.failure is None:
             self.keeper.published(time.monotonic() - self.since)
-            self.future.set_result(report)
+            self.end(report, None)
         else:
             self.keeper.failed(self, report.failure.error, f"{report.failure.error}: {report.failure.detail}")
 
     def deadline_passed(self) -> None:
-        if self.item is not None and not self.future.done():
+        if self.item is not None and self.on_kept is not None:
             self.keeper.failed(self, "deadline", "Kafka did not acknowledge within the deadline")
 
     def stored(self, error: NotStoredError | None) -> None:
         self.keeper.spooling.discard(self)
-        if self.future.done():
-            return
-        if error is None:
-            self.future.set_result(None)
-        else:
-            self.future.set_exception(error)
+        self.end(None, error)
 
     def disk_too_slow(self, spool: Spool) -> None:
-        if self.future.done():
+        if self.on_kept is None:
             return
         withdrawn = self.ticket is not None and spool.withdraw(self.ticket)
         detail = "the disk is too slow" if withdrawn else "the disk did not confirm in time; the event may be stored"
-        self.future.set_exception(NotStoredError(detail))
+        self.end(None, NotStoredError(detail))
+
+    def end(self, report: Report | None, error: NotStoredError | None) -> None:
+        on_kept, self.on_kept = self.on_kept, None
+        if on_kept is not None:
+            on_kept(report, error)
 
 
 class Keeper:
@@ -82,30 +87,30 @@ class Keeper:
         self._preparation = preparation
         self._deadline_s = deadline_s
         self._metrics = metrics
-        self.loop = asyncio.get_running_loop()
+        self._loop = asyncio.get_running_loop()
         #: Why the latest item did not get into Kafka; None if it did.
         self.last_failure: str | None = None
         self._failed_at = 0.0
         self.publishing: Timeouts[_Waiting] = Timeouts(deadline_s, _Waiting.deadline_passed)
         self.spooling: Timeouts[_Waiting] = Timeouts(SPOOL_WAIT_S, lambda waiting: waiting.disk_too_slow(spool))
 
-    def keep(self, item: Item, arrived: float) -> asyncio.Future[Report | None]:
-        """Return, when awaited, where in Kafka the item is, or None if it is in the spool. Raises NotStoredError.
+    def keep(self, item: Item, arrived: float, on_kept: OnKept) -> None:
+        """Keep an item, and call `on_kept` once, which may be before this returns.
 
         `arrived` is the time.monotonic() of the request's arrival.
         """
         now = time.monotonic()
-        waiting = _Waiting(self, item, now)
+        waiting = _Waiting(self, item, now, on_kept)
         maker = self._preparation.maker
         if maker is None or self._spool.events:
             self._to_spool(waiting)
+            return
+        record = maker.record(item)
+        if now - arrived < _LATE_S:
+            self.publishing.add(waiting, now)
         else:
-            if now - arrived < _LATE_S:
-                self.publishing.add(waiting, now)
-            else:
-                self.loop.call_later(max(0.0, arrived + self._deadline_s - now), waiting.deadline_passed)
-            self._publish(maker.record(item), waiting.reported)
-        return waiting.future
+            self._loop.call_later(max(0.0, arrived + self._deadline_s - now), waiting.deadline_passed)
+        self._publish(record, waiting.reported)
 
     @property
     def failing(self) -> bool:
@@ -131,6 +136,6 @@ class Keeper:
         try:
             waiting.ticket = self._spool.put(item.received_at, pack(item), waiting.stored)
         except SpoolFullError as error:
-            waiting.future.set_exception(error)
+            waiting.end(None, error)
         else:
             self.spooling.add(waiting, time.monotonic())

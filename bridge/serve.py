@@ -1,6 +1,7 @@
 """`bridge serve`: from settings to an exit code."""
 
 import asyncio
+import gc
 import logging
 import multiprocessing
 import os
@@ -92,6 +93,9 @@ class _Work:
         request_lines = lines if self.settings.log_level in {LogLevel.DEBUG, LogLevel.INFO} else None
         async with running(self.settings, world, number, spool_file, request_lines) as service:
             loop.add_signal_handler(signal.SIGHUP, service.access.reload)
+            # What is there now stays, and what a request leaves behind is hardly ever a cycle.
+            gc.freeze()
+            gc.set_threshold(50_000, 20, 50)
             _log.info("listening on http://%s:%d, %s", *self.listener.getsockname()[:2], health.state(service))
             await serve_until(stop, service, self.listener)
             _log.info("all requests are answered; %d events are left in the spool", service.spool.events)

@@ -11,6 +11,7 @@ import uvicorn
 
 from bridge.app import App
 from bridge.keeper import SPOOL_WAIT_S
+from bridge.protocol import WebhookProtocol
 from bridge.service import Service
 from bridge.slow_clients import SlowClients
 
@@ -66,7 +67,7 @@ def _config(service: Service) -> uvicorn.Config:
     return uvicorn.Config(
         application,
         interface="asgi3",
-        http="httptools",
+        http=WebhookProtocol,
         ws="none",
         lifespan="off",
         log_config=None,

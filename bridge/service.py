@@ -29,6 +29,7 @@ from bridge.settings import BridgeSettings
 from bridge.spool import Spool
 from bridge.spool_file import SpoolFile
 from bridge.supervisor import METRICS_VARIABLE
+from bridge.webhook import Intake
 
 _log = logging.getLogger(__name__)
 
@@ -132,7 +133,8 @@ async def running(
             metrics=metrics,
         )
         requests = RequestLog(metrics, lines)
-        ingress = Ingress(settings, access.authenticate, keeper, metrics, requests)
+        intake = Intake(settings, access.authenticate, keeper, metrics, requests)
+        ingress = Ingress(intake)
         if lines is not None:
             lines.dropped = metrics.log_lines_dropped.inc
         failed = asyncio.get_running_loop().create_future()

@@ -11,7 +11,7 @@ _POLL_SECONDS = 0.05
 
 
 class DirectoryLock:
-    """An exclusive lock on a directory (created if absent), kept in the file `lock` inside it.
+    """An exclusive lock on a directory (created if absent, for this user alone), kept in the file `lock` inside it.
 
     The lock belongs to the open file, not to the process: whoever inherits `fileno()` holds it too, so a directory
     stays locked until the last child that works in it is gone, even if the parent was killed.
@@ -23,8 +23,8 @@ class DirectoryLock:
 
     def acquire(self, timeout: float) -> None:
         """Take the lock, waiting up to `timeout` seconds for the holder; DataDirectoryInUseError if it stays."""
-        self._directory.mkdir(parents=True, exist_ok=True)
-        fd = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             self._wait(fd, time.monotonic() + timeout)
             os.truncate(fd, 0)

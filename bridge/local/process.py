@@ -30,8 +30,9 @@ _TAIL_BYTES = 32768
 class ChildProcess:
     """A running child in a session of its own, so that Ctrl-C in a terminal reaches only its parent.
 
-    Standard output and error go to the file `log`; what an earlier run wrote there is kept as `<log>.1`. The child
-    writes to the file itself, so nobody can block it by not reading. `on_log` gets the lines too, from a thread.
+    Standard output and error go to the file `log`, which only this user may read; what an earlier run wrote there is
+    kept as `<log>.1`. The child writes to the file itself, so nobody can block it by not reading. `on_log` gets the
+    lines too, from a thread.
     The descriptors `inherit` stay open in the child. A program that cannot be executed ends with status 126 or 127.
     """
 
@@ -48,10 +49,10 @@ class ChildProcess:
     ) -> None:
         self.name = name
         self._log = log
-        log.parent.mkdir(parents=True, exist_ok=True)
+        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             log.replace(log.with_name(f"{log.name}.1"))
-        with log.open("xb") as output:
+        with open(log, "xb", opener=_private) as output:
             self._process = subprocess.Popen(  # noqa: S603 - a fixed script, and what the caller wants to run
                 ["/bin/sh", "-c", _SUPERVISED, "sh", *argv],
                 stdin=subprocess.PIPE,
@@ -140,3 +141,7 @@ class ChildProcess:
                 self._ended.wait(_TAIL_INTERVAL_SECONDS)
         if pending:
             on_log(self.name, pending.decode("utf-8", "replace"))
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

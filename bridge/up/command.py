@@ -27,7 +27,7 @@ def open_stack(data: Path | None, ports: Ports, on_log: LogSink | None = None) -
     localize(os.environ)
     with tempfile.TemporaryDirectory(prefix="openbsp-") as temporary:
         directory = data or Path(temporary)
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         given = os.environ.get("BRIDGE_TOKENS")
         token = StackToken.of_tokens(given) if given else StackToken.kept_in(directory / "token")
         with Stack(directory, tokens=token.tokens, ports=ports, on_log=on_log) as stack:
