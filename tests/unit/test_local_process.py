@@ -2,6 +2,7 @@
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -173,6 +174,11 @@ def test_the_log_of_the_run_before_is_kept(start: Start, tmp_path: Path) -> None
     start("print('second')").wait(10)
     assert (tmp_path / "child.log").read_text() == "second\n"
     assert (tmp_path / "child.log.1").read_text() == "first\n"
+
+
+def test_only_this_user_may_read_a_log(start: Start, tmp_path: Path) -> None:
+    start("print('personal')").wait(10)
+    assert stat.S_IMODE((tmp_path / "child.log").stat().st_mode) == 0o600
 
 
 def test_the_tail_of_the_log_is_its_last_lines(start: Start) -> None:
