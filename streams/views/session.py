@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from avro.jsontext import encode
-from avro.tokens import Token, TokenSet
+from avro.tokens import Token
 from streams.views.access import COOKIE, cookie_value
 from streams.views.problems import ProblemError, problem
 from streams.views.reasons import (
@@ -40,6 +40,8 @@ REFILL_S = 6.0
 _ADDRESSES = 10_000
 
 _JSON = "application/json"
+
+Authenticate = Callable[[bytes | None], Token | None]
 
 logger = logging.getLogger(__name__)
 
@@ -75,9 +77,9 @@ class Attempts:
 class Sessions:
     """The endpoints under `PATH`. None of them needs a token; what they raise is ProblemError."""
 
-    def __init__(self, tokens: TokenSet, attempts: Attempts | None = None) -> None:
-        """Accept these tokens."""
-        self._tokens = tokens
+    def __init__(self, authenticate: Authenticate, attempts: Attempts | None = None) -> None:
+        """Ask `authenticate` whose token it is, with the value of an Authorization header."""
+        self._authenticate = authenticate
         self._attempts = attempts or Attempts()
 
     def routes(self) -> list[Route]:
@@ -108,7 +110,7 @@ class Sessions:
             given = _decode(await _body(request)).token.strip()
         except DecodeError:
             raise ProblemError(MALFORMED_SESSION, 'send {"token": "..."}') from None
-        token = self._tokens.authenticate(b"Bearer " + given.encode())
+        token = self._authenticate(b"Bearer " + given.encode())
         if token is None:
             self._attempts.failed(address)
             logger.warning("a sign-in from %s was refused: wrong token", address)
