@@ -1,25 +1,19 @@
 """The registry behind what stands before it in use: rights to read only, basic authentication, TLS."""
 
 import base64
-import datetime as dt
-import ipaddress
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from threading import Thread
 
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from avro.connection import RegistrySettings
 from avro.errors import RegistryError
 from avro.registry import Registry
+from support.authority import Authority
 
 pytestmark = pytest.mark.integration
 
@@ -76,63 +70,6 @@ def gate(registry: str, *, read_only: bool = False, user: str = "", tls: ssl.SSL
             thread.join()
 
 
-class Authority:
-    """Signs certificates of servers on 127.0.0.1 and of clients."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"authority {directory.name}")])
-        usage = x509.KeyUsage(
-            digital_signature=False,
-            content_commitment=False,
-            key_encipherment=False,
-            data_encipherment=False,
-            key_agreement=False,
-            key_cert_sign=True,
-            crl_sign=True,
-            encipher_only=None,
-            decipher_only=None,
-        )
-        certificate = (
-            self._certificate(self._name, self._key)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .add_extension(usage, critical=True)
-        )
-        self.file = directory / "ca.pem"
-        self.file.write_bytes(certificate.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
-
-    def _certificate(self, name: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-        now = dt.datetime.now(dt.UTC)
-        issuer_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
-        return (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(self._name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - dt.timedelta(minutes=5))
-            .not_valid_after(now + dt.timedelta(hours=1))
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .add_extension(issuer_id, critical=False)
-        )
-
-    def issue(self, name: str) -> tuple[Path, Path]:
-        """Return the files of a new certificate and its key."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        certificate = self._certificate(subject, key).add_extension(address, critical=False)
-        files = self._directory / f"{name}.pem", self._directory / f"{name}.key"
-        files[0].write_bytes(certificate.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
-        files[1].write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
-        return files
-
-
 def test_everything_but_registering_works_with_rights_to_read_only(contract):
     with (
         gate(contract.registry.url, read_only=True) as url,
@@ -162,15 +99,16 @@ def test_basic_authentication_lets_in_with_the_right_password_and_never_tells_it
 def test_tls_with_an_own_authority_and_a_client_certificate(contract, tmp_path):
     authority = Authority(tmp_path)
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(*authority.issue("server"))
+    own = authority.issue("server")
+    server.load_cert_chain(own.certificate, own.key)
     server.load_verify_locations(authority.file)
     server.verify_mode = ssl.CERT_REQUIRED
-    certificate, key = authority.issue("client")
-    (tmp_path / "other").mkdir()
-    stranger = Authority(tmp_path / "other")
+    client = authority.issue("client")
+    stranger = Authority(tmp_path, "stranger")
+    intruder = stranger.issue("intruder")
     with gate(contract.registry.url, tls=server) as url:
         right = RegistrySettings(
-            url=url, ssl_ca_file=authority.file, ssl_certificate_file=certificate, ssl_key_file=key
+            url=url, ssl_ca_file=authority.file, ssl_certificate_file=client.certificate, ssl_key_file=client.key
         )
         with Registry(right, contract.prefix) as registry:
             assert registry.ids()
@@ -178,7 +116,7 @@ def test_tls_with_an_own_authority_and_a_client_certificate(contract, tmp_path):
             {"ssl_ca_file": stranger.file},
             {"ssl_ca_file": None},
             {"ssl_certificate_file": None, "ssl_key_file": None},
-            dict(zip(("ssl_certificate_file", "ssl_key_file"), stranger.issue("client"), strict=True)),
+            {"ssl_certificate_file": intruder.certificate, "ssl_key_file": intruder.key},
         ):
             with Registry(right.model_copy(update=change), contract.prefix) as registry:
                 with pytest.raises(RegistryError) as failed:
