@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+import bridge.metrics
+import streams.metrics
 from avro.configuration import describe
 from avro.connection import KafkaSettings, RegistrySettings, TopicSettings
 from bridge.settings import BridgeSettings
@@ -45,7 +47,38 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-PAGES = {"settings.md": settings_page}
+def metrics_page() -> str:
+    """Return the reference of all metrics."""
+    lines = [
+        "# Metrics",
+        "",
+        "In Prometheus' format at `/metrics` of every process. This page is made by `make docs` from the code.",
+    ]
+    for title, token, metrics in (
+        ("Bridge", "a token that may send, or `BRIDGE_METRICS_TOKEN`", bridge.metrics.describe()),
+        (
+            "Streams",
+            "a token that may read everything (one that is not bound to organizations), or `STREAMS_METRICS_TOKEN`",
+            streams.metrics.describe(),
+        ),
+    ):
+        lines += [
+            "",
+            f"## {title}",
+            "",
+            f"For {token}.",
+            "",
+            "| metric | type | labels | meaning |",
+            "|---|---|---|---|",
+        ]
+        lines += [
+            f"| `{metric.name}` | {metric.type} | {', '.join(metric.labels)} | {_cell(metric.meaning)} |"
+            for metric in metrics
+        ]
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {"settings.md": settings_page, "metrics.md": metrics_page}
 
 
 def main() -> int:

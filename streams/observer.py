@@ -1,15 +1,16 @@
-"""What the engine tells to those who watch it: the views.
+"""What the engine tells to those who watch it: the views and the metrics.
 
 Calls are made while things happen, on the event loop's thread, so they must be quick and must not fail.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from streams.state.contribution import Contribution
 
 if TYPE_CHECKING:
     from streams.agents.join import Join
+    from streams.source import Record
 
 #: By topic and partition.
 Offsets = Mapping[tuple[str, int], int]
@@ -41,6 +42,18 @@ class WorkerObserver(Protocol):
 
     def began(self, join: "Join", guarded: Offsets) -> None:
         """Hear of a restored assignment before anything is joined; `guarded` are the ends of its logs."""
+
+    def took(self, records: Sequence["Record"]) -> None:
+        """Hear of a batch that is about to be joined."""
+
+    def joined(self, records: Sequence["Record"]) -> None:
+        """Hear that all of a batch is in the tables or in dead letters."""
+
+    def flushed(self, waited_s: float) -> None:
+        """Hear that changes are written that have waited for so long."""
+
+    def settled(self, received_at: int | None) -> None:
+        """Hear that all of a checkpoint is acknowledged; the bridge received the oldest event in it at that time."""
 
     def advanced(self) -> None:
         """Hear that something may have been joined or acknowledged since the last call."""
@@ -76,6 +89,18 @@ class Unobserved:
         """Do nothing."""
 
     def began(self, join: "Join", guarded: Offsets) -> None:
+        """Do nothing."""
+
+    def took(self, records: Sequence["Record"]) -> None:
+        """Do nothing."""
+
+    def joined(self, records: Sequence["Record"]) -> None:
+        """Do nothing."""
+
+    def flushed(self, waited_s: float) -> None:
+        """Do nothing."""
+
+    def settled(self, received_at: int | None) -> None:
         """Do nothing."""
 
     def advanced(self) -> None:

@@ -56,6 +56,7 @@ async def serve(
             timeout_graceful_shutdown=2,
         )
     )
+    views.start()
     serving = asyncio.create_task(server.serve())
     stopped = asyncio.create_task(stopping.wait())
     work = asyncio.create_task(_work(settings, kafka, registry, topics, views, stopping))

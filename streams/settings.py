@@ -34,6 +34,9 @@ class StreamsSettings(BaseSettings):
     tokens_file: Path | None = Field(
         None, description="File with more tokens, hashed: lines `name sha256 [organization ...]`."
     )
+    metrics_token: SecretStr | None = Field(
+        None, min_length=16, description="A token that may read /metrics, and nothing else."
+    )
     advertised_url: str | None = Field(
         None, description="Address at which other workers reach this one's views; unset: http://HOST:PORT."
     )
@@ -64,6 +67,12 @@ class StreamsSettings(BaseSettings):
     shutdown_timeout_s: float = Field(20.0, gt=0, le=600, description="Seconds that a stop may take.")
     read_timeout_s: float = Field(
         5.0, gt=0, le=60, description="Seconds that a view waits for a record (`after`) or for another worker."
+    )
+    stalled_after_s: float = Field(
+        60.0,
+        gt=0,
+        le=3600,
+        description="Seconds without progress in a partition where records wait, after which the worker is not ready.",
     )
     event_streams: int = Field(2_000, ge=1, le=100_000, description="Event streams that a worker serves at a time.")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR.")

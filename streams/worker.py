@@ -112,7 +112,12 @@ class Worker:
         self._committed: tuple[Ends, Ends] = ({}, {})
         self._guarded = {self.contract.topic(name): name for name in GUARDED}
         self._guard = Guard(KafkaLogs(self._connection, settings.app_id))
-        self._writer = Writer(self._connection, self._lease_s, self._on_written)
+        self._writer = Writer(
+            self._connection,
+            self._lease_s,
+            self._on_written,
+            lambda checkpoint: self._observer.settled(checkpoint.received_at),
+        )
         self.app = MembershipApp.create(
             settings.app_id,
             kafka=kafka,
@@ -218,6 +223,16 @@ class Worker:
         at = (topic, partition)
         return max(self._writer.acknowledged.get(at, 0), self._began_at.get(at, 0))
 
+    @property
+    def commit_age_s(self) -> float:
+        """Seconds since all that is acknowledged was last known to be committed; 0 while nothing is owned."""
+        return time.monotonic() - self._renewed_at if self._began_at else 0.0
+
+    @property
+    def unacknowledged(self) -> int:
+        """How many written records the broker has not acknowledged."""
+        return self._writer.outstanding
+
     def close(self) -> None:
         """Release the stores and drop what could not be written."""
         self._writer.close()
@@ -238,7 +253,9 @@ class Worker:
             return
         try:
             self._expect(batch.number)
-            await join.process(batch.records, batch.ends)
+            self._observer.took(batch.records)
+            if await join.process(batch.records, batch.ends):
+                self._observer.joined(batch.records)
             self._observer.advanced()
         except Exception as error:  # noqa: BLE001 Faust would drop the batch and go on
             self.fail(error)
@@ -350,6 +367,7 @@ class Worker:
             in_flight_records=settings.in_flight_records,
             learn=self._learn,
             on_refused=self._observer.refused,
+            on_flush=self._observer.flushed,
         )
         self._observer.began(self.join, taken.log_ends)
         self._begun.set()

@@ -20,12 +20,14 @@ Positions = dict[tuple[str, int], int]
 class Checkpoint:
     """The writes of a stretch of input, and the positions after it."""
 
-    __slots__ = ("pending", "positions")
+    __slots__ = ("pending", "positions", "received_at")
 
     def __init__(self) -> None:
         """Start open: positions are None until the stretch has ended."""
         self.pending = 0
         self.positions: Positions | None = None
+        #: When the bridge received the oldest event that led to a conversation's state in it; None: not known.
+        self.received_at: int | None = None
 
 
 class Writer:
@@ -35,12 +37,17 @@ class Writer:
     """
 
     def __init__(
-        self, connection: Config, max_pending_s: float, on_written: Callable[[str, int, int], None] | None = None
+        self,
+        connection: Config,
+        max_pending_s: float,
+        on_written: Callable[[str, int, int], None] | None = None,
+        on_settled: Callable[[Checkpoint], None] | None = None,
     ) -> None:
         """Connect in the background.
 
         A record that waits for longer than `max_pending_s` for the broker fails and ends the worker: it must not be
-        sent after another worker may have taken over.
+        sent after another worker may have taken over. `on_settled` is told of each checkpoint once all of it is
+        acknowledged.
         """
         self._producer = Producer(
             {
@@ -58,6 +65,7 @@ class Writer:
             }
         )
         self._on_written = on_written
+        self._on_settled = on_settled
         self._open = Checkpoint()
         self._closed: deque[Checkpoint] = deque()
         self._failure: WriteFailedError | None = None
@@ -89,10 +97,11 @@ class Writer:
             else:
                 return
 
-    def checkpoint(self, positions: Mapping[tuple[str, int], int]) -> Checkpoint:
+    def checkpoint(self, positions: Mapping[tuple[str, int], int], received_at: int | None = None) -> Checkpoint:
         """End the open checkpoint and return it: everything up to `positions` has been processed and written."""
         closed, self._open = self._open, Checkpoint()
         closed.positions = dict(positions)
+        closed.received_at = received_at
         self._closed.append(closed)
         self.poll()
         return closed
@@ -103,9 +112,11 @@ class Writer:
         if self._failure is not None:
             raise self._failure
         while self._closed and not self._closed[0].pending:
-            positions = self._closed.popleft().positions
-            if positions is not None:
-                self.acknowledged.update(positions)
+            settled = self._closed.popleft()
+            if settled.positions is not None:
+                self.acknowledged.update(settled.positions)
+            if self._on_settled is not None:
+                self._on_settled(settled)
 
     @property
     def idle(self) -> bool:

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from typing import cast
 
 from streams.agents.messages import ContributionRecord
 from streams.contract import Contract, Refused
@@ -56,6 +57,8 @@ class ConversationTask:
         self._changed_facts: dict[bytes, bytes] = {}
         self._changed_rows: dict[str, ConversationFacts] = {}
         self._announced: dict[tuple[str, str], set[str]] = {}
+        #: When the bridge received the first of the events that have changed something since `flush`; None: not known.
+        self.received_at: int | None = None
         self._changed: set[str] = set()
         self._changelog = contract.topic("streams-conversations-changelog")
         self._states = contract.topic("conversation-state")
@@ -82,6 +85,8 @@ class ConversationTask:
         entry.facts = self._changed_rows[conversation_id] = merged
         entry.size = at_most
         self._changed.add(conversation_id)
+        if self.received_at is None:
+            self.received_at = cast("int", event["received_at"])
         self.observer.row_changed(conversation_id)
 
     def apply_contribution(self, conversation_id: str, record: ContributionRecord) -> None:
@@ -93,6 +98,8 @@ class ConversationTask:
         old = None if stored is None else contributions.decode(stored)
         new = record.contribution
         self._changed.add(conversation_id)
+        if self.received_at is None:
+            self.received_at = record.received_at
         if new is None:
             # What was announced before the removal is told, too: once is never zero times.
             self._tell(conversation_id, message_id, self._announced.pop((conversation_id, message_id), set()))
@@ -156,6 +163,7 @@ class ConversationTask:
         for conversation_id in self._changed:
             self.write_state(conversation_id)
         self._changed.clear()
+        self.received_at = None
         self.trim()
 
     def trim(self) -> None:

@@ -39,12 +39,13 @@ class Join:
         in_flight_records: int,
         learn: Callable[[str, int], Coroutine[None, None, bool]],
         on_refused: Callable[[str], None] = lambda _: None,
+        on_flush: Callable[[float], None] = lambda _: None,
     ) -> None:
         """Take restored tasks.
 
         Reading begins at `positions`; `ends` are where the sources ended at that moment. `learn` loads a writer
         schema into the contract, returns False if it could not be asked for, or raises Refused. `on_refused` is told
-        the reason of each dead letter.
+        the reason of each dead letter, `on_flush` for how long changes have waited to be written.
         """
         self.messages = messages
         self.conversations = conversations
@@ -57,6 +58,7 @@ class Join:
         self._in_flight_records = in_flight_records
         self._learn = learn
         self._on_refused = on_refused
+        self._on_flush = on_flush
         self._positions: Positions = {}
         #: Where reading began, later the ends that were seen: an end can be beyond the last record.
         self._reached: Positions = dict(positions)
@@ -67,9 +69,10 @@ class Join:
         self.processed = 0
         self.refused = 0
 
-    async def process(self, records: Sequence[Record], ends: Iterable[tuple[str, int, int]] = ()) -> None:
+    async def process(self, records: Sequence[Record], ends: Iterable[tuple[str, int, int]] = ()) -> bool:
         """Process a batch, after which the `ends` (topic, partition, offset) of partitions were reached.
 
+        Returns False if it was left unfinished because the join is being closed.
         Raises whatever makes the worker unable to go on; nothing is committable then.
         """
         self._idle.clear()
@@ -80,18 +83,19 @@ class Join:
             for topic, partition, offset in ends:
                 self._reached[topic, partition] = offset
             if not records:
-                return
+                return True
             self._publish()
             if self._changed_since is None:
                 self._changed_since = time.monotonic()
         except _Closed:
-            return
+            return False
         finally:
             self._idle.set()
         self.flush_if_due()
         while self._writer.outstanding > self._in_flight_records and not self._closing.is_set():
             await asyncio.sleep(0.002)
             self._writer.poll()
+        return True
 
     @property
     def changed(self) -> bool:
@@ -144,12 +148,15 @@ class Join:
     def flush(self) -> Checkpoint:
         """Write what has changed, and return the checkpoint that ends with it."""
         self._publish()
+        if self._changed_since is not None:
+            self._on_flush(time.monotonic() - self._changed_since)
+        received = [task.received_at for task in self.conversations.values() if task.received_at is not None]
         for partition, message_task in self.messages.items():
             message_task.flush(self._position("messages", partition))
         for partition, conversation_task in self.conversations.items():
             conversation_task.flush(self._position("conversations", partition))
         self._changed_since = None
-        return self._writer.checkpoint(self._positions)
+        return self._writer.checkpoint(self._positions, min(received, default=None))
 
     async def _settle(self) -> None:
         self.flush()

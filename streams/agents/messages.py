@@ -1,5 +1,7 @@
 """The message table: merges events into facts, tells each conversation what its messages add."""
 
+from typing import cast
+
 from msgspec import DecodeError, Struct, ValidationError, msgpack
 
 from avro.instants import FIRST, LAST
@@ -15,12 +17,14 @@ from streams.writer import Writer
 class ContributionRecord(Struct, array_like=True):
     """A value of the contributions topic, keyed by conversation: what a message adds, or None when it is removed.
 
-    `announce` are the status keys of which the conversation has to tell.
+    `announce` are the status keys of which the conversation has to tell, `received_at` is when the bridge received the
+    oldest of the events that this follows from (microseconds since the epoch; None: that is not measured).
     """
 
     message_id: str
     contribution: Contribution | None
     announce: list[str]
+    received_at: int | None = None
 
 
 encode_contribution = msgpack.Encoder().encode
@@ -80,6 +84,8 @@ class MessageTask:
         #: Of those, how large they are at the most when they are stored.
         self._sizes: dict[str, int] = {}
         self._announce: dict[str, set[str]] = {}
+        #: When the first event since `publish` was received.
+        self._received_at: int | None = None
         self._changelog = contract.topic("streams-messages-changelog")
         self._states = contract.topic("message-state")
         self._contributions = contract.topic("streams-contributions")
@@ -118,6 +124,8 @@ class MessageTask:
                 raise Refused("too_large", f"the merged row would exceed {FACTS_BYTES} bytes")
         self._changed[message_id] = merged
         self._sizes[message_id] = at_most
+        if self._received_at is None:
+            self._received_at = cast("int", event["received_at"])
         announce = self._announce.get(message_id)
         if announce is None:
             announce = self._announce[message_id] = set()
@@ -136,9 +144,10 @@ class MessageTask:
             current = message.conversation_of(facts)
             for conversation in facts.conversations:
                 told = sorted(announce) if conversation == current else []
-                value = encode_contribution(ContributionRecord(message_id, contribution, told))
+                value = encode_contribution(ContributionRecord(message_id, contribution, told, self._received_at))
                 self._writer.write(self._contributions, conversation.encode(), value)
         self._announce.clear()
+        self._received_at = None
 
     def flush(self, mark: int) -> None:
         """Write what has changed: to the store, the changelog and the state topic, once a message.

@@ -2,8 +2,10 @@
 
 import base64
 import binascii
+import hmac
 
 from msgspec import Struct
+from pydantic import SecretStr
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -22,6 +24,8 @@ _USED = frozenset({b"authorization", b"if-none-match", HOP, SYNC})
 #: Under these paths there is nothing that a token protects.
 _OPEN = frozenset({"/", "/session", "/healthz", "/readyz", "/openapi.json"})
 _OPEN_PREFIX = "/static/"
+
+METRICS = "/metrics"
 
 
 class Reader(Struct, frozen=True):
@@ -56,10 +60,11 @@ class Reader(Struct, frozen=True):
 class Authentication:
     """ASGI middleware: lets in those who have a token, and others only where nothing needs one."""
 
-    def __init__(self, app: ASGIApp, tokens: TokenSet) -> None:
-        """Guard `app`."""
+    def __init__(self, app: ASGIApp, tokens: TokenSet, metrics_token: SecretStr | None) -> None:
+        """Guard `app`. `metrics_token` opens the metrics and nothing else."""
         self._app = app
         self._tokens = tokens
+        self._observer = None if metrics_token is None else metrics_token.get_secret_value().encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
@@ -67,11 +72,18 @@ class Authentication:
             reader = self._reader(scope)
             if reader is not None:
                 scope["reader"] = reader
-            elif scope["path"] not in _OPEN and not scope["path"].startswith(_OPEN_PREFIX):
+            elif not self._is_open(scope):
                 error = ProblemError(UNAUTHORIZED, "send `Authorization: Bearer <token>`, or sign in at /")
                 await problem(error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+    def _is_open(self, scope: Scope) -> bool:
+        path = scope["path"]
+        if path == METRICS and self._observer is not None:
+            given = dict(scope["headers"]).get(b"authorization", b"")
+            return given[:7].lower() == b"bearer " and hmac.compare_digest(given[7:].strip(), self._observer)
+        return path in _OPEN or path.startswith(_OPEN_PREFIX)
 
     def _reader(self, scope: Scope) -> Reader | None:
         given = {name: value for name, value in scope["headers"] if name in _USED}

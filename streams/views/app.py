@@ -1,9 +1,12 @@
 """The HTTP side of a worker: who asks, what for, and who can answer it."""
 
 import time
+from collections.abc import Callable
 from urllib.parse import unquote, urlencode
 
 import httpx
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from pydantic import SecretStr
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -15,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from avro.tokens import TokenSet
 from streams.state import contribution as contributions
 from streams.views import applied, render
-from streams.views.access import SYNC, Authentication, Reader, not_found, reader_of
+from streams.views.access import METRICS, SYNC, Authentication, Reader, not_found, reader_of
 from streams.views.applied import Applied
 from streams.views.events import Asked, EventStream, EventStreams
 from streams.views.index import Filter
@@ -182,8 +185,14 @@ class Views:
         return time.monotonic() + (allowed if reader.sync_s is None else min(allowed, reader.sync_s))
 
 
-def create_app(tokens: TokenSet, views: Views, tables: Tables) -> Starlette:
-    """Build the app; it answers 503 until the tables are there."""
+def create_app(
+    tokens: TokenSet,
+    metrics_token: SecretStr | None,
+    views: Views,
+    tables: Tables,
+    measured: Callable[[], CollectorRegistry],
+) -> Starlette:
+    """Build the app; it answers 503 until the tables are there. `measured` returns the metrics, up to date."""
 
     async def healthz(_: Request) -> Response:
         return Response(b'{"status":"alive"}', media_type=_JSON)
@@ -192,7 +201,16 @@ def create_app(tokens: TokenSet, views: Views, tables: Tables) -> Starlette:
         unready = tables.unready
         if unready:
             raise not_ready("partitions are being caught up with or indexed", unready)
+        if tables.stalled:
+            raise not_ready("records wait and nothing moves", tables.stalled)
         return Response(b'{"status":"ready"}', media_type=_JSON)
+
+    async def metrics(request: Request) -> Response:
+        if "reader" in request.scope:
+            reader_of(request).need_all()
+        return Response(
+            generate_latest(measured()), headers={"Cache-Control": "no-store"}, media_type=CONTENT_TYPE_LATEST
+        )
 
     app = Starlette(
         routes=[
@@ -204,11 +222,12 @@ def create_app(tokens: TokenSet, views: Views, tables: Tables) -> Starlette:
             Route("/events", views.events),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
+            Route(METRICS, metrics),
             Route(applied.PATH, views.applied),
-            *Sessions(tokens).routes(),
+            *Sessions(tokens.authenticate).routes(),
             *Page().routes(),
         ],
-        middleware=[Middleware(_EncodedPaths), Middleware(Authentication, tokens=tokens)],
+        middleware=[Middleware(_EncodedPaths), Middleware(Authentication, tokens=tokens, metrics_token=metrics_token)],
         exception_handlers={ProblemError: _problem, HTTPException: _http_error, Exception: _internal_error},
     )
     app.router.redirect_slashes = False

@@ -6,14 +6,12 @@ as the second topic went at that moment. Whoever else was the worker before is c
 was acknowledged, and what it had not, its successor does again.
 """
 
-import asyncio
 import time
 from typing import NamedTuple
 
-from confluent_kafka import KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined] # as documented
+from confluent_kafka import KafkaException
 
-from avro.connection import Config
+from streams.ends import Ends
 from streams.views.access import Reader
 from streams.views.peers import Peers
 from streams.views.problems import ProblemError, not_ready, relayed
@@ -41,12 +39,11 @@ class Written(NamedTuple):
 class Applied:
     """Waits for records, here or at the worker that reads them."""
 
-    def __init__(self, tables: Tables, peers: Peers, connection: Config, timeout_s: float) -> None:
+    def __init__(self, tables: Tables, peers: Peers, ends: Ends, timeout_s: float) -> None:
         """Wait for `timeout_s` seconds at the most."""
         self._tables = tables
         self._peers = peers
-        self._connection = connection
-        self._admin: AdminClient | None = None
+        self._ends = ends
         self.timeout_s = timeout_s
 
     def parse(self, text: str) -> Written:
@@ -93,20 +90,8 @@ class Applied:
         """Return when this worker's conversations know all that messages have told them until now."""
         join = self._tables.assignment.join
         topic = self._tables.contributions_topic
-        ends = await self._ends(topic, partitions, deadline)
-        await self._tables.wait_until(
-            lambda: all(join.position(topic, partition) >= end for partition, end in ends.items()), deadline
-        )
-
-    async def _ends(self, topic: str, partitions: frozenset[int], deadline: float) -> dict[int, int]:
-        if self._admin is None:
-            self._admin = AdminClient(dict(self._connection))
-        timeout = max(0.1, deadline - time.monotonic())
-        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        asked = {TopicPartition(topic, partition): latest for partition in partitions}
-        futures = self._admin.list_offsets(asked, request_timeout=timeout)
         try:
-            found = await asyncio.gather(*(asyncio.wrap_future(future) for future in futures.values()))
+            ends = await self._ends.of(((topic, partition) for partition in partitions), deadline - time.monotonic())
         except KafkaException as error:
             raise not_ready(f"Kafka does not tell the end of {topic}: {error.args[0].name()}", partitions) from None
-        return {at.partition: info.offset for at, info in zip(futures, found, strict=True)}
+        await self._tables.wait_until(lambda: all(join.position(*at) >= end for at, end in ends.items()), deadline)

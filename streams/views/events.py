@@ -19,6 +19,7 @@ from msgspec import Struct
 from starlette.types import Message, Receive, Scope, Send
 
 from avro.jsontext import encode
+from streams.metrics import Metrics
 from streams.views import positions
 from streams.views.access import Reader, not_found
 from streams.views.backlog import Backlog
@@ -110,12 +111,13 @@ class _Sources:
 class EventStreams:
     """Opens streams, as many at a time as there may be."""
 
-    def __init__(self, tables: Tables, peers: Peers, backlog: Backlog, most: int) -> None:
+    def __init__(self, tables: Tables, peers: Peers, backlog: Backlog, most: int, metrics: Metrics) -> None:
         """Allow `most` streams."""
         self.tables = tables
         self.peers = peers
         self.backlog = backlog
         self.most = most
+        self.metrics = metrics
         self.open: set[EventStream] = set()
         self.closing = False
 
@@ -164,6 +166,7 @@ class EventStream:
             if scope["method"] != "HEAD":
                 await self._tell(send)
         except (TimeoutError, _TooSlowError):
+            self._streams.metrics.event_streams_cut.inc()
             await self._detach()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(FAREWELL_S):

@@ -1,12 +1,22 @@
 """The views of a worker, with everything that they need."""
 
+import asyncio
+import contextlib
+
+from prometheus_client import CollectorRegistry
+from starlette.routing import Route
+
 from avro.connection import KafkaSettings, TopicSettings
+from streams.ends import Ends
+from streams.lag import Lag
+from streams.metrics import Metrics
 from streams.settings import StreamsSettings
 from streams.views.app import Views, create_app
 from streams.views.applied import Applied
 from streams.views.backlog import Backlog
 from streams.views.events import EventStreams
 from streams.views.peers import Peers
+from streams.views.requests import Requests
 from streams.views.tables import Tables
 
 
@@ -16,7 +26,11 @@ class ViewsService:
     def __init__(self, settings: StreamsSettings, kafka: KafkaSettings, topics: TopicSettings) -> None:
         """Build everything on the running event loop; nothing is connected yet. Raises TokensError."""
         connection = kafka.librdkafka()
-        self.tables = Tables(topics.partitions, topics.prefix)
+        ends = Ends(connection)
+        self.metrics = Metrics(CollectorRegistry())
+        self._lag = Lag(ends, settings.stalled_after_s)
+        self._watching: asyncio.Task[None] | None = None
+        self.tables = Tables(topics.partitions, topics.prefix, self.metrics, self._lag)
         # What another worker waits for may take as long as the settings allow, and a little for the way.
         self._peers = Peers(settings.read_timeout_s + 1)
         self._streams = EventStreams(
@@ -24,16 +38,33 @@ class ViewsService:
             self._peers,
             Backlog(connection, settings.app_id, self.tables.states_topic),
             settings.event_streams,
+            self.metrics,
         )
-        applied = Applied(self.tables, self._peers, connection, settings.read_timeout_s)
-        self.app = create_app(
-            settings.token_set(), Views(self.tables, self._peers, applied, self._streams), self.tables
+        applied = Applied(self.tables, self._peers, ends, settings.read_timeout_s)
+        views = Views(self.tables, self._peers, applied, self._streams)
+        app = create_app(settings.token_set(), settings.metrics_token, views, self.tables, self._measured)
+        self.app = Requests(
+            app, self.metrics, {route.endpoint: route.path for route in app.routes if isinstance(route, Route)}
         )
+
+    def start(self) -> None:
+        """Watch how far the join is behind from now on."""
+        self._watching = asyncio.create_task(self._lag.run())
 
     def stop(self) -> None:
         """End what would not end by itself: the event streams."""
         self._streams.close()
 
     async def close(self) -> None:
-        """Close the connections to other workers."""
+        """Close the connections to other workers, and watch nothing more."""
+        if self._watching is not None:
+            self._watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watching
         await self._peers.close()
+
+    def _measured(self) -> CollectorRegistry:
+        self.tables.measure()
+        self.metrics.event_streams.set(len(self._streams.open))
+        self.metrics.fold()
+        return self.metrics.registry

@@ -3,20 +3,25 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from aiokafka.partitioner import murmur2
 
 from avro.catalogue import topic_name
 from streams.agents.join import Join
+from streams.lag import Lag
+from streams.metrics import Counts, Metrics
 from streams.observer import Offsets
 from streams.views.partition import PartitionView, RenderedConversations
 from streams.views.problems import ProblemError, not_ready
 from streams.views.reasons import NOT_APPLIED
 
 if TYPE_CHECKING:
+    from streams.source import Record
     from streams.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -40,17 +45,24 @@ class Tables:
     All methods that return something raise ProblemError (not_ready) while that is not there.
     """
 
-    def __init__(self, partition_count: int, prefix: str) -> None:
+    def __init__(self, partition_count: int, prefix: str, metrics: Metrics, lag: Lag) -> None:
         """Start with nothing to read; `prefix` is that of the topics."""
         self.partition_count = partition_count
         self.messages_topic = topic_name(prefix, "messages")
         self.conversations_topic = topic_name(prefix, "conversations")
         self.contributions_topic = topic_name(prefix, "streams-contributions")
         self.states_topic = topic_name(prefix, "conversation-state")
+        #: The topics that are read, with their names in the catalogue.
+        self.sources = {
+            self.messages_topic: "messages",
+            self.conversations_topic: "conversations",
+            self.contributions_topic: "streams-contributions",
+        }
         self.current: Assignment | None = None
         #: How far the tables have been restored, in changelog records: done, at most.
         self.restored = (0, 0)
-        self.dead_letters: dict[str, int] = {}
+        self._metrics = metrics
+        self._lag = lag
         self._worker: Worker | None = None
         self._rendered = RenderedConversations()
         self._indexing: asyncio.Task[None] | None = None
@@ -79,6 +91,11 @@ class Tables:
         """The owned partitions for which this worker cannot answer everything yet. Raises if none can be owned."""
         views = self.assignment.views
         return frozenset(number for number, view in views.items() if not (view.caught_up and view.indexed))
+
+    @property
+    def stalled(self) -> frozenset[int]:
+        """The owned partitions where records wait and nothing moves."""
+        return self._lag.stalled()
 
     def partition_of(self, key: str) -> int:
         """Return the partition of a row's id, as every producer of the contract computes it."""
@@ -146,7 +163,27 @@ class Tables:
             for number in join.conversations
         }
         self.current = Assignment(join, views)
+        self._lag.follow(join, [(topic, number) for topic in self.sources for number in views])
+        self._metrics.assignments.inc()
         self._indexing = asyncio.create_task(_index_all(views.values()))
+
+    def took(self, records: "Sequence[Record]") -> None:
+        """See WorkerObserver."""
+        self._count(self._metrics.consumed, records)
+
+    def joined(self, records: "Sequence[Record]") -> None:
+        """See WorkerObserver."""
+        self._count(self._metrics.applied, records)
+
+    def flushed(self, waited_s: float) -> None:
+        """See WorkerObserver."""
+        self._metrics.coalesce_seconds.observe(waited_s)
+
+    def settled(self, received_at: int | None) -> None:
+        """See WorkerObserver."""
+        if received_at is not None:
+            # The bridge's clock and this one may differ a little.
+            self._metrics.event_seconds.observe(max(0.0, time.time() - received_at / 1e6))
 
     def advanced(self) -> None:
         """See WorkerObserver."""
@@ -156,12 +193,13 @@ class Tables:
 
     def acknowledged(self, topic: str, partition: int, offset: int) -> None:
         """See WorkerObserver."""
+        self._metrics.written.add(topic)
         if topic == self.states_topic and self.current is not None:
             self.current.views[partition].feed.acknowledged(offset)
 
     def refused(self, reason: str) -> None:
         """See WorkerObserver."""
-        self.dead_letters[reason] = self.dead_letters.get(reason, 0) + 1
+        self._metrics.dead_letters.add(reason)
 
     def lost(self) -> None:
         """See WorkerObserver."""
@@ -169,6 +207,7 @@ class Tables:
             return
         for view in self.current.views.values():
             view.close()
+        self._lag.follow(None)
         ended, self.current = self.current, None
         ended.over = True
         for call in ended.at_end:
@@ -177,6 +216,32 @@ class Tables:
         for future in self._waiting:
             if not future.done():
                 future.set_exception(not_ready("the partitions are being handed over"))
+
+    def measure(self) -> None:
+        """Bring the metrics that describe this moment up to date."""
+        metrics, current, worker = self._metrics, self.current, self._worker
+        views = {} if current is None else current.views
+        metrics.owned.set(len(views))
+        whole = worker is not None and worker.holds_lease
+        metrics.ready.set(sum(view.caught_up and view.indexed for view in views.values()) if whole else 0)
+        metrics.conversations.set(sum(view.size for view in views.values()))
+        done, total = self.restored
+        metrics.restored.set(done)
+        metrics.to_restore.set(total)
+        if worker is not None:
+            metrics.commit_age.set(worker.commit_age_s)
+            metrics.unacknowledged.set(worker.unacknowledged)
+        metrics.stalled.set(len(self.stalled))
+        metrics.lag.clear()
+        for (topic, partition), behind in self._lag.behind().items():
+            metrics.lag.labels(self.sources[topic], partition).set(behind)
+
+    def _count(self, counts: Counts, records: "Sequence[Record]") -> None:
+        for topic, number in Counter(map(_topic_of, records)).items():
+            counts.add(self.sources[topic], number=number)
+
+
+_topic_of = itemgetter(0)
 
 
 @lru_cache(maxsize=50_000)

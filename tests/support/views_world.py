@@ -36,7 +36,7 @@ class Writer:
         self.partitions = partitions
         self.ends: Offsets = defaultdict(int)
         self.waiting: list[tuple[str, int, int, bytes | None, bytes | None]] = []
-        self.checkpoints: list[tuple[int, Offsets]] = []
+        self.checkpoints: list[tuple[int, Offsets, int | None]] = []
         self.acknowledged: Offsets = {}
         self.count = 0
         #: Set while everything is acknowledged at once, because the join waits for it.
@@ -52,8 +52,8 @@ class Writer:
         self.ends[topic, partition] += 1
         self.count += 1
 
-    def checkpoint(self, positions: Offsets) -> None:
-        self.checkpoints.append((self.count, dict(positions)))
+    def checkpoint(self, positions: Offsets, received_at: int | None = None) -> None:
+        self.checkpoints.append((self.count, dict(positions), received_at))
 
     def poll(self) -> None:
         if self.prompt is not None:
@@ -76,6 +76,8 @@ class Worker:
         self.holds_lease = True
         self.app = self
         self.others: dict[int, str] = {}
+        self.commit_age_s = 0.0
+        self.unacknowledged = 0
         self._writer = writer
         self._partitions = partitions
 
@@ -129,6 +131,8 @@ class World:
             coalesce_ms=60_000,
             in_flight_records=1_000_000,
             learn=None,
+            on_refused=self.tables.refused,
+            on_flush=self.tables.flushed,
         )
         states = self.tables.states_topic
         self.tables.began(self.join, {(states, n): self.writer.ends[states, n] for n in numbers})
@@ -157,7 +161,9 @@ class World:
             records, self._records = self._records, []
             # Before it forgets a message, the join waits until everybody has been told.
             self.writer.prompt = self.acknowledge if any(record.value is None for record in records) else None
+            self.tables.took(records)
             await self.join.process(records)
+            self.tables.joined(records)
             self.writer.prompt = None
             self._publish()
 
@@ -175,9 +181,12 @@ class World:
             if topic == self.tables.contributions_topic and value is not None:
                 self._records.append(Record(topic, partition, offset, key, value))
         done = self.writer.count - len(self.writer.waiting)
-        for count, positions in self.writer.checkpoints:
+        for checkpoint in list(self.writer.checkpoints):
+            count, positions, received_at = checkpoint
             if count <= done:
+                self.writer.checkpoints.remove(checkpoint)
                 self.writer.acknowledged |= positions
+                self.tables.settled(received_at)
         self.tables.advanced()
 
     async def settle(self) -> None:
