@@ -24,6 +24,7 @@ from avro.codec import encoder
 from avro.promises import PROMISES
 from avro.registry import Registry
 from avro.schemas import latest
+from support.tools import tool
 from support.wait import eventually
 
 pytestmark = pytest.mark.integration
@@ -129,9 +130,7 @@ def test_a_second_run_goes_on_where_the_first_one_ended(contract, writer, change
 
 
 def test_java_with_apache_avro(contract, changes, tmp_path):
-    maven = shutil.which("mvn")
-    if maven is None:
-        pytest.skip("mvn is not installed: the Java example needs it")
+    maven = tool("mvn", "maven")
     project = tmp_path / "java"
     shutil.copytree(EXAMPLES / "java", project)
     printed = [
@@ -145,8 +144,7 @@ def test_java_with_apache_avro(contract, changes, tmp_path):
 
 
 def test_kcat_shows_keys_and_headers(contract, changes):
-    if shutil.which("kcat") is None:
-        pytest.skip("kcat is not installed (on Debian and Ubuntu: apt install kcat)")
+    tool("kcat", "kcat")
     lines = run(["sh", "kcat/follow.sh"], contract)
     assert len(lines) == len(changes) + 1
     for change in changes:

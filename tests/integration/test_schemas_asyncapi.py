@@ -1,7 +1,6 @@
 """The AsyncAPI document in docs/ is valid by the judgement of AsyncAPI's own parser."""
 
 import os
-import shutil
 import subprocess
 from hashlib import sha256
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bridge.local.artifacts import cache_directory
+from support.tools import tool
 
 pytestmark = pytest.mark.integration
 
@@ -20,9 +20,7 @@ NPM_S = 240
 @pytest.fixture(scope="module")
 def validator() -> Path:
     """Install the pinned parser into the cache, once, without running any of its scripts."""
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("npm is not installed: the AsyncAPI validator needs it")
+    npm = tool("npm", "npm")
     content = {name: (DOCS / "asyncapi" / name).read_bytes() for name in FILES}
     digest = sha256(b"".join(content.values())).hexdigest()[:12]
     directory = cache_directory() / f"asyncapi-{digest}"
