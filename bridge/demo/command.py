@@ -18,6 +18,7 @@ from bridge.demo.records import RecordReader
 from bridge.send import Answer, Payload, send
 from bridge.up.command import open_stack
 from bridge.up.interrupts import Interrupts
+from bridge.up.page import page_link
 from bridge.up.stack import Addresses, Ports
 from bridge.up.supervisor import Supervisor
 
@@ -88,7 +89,8 @@ def _view(addresses: Addresses, token: str) -> dict[str, Any] | None:
 def _invite(console: Console, addresses: Addresses, token: str) -> None:
     for name, value in asdict(addresses).items():
         console.print(f"{name.replace('_', ' '):16} {value}", soft_wrap=True)
-    console.print(f"{'token':16} {token}\n", soft_wrap=True)
+    console.print(f"{'token':16} {token}", soft_wrap=True)
+    console.print(f"{'page':16} {page_link(addresses.views, token)}\n", soft_wrap=True)
     console.print("Ask for the conversation, or send an event again:", style="bold")
     authorization = f"-H 'Authorization: Bearer {token}'"
     console.print(f"  curl {authorization} {_view_url(addresses)}", soft_wrap=True)

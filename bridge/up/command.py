@@ -13,6 +13,7 @@ from bridge.local.process import LogSink
 from bridge.up.console import Console
 from bridge.up.environment import localize
 from bridge.up.interrupts import Interrupts
+from bridge.up.page import page_link
 from bridge.up.stack import Ports, Stack
 from bridge.up.supervisor import Supervisor
 from bridge.up.token import StackToken
@@ -55,5 +56,5 @@ def _json(stack: Stack, token: str) -> str:
 
 
 def _text(stack: Stack, token: str) -> str:
-    lines = {**asdict(stack.addresses), "token": token}
+    lines = {**asdict(stack.addresses), "token": token, "page": page_link(stack.addresses.views, token)}
     return "".join(f"{name.replace('_', ' '):16} {value}\n" for name, value in lines.items())
