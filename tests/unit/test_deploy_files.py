@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import bridge.metrics
+import streams.metrics
 from avro.configuration import describe
 from avro.connection import KafkaSettings, RegistrySettings, TopicSettings
 from bridge.settings import BridgeSettings
@@ -15,6 +16,7 @@ from streams.settings import StreamsSettings
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = (ROOT / "docker-compose.yml").read_text("utf-8")
+PROMETHEUS = (ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text("utf-8")
 DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
 EXAMPLE = (ROOT / ".env.example").read_text("utf-8")
 DASHBOARD = json.loads((ROOT / "deploy" / "grafana" / "dashboards" / "openbsp.json").read_text("utf-8"))
@@ -66,10 +68,19 @@ def test_everything_in_the_image_is_pinned():
 
 @pytest.mark.parametrize("panel", DASHBOARD["panels"], ids=lambda panel: panel["title"])
 def test_the_dashboard_shows_metrics_that_exist(panel):
-    known = {described.name: described.type for described in bridge.metrics.describe()}
+    described = [*bridge.metrics.describe(), *streams.metrics.describe()]
+    known = {metric.name: metric.type for metric in described}
     for target in panel.get("targets", []):
         names = re.findall(r"\b(?:bridge|streams)_[a-z0-9_]+", target["expr"])
         assert names
         for name in names:
             base = re.sub(r"_(bucket|sum|count)$", "", name)
             assert name in known or known[base] == "histogram", name
+
+
+def test_prometheus_reads_every_process_of_the_compose_file():
+    """With a token that may do nothing else, which each of them knows."""
+    targets = set(re.findall(r"[a-z0-9-]+:80[0-9]{2}", PROMETHEUS))
+    assert targets == {"bridge:8080", *re.findall(r"STREAMS_ADVERTISED_URL: http://(\S+)", COMPOSE)}
+    assert PROMETHEUS.count("/run/secrets/metrics_token") == PROMETHEUS.count("job_name")
+    assert COMPOSE.count("_METRICS_TOKEN: ${METRICS_TOKEN:") == len(targets)
