@@ -36,7 +36,7 @@ API = "/apis/ccompat/v7"
 def registry_road(stack):
     """Open a way to the registry that the test can cut."""
     (port,) = free_ports(1)
-    with Proxy(port, stack.schema_registry.port) as road:
+    with Proxy(port, httpx.URL(stack.registry).port) as road:
         yield road
 
 
