@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from avro.jsontext import encode
 from avro.tokens import TokenSet
 from streams.state import contribution as contributions
 from streams.views import applied, render
@@ -23,6 +24,7 @@ from streams.views.applied import Applied
 from streams.views.events import Asked, EventStream, EventStreams
 from streams.views.index import Filter
 from streams.views.lists import Lists, encode_items
+from streams.views.openapi import document
 from streams.views.page.files import Page
 from streams.views.partition import PartitionView, Rendered, tag_of
 from streams.views.peers import Peers
@@ -212,6 +214,11 @@ def create_app(
             generate_latest(measured()), headers={"Cache-Control": "no-store"}, media_type=CONTENT_TYPE_LATEST
         )
 
+    description = encode(document())
+
+    async def openapi(_: Request) -> Response:
+        return Response(description, media_type=_JSON)
+
     app = Starlette(
         routes=[
             Route("/conversations/{conversation_id}", views.conversation),
@@ -223,6 +230,7 @@ def create_app(
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route(METRICS, metrics),
+            Route("/openapi.json", openapi),
             Route(applied.PATH, views.applied),
             *Sessions(tokens.authenticate).routes(),
             *Page().routes(),
