@@ -24,7 +24,7 @@ export class List {
   #rows = new Map();
   #tabs = {};
   #current = null;
-  #found = [];
+  #held = false;
 
   /** `open(id)` is called when a conversation is chosen, `changed()` when other ones are wanted. */
   constructor(conversations, open, changed) {
@@ -54,13 +54,18 @@ export class List {
     }
     at("previous").addEventListener("click", () => { this.#turn(-1); changed(); });
     at("next").addEventListener("click", () => { this.#turn(1); changed(); });
+    // A row that moved away under a finger or a mouse would not be the one that is opened.
+    at("rows").addEventListener("pointerdown", () => { this.#held = true; });
+    for (const end of ["pointerup", "pointercancel"]) {
+      // The click comes after it.
+      document.addEventListener(end, () => setTimeout(() => { this.#held = false; }));
+    }
     at("rows").addEventListener("keydown", (event) => this.#key(event));
   }
 
   /** Show what is wanted now; `ready` is whether all has been told. */
   show(ready) {
     const { found, tabs, choices } = this.#conversations.select(this.#wanted);
-    this.#found = found;
     for (const [name, { tab, count }] of Object.entries(this.#tabs)) {
       tab.setAttribute("aria-pressed", String(name === this.#wanted.tab));
       say(count, number(tabs[name]));
@@ -70,7 +75,7 @@ export class List {
     this.#page = Math.min(this.#page, pages - 1);
     const first = this.#page * PAGE;
     const shown = found.slice(first, first + PAGE);
-    this.#rowsOf(shown);
+    if (!this.#held) this.#rowsOf(shown);
     at("previous").disabled = this.#page === 0;
     at("next").disabled = this.#page === pages - 1;
     const whole = this.#conversations.size >= MOST ? ` (the ${number(MOST)} latest)` : "";

@@ -105,6 +105,10 @@ export class Numbers {
   show() {
     this.#rate("messages", this.#messages, "messages", "tone-a");
     this.#rate("changes", this.#changes, "status changes", "tone-b");
+    this.#showTimes();
+  }
+
+  #showTimes() {
     const samples = [...this.#samples.values()];
     this.#times("delivered", samples.map((one) => one.delivered), "tone-c");
     this.#times("read", samples.map((one) => one.read), "tone-d");
@@ -152,6 +156,7 @@ export class Numbers {
       try {
         const message = await (await ask(`/messages/${encodeURIComponent(id)}`)).json();
         this.#keep(id, message);
+        this.#showTimes();
       } catch (error) {
         this.#refused(error);
         this.#toAsk = [];
