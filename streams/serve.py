@@ -17,6 +17,7 @@ from avro.admin import Topics
 from avro.connection import KafkaSettings, RegistrySettings, TopicSettings
 from avro.errors import ContractError, KafkaUnavailableError, RegistryError
 from avro.registry import Registry
+from streams.connections import Connections
 from streams.settings import StreamsSettings
 from streams.views.service import ViewsService
 from streams.worker import Worker
@@ -45,19 +46,25 @@ async def serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
     views = ViewsService(settings, kafka, topics)
+    connections = Connections(settings.connections, settings.request_timeout_s, views.metrics)
     server = _Server(
         uvicorn.Config(
             views.app,
             host=settings.host,
             port=settings.port,
-            http="httptools",
+            http=connections.protocol,
+            ws="none",
+            lifespan="off",
             log_config=None,
             access_log=False,
+            server_header=False,
+            timeout_keep_alive=settings.keep_alive_s,
             timeout_graceful_shutdown=2,
         )
     )
     views.start()
     serving = asyncio.create_task(server.serve())
+    watching = asyncio.create_task(connections.watch(server.server_state))
     stopped = asyncio.create_task(stopping.wait())
     work = asyncio.create_task(_work(settings, kafka, registry, topics, views, stopping))
     try:
@@ -72,6 +79,7 @@ async def serve(
         server.should_exit = True
         await asyncio.wait([serving])
         stopped.cancel()
+        watching.cancel()
         await views.close()
     return 0
 

@@ -74,6 +74,15 @@ class StreamsSettings(BaseSettings):
         le=3600,
         description="Seconds without progress in a partition where records wait, after which the worker is not ready.",
     )
+    connections: int = Field(
+        4_096, ge=1, le=1_000_000, description="Connections to the views at a time, event streams among them."
+    )
+    request_timeout_s: float = Field(
+        10.0, gt=0, le=600, description="Seconds that a client may take to send a whole request."
+    )
+    keep_alive_s: int = Field(
+        60, ge=1, le=3600, description="Seconds for which a connection to the views may wait for its next request."
+    )
     event_streams: int = Field(2_000, ge=1, le=100_000, description="Event streams that a worker serves at a time.")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR.")
 

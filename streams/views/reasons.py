@@ -33,6 +33,10 @@ UNSUPPORTED_MEDIA_TYPE = Reason("unsupported_media_type", 415, "Unsupported medi
 TOO_MANY_ATTEMPTS = Reason(
     "too_many_attempts", 429, "Too many attempts", "Too many wrong tokens came from the address; wait."
 )
+MALFORMED_REQUEST = Reason("malformed_request", 400, "Malformed request", "What came is no HTTP request.")
+HEAD_TOO_LARGE = Reason(
+    "head_too_large", 431, "Request header fields too large", "Request line and headers have too many bytes."
+)
 INTERNAL_ERROR = Reason("internal_error", 500, "Internal error", "The worker has a fault; its log says which.")
 NOT_READY = Reason(
     "not_ready",
@@ -45,6 +49,9 @@ NOT_APPLIED = Reason(
 )
 TOO_MANY_STREAMS = Reason(
     "too_many_streams", 503, "Too many streams", "The worker serves as many event streams as it may."
+)
+TOO_MANY_CONNECTIONS = Reason(
+    "too_many_connections", 503, "Too many connections", "The worker has as many connections as it may."
 )
 
 REASONS: Mapping[str, Reason] = MappingProxyType(
@@ -61,10 +68,13 @@ REASONS: Mapping[str, Reason] = MappingProxyType(
             TOO_LARGE,
             UNSUPPORTED_MEDIA_TYPE,
             TOO_MANY_ATTEMPTS,
+            MALFORMED_REQUEST,
+            HEAD_TOO_LARGE,
             INTERNAL_ERROR,
             NOT_READY,
             NOT_APPLIED,
             TOO_MANY_STREAMS,
+            TOO_MANY_CONNECTIONS,
         )
     }
 )

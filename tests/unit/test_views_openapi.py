@@ -59,7 +59,13 @@ def test_every_path_is_described_but_that_between_workers():
 
 def test_every_reason_is_described_where_it_can_come():
     text = json.dumps(DOCUMENT["paths"])
-    everywhere = {"method_not_allowed", "internal_error"}
+    everywhere = {
+        "method_not_allowed",
+        "internal_error",
+        "malformed_request",
+        "head_too_large",
+        "too_many_connections",
+    }
     assert {code for code in REASONS if f"`{code}`" not in text} == everywhere
 
 

@@ -1,0 +1,125 @@
+"""Connections to the views: as many as may be, none kept for a client that never finishes, nothing unbounded read.
+
+uvicorn by itself waits for ever for the rest of a request, and reads headers without end.
+"""
+
+import asyncio
+import functools
+import time
+from collections import deque
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any, Protocol
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from streams.metrics import Metrics
+from streams.views.problems import ProblemError, problem
+from streams.views.reasons import HEAD_TOO_LARGE, MALFORMED_REQUEST, TOO_MANY_CONNECTIONS
+
+#: Longest request line and headers together; as long as the bridge takes.
+MOST_HEAD_BYTES = 64 * 1024
+
+_LOOK_EVERY_S = 0.5
+#: Where the headers go that a chunked body ends with: nobody reads them, and there may be any number.
+_UNREAD: Any = deque(maxlen=0)
+
+
+class _State(Protocol):
+    """What uvicorn's server shares with its connections."""
+
+    connections: set[Any]
+
+
+class Connections:
+    """The limits that hold for all connections of a server, and what has become of those beyond them."""
+
+    def __init__(self, most: int, request_timeout_s: float, metrics: Metrics) -> None:
+        """Allow `most` connections; each may take so many seconds to send a whole request."""
+        self.most = most
+        self.metrics = metrics
+        self._request_timeout_s = request_timeout_s
+        self._incomplete: dict[Any, tuple[object, float]] = {}
+
+    @property
+    def protocol(self) -> Any:
+        """What uvicorn makes a connection with (its setting `http`)."""
+        return functools.partial(_GuardedProtocol, self)
+
+    async def watch(self, state: _State) -> None:
+        """Give up those that are too slow, for ever."""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            self.look(state.connections, time.monotonic())
+
+    def look(self, connections: Iterable[Any], now: float) -> None:
+        """Close those whose request has been incomplete for too long; `now` is time.monotonic()."""
+        incomplete = {}
+        for connection in list(connections):
+            request = connection.incomplete
+            if request is None:
+                continue
+            former, since = self._incomplete.get(connection, (None, now))
+            since = since if former is request else now
+            incomplete[connection] = (request, since)
+            if now - since > self._request_timeout_s:
+                self.metrics.clients_given_up.inc()
+                connection.transport.close()
+        self._incomplete = incomplete
+
+
+class _GuardedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, which refuses what is too much or no HTTP as everything else is refused."""
+
+    def __init__(self, limits: Connections, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._limits = limits
+        self._head_bytes = 0
+
+    @property
+    def incomplete(self) -> object | None:
+        """What identifies the request whose rest has not come yet, None if there is none."""
+        scope: Any = self.scope
+        if scope is None:
+            return self  # nothing has come yet
+        if "path" not in scope:
+            return self.scope  # the path is known when the headers are complete
+        idle = self.timeout_keep_alive_task is not None
+        return None if idle or not self.cycle.more_body else self.scope
+
+    def connection_made(self, transport: Any) -> None:
+        """See asyncio.Protocol."""
+        super().connection_made(transport)
+        if len(self.connections) > self._limits.most:
+            self._limits.metrics.connections_refused.inc()
+            self._refuse(ProblemError(TOO_MANY_CONNECTIONS, f"this worker serves {self._limits.most} connections"))
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        if self.transport.is_closing():
+            return
+        super().data_received(data)
+        scope: Any = self.scope
+        if scope is not None and "path" not in scope:
+            self._head_bytes += len(data)
+            if self._head_bytes > MOST_HEAD_BYTES:
+                self._refuse(ProblemError(HEAD_TOO_LARGE, f"they may have {MOST_HEAD_BYTES} bytes"))
+
+    def on_headers_complete(self) -> None:
+        """See httptools."""
+        self._head_bytes = 0
+        super().on_headers_complete()
+        self.headers = _UNREAD
+
+    def send_400_response(self, msg: str) -> None:
+        """See HttpToolsProtocol."""
+        del msg
+        self._refuse(ProblemError(MALFORMED_REQUEST, "what came is no HTTP request"))
+
+    def _refuse(self, error: ProblemError) -> None:
+        answer = problem(error, {"Connection": "close"})
+        head = b"".join(b"%b: %b\r\n" % header for header in answer.raw_headers)
+        status = HTTPStatus(error.reason.status)
+        line = f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
+        self.transport.write(line + head + b"\r\n" + answer.body)
+        self.transport.close()

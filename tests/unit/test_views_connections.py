@@ -1,0 +1,214 @@
+"""The views' server under clients that are slow, many, or speak no HTTP: over real sockets."""
+
+import asyncio
+import contextlib
+import functools
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+import uvicorn
+
+from streams.connections import MOST_HEAD_BYTES, Connections
+from support.views_world import ALL, World, conversation
+
+pytestmark = pytest.mark.anyio
+
+GET = b"GET /conversations/c HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + ALL.encode() + b"\r\n"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self):
+        yield
+
+
+class Running:
+    """Views that listen, and what their server allows."""
+
+    def __init__(self, world: World, connections: Connections, state: object, port: int) -> None:
+        self.world = world
+        self.connections = connections
+        self.state = state
+        self.port = port
+
+    async def connect(self):
+        return await asyncio.open_connection("127.0.0.1", self.port)
+
+    def has_read(self, size: int) -> bool:
+        """Return whether so many bytes of a request's head have come, on the only connection."""
+        return [connection._head_bytes for connection in self.state.connections] == [size]
+
+    def pass_time(self, seconds: float) -> None:
+        """Look at the connections now and so many seconds later."""
+        now = time.monotonic()
+        self.connections.look(self.state.connections, now)
+        self.connections.look(self.state.connections, now + seconds)
+
+
+@contextlib.asynccontextmanager
+async def running(most: int = 10) -> AsyncIterator[Running]:
+    world = World()
+    await world.own_and_index()
+    world.post(conversation("c"))
+    await world.settle()
+    connections = Connections(most, 10.0, world.views.metrics)
+    config = uvicorn.Config(
+        world.views.app, port=0, http=connections.protocol, ws="none", lifespan="off", log_config=None, access_log=False
+    )
+    server = Server(config)
+    serving = asyncio.create_task(server.serve())
+    await until(lambda: server.started)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield Running(world, connections, server.server_state, port)
+    finally:
+        server.should_exit = True
+        await serving
+
+
+async def answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
+    """Read one answer."""
+    async with asyncio.timeout(10):
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:]) if name}
+        return int(head[0].split()[1]), headers, await reader.readexactly(int(headers["content-length"]))
+
+
+async def ended(reader: asyncio.StreamReader) -> None:
+    """Return when the connection has been closed."""
+    async with asyncio.timeout(10):
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
+
+
+async def refused(reader: asyncio.StreamReader, reason: str, status: int) -> dict[str, str]:
+    """Read a refusal that ends the connection."""
+    found, headers, body = await answer(reader)
+    assert (found, headers["content-type"], headers["connection"]) == (status, "application/problem+json", "close")
+    assert json.loads(body)["reason"] == reason
+    await ended(reader)
+    return headers
+
+
+async def test_a_client_that_never_finishes_its_headers_is_given_up():
+    async with running() as server:
+        for begun in (b"", b"GET /conv", GET):
+            reader, writer = await server.connect()
+            writer.write(begun)
+            await until(functools.partial(server.has_read, len(begun)))
+            server.pass_time(11)
+            await ended(reader)
+            writer.close()
+            await until(lambda: not server.state.connections)
+        text = (await metrics(server)).splitlines()
+        assert "streams_clients_given_up_total 3.0" in text
+
+
+async def test_a_client_that_is_quick_enough_or_waits_for_its_next_request_is_kept():
+    async with running() as server:
+        reader, writer = await server.connect()
+        for _ in range(2):
+            writer.write(GET + b"\r\n")
+            assert (await answer(reader))[0] == 200
+            server.pass_time(3600)
+        writer.close()
+
+
+async def test_event_streams_are_no_slow_clients():
+    async with running() as server:
+        reader, writer = await server.connect()
+        writer.write(GET.replace(b" HTTP", b"/events HTTP") + b"\r\n")
+        async with asyncio.timeout(10):
+            await reader.readuntil(b"event: ready")
+        server.pass_time(3600)
+        assert [c.transport.is_closing() for c in server.state.connections] == [False]
+        writer.close()
+        await until(lambda: not server.world.views._streams.open)
+
+
+async def test_what_comes_before_a_body_is_bounded():
+    async with running() as server:
+        reader, writer = await server.connect()
+        writer.write(GET)
+        with contextlib.suppress(ConnectionError):
+            for _ in range(MOST_HEAD_BYTES // 1000 + 2):
+                writer.write(b"X-Filler: " + b"x" * 1000 + b"\r\n")
+                await writer.drain()
+        found, headers, body = await answer(reader)
+        assert (found, json.loads(body)["reason"]) == (431, "head_too_large")
+        assert headers["connection"] == "close"
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [b"\x16\x03\x01\x02\x00\x01\x00", b"GET\r\n\r\n", b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n", b"* * *\r\n\r\n"],
+)
+async def test_what_is_no_http_is_refused_as_a_problem(nonsense):
+    async with running() as server:
+        reader, writer = await server.connect()
+        writer.write(nonsense)
+        await refused(reader, "malformed_request", 400)
+        writer.close()
+
+
+async def test_connections_are_limited_and_room_is_found_again():
+    async with running(most=2) as server:
+        kept = [await server.connect() for _ in range(2)]
+        for reader, writer in kept:
+            writer.write(GET + b"\r\n")
+            assert (await answer(reader))[0] == 200
+        reader, writer = await server.connect()
+        assert (await refused(reader, "too_many_connections", 503))["retry-after"]
+        writer.close()
+        kept[0][1].close()
+        await until(lambda: len(server.state.connections) == 1)
+        reader, writer = await server.connect()
+        writer.write(GET + b"\r\n")
+        assert (await answer(reader))[0] == 200
+        writer.close()
+        kept[1][1].close()
+
+
+@pytest.mark.parametrize("size", [5, 300_000])
+async def test_the_body_of_a_get_is_ignored_and_the_next_request_is_answered(size):
+    async with running() as server:
+        reader, writer = await server.connect()
+        for _ in range(2):
+            writer.write(GET + b"Content-Length: %d\r\n\r\n" % size + b"x" * size)
+            assert (await answer(reader))[0] == 200
+        writer.close()
+
+
+async def test_a_body_that_never_ends_does_not_keep_its_connection():
+    async with running() as server:
+        reader, writer = await server.connect()
+        writer.write(GET + b"Content-Length: 1000\r\n\r\n")
+        assert (await answer(reader))[0] == 200
+        writer.write(b"x")
+        await until(lambda: [c.timeout_keep_alive_task for c in server.state.connections] == [None])
+        server.pass_time(11)
+        await ended(reader)
+        writer.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Return when the condition holds."""
+    for _ in range(1_000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise TimeoutError
+
+
+async def metrics(server: Running) -> str:
+    """Return the metrics' page."""
+    async with server.world.client() as client:
+        return (await client.get("/metrics")).text
