@@ -14,7 +14,12 @@ import httpx
 import pytest
 from confluent_kafka import KafkaError, Producer
 from confluent_kafka.admin import (
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
     AdminClient,
+    ResourcePatternType,
+    ResourceType,
     ScramCredentialInfo,
     ScramMechanism,
     UserScramCredentialUpsertion,
@@ -29,6 +34,7 @@ from bridge.local.stack import LocalStack
 from bridge.up.part import PythonPart
 from support.acl import documented_rights
 from support.authority import Authority
+from support.consume import AvroReader, read_all
 from support.documented import DocumentedEvents
 from support.wait import eventually
 
@@ -247,6 +253,12 @@ def running() -> Iterator[list[PythonPart]]:
         part.stop()
 
 
+def ask(streams: PythonPart, path: str, **parameters: str) -> httpx.Response:
+    """Ask the worker's views."""
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    return httpx.get(f"{streams.url}{path}", params=parameters, headers=headers, timeout=15, trust_env=False)
+
+
 def post(bridge: PythonPart, events: DocumentedEvents) -> list[str]:
     """Send the five payloads; return how each was kept."""
     headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
@@ -261,12 +273,7 @@ def await_documented(streams: PythonPart, events: DocumentedEvents) -> None:
     """Wait until the worker's view has what the five payloads add up to."""
 
     def look() -> bool:
-        answer = httpx.get(
-            f"{streams.url}/conversations/{events.conversation}",
-            headers={"Authorization": f"Bearer {TOKEN}"},
-            timeout=10,
-            trust_env=False,
-        )
+        answer = ask(streams, f"/conversations/{events.conversation}")
         return answer.status_code == httpx.codes.OK and events.contradictions(answer.json()) == {}
 
     eventually(look, within=60)
@@ -283,6 +290,16 @@ def test_everything_works_with_the_documented_rights(way, deploy, running):
     # The first may come before the bridge has verified the topics; none is lost.
     assert set(post(bridge, events)) <= {"published", "spooled"}
     await_documented(streams, events)
+    # What the views ask Kafka themselves: how far a topic goes.
+    written = next(
+        record
+        for record in read_all(deployed.secured.stack.kafka, f"{deployed.topics.prefix}messages")
+        if record.key().decode() == events.incoming
+    )
+    after = f"{written.topic()}:{written.partition()}:{written.offset()}"
+    path = f"/conversations/{events.conversation}"
+    assert ask(streams, path, after=after).status_code == httpx.codes.OK
+    assert [item["id"] for item in ask(streams, "/conversations").json()["conversations"]] == [events.conversation]
     for name in ("bridge", "streams"):
         assert PASSWORDS[name] not in deployed.log_of(name)
         assert f"secret-of-{name}" not in deployed.log_of(name)
@@ -300,6 +317,38 @@ def test_nobody_may_do_more(secured, deploy):
         )
         producer.flush(30)
     assert reports == [KafkaError.TOPIC_AUTHORIZATION_FAILED] * len(forbidden)
+
+
+def test_what_the_bridge_may_not_write_becomes_a_dead_letter_after_a_time(deploy, running):
+    """The broker's refusal is told with the event, and what may be written goes on."""
+    deployed = deploy("SCRAM-SHA-512")
+    stack, prefix = deployed.secured.stack, deployed.topics.prefix
+    right = AclBindingFilter(
+        ResourceType.TOPIC,
+        f"{prefix}messages",
+        ResourcePatternType.LITERAL,
+        "User:bridge",
+        "*",
+        AclOperation.WRITE,
+        AclPermissionType.ALLOW,
+    )
+    admin = AdminClient({"bootstrap.servers": stack.kafka})
+    (removed,) = admin.delete_acls([right]).values()
+    assert len(removed.result(30)) == 1
+    running.append(bridge := deployed.start("bridge", "SCRAM-SHA-512", BRIDGE_REFUSAL_GRACE_S="1"))
+    bridge.wait_ready()
+    events = DocumentedEvents()
+    assert "spooled" in post(bridge, events)
+    reader = AvroReader(stack.registry)
+
+    def letters() -> list:
+        return [reader.value(record) for record in read_all(stack.kafka, f"{prefix}dead-letters")]
+
+    eventually(lambda: len(letters()) >= 3, within=60)
+    assert {letter["reason"] for letter in letters()} == {"broker_refused"}
+    assert all("TOPIC_AUTHORIZATION_FAILED" in letter["detail"] for letter in letters())
+    eventually(lambda: len(read_all(stack.kafka, f"{prefix}conversations")) >= 2)
+    assert read_all(stack.kafka, f"{prefix}messages") == []
 
 
 @pytest.mark.parametrize("way", ["SCRAM-SHA-512", "OAUTHBEARER"])
