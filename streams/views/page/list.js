@@ -79,7 +79,7 @@ export class List {
     at("previous").disabled = this.#page === 0;
     at("next").disabled = this.#page === pages - 1;
     const whole = this.#conversations.size >= MOST ? ` (the ${number(MOST)} latest)` : "";
-    say(at("shown"), found.length ? `${number(first + 1)}–${number(first + shown.length)} of ${number(found.length)}${whole}` : "");
+    say(at("shown"), found.length ? `${number(first + 1)} to ${number(first + shown.length)} of ${number(found.length)}${whole}` : "");
     at("empty").hidden = !ready || found.length > 0;
     say(at("empty"), this.#conversations.size ? "No conversation is like that." : "There is no conversation yet. The first one appears here by itself.");
   }

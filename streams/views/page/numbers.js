@@ -58,7 +58,7 @@ export class Numbers {
       const value = make("p", { class: "value" });
       const chart = make("div", { class: "plot" });
       const below = make("p", { class: "below" });
-      section.append(make("article", { class: "card", title: hint }, make("h3", {}, title), value, chart, below));
+      section.append(make("article", { class: "card", title: hint }, make("h2", {}, title), value, chart, below));
       this.#cards[name] = { value, chart, below };
     };
     card("messages", "Messages", "Messages that the page has been told of since it was opened");
@@ -66,7 +66,7 @@ export class Numbers {
     card("delivered", "Sent → delivered", "Of the latest replies: the time from sent to delivered");
     card("read", "Delivered → read", "Of the latest replies: the time from delivered to read");
     this.#cards.health = { list: make("dl", { class: "health" }) };
-    section.append(make("article", { class: "card" }, make("h3", {}, "Pipeline"), this.#cards.health.list));
+    section.append(make("article", { class: "card" }, make("h2", {}, "Pipeline"), this.#cards.health.list));
   }
 
   /** Look at the pipeline from time to time; `mayObserve` is whether the reader may see more than their own. */
