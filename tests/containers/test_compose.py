@@ -1,6 +1,8 @@
 """`docker compose up --wait` with the image of this checkout ends ready, does what it should, and survives a death."""
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -87,6 +89,17 @@ def test_a_killed_worker_leaves_views_and_topics_right(project):
     more = [DocumentedEvents() for _ in range(4)]
     send(project, [body for events in more for body in events.bodies])
     expect_documented(project, [*chats, *more], WORKERS)
+
+
+def test_what_the_profile_adds_is_configured_with_what_is_there(project):
+    """Their images cannot be had everywhere, so nothing more is tried here; test_deploy_files looks into the files."""
+    services = json.loads(project.run("--profile", "observe", "config", "--format", "json"))["services"]
+    added = services.keys() - project.states().keys()
+    assert added == {"kafka-ui", "prometheus", "grafana"}
+    for name in added:
+        assert services[name]["healthcheck"]["test"]
+        mounted = [volume["source"] for volume in services[name].get("volumes", []) if volume["type"] == "bind"]
+        assert all(any(Path(source).rglob("*.*")) for source in mounted), mounted
 
 
 def test_what_is_kept_outlives_the_containers(project):
