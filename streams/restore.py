@@ -37,6 +37,7 @@ class Changelog:
     def apply(self, record: Record) -> None:
         """Take a record in. Raises RestoreFailedError if it is none of a changelog."""
         store, key, value = self.store, record.key, record.value
+        store.generation += 1
         if key is None:
             raise RestoreFailedError(f"{record.topic}[{record.partition}]@{record.offset}: no key")
         if key == MARK_KEY:

@@ -207,6 +207,15 @@ class ConversationTask:
             self._in_use.move_to_end(conversation_id)
         return entry
 
+    def is_in_use(self, conversation_id: str) -> bool:
+        """Return whether the conversation's tally is in memory."""
+        return conversation_id in self._in_use
+
+    def take_into_use(self, conversation_id: str, tally: Tally) -> None:
+        """Bring a conversation into use, with the tally of all contributions that it has now."""
+        if conversation_id not in self._in_use:
+            self._in_use[conversation_id] = InUse(*self._row(conversation_id), tally)
+
     def _row(self, conversation_id: str) -> tuple[ConversationFacts | None, int]:
         changed = self._changed_rows.get(conversation_id)
         if changed is not None:

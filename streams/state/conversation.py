@@ -94,21 +94,10 @@ class Tally:
     @classmethod
     def of(cls, conversation_id: str, messages: Iterable[tuple[str, Contribution]]) -> "Tally":
         """Return the tally of all `(message id, contribution)`."""
-        tally = cls()
-        outgoing = []
+        counting = Counting(conversation_id)
         for message_id, contribution in messages:
-            if contributions.belongs_to(contribution, conversation_id):
-                tally._count(contribution, 1)
-                position = contributions.sort_key(message_id, contribution)
-                tally._stretch(contribution, position)
-                if contributions.text_of(contribution.direction) == "outgoing":
-                    outgoing.append(position)
-        tally.reply = None
-        if tally.first_incoming is not None:
-            first = tally.first_incoming[0]
-            tally.reply = min((position for position in outgoing if position[0] >= first), default=None)
-        tally.stale = False
-        return tally
+            counting.add(message_id, contribution)
+        return counting.tally()
 
     def replace(
         self, conversation_id: str, message_id: str, old: Contribution | None, new: Contribution | None
@@ -188,6 +177,35 @@ class Tally:
         """Id of the newest incoming or outgoing message."""
         newest = max((last for last in (self.last_incoming, self.last_outgoing) if last is not None), default=None)
         return None if newest is None else newest[1]
+
+
+class Counting:
+    """The way to a tally: one message after the other, in any order."""
+
+    def __init__(self, conversation_id: str) -> None:
+        """Start with no message."""
+        self._conversation_id = conversation_id
+        self._tally = Tally()
+        self._outgoing: list[Position] = []
+
+    def add(self, message_id: str, contribution: Contribution) -> None:
+        """Count a message, once each; those that have left the conversation do not count."""
+        if contributions.belongs_to(contribution, self._conversation_id):
+            position = contributions.sort_key(message_id, contribution)
+            self._tally._count(contribution, 1)  # noqa: SLF001 two halves of one thing
+            self._tally._stretch(contribution, position)  # noqa: SLF001
+            if contributions.text_of(contribution.direction) == "outgoing":
+                self._outgoing.append(position)
+
+    def tally(self) -> Tally:
+        """Return the tally of all that were added."""
+        tally = self._tally
+        tally.reply = None
+        if tally.first_incoming is not None:
+            first = tally.first_incoming[0]
+            tally.reply = min((position for position in self._outgoing if position[0] >= first), default=None)
+        tally.stale = False
+        return tally
 
 
 def state(

@@ -9,10 +9,12 @@ class Store(Protocol):
 
     `position` is the changelog offset up to which (exclusive) the store certainly has everything; it may have more.
     `mark` is an offset of the table's source: what came before it may have been merged, what came later was not.
+    `generation` is another one whenever something else than the join of this process has changed what is in the store.
     """
 
     position: int
     mark: int
+    generation: int
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value of a key, None if there is none."""

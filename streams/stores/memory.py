@@ -11,6 +11,7 @@ class MemoryStore:
         """Start empty, at the beginning of the changelog."""
         self.position = 0
         self.mark = 0
+        self.generation = 0
         self._values: dict[bytes, bytes] = {}
         self.get = self._values.get
         self.put = self._values.__setitem__
@@ -35,6 +36,7 @@ class MemoryStore:
         """Empty the store and begin again."""
         self._values.clear()
         self.position = self.mark = 0
+        self.generation += 1
 
     def close(self) -> None:
         """Nothing is held."""
@@ -47,6 +49,7 @@ class GroupedMemoryStore:
         """Start empty, at the beginning of the changelog."""
         self.position = 0
         self.mark = 0
+        self.generation = 0
         self._groups: dict[bytes, dict[bytes, bytes]] = {}
 
     def get(self, key: bytes) -> bytes | None:
@@ -89,6 +92,7 @@ class GroupedMemoryStore:
         """Empty the store and begin again."""
         self._groups.clear()
         self.position = self.mark = 0
+        self.generation += 1
 
     def close(self) -> None:
         """Nothing is held."""

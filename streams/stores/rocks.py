@@ -58,6 +58,7 @@ class RocksStore:
         self._db = self._open()
         self.position = self._number(_POSITION)
         self.mark = self._number(_MARK)
+        self.generation = 0
         # Trap: what was deleted elsewhere is told by tombstones, and compaction removes those in the end.
         if time.time() - self._number(_SAVED_AT) > STALE_AFTER_S:
             self.clear()
@@ -102,6 +103,7 @@ class RocksStore:
         Rdict.destroy(str(self._path), self._memory.options())
         self._db = self._open()
         self.position = self.mark = 0
+        self.generation += 1
 
     def _open(self) -> Rdict:
         db = Rdict(str(self._path), self._memory.options())

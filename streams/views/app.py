@@ -28,6 +28,7 @@ from streams.views.openapi import document
 from streams.views.page.files import Page
 from streams.views.partition import PartitionView, Rendered, tag_of
 from streams.views.peers import Peers
+from streams.views.pipeline import Pipeline
 from streams.views.problems import ProblemError, not_ready, problem
 from streams.views.queries import FILTERS, Parameters, cursor_of
 from streams.views.reasons import INTERNAL_ERROR, METHOD_NOT_ALLOWED, NOT_FOUND
@@ -68,6 +69,8 @@ class Views:
         view = await self._view_of(request, parameters, conversation_id, of_conversation=True)
         if isinstance(view, Response):
             return view
+        if not view.prepared(conversation_id):
+            await view.prepare(conversation_id)
         found = _conversation(view, conversation_id, reader_of(request))
         return _answer(request, found.body, found.tag)
 
@@ -80,6 +83,7 @@ class Views:
         if isinstance(view, Response):
             return view
         reader = reader_of(request)
+        await view.prepare(conversation_id)
         _conversation(view, conversation_id, reader)
         found = await view.messages(conversation_id, below, limit + 1)
         more = cursor_of(contributions.sort_key(*found[limit - 1])) if len(found) > limit else None
@@ -102,7 +106,7 @@ class Views:
             mine = frozenset(self._tables.assignment.views) if reader.partitions is None else reader.partitions
             await self._applied.wait_for_contributions(mine, deadline)
         if reader.partitions is not None:
-            return Response(encode_items(self._lists.own_items(reader.partitions, wanted, below, limit + 1)))
+            return Response(encode_items(await self._lists.own_items(reader.partitions, wanted, below, limit + 1)))
         headers = {SYNC: _seconds_until(deadline)} if late else {}
         page = await self._lists.page(wanted, below, limit, reader, _target(request), headers)
         return _answer(request, page.body, page.tag)
@@ -193,6 +197,7 @@ def create_app(
     views: Views,
     tables: Tables,
     measured: Callable[[], CollectorRegistry],
+    pipeline: Pipeline,
 ) -> Starlette:
     """Build the app; it answers 503 until the tables are there. `measured` returns the metrics, up to date."""
 
@@ -233,6 +238,7 @@ def create_app(
             Route("/openapi.json", openapi),
             Route(applied.PATH, views.applied),
             *Sessions(tokens.authenticate).routes(),
+            *pipeline.routes(),
             *Page().routes(),
         ],
         middleware=[Middleware(_EncodedPaths), Middleware(Authentication, tokens=tokens, metrics_token=metrics_token)],

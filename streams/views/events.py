@@ -262,9 +262,7 @@ class EventStream:
         try:
             for relay in relays:
                 await relay.opened()
-            if resume is not None:
-                for number, view in views.items():
-                    await self._streams.backlog.reach(view.feed, resume[number])
+            await self._prepare(views, resume)
             local = self._subscribe(views, resume) if views else None
         except BaseException:
             for relay in relays:
@@ -275,6 +273,13 @@ class EventStream:
         assignment.at_end.add(self._end_sources)
         sources.over = assignment.over
         return sources
+
+    async def _prepare(self, views: Mapping[int, PartitionView], resume: Mapping[int, int] | None) -> None:
+        for number, view in views.items():
+            if resume is not None:
+                await self._streams.backlog.reach(view.feed, resume[number])
+            if self._asked.conversation_id is not None:
+                await view.prepare(self._asked.conversation_id)
 
     def _relay(self, url: str, partitions: frozenset[int], resume: Mapping[int, int] | None) -> Relay:
         last_event_id = None

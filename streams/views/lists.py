@@ -34,6 +34,9 @@ class Page(NamedTuple):
     tag: str
 
 
+#: Conversations that are brought into use before others get their turn.
+_SLICE = 20
+
 encode_items = msgpack.Encoder().encode
 _decode_items = msgpack.Decoder(list[Item]).decode
 
@@ -60,7 +63,7 @@ class Lists:
         owners = self._tables.owners()
         others = [(url, partitions) for url, partitions in owners.items() if url != own]
         answers = await asyncio.gather(*(self._ask(*other, reader, target, headers) for other in others))
-        found = [*answers, self.own_items(owners.get(own, set()), wanted, below, limit + 1)]
+        found = [*answers, await self.own_items(owners.get(own, set()), wanted, below, limit + 1)]
         items = list(islice(heapq.merge(*found, key=lambda item: item.position, reverse=True), limit + 1))
         more = cursor_of(items[limit - 1].position) if len(items) > limit else None
         del items[limit:]
@@ -68,13 +71,21 @@ class Lists:
         body = render.page("conversations", [item.body for item in items], more)
         return Page(body, hashlib.sha256(tags.encode()).hexdigest()[:32])
 
-    def own_items(self, partitions: Iterable[int], wanted: Filter, below: Position | None, most: int) -> list[Item]:
+    async def own_items(
+        self, partitions: Iterable[int], wanted: Filter, below: Position | None, most: int
+    ) -> list[Item]:
         """Return the first conversations of these partitions, which must be this worker's. Raises ProblemError."""
         views = self._own_views(partitions)
-        pages = [[(position, view) for position in view.page(wanted, below, most)] for view in views]
-        merged = islice(heapq.merge(*pages, key=lambda entry: entry[0], reverse=True), most)
+        found = _first(views, wanted, below, most)
+        unprepared = [(view, key) for (_, key), view in found if not view.prepared(key)]
+        for count, (view, key) in enumerate(unprepared, 1):
+            await view.prepare(key)
+            if count % _SLICE == 0:
+                await asyncio.sleep(0)
+        if unprepared:
+            found = _first(views, wanted, below, most)
         items = []
-        for position, view in merged:
+        for position, view in found:
             rendered = view.conversation(position[1])
             if rendered is None:
                 raise AssertionError(f"{position[1]!r} is indexed, but not there")
@@ -100,3 +111,10 @@ class Lists:
             return _decode_items(answer.content)
         except (DecodeError, ValidationError):
             raise not_ready("the partition's worker gave an answer that is none", partitions) from None
+
+
+def _first(
+    views: Iterable[PartitionView], wanted: Filter, below: Position | None, most: int
+) -> list[tuple[Position, PartitionView]]:
+    pages = [[(position, view) for position in view.page(wanted, below, most)] for view in views]
+    return list(islice(heapq.merge(*pages, key=lambda entry: entry[0], reverse=True), most))

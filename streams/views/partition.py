@@ -4,15 +4,16 @@ import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any, NamedTuple
 
+from streams.agents.conversations import ConversationTask
 from streams.agents.join import Join
 from streams.state import contribution as contributions
 from streams.state import conversation, message
 from streams.state.contribution import Contribution
-from streams.state.conversation import Tally
-from streams.stores import split_key
+from streams.state.conversation import ConversationFacts, Counting, Tally
+from streams.stores import Store, split_key
 from streams.views import render
 from streams.views.feed import Before, Feed
 from streams.views.index import ConversationIndex, Facets, Filter, Position, active_at
@@ -64,23 +65,70 @@ class RenderedConversations:
             self._kept.popitem(last=False)
 
 
+class IndexedBefore(NamedTuple):
+    """The index of a partition that was owned before, as long as nothing else has changed its store."""
+
+    conversations: ConversationIndex
+    store: Store
+    generation: int
+
+    def is_of(self, store: Store) -> bool:
+        """Return whether it is the index of what is in a store now."""
+        return self.store is store and self.generation == store.generation
+
+
+class _Preparation:
+    """Brings a conversation into use, a slice at a time. Worth nothing once it is disturbed: something has changed."""
+
+    def __init__(self, task: ConversationTask, conversation_id: str) -> None:
+        self.conversation_id = conversation_id
+        self.disturbed = False
+        self.task: asyncio.Task[None] | None = None
+        self._task = task
+        self._contributions = task.contributions(conversation_id)
+        self._counting = Counting(conversation_id)
+
+    def read(self) -> bool:
+        """Read a slice; return whether it was the last one, after which the conversation is in use."""
+        count = 0
+        for count, (message_id, contribution) in enumerate(islice(self._contributions, _SLICE), 1):  # noqa: B007
+            self._counting.add(message_id, contribution)
+        if count == _SLICE:
+            return False
+        self._task.take_into_use(self.conversation_id, self._counting.tally())
+        return True
+
+
 class PartitionView:
     """Answers for one partition, and watches its conversations (`streams.observer.ConversationObserver`).
 
-    Everything but `index_all` and `messages` is done between two awaits, so it sees one moment of the tables. What
-    reads raises ProblemError (not_ready) after `close`.
+    What is no coroutine is done between two awaits, so it sees one moment of the tables. What reads raises ProblemError
+    (not_ready) after `close`.
     """
 
-    def __init__(self, number: int, join: Join, state_end: int, rendered: RenderedConversations) -> None:
-        """Take over a partition that has been restored; `state_end` is the end of its state topic."""
+    def __init__(
+        self,
+        number: int,
+        join: Join,
+        state_end: int,
+        rendered: RenderedConversations,
+        indexed: IndexedBefore | None = None,
+    ) -> None:
+        """Take over a partition that has been restored; `state_end` is the end of its state topic.
+
+        `indexed` is what the last assignment has left of it; it is used if nobody else has had the partition since.
+        """
         self.number = number
         self.feed = Feed(number, state_end)
-        #: Whether `index` has all conversations.
-        self.indexed = False
         self._join = join
         self._messages = join.messages[number]
         self._task = join.conversations[number]
-        self._index = ConversationIndex()
+        still = indexed is not None and indexed.is_of(self._task.store)
+        self._index = indexed.conversations if indexed is not None and still else ConversationIndex()
+        #: Whether the index has all conversations.
+        self.indexed = still
+        #: Those that are being read to bring them into use.
+        self._preparing: dict[str, _Preparation] = {}
         self._rendered = rendered
         self._timelines = Timelines(self._task)
         #: Changed since they were indexed.
@@ -108,6 +156,44 @@ class PartitionView:
         """Read nothing more from the stores: they are about to be closed."""
         self._closed = True
         self._timelines.close()
+
+    def leave(self) -> IndexedBefore | None:
+        """Return what the next assignment can use, None if not everything is indexed.
+
+        It is kept up to date until the join has written everything.
+        """
+        if not self.indexed:
+            return None
+        return IndexedBefore(self._index, self._task.store, self._task.store.generation)
+
+    def prepared(self, conversation_id: str) -> bool:
+        """Return whether `conversation` costs the same however long the conversation is."""
+        return self._rendered.get(conversation_id) is not None or self._task.is_in_use(conversation_id)
+
+    async def prepare(self, conversation_id: str) -> None:
+        """Make it so, and let others have their turn while a long conversation is read."""
+        self._check()
+        preparation = self._preparing.get(conversation_id)
+        if preparation is None:
+            if self.prepared(conversation_id):
+                return
+            preparation = _Preparation(self._task, conversation_id)
+            if preparation.read():
+                return
+            preparation.task = asyncio.create_task(self._finish(preparation))
+            self._preparing[conversation_id] = preparation
+        if preparation.task is not None:
+            await asyncio.shield(preparation.task)
+
+    async def _finish(self, preparation: _Preparation) -> None:
+        try:
+            finished = False
+            while not finished:
+                await asyncio.sleep(0)
+                self._check()
+                finished = preparation.disturbed or preparation.read()
+        finally:
+            del self._preparing[preparation.conversation_id]
 
     def __contains__(self, conversation_id: str) -> bool:
         """Return whether the conversation is indexed here; one that is not may be here all the same."""
@@ -157,15 +243,14 @@ class PartitionView:
 
     async def index_all(self) -> None:
         """Index everything that was there at the takeover, and let others have their turn meanwhile."""
-        count = 0
-        for conversation_id, group in self._groups():
-            if conversation_id not in self._changed_meanwhile:
-                fields = _state(conversation_id, group)
-                if fields is not None:
-                    self._index.put(conversation_id, *self._facets(conversation_id, fields))
-            count += len(group)
-            if count > _SLICE:
-                count = 0
+        if self.indexed:
+            return
+        for step, found in enumerate(self._everything()):
+            if found is not None:
+                conversation_id, facts, tally = found
+                if conversation_id not in self._changed_meanwhile:
+                    self._index_stored(conversation_id, facts, tally)
+            if step % _SLICE == 0:
                 await asyncio.sleep(0)
                 if self._closed:
                     return
@@ -219,6 +304,9 @@ class PartitionView:
 
     def _changed(self, conversation_id: str) -> None:
         self._rendered.drop(conversation_id)
+        if conversation_id in self._preparing:
+            # The join has it in use, or it is gone.
+            self._preparing[conversation_id].disturbed = True
         self._unindexed.add(conversation_id)
 
     def _index_changed(self) -> None:
@@ -265,21 +353,25 @@ class PartitionView:
         self._rendered.keep(conversation_id, rendered)
         return rendered
 
-    def _groups(self) -> Iterator[tuple[str, list[tuple[bytes, bytes]]]]:
+    def _index_stored(self, conversation_id: str, facts: ConversationFacts | None, tally: Tally) -> None:
+        if facts is None and tally.messages == 0:
+            return
+        last_id = tally.last_message
+        last = None if last_id is None else self._task.contribution(conversation_id, last_id)
+        fields = conversation.state(conversation_id, facts, tally, last)
+        self._index.put(conversation_id, *self._facets(conversation_id, fields))
+
+    def _everything(self) -> Iterator[tuple[str, ConversationFacts | None, Tally] | None]:
+        """Yield each stored conversation when all of it has been read, and None for each entry before."""
         for group, entries in groupby(self._task.store.scan(b""), lambda entry: split_key(entry[0])[0]):
-            yield group.decode(), [(split_key(key)[1], value) for key, value in entries]
-
-
-def _state(conversation_id: str, entries: list[tuple[bytes, bytes]]) -> dict[str, Any] | None:
-    facts = None
-    messages: dict[str, Contribution] = {}
-    for member, value in entries:
-        if member:
-            messages[member.decode()] = contributions.decode(value)
-        else:
-            facts = conversation.decode(value)
-    tally = Tally.of(conversation_id, messages.items())
-    if facts is None and tally.messages == 0:
-        return None
-    last = None if tally.last_message is None else messages[tally.last_message]
-    return conversation.state(conversation_id, facts, tally, last)
+            conversation_id = group.decode()
+            facts = None
+            counting = Counting(conversation_id)
+            for key, value in entries:
+                member = split_key(key)[1]
+                if member:
+                    counting.add(member.decode(), contributions.decode(value))
+                else:
+                    facts = conversation.decode(value)
+                yield None
+            yield conversation_id, facts, counting.tally()

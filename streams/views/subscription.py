@@ -79,7 +79,9 @@ class ListSubscription:
         self._pending: OrderedDict[tuple[int, str], Event] = OrderedDict()
         self._shown: dict[tuple[int, str], int] = {}
         self._doubtful: set[tuple[int, str]] = set()
-        self._first: Iterator[Event | None]
+        #: What there is to show, and to whom each could be shown (None: to those who may see it now).
+        self._first: Iterator[tuple[int, str, frozenset[str | None] | None]]
+        self._resumes = resume is not None
         self.positions = {number: view.feed.end for number, view in views.items()}
         if resume is None:
             self._first = self._everything()
@@ -93,7 +95,13 @@ class ListSubscription:
     async def first(self) -> list[Event]:
         """See Subscription."""
         events: list[Event] = []
-        for step, event in enumerate(self._first, 1):
+        for step, (number, conversation_id, organizations) in enumerate(self._first, 1):
+            view = self._views[number]
+            if not view.prepared(conversation_id):
+                await view.prepare(conversation_id)
+            event = self._show(number, view, conversation_id)
+            if event is None and self._resumes and self._may_have_been_shown(view, conversation_id, organizations):
+                event = _removed(conversation_id, None)
             if event is not None:
                 events.append(event)
             if step % _PAGE == 0:
@@ -141,22 +149,21 @@ class ListSubscription:
         for view in self._views.values():
             view.feed.leave(self, self._wanted.organizations, None)
 
-    def _everything(self) -> Iterator[Event | None]:
+    def _everything(self) -> Iterator[tuple[int, str, None]]:
         for number, view in self._views.items():
             below: Position | None = None
             while page := view.page(self._wanted, below, _PAGE):
                 below = page[-1]
                 for _, conversation_id in page:
-                    yield self._show(number, view, conversation_id)
+                    yield number, conversation_id, None
 
-    def _since(self, changed: Mapping[int, Mapping[str, frozenset[str | None] | None]]) -> Iterator[Event | None]:
+    @staticmethod
+    def _since(
+        changed: Mapping[int, Mapping[str, frozenset[str | None] | None]],
+    ) -> Iterator[tuple[int, str, frozenset[str | None] | None]]:
         for number, conversations in changed.items():
-            view = self._views[number]
             for conversation_id, organizations in conversations.items():
-                event = self._show(number, view, conversation_id)
-                if event is None and self._may_have_been_shown(view, conversation_id, organizations):
-                    event = _removed(conversation_id, None)
-                yield event
+                yield number, conversation_id, organizations
 
     def _changed_since(self, number: int, position: int) -> Mapping[str, frozenset[str | None] | None]:
         view = self._views[number]

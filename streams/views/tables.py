@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from operator import itemgetter
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from streams.agents.join import Join
 from streams.lag import Lag
 from streams.metrics import Counts, Metrics
 from streams.observer import Offsets
-from streams.views.partition import PartitionView, RenderedConversations
+from streams.views.partition import IndexedBefore, PartitionView, RenderedConversations
 from streams.views.problems import ProblemError, not_ready
 from streams.views.reasons import NOT_APPLIED
 
@@ -65,6 +65,7 @@ class Tables:
         self._lag = lag
         self._worker: Worker | None = None
         self._rendered = RenderedConversations()
+        self._indexed_before: dict[int, IndexedBefore] = {}
         self._indexing: asyncio.Task[None] | None = None
         self._waiting: dict[asyncio.Future[None], Callable[[], bool]] = {}
 
@@ -158,10 +159,15 @@ class Tables:
 
     def began(self, join: Join, guarded: Offsets) -> None:
         """See WorkerObserver."""
+        # While nothing was owned, nobody told when a conversation changed.
+        self._rendered.clear()
         views = {
-            number: PartitionView(number, join, guarded[self.states_topic, number], self._rendered)
+            number: PartitionView(
+                number, join, guarded[self.states_topic, number], self._rendered, self._indexed_before.get(number)
+            )
             for number in join.conversations
         }
+        self._indexed_before = {}
         self.current = Assignment(join, views)
         self._lag.follow(join, [(topic, number) for topic in self.sources for number in views])
         self._metrics.assignments.inc()
@@ -205,8 +211,11 @@ class Tables:
         """See WorkerObserver."""
         if self.current is None:
             return
-        for view in self.current.views.values():
+        for number, view in self.current.views.items():
             view.close()
+            indexed = view.leave()
+            if indexed is not None:
+                self._indexed_before[number] = indexed
         self._lag.follow(None)
         ended, self.current = self.current, None
         ended.over = True
@@ -249,10 +258,10 @@ def _hash(key: str) -> int:
     return int(murmur2(key.encode())) & 0x7FFFFFFF
 
 
-async def _index_all(views: Iterable[PartitionView]) -> None:
+async def _index_all(views: Collection[PartitionView]) -> None:
     began = time.monotonic()
-    count = 0
+    kept = sum(view.size for view in views if view.indexed)
     for view in views:
         await view.index_all()
-        count += view.size
-    logger.info("indexed %d conversations in %.1f s", count, time.monotonic() - began)
+    count = sum(view.size for view in views) - kept
+    logger.info("indexed %d conversations in %.1f s; %d were", count, time.monotonic() - began, kept)

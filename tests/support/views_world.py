@@ -137,6 +137,12 @@ class World:
         states = self.tables.states_topic
         self.tables.began(self.join, {(states, n): self.writer.ends[states, n] for n in numbers})
 
+    def hand_around(self) -> None:
+        """Lose the partitions to a worker that writes to their changelogs before it loses them too."""
+        self.tables.lost()
+        for store in self._stores.values():
+            store.generation += 1
+
     async def own_and_index(self) -> None:
         """Take all partitions over, and return when they are indexed."""
         self.own()

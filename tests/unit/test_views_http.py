@@ -178,7 +178,7 @@ async def test_an_index_made_at_the_takeover_is_the_one_that_was_kept(world):
     world.delete("messages", "c2-m2")
     await world.settle()
     before = await ids(world), await ids(world, "?awaiting_reply=true"), await ids(world, "", ACME)
-    world.tables.lost()
+    world.hand_around()
     await world.own_and_index()
     assert (await ids(world), await ids(world, "?awaiting_reply=true"), await ids(world, "", ACME)) == before
 
@@ -189,7 +189,7 @@ async def test_changes_while_everything_is_indexed_are_not_lost(monkeypatch):
     await world.own_and_index()
     world.post(*(conversation(f"c{number:03}", created_at=instant(number)) for number in range(100)))
     await world.settle()
-    world.tables.lost()
+    world.hand_around()
     world.own()
     await asyncio.sleep(0)
     world.post(
