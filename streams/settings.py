@@ -37,6 +37,14 @@ class StreamsSettings(BaseSettings):
     metrics_token: SecretStr | None = Field(
         None, min_length=16, description="A token that may read /metrics, and nothing else."
     )
+    bridge_url: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        description="Address of the bridge, whose spool and dead letters the live page shows; unset: it does not.",
+    )
+    bridge_token: SecretStr | None = Field(
+        None, description="The token for the bridge's metrics, such as its BRIDGE_METRICS_TOKEN."
+    )
     advertised_url: str | None = Field(
         None, description="Address at which other workers reach this one's views; unset: http://HOST:PORT."
     )

@@ -16,6 +16,7 @@ from bridge.local.ports import is_free
 from bridge.local.process import LogSink
 from bridge.local.stack import LocalStack
 from bridge.up.part import Part, PythonPart
+from bridge.up.token import StackToken
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +107,11 @@ class Stack:
                 "SCHEMA_REGISTRY_URL": servers.registry,
             }
             bridge = self._bridge(environment)
-            streams = self._streams(environment)
-            for part in (bridge, streams):
-                self._exit.callback(part.stop)
-                part.launch()
+            self._exit.callback(bridge.stop)
+            bridge.launch()
+            streams = self._streams({**environment, "STREAMS_BRIDGE_URL": bridge.url})
+            self._exit.callback(streams.stop)
+            streams.launch()
             for part in (bridge, streams):
                 part.wait_ready()
             self._parts = (servers.broker, servers.schema_registry, bridge, streams)
@@ -139,6 +141,7 @@ class Stack:
             environment={
                 **environment,
                 "STREAMS_TOKENS": self._tokens,
+                "STREAMS_BRIDGE_TOKEN": StackToken.of_tokens(self._tokens).token,
                 "STREAMS_DATA_DIR": str(self._data / "streams"),
             },
             log=self.logs / "streams.log",

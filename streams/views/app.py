@@ -191,7 +191,7 @@ class Views:
         return time.monotonic() + (allowed if reader.sync_s is None else min(allowed, reader.sync_s))
 
 
-def create_app(
+def create_app(  # noqa: PLR0917 what the endpoints answer from
     tokens: TokenSet,
     metrics_token: SecretStr | None,
     views: Views,

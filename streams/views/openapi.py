@@ -82,6 +82,7 @@ def document() -> dict[str, Any]:
             "/healthz": {"get": _healthz()},
             "/readyz": {"get": _readyz()},
             "/metrics": {"get": _metrics()},
+            "/pipeline": {"get": _pipeline()},
             "/openapi.json": {"get": _openapi()},
         },
         "components": {
@@ -226,6 +227,15 @@ def _metrics() -> dict[str, Any]:
     }
 
 
+def _pipeline() -> dict[str, Any]:
+    return {
+        "operationId": "readPipeline",
+        "summary": "How the bridge is, for the live page and tokens that are not bound to organizations.",
+        "responses": {"200": _ok("Pipeline", "pipeline", "`bridge` is null if the worker knows of none.")}
+        | _refusals(UNAUTHORIZED, NOT_PERMITTED),
+    }
+
+
 def _openapi() -> dict[str, Any]:
     return {
         "operationId": "describe",
@@ -344,6 +354,7 @@ def _schemas() -> dict[str, Any]:
                 },
             }
         ),
+        "Pipeline": _pipeline_state(),
         "Problem": _problem(),
     }
 
@@ -359,6 +370,13 @@ def _page(name: str, item: str) -> dict[str, Any]:
 
 def _object(**properties: Any) -> dict[str, Any]:
     return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def _pipeline_state() -> dict[str, Any]:
+    number = {"type": ["number", "null"], "description": "Null while the bridge does not answer."}
+    names = ("spool_events", "spool_bytes", "spool_oldest_seconds", "dead_letters")
+    bridge = _object(answers={"type": "boolean"}, **dict.fromkeys(names, number))
+    return _object(bridge={**bridge, "type": ["object", "null"]})
 
 
 def _problem() -> dict[str, Any]:

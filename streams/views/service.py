@@ -16,6 +16,7 @@ from streams.views.applied import Applied
 from streams.views.backlog import Backlog
 from streams.views.events import EventStreams
 from streams.views.peers import Peers
+from streams.views.pipeline import Pipeline
 from streams.views.requests import Requests
 from streams.views.tables import Tables
 
@@ -42,7 +43,10 @@ class ViewsService:
         )
         applied = Applied(self.tables, self._peers, ends, settings.read_timeout_s)
         views = Views(self.tables, self._peers, applied, self._streams)
-        app = create_app(settings.token_set(), settings.metrics_token, views, self.tables, self._measured)
+        self._pipeline = Pipeline(settings.bridge_url, settings.bridge_token)
+        app = create_app(
+            settings.token_set(), settings.metrics_token, views, self.tables, self._measured, self._pipeline
+        )
         self.app = Requests(
             app, self.metrics, {route.endpoint: route.path for route in app.routes if isinstance(route, Route)}
         )
@@ -56,12 +60,13 @@ class ViewsService:
         self._streams.close()
 
     async def close(self) -> None:
-        """Close the connections to other workers, and watch nothing more."""
+        """Close the connections to other workers and the bridge, and watch nothing more."""
         if self._watching is not None:
             self._watching.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watching
         await self._peers.close()
+        await self._pipeline.close()
 
     def _measured(self) -> CollectorRegistry:
         self.tables.measure()

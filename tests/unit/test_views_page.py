@@ -5,8 +5,10 @@ import logging
 import re
 from pathlib import Path
 
+import httpx
 import pytest
 
+from bridge.up.page import page_link
 from streams.views import page, session
 from streams.views.session import ATTEMPTS, LIFETIME_S, MOST_BYTES, REFILL_S, Attempts
 from support.views_world import ACME, ALL, URL, World, conversation
@@ -240,3 +242,87 @@ async def test_other_methods_are_refused(browser, method):
     answer = await browser.request(method, "/session")
     assert_problem(answer, 405, "method_not_allowed")
     assert answer.headers["allow"] == "DELETE, GET, HEAD, POST"
+
+
+BRIDGE_METRICS = """# HELP bridge_spool_events Events in the spool.
+# TYPE bridge_spool_events gauge
+bridge_spool_events 3.0
+# TYPE bridge_spool_bytes gauge
+bridge_spool_bytes 4096.0
+# TYPE bridge_spool_oldest_seconds gauge
+bridge_spool_oldest_seconds 12.5
+# TYPE bridge_dead_letters counter
+bridge_dead_letters_total{reason="invalid_event"} 2.0
+bridge_dead_letters_total{reason="unsupported_entity"} 1.0
+"""
+
+
+class FakeBridge:
+    """Answers as told, and keeps what it was asked."""
+
+    def __init__(self, status: int = 200, text: str = BRIDGE_METRICS) -> None:
+        self.status, self.text = status, text
+        self.requests: list[httpx.Request] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        if self.status == 0:
+            raise httpx.ConnectTimeout("no answer")
+        return httpx.Response(self.status, text=self.text, headers={"Location": "http://elsewhere.example/"})
+
+
+async def asked_of(bridge: FakeBridge, token: str = ALL, times: int = 1) -> httpx.Response:
+    """Ask a worker that knows of the bridge."""
+    world = World(bridge_url="http://bridge.example/", bridge_token="token-for-bridge")
+    pipeline = world.views._pipeline
+    pipeline.__dict__["_client"] = httpx.AsyncClient(
+        transport=httpx.MockTransport(bridge), headers=pipeline._client.headers, follow_redirects=False
+    )
+    async with world.client(token) as client:
+        for _ in range(times):
+            answer = await client.get("/pipeline")
+    await world.views.close()
+    return answer
+
+
+async def test_the_page_is_told_how_the_bridge_is(world):
+    bridge = FakeBridge()
+    answer = await asked_of(bridge, times=3)
+    assert answer.json() == {
+        "bridge": {
+            "answers": True,
+            "spool_events": 3,
+            "spool_bytes": 4096,
+            "spool_oldest_seconds": 12.5,
+            "dead_letters": 3,
+        }
+    }
+    (request,) = bridge.requests
+    assert str(request.url) == "http://bridge.example/metrics"
+    assert request.headers["authorization"] == "Bearer token-for-bridge"
+    async with world.client() as client:
+        assert (await client.get("/pipeline")).json() == {"bridge": None}
+
+
+@pytest.mark.parametrize(
+    "bridge", [FakeBridge(0), FakeBridge(401), FakeBridge(302), FakeBridge(text="<html>"), FakeBridge(text="a 1\n")]
+)
+async def test_whatever_is_no_bridge_does_not_answer(bridge):
+    assert (await asked_of(bridge)).json()["bridge"] == {
+        "answers": False,
+        "spool_events": None,
+        "spool_bytes": None,
+        "spool_oldest_seconds": None,
+        "dead_letters": None,
+    }
+    assert len(bridge.requests) == 1
+
+
+async def test_the_bridge_is_not_for_those_who_are_bound_to_organizations():
+    bridge = FakeBridge()
+    assert_problem(await asked_of(bridge, ACME), 403, "not_permitted")
+    assert bridge.requests == []
+
+
+def test_the_link_of_bridge_up_has_the_token_where_no_server_sees_it():
+    assert page_link("http://127.0.0.1:8090", "a+b/c==") == "http://127.0.0.1:8090/#token=a%2Bb%2Fc%3D%3D"

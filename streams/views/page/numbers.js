@@ -184,20 +184,38 @@ export class Numbers {
       health.push(["Views", error.text ?? error.message, "bad"]);
       this.#refused(error);
     }
-    if (this.#mayObserve && health[0][2] === "good") health.push(...await this.#observed());
+    if (this.#mayObserve && health[0][2] === "good") {
+      health.push(...(await Promise.all([this.#worker(), this.#bridge()])).flat());
+    }
     this.#cards.health.list.replaceChildren(
       ...health.map(([name, value, tone]) => make("div", { class: tone }, make("dt", {}, name), make("dd", {}, value))),
     );
   }
 
-  async #observed() {
+  async #bridge() {
+    try {
+      const { bridge } = await (await ask("/pipeline")).json();
+      if (bridge === null) return [];
+      if (!bridge.answers) return [["Bridge", "does not answer", "bad"]];
+      const { spool_events: spooled, spool_oldest_seconds: oldest, dead_letters: dead } = bridge;
+      return [
+        ["Spool", spooled ? `${number(spooled)} waiting for ${duration(oldest * 1000)}` : "empty", spooled ? "bad" : "good"],
+        ["Dead letters, bridge", number(dead), dead ? "bad" : "good"],
+      ];
+    } catch (error) {
+      this.#refused(error);
+      return [];
+    }
+  }
+
+  async #worker() {
     try {
       const values = metrics(await (await ask("/metrics")).text());
       const lag = values.get("streams_lag_records");
       const dead = values.get("streams_dead_letters_total");
       return [
         ...(lag === undefined ? [] : [["Behind by", `${number(lag)} record${lag === 1 ? "" : "s"}`, lag < 1000 ? "good" : "bad"]]),
-        ...(dead === undefined ? [] : [["Dead letters", number(dead), dead ? "bad" : "good"]]),
+        ...(dead === undefined ? [] : [["Dead letters, join", number(dead), dead ? "bad" : "good"]]),
       ];
     } catch (error) {
       this.#refused(error);
