@@ -1,9 +1,10 @@
 """The registry behind what stands before it in use: rights to read only, basic authentication, TLS."""
 
 import base64
+import os
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
@@ -13,7 +14,10 @@ import pytest
 from avro.connection import RegistrySettings
 from avro.errors import RegistryError
 from avro.registry import Registry
+from bridge.up.part import PythonPart
 from support.authority import Authority
+from support.documented import DocumentedEvents
+from support.wait import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -122,3 +126,54 @@ def test_tls_with_an_own_authority_and_a_client_certificate(contract, tmp_path):
                 with pytest.raises(RegistryError) as failed:
                     registry.ids()
                 assert not failed.value.refused
+
+
+def test_both_processes_run_on_a_registry_that_lets_them_only_read(contract, tmp_path):
+    """With TLS of an own authority, a password and a client certificate; what they log has no secret."""
+    token, password = "token-of-the-tests", "hunter2-of-the-registry"
+    authority = Authority(tmp_path)
+    own, client = authority.issue("server"), authority.issue("client")
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(own.certificate, own.key)
+    server.load_verify_locations(authority.file)
+    server.verify_mode = ssl.CERT_REQUIRED
+    prefixes = ("BRIDGE_", "STREAMS_", "KAFKA_", "SCHEMA_REGISTRY_", "TOPIC_")
+    with ExitStack() as cleanup:
+        url = cleanup.enter_context(gate(contract.registry.url, read_only=True, user=f"reader:{password}", tls=server))
+        variables = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)} | {
+            **contract.environment,
+            "SCHEMA_REGISTRY_URL": url,
+            "SCHEMA_REGISTRY_USERNAME": "reader",
+            "SCHEMA_REGISTRY_PASSWORD": password,
+            "SCHEMA_REGISTRY_SSL_CA_FILE": str(authority.file),
+            "SCHEMA_REGISTRY_SSL_CERTIFICATE_FILE": str(client.certificate),
+            "SCHEMA_REGISTRY_SSL_KEY_FILE": str(client.key),
+            "BRIDGE_TOKENS": f"tests={token}",
+            "BRIDGE_SPOOL_DIR": str(tmp_path / "spool"),
+            "STREAMS_TOKENS": f"tests={token}",
+            "STREAMS_APP_ID": f"{contract.prefix}streams",
+            "STREAMS_DATA_DIR": str(tmp_path / "stores"),
+        }
+        parts = {}
+        for name, command in {"bridge": "serve", "streams": "worker"}.items():
+            log = tmp_path / f"{name}.log"
+            part = PythonPart(name, [name, command], variables=name.upper(), environment=variables, log=log)
+            cleanup.callback(part.stop)
+            part.start()
+            parts[name] = part
+        events = DocumentedEvents()
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        for body in events.bodies:
+            posted = httpx.post(
+                f"{parts['bridge'].url}/webhooks", content=body, headers=headers, timeout=10, trust_env=False
+            )
+            assert posted.status_code == 202, posted.text
+
+        def look() -> bool:
+            path = f"/conversations/{events.conversation}"
+            answer = httpx.get(f"{parts['streams'].url}{path}", headers=headers, timeout=10, trust_env=False)
+            return answer.status_code == 200 and events.contradictions(answer.json()) == {}
+
+        eventually(look, within=60)
+    for name in parts:
+        assert password not in (tmp_path / f"{name}.log").read_text("utf-8")
