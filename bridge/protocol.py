@@ -21,6 +21,8 @@ _STATUS_LINES = {
     for status in HTTPStatus
     if status >= 200  # noqa: PLR2004
 }
+#: Where the headers go that a chunked body ends with: nobody reads them, and there may be any number.
+_UNREAD: Any = deque(maxlen=0)
 _NO_REQUEST = {"path": None}
 _HEAD_TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/problem+json\r\n"
@@ -71,8 +73,7 @@ class WebhookProtocol(HttpToolsProtocol):
         """Forget what counts for headers only; see httptools."""
         self._head_bytes = 0
         super().on_headers_complete()
-        # What a chunked body ends with are headers as well, and nobody reads those.
-        self.headers = cast("Any", deque(maxlen=0))
+        self.headers = _UNREAD
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         scope = cycle.scope

@@ -17,8 +17,8 @@ from bridge.records import Record
 _log = logging.getLogger(__name__)
 _librdkafka = logging.getLogger("librdkafka")
 
-_POLL_S = 0.001
-_IDLE_POLL_S = 0.2
+_TICK_S = 0.001
+_IDLE_S = 0.2
 #: A cluster that rejects each new producer at once is not asked more often than this.
 _REPLACE_EVERY_S = 5.0
 _QUEUE_MESSAGES = 100_000
@@ -69,7 +69,8 @@ def producer_config(connection: Config, message_timeout_s: float) -> dict[str, A
         # The partitioner of the Java clients, so that everyone finds a key in the same partition.
         "partitioner": "murmur2_random",
         "compression.type": "lz4",
-        "linger.ms": 1,
+        # Records are handed over in batches already, and librdkafka spins for what is left of a short linger.
+        "linger.ms": 0,
         "message.max.bytes": MAX_MESSAGE_BYTES,
         "message.timeout.ms": int(message_timeout_s * 1000),
         "queue.buffering.max.messages": _QUEUE_MESSAGES,
@@ -81,10 +82,11 @@ def producer_config(connection: Config, message_timeout_s: float) -> dict[str, A
 
 
 class KafkaPublisher:
-    """A librdkafka producer, polled by the event loop.
+    """A librdkafka producer, served by the event loop: at once if it was idle, else every millisecond.
 
-    While records are under way it is asked every millisecond for reports, which then come as one batch. A thread that
-    waits for them would have to take the interpreter's lock from the busy loop, which takes up to 5 ms each time.
+    Each time it is given all records that came since, because the first of a batch wakes its threads, which costs more
+    than the rest; and it is asked for reports. A thread that waits for those would have to take the interpreter's lock
+    from the busy loop, which takes up to 5 ms each time.
     """
 
     def __init__(self, config: dict[str, Any], on_replaced: Callable[[], None] = lambda: None) -> None:
@@ -92,17 +94,30 @@ class KafkaPublisher:
         self._config = config
         self._on_replaced = on_replaced
         self._loop = asyncio.get_running_loop()
+        self._waiting: list[tuple[Record, OnReport]] = []
         self._under_way = 0
         self._fatal = False
         self._replaceable_at = 0.0
         self._closed = False
         self._retired: list[Producer] = []
         self._producer = self._new_producer()
-        self._timer = self._loop.call_later(_IDLE_POLL_S, self._poll)
+        self._timer = self._loop.call_later(_IDLE_S, self._tick)
         self._busy = False
 
     def publish(self, record: Record, on_report: OnReport) -> None:
         """Hand over a record; see Publisher."""
+        self._waiting.append((record, on_report))
+        if not self._busy:
+            self._busy = True
+            self._timer.cancel()
+            self._timer = self._loop.call_later(0, self._tick)
+
+    def _hand_over(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for record, on_report in waiting:
+            self._produce(record, on_report)
+
+    def _produce(self, record: Record, on_report: OnReport) -> None:
         try:
             self._producer.produce(
                 record.topic,
@@ -112,23 +127,17 @@ class KafkaPublisher:
                 headers=record.headers,  # type: ignore[arg-type]  # a list is invariant
             )
         except BufferError:
-            report = Report(record.topic, -1, -1, Failure("_QUEUE_FULL", "the producer's queue is full"))
+            on_report(Report(record.topic, -1, -1, Failure("_QUEUE_FULL", "the producer's queue is full")))
         except KafkaException as error:
-            report = Report(record.topic, -1, -1, _failure(error.args[0]))
+            on_report(Report(record.topic, -1, -1, _failure(error.args[0])))
         else:
             self._under_way += 1
-            if not self._busy:
-                self._busy = True
-                self._timer.cancel()
-                self._timer = self._loop.call_later(_POLL_S, self._poll)
-            return
-        self._loop.call_soon(on_report, report)
 
     async def close(self, flush_s: float) -> None:
         """Flush for up to `flush_s` seconds; see Publisher."""
         deadline = time.monotonic() + flush_s
-        while self._under_way and time.monotonic() < deadline:  # noqa: ASYNC110 librdkafka is polled as well
-            await asyncio.sleep(_POLL_S)
+        while (self._waiting or self._under_way) and time.monotonic() < deadline:  # noqa: ASYNC110 librdkafka is polled as well
+            await asyncio.sleep(_TICK_S)
         self._closed = True
         self._timer.cancel()
         # Records that are given up are reported to librdkafka's caller: without this it would wait for them.
@@ -143,8 +152,10 @@ class KafkaPublisher:
         if error.fatal():
             self._fatal = True
 
-    def _poll(self) -> None:
+    def _tick(self) -> None:
         try:
+            if self._waiting:
+                self._hand_over()
             self._producer.poll(0)
             for producer in self._retired:
                 producer.poll(0)
@@ -154,7 +165,7 @@ class KafkaPublisher:
         finally:
             # Whatever a callback raised, the next reports are asked for.
             self._busy = self._under_way > 0
-            self._timer = self._loop.call_later(_POLL_S if self._busy else _IDLE_POLL_S, self._poll)
+            self._timer = self._loop.call_later(_TICK_S if self._busy else _IDLE_S, self._tick)
 
     def _deliver(self, on_report: OnReport, error: KafkaError | None, message: Message) -> None:
         self._under_way -= 1
