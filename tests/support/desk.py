@@ -1,7 +1,8 @@
 """What a support desk sees on a lively morning: rows as they live, with names and words that people use."""
 
 import random
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from itertools import cycle
 
 from bridge.testkit.rows import Conversation, Message, Organization, Webhook
 
@@ -54,44 +55,94 @@ TALKS = (
     ("مرحبا، متى تفتحون غدًا؟", "مرحبا! نفتح الساعة التاسعة صباحًا."),
     ("Do you have it in green?", "Not today, on Friday again. Shall I write to you then?", "Yes!"),
 )
+#: The one that is looked at.
+GUEST = "Sofía Castro"
+GUESTS_TALK = (
+    ("incoming", "Hi! I have a table for two tonight at eight. Can we be four?"),
+    ("outgoing", "Hi Sofía! Let me look."),
+    ("internal", "Table 12 is free from eight on"),
+    ("outgoing", "Yes: table 12, by the window. Four people at 20:00, is that right?"),
+    ("incoming", "Perfect, thank you! One of us eats no gluten."),
+    ("outgoing", "Noted. The kitchen has three dishes without, I send you the card."),
+    ("image", "Tonight's card"),
+    ("incoming", "Oh, the risotto sounds wonderful"),
+    ("incoming", "Is there parking nearby?"),
+    ("outgoing", "There is a garage in Calle 12, two minutes away. The first two hours are on us."),
+    ("incoming", "You think of everything. See you at eight!"),
+    ("outgoing", "See you tonight, Sofía."),
+)
+
 SERVICES = ("whatsapp", "whatsapp", "whatsapp", "instagram")
+ERROR = {"code": 131026, "title": "Message undeliverable"}
+
+Event = tuple[datetime, Webhook]
 
 
-def talk(conversation: Conversation, told: list[Webhook], lines: tuple[str, ...], rng: random.Random) -> Message:
-    """Say the lines in turn, beginning with the contact; replies are delivered and mostly read."""
-    message = None
-    for number, line in enumerate(lines):
-        message = conversation.incoming(line) if number % 2 == 0 else conversation.outgoing(line)
-        told.append(message.insert)
-        last = number == len(lines) - 1
-        if message.direction == "outgoing":
-            statuses = ("sent", "delivered", "read")
-            told += [message.receipt(status) for status in statuses[: rng.choice((1, 2, 3)) if last else 3]]
-        elif not last or rng.random() < 0.4:
-            told.append(message.receipt("read"))
-    assert message is not None
-    return message
+class Desk:
+    """An organization's events, each with the time at which it happens, from `start` to `end`."""
 
+    def __init__(self, start: datetime, end: datetime, *, seed: int = 12) -> None:
+        self._random = random.Random(seed)
+        self._organization = Organization(seed=seed, start=start)
+        self._events: list[Event] = []
+        for name in NAMES:
+            if name != GUEST:
+                self._talks(name, start + (end - start) * self._random.random() * 0.8, end)
+        at = end - timedelta(seconds=40 * len(GUESTS_TALK))
+        self.guest = self._begin(GUEST, at)
+        for kind, text in GUESTS_TALK:
+            at += timedelta(seconds=self._random.uniform(28, 44))
+            self._say(self.guest, "outgoing" if kind == "image" else kind, text, at, image=kind == "image")
+        self.events = sorted((event for event in self._events if event[0] <= end), key=lambda event: event[0])
 
-def morning(conversations: int = 33, *, seed: int = 7) -> tuple[Organization, list[Conversation], list[Webhook]]:
-    """Return a desk, its conversations, and all that has happened there until a moment ago."""
-    rng = random.Random(seed)
-    desk = Organization(seed=seed)
-    told: list[Webhook] = []
-    chats = []
-    for number in range(conversations):
-        desk._now = datetime.now(UTC) - timedelta(minutes=170 * (1 - number / conversations) ** 1.6 + 6)
-        chat = desk.conversation(name=NAMES[number % len(NAMES)], service=rng.choice(SERVICES))
-        told.append(chat.insert)
-        chats.append(chat)
-        lines = TALKS[number % len(TALKS)]
-        # In some, the contact has the last word.
-        cut = len(lines) - (len(lines) % 2 == 0) if rng.random() < 0.4 else len(lines) - len(lines) % 2
-        talk(chat, told, lines[: max(1, cut)], rng)
-        if rng.random() < 0.15:
-            told.append(chat.close())
-        if rng.random() < 0.08:
-            message = chat.outgoing("Your order is on its way.")
-            told += [message.insert, message.receipt("sent")]
-            told.append(message.receipt("failed", errors=[{"code": 131026, "title": "Message undeliverable"}]))
-    return desk, chats, told
+    def _talks(self, name: str, at: datetime, end: datetime) -> None:
+        """Talk about one thing after the other until the end; now and then the contact has to wait."""
+        chat = self._begin(name, at)
+        talks = cycle(self._random.sample(TALKS, len(TALKS)))
+        while at < end:
+            for number, line in enumerate(next(talks)):
+                at += timedelta(seconds=self._random.uniform(20, 150))
+                self._say(chat, "incoming" if number % 2 == 0 else "outgoing", line, at)
+                if self._random.random() < 0.12:
+                    at = max(at, end)
+            if at < end and self._random.random() < 0.2:
+                at += timedelta(seconds=30)
+                self._events.append((at, chat.update(status="closed", updated_at=at.isoformat())))
+                return
+            at += timedelta(minutes=self._random.uniform(2, 9))
+
+    def _begin(self, name: str, at: datetime) -> Conversation:
+        iso = at.isoformat()
+        service = self._random.choice(SERVICES)
+        chat = self._organization.conversation(name=name, service=service, created_at=iso, updated_at=iso)
+        self._events.append((at, chat.insert))
+        return chat
+
+    def _say(self, chat: Conversation, direction: str, text: str, at: datetime, *, image: bool = False) -> None:
+        iso = at.isoformat()
+        columns = {"timestamp": iso, "created_at": iso, "updated_at": iso, "status": {"pending": iso}}
+        if image:
+            columns["content"] = {"version": "1", "type": "file", "kind": "image", "text": text}
+        say = {"incoming": chat.incoming, "outgoing": chat.outgoing, "internal": chat.internal}[direction]
+        message = say(text, **columns)
+        self._events.append((at, message.insert))
+        if direction == "incoming" and self._random.random() < 0.75:
+            self._reach(message, "read", at + timedelta(seconds=self._random.uniform(3, 40)))
+        elif direction == "outgoing":
+            self._deliver(message, at, fails=chat.row["name"] != GUEST and self._random.random() < 0.02)
+
+    def _deliver(self, message: Message, at: datetime, *, fails: bool) -> None:
+        at += timedelta(seconds=self._random.lognormvariate(-0.6, 0.5))
+        self._reach(message, "sent", at)
+        if fails:
+            self._reach(message, "failed", at + timedelta(seconds=2), errors=[ERROR])
+            return
+        at += timedelta(seconds=self._random.lognormvariate(0.7, 0.9))
+        self._reach(message, "delivered", at)
+        if self._random.random() < 0.85:
+            self._reach(message, "read", at + timedelta(seconds=self._random.lognormvariate(2.9, 1.0)))
+
+    def _reach(self, message: Message, status: str, at: datetime, **more: object) -> None:
+        iso = at.isoformat()
+        merged = {**message.row["status"], status: iso, **more}
+        self._events.append((at, message.update(status=merged, updated_at=iso)))

@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sync_playwright
 
 from bridge.testkit.rows import Conversation, Organization, Webhook
-from support.desk import morning
+from support.desk import Desk
 from support.up import RunningStack
 from support.wait import eventually
 
@@ -492,19 +493,44 @@ def test_the_numbers_follow_what_goes_on(open_page, running_stack):
     expect(card.filter(has_text="Delivered → read").locator(".value")).to_contain_text("median", timeout=15_000)
     expect(card.filter(has_text="Messages").locator(".value")).not_to_have_text("0 / min", timeout=15_000)
     expect(card.filter(has_text="Status changes").locator(".value")).not_to_have_text("0 / min", timeout=15_000)
+    expect(card.filter(has_text="Pipeline")).to_contain_text("Spool", timeout=15_000)
     pipeline = card.filter(has_text="Pipeline")
     expect(pipeline).to_contain_text("ready")
     expect(pipeline).to_contain_text("Behind by", timeout=15_000)
 
 
 @pytest.mark.skipif("OPENBSP_SCREENSHOT" not in os.environ, reason="OPENBSP_SCREENSHOT=path makes the picture")
-@pytest.mark.parametrize(
-    ("suffix", "viewport", "colors"), [("", WIDE, "light"), ("-dark", WIDE, "dark"), ("-phone", PHONE, "light")]
-)
-def test_screenshot(open_page, bridge_up, suffix, viewport, colors):
+def test_screenshot(open_page, bridge_up):
+    """Half an hour of a busy desk: most of it is there, the rest comes in while the page's clock runs fast."""
     stack = bridge_up()
-    desk, chats, told = morning()
-    post(stack, *told)
-    page = open_page(stack, viewport=viewport, colors=colors)
-    del desk, chats
-    page.screenshot(path=Path(os.environ["OPENBSP_SCREENSHOT"]).with_suffix(f"{suffix}.png"))
+    path = Path(os.environ["OPENBSP_SCREENSHOT"])
+    opened_at = datetime.now(UTC).replace(microsecond=0)
+    desk = Desk(opened_at - timedelta(minutes=25), opened_at + timedelta(minutes=10))
+    coming = deque(desk.events)
+
+    def post_until(at: datetime) -> None:
+        while coming and coming[0][0] <= at:
+            receipt = stack.post(coming.popleft()[1].body).json()
+            place = f"{receipt['topic']}:{receipt['partition']}:{receipt['offset']}"
+            assert stack.view(f"/conversations?limit=1&after={place}").status_code == 200
+
+    post_until(opened_at)
+    page = open_page(stack, link=False)
+    page.clock.install(time=opened_at)
+    page.goto(link_of(stack))
+    expect(page.locator("#state")).to_have_text("Live")
+    for step in range(1, 61):
+        post_until(opened_at + timedelta(seconds=10 * step))
+        page.clock.run_for(10_000)
+    row(page, desk.guest).click()
+    expect(page.locator("#messages .message").last).to_be_visible()
+    page.locator("#rows").evaluate("rows => rows.scrollTo(0, 0)")
+    for colors in ("light", "dark"):
+        page.emulate_media(color_scheme=colors)
+        for name, size in (("", WIDE), ("-phone", PHONE)):
+            page.set_viewport_size(size)
+            page.clock.run_for(1_000)
+            page.screenshot(path=path.with_name(f"{path.stem}-{colors}{name}.png"))
+    page.emulate_media(color_scheme="light")
+    page.set_viewport_size(WIDE)
+    page.screenshot(path=path)

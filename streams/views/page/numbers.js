@@ -17,6 +17,8 @@ const WAITING = 50;
 
 const LIMITS_MS = [500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 300_000, 1_800_000, 7_200_000, 86_400_000, Infinity];
 
+const FAR_BEHIND = 1_000;
+
 const FAR = new Set(["delivered", "read"]);
 
 /** How often something has happened in the last minutes. */
@@ -92,6 +94,8 @@ export class Numbers {
       // That a message begins as pending is no change.
       if (status !== "pending") moved += Math.max(0, count - (before?.counts[status] ?? 0));
     }
+    // Of messages that come in, only that they were read can be seen from here.
+    moved += Math.max(0, (before?.unread ?? 0) - after.unread);
     if (moved > 0) this.#changes.add(moved);
     this.#sample(after, before);
   }
@@ -180,47 +184,35 @@ export class Numbers {
     try {
       await ask("/readyz");
       health.push(["Views", "ready", "good"]);
+      if (this.#mayObserve) health.push(...await this.#observed());
     } catch (error) {
       health.push(["Views", error.text ?? error.message, "bad"]);
       this.#refused(error);
-    }
-    if (this.#mayObserve && health[0][2] === "good") {
-      health.push(...(await Promise.all([this.#worker(), this.#bridge()])).flat());
     }
     this.#cards.health.list.replaceChildren(
       ...health.map(([name, value, tone]) => make("div", { class: tone }, make("dt", {}, name), make("dd", {}, value))),
     );
   }
 
-  async #bridge() {
-    try {
-      const { bridge } = await (await ask("/pipeline")).json();
-      if (bridge === null) return [];
-      if (!bridge.answers) return [["Bridge", "does not answer", "bad"]];
-      const { spool_events: spooled, spool_oldest_seconds: oldest, dead_letters: dead } = bridge;
-      return [
-        ["Spool", spooled ? `${number(spooled)} waiting for ${duration(oldest * 1000)}` : "empty", spooled ? "bad" : "good"],
-        ["Dead letters, bridge", number(dead), dead ? "bad" : "good"],
-      ];
-    } catch (error) {
-      this.#refused(error);
-      return [];
+  async #observed() {
+    const [text, { bridge }] = await Promise.all([
+      ask("/metrics").then((response) => response.text()),
+      ask("/pipeline").then((response) => response.json()),
+    ]);
+    const values = metrics(text);
+    const found = [];
+    const lag = values.get("streams_lag_records");
+    if (lag !== undefined) found.push(["Behind by", `${number(lag)} record${lag === 1 ? "" : "s"}`, lag < FAR_BEHIND ? "good" : "bad"]);
+    let dead = values.get("streams_dead_letters_total") ?? 0;
+    if (bridge !== null && !bridge.answers) found.push(["Bridge", "does not answer", "bad"]);
+    else if (bridge !== null) {
+      const spooled = bridge.spool_events;
+      const text = spooled ? `${number(spooled)} for ${duration(bridge.spool_oldest_seconds * 1000)}` : "empty";
+      found.push(["Spool", text, spooled ? "bad" : "good"]);
+      dead += bridge.dead_letters;
     }
-  }
-
-  async #worker() {
-    try {
-      const values = metrics(await (await ask("/metrics")).text());
-      const lag = values.get("streams_lag_records");
-      const dead = values.get("streams_dead_letters_total");
-      return [
-        ...(lag === undefined ? [] : [["Behind by", `${number(lag)} record${lag === 1 ? "" : "s"}`, lag < 1000 ? "good" : "bad"]]),
-        ...(dead === undefined ? [] : [["Dead letters, join", number(dead), dead ? "bad" : "good"]]),
-      ];
-    } catch (error) {
-      this.#refused(error);
-      return [];
-    }
+    found.push(["Dead letters", number(dead), dead ? "bad" : "good"]);
+    return found;
   }
 }
 
