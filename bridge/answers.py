@@ -12,7 +12,8 @@ PROBLEM_TYPE = "urn:openbsp:stream-bridge:"
 RETRY_AFTER_S = 2
 
 _encode = msgspec.json.Encoder().encode
-_CLOSE = (b"connection", b"close")
+#: The header of an answer after which the connection ends.
+CLOSE = (b"connection", b"close")
 
 
 class Published(msgspec.Struct, gc=False):
@@ -79,5 +80,5 @@ def problem(
     if allow is not None:
         headers.append((b"allow", allow.encode()))
     if close:
-        headers.append(_CLOSE)
+        headers.append(CLOSE)
     return Answer(reason.status, headers, body, close=close)

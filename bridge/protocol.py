@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from bridge import answers, reasons
 from bridge.answers import Answer
+from bridge.reasons import Reason
 from bridge.webhook import PATH
 
 if TYPE_CHECKING:
@@ -24,14 +26,6 @@ _STATUS_LINES = {
 #: Where the headers go that a chunked body ends with: nobody reads them, and there may be any number.
 _UNREAD: Any = deque(maxlen=0)
 _NO_REQUEST = {"path": None}
-_HEAD_TOO_LARGE = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/problem+json\r\n"
-    b"connection: close\r\ncontent-length: %d\r\n\r\n%b"
-)
-_HEAD_TOO_LARGE_BODY = (
-    b'{"type":"about:blank","title":"Request Header Fields Too Large","status":431,'
-    b'"detail":"request line and headers are larger than 64 KiB"}'
-)
 
 
 class WebhookProtocol(HttpToolsProtocol):
@@ -66,8 +60,12 @@ class WebhookProtocol(HttpToolsProtocol):
         elif "path" not in (cast("dict[str, Any] | None", self.scope) or _NO_REQUEST):
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
-                self.transport.write(_HEAD_TOO_LARGE % (len(_HEAD_TOO_LARGE_BODY), _HEAD_TOO_LARGE_BODY))
-                self.transport.close()
+                detail = f"request line and headers are larger than {MAX_HEAD_BYTES} bytes"
+                self._refuse(reasons.HEAD_TOO_LARGE, detail)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is not HTTP; uvicorn's text says no more."""
+        self._refuse(reasons.MALFORMED_REQUEST, msg)
 
     def on_headers_complete(self) -> None:
         """Forget what counts for headers only; see httptools."""
@@ -88,19 +86,29 @@ class WebhookProtocol(HttpToolsProtocol):
         else:
             super()._start_asgi_task(cycle, app)
 
+    def _refuse(self, reason: Reason, detail: str) -> None:
+        answer = answers.problem(reason, detail, close=True)
+        self.transport.write(_bytes_of(answer, self.server_state.default_headers))
+        self.transport.close()
+
     def _respond(self, cycle: RequestResponseCycle, answer: Answer) -> None:
         if cycle.disconnected or self.transport.is_closing():
             return
-        parts = [_STATUS_LINES[answer.status]]
-        for name, value in (*cycle.default_headers, *answer.headers):
-            parts += (name, b": ", value, b"\r\n")
-        if answer.close or not cycle.keep_alive:
-            cycle.keep_alive = False
-            if not answer.close:
-                parts.append(b"connection: close\r\n")
-        parts += (b"\r\n", answer.body)
+        if not cycle.keep_alive and not answer.close:
+            answer.headers.append(answers.CLOSE)
+        cycle.keep_alive = cycle.keep_alive and not answer.close
         cycle.response_started = cycle.response_complete = True
-        self.transport.write(b"".join(parts))
+        self.transport.write(_bytes_of(answer, cycle.default_headers))
         if not cycle.keep_alive:
             self.transport.close()
         self.on_response_complete()
+
+
+def _bytes_of(answer: Answer, default_headers: answers.Headers) -> bytes:
+    parts = [_STATUS_LINES[answer.status]]
+    for name, value in default_headers:
+        parts += (name, b": ", value, b"\r\n")
+    for name, value in answer.headers:
+        parts += (name, b": ", value, b"\r\n")
+    parts += (b"\r\n", answer.body)
+    return b"".join(parts)

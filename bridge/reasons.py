@@ -22,6 +22,12 @@ WRONG_ORGANIZATION = Reason(
 MALFORMED_JSON = Reason(
     "malformed_json", 400, "Malformed JSON", "The body is not JSON, not UTF-8, has NaN in it, or nests too deep."
 )
+MALFORMED_REQUEST = Reason(
+    "malformed_request", 400, "Malformed request", "Not HTTP/1.1 as the bridge speaks it, such as one with `Upgrade`."
+)
+HEAD_TOO_LARGE = Reason(
+    "head_too_large", 431, "Head too large", "Request line and headers are larger than the bridge takes."
+)
 NOT_FOUND = Reason("not_found", 404, "Not found", "There is nothing under this path.")
 METHOD_NOT_ALLOWED = Reason(
     "method_not_allowed", 405, "Method not allowed", "The path does not take this method; `Allow` names those it does."
@@ -51,6 +57,7 @@ REASONS: Mapping[str, Reason] = MappingProxyType(
         reason.code: reason
         for reason in (
             MALFORMED_JSON,
+            MALFORMED_REQUEST,
             UNAUTHORIZED,
             WRONG_ORGANIZATION,
             NOT_FOUND,
@@ -60,6 +67,7 @@ REASONS: Mapping[str, Reason] = MappingProxyType(
             UNSUPPORTED_MEDIA_TYPE,
             INVALID_EVENT,
             UNSUPPORTED_ENTITY,
+            HEAD_TOO_LARGE,
             INTERNAL_ERROR,
             NOT_STORED,
             OVERLOADED,

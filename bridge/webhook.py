@@ -99,6 +99,9 @@ class Webhook:
         self._line.token = token.name
         if intake.in_progress > intake.max_concurrent:
             raise TurnedDownError(reasons.OVERLOADED, "too many requests at once", close=too_large)
+        if b"upgrade" in headers and b"upgrade" in headers.get(b"connection", b"").lower():
+            # Trap: what comes after such a head is not HTTP to the parser, so that the body would be lost.
+            raise TurnedDownError(reasons.MALFORMED_REQUEST, "send the webhook without `Upgrade`", close=True)
         content_type = headers.get(b"content-type", b"")
         if content_type != b"application/json" and not _is_json(content_type):
             detail = "the content type must be application/json"
