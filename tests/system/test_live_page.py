@@ -224,9 +224,10 @@ def test_a_message_tells_everything_about_itself(open_page, running_stack):
 def test_tabs_filters_and_search_choose_conversations(open_page, running_stack):
     service = f"service-{uuid.uuid4().hex[:8]}"
     asked, answered, closed = (begin(running_stack, service=service) for _ in range(3))
+    hi = answered.incoming("Hi")
     reply = answered.outgoing("Yes")
-    post(running_stack, asked.incoming("Hello?").insert, answered.incoming("Hi").insert, reply.insert)
-    post(running_stack, reply.receipt("failed"), closed.incoming("Bye").insert, closed.close())
+    post(running_stack, asked.incoming("Hello?").insert, hi.insert, reply.insert, reply.receipt("failed"))
+    post(running_stack, closed.incoming("Bye").insert, closed.close())
     page = open_page()
 
     def shown() -> set[str]:
@@ -295,6 +296,30 @@ def test_it_survives_the_loss_of_the_worker(open_page, bridge_up):
     expect(page.locator("#messages .message")).to_have_count(3)
     expect(row(page, conversation)).to_contain_text("afterwards")
     assert page.evaluate("window.sameDocument")
+
+
+def test_a_page_that_nobody_looks_at_keeps_no_connection_and_catches_up(open_page, running_stack):
+    """A browser has six connections for all pages of a server, and a stream takes one."""
+    page = open_page(link=False)
+    page.clock.install()
+    page.goto(link_of(running_stack))
+    expect(page.locator("#state")).to_have_text("Live")
+    conversation = begin(running_stack)
+
+    def look(*, hidden: bool) -> None:
+        page.evaluate(
+            "hidden => Object.defineProperty(document, 'hidden', { value: hidden, configurable: true })", hidden
+        )
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+
+    look(hidden=True)
+    page.clock.run_for(31_000)
+    eventually(lambda: "\nstreams_event_streams 0.0\n" in running_stack.view("/metrics").text)
+    post(running_stack, conversation.incoming("while you were away").insert)
+    look(hidden=False)
+    page.clock.resume()
+    expect(page.locator("#state")).to_have_text("Live")
+    expect(row(page, conversation)).to_contain_text("while you were away")
 
 
 def test_the_reason_of_a_refusal_is_shown(open_page):
