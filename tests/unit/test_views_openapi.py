@@ -69,6 +69,11 @@ def test_every_reason_is_described_where_it_can_come():
     assert {code for code in REASONS if f"`{code}`" not in text} == everywhere
 
 
+def test_the_page_names_every_reason_with_its_status():
+    page = (Path(__file__).parents[2] / "docs" / "views.md").read_text("utf-8")
+    assert [reason.code for reason in REASONS.values() if f"| {reason.status} | `{reason.code}` |" not in page] == []
+
+
 def test_the_examples_are_the_answers_for_the_documented_payloads():
     async def answers() -> dict[str, object]:
         world = World()
