@@ -244,9 +244,9 @@ def test_tabs_filters_and_search_choose_conversations(open_page, running_stack):
         page.locator("#tabs").get_by_role("button", name=tab).click()
         eventually(lambda expected=expected: shown() == expected)
         assert page.locator("#tabs [aria-pressed=true]").inner_text().startswith(tab)
-    page.get_by_label("Status").select_option(label="closed")
+    page.get_by_label("Status", exact=True).select_option(label="closed")
     assert shown() == {closed.id}
-    page.get_by_label("Status").select_option(label="Any status")
+    page.get_by_label("Status", exact=True).select_option(label="Any status")
     page.get_by_label("Search").fill(answered.row["name"].upper())
     assert shown() == {answered.id}
     page.get_by_label("Search").fill("nobody is called like that")
