@@ -16,7 +16,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-fast test-long lint fmt docs lock bench-ingress bench-join FORCE
+.PHONY: help setup run demo test test-fast test-long lint fmt docs lock bench-ingress bench-join bench-views FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -75,3 +75,6 @@ bench-ingress: setup ## measure the ingress
 
 bench-join: setup ## measure the join
 	$(BIN)/python benchmarks/join.py
+
+bench-views: setup ## measure the views
+	$(BIN)/python benchmarks/views.py

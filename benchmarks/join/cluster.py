@@ -52,6 +52,9 @@ _NO_COORDINATOR_YET = {
 
 Offsets = dict[tuple[str, int], int]
 
+#: Topic, value, key and headers of a record.
+Encoded = tuple[str, bytes, bytes, dict[str, bytes]]
+
 
 @dataclass
 class Cluster:
@@ -111,6 +114,10 @@ class Cluster:
 
     def fill(self, events: Iterable[Event]) -> None:
         """Write the events as the bridge does, each to its topic."""
+        self.write(self.records(events))
+
+    def write(self, records: Iterable[Encoded]) -> None:
+        """Write records, and return when the broker has all of them."""
         producer = Producer(
             {
                 **self.client,
@@ -120,6 +127,22 @@ class Cluster:
                 "queue.buffering.max.messages": 1_000_000,
             }
         )
+        failures: list[str] = []
+
+        def delivered(error: object, _: Message) -> None:
+            if error is not None:
+                failures.append(str(error))
+
+        for number, (topic, value, key, headers) in enumerate(records):
+            producer.produce(topic, value, key, headers=headers, on_delivery=delivered)
+            if number % 1000 == 0:
+                producer.poll(0)
+        producer.flush()
+        if failures:
+            raise RuntimeError(f"{len(failures)} events were not written, the first because of: {failures[0]}")
+
+    def records(self, events: Iterable[Event]) -> Iterator[Encoded]:
+        """Yield the records that the bridge makes of the events."""
         encoders = {
             "messages": encoder("MessageEvent", self.schema_ids["MessageEvent"]),
             "conversations": encoder("ConversationEvent", self.schema_ids["ConversationEvent"]),
@@ -129,29 +152,17 @@ class Cluster:
             for entity in encoders
             for action in ACTIONS
         }
-        failures: list[str] = []
-
-        def delivered(error: object, _: Message) -> None:
-            if error is not None:
-                failures.append(str(error))
-
-        for number, event in enumerate(events):
+        for event in events:
             data = encode(event.row)
             identity = event_id(event.entity, event.action, data)
             fields = to_fields(ENTITIES[event.entity], event.row)
             fields |= {"event_id": identity, "action": event.action, "received_at": event.at + 50_000}
-            producer.produce(
+            yield (
                 topic_name(PREFIX, ENTITIES[event.entity].topic),
                 encoders[event.entity](fields),
                 event.row["id"].encode(),
-                headers=dict(headers[event.entity, event.action](identity, event.row["id"], event.at)),
-                on_delivery=delivered,
+                dict(headers[event.entity, event.action](identity, event.row["id"], event.at)),
             )
-            if number % 1000 == 0:
-                producer.poll(0)
-        producer.flush()
-        if failures:
-            raise RuntimeError(f"{len(failures)} events were not written, the first because of: {failures[0]}")
 
     def ends(self, topics: Iterable[str]) -> Offsets:
         """Return the end of each partition of the topics."""

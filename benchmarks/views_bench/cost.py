@@ -1,0 +1,113 @@
+"""What queries cost the join: the same bulk of messages is joined with and without somebody asking."""
+
+import asyncio
+import contextlib
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+
+from support.say import say
+
+from views_bench.clients import Getter, open_stream
+from views_bench.reads import PAGE
+from views_bench.stage import TOKEN, Stage
+from views_bench.tables import ORGANIZATIONS, Conversations
+
+GETS = 200  # per second
+PAGES = 20  # per second
+STREAMS = 100
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Messages joined per second: medians of both, and how many queries were answered meanwhile."""
+
+    messages: int
+    alone: float
+    asked: float
+    answers: int
+
+    @property
+    def share(self) -> float:
+        """How much of its speed the join keeps."""
+        return self.asked / self.alone
+
+
+def measure(stage: Stage, conversations: Conversations, messages: int, rounds: int) -> Cost:
+    """Write `messages` at once and time their way into the tables, `rounds` times each way in turns."""
+    rates: dict[bool, list[float]] = {False: [], True: []}
+    answers = 0
+    for number in range(2 * rounds + 1):
+        asked = number % 2 == 0
+        records = list(stage.cluster.records(conversations.more_messages(messages, seed=100 + number)))
+        with _queries(stage, conversations) if asked else contextlib.nullcontext([0]) as count:
+            before = stage.applied()
+            started = time.perf_counter()
+            stage.cluster.write(records)
+            stage.wait_applied(before + messages)
+            took = time.perf_counter() - started
+        # What conversations learn comes later: the next round must find a join that is idle.
+        stage.wait_applied(before + messages, "streams-contributions")
+        say(f"{messages} messages in {took:.1f} s{' with queries' if asked else ''}{'' if number else ' (warm-up)'}")
+        if number:
+            rates[asked].append(messages / took)
+            answers += count[0]
+    return Cost(messages, statistics.median(rates[False]), statistics.median(rates[True]), answers)
+
+
+@contextlib.contextmanager
+def _queries(stage: Stage, conversations: Conversations) -> Iterator[list[int]]:
+    count = [0]
+    stop = threading.Event()
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            asyncio.run(_ask(stage, conversations, count, stop))
+        except BaseException as error:  # noqa: BLE001 told by the caller's thread
+            failures.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield count
+    finally:
+        stop.set()
+        thread.join()
+    if failures:
+        raise failures[0]
+
+
+async def _ask(stage: Stage, conversations: Conversations, count: list[int], stop: threading.Event) -> None:
+    random = Random(11)
+    streams = [
+        await open_stream(
+            stage.views_port,
+            TOKEN,
+            f"/conversations/{random.choice(conversations.ids)}/events",
+            lambda _: None,
+        )
+        for _ in range(STREAMS)
+    ]
+    async with Getter(stage.views_port, TOKEN) as getter, asyncio.TaskGroup() as group:
+
+        async def get(path: str) -> None:
+            await getter.get(path)
+            count[0] += 1
+
+        begin = time.perf_counter()
+        number = 0
+        while not stop.is_set():
+            organization = random.randrange(ORGANIZATIONS)
+            if number % (GETS // PAGES + 1) == 0:
+                path = f"/conversations?organization_id=organization-{organization}&status=open&limit={PAGE}"
+            else:
+                path = f"/conversations/{random.choice(conversations.ids)}"
+            group.create_task(get(path))
+            number += 1
+            await asyncio.sleep(max(0.0, begin + number / (GETS + PAGES) - time.perf_counter()))
+    for stream in streams:
+        stream.close()

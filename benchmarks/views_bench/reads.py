@@ -1,0 +1,73 @@
+"""GET by key and a page of a filtered list, in turns with the endpoint that does nothing."""
+
+import statistics
+from dataclasses import dataclass
+from random import Random
+
+from support.say import say
+
+from views_bench import clients
+from views_bench.clients import Measured
+from views_bench.stage import TOKEN, Stage
+from views_bench.tables import ORGANIZATIONS, Conversations
+
+PAGE = 50
+_PATHS = 20_000
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was measured at so many connections."""
+
+    connections: int
+    nothing: Measured
+    by_key: Measured
+    page: Measured
+
+    @property
+    def share(self) -> float:
+        """Requests by key for each request of the endpoint that does nothing."""
+        return self.by_key.per_second / self.nothing.per_second
+
+    @property
+    def page_cost(self) -> float:
+        """How many requests by key a page costs."""
+        return self.by_key.per_second / self.page.per_second
+
+
+def measure(
+    stage: Stage, conversations: Conversations, connections: tuple[int, ...], rounds: int, seconds: float
+) -> list[Row]:
+    """Measure each in turn, `rounds` times after a warm-up; medians count."""
+    random = Random(9)
+    keys = [f"/conversations/{random.choice(conversations.ids)}" for _ in range(_PATHS)]
+    statuses = ("open", "closed")
+    pages = [
+        f"/conversations?organization_id=organization-{random.randrange(ORGANIZATIONS)}"
+        f"&status={random.choice(statuses)}&limit={PAGE}"
+        for _ in range(_PATHS)
+    ]
+    contestants = {
+        "nothing": (stage.reference_port, keys),
+        "by_key": (stage.views_port, keys),
+        "page": (stage.views_port, pages),
+    }
+    rows = []
+    for count in connections:
+        found: dict[str, list[Measured]] = {name: [] for name in contestants}
+        for number in range(rounds + 1):
+            for name, (port, paths) in contestants.items():
+                say(f"{count} connections, {name}, {f'round {number}' if number else 'warm-up'}")
+                measured = clients.closed_loop(port, TOKEN, paths, count, seconds)
+                if number:
+                    found[name].append(measured)
+        rows.append(Row(count, **{name: _middle(each) for name, each in found.items()}))
+    return rows
+
+
+def _middle(measured: list[Measured]) -> Measured:
+    return Measured(
+        statistics.median(each.per_second for each in measured),
+        statistics.median(each.p50_s for each in measured),
+        statistics.median(each.p99_s for each in measured),
+    )

@@ -1,0 +1,98 @@
+"""What is measured: a bridge and one worker with a full table, and beside them an endpoint that does nothing."""
+
+import http.client
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from join.cluster import Cluster
+from support.say import say
+
+from bridge.local.ports import free_ports
+from bridge.up.part import PythonPart
+from views_bench.tables import Conversations
+
+TOKEN = "token-of-the-benchmark"
+_HERE = Path(__file__).parent
+_PATIENCE_S = 600
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where everything is."""
+
+    cluster: Cluster
+    bridge_url: str
+    views_port: int
+    reference_port: int
+
+    def applied(self, source: str = "messages") -> int:
+        """Return how many records of a source are in the worker's tables."""
+        # A full client takes longer to make than the answer takes to come.
+        connection = http.client.HTTPConnection("127.0.0.1", self.views_port, timeout=30)
+        connection.request("GET", "/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
+        text = connection.getresponse().read().decode()
+        connection.close()
+        found = re.search(rf'^streams_records_applied_total{{source="{source}"}} (\S+)', text, re.MULTILINE)
+        return 0 if found is None else int(float(found[1]))
+
+    def wait_applied(self, total: int, source: str = "messages") -> None:
+        """Return when so many are."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while self.applied(source) < total:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self.applied(source)} of {total} records were applied in {_PATIENCE_S} s")
+            time.sleep(0.1)
+
+
+@contextmanager
+def open_stage(cluster: Cluster, conversations: Conversations, directory: Path) -> Iterator[Stage]:
+    """Fill the topics, start everything, and yield when the worker has joined all of it."""
+    cluster.reset()
+    say(f"writing {len(conversations.ids)} conversations")
+    cluster.fill(conversations.events())
+    environment = {**os.environ, **cluster.environment}
+    bridge = PythonPart(
+        "bridge",
+        ["bridge", "serve"],
+        variables="BRIDGE",
+        environment={
+            **environment,
+            "BRIDGE_TOKENS": f"benchmark={TOKEN}",
+            "BRIDGE_SPOOL_DIR": str(directory / "spool"),
+            "BRIDGE_LOG_LEVEL": "WARNING",
+        },
+        log=directory / "bridge.log",
+    )
+    worker = PythonPart(
+        "streams",
+        ["streams", "worker"],
+        variables="STREAMS",
+        environment={
+            **environment,
+            "STREAMS_TOKENS": f"benchmark={TOKEN}",
+            "STREAMS_DATA_DIR": str(directory / "data"),
+        },
+        log=directory / "worker.log",
+    )
+    (reference_port,) = free_ports(1)
+    with ExitStack() as stack:
+        reference = subprocess.Popen([sys.executable, str(_HERE / "reference.py"), str(reference_port)])
+        stack.callback(reference.wait, 30)
+        stack.callback(reference.terminate)
+        for part in (worker, bridge):
+            stack.callback(part.stop)
+            part.launch()
+        bridge.wait_ready()
+        worker.wait_ready(timeout=_PATIENCE_S)
+        stage = Stage(cluster, bridge.url, int(worker.url.rpartition(":")[2]), reference_port)
+        say("the worker joins them")
+        stage.wait_applied(2 * len(conversations.ids))
+        stage.wait_applied(2 * len(conversations.ids), "streams-contributions")
+        yield stage
