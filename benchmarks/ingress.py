@@ -11,8 +11,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from avro.admin import Topics
 from avro.connection import KafkaSettings, RegistrySettings, TopicSettings
@@ -33,7 +36,10 @@ ROUNDS = 3
 SECONDS = 5
 
 
-def main() -> None:
+def main(
+    markdown: Annotated[Path | None, typer.Option(help="Write the page of the documentation here.")] = None,
+) -> None:
+    """Measure the ingress. Everything runs on this machine; about three minutes."""
     described = machine.describe()
     with LocalStack() as stack, tempfile.TemporaryDirectory() as directory:
         kafka = KafkaSettings(bootstrap_servers=stack.kafka)
@@ -76,7 +82,10 @@ def main() -> None:
                     process.terminate()
                 for process in processes.values():
                     process.wait(30)
-    report.show(described, load.generator(), rows, steady, floor_s)
+    found = report.Findings(described, load.generator(), rows, steady, floor_s)
+    print(f"\n{described}; load generator: {load.generator()}\n\n{found.tables()}\n\n{found.verdicts()}")
+    if markdown is not None:
+        markdown.write_text(found.page(datetime.now(UTC).date().isoformat()), "utf-8")
 
 
 def _closed_loop(ports: dict[str, int]) -> dict[int, dict[str, load.Measured]]:
@@ -102,6 +111,4 @@ def _middle(measured: list[load.Measured]) -> load.Measured:
 
 
 if __name__ == "__main__":
-    started = time.monotonic()
-    main()
-    say(f"done in {time.monotonic() - started:.0f} s")
+    typer.run(main)
