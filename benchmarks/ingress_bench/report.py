@@ -32,7 +32,7 @@ class Findings:
         lines += [
             "",
             f"200 events a second, open loop: p50 {_ms(self.steady.p50_s)}, p99 {_ms(self.steady.p99_s)}.",
-            f"An fsync and a round trip to the broker take {_ms(self.floor_s)}; p99 is {self._floors():.1f} times that.",
+            f"An fsync and a round trip to the broker: {_ms(self.floor_s)}; p99 is {self._floors():.1f} times that.",
         ]
         return "\n".join(lines)
 
