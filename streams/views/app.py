@@ -39,6 +39,28 @@ _JSON = "application/json"
 _RELAYED_HEADERS = ("etag", "cache-control", "content-type", "retry-after")
 
 
+class Answer:
+    """An ASGI application that answers with a view (None: it has not changed). A Response would cost twice as much."""
+
+    __slots__ = ("_body", "_tag")
+
+    def __init__(self, body: bytes | None, tag: str) -> None:
+        """Answer with JSON that has an entity tag."""
+        self._body = body
+        self._tag = tag
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        del scope, receive
+        body = self._body
+        headers = [(b"etag", b'"%b"' % self._tag.encode()), (b"cache-control", b"private, no-cache")]
+        if body is not None:
+            headers += [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
+        status = 304 if body is None else 200
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body or b""})
+
+
 class Views:
     """The endpoints. Each raises ProblemError for what is answered by a problem."""
 
@@ -50,7 +72,7 @@ class Views:
         self._streams = streams
         self._lists = Lists(tables, peers)
 
-    async def message(self, request: Request) -> Response:
+    async def message(self, request: Request) -> Response | Answer:
         """GET /messages/{id}."""
         message_id = _id(request, "message")
         parameters = Parameters(request, ("after",))
@@ -62,7 +84,7 @@ class Views:
             raise not_found("message", message_id)
         return _answer(request, found.body, found.tag)
 
-    async def conversation(self, request: Request) -> Response:
+    async def conversation(self, request: Request) -> Response | Answer:
         """GET /conversations/{id}."""
         conversation_id = _id(request, "conversation")
         parameters = Parameters(request, ("after",))
@@ -74,7 +96,7 @@ class Views:
         found = _conversation(view, conversation_id, reader_of(request))
         return _answer(request, found.body, found.tag)
 
-    async def messages(self, request: Request) -> Response:
+    async def messages(self, request: Request) -> Response | Answer:
         """GET /conversations/{id}/messages."""
         conversation_id = _id(request, "conversation")
         parameters = Parameters(request, ("after", "cursor", "limit"))
@@ -95,7 +117,7 @@ class Views:
         body = render.page("messages", items, more)
         return _answer(request, body, tag_of(body))
 
-    async def conversations(self, request: Request) -> Response:
+    async def conversations(self, request: Request) -> Response | Answer:
         """GET /conversations."""
         parameters = Parameters(request, (*FILTERS, "after", "cursor", "limit"))
         reader = reader_of(request)
@@ -291,15 +313,13 @@ def _conversation(view: PartitionView, conversation_id: str, reader: Reader) -> 
     return found
 
 
-def _answer(request: Request, body: bytes, tag: str) -> Response:
-    quoted = f'"{tag}"'
-    headers = {"ETag": quoted, "Cache-Control": "private, no-cache"}
+def _answer(request: Request, body: bytes, tag: str) -> Answer:
     wanted = reader_of(request).if_none_match
-    if wanted is not None and (
-        wanted.strip() == "*" or quoted in {item.strip().removeprefix("W/") for item in wanted.split(",")}
-    ):
-        return Response(None, 304, headers)
-    return Response(body, 200, headers, _JSON)
+    if wanted is not None:
+        known = {item.strip().removeprefix("W/") for item in wanted.split(",")}
+        if wanted.strip() == "*" or f'"{tag}"' in known:
+            return Answer(None, tag)
+    return Answer(body, tag)
 
 
 def _target(request: Request, *without: str) -> bytes:
