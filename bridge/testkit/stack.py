@@ -19,6 +19,7 @@ from avro.registry import Registry
 from bridge.testkit.backend import Backend
 from bridge.testkit.containers import KafkaContainer, ReadyContainer, RegistryContainer, ServiceContainer
 from bridge.testkit.errors import NotAcceptedError
+from bridge.testkit.reaper import do_without_reaper_where_it_cannot_be_had
 from bridge.testkit.rows import Webhook
 from bridge.testkit.sender import FakeSender
 from bridge.testkit.topic import TopicReader
@@ -117,6 +118,7 @@ def _environment() -> Iterator[None]:
 @contextmanager
 def _containers() -> Iterator[OpenBspStack]:
     token = secrets.token_urlsafe(24)
+    do_without_reaper_where_it_cannot_be_had()
     with ExitStack() as cleanup:
         network = cleanup.enter_context(Network())
         kafka, registry = KafkaContainer(network), RegistryContainer(network)

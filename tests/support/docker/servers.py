@@ -20,6 +20,7 @@ from bridge.local.errors import StartError
 from bridge.local.ports import LOOPBACK, free_ports
 from bridge.testkit.containers import KafkaContainer, RegistryContainer
 from bridge.testkit.images import bridge_image
+from bridge.testkit.reaper import do_without_reaper_where_it_cannot_be_had
 from support.docker.image import build_image
 
 START_S = 60.0
@@ -34,6 +35,7 @@ class ContainerServers:
 
     def __enter__(self) -> Self:
         build_image()
+        do_without_reaper_where_it_cannot_be_had()
         with ExitStack() as cleanup:
             self.network = cleanup.enter_context(Network())
             self._kafka, self._registry = KafkaContainer(self.network), RegistryContainer(self.network)
