@@ -38,7 +38,7 @@ class Client:
     ("there", "pullable", "disabled", "pulls"),
     [(True, False, False, 0), (False, True, False, 1), (False, False, True, 0)],
 )
-def test_ryuk_is_used_where_its_image_can_be_had(monkeypatch, there, pullable, disabled, pulls):  # noqa: PLR0917
+def test_ryuk_is_used_where_its_image_can_be_had(monkeypatch, there, pullable, disabled, pulls):
     client = Client(Images(there=there, pullable=pullable))
     monkeypatch.setattr(docker, "from_env", lambda: client)
     monkeypatch.setattr(testcontainers_config, "_ryuk_disabled", False)
