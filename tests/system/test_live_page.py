@@ -339,6 +339,19 @@ def test_the_reason_of_a_refusal_is_shown(open_page):
     expect(page.locator("#chat-notice")).to_be_hidden(timeout=15_000)
 
 
+def test_what_is_not_there_and_who_may_not_look_any_more(open_page, running_stack):
+    page = open_page(breaks=True)
+    page.evaluate("location.hash = '#/conversations/nobody%20has%20this%20id'")
+    expect(page.locator("#chat-notice")).to_have_text("There is no such conversation.")
+    conversation = begin(running_stack)
+    page.goto(f"{running_stack.views}/#/conversations/{quote(conversation.id)}")
+    expect(page.locator("#chat-name")).to_have_text(conversation.row["name"])
+    page.context.clear_cookies()
+    expect(page.get_by_role("alert")).to_have_text("Your sign-in has ended.")
+    expect(page.get_by_label("Token")).to_be_focused()
+    assert page.locator("#rows .row, #messages .message").count() == 0
+
+
 def test_an_event_source_of_the_browser_works_by_the_cookie(open_page):
     page = open_page()
     name = page.evaluate(
