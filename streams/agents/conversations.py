@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import cast
 
+from streams.agents.idle import last_activity
 from streams.agents.messages import ContributionRecord
 from streams.contract import Contract, Refused
 from streams.limits import FACTS_BYTES, GROWTH
@@ -133,8 +134,26 @@ class ConversationTask:
             value, headers = self._contract.status_change(fields)
             self._writer.write(self._changes, conversation_id.encode(), value, self.partition, headers)
 
+    def is_idle(self, conversation_id: str, before: int) -> bool:
+        """Return whether nothing that is known of a conversation is as late as `before`. Flush before."""
+        latest = last_activity(conversation_id, self.store.scan(prefix(conversation_id.encode())))
+        return latest is None or latest < before
+
+    def retract(self, conversation_id: str) -> None:
+        """First half of a removal: take everything back from the changelog. Flush before.
+
+        The second half, `remove`, must wait until this is acknowledged: what is stored is the only list of it, and
+        may be gone from the disk when the removal has to be done again.
+        """
+        for key, _ in self.store.scan(prefix(conversation_id.encode())):
+            self._writer.write(self._changelog, key, None, self.partition)
+
     def remove(self, conversation_id: str) -> None:
-        """Forget the row and all contributions, and say so on the state topic."""
+        """Second half of a removal: forget the row and all contributions, and say so on the state topic.
+
+        What is deleted here is told to the changelog once more: a store on disk that has its position from between
+        the halves, but not these deletions, would keep everything otherwise.
+        """
         for key, _ in self.store.scan(prefix(conversation_id.encode())):
             self.store.delete(key)
             self._changed_facts.pop(key, None)
@@ -187,14 +206,25 @@ class ConversationTask:
 
     def state(self, conversation_id: str) -> dict[str, object] | None:
         """Return the fields of the conversation's state, None if nothing is known of it."""
-        entry = self.in_use(conversation_id)
-        if entry.tally.stale:
-            entry.tally = Tally.of(conversation_id, self.contributions(conversation_id))
+        entry = self._fresh(conversation_id)
         last_id = entry.tally.last_message
         if entry.facts is None and entry.tally.messages == 0:
             return None
         last = None if last_id is None else self.contribution(conversation_id, last_id)
         return conversation.state(conversation_id, entry.facts, entry.tally, last)
+
+    def standing(self, conversation_id: str) -> conversation.Standing | None:
+        """Return how the conversation stands, None if nothing is known of it: a cheap part of `state`."""
+        entry = self._fresh(conversation_id)
+        if entry.facts is None and entry.tally.messages == 0:
+            return None
+        return conversation.standing(entry.facts, entry.tally)
+
+    def _fresh(self, conversation_id: str) -> InUse:
+        entry = self.in_use(conversation_id)
+        if entry.tally.stale:
+            entry.tally = Tally.of(conversation_id, self.contributions(conversation_id))
+        return entry
 
     def in_use(self, conversation_id: str) -> InUse:
         """Return the conversation, brought into use if it is not."""

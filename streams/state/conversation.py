@@ -5,7 +5,7 @@ into use. `replace` keeps it exact as contributions change.
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Struct, msgpack
 
@@ -259,6 +259,43 @@ def state(
         "first_response_seconds": None if first is None or reply is None else (reply[0] - first[0]) / 1_000_000,
     }
     return fields
+
+
+class Standing(NamedTuple):
+    """Of a ConversationState: what a conversation is found by, and when it was active last (None: unknown).
+
+    `organization` is that of the row; None also while there is no row.
+    """
+
+    organization: str | None
+    status: str | None
+    service: str | None
+    awaiting_reply: bool
+    active_at: int | None
+
+
+def standing(facts: ConversationFacts | None, tally: Tally) -> Standing:
+    """Return the same as `state` would lead to, for a tenth of its cost."""
+    get = facts.columns.get if facts is not None else _NO_COLUMNS.get
+    status = contributions.text_of(get("status"))
+    incoming, outgoing = tally.last_incoming, tally.last_outgoing
+    waiting = incoming is not None and (outgoing is None or incoming > outgoing) and status != CLOSED
+    moments = [_moment(get("created_at")), _moment(get("updated_at")), _time(incoming), _time(outgoing)]
+    return Standing(
+        contributions.text_of(get("organization_id")),
+        status,
+        contributions.text_of(get("service")),
+        waiting,
+        max((moment for moment in moments if moment is not None), default=None),
+    )
+
+
+_NO_COLUMNS: dict[str, Register] = {}
+
+
+def _moment(register: Register | None) -> int | None:
+    value = None if register is None else register[1]
+    return value if type(value) is int else None
 
 
 def _time(position: Position | None) -> int | None:

@@ -12,11 +12,11 @@ from streams.agents.join import Join
 from streams.state import contribution as contributions
 from streams.state import conversation, message
 from streams.state.contribution import Contribution
-from streams.state.conversation import ConversationFacts, Counting, Tally
+from streams.state.conversation import ConversationFacts, Counting, Standing, Tally
 from streams.stores import Store, split_key
 from streams.views import render
 from streams.views.feed import Before, Feed
-from streams.views.index import ConversationIndex, Facets, Filter, Position, active_at
+from streams.views.index import ConversationIndex, Facets, Filter, Position
 from streams.views.problems import not_ready
 from streams.views.timeline import Timelines
 
@@ -238,7 +238,7 @@ class PartitionView:
         self._check()
         if conversation_id in self._unindexed:
             self._unindexed.discard(conversation_id)
-            self._index_one(conversation_id, self._task.state(conversation_id))
+            self._index_one(conversation_id, self._task.standing(conversation_id))
         return self._index.get(conversation_id)
 
     async def index_all(self) -> None:
@@ -279,7 +279,7 @@ class PartitionView:
     def written(self, conversation_id: str, fields: dict[str, Any] | None) -> None:
         """See ConversationObserver."""
         self._unindexed.discard(conversation_id)
-        self._index_one(conversation_id, fields)
+        self._index_one(conversation_id, None if fields is None else self._task.standing(conversation_id))
         before = self._before.pop(conversation_id)
 
         def body() -> bytes:
@@ -311,11 +311,11 @@ class PartitionView:
 
     def _index_changed(self) -> None:
         for conversation_id in self._unindexed:
-            self._index_one(conversation_id, self._task.state(conversation_id))
+            self._index_one(conversation_id, self._task.standing(conversation_id))
         self._unindexed.clear()
         self._task.trim()
 
-    def _index_one(self, conversation_id: str, fields: dict[str, Any] | None) -> None:
+    def _index_one(self, conversation_id: str, standing: Standing | None) -> None:
         entry = self._index.get(conversation_id)
         before = self._before.get(conversation_id)
         if entry is not None:
@@ -328,38 +328,37 @@ class PartitionView:
             self._before[conversation_id] = Before(None, frozenset())
         if not self.indexed:
             self._changed_meanwhile.add(conversation_id)
-        if fields is None:
+        if standing is None:
             self._index.remove(conversation_id)
         else:
-            self._index.put(conversation_id, *self._facets(conversation_id, fields))
+            last_id = self._task.in_use(conversation_id).tally.last_message if standing.organization is None else None
+            self._put(conversation_id, standing, last_id)
 
-    def _facets(self, conversation_id: str, fields: dict[str, Any]) -> tuple[Facets, int | None]:
-        organization = self._organization(conversation_id, fields)
-        facets = Facets(organization, fields.get("status"), fields.get("service"), fields["awaiting_reply"])
-        return facets, active_at(fields)
+    def _put(self, conversation_id: str, standing: Standing, last_id: str | None) -> None:
+        organization = self._organization(conversation_id, standing.organization, last_id)
+        self._index.put(conversation_id, Facets(organization, *standing[1:4]), standing.active_at)
 
-    def _organization(self, conversation_id: str, fields: dict[str, Any]) -> str | None:
+    def _organization(self, conversation_id: str, of_row: str | None, last_id: str | None) -> str | None:
         """Return whose the conversation is: its row says it, and until there is one its last message."""
-        organization: str | None = fields.get("organization_id")
-        last = fields["last_message"]
-        if organization is None and last is not None:
-            found = self._task.contribution(conversation_id, last["message_id"])
-            organization = None if found is None else contributions.text_of(found.organization_id)
-        return organization
+        if of_row is not None or last_id is None:
+            return of_row
+        found = self._task.contribution(conversation_id, last_id)
+        return None if found is None else contributions.text_of(found.organization_id)
 
     def _render(self, conversation_id: str, fields: dict[str, Any]) -> Rendered:
         body = render.conversation(fields)
-        rendered = Rendered(body, tag_of(body), self._organization(conversation_id, fields))
+        last = fields["last_message"]
+        organization = self._organization(
+            conversation_id, fields.get("organization_id"), None if last is None else last["message_id"]
+        )
+        rendered = Rendered(body, tag_of(body), organization)
         self._rendered.keep(conversation_id, rendered)
         return rendered
 
     def _index_stored(self, conversation_id: str, facts: ConversationFacts | None, tally: Tally) -> None:
         if facts is None and tally.messages == 0:
             return
-        last_id = tally.last_message
-        last = None if last_id is None else self._task.contribution(conversation_id, last_id)
-        fields = conversation.state(conversation_id, facts, tally, last)
-        self._index.put(conversation_id, *self._facets(conversation_id, fields))
+        self._put(conversation_id, conversation.standing(facts, tally), tally.last_message)
 
     def _everything(self) -> Iterator[tuple[str, ConversationFacts | None, Tally] | None]:
         """Yield each stored conversation when all of it has been read, and None for each entry before."""

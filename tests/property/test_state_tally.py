@@ -8,10 +8,11 @@ from random import Random
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streams.state import message
+from streams.state import conversation, message
 from streams.state.contribution import Contribution
 from streams.state.conversation import Tally
-from support.events import events_of_a_message, instants
+from streams.views.index import active_at
+from support.events import events_of_a_conversation, events_of_a_message, instants
 from support.topology import event_of
 
 HERE = "c1"
@@ -139,3 +140,27 @@ def test_whichever_message_leaves_the_tally_stays_exact_or_says_that_it_is_stale
             tally.replace(HERE, "late", None, late)
             left = {key: part for key, part in four.items() if key != leaving} | {"late": late}
             assert tally.stale or picture(tally, EXTREMES) == picture(Tally.of(HERE, left.items()), EXTREMES)
+
+
+@patient
+@given(
+    st.dictionaries(st.sampled_from(["m1", "m2", "m3"]), st.one_of(spoken, anything)),
+    st.none() | st.lists(events_of_a_conversation, min_size=1, max_size=2),
+)
+def test_how_a_conversation_stands_is_a_part_of_its_state(
+    messages: dict[str, Contribution], rows: list[dict] | None
+) -> None:
+    """Lists are ordered and filtered by what the conversation itself shows."""
+    facts = None
+    if rows is not None:
+        facts = reduce(conversation.join, (conversation.facts_of(event_of(event)) for event in rows))
+    tally = Tally.of(HERE, messages.items())
+    last_id = tally.last_message
+    state = conversation.state(HERE, facts, tally, None if last_id is None else messages[last_id])
+    assert conversation.standing(facts, tally) == (
+        state.get("organization_id"),
+        state.get("status"),
+        state.get("service"),
+        state["awaiting_reply"],
+        active_at(state),
+    )

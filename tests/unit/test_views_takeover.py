@@ -23,7 +23,7 @@ def small_slices(monkeypatch):
     monkeypatch.setattr("streams.views.partition._SLICE", 2)
 
 
-async def world_with_a_long_conversation(messages: int = 50) -> World:
+async def world_with_a_long_conversation(messages: int = 400) -> World:
     """One conversation that is in the tables, but not in use."""
     world = World(partitions=1)
     await world.own_and_index()
@@ -120,9 +120,9 @@ async def test_the_first_look_at_a_long_conversation_lets_others_have_their_turn
     others = asyncio.create_task(turns.run())
     await get(world, path)
     others.cancel()
-    assert turns.count > 25
+    assert turns.count > 200
     assert world.tables.view(0).prepared("long")
-    assert (await get(world, "/conversations/long"))["message_count"] == 50
+    assert (await get(world, "/conversations/long"))["message_count"] == 400
 
 
 @pytest.mark.usefixtures("small_slices")
@@ -131,10 +131,10 @@ async def test_what_changes_while_a_long_conversation_is_read_is_in_the_answer()
     view = world.tables.view(0)
     readers = [asyncio.create_task(get(world, "/conversations/long")) for _ in range(3)]
     await until(lambda: view._preparing)
-    world.post(message("new", "long", timestamp=instant(999)))
+    world.post(message("new", "long", timestamp=instant(9999)))
     await world.join_all()
     for read in await asyncio.gather(*readers):
-        assert read["message_count"] == 51
+        assert read["message_count"] == 401
         assert read["last_message"]["message_id"] == "new"
     assert not view._preparing
 
