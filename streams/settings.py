@@ -61,6 +61,12 @@ class StreamsSettings(BaseSettings):
     coalesce_ms: int = Field(
         50, ge=0, le=60_000, description="Milliseconds for which changes of a key may wait to be written once; 0: each."
     )
+    idle_after_s: float | None = Field(
+        None,
+        ge=1,
+        description="Seconds after its latest activity in which a conversation may be forgotten, with its messages; "
+        "unset: never.",
+    )
     batch_records: int = Field(5_000, ge=1, le=100_000, description="Records that are taken at once at the most.")
     in_flight_records: int = Field(
         100_000,

@@ -9,18 +9,22 @@ import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
+from typing import NamedTuple
 
 from avro.codec import CodecError, UnknownSchemaIdError
 from streams.agents.conversations import ConversationTask
+from streams.agents.idle import EVICTION, decode_eviction
 from streams.agents.messages import MessageTask, decode_contribution
 from streams.contract import Contract, Refused, kept_key
 from streams.limits import ID_BYTES
 from streams.source import Record
+from streams.state.contribution import belongs_to
 from streams.writer import Checkpoint, Positions, Writer
 
 logger = logging.getLogger(__name__)
 
 _SLICE = 250
+_ROOM_S = 0.002
 
 
 class Join:
@@ -77,7 +81,7 @@ class Join:
         """
         self._idle.clear()
         try:
-            for removal, group in groupby(records, _is_removal):
+            for removal, group in groupby(records, self._is_removal):
                 run = list(group)
                 await (self._remove(run) if removal else self._apply_all(run))
             for topic, partition, offset in ends:
@@ -93,7 +97,7 @@ class Join:
             self._idle.set()
         self.flush_if_due()
         while self._writer.outstanding > self._in_flight_records and not self._closing.is_set():
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(_ROOM_S)
             self._writer.poll()
         return True
 
@@ -132,6 +136,15 @@ class Join:
             else:
                 self.messages[partition].rewrite(row_id)
         return self.flush()
+
+    async def undisturbed(self) -> bool:
+        """Wait until no batch is in work, so until nothing is half done; False if the join is being closed.
+
+        What is done after it without an await comes between two batches.
+        """
+        while not (self._idle.is_set() or self._closing.is_set()):
+            await self._idle.wait()
+        return not self._closing.is_set()
 
     async def close(self) -> None:
         """Process nothing more, write what has changed, and wait until everything is acknowledged."""
@@ -231,29 +244,33 @@ class Join:
             rows.apply_row(event, len(value), replayed=offset < self._replay_until[rows])
 
     async def _remove(self, records: list[Record]) -> None:
+        for start in range(0, len(records), _SLICE):
+            await self._remove_some(records[start : start + _SLICE])
+            await asyncio.sleep(0)
+            if self._closing.is_set():
+                raise _Closed
+
+    async def _remove_some(self, records: list[Record]) -> None:
         self.flush()
-        removed: list[tuple[MessageTask, str]] = []
         refusals: list[tuple[Record, Refused]] = []
+        removals: list[_Removal] = []
         for record in records:
             try:
-                key = _text(record.key)
-                name = self._contract.names[record.topic]
-                if name == "messages":
-                    task = self.messages[record.partition]
-                    task.retract(key)
-                    removed.append((task, key))
-                elif name == "conversations":
-                    self.conversations[record.partition].remove(key)
-                else:
-                    raise Refused("undecodable", "a contribution without a value")  # noqa: TRY301 one way to refuse
+                removal = self._removal(record)
             except Refused as refused:
                 refusals.append((record, refused))
-        if removed:
-            # Trap: without the wait a crash could leave the facts gone and a conversation untold, for ever. No record
-            # counts as done before it: the checkpoint that the wait makes must not cover a removal that is half done.
-            await self._settle()
-            for task, key in removed:
-                task.remove(key)
+            else:
+                removals += [] if removal is None else [removal]
+        # Trap: without the waits a crash could leave the facts gone and somebody untold, for ever: what a conversation
+        # knows is the only list of its messages, and facts are the only list of what a removal takes back. No record
+        # counts as done before them: the checkpoints that the waits make must not cover a removal that is half done.
+        if any(removal.with_messages for removal in removals):
+            await self._remove_messages(removals)
+        for removal in removals:
+            removal.task.retract(removal.key)
+        await self._settle()
+        for removal in removals:
+            removal.task.remove(removal.key)
         refused_records = {id(record) for record, _ in refusals}
         for record, refusal in refusals:
             self._refuse(record, refusal)
@@ -261,12 +278,48 @@ class Join:
             if id(record) not in refused_records:
                 self._done(record)
 
+    def _removal(self, record: Record) -> "_Removal | None":
+        """Return what a record removes, None for nothing. Raises Refused. Flush before."""
+        key = _text(record.key)
+        name = self._contract.names[record.topic]
+        if name == "messages":
+            return _Removal(self.messages[record.partition], key)
+        task = self.conversations[record.partition]
+        if name == "conversations":
+            return _Removal(task, key)
+        if record.value is None:
+            raise Refused("undecodable", "a contribution without a value")
+        idle = task.is_idle(key, decode_eviction(record.value))
+        return _Removal(task, key, with_messages=True) if idle else None
+
+    async def _remove_messages(self, removals: list["_Removal"]) -> None:
+        """Write tombstones for the messages of conversations, and wait until they are acknowledged."""
+        topic = self._contract.topic("messages")
+        for task, conversation_id, _ in filter(lambda removal: removal.with_messages, removals):
+            contributions = self.conversations[task.partition].contributions(conversation_id)
+            for count, (message_id, part) in enumerate(contributions, 1):
+                if belongs_to(part, conversation_id):
+                    self._writer.write(topic, message_id.encode(), None)
+                if count % _SLICE == 0:
+                    self._writer.poll()
+                    await asyncio.sleep(0)
+            while self._writer.outstanding > self._in_flight_records:
+                await asyncio.sleep(_ROOM_S)
+                self._writer.poll()
+        await self._settle()
+
     def _refuse(self, record: Record, refused: Refused) -> None:
         value, headers = self._contract.dead_letter(record, refused)
         self._writer.write(self._contract.topic("dead-letters"), kept_key(record), value, headers=headers)
         self.refused += 1
         self._on_refused(refused.reason)
         self._done(record)
+
+    def _is_removal(self, record: Record) -> bool:
+        value = record.value
+        return value is None or (
+            value.startswith(EVICTION) and self._contract.names[record.topic] == "streams-contributions"
+        )
 
     def _done(self, record: Record) -> None:
         self._positions[record.topic, record.partition] = record.offset + 1
@@ -285,12 +338,16 @@ class Join:
         yield from self.conversations.values()
 
 
+class _Removal(NamedTuple):
+    """What is removed from which table; a conversation `with_messages` takes those that belong to it along."""
+
+    task: MessageTask | ConversationTask
+    key: str
+    with_messages: bool = False
+
+
 class _Closed(Exception):  # noqa: N818 no error: the rest of the batch is for whoever is next
     """The join is being closed."""
-
-
-def _is_removal(record: Record) -> bool:
-    return record.value is None
 
 
 def _text(key: bytes | None) -> str:
