@@ -19,6 +19,8 @@ _librdkafka = logging.getLogger("librdkafka")
 
 _TICK_S = 0.001
 _IDLE_S = 0.2
+#: Longest wait for the acknowledgements of a batch before the next one goes out nevertheless.
+_PATIENCE_S = 0.02
 #: A cluster that rejects each new producer at once is not asked more often than this.
 _REPLACE_EVERY_S = 5.0
 _QUEUE_MESSAGES = 100_000
@@ -84,9 +86,10 @@ def producer_config(connection: Config, message_timeout_s: float) -> dict[str, A
 class KafkaPublisher:
     """A librdkafka producer, served by the event loop: at once if it was idle, else every millisecond.
 
-    Each time it is given all records that came since, because the first of a batch wakes its threads, which costs more
-    than the rest; and it is asked for reports. A thread that waits for those would have to take the interpreter's lock
-    from the busy loop, which takes up to 5 ms each time.
+    It is given records in batches: what came while the former batch was under way. The first record of a batch wakes
+    its threads, which costs more than the rest; and a thread of it spins while more requests wait for a broker than may
+    be in flight (five, for an idempotent producer). It is asked for reports each time. A thread that waits for those
+    would have to take the interpreter's lock from the busy loop, which takes up to 5 ms each time.
     """
 
     def __init__(self, config: dict[str, Any], on_replaced: Callable[[], None] = lambda: None) -> None:
@@ -96,6 +99,7 @@ class KafkaPublisher:
         self._loop = asyncio.get_running_loop()
         self._waiting: list[tuple[Record, OnReport]] = []
         self._under_way = 0
+        self._patient_until = 0.0
         self._fatal = False
         self._replaceable_at = 0.0
         self._closed = False
@@ -114,6 +118,7 @@ class KafkaPublisher:
 
     def _hand_over(self) -> None:
         waiting, self._waiting = self._waiting, []
+        self._patient_until = time.monotonic() + _PATIENCE_S
         for record, on_report in waiting:
             self._produce(record, on_report)
 
@@ -154,7 +159,7 @@ class KafkaPublisher:
 
     def _tick(self) -> None:
         try:
-            if self._waiting:
+            if self._waiting and (not self._under_way or time.monotonic() >= self._patient_until):
                 self._hand_over()
             self._producer.poll(0)
             for producer in self._retired:
@@ -164,7 +169,7 @@ class KafkaPublisher:
                 self._replace()
         finally:
             # Whatever a callback raised, the next reports are asked for.
-            self._busy = self._under_way > 0
+            self._busy = self._under_way > 0 or bool(self._waiting)
             self._timer = self._loop.call_later(_TICK_S if self._busy else _IDLE_S, self._tick)
 
     def _deliver(self, on_report: OnReport, error: KafkaError | None, message: Message) -> None:
