@@ -1,7 +1,7 @@
 """The views of a worker, with everything that they need."""
 
 import asyncio
-import contextlib
+import logging
 
 from prometheus_client import CollectorRegistry
 from starlette.routing import Route
@@ -19,6 +19,8 @@ from streams.views.peers import Peers
 from streams.views.pipeline import Pipeline
 from streams.views.requests import Requests
 from streams.views.tables import Tables
+
+logger = logging.getLogger(__name__)
 
 
 class ViewsService:
@@ -54,6 +56,7 @@ class ViewsService:
     def start(self) -> None:
         """Watch how far the join is behind from now on."""
         self._watching = asyncio.create_task(self._lag.run())
+        self._watching.add_done_callback(_watched)
 
     def stop(self) -> None:
         """End what would not end by itself: the event streams."""
@@ -63,8 +66,7 @@ class ViewsService:
         """Close the connections to other workers and the bridge, and watch nothing more."""
         if self._watching is not None:
             self._watching.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watching
+            await asyncio.wait([self._watching])
         await self._peers.close()
         await self._pipeline.close()
 
@@ -73,3 +75,8 @@ class ViewsService:
         self.metrics.event_streams.set(len(self._streams.open))
         self.metrics.fold()
         return self.metrics.registry
+
+
+def _watched(task: asyncio.Task[None]) -> None:
+    if not task.cancelled():
+        logger.error("nobody watches any more how far the join is behind", exc_info=task.exception())
