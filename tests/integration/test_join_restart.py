@@ -49,7 +49,7 @@ def test_a_restart_reads_only_the_new_part_of_the_changelogs(contract, tmp_path)
         # The log's lines come a moment after the answers.
         eventually(lambda: len(restored(running)) == 2)
         after_kill = restored(running)[-1]
-        print(f"{written} records in the changelogs, {after_kill} read after the kill")
+        print(f"figure: {written} records in the changelogs, {after_kill} read after the kill")
         assert after_kill < written / 2
 
         worker.wanted = False

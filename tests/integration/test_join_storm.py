@@ -81,7 +81,7 @@ def judge(contract, running: Fleet, expected, store: str) -> None:
 
     def differences() -> list[str]:
         found = outcome_of(contract).differences(expected)
-        print(f"{store}: {expected}; {len(found)} differences")
+        print(f"figure: {store}: {expected}; {len(found)} differences")
         return found
 
     # A guard looks for what others have written every few seconds.
@@ -89,7 +89,7 @@ def judge(contract, running: Fleet, expected, store: str) -> None:
     await_committed(contract)
     with Views(running.urls, TOKEN) as views:
         found = views.differences(expected)
-    print(f"{store}: views: {len(found)} differences; exits {[member.exits for member in running.members]}")
+    print(f"figure: {store}: views: {len(found)} differences; exits {[member.exits for member in running.members]}")
     assert found == []
     assert differences() == []
 

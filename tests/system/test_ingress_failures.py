@@ -72,8 +72,8 @@ def assert_nothing_lost(bridge: Bridge, *loads: Load) -> None:
     sent = sum(len(load.attempts) for load in loads)
     outcomes = sum((load.outcomes for load in loads), start=type(loads[0].outcomes)())
     print(
-        f"\nsent: {sent}, accepted: {len(accepted)}, in the topic: {len(messages)}, slowest answer: {slowest:.2f} s,"
-        f" {dict(outcomes)}\nlost: {len(lost)}"
+        f"\nfigure: lost: {len(lost)} of {len(accepted)} accepted ({sent} sent, {len(messages)} in the topic),"
+        f" slowest answer: {slowest:.2f} s, {dict(outcomes)}"
     )
     assert accepted
     assert lost == []
