@@ -13,7 +13,9 @@ class DirectoryLock:
     def __init__(self, directory: Path) -> None:
         """Make the directory if it is not there, and take the lock. Raises DataDirectoryError."""
         try:
-            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            # Trap: the mode is that of the last directory only, and this one's parent is of the worker alone, too.
+            directory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            directory.mkdir(exist_ok=True, mode=0o700)
             self._file = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise DataDirectoryError(f"{directory}: cannot be used: {error.strerror}") from error
