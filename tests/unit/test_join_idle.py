@@ -127,7 +127,8 @@ class Broker(Writer):
         self.most = most
         self.sent: list[tuple[str, bytes | None, bytes | None]] = []
         self.acknowledged_count = 0
-        self.order: list[str] = []
+        #: Acknowledges nothing while it is true.
+        self.deaf = False
 
     def write(
         self, topic: str, key: bytes | None, value: bytes | None, partition: int = -1, headers: Any = None
@@ -138,7 +139,8 @@ class Broker(Writer):
         self.sent.append((topic, key, value))
 
     def poll(self) -> None:
-        self.acknowledged_count = len(self.sent)
+        if not self.deaf:
+            self.acknowledged_count = len(self.sent)
 
     def checkpoint(self, positions: Any, received_at: int | None = None) -> Checkpoint:
         del positions, received_at
@@ -272,6 +274,29 @@ def test_a_crash_at_any_record_of_a_removal_leaves_what_the_replay_completes(dur
             assert last_of(broker, "messages").keys() == {b"m0", b"m1", b"m2"}, end
             assert last_of(broker, "conversation-state")[b"c"] is None, end
             assert list(heir.scan(b"")) == list(members_left(broker.sent).scan(b"")) == [], end
+
+    asyncio.run(check())
+
+
+def test_nothing_comes_into_the_middle_of_a_removal():
+    """A repair of the own logs would write what has just been taken back. A join that is being closed ends the wait."""
+
+    async def check() -> None:
+        broker = Broker()
+        join = join_of(GroupedMemoryStore(), broker)
+        await join.process(history())
+        assert await join.undisturbed()
+        broker.deaf = True
+        removing = asyncio.create_task(join.process([eviction("c")]))
+        waiting = asyncio.create_task(join.undisturbed())
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not waiting.done()
+        broker.deaf = False
+        assert await removing
+        assert await waiting
+        await join.close()
+        assert not await join.undisturbed()
 
     asyncio.run(check())
 
