@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 _LONGEST_INTERVAL_S = 3600.0
 _ASK_TIMEOUT_S = 10.0
+_ASK_AGAIN_S = 1.0
 _WAIT_S = 0.2
 #: Between slices: a search may take its time.
 _PAUSE_S = 0.002
@@ -95,7 +96,7 @@ class Eviction:
             # What is committed has told the conversations already, and they are told in order.
             if all(at in committed and committed[at].offset >= end for at, end in ends.items()):
                 break
-            await asyncio.sleep(_WAIT_S)
+            await asyncio.sleep(_ASK_AGAIN_S)
         own = [(named["streams-contributions"], number) for number in join.conversations]
         ends = await self._ends.of(own, _ASK_TIMEOUT_S)
         return await _reached(lambda: all(join.position(*at) >= end for at, end in ends.items()), going)
