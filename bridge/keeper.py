@@ -1,6 +1,7 @@
 """Where an accepted item is kept: in Kafka, or in the spool when Kafka cannot take it or does not in time."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 
@@ -11,6 +12,8 @@ from bridge.preparation import Preparation
 from bridge.publisher import Publisher, Report
 from bridge.spool import Spool, Ticket
 from bridge.timeouts import Timeouts
+
+_log = logging.getLogger(__name__)
 
 #: Told where in Kafka an item is, or None if it is in the spool; or why it is kept nowhere.
 OnKept = Callable[[Report | None, NotStoredError | None], None]
@@ -68,7 +71,11 @@ class _Waiting:
     def end(self, report: Report | None, error: NotStoredError | None) -> None:
         on_kept, self.on_kept = self.on_kept, None
         if on_kept is not None:
-            on_kept(report, error)
+            try:
+                on_kept(report, error)
+            except Exception:  # noqa: BLE001 whatever it is
+                # Trap: reports come in batches, and this one's fault must not keep the others from being heard.
+                _log.exception("a request could not be answered; what became of its event is not in doubt")
 
 
 class Keeper:

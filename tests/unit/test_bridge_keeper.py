@@ -6,6 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pytest
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
@@ -13,6 +14,7 @@ from confluent_kafka.schema_registry.error import SchemaRegistryError
 from avro.connection import RegistrySettings
 from avro.registry import Registry
 from bridge import keeper
+from bridge.protocol import WebhookProtocol
 from bridge.spool_file import SpoolFile
 from support.fake_kafka import TIMED_OUT, FakeKafka, FakeRegistry, FakeTopics
 from support.ingress import TOKEN, message, running_ingress
@@ -322,3 +324,27 @@ def test_the_spool_is_readable_by_its_owner_only(tmp_path: Path):
         assert {file.name for file in files} >= {"spool-0.db", "spool-0.db-wal", "spool-0.lock"}
         assert {oct(file.stat().st_mode & 0o777) for file in files} == {"0o600"}
         assert ingress.spool_directory.stat().st_mode & 0o777 == 0o700
+
+
+def test_an_answer_that_cannot_be_given_keeps_nobody_else_from_theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    kafka = FakeKafka()
+    kafka.stop_answering()
+    with running_ingress(tmp_path, kafka=kafka, deadline_s=4) as ingress, ThreadPoolExecutor(3) as senders:
+        original = WebhookProtocol._respond
+
+        def respond(protocol, cycle, answer) -> None:
+            if b'"id":"faulty"' in answer.body:
+                protocol.transport.close()
+                raise RuntimeError("no answer for this one")
+            original(protocol, cycle, answer)
+
+        monkeypatch.setattr(WebhookProtocol, "_respond", respond)
+        faulty = senders.submit(ingress.post, message("faulty"))
+        eventually(lambda: ingress.service.ingress.in_progress == 1)
+        others = [senders.submit(ingress.post, message(key)) for key in ("one", "other")]
+        eventually(lambda: ingress.service.ingress.in_progress == 3)
+        kafka.answer()
+        assert [each.result().json()["disposition"] for each in others] == ["published", "published"]
+        with pytest.raises(httpx.RemoteProtocolError):
+            faulty.result()
+        assert ingress.service.ingress.in_progress == 0
