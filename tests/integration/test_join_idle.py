@@ -44,7 +44,7 @@ def await_outcome(contract, expected: Outcome, *, within: float = 60.0) -> None:
         assert not found, f"{len(found)} differences\n" + "\n".join(found[:10])
         return True
 
-    eventually(same, within=within)
+    eventually(same, within=within, every=0.5)
     await_committed(contract)
     same()
 

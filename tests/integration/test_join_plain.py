@@ -48,7 +48,7 @@ def test_a_tombstone_takes_the_row_and_all_that_it_adds(contract, sources, start
     gone = [inserted("m3", "c", "outgoing", 15), status_of("m3", "read", 30), inserted("m4", "c", "incoming", 40)]
     left = [opened("d", 2), inserted("n1", "d", "incoming", 11)]
     moved = [inserted("m5", "c", "incoming", 50), message("m5", conversation_id="e", updated_at=at(51))]
-    worker = start_streams(STREAMS_STORE=store)
+    worker = start_streams(STREAMS_STORE=store, STREAMS_SESSION_TIMEOUT_S="6")
     sources.send([*keep, *gone, *left, *moved])
     await_committed(contract)
     sources.remove("messages", "m3", "m4", "m5", "never seen")
@@ -69,7 +69,7 @@ def test_a_tombstone_takes_the_row_and_all_that_it_adds(contract, sources, start
     again = expected_of([*keep, *back])
     assert states(contract, "conversation-state") == again.conversations
     worker.kill()
-    successor = start_streams(STREAMS_STORE=store)
+    successor = start_streams(STREAMS_STORE=store, STREAMS_SESSION_TIMEOUT_S="6")
     with Views([successor.url], TOKEN) as views:
         assert views.differences(again) == []
         assert views.get("messages", "m4") is None

@@ -91,7 +91,7 @@ def plain(value: Any) -> Any:
 def await_committed(contract: Any, *, within: float = 60.0) -> None:
     """Wait until everything in the source topics is done: committed up to the end, and nothing follows from it."""
     with _Positions(contract) as positions:
-        eventually(lambda: positions.lag() == {}, within=within)
+        eventually(lambda: positions.lag() == {}, within=within, every=0.2)
 
 
 def lag_of(contract: Any) -> dict[tuple[str, int], int]:

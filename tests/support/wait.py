@@ -9,10 +9,11 @@ T = TypeVar("T")
 INTERVAL_S = 0.05
 
 
-def eventually(look: Callable[[], T], *, within: float = 30.0) -> T:
+def eventually(look: Callable[[], T], *, within: float = 30.0, every: float = INTERVAL_S) -> T:
     """Return the first true value of `look`, which may raise AssertionError for "not yet".
 
-    After `within` seconds the last AssertionError is raised, or one that shows the last value.
+    After `within` seconds the last AssertionError is raised, or one that shows the last value. What takes long to look
+    at should be looked at less often than `every` 50 ms: others need the processors.
     """
     deadline = time.monotonic() + within
     while True:
@@ -26,4 +27,4 @@ def eventually(look: Callable[[], T], *, within: float = 30.0) -> T:
                 return value
         if time.monotonic() > deadline:
             raise failure
-        time.sleep(INTERVAL_S)
+        time.sleep(every)
