@@ -15,7 +15,8 @@ from bridge.webhook import PATH
 if TYPE_CHECKING:
     from bridge.ingress import Ingress
 
-#: Longest request line and headers together. Ours have a few hundred bytes; common servers take 8 to 64 KiB.
+#: Longest request line and headers together, and longest headers after a chunked body. Ours have a few hundred bytes;
+#: common servers take 8 to 64 KiB.
 MAX_HEAD_BYTES = 64 * 1024
 
 _STATUS_LINES = {
@@ -25,13 +26,13 @@ _STATUS_LINES = {
 }
 #: Where the headers go that a chunked body ends with: nobody reads them, and there may be any number.
 _UNREAD: Any = deque(maxlen=0)
-_NO_REQUEST = {"path": None}
 
 
 class WebhookProtocol(HttpToolsProtocol):
     """Hands a webhook to the ingress as soon as all of it is there, without a task, and writes the answer itself.
 
-    Whatever does not come whole in one read, is pipelined, or goes elsewhere takes uvicorn's way through ASGI.
+    Whatever does not come whole in one read, is pipelined, or goes elsewhere takes uvicorn's way through ASGI; so does
+    everything of a client that does not read its answers, since that way waits for it.
     """
 
     def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> None:
@@ -40,11 +41,14 @@ class WebhookProtocol(HttpToolsProtocol):
         self._ingress: Ingress = cast("Any", self.app).webhooks
         self._fresh: RequestResponseCycle | None = None
         self._receiving = False
-        self._head_bytes = 0
+        #: What came since the last read that completed a head or had some of a body in it.
+        self._fruitless_bytes = 0
+        self._fruitful = False
 
     def data_received(self, data: bytes) -> None:
         """Parse what came; see asyncio.Protocol."""
         self._receiving = True
+        self._fruitful = False
         try:
             super().data_received(data)
         finally:
@@ -57,21 +61,28 @@ class WebhookProtocol(HttpToolsProtocol):
                 self._ingress.answer(
                     cast("Any", fresh.scope), bytes(fresh.body), functools.partial(self._respond, fresh)
                 )
-        elif "path" not in (cast("dict[str, Any] | None", self.scope) or _NO_REQUEST):
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                detail = f"request line and headers are larger than {MAX_HEAD_BYTES} bytes"
-                self._refuse(reasons.HEAD_TOO_LARGE, detail)
+        if self._fruitful:
+            self._fruitless_bytes = 0
+        else:
+            # Trap: the parser gathers a header until its end, wherever that is, and copies all of it for each piece.
+            self._fruitless_bytes += len(data)
+            if self._fruitless_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+                self._refuse(reasons.HEAD_TOO_LARGE, f"the headers are larger than {MAX_HEAD_BYTES} bytes")
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is not HTTP; uvicorn's text says no more."""
         self._refuse(reasons.MALFORMED_REQUEST, msg)
 
     def on_headers_complete(self) -> None:
-        """Forget what counts for headers only; see httptools."""
-        self._head_bytes = 0
+        """Keep no headers that come later; see httptools."""
+        self._fruitful = True
         super().on_headers_complete()
         self.headers = _UNREAD
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of a body; see httptools."""
+        self._fruitful = True
+        super().on_body(body)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         scope = cycle.scope
@@ -81,14 +92,18 @@ class WebhookProtocol(HttpToolsProtocol):
             and scope["method"] == "POST"
             and not cycle.waiting_for_100_continue
             and not self.parser.should_upgrade()
+            and not self.flow.write_paused
         ):
             self._fresh = cycle
         else:
             super()._start_asgi_task(cycle, app)
 
     def _refuse(self, reason: Reason, detail: str) -> None:
-        answer = answers.problem(reason, detail, close=True)
-        self.transport.write(_bytes_of(answer, self.server_state.default_headers))
+        # Trap: with an answer still to come for an earlier request, the client would take this one for that.
+        earlier = self.pipeline or (self.cycle and not (self.cycle.response_complete or self.cycle.more_body))
+        if not earlier:
+            answer = answers.problem(reason, detail, close=True)
+            self.transport.write(_bytes_of(answer, self.server_state.default_headers))
         self.transport.close()
 
     def _respond(self, cycle: RequestResponseCycle, answer: Answer) -> None:

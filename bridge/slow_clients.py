@@ -40,18 +40,27 @@ class SlowClients:
 
 
 def _incomplete_request(connection: HttpToolsProtocol) -> object | None:
-    """Return what identifies the request that a connection waits for the rest of, None if there is none."""
+    """Return what identifies the request that a connection waits for the rest of, None if there is none.
+
+    Or the answers that it waits to be rid of.
+    """
+    if connection.flow.write_paused:
+        return connection.flow
     scope: Any = connection.scope
     if scope is None:
         return connection  # nothing has come yet
     if "path" not in scope:
         return connection.scope  # the path is known when the headers are complete
+    # Trap: a line feed too many ends uvicorn's limit for idle connections, and begins no request.
+    waits = connection.cycle.more_body or connection.cycle.response_complete
     idle = connection.timeout_keep_alive_task is not None
-    return None if idle or not connection.cycle.more_body else connection.scope
+    return connection.scope if waits and not idle else None
 
 
 def _give_up(connection: HttpToolsProtocol, *, in_headers: bool) -> None:
-    if in_headers or connection.cycle.response_started:
+    if connection.flow.write_paused:
+        connection.transport.abort()  # closing it would wait for the client to read
+    elif in_headers or connection.cycle.response_started:
         connection.transport.close()
     else:
         connection.scope["state"][TIMED_OUT] = True

@@ -1,12 +1,17 @@
 """Requests on the wire: however their bytes are cut up and strung together, each has its answer, in its order."""
 
+import asyncio
 import json
 import socket
 from collections.abc import Iterator
 
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
 
-from bridge.protocol import MAX_HEAD_BYTES
+from bridge import answers as bridge_answers
+from bridge import reasons
+from bridge.protocol import MAX_HEAD_BYTES, WebhookProtocol
 from support.ingress import TOKEN, RunningIngress, message, running_ingress
 from support.wait import eventually
 
@@ -110,7 +115,7 @@ def test_a_chunked_body(client: socket.socket):
 
 
 def test_headers_after_a_chunked_body_are_not_kept(client: socket.socket):
-    client.sendall(chunked("trailers", b"X-Trailer: y\r\n" * 10_000))
+    client.sendall(chunked("trailers", b"X-Trailer: y\r\n" * 1_000))
     ((status, _, receipt),) = answers(client, 1)
     assert (status, receipt["id"]) == (202, "trailers")
 
@@ -127,6 +132,37 @@ def test_a_head_without_end_is_refused(ingress: RunningIngress, client: socket.s
         pass
     assert sent < 100 * MAX_HEAD_BYTES
     eventually(lambda: ingress.post(message("after a long head")).status_code == 202)
+
+
+def test_headers_without_end_after_a_chunked_body_are_refused(ingress: RunningIngress, client: socket.socket):
+    before = ingress.kafka.attempts
+    client.sendall(chunked("endless trailer", b"X: ")[:-2])
+    eventually(lambda: ingress.service.ingress.in_progress == 1)
+    client.sendall(b"y" * (MAX_HEAD_BYTES + 1))
+    ((status, _, problem),) = answers(client, 1)
+    assert (status, problem["reason"]) == (431, "head_too_large")
+    assert ingress.kafka.attempts == before
+
+
+def test_the_beginning_of_a_head_behind_a_long_body_is_no_long_head(client: socket.socket):
+    body = b"x" * (2 * MAX_HEAD_BYTES)
+    client.sendall(b"PUT /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body))
+    client.sendall(body + b"GET /healthz HTTP/1.1\r\nHo")
+    ((status, _, _),) = answers(client, 1)
+    client.sendall(b"st: x\r\n\r\n")
+    assert [status, *(status for status, _, _ in answers(client, 1))] == [405, 200]
+
+
+def test_what_is_not_http_is_no_answer_to_the_webhook_before_it(ingress: RunningIngress, client: socket.socket):
+    ingress.kafka.stop_answering()
+    try:
+        client.sendall(request("before nonsense"))
+        eventually(lambda: ingress.service.ingress.in_progress == 1)
+        client.sendall(b"\x16\x03\x01 nonsense\r\n\r\n")
+        assert answers(client, 1) == []
+    finally:
+        ingress.kafka.answer()
+    eventually(lambda: ingress.service.ingress.in_progress == 0)
 
 
 def test_the_refusal_of_a_long_head_says_why(client: socket.socket):
@@ -162,3 +198,58 @@ def test_a_client_that_is_gone_before_the_answer_does_no_harm(ingress: RunningIn
     eventually(lambda: ingress.service.ingress.in_progress == 0)
     assert [record.key for record in ingress.kafka.topic("messages")].count(b"gone") == 1
     assert ingress.post(message("after it")).status_code == 202
+
+
+class Unread(asyncio.Transport):
+    """To a client that reads nothing."""
+
+    reading = True
+    written = 0
+
+    def write(self, data: bytes) -> None:
+        self.written += len(data)
+
+    def is_closing(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+
+class Refusing:
+    """An application that refuses every webhook at once."""
+
+    @property
+    def webhooks(self) -> "Refusing":
+        return self
+
+    def answer(self, _scope, _body, respond) -> None:
+        respond(bridge_answers.problem(reasons.UNAUTHORIZED, "no"))
+
+    async def __call__(self, _scope, _receive, send) -> None:
+        await send({"type": "http.response.start", "status": 401, "headers": []})
+
+
+def test_a_client_that_does_not_read_its_answers_is_not_read_any_more():
+    """Else their number would be without limit."""
+
+    async def scenario() -> None:
+        config = uvicorn.Config(Refusing(), interface="asgi3", lifespan="off", log_config=None, ws="none")
+        config.load()
+        config.loaded_app = Refusing()
+        protocol, transport = WebhookProtocol(config, ServerState(), {}), Unread()
+        protocol.connection_made(transport)
+        protocol.data_received(request("read"))
+        assert transport.written
+        protocol.pause_writing()
+        written = transport.written
+        for _ in range(3):
+            protocol.data_received(request("unread"))
+        await asyncio.sleep(0)
+        assert (transport.reading, transport.written) == (False, written)
+        protocol.resume_writing()
+
+    asyncio.run(scenario())

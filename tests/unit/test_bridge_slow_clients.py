@@ -17,6 +17,7 @@ class Transport(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.closed = False
+        self.aborted = False
         self.written = b""
 
     def write(self, data: bytes) -> None:
@@ -24,6 +25,9 @@ class Transport(asyncio.Transport):
 
     def close(self) -> None:
         self.closed = True
+
+    def abort(self) -> None:
+        self.aborted = True
 
     def is_closing(self) -> bool:
         return self.closed
@@ -136,10 +140,38 @@ def test_an_idle_connection_is_kept_and_each_request_has_its_own_time():
 def test_a_request_that_is_being_answered_is_not_slow():
     async def scenario() -> None:
         client = Client()
-        client.hasty = False
+        client.protocol.pause_writing()
         await client.receives(HEADERS + b"body")
-        client.protocol.timeout_keep_alive_task = None
+        client.protocol.flow.write_paused = False  # the application still waits
         await client.looked_at(0, 1000)
         assert not client.transport.closed
+
+    check(scenario)
+
+
+def test_a_line_feed_too_many_does_not_keep_a_connection_for_ever():
+    async def scenario() -> None:
+        client = Client()
+        await client.receives(HEADERS + b"body")
+        await client.receives(b"\r\n")
+        await client.looked_at(0, 15)
+        assert not client.transport.closed
+        await client.looked_at(15.1)
+        assert client.transport.closed
+
+    check(scenario)
+
+
+def test_a_client_that_does_not_read_its_answers_is_given_up():
+    """By force: closing the connection would wait for it to read."""
+
+    async def scenario() -> None:
+        client = Client()
+        await client.receives(HEADERS + b"body")
+        client.protocol.pause_writing()
+        await client.looked_at(0, 15)
+        assert not client.transport.aborted
+        await client.looked_at(15.1)
+        assert client.transport.aborted
 
     check(scenario)
