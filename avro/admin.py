@@ -8,7 +8,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, Resourc
 
 from avro.catalogue import TOPICS, topic_name
 from avro.connection import KafkaSettings, TopicSettings
-from avro.errors import KafkaUnavailableError, TopicsError
+from avro.errors import KafkaSettingsError, KafkaUnavailableError, TopicsError
 
 _TIMEOUT_S = 15.0
 _POLL_S = 0.05
@@ -18,14 +18,17 @@ class Topics:
     """Creates and verifies the catalogue's topics in a cluster. Blocking."""
 
     def __init__(self, kafka: KafkaSettings, topics: TopicSettings) -> None:
-        """Build the client; nothing is sent yet."""
+        """Build the client; nothing is sent yet. Raises KafkaSettingsError."""
         self._settings = topics
         self._servers = kafka.bootstrap_servers
         self._cause = ""
         # Trap: while no broker answers, librdkafka writes twenty lines a second to stderr at any log level but 0, and
         # the exception says nothing of the cause; that comes only by the callback.
         config: dict[str, Any] = {**kafka.librdkafka(), "log_level": 0, "error_cb": self._remember}
-        self._admin = AdminClient(config)
+        try:
+            self._admin = AdminClient(config)
+        except KafkaException as error:
+            raise KafkaSettingsError(f"the KAFKA_ settings cannot be used: {error.args[0].str()}") from None
 
     def apply(self) -> list[str]:
         """Create the topics that are missing and return their names.

@@ -4,6 +4,7 @@ ContractError
 ├── SchemasError            schema versions that break the contract by themselves
 ├── TopicsError             topics missing or different from the catalogue
 ├── RegistryError           the registry refused or did not answer
+├── KafkaSettingsError      no client can be made of the settings
 └── KafkaUnavailableError   no broker answered
 """
 
@@ -41,6 +42,10 @@ class RegistryError(ContractError):
         super().__init__(message)
         self.refused = refused
         self.absent = absent
+
+
+class KafkaSettingsError(ContractError):
+    """The KAFKA_ settings lead to no client: a file that is no certificate, an unknown mechanism."""
 
 
 class KafkaUnavailableError(ContractError):

@@ -94,10 +94,15 @@ class Drain:
         for row in rows:
             try:
                 item = self._by_age(unpack(row.body), maker)
+                record = maker.record(item)
             except UnreadableError as error:
                 await self._quarantine(row, f"unreadable: {error}")
                 continue
-            record = maker.record(item)
+            except Exception as error:  # noqa: BLE001 whatever it is, the others must not wait for it
+                # Trap: an event that is spooled before the schema ids are known is encoded here for the first time.
+                _log.exception("event %d of the spool cannot be encoded", row.seq)
+                await self._quarantine(row, f"cannot be encoded: {type(error).__name__}")
+                continue
             if record.key not in self._held:
                 batch.append((row, item, record))
         reports = await self._publish([record for _, _, record in batch])

@@ -49,13 +49,17 @@ class Ingress:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request: an ASGI application."""
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        webhook = Webhook(self._intake, answered.set_result)
+        # Trap: at the end of its patience uvicorn cancels whoever waits, and then nobody hears the answer.
+        webhook = Webhook(self._intake, lambda answer: None if answered.done() else answered.set_result(answer))
         try:
             webhook.admit(scope["method"], scope["headers"], _client(scope))
             webhook.take(await self._body(scope, receive))
         except _ClientGoneError:
             webhook.drop()
             return
+        except asyncio.CancelledError:
+            webhook.drop()
+            raise
         except Exception as error:  # noqa: BLE001 as above
             webhook.fail(error)
         answer = await answered

@@ -4,6 +4,7 @@ import asyncio
 import functools
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -97,7 +98,7 @@ class KafkaPublisher:
         self._config = config
         self._on_replaced = on_replaced
         self._loop = asyncio.get_running_loop()
-        self._waiting: list[tuple[Record, OnReport]] = []
+        self._waiting: deque[tuple[Record, OnReport]] = deque()
         self._under_way = 0
         self._patient_until = 0.0
         self._fatal = False
@@ -117,10 +118,10 @@ class KafkaPublisher:
             self._timer = self._loop.call_later(0, self._tick)
 
     def _hand_over(self) -> None:
-        waiting, self._waiting = self._waiting, []
         self._patient_until = time.monotonic() + _PATIENCE_S
-        for record, on_report in waiting:
-            self._produce(record, on_report)
+        for _ in range(len(self._waiting)):
+            # One by one: whatever one of them leads to, the others are still here.
+            self._produce(*self._waiting.popleft())
 
     def _produce(self, record: Record, on_report: OnReport) -> None:
         try:

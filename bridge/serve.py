@@ -85,6 +85,8 @@ class _Work:
         loop = asyncio.get_running_loop()
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signal_number, _stop, stop, self.settings.shutdown_s)
+        # Until there are tokens to be read again; by itself the signal would end the process.
+        loop.add_signal_handler(signal.SIGHUP, lambda: None)
         supervisor = multiprocessing.parent_process()
         if supervisor is not None:
             # A worker whose supervisor was killed ends in order, rather than answering for nobody.

@@ -47,10 +47,14 @@ async def serve_until(stop: asyncio.Event, service: Service, listener: socket.so
 async def _watch(server: "_Server", service: Service, stop: asyncio.Event) -> None:
     service.failed.add_done_callback(lambda _: stop.set())
     slow_clients = SlowClients(service.settings.header_timeout_s, service.settings.body_timeout_s)
-    while not server.should_exit:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), _SWEEP_S)
-            server.should_exit = True
+    # To the very end: it takes only one client that does not read its answer to keep uvicorn from ending.
+    while True:
+        if server.should_exit:
+            await asyncio.sleep(_SWEEP_S)
+        else:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), _SWEEP_S)
+                server.should_exit = True
         slow_clients.look(server.server_state.connections, time.monotonic())
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from avro.admin import Topics
 from avro.configuration import ConfigurationError, describe, load
 from avro.connection import KafkaSettings, RegistrySettings, TopicSettings
+from avro.errors import KafkaSettingsError
 
 
 @pytest.fixture(autouse=True)
@@ -85,6 +87,14 @@ def test_a_security_mode_that_cannot_work_is_a_fault(
         monkeypatch.setenv(f"KAFKA_{name}", value)
     with pytest.raises(ConfigurationError, match=fault):
         load(KafkaSettings)
+
+
+def test_files_that_librdkafka_cannot_use_are_told_of_the_settings(tmp_path: Path) -> None:
+    authority = tmp_path / "ca.pem"
+    authority.write_text("no certificate")
+    kafka = KafkaSettings(security_protocol="SSL", ssl_ca_file=authority)
+    with pytest.raises(KafkaSettingsError, match="KAFKA_ settings cannot be used"):
+        Topics(kafka, TopicSettings())
 
 
 def test_registry_credentials_and_certificates_reach_the_client(

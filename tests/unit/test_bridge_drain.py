@@ -261,6 +261,21 @@ def test_an_unreadable_event_does_not_hold_up_the_others(tmp_path: Path):
     assert keys(kafka) == ["first", "last"]
 
 
+def test_an_event_that_cannot_be_encoded_does_not_hold_up_the_others(tmp_path: Path):
+    """Such as one that was spooled by another version, before the schema ids were known."""
+    spooled(tmp_path, ("first", 1))
+    file = SpoolFile(spool_path(tmp_path / "spool", 0))
+    row = {"id": 5}
+    file.append([(2, pack(Event(ENTITIES["messages"], "insert", row, jsontext.encode(row), "id", 2, None)))])
+    file.close()
+    spooled(tmp_path, ("last", 4))
+    kafka = FakeKafka()
+    with running_ingress(tmp_path, kafka=kafka) as ingress:
+        eventually(emptied(ingress))
+        eventually(lambda: ingress.details()["spool"]["quarantined"] == 1)
+    assert keys(kafka) == ["first", "last"]
+
+
 def test_a_spool_that_more_workers_left_behind_is_adopted(tmp_path: Path):
     now = log.now()
     spooled(tmp_path, *[(str(number), now) for number in range(1200)], worker=3)

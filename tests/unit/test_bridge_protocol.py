@@ -1,6 +1,7 @@
 """Requests on the wire: however their bytes are cut up and strung together, each has its answer, in its order."""
 
 import asyncio
+import contextlib
 import json
 import socket
 from collections.abc import Iterator
@@ -253,3 +254,33 @@ def test_a_client_that_does_not_read_its_answers_is_not_read_any_more():
         protocol.resume_writing()
 
     asyncio.run(scenario())
+
+
+def test_a_request_that_is_cancelled_counts_no_more(ingress: RunningIngress):
+    """As uvicorn does with what takes too long at its end, whether the body is missing or the acknowledgement."""
+    before = ingress.service.ingress.in_progress
+    body = json.dumps(message("cancelled")).encode()
+
+    async def cancel(*, with_body: bool) -> None:
+        async def receive() -> dict:
+            if not with_body:
+                await asyncio.Event().wait()
+            return {"type": "http.request", "body": body}
+
+        async def send(_: object) -> None: ...
+
+        headers = [(b"authorization", b"Bearer " + TOKEN.encode()), (b"content-type", b"application/json")]
+        scope = {"method": "POST", "headers": headers, "client": None}
+        task = asyncio.ensure_future(ingress.service.ingress(scope, receive, send))
+        await asyncio.sleep(0)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    ingress.kafka.stop_answering()
+    loop = ingress.service.failed.get_loop()
+    for with_body in (False, True):
+        asyncio.run_coroutine_threadsafe(cancel(with_body=with_body), loop).result(5)
+    ingress.kafka.answer()
+    eventually(lambda: ingress.service.ingress.in_progress == before)
+    assert ingress.post(message("after the cancelled")).status_code == 202
