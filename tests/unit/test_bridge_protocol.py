@@ -180,12 +180,19 @@ def test_what_is_not_http_is_told_so(client: socket.socket):
     assert headers["content-type"] == "application/problem+json"
 
 
-def test_an_upgrade_is_refused_rather_than_its_body_lost(ingress: RunningIngress, client: socket.socket):
+@pytest.mark.parametrize("more", [[], ["Connection: keep-alive"]])
+def test_an_upgrade_is_refused_rather_than_its_body_lost(ingress: RunningIngress, client: socket.socket, more: list):
     before = ingress.kafka.attempts
-    client.sendall(request("upgrade", "Connection: Upgrade", "Upgrade: h2c"))
+    client.sendall(request("upgrade", "Connection: Upgrade", "Upgrade: h2c", *more))
     ((status, _, problem),) = answers(client, 1)
     assert (status, problem["reason"]) == (400, "malformed_request")
     assert ingress.kafka.attempts == before
+
+
+def test_a_length_may_begin_with_any_number_of_zeros(client: socket.socket):
+    client.sendall(request("zeros").replace(b"Content-Length: ", b"Content-Length: " + b"0" * 5000))
+    ((status, _, receipt),) = answers(client, 1)
+    assert (status, receipt["id"]) == (202, "zeros")
 
 
 def test_a_client_that_is_gone_before_the_answer_does_no_harm(ingress: RunningIngress):
