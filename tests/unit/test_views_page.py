@@ -160,6 +160,7 @@ async def test_a_wrong_token_is_refused_and_is_in_no_log(browser, caplog):
         {"Sec-Fetch-Site": "same-site"},
         {"Origin": "https://elsewhere.example"},
         {"Origin": "null"},
+        {"Origin": "http://[views"},
         {"Origin": f"{URL}.example"},
     ],
 )
