@@ -17,7 +17,7 @@ from streams.metrics import Metrics
 from streams.views.problems import ProblemError, problem
 from streams.views.reasons import HEAD_TOO_LARGE, MALFORMED_REQUEST, TOO_MANY_CONNECTIONS
 
-#: Longest request line and headers together; as long as the bridge takes.
+#: Longest request line and headers together, and longest headers after a chunked body; as long as the bridge takes.
 MOST_HEAD_BYTES = 64 * 1024
 
 _LOOK_EVERY_S = 0.5
@@ -53,7 +53,7 @@ class Connections:
             self.look(state.connections, time.monotonic())
 
     def look(self, connections: Iterable[Any], now: float) -> None:
-        """Close those whose request has been incomplete for too long; `now` is time.monotonic()."""
+        """Close those that have waited for their client for too long; `now` is time.monotonic()."""
         incomplete = {}
         for connection in list(connections):
             request = connection.incomplete
@@ -63,9 +63,16 @@ class Connections:
             since = since if former is request else now
             incomplete[connection] = (request, since)
             if now - since > self._request_timeout_s:
-                self.metrics.clients_given_up.inc()
-                connection.transport.close()
+                self._give_up(connection)
         self._incomplete = incomplete
+
+    def _give_up(self, connection: Any) -> None:
+        if not connection.transport.is_closing():
+            self.metrics.clients_given_up.inc()
+        if connection.holds_back:
+            connection.transport.abort()  # closing it would wait for the client to read
+        else:
+            connection.transport.close()
 
 
 class _GuardedProtocol(HttpToolsProtocol):
@@ -74,18 +81,37 @@ class _GuardedProtocol(HttpToolsProtocol):
     def __init__(self, limits: Connections, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._limits = limits
-        self._head_bytes = 0
+        #: What came since the last read that completed a head or had some of a body in it.
+        self._fruitless_bytes = 0
+        self._fruitful = False
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether there are answers that the client does not read; event streams end such clients themselves."""
+        if self.transport.is_closing():
+            return True
+        cycle = self.cycle
+        # Nothing else is sent without its length.
+        streams = cycle is not None and cycle.chunked_encoding is True and not cycle.response_complete
+        return self.flow.write_paused and not streams
 
     @property
     def incomplete(self) -> object | None:
-        """What identifies the request whose rest has not come yet, None if there is none."""
+        """What identifies the request whose rest has not come yet, None if there is none.
+
+        Or the answers that the client does not read.
+        """
+        if self.holds_back:
+            return self.flow
         scope: Any = self.scope
         if scope is None:
             return self  # nothing has come yet
         if "path" not in scope:
             return self.scope  # the path is known when the headers are complete
+        # Trap: a line feed too many ends uvicorn's limit for idle connections, and begins no request.
+        waits = self.cycle.more_body or self.cycle.response_complete
         idle = self.timeout_keep_alive_task is not None
-        return None if idle or not self.cycle.more_body else self.scope
+        return self.scope if waits and not idle else None
 
     def connection_made(self, transport: Any) -> None:
         """See asyncio.Protocol."""
@@ -98,18 +124,26 @@ class _GuardedProtocol(HttpToolsProtocol):
         """See asyncio.Protocol."""
         if self.transport.is_closing():
             return
+        self._fruitful = False
         super().data_received(data)
-        scope: Any = self.scope
-        if scope is not None and "path" not in scope:
-            self._head_bytes += len(data)
-            if self._head_bytes > MOST_HEAD_BYTES:
-                self._refuse(ProblemError(HEAD_TOO_LARGE, f"they may have {MOST_HEAD_BYTES} bytes"))
+        if self._fruitful:
+            self._fruitless_bytes = 0
+            return
+        # Trap: the parser gathers a header until its end, wherever that is, and copies all of it for each piece.
+        self._fruitless_bytes += len(data)
+        if self._fruitless_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
+            self._refuse(ProblemError(HEAD_TOO_LARGE, f"they may have {MOST_HEAD_BYTES} bytes"))
 
     def on_headers_complete(self) -> None:
         """See httptools."""
-        self._head_bytes = 0
+        self._fruitful = True
         super().on_headers_complete()
         self.headers = _UNREAD
+
+    def on_body(self, body: bytes) -> None:
+        """See httptools."""
+        self._fruitful = True
+        super().on_body(body)
 
     def send_400_response(self, msg: str) -> None:
         """See HttpToolsProtocol."""
@@ -117,9 +151,18 @@ class _GuardedProtocol(HttpToolsProtocol):
         self._refuse(ProblemError(MALFORMED_REQUEST, "what came is no HTTP request"))
 
     def _refuse(self, error: ProblemError) -> None:
-        answer = problem(error, {"Connection": "close"})
-        head = b"".join(b"%b: %b\r\n" % header for header in answer.raw_headers)
-        status = HTTPStatus(error.reason.status)
-        line = f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
-        self.transport.write(line + head + b"\r\n" + answer.body)
+        if not self._owes_answer:
+            answer = problem(error, {"Connection": "close"})
+            head = b"".join(b"%b: %b\r\n" % header for header in answer.raw_headers)
+            status = HTTPStatus(error.reason.status)
+            line = f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
+            self.transport.write(line + head + b"\r\n" + answer.body)
         self.transport.close()
+
+    @property
+    def _owes_answer(self) -> bool:
+        """Whether the client would take a refusal for the answer, or a part of it, to an earlier request."""
+        cycle = self.cycle
+        if self.pipeline or cycle is None:
+            return bool(self.pipeline)
+        return not cycle.response_complete and (cycle.response_started or not cycle.more_body)

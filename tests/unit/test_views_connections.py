@@ -43,7 +43,7 @@ class Running:
 
     def has_read(self, size: int) -> bool:
         """Return whether so many bytes of a request's head have come, on the only connection."""
-        return [connection._head_bytes for connection in self.state.connections] == [size]
+        return [connection._fruitless_bytes for connection in self.state.connections] == [size]
 
     def pass_time(self, seconds: float) -> None:
         """Look at the connections now and so many seconds later."""
@@ -197,6 +197,80 @@ async def test_a_body_that_never_ends_does_not_keep_its_connection():
         server.pass_time(11)
         await ended(reader)
         writer.close()
+
+
+async def test_a_line_feed_too_many_does_not_keep_a_connection_for_ever():
+    async with running() as server:
+        reader, writer = await server.connect()
+        writer.write(GET + b"\r\n")
+        assert (await answer(reader))[0] == 200
+        writer.write(b"\r\n")
+        await until(lambda: [c.timeout_keep_alive_task for c in server.state.connections] == [None])
+        server.pass_time(9)
+        assert [c.transport.is_closing() for c in server.state.connections] == [False]
+        server.pass_time(11)
+        await ended(reader)
+        writer.close()
+
+
+async def test_headers_after_a_chunked_body_are_bounded():
+    async with running() as server:
+        reader, writer = await server.connect()
+        writer.write(GET + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX: ")
+        assert (await answer(reader))[0] == 200
+        with contextlib.suppress(ConnectionError):
+            for _ in range(MOST_HEAD_BYTES // 1000 + 2):
+                writer.write(b"y" * 1000)
+                await writer.drain()
+        found, _, body = await answer(reader)
+        assert (found, json.loads(body)["reason"]) == (431, "head_too_large")
+        writer.close()
+
+
+async def test_a_refusal_is_no_part_of_an_event_stream():
+    async with running() as server:
+        reader, writer = await server.connect()
+        writer.write(GET.replace(b" HTTP", b"/events HTTP") + b"\r\n")
+        async with asyncio.timeout(10):
+            await reader.readuntil(b"event: ready")
+            writer.write(b"\x16\x03\x01 nonsense\r\n\r\n")
+            assert b"HTTP/1.1" not in await reader.read()
+        writer.close()
+
+
+async def test_a_client_that_does_not_read_its_answers_is_given_up():
+    """By force: closing the connection would wait for it to read."""
+    async with running() as server:
+        for closes in (False, True):
+            _, writer = await server.connect()
+            writer.write(GET + b"\r\n")
+            await until(lambda: any(c.cycle and c.cycle.response_complete for c in server.state.connections))
+            (connection,) = server.state.connections
+            connection.transport.write(b"x" * 50_000_000)
+            assert connection.flow.write_paused
+            if closes:
+                connection.transport.close()
+            server.pass_time(9)
+            assert server.state.connections
+            server.pass_time(11)
+            await until(lambda: not server.state.connections)
+            writer.close()
+        assert "streams_clients_given_up_total 1.0" in (await metrics(server)).splitlines()
+
+
+async def test_an_event_stream_has_its_own_time_for_a_client_that_does_not_read():
+    async with running() as server:
+        reader, writer = await server.connect()
+        writer.write(GET.replace(b" HTTP", b"/events HTTP") + b"\r\n")
+        async with asyncio.timeout(10):
+            await reader.readuntil(b"event: ready")
+        (connection,) = server.state.connections
+        connection.pause_writing()
+        server.pass_time(15)
+        assert not connection.transport.is_closing()
+        connection.resume_writing()
+        writer.close()
+        await until(lambda: not server.world.views._streams.open)
 
 
 async def until(condition: Callable[[], bool]) -> None:
