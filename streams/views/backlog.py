@@ -28,7 +28,8 @@ class Backlog:
         """Make the feed remember all changes from a position on, if that is not too long ago."""
         async with self._locks[feed.partition]:
             until = feed.start
-            if 0 < until - position <= RECENT:
+            # Trap: `until` moves back with each call; only the end bounds how much is remembered.
+            if position < until and feed.end - position <= RECENT:
                 older = await asyncio.to_thread(self._read, feed.partition, position, until)
                 if older is not None:
                     feed.extend(position, until, older)

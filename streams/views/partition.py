@@ -22,6 +22,8 @@ from streams.views.timeline import Timelines
 
 #: Conversations of a worker whose JSON is kept.
 _RENDERED = 30_000
+#: Their JSON together; one may have hundreds of kilobytes.
+_RENDERED_BYTES = 64 * 1024 * 1024
 #: Store entries that are indexed before others get their turn.
 _SLICE = 500
 
@@ -45,11 +47,18 @@ class RenderedConversations:
     def __init__(self) -> None:
         """Keep none yet."""
         self._kept: OrderedDict[str, Rendered] = OrderedDict()
-        self.clear = self._kept.clear
+        self._bytes = 0
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._kept.clear()
+        self._bytes = 0
 
     def drop(self, conversation_id: str) -> None:
         """Forget a conversation that is not as it was shown any more."""
-        self._kept.pop(conversation_id, None)
+        dropped = self._kept.pop(conversation_id, None)
+        if dropped is not None:
+            self._bytes -= len(dropped.body)
 
     def get(self, conversation_id: str) -> Rendered | None:
         """Return what is kept."""
@@ -60,9 +69,11 @@ class RenderedConversations:
 
     def keep(self, conversation_id: str, rendered: Rendered) -> None:
         """Keep a conversation until it is dropped or others are shown more."""
+        self.drop(conversation_id)
         self._kept[conversation_id] = rendered
-        if len(self._kept) > _RENDERED:
-            self._kept.popitem(last=False)
+        self._bytes += len(rendered.body)
+        while len(self._kept) > _RENDERED or self._bytes > _RENDERED_BYTES:
+            self._bytes -= len(self._kept.popitem(last=False)[1].body)
 
 
 class IndexedBefore(NamedTuple):

@@ -172,8 +172,9 @@ class ListSubscription:
             raise CannotResumeError
         if self._wanted.organizations is not None:
             for conversation_id, organizations in changed.items():
-                if organizations is None and view.conversation(conversation_id) is None:
-                    # Deleted before this worker took over: whose it was is not known here.
+                entry = view.facets(conversation_id) if organizations is None else None
+                if organizations is None and not (entry and entry[0].organization in self._wanted.organizations):
+                    # Deleted or given to others before this worker took over: whose it was is not known here.
                     raise CannotResumeError
         return changed
 

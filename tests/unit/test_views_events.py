@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, note
 from hypothesis import strategies as st
 
-from streams.views import events, feed, positions
+from streams.views import backlog, events, feed, positions
 from streams.views.feed import Recent
 from support.sse_client import Copy, DirectClient
 from support.views_world import ACME, ALL, World, conversation, instant, message, partition_of
@@ -307,6 +307,50 @@ async def test_a_deletion_that_is_not_remembered_begins_anew_for_the_bound(world
     async with listen(world, last_id=last_id) as client:
         await client.until(lambda: "ready" in client.names)
         assert ("removed", "gone") in told(client)
+
+
+async def test_a_conversation_that_may_have_changed_hands_begins_anew_for_the_bound(world, monkeypatch):
+    """What is read from the state topic does not say whose it was: it may be theirs no more, or never have been."""
+    world.post(conversation("c1", "other", updated_at=instant(9)))
+    await world.settle()
+    last_id = await after_a_takeover(world, monkeypatch, "c1")
+    async with listen(world, token=ACME, last_id=last_id) as client:
+        await client.until(lambda: "ready" in client.names)
+        assert told(client)[:-1] == [("begin", None), ("conversation", "c2")]
+    last_id = await after_a_takeover(world, monkeypatch, "c2")
+    async with listen(world, token=ACME, last_id=last_id) as client:
+        await client.until(lambda: "ready" in client.names)
+        assert told(client)[:-1] == [("conversation", "c2")]
+
+
+async def after_a_takeover(world: World, monkeypatch: pytest.MonkeyPatch, key: str) -> str:
+    """Have the partitions taken over; return an id since which a conversation has changed before that."""
+
+    async def reach(feed_of_partition, position):
+        if feed_of_partition.partition == partition_of(key, 4):
+            found = [Recent(feed_of_partition.start, key, None)]
+            feed_of_partition.extend(position, feed_of_partition.start, found)
+
+    monkeypatch.setattr(world.views._streams.backlog, "reach", reach)
+    ends = {number: world.writer.ends[world.tables.states_topic, number] for number in range(4)}
+    ends[partition_of(key, 4)] -= 1
+    world.tables.lost()
+    await world.own_and_index()
+    return positions.text(ends, time.time())
+
+
+async def test_no_more_is_remembered_however_many_come_back(monkeypatch):
+    """Each could ask for a little more than the one before."""
+    monkeypatch.setattr(backlog, "RECENT", 10)
+    states = backlog.Backlog({}, "group", "states")
+    monkeypatch.setattr(
+        states, "_read", lambda _, start, until: [Recent(n + 1, "c", None) for n in range(start, until)]
+    )
+    followed = feed.Feed(0, 100)
+    for position in (101, 100, 92, 85, 0, 90):
+        await states.reach(followed, position)
+    assert followed.start == 90
+    assert len(followed._recent) == 10
 
 
 async def test_silence_is_filled_with_heartbeats(world, monkeypatch):
