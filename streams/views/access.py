@@ -91,7 +91,7 @@ class Authentication:
         token = self._tokens.authenticate(authorization)
         if token is None or authorization is None:
             return None
-        if len(given) == 1:
+        if given.keys() <= {b"authorization"}:
             return Reader(token, authorization)
         tags = given.get(b"if-none-match")
         return Reader(

@@ -91,6 +91,6 @@ class Pipeline:
                 spool_oldest_seconds=sums["bridge_spool_oldest_seconds"],
                 dead_letters=int(sums.get("bridge_dead_letters_total", 0)),
             )
-        except (httpx.HTTPError, ValueError, KeyError):
+        except (httpx.HTTPError, ValueError, OverflowError, KeyError):
             # Whatever is there, it is no bridge that this worker may ask; that is all the page has to know.
             return Bridge(answers=False)

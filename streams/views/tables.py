@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: Characters. Readers choose what they ask for, and thereby what is kept.
+_LONGEST_KEPT_KEY = 200
+
 
 class Assignment:
     """What this worker owns from one rebalance to the next."""
@@ -100,7 +103,8 @@ class Tables:
 
     def partition_of(self, key: str) -> int:
         """Return the partition of a row's id, as every producer of the contract computes it."""
-        return _hash(key) % self.partition_count
+        number = _hash(key) if len(key) <= _LONGEST_KEPT_KEY else _hash.__wrapped__(key)
+        return number % self.partition_count
 
     def view_of(self, key: str) -> PartitionView | None:
         """Return the partition of a row's id, None if it is not owned by this worker."""
@@ -172,6 +176,7 @@ class Tables:
         self._lag.follow(join, [(topic, number) for topic in self.sources for number in views])
         self._metrics.assignments.inc()
         self._indexing = asyncio.create_task(_index_all(views.values()))
+        self._indexing.add_done_callback(self._indexed)
 
     def took(self, records: "Sequence[Record]") -> None:
         """See WorkerObserver."""
@@ -244,6 +249,11 @@ class Tables:
         metrics.lag.clear()
         for (topic, partition), behind in self._lag.behind().items():
             metrics.lag.labels(self.sources[topic], partition).set(behind)
+
+    def _indexed(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.worker.fail(error)
 
     def _count(self, counts: Counts, records: "Sequence[Record]") -> None:
         for topic, number in Counter(map(_topic_of, records)).items():

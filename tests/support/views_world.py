@@ -78,6 +78,9 @@ class Worker:
         self.others: dict[int, str] = {}
         self.commit_age_s = 0.0
         self.unacknowledged = 0
+        self.failures: list[BaseException] = []
+        #: Notes what makes the worker unable to go on.
+        self.fail = self.failures.append
         self._writer = writer
         self._partitions = partitions
 

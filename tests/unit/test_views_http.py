@@ -7,6 +7,9 @@ from urllib.parse import quote
 
 import pytest
 
+from streams.views import partition, tables
+from streams.views.access import COOKIE, cookie_value
+from streams.views.partition import PartitionView, Rendered, RenderedConversations
 from streams.views.problems import TYPE
 from streams.views.reasons import REASONS
 from support.views_world import ACME, ALL, World, conversation, instant, message, partition_of
@@ -209,6 +212,51 @@ async def test_changes_while_everything_is_indexed_are_not_lost(monkeypatch):
     assert "c051" not in found
 
 
+async def test_a_worker_that_cannot_index_fails(monkeypatch):
+    """Else it would answer 503 for ever."""
+
+    async def fails(_):
+        raise RuntimeError
+
+    monkeypatch.setattr(PartitionView, "index_all", fails)
+    world = World()
+    world.own()
+    await asyncio.wait([world.tables._indexing])
+    await asyncio.sleep(0)
+    assert [type(error) for error in world.worker.failures] == [RuntimeError]
+
+
+def test_conversations_that_were_shown_are_kept_as_far_as_there_is_room(monkeypatch):
+    monkeypatch.setattr(partition, "_RENDERED", 3)
+    monkeypatch.setattr(partition, "_RENDERED_BYTES", 100)
+    rendered = RenderedConversations()
+
+    def kept(*keys: str) -> list[str]:
+        for key in keys:
+            rendered.keep(key, Rendered(b"x" * 40, "", None))
+        return [key for key in "abcdef" if rendered.get(key) is not None]
+
+    assert kept("a", "b", "b", "b") == ["a", "b"]
+    assert kept("c") == ["b", "c"], "three have more bytes than there is room for"
+    rendered.drop("b")
+    rendered.drop("never kept")
+    assert kept("d") == ["c", "d"]
+    rendered.clear()
+    assert kept("e", "f") == ["e", "f"]
+    for key in "abcd":
+        rendered.keep(key, Rendered(b"", "", None))
+    assert kept() == ["b", "c", "d"]
+    rendered.keep("a", Rendered(b"x" * 101, "", None))
+    assert kept() == []
+
+
+async def test_long_ids_of_readers_are_not_kept(world):
+    tables._hash.cache_clear()
+    for length in (199, 200, 201, 60_000):
+        assert world.tables.partition_of("é" * length) == partition_of("é" * length, 4)
+    assert tables._hash.cache_info().currsize == 2
+
+
 async def test_tags_spare_the_body_until_something_changes(world):
     async with world.client() as client:
         for path in ("/conversations/c1", "/conversations", "/conversations/c1/messages", "/messages/c1-m1"):
@@ -223,6 +271,15 @@ async def test_tags_spare_the_body_until_something_changes(world):
         for path in ("/conversations/c1", "/conversations", "/conversations/c1/messages", "/messages/c1-m1"):
             tag = '"old"'
             assert (await client.get(path, headers={"If-None-Match": tag})).status_code == 200
+
+
+async def test_the_page_is_spared_bodies_too(world):
+    """Its browser proves itself by the cookie, without the header."""
+    async with world.client() as client:
+        del client.headers["authorization"]
+        client.cookies.set(COOKIE, cookie_value(ALL))
+        tag = (await client.get("/conversations")).headers["etag"]
+        assert (await client.get("/conversations", headers={"If-None-Match": tag})).status_code == 304
 
 
 async def test_a_page_has_another_tag_when_one_of_its_conversations_changes(world):

@@ -306,7 +306,15 @@ async def test_the_page_is_told_how_the_bridge_is(world):
 
 
 @pytest.mark.parametrize(
-    "bridge", [FakeBridge(0), FakeBridge(401), FakeBridge(302), FakeBridge(text="<html>"), FakeBridge(text="a 1\n")]
+    "bridge",
+    [
+        FakeBridge(0),
+        FakeBridge(401),
+        FakeBridge(302),
+        FakeBridge(text="<html>"),
+        FakeBridge(text="a 1\n"),
+        FakeBridge(text=BRIDGE_METRICS.replace("4096.0", "+Inf")),
+    ],
 )
 async def test_whatever_is_no_bridge_does_not_answer(bridge):
     assert (await asked_of(bridge)).json()["bridge"] == {
