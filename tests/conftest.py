@@ -20,6 +20,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     found = [
         (report.nodeid, line.removeprefix("figure: "))
         for report in terminalreporter.getreports("passed")
+        if report.when == "call"
         for line in report.capstdout.splitlines()
         if line.startswith("figure: ")
     ]
