@@ -12,7 +12,10 @@ from avro.configuration import ConfigurationError, describe, load
 from avro.connection import KafkaSettings, RegistrySettings, TopicSettings
 from avro.errors import ContractError
 from streams.errors import StreamsError
+from streams.log import start_logging
 from streams.settings import StreamsSettings
+
+logger = logging.getLogger(__name__)
 
 SETTINGS = (StreamsSettings, KafkaSettings, RegistrySettings, TopicSettings)
 
@@ -23,17 +26,19 @@ app = typer.Typer(help="Joins OpenBSP's events to per-conversation state.", no_a
 def worker() -> None:
     """Run a worker against the servers that the environment names (see `streams settings`)."""
     settings, kafka, registry, topics = load(*SETTINGS)
-    logging.basicConfig(
-        level=settings.log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
-    for name in ("faust", "mode", "aiokafka", "httpx", "httpx2"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    start_logging(settings.log_level)
     import uvloop  # noqa: PLC0415 as above
 
     from streams.serve import serve  # noqa: PLC0415 Faust takes a second to import, which --help need not wait for
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        code = runner.run(serve(settings, kafka, registry, topics))
+        try:
+            code = runner.run(serve(settings, kafka, registry, topics))
+        except (ContractError, StreamsError):
+            raise
+        except Exception as error:
+            logger.critical("cannot go on: %s", error, exc_info=error)
+            code = 1
     raise typer.Exit(code)
 
 
@@ -54,5 +59,6 @@ def main() -> None:
         Console(stderr=True).print(str(error), style="red", markup=False, highlight=False)
         sys.exit(2)
     except (ContractError, StreamsError) as error:
-        Console(stderr=True).print(str(error), style="red", markup=False, highlight=False)
+        text = f"streams: {error}"
+        Console(stderr=True).print(text, style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)

@@ -5,6 +5,7 @@ StreamsError
 ├── FrozenError            the process stood still for so long that others have taken over
 ├── LeaseLostError         nothing could be committed for as long, or the group has put the worker out
 ├── MembershipError        Faust or its Kafka client has given up
+├── ListenError            the address of the views cannot be listened on
 ├── DataDirectoryError     the stores' directory is another worker's, or cannot be used
 ├── RestoreFailedError     a table could not be read from its changelog
 └── AssignmentError        the partitions of the sources are not assigned together
@@ -29,6 +30,10 @@ class LeaseLostError(StreamsError):
 
 class MembershipError(StreamsError):
     """The part that keeps this worker in the group has given up."""
+
+
+class ListenError(StreamsError):
+    """The address of the views cannot be listened on."""
 
 
 class DataDirectoryError(StreamsError):

@@ -1,14 +1,17 @@
 """Runs a worker and its views in one process, until a signal or a failure."""
 
 import asyncio
+import concurrent.futures
 import contextlib
 import gc
 import logging
 import os
 import signal
+import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import uvicorn
 from faust.contrib.asgi import faust_app_running
@@ -18,6 +21,8 @@ from avro.connection import KafkaSettings, RegistrySettings, TopicSettings
 from avro.errors import ContractError, KafkaUnavailableError, RegistryError
 from avro.registry import Registry
 from streams.connections import Connections
+from streams.errors import ListenError
+from streams.log import describe
 from streams.settings import StreamsSettings
 from streams.views.service import ViewsService
 from streams.worker import Worker
@@ -26,6 +31,8 @@ Answer = TypeVar("Answer")
 
 logger = logging.getLogger(__name__)
 
+_BACKLOG = 2048
+
 
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
@@ -33,15 +40,47 @@ class _Server(uvicorn.Server):
         yield
 
 
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket. Raises ListenError."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with contextlib.ExitStack() as undo:
+            listener = undo.enter_context(socket.socket(family, kind, protocol))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(_BACKLOG)
+            listener.setblocking(False)  # noqa: FBT003 the socket's own signature
+            undo.pop_all()
+            return listener
+    except OSError as error:
+        raise ListenError(f"{host}:{port}: {error.strerror}") from error
+
+
 async def serve(
     settings: StreamsSettings, kafka: KafkaSettings, registry: RegistrySettings, topics: TopicSettings
 ) -> int:
     """Run until SIGINT or SIGTERM; return the exit code.
 
-    Waits for servers that do not answer yet. Raises ContractError for what waiting cannot mend. Does not return when
-    the worker fails: the process ends at once then, so that nothing is written that others may own by now.
+    Waits for servers that do not answer yet. Raises ContractError for what waiting cannot mend, ListenError when the
+    address of the views is taken. Does not return when the worker fails: the process ends at once then, so that nothing
+    is written that others may own by now.
     """
+    # Trap: when uvicorn cannot bind, it exits the process from within its task.
+    with listen(settings.host, settings.port) as listener:
+        return await _serve(settings, kafka, registry, topics, listener)
+
+
+async def _serve(
+    settings: StreamsSettings,
+    kafka: KafkaSettings,
+    registry: RegistrySettings,
+    topics: TopicSettings,
+    listener: socket.socket,
+) -> int:
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_log_fault)
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
@@ -50,8 +89,6 @@ async def serve(
     server = _Server(
         uvicorn.Config(
             views.app,
-            host=settings.host,
-            port=settings.port,
             http=connections.protocol,
             ws="none",
             lifespan="off",
@@ -60,17 +97,18 @@ async def serve(
             server_header=False,
             timeout_keep_alive=settings.keep_alive_s,
             timeout_graceful_shutdown=2,
+            backlog=_BACKLOG,
         )
     )
     views.start()
-    serving = asyncio.create_task(server.serve())
+    serving = asyncio.create_task(server.serve([listener]))
     watching = asyncio.create_task(connections.watch(server.server_state))
     stopped = asyncio.create_task(stopping.wait())
     work = asyncio.create_task(_work(settings, kafka, registry, topics, views, stopping))
     try:
         await asyncio.wait([serving, stopped, work], return_when=asyncio.FIRST_COMPLETED)
         if serving.done() and not stopping.is_set():
-            logger.critical("the views cannot listen on %s:%d", settings.host, settings.port)
+            logger.critical("the views have ended", exc_info=serving.exception())
             return 1
         stopping.set()
         views.stop()
@@ -119,7 +157,7 @@ async def _work(  # noqa: PLR0917 the four groups of settings, and what connects
 
 async def _end_on_failure(worker: Worker) -> None:
     error = await worker.failure
-    abort(f"cannot go on: {type(error).__name__}: {error}", error)
+    abort(f"cannot go on: {describe(error)}", error)
 
 
 def _error_of(task: asyncio.Task[None]) -> BaseException:
@@ -132,7 +170,7 @@ async def _answered(ask: Callable[[], Answer], stopping: asyncio.Event) -> Answe
     wait = 0.5
     while not stopping.is_set():
         try:
-            return await asyncio.to_thread(ask)
+            return await _unless(stopping, _aside(ask))
         except ContractError as error:
             if not (
                 isinstance(error, KafkaUnavailableError) or (isinstance(error, RegistryError) and not error.refused)
@@ -143,6 +181,38 @@ async def _answered(ask: Callable[[], Answer], stopping: asyncio.Event) -> Answe
                 await asyncio.wait_for(stopping.wait(), wait)
             wait = min(wait * 2, 10.0)
     return None
+
+
+async def _unless(stopping: asyncio.Event, answer: asyncio.Future[Answer]) -> Answer | None:
+    """Return an answer, None if the process is to stop before it comes."""
+    stop = asyncio.create_task(stopping.wait())
+    try:
+        either: list[asyncio.Future[Any]] = [answer, stop]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        return answer.result() if answer.done() else None
+    finally:
+        answer.cancel()
+        stop.cancel()
+
+
+def _aside(ask: Callable[[], Answer]) -> asyncio.Future[Answer]:
+    """Ask in a thread for which the end of the process does not wait, as it would for asyncio's."""
+    answer: concurrent.futures.Future[Answer] = concurrent.futures.Future()
+    answer.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            answer.set_result(ask())
+        except BaseException as error:  # noqa: BLE001 whoever waits gets it
+            answer.set_exception(error)
+
+    threading.Thread(target=run, name="asks", daemon=True).start()
+    return asyncio.wrap_future(answer)
+
+
+def _log_fault(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    # Trap: what asyncio itself would log has the exception's text in that of the task.
+    logger.error("%s", context["message"], exc_info=context.get("exception"))
 
 
 def abort(message: str, error: BaseException | None = None) -> None:
