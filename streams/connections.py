@@ -145,6 +145,13 @@ class _GuardedProtocol(HttpToolsProtocol):
         self._fruitful = True
         super().on_body(body)
 
+    def on_response_complete(self) -> None:
+        """See HttpToolsProtocol."""
+        super().on_response_complete()
+        if self.pipeline and not self.transport.is_closing():
+            # Trap: uvicorn reads on after each answer, and keeps whatever number of requests comes in a read.
+            self.flow.pause_reading()
+
     def send_400_response(self, msg: str) -> None:
         """See HttpToolsProtocol."""
         del msg

@@ -1,6 +1,6 @@
-"""Log lines of a worker. Of an exception that is not this project's they have the type and where it was raised.
+"""Log lines of a worker. Of exceptions they have the type and where they were raised.
 
-Not its text, nor that of its causes: those may quote what was received.
+Their texts may quote what was received: only those of this project's and of the operating system's are written.
 """
 
 import logging
@@ -10,13 +10,16 @@ from typing import Any
 from avro.errors import ContractError
 from streams.errors import StreamsError
 
+#: Their texts are of servers, files and addresses.
+_TELLING = (ContractError, StreamsError, OSError)
+
 _FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
 def describe(error: BaseException) -> str:
     """Return the type of an exception, with its text if that was written for readers of the log."""
     name = type(error).__name__
-    return f"{name}: {error}" if isinstance(error, ContractError | StreamsError) else name
+    return f"{name}: {error}" if isinstance(error, _TELLING) else name
 
 
 class Formatter(logging.Formatter):
@@ -59,5 +62,6 @@ def start_logging(level: str) -> None:
 
 
 def _shown(argument: object) -> object:
-    own = isinstance(argument, ContractError | StreamsError)
-    return describe(argument) if isinstance(argument, BaseException) and not own else argument
+    return (
+        describe(argument) if isinstance(argument, BaseException) and not isinstance(argument, _TELLING) else argument
+    )

@@ -258,6 +258,27 @@ async def test_a_client_that_does_not_read_its_answers_is_given_up():
         assert "streams_clients_given_up_total 1.0" in (await metrics(server)).splitlines()
 
 
+async def test_no_more_is_read_while_requests_wait():
+    """Else their number would be without limit: each answer would let more of them in."""
+    async with running() as server:
+        reader, writer = await server.connect()
+        await until(lambda: bool(server.state.connections))
+        (connection,) = server.state.connections
+        found = []
+        complete = connection.on_response_complete
+
+        def watched() -> None:
+            complete()
+            found.append((len(connection.pipeline), connection.flow.read_paused))
+
+        connection.on_response_complete = watched
+        writer.write(3 * (GET + b"\r\n"))
+        for _ in range(3):
+            assert (await answer(reader))[0] == 200
+        assert found == [(1, True), (0, False), (0, False)]
+        writer.close()
+
+
 async def test_an_event_stream_has_its_own_time_for_a_client_that_does_not_read():
     async with running() as server:
         reader, writer = await server.connect()
