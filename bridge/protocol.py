@@ -84,6 +84,13 @@ class WebhookProtocol(HttpToolsProtocol):
         self._fruitful = True
         super().on_body(body)
 
+    def on_response_complete(self) -> None:
+        """Go on with the next request; see HttpToolsProtocol."""
+        super().on_response_complete()
+        if self.pipeline and not self.transport.is_closing():
+            # Trap: uvicorn reads on after each answer, and keeps whatever number of requests comes in a read.
+            self.flow.pause_reading()
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         scope = cycle.scope
         if (

@@ -100,17 +100,18 @@ class Sessions:
         _same_site(request)
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _JSON:
             raise ProblemError(UNSUPPORTED_MEDIA_TYPE, f"send {_JSON}")
-        address = request.client.host if request.client else ""
-        wait_s = self._attempts.wait_s(address)
-        if wait_s:
-            error = ProblemError(TOO_MANY_ATTEMPTS, "too many wrong tokens came from this address; wait")
-            return problem(error, {"Retry-After": str(int(wait_s) + 1)})
         try:
             given = _decode(await _body(request)).token.strip()
         except DecodeError:
             raise ProblemError(MALFORMED_SESSION, 'send {"token": "..."}') from None
         token = self._authenticate(b"Bearer " + given.encode())
         if token is None:
+            # After the token, not before: many may share an address, and a right one is no guess.
+            address = request.client.host if request.client else ""
+            wait_s = self._attempts.wait_s(address)
+            if wait_s:
+                error = ProblemError(TOO_MANY_ATTEMPTS, "too many wrong tokens came from this address; wait")
+                return problem(error, {"Retry-After": str(int(wait_s) + 1)})
             self._attempts.failed(address)
             logger.warning("a sign-in from %s was refused: wrong token", address)
             raise ProblemError(UNAUTHORIZED, "this token is not known here")
