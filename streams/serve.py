@@ -101,6 +101,7 @@ async def _serve(
         )
     )
     views.start()
+    logger.info("the views listen on http://%s:%d", *listener.getsockname()[:2])
     serving = asyncio.create_task(server.serve([listener]))
     watching = asyncio.create_task(connections.watch(server.server_state))
     stopped = asyncio.create_task(stopping.wait())
