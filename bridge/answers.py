@@ -1,16 +1,14 @@
 """Answers as they go over the wire: receipts and RFC 9457 problems."""
 
-from typing import Any
-
 import msgspec
 
-from bridge.reasons import Reason
+from avro.service.problems import MEDIA_TYPE, Reason, content
 
 Headers = list[tuple[bytes, bytes]]
 
-PROBLEM_TYPE = "urn:openbsp:stream-bridge:"
 RETRY_AFTER_S = 2
 
+_PROBLEM = MEDIA_TYPE.encode()
 _encode = msgspec.json.Encoder().encode
 #: The header of an answer after which the connection ends.
 CLOSE = (b"connection", b"close")
@@ -62,17 +60,11 @@ def problem(
     reason: Reason, detail: str, *, event_id: str | None = None, allow: str | None = None, close: bool = False
 ) -> Answer:
     """Return the answer of a refusal. `close` ends the connection after it."""
-    content: dict[str, Any] = {
-        "type": PROBLEM_TYPE + reason.code,
-        "title": reason.title,
-        "status": reason.status,
-        "detail": detail,
-        "reason": reason.code,
-    }
+    members = content(reason, detail)
     if event_id is not None:
-        content["event_id"] = event_id
-    body = _encode(content)
-    headers = [(b"content-type", b"application/problem+json"), (b"content-length", b"%d" % len(body))]
+        members["event_id"] = event_id
+    body = _encode(members)
+    headers = [(b"content-type", _PROBLEM), (b"content-length", b"%d" % len(body))]
     if reason.status == 401:  # noqa: PLR2004
         headers.append((b"www-authenticate", b'Bearer realm="webhooks"'))
     if reason.status == 503:  # noqa: PLR2004

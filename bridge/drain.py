@@ -7,7 +7,8 @@ import random
 import sqlite3
 import time
 
-from bridge import log, reasons
+from avro import instants
+from bridge import reasons
 from bridge.events import Event
 from bridge.items import Item, UnreadableError, unpack
 from bridge.metrics import Metrics
@@ -160,7 +161,7 @@ class Drain:
         """Return the item, or the dead letter that an event becomes when it is too old."""
         if self._max_age_s is None or not isinstance(item, Event):
             return item
-        age_s = (log.now() - item.received_at) / 1_000_000
+        age_s = (instants.now() - item.received_at) / 1_000_000
         if age_s <= self._max_age_s:
             return item
         return _dead_letter(item, maker.record(item), reasons.SPOOL_AGE_LIMIT, f"{age_s:.0f} s in the spool")
@@ -223,7 +224,7 @@ def _dead_letter(event: Event, record: Record, reason: str, detail: str) -> Dead
         event.event_id,
         reason,
         detail,
-        log.now(),
+        instants.now(),
         origin=ORIGIN,
         entity=event.entity.name,
         action=event.action,

@@ -8,8 +8,8 @@ import msgspec
 
 from avro import identity, jsontext
 from avro.catalogue import ACTIONS, ENTITIES, Entity
+from avro.service.problems import Reason
 from bridge import reasons
-from bridge.reasons import Reason
 
 Row = dict[str, Any]
 

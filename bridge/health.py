@@ -4,7 +4,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bridge import log
+from avro import instants
 
 if TYPE_CHECKING:
     from bridge.service import Service
@@ -28,7 +28,7 @@ async def refresh(service: "Service") -> None:
     except sqlite3.Error as error:
         spool.failing = str(error)
     else:
-        observed.oldest_s = 0.0 if oldest is None else max(0.0, (log.now() - oldest) / 1_000_000)
+        observed.oldest_s = 0.0 if oldest is None else max(0.0, (instants.now() - oldest) / 1_000_000)
     metrics.spool_events.set(spool.events)
     metrics.spool_bytes.set(spool.size)
     metrics.spool_oldest_seconds.set(observed.oldest_s)

@@ -6,10 +6,10 @@ import logging
 import sqlite3
 from pathlib import Path
 
+from avro.service.threads import in_thread
 from bridge.errors import NotStoredError, SpoolError, SpoolFullError, SpoolInUseError
 from bridge.spool import Spool
 from bridge.spool_file import Row, SpoolFile
-from bridge.threads import in_thread
 
 _log = logging.getLogger(__name__)
 

@@ -4,7 +4,6 @@ import logging
 import os
 import select
 import threading
-import time
 import traceback
 from collections import deque
 from datetime import UTC, datetime
@@ -126,8 +125,3 @@ def start_logging(level: str, descriptor: int) -> LineWriter:
         logging.getLogger(noisy).setLevel(max(root.level, logging.WARNING))
     logging.getLogger("librdkafka").addFilter(SeldomFilter())
     return writer
-
-
-def now() -> int:
-    """Return microseconds since the epoch."""
-    return time.time_ns() // 1000

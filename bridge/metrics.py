@@ -2,10 +2,12 @@
 
 from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from avro.service import figures
+from avro.service.figures import Description, add_observations
 
 if TYPE_CHECKING:
     from prometheus_client.metrics import MetricWrapperBase
@@ -14,16 +16,6 @@ if TYPE_CHECKING:
 _ANSWER_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0)
 _PUBLISH_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 _COMMIT_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Description:
-    """A line of the metrics reference."""
-
-    name: str
-    type: str
-    labels: tuple[str, ...]
-    meaning: str
 
 
 class Tally:
@@ -45,10 +37,7 @@ class Tally:
         """Bring the histogram up to date. From the same thread."""
         counts, self._counts = self._counts, [0] * len(self._bounds)
         total, self._sum = self._sum, 0.0
-        for bucket, count in zip(self._histogram._buckets, counts, strict=True):  # noqa: SLF001 as above
-            if count:
-                bucket.inc(count)
-        self._histogram._sum.inc(total)  # noqa: SLF001 as above
+        add_observations(self._histogram, counts, total)
 
 
 class Metrics:
@@ -149,11 +138,8 @@ class Metrics:
         return Tally(self._histogram(name, meaning, buckets))
 
     def describe(self) -> Iterator[Description]:
-        """Yield a line for each metric, in the order of declaration."""
-        for metric, labels in self._declared:
-            (family,) = metric.describe()
-            name = f"{family.name}_total" if family.type == "counter" else family.name
-            yield Description(name, family.type, labels, family.documentation)
+        """Return a line for each metric, in the order of declaration."""
+        return figures.describe(self._declared)
 
 
 def describe() -> list[Description]:

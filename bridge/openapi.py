@@ -3,7 +3,7 @@
 from typing import Any
 
 from avro.catalogue import ACTIONS, ENTITIES
-from bridge.answers import PROBLEM_TYPE
+from avro.service.problems import TYPE
 from bridge.reasons import REASONS
 
 
@@ -132,7 +132,7 @@ def _problem() -> dict[str, Any]:
         "description": "RFC 9457 problem details.",
         "required": ["type", "title", "status", "detail", "reason"],
         "properties": {
-            "type": {"type": "string", "description": f"{PROBLEM_TYPE} and the reason."},
+            "type": {"type": "string", "description": f"{TYPE} and the reason."},
             "title": {"type": "string"},
             "status": {"type": "integer"},
             "detail": {"type": "string", "description": "For people; never quotes the body."},

@@ -13,10 +13,10 @@ from typing import Protocol
 from avro.catalogue import TOPICS
 from avro.errors import ContractError, RegistryError, TopicsError
 from avro.schemas import latest
+from avro.service.threads import in_thread
 from bridge.metrics import Metrics
 from bridge.records import RecordMaker
 from bridge.spool import Spool
-from bridge.threads import in_thread
 
 _log = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from avro.service.problems import Reason
 from bridge import answers, reasons
 from bridge.answers import Answer
-from bridge.reasons import Reason
 from bridge.webhook import PATH
 
 if TYPE_CHECKING:

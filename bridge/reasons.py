@@ -1,19 +1,6 @@
 """Every refusal has one reason: the same word in the answer, the log line, the metric and the dead letter."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """A stable code, the HTTP status that goes with it, and what it tells the one who reads it."""
-
-    code: str
-    status: int
-    title: str
-    meaning: str
-
+from avro.service.problems import Reason, by_code
 
 UNAUTHORIZED = Reason("unauthorized", 401, "Unauthorized", "The bearer token is absent or wrong.")
 WRONG_ORGANIZATION = Reason(
@@ -52,27 +39,22 @@ NOT_STORED = Reason(
 )
 OVERLOADED = Reason("overloaded", 503, "Overloaded", "More requests at once than the bridge takes. Nothing was read.")
 
-REASONS: Mapping[str, Reason] = MappingProxyType(
-    {
-        reason.code: reason
-        for reason in (
-            MALFORMED_JSON,
-            MALFORMED_REQUEST,
-            UNAUTHORIZED,
-            WRONG_ORGANIZATION,
-            NOT_FOUND,
-            METHOD_NOT_ALLOWED,
-            BODY_TIMEOUT,
-            TOO_LARGE,
-            UNSUPPORTED_MEDIA_TYPE,
-            INVALID_EVENT,
-            UNSUPPORTED_ENTITY,
-            HEAD_TOO_LARGE,
-            INTERNAL_ERROR,
-            NOT_STORED,
-            OVERLOADED,
-        )
-    }
+REASONS = by_code(
+    MALFORMED_JSON,
+    MALFORMED_REQUEST,
+    UNAUTHORIZED,
+    WRONG_ORGANIZATION,
+    NOT_FOUND,
+    METHOD_NOT_ALLOWED,
+    BODY_TIMEOUT,
+    TOO_LARGE,
+    UNSUPPORTED_MEDIA_TYPE,
+    INVALID_EVENT,
+    UNSUPPORTED_ENTITY,
+    HEAD_TOO_LARGE,
+    INTERNAL_ERROR,
+    NOT_STORED,
+    OVERLOADED,
 )
 
 #: Reasons that only dead letters have: the event was accepted, and later found not to be publishable.

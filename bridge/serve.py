@@ -16,12 +16,13 @@ from prometheus_client import disable_created_metrics
 
 from avro.connection import KafkaSettings, RegistrySettings, TopicSettings
 from avro.errors import ContractError
+from avro.service.server import listen
 from bridge import health
 from bridge.errors import BridgeError
 from bridge.exits import WORKER_NOT_STARTED, ExitCode
 from bridge.leftovers import spool_path
 from bridge.log import LineWriter, start_logging
-from bridge.server import listen, serve_until
+from bridge.server import serve_until
 from bridge.service import outside, running
 from bridge.settings import BridgeSettings, LogLevel
 from bridge.spool_file import SpoolFile

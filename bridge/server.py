@@ -4,47 +4,29 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import uvicorn
 
+from avro.service.server import BACKLOG, Server
 from bridge.app import App
 from bridge.keeper import SPOOL_WAIT_S
 from bridge.protocol import WebhookProtocol
 from bridge.service import Service
 from bridge.slow_clients import SlowClients
 
-_BACKLOG = 2048
 _SWEEP_S = 0.5
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket. Raises OSError."""
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(_BACKLOG)  # connections wait here until the start is done, rather than being refused
-        listener.setblocking(False)  # noqa: FBT003 the socket's own signature
-    except BaseException:
-        listener.close()
-        raise
-    return listener
 
 
 async def serve_until(stop: asyncio.Event, service: Service, listener: socket.socket) -> None:
     """Answer the connections of `listener`; return when `stop` is set or the service failed, and all is answered."""
-    server = _Server(_config(service))
+    server = Server(_config(service))
     watcher = asyncio.create_task(_watch(server, service, stop))
     await server.serve([listener])
     watcher.cancel()
 
 
-async def _watch(server: "_Server", service: Service, stop: asyncio.Event) -> None:
+async def _watch(server: Server, service: Service, stop: asyncio.Event) -> None:
     service.failed.add_done_callback(lambda _: stop.set())
     slow_clients = SlowClients(service.settings.header_timeout_s, service.settings.body_timeout_s)
     # To the very end: it takes only one client that does not read its answer to keep uvicorn from ending.
@@ -56,13 +38,6 @@ async def _watch(server: "_Server", service: Service, stop: asyncio.Event) -> No
                 await asyncio.wait_for(stop.wait(), _SWEEP_S)
                 server.should_exit = True
         slow_clients.look(server.server_state.connections, time.monotonic())
-
-
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        # uvicorn would raise the signal again at its end, which kills the process before the spool is closed.
-        yield
 
 
 def _config(service: Service) -> uvicorn.Config:
@@ -81,5 +56,5 @@ def _config(service: Service) -> uvicorn.Config:
         timeout_keep_alive=settings.keep_alive_s,
         # No request takes longer than its body, its deadline and the disk are given.
         timeout_graceful_shutdown=int(settings.body_timeout_s + settings.deadline_s + SPOOL_WAIT_S) + 1,
-        backlog=_BACKLOG,
+        backlog=BACKLOG,
     )

@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
+from avro.service.threads import in_thread
 from bridge.errors import NotStoredError, SpoolFullError
 from bridge.metrics import Metrics
 from bridge.spool_file import Row, SpoolFile, is_damage
-from bridge.threads import in_thread
 
 _log = logging.getLogger(__name__)
 

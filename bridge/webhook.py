@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Collection, MutableMapping
 from typing import Any
 
+from avro import instants
+from avro.service.problems import Reason
 from avro.tokens import Token
 from bridge import answers, reasons
 from bridge.answers import Answer
@@ -13,7 +15,6 @@ from bridge.events import Event, RefusedError, check_organization, read_event
 from bridge.keeper import Keeper
 from bridge.metrics import Metrics
 from bridge.publisher import Report
-from bridge.reasons import Reason
 from bridge.records import DeadLetter
 from bridge.request_log import RequestLine, RequestLog
 from bridge.settings import BridgeSettings
@@ -77,7 +78,7 @@ class Webhook:
         self._intake = intake
         self._respond: Respond | None = respond
         self._arrived = time.monotonic()
-        self._received_at = time.time_ns() // 1000
+        self._received_at = instants.now()
         self._line = RequestLine()
         self._token: Token
         self._trace: bytes | None = None

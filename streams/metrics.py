@@ -7,10 +7,12 @@ takes a lock for each observation. All of it runs on the event loop's thread.
 from bisect import bisect_left
 from collections import Counter as Numbers
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from avro.service import figures
+from avro.service.figures import Description, add_observations
 
 if TYPE_CHECKING:
     from prometheus_client.metrics import MetricWrapperBase
@@ -18,16 +20,6 @@ if TYPE_CHECKING:
 _LATENCY_BUCKETS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0, 3600.0)
 _COALESCE_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 60.0)
 _REQUEST_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Description:
-    """A line of the metrics reference."""
-
-    name: str
-    type: str
-    labels: tuple[str, ...]
-    meaning: str
 
 
 class Counts:
@@ -82,10 +74,7 @@ class Durations:
         everything, self._observed = self._observed, {}
         for labels, observed in everything.items():
             histogram = self._histogram.labels(*labels) if self._labelled else self._histogram
-            for bucket, count in zip(histogram._buckets, observed.counts, strict=True):  # noqa: SLF001 no public way
-                if count:
-                    bucket.inc(count)
-            histogram._sum.inc(observed.total)  # noqa: SLF001 as above
+            add_observations(histogram, observed.counts, observed.total)
 
 
 class Metrics:
@@ -166,11 +155,8 @@ class Metrics:
             metric.fold()
 
     def describe(self) -> Iterator[Description]:
-        """Yield a line for each metric, in the order of declaration."""
-        for metric, labels in self._declared:
-            (family,) = metric.describe()
-            name = f"{family.name}_total" if family.type == "counter" else family.name
-            yield Description(name, family.type, labels, family.documentation)
+        """Return a line for each metric, in the order of declaration."""
+        return figures.describe(self._declared)
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         metric = Counter(name, meaning, labels, registry=self.registry)

@@ -1,7 +1,6 @@
 """Runs a worker and its views in one process, until a signal or a failure."""
 
 import asyncio
-import concurrent.futures
 import contextlib
 import gc
 import logging
@@ -9,8 +8,7 @@ import os
 import signal
 import socket
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import uvicorn
@@ -20,6 +18,8 @@ from avro.admin import Topics
 from avro.connection import KafkaSettings, RegistrySettings, TopicSettings
 from avro.errors import ContractError, KafkaUnavailableError, RegistryError
 from avro.registry import Registry
+from avro.service.server import BACKLOG, Server, listen
+from avro.service.threads import in_thread
 from streams.connections import Connections
 from streams.errors import ListenError
 from streams.log import describe
@@ -31,29 +31,10 @@ Answer = TypeVar("Answer")
 
 logger = logging.getLogger(__name__)
 
-_BACKLOG = 2048
 
-
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket. Raises ListenError."""
+def _listen(host: str, port: int) -> socket.socket:
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with contextlib.ExitStack() as undo:
-            listener = undo.enter_context(socket.socket(family, kind, protocol))
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-            listener.listen(_BACKLOG)
-            listener.setblocking(False)  # noqa: FBT003 the socket's own signature
-            undo.pop_all()
-            return listener
+        return listen(host, port)
     except OSError as error:
         raise ListenError(f"{host}:{port}: {error.strerror}") from error
 
@@ -67,8 +48,7 @@ async def serve(
     address of the views is taken. Does not return when the worker fails: the process ends at once then, so that nothing
     is written that others may own by now.
     """
-    # Trap: when uvicorn cannot bind, it exits the process from within its task.
-    with listen(settings.host, settings.port) as listener:
+    with _listen(settings.host, settings.port) as listener:
         return await _serve(settings, kafka, registry, topics, listener)
 
 
@@ -86,7 +66,7 @@ async def _serve(
         loop.add_signal_handler(number, stopping.set)
     views = ViewsService(settings, kafka, topics)
     connections = Connections(settings.connections, settings.request_timeout_s, views.metrics)
-    server = _Server(
+    server = Server(
         uvicorn.Config(
             views.app,
             http=connections.protocol,
@@ -97,7 +77,7 @@ async def _serve(
             server_header=False,
             timeout_keep_alive=settings.keep_alive_s,
             timeout_graceful_shutdown=2,
-            backlog=_BACKLOG,
+            backlog=BACKLOG,
         )
     )
     views.start()
@@ -171,7 +151,7 @@ async def _answered(ask: Callable[[], Answer], stopping: asyncio.Event) -> Answe
     wait = 0.5
     while not stopping.is_set():
         try:
-            return await _unless(stopping, _aside(ask))
+            return await _unless(stopping, asyncio.ensure_future(in_thread(ask)))
         except ContractError as error:
             if not (
                 isinstance(error, KafkaUnavailableError) or (isinstance(error, RegistryError) and not error.refused)
@@ -194,21 +174,6 @@ async def _unless(stopping: asyncio.Event, answer: asyncio.Future[Answer]) -> An
     finally:
         answer.cancel()
         stop.cancel()
-
-
-def _aside(ask: Callable[[], Answer]) -> asyncio.Future[Answer]:
-    """Ask in a thread for which the end of the process does not wait, as it would for asyncio's."""
-    answer: concurrent.futures.Future[Answer] = concurrent.futures.Future()
-    answer.set_running_or_notify_cancel()
-
-    def run() -> None:
-        try:
-            answer.set_result(ask())
-        except BaseException as error:  # noqa: BLE001 whoever waits gets it
-            answer.set_exception(error)
-
-    threading.Thread(target=run, name="asks", daemon=True).start()
-    return asyncio.wrap_future(answer)
 
 
 def _log_fault(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

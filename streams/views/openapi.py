@@ -5,8 +5,9 @@ from typing import Any
 
 import msgspec
 
+from avro.service.problems import MEDIA_TYPE, TYPE, Reason
 from streams.views import render
-from streams.views.problems import MEDIA_TYPE, RETRY_AFTER_S, TYPE
+from streams.views.problems import RETRY_AFTER_S
 from streams.views.queries import DEFAULT_LIMIT, MOST
 from streams.views.reasons import (
     CROSS_SITE,
@@ -22,7 +23,6 @@ from streams.views.reasons import (
     TOO_MANY_STREAMS,
     UNAUTHORIZED,
     UNSUPPORTED_MEDIA_TYPE,
-    Reason,
 )
 
 _COMPONENTS = "#/components/schemas/{name}"

@@ -5,10 +5,9 @@ from collections.abc import Iterable
 from starlette.responses import Response
 
 from avro.jsontext import MalformedJsonError, decode, encode
-from streams.views.reasons import NOT_READY, REASONS, Reason
+from avro.service.problems import MEDIA_TYPE, Reason, content
+from streams.views.reasons import NOT_READY, REASONS
 
-TYPE = "urn:openbsp:stream-bridge:"
-MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 1
 
 
@@ -42,13 +41,7 @@ def relayed(body: bytes, partitions: Iterable[int]) -> ProblemError:
 def problem(error: ProblemError, headers: dict[str, str] | None = None) -> Response:
     """Return the answer."""
     reason = error.reason
-    body = {
-        "type": TYPE + reason.code,
-        "title": reason.title,
-        "status": reason.status,
-        "detail": error.detail,
-        "reason": reason.code,
-    }
+    body = content(reason, error.detail)
     headers = {"Cache-Control": "no-store"} | (headers or {})
     if error.partitions:
         body["partitions"] = sorted(error.partitions)

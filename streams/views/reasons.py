@@ -1,19 +1,6 @@
 """Every refusal of the views has one reason: the same word in the answer, the log and the documentation."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """A stable code, the HTTP status that goes with it, and what it tells the one who reads it."""
-
-    code: str
-    status: int
-    title: str
-    meaning: str
-
+from avro.service.problems import Reason, by_code
 
 INVALID_PARAMETER = Reason(
     "invalid_parameter", 400, "Invalid parameter", "A parameter is unknown, given twice, or has no usable value."
@@ -54,27 +41,22 @@ TOO_MANY_CONNECTIONS = Reason(
     "too_many_connections", 503, "Too many connections", "The worker has as many connections as it may."
 )
 
-REASONS: Mapping[str, Reason] = MappingProxyType(
-    {
-        reason.code: reason
-        for reason in (
-            INVALID_PARAMETER,
-            UNAUTHORIZED,
-            NOT_PERMITTED,
-            NOT_FOUND,
-            METHOD_NOT_ALLOWED,
-            MALFORMED_SESSION,
-            CROSS_SITE,
-            TOO_LARGE,
-            UNSUPPORTED_MEDIA_TYPE,
-            TOO_MANY_ATTEMPTS,
-            MALFORMED_REQUEST,
-            HEAD_TOO_LARGE,
-            INTERNAL_ERROR,
-            NOT_READY,
-            NOT_APPLIED,
-            TOO_MANY_STREAMS,
-            TOO_MANY_CONNECTIONS,
-        )
-    }
+REASONS = by_code(
+    INVALID_PARAMETER,
+    UNAUTHORIZED,
+    NOT_PERMITTED,
+    NOT_FOUND,
+    METHOD_NOT_ALLOWED,
+    MALFORMED_SESSION,
+    CROSS_SITE,
+    TOO_LARGE,
+    UNSUPPORTED_MEDIA_TYPE,
+    TOO_MANY_ATTEMPTS,
+    MALFORMED_REQUEST,
+    HEAD_TOO_LARGE,
+    INTERNAL_ERROR,
+    NOT_READY,
+    NOT_APPLIED,
+    TOO_MANY_STREAMS,
+    TOO_MANY_CONNECTIONS,
 )

@@ -13,9 +13,10 @@ from typing import Any
 import httpx
 
 from avro.connection import TopicSettings
+from avro.service.server import listen
 from bridge.leftovers import spool_path
 from bridge.log import LineWriter
-from bridge.server import listen, serve_until
+from bridge.server import serve_until
 from bridge.service import Outside, Service, running
 from bridge.settings import BridgeSettings
 from bridge.spool_file import SpoolFile

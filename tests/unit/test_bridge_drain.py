@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from avro import jsontext
+from avro import instants, jsontext
 from avro.catalogue import ENTITIES
 from avro.codec import Decoder
 from avro.schemas import latest
-from bridge import log
 from bridge.events import Event
 from bridge.items import pack
 from bridge.leftovers import spool_path
@@ -82,7 +81,7 @@ def test_what_kafka_takes_leaves_the_spool_and_the_rest_stays(tmp_path: Path):
 
 def test_damaged_events_neither_count_nor_hide_those_behind_them(tmp_path: Path):
     """A whole window is damaged; over a restart, too, everything else goes to Kafka, and newer events directly."""
-    spooled(tmp_path, *[("damaged", log.now()) for _ in range(500)], ("sound", log.now()))
+    spooled(tmp_path, *[("damaged", instants.now()) for _ in range(500)], ("sound", instants.now()))
     with sqlite3.connect(spool_path(tmp_path / "spool", 0)) as database:
         database.execute("UPDATE event SET body = zeroblob(length(body)) WHERE seq <= 500")
     database.close()
@@ -96,7 +95,7 @@ def test_damaged_events_neither_count_nor_hide_those_behind_them(tmp_path: Path)
 
 
 def test_no_later_batch_overtakes_a_failed_event_of_its_key(tmp_path: Path):
-    now = log.now()
+    now = instants.now()
     spooled(tmp_path, *[("stuck" if number % 2 else str(number), now) for number in range(1200)])
     kafka = FakeKafka()
     failures = [TIMED_OUT]
@@ -140,7 +139,7 @@ def test_a_record_that_the_broker_refuses_for_good_becomes_a_dead_letter(tmp_pat
 
 def test_a_batch_that_is_refused_does_not_condemn_the_records_in_it(tmp_path: Path):
     """A broker refuses whole batches: each of them is tried alone before it counts as refused."""
-    now = log.now()
+    now = instants.now()
     spooled(tmp_path, *[(str(number), now) for number in range(20)])
     kafka = FakeKafka()
     refused = set()
@@ -207,7 +206,7 @@ def test_a_lasting_lack_of_authorisation_makes_a_dead_letter(tmp_path: Path):
 
 
 def test_an_event_past_the_age_limit_becomes_a_dead_letter(tmp_path: Path):
-    now = log.now()
+    now = instants.now()
     spooled(tmp_path, ("old", now - 100_000_000), ("young", now - 1_000_000))
     kafka = FakeKafka()
     with running_ingress(tmp_path, kafka=kafka, spool_max_age_s=50) as ingress:
@@ -231,7 +230,7 @@ def test_a_disk_that_is_too_full_to_delete_makes_no_duplicates_without_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """What was published is not published again, and once all is, a new file takes the place of the full one."""
-    now = log.now()
+    now = instants.now()
     spooled(tmp_path, *[(str(number), now) for number in range(1200)])
     kafka = FakeKafka()
 
@@ -277,7 +276,7 @@ def test_an_event_that_cannot_be_encoded_does_not_hold_up_the_others(tmp_path: P
 
 
 def test_a_spool_that_more_workers_left_behind_is_adopted(tmp_path: Path):
-    now = log.now()
+    now = instants.now()
     spooled(tmp_path, *[(str(number), now) for number in range(1200)], worker=3)
     spooled(tmp_path, ("own", now), worker=0)
     kafka = FakeKafka()
@@ -308,7 +307,7 @@ def test_a_leftover_that_is_still_in_use_is_left_alone(tmp_path: Path):
 
 def test_traffic_during_a_drain_ends_up_published_directly_again(tmp_path: Path):
     """The spool empties although events keep coming in behind it."""
-    now = log.now()
+    now = instants.now()
     spooled(tmp_path, *[(f"old {number}", now) for number in range(3000)])
     kafka = FakeKafka()
     done = threading.Event()

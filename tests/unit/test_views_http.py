@@ -7,10 +7,10 @@ from urllib.parse import quote
 
 import pytest
 
+from avro.service.problems import TYPE
 from streams.views import partition, tables
 from streams.views.access import COOKIE, cookie_value
 from streams.views.partition import PartitionView, Rendered, RenderedConversations
-from streams.views.problems import TYPE
 from streams.views.reasons import REASONS
 from support.views_world import ACME, ALL, World, conversation, instant, message, partition_of
 
