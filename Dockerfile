@@ -15,12 +15,13 @@ RUN sed -n '/^setuptools==/,/[^\\]$/p' requirements-dev.txt >backend.txt \
     && pip install --no-compile --require-hashes --requirement backend.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY avro avro
+COPY openbsp openbsp
 COPY bridge bridge
 COPY streams streams
 RUN pip install --no-compile --no-deps --no-index --no-build-isolation . \
     && pip uninstall --yes --quiet setuptools pip \
     && cd /opt/openbsp/lib/python3.11/site-packages \
-    && python -m compileall -q --invalidation-mode unchecked-hash avro bridge streams
+    && python -m compileall -q --invalidation-mode unchecked-hash avro openbsp bridge streams
 
 
 FROM python:3.11-slim-bookworm

@@ -1,13 +1,12 @@
 """The contract as an AsyncAPI 3 document, made from catalogue, schemas, promises and examples. Pure."""
 
 import json
-from typing import Any
+from typing import Any, Protocol
 
 from avro import examples
 from avro.catalogue import TOPICS, Topic, topic_name
-from avro.connection import TopicSettings
+from avro.compatibility import COMPATIBILITY
 from avro.promises import EVOLUTION, PARTITIONING, PROMISES, Promise
-from avro.registry import COMPATIBILITY
 from avro.schemas import latest
 
 Document = dict[str, Any]
@@ -15,7 +14,23 @@ Document = dict[str, Any]
 _BINDING_VERSION = "0.5.0"
 
 
-def document(version: str, topics: TopicSettings) -> Document:
+class Deployment(Protocol):
+    """How the topics of a deployment are called and made."""
+
+    @property
+    def prefix(self) -> str:
+        """What all names begin with."""
+
+    @property
+    def partitions(self) -> int:
+        """Partitions of each topic."""
+
+    @property
+    def replication_factor(self) -> int:
+        """Replicas of each partition."""
+
+
+def document(version: str, topics: Deployment) -> Document:
     """Return the document of this project's `version` for topics that are named and made as `topics` says.
 
     It names no servers: where they are is told by whoever runs them, and to nobody without a token.
@@ -51,7 +66,7 @@ def document(version: str, topics: TopicSettings) -> Document:
     }
 
 
-def _channel(topic: Topic, topics: TopicSettings) -> Document:
+def _channel(topic: Topic, topics: Deployment) -> Document:
     promise = PROMISES[topic.name]
     policy: Document = {"cleanup.policy": topic.cleanup_policy.split(","), "max.message.bytes": _max_bytes(topic)}
     if topic.retention_ms is not None:

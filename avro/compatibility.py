@@ -16,6 +16,9 @@ from avro import examples, released
 from avro.errors import SchemasError
 from avro.schemas import Schema, records, versions
 
+#: The level of every subject, in the registry's words.
+COMPATIBILITY = "FULL_TRANSITIVE"
+
 _PROMOTIONS = {"long": {"int"}, "float": {"int", "long"}, "double": {"int", "long", "float"}}
 #: What an annotated type means to a reader, beside its bytes.
 _MEANING = ("logicalType", "precision", "scale")

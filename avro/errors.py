@@ -1,11 +1,7 @@
-"""What can go wrong with the contract's servers.
+"""What can go wrong with the contract.
 
-ContractError
-├── SchemasError            schema versions that break the contract by themselves
-├── TopicsError             topics missing or different from the catalogue
-├── RegistryError           the registry refused or did not answer
-├── KafkaSettingsError      no client can be made of the settings
-└── KafkaUnavailableError   no broker answered
+ContractError             also the base of what goes wrong with the servers that hold it (openbsp.errors)
+└── SchemasError          schema versions that break the contract by themselves
 """
 
 
@@ -19,43 +15,4 @@ class SchemasError(ContractError):
     def __init__(self, faults: list[str]) -> None:
         """Keep each fault apart."""
         super().__init__("the schemas break the contract:\n  " + "\n  ".join(faults))
-        self.faults = faults
-
-
-class TopicsError(ContractError):
-    """Topics are missing or differ. `faults` has a line for each."""
-
-    def __init__(self, faults: list[str]) -> None:
-        """Keep each fault apart."""
-        super().__init__("topics do not fit the catalogue:\n  " + "\n  ".join(faults))
-        self.faults = faults
-
-
-class RegistryError(ContractError):
-    """The schema registry refused (`refused`; `absent` where it does not know what was asked for), or cannot be asked.
-
-    One that does not let this client in, or not so often, has refused nothing: that says nothing of schemas.
-    """
-
-    def __init__(self, message: str, *, refused: bool, absent: bool = False) -> None:
-        """Keep whether asking again could help, and whether registering could."""
-        super().__init__(message)
-        self.refused = refused
-        self.absent = absent
-
-
-class KafkaSettingsError(ContractError):
-    """The KAFKA_ settings lead to no client: a file that is no certificate, an unknown mechanism."""
-
-
-class KafkaUnavailableError(ContractError):
-    """No broker answered in time."""
-
-
-class TokensError(ValueError):
-    """Tokens that cannot be used as they are given. `faults` has a line for each reason, none of which quotes one."""
-
-    def __init__(self, faults: list[str]) -> None:
-        """Keep each fault apart."""
-        super().__init__("; ".join(faults))
         self.faults = faults

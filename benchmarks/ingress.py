@@ -17,11 +17,11 @@ from typing import Annotated
 
 import typer
 
-from avro.admin import Topics
-from avro.connection import KafkaSettings, RegistrySettings, TopicSettings
-from avro.registry import Registry
-from bridge.local.ports import free_ports
-from bridge.local.stack import LocalStack
+from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
+from openbsp.kafka.registry import Registry
+from openbsp.kafka.topics import Topics
+from openbsp.local.ports import free_ports
+from openbsp.local.stack import LocalStack
 
 sys.path.insert(0, str(Path(__file__).parent))
 

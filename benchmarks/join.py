@@ -23,8 +23,8 @@ from rich.console import Console
 from support.machine import describe
 from support.say import say
 
-from bridge.local.errors import StartError
-from bridge.local.stack import LocalStack
+from openbsp.local.errors import StartError
+from openbsp.local.stack import LocalStack
 
 CONVERSATIONS = 10_000
 RECOVERED_MESSAGES = 1_000_000

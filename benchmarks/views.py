@@ -16,7 +16,7 @@ from views_bench.report import Report
 from views_bench.stage import open_stage
 from views_bench.tables import Conversations
 
-from bridge.local.stack import LocalStack
+from openbsp.local.stack import LocalStack
 from support import machine
 
 

@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from avro.configuration import ConfigurationError, load
-from avro.connection import KafkaSettings, RegistrySettings, TopicSettings
 from avro.errors import ContractError
-from bridge.local.errors import LocalStackError
+from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
+from openbsp.local.errors import LocalStackError
+from openbsp.settings import ConfigurationError, load
 
 _FAILURE = 1
 _MISUSE = 2
@@ -92,8 +92,8 @@ def up(
     verbose: Annotated[bool, typer.Option("--verbose", help="Show all that Kafka and the registry log.")] = False,
 ) -> None:
     """Start Kafka, a schema registry, the bridge and the streams worker on this machine, until Ctrl-C."""
-    from bridge.up.command import up as run
-    from bridge.up.stack import Ports
+    from openbsp.up.command import up as run
+    from openbsp.up.stack import Ports
 
     run(data, Ports.starting_at(ports), as_json=as_json, restart=restart, verbose=verbose)
 
@@ -105,8 +105,8 @@ def demo(
     ports: PortsOption = None,
 ) -> None:
     """Start everything, post the documented payloads, and show and check what comes of them."""
-    from bridge.demo.command import demo as run
-    from bridge.up.stack import Ports
+    from openbsp.demo.command import demo as run
+    from openbsp.up.stack import Ports
 
     sys.exit(run(Ports.starting_at(ports), stay=stay))
 
@@ -128,7 +128,7 @@ def serve(
 @topics_app.command("check")
 def topics_check() -> None:
     """Say how the cluster's topics differ from the catalogue; exit code 1 if they do."""
-    from avro.admin import Topics
+    from openbsp.kafka.topics import Topics
 
     kafka, topics = load(KafkaSettings, TopicSettings)
     Topics(kafka, topics).check()
@@ -138,7 +138,7 @@ def topics_check() -> None:
 @topics_app.command("apply")
 def topics_apply() -> None:
     """Create the topics that are missing; never change one that is there."""
-    from avro.admin import Topics
+    from openbsp.kafka.topics import Topics
 
     kafka, topics = load(KafkaSettings, TopicSettings)
     created = Topics(kafka, topics).apply()
@@ -152,7 +152,7 @@ def schemas_check() -> None:
     Changes nothing; exit code 1 with a line for each fault.
     """
     from avro import compatibility
-    from avro.registry import Registry
+    from openbsp.kafka.registry import Registry
 
     registry, topics = load(RegistrySettings, TopicSettings)
     compatibility.check()
@@ -165,7 +165,7 @@ def schemas_check() -> None:
 @schemas_app.command("register")
 def schemas_register() -> None:
     """Register all versions of all schemas and set the compatibility of their subjects; safe to repeat."""
-    from avro.registry import Registry
+    from openbsp.kafka.registry import Registry
 
     registry, topics = load(RegistrySettings, TopicSettings)
     for done in Registry(registry, topics.prefix).register():
@@ -185,7 +185,7 @@ def send(
 
     Exit code 1 if one of them is not accepted.
     """
-    from bridge.send import Payload, send
+    from openbsp.demo.send import Payload, send
 
     payloads = [Payload(str(file), file.read_bytes()) for file in files] * repeat
     if shuffle:
@@ -205,8 +205,8 @@ def send(
 @app.command()
 def settings() -> None:
     """List the settings: variables of the environment, their defaults and what they mean."""
-    from avro.configuration import describe
     from bridge.settings import BridgeSettings
+    from openbsp.settings import describe
 
     for setting in describe(BridgeSettings, KafkaSettings, RegistrySettings, TopicSettings):
         typer.echo(f"{setting.variable} ({setting.type}; {setting.default})\n    {setting.description}")

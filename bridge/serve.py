@@ -14,19 +14,19 @@ from dataclasses import dataclass
 import uvloop
 from prometheus_client import disable_created_metrics
 
-from avro.connection import KafkaSettings, RegistrySettings, TopicSettings
 from avro.errors import ContractError
-from avro.service.server import listen
 from bridge import health
+from bridge.delivery.spool.file import SpoolFile
+from bridge.delivery.spool.leftovers import spool_path
 from bridge.errors import BridgeError
 from bridge.exits import WORKER_NOT_STARTED, ExitCode
-from bridge.leftovers import spool_path
-from bridge.log import LineWriter, start_logging
-from bridge.server import serve_until
+from bridge.http.server import serve_until
 from bridge.service import outside, running
 from bridge.settings import BridgeSettings, LogLevel
-from bridge.spool_file import SpoolFile
 from bridge.supervisor import Supervisor
+from openbsp.http.listener import listen
+from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
+from openbsp.log import LineWriter, start_logging
 
 _log = logging.getLogger(__name__)
 

@@ -10,26 +10,26 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 
-from avro.admin import Topics
-from avro.connection import KafkaSettings, RegistrySettings, TopicSettings
-from avro.registry import Registry
 from bridge import health
-from bridge.access import Access
-from bridge.drain import Drain
-from bridge.ingress import Ingress
-from bridge.keeper import Keeper
-from bridge.leftovers import Leftovers
-from bridge.log import LineWriter
+from bridge.delivery.drain import Drain
+from bridge.delivery.keeper import Keeper
+from bridge.delivery.preparation import Preparation, SchemaIds, TopicsCheck
+from bridge.delivery.publisher import KafkaPublisher, Publisher, producer_config
+from bridge.delivery.records import RecordMaker
+from bridge.delivery.spool.file import SpoolFile
+from bridge.delivery.spool.leftovers import Leftovers
+from bridge.delivery.spool.spool import Spool
+from bridge.http.access import Access
+from bridge.http.ingress import Ingress
+from bridge.http.request_log import RequestLog
+from bridge.http.webhook import Intake
 from bridge.metrics import Metrics
-from bridge.preparation import Preparation, SchemaIds, TopicsCheck
-from bridge.publisher import KafkaPublisher, Publisher, producer_config
-from bridge.records import RecordMaker
-from bridge.request_log import RequestLog
 from bridge.settings import BridgeSettings
-from bridge.spool import Spool
-from bridge.spool_file import SpoolFile
 from bridge.supervisor import METRICS_VARIABLE
-from bridge.webhook import Intake
+from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
+from openbsp.kafka.registry import Registry
+from openbsp.kafka.topics import Topics
+from openbsp.log import LineWriter
 
 _log = logging.getLogger(__name__)
 

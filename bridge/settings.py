@@ -7,8 +7,8 @@ from typing import Self
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from avro.errors import TokensError
-from avro.tokens import TokenSet, gather
+from openbsp.errors import TokensError
+from openbsp.http.tokens import TokenSet, gather
 
 MEBIBYTE = 1024 * 1024
 GIBIBYTE = 1024 * MEBIBYTE

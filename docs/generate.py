@@ -5,9 +5,9 @@ from pathlib import Path
 
 import bridge.metrics
 import streams.metrics
-from avro.configuration import describe
-from avro.connection import KafkaSettings, RegistrySettings, TopicSettings
 from bridge.settings import BridgeSettings
+from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
+from openbsp.settings import describe
 from streams.settings import StreamsSettings
 
 DIRECTORY = Path(__file__).parent

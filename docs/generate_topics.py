@@ -10,9 +10,9 @@ from schema_tables import field_rows, filled, kept
 
 from avro import asyncapi, examples
 from avro.catalogue import TOPICS, Topic, topic_name
-from avro.connection import TopicSettings
 from avro.promises import EVOLUTION, PARTITIONING, PROMISES
 from avro.schemas import latest
+from openbsp.kafka.connection import TopicSettings
 
 DIRECTORY = Path(__file__).parent
 SETTINGS = TopicSettings.model_construct(**{name: field.default for name, field in TopicSettings.model_fields.items()})

@@ -8,9 +8,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from avro.configuration import ConfigurationError, describe, load
-from avro.connection import KafkaSettings, RegistrySettings, TopicSettings
 from avro.errors import ContractError
+from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
+from openbsp.settings import ConfigurationError, describe, load
 from streams.errors import StreamsError
 from streams.log import start_logging
 from streams.settings import StreamsSettings

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from streams.metrics import Metrics
-from streams.views.problems import ProblemError, problem
-from streams.views.reasons import HEAD_TOO_LARGE, MALFORMED_REQUEST, TOO_MANY_CONNECTIONS
+from streams.views.http.problems import ProblemError, problem
+from streams.views.http.reasons import HEAD_TOO_LARGE, MALFORMED_REQUEST, TOO_MANY_CONNECTIONS
 
 #: Longest request line and headers together, and longest headers after a chunked body; as long as the bridge takes.
 MOST_HEAD_BYTES = 64 * 1024

@@ -7,8 +7,8 @@ from avro import cloudevents, codec, instants
 from avro.catalogue import ENTITIES, Kind, topic_name
 from avro.identity import name_id
 from avro.schemas import versions
+from streams.engine.source import Record
 from streams.limits import ID_BYTES, PAYLOAD_BYTES
-from streams.source import Record
 
 SOURCE = "openbsp-streams"
 

@@ -16,10 +16,10 @@ from avro import instants
 from streams.agents.idle import encode_eviction, idle_conversations
 from streams.agents.join import Join
 from streams.contract import Contract
-from streams.ends import Ends
+from streams.engine.ends import Ends
+from streams.engine.membership import MembershipApp
+from streams.engine.writer import Writer
 from streams.errors import MembershipError
-from streams.membership import MembershipApp
-from streams.writer import Writer
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from avro.service import figures
-from avro.service.figures import Description, add_observations
+from openbsp.metrics import Description, add_observations, descriptions
 
 if TYPE_CHECKING:
     from prometheus_client.metrics import MetricWrapperBase
@@ -156,7 +155,7 @@ class Metrics:
 
     def describe(self) -> Iterator[Description]:
         """Return a line for each metric, in the order of declaration."""
-        return figures.describe(self._declared)
+        return descriptions(self._declared)
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         metric = Counter(name, meaning, labels, registry=self.registry)

@@ -14,18 +14,19 @@ from typing import Any, TypeVar
 import uvicorn
 from faust.contrib.asgi import faust_app_running
 
-from avro.admin import Topics
-from avro.connection import KafkaSettings, RegistrySettings, TopicSettings
-from avro.errors import ContractError, KafkaUnavailableError, RegistryError
-from avro.registry import Registry
-from avro.service.server import BACKLOG, Server, listen
-from avro.service.threads import in_thread
+from avro.errors import ContractError
+from openbsp.errors import KafkaUnavailableError, RegistryError
+from openbsp.http.listener import BACKLOG, Server, listen
+from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
+from openbsp.kafka.registry import Registry
+from openbsp.kafka.topics import Topics
+from openbsp.threads import in_thread
 from streams.connections import Connections
+from streams.engine.worker import Worker
 from streams.errors import ListenError
 from streams.log import describe
 from streams.settings import StreamsSettings
 from streams.views.service import ViewsService
-from streams.worker import Worker
 
 Answer = TypeVar("Answer")
 

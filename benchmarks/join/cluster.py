@@ -28,15 +28,15 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from avro import cloudevents
-from avro.admin import Topics
 from avro.catalogue import ACTIONS, ENTITIES, TOPICS, topic_name
 from avro.codec import encoder
-from avro.connection import KafkaSettings, RegistrySettings, TopicSettings
 from avro.identity import event_id
 from avro.jsontext import encode
-from avro.registry import Registry
 from avro.rows import to_fields
 from join.workload import Event
+from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
+from openbsp.kafka.registry import Registry
+from openbsp.kafka.topics import Topics
 
 PREFIX = "bench."
 PARTITIONS = 4

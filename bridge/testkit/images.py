@@ -3,7 +3,7 @@
 import os
 from importlib.metadata import version
 
-from bridge.local.lockfile import read_lock
+from openbsp.local.lockfile import read_lock
 
 IMAGE_VARIABLE = "BRIDGE_TEST_IMAGE"
 """Environment variable with the name of this project's image, for those who keep it in a registry of their own."""

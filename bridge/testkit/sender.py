@@ -5,8 +5,8 @@ import random
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bridge.send import BATCH, Answer, Payload, send
 from bridge.testkit.rows import Webhook
+from openbsp.demo.send import BATCH, Answer, Payload, send
 
 
 @dataclass(frozen=True, slots=True)

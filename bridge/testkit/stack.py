@@ -12,10 +12,7 @@ from typing import Any, cast
 import httpx
 from testcontainers.core.network import Network
 
-from avro.admin import Topics
 from avro.catalogue import topic_name
-from avro.connection import KafkaSettings, RegistrySettings, TopicSettings
-from avro.registry import Registry
 from bridge.testkit.backend import Backend
 from bridge.testkit.containers import KafkaContainer, ReadyContainer, RegistryContainer, ServiceContainer
 from bridge.testkit.errors import NotAcceptedError
@@ -23,8 +20,11 @@ from bridge.testkit.reaper import do_without_reaper_where_it_cannot_be_had
 from bridge.testkit.rows import Webhook
 from bridge.testkit.sender import FakeSender
 from bridge.testkit.topic import TopicReader
-from bridge.up.command import open_stack
-from bridge.up.stack import Addresses, Ports
+from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
+from openbsp.kafka.registry import Registry
+from openbsp.kafka.topics import Topics
+from openbsp.up.command import open_stack
+from openbsp.up.stack import Addresses, Ports
 
 PREFIX = "openbsp."
 PARTITIONS = 4
@@ -86,7 +86,7 @@ class OpenBspStack:
 def running_stack(backend: Backend) -> Iterator[OpenBspStack]:
     """Start a stack of its own, empty, and stop it at the end of the block; nothing of it is left.
 
-    Errors: StartError, those of `bridge.local.errors` and of `avro.errors`, and those of testcontainers.
+    Errors: StartError, those of `openbsp.local.errors` and of `avro.errors`, and those of testcontainers.
     """
     with _containers() if backend is Backend.CONTAINERS else _processes() as stack:
         yield stack

@@ -7,15 +7,15 @@ from typing import cast
 from streams.agents.idle import last_activity
 from streams.agents.messages import ContributionRecord
 from streams.contract import Contract, Refused
+from streams.engine.observer import ConversationObserver, Unobserved
+from streams.engine.stores import MARK_KEY, Store, group_key, prefix, split_key
+from streams.engine.writer import Writer
 from streams.limits import FACTS_BYTES, GROWTH
-from streams.observer import ConversationObserver, Unobserved
 from streams.state import contribution as contributions
 from streams.state import conversation
 from streams.state.contribution import Contribution
 from streams.state.conversation import ConversationFacts, Tally
 from streams.state.status_change import status_change
-from streams.stores import MARK_KEY, Store, group_key, prefix, split_key
-from streams.writer import Writer
 
 _ROW = b""
 

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Iterator
 from msgspec import DecodeError, Struct, ValidationError, msgpack
 
 from streams.contract import Refused
+from streams.engine.stores import Store, split_key
 from streams.state import contribution as contributions
 from streams.state import conversation
 from streams.state.contribution import Contribution
 from streams.state.conversation import ConversationFacts
 from streams.state.registers import NEVER, Register
-from streams.stores import Store, split_key
 
 #: How each eviction begins: no Avro record and no contribution does.
 EVICTION = b"\x92\xa0"

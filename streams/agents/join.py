@@ -16,10 +16,10 @@ from streams.agents.conversations import ConversationTask
 from streams.agents.idle import EVICTION, decode_eviction
 from streams.agents.messages import MessageTask, decode_contribution
 from streams.contract import Contract, Refused, kept_key
+from streams.engine.source import Record
+from streams.engine.writer import Checkpoint, Positions, Writer
 from streams.limits import ID_BYTES
-from streams.source import Record
 from streams.state.contribution import belongs_to
-from streams.writer import Checkpoint, Positions, Writer
 
 logger = logging.getLogger(__name__)
 

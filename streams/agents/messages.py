@@ -6,12 +6,12 @@ from msgspec import DecodeError, Struct, ValidationError, msgpack
 
 from avro.instants import FIRST, LAST
 from streams.contract import Contract, Refused
+from streams.engine.stores import MARK_KEY, Store
+from streams.engine.writer import Writer
 from streams.limits import FACTS_BYTES, GROWTH, ID_BYTES
 from streams.state import message
 from streams.state.contribution import Contribution
 from streams.state.message import MessageFacts
-from streams.stores import MARK_KEY, Store
-from streams.writer import Writer
 
 
 class ContributionRecord(Struct, array_like=True):

@@ -6,19 +6,19 @@ import logging
 from prometheus_client import CollectorRegistry
 from starlette.routing import Route
 
-from avro.connection import KafkaSettings, TopicSettings
-from streams.ends import Ends
-from streams.lag import Lag
+from openbsp.kafka.connection import KafkaSettings, TopicSettings
+from streams.engine.ends import Ends
+from streams.engine.lag import Lag
 from streams.metrics import Metrics
 from streams.settings import StreamsSettings
-from streams.views.app import Views, create_app
-from streams.views.applied import Applied
-from streams.views.backlog import Backlog
-from streams.views.events import EventStreams
-from streams.views.peers import Peers
-from streams.views.pipeline import Pipeline
-from streams.views.requests import Requests
-from streams.views.tables import Tables
+from streams.views.cluster.applied import Applied
+from streams.views.cluster.peers import Peers
+from streams.views.http.app import Views, create_app
+from streams.views.http.pipeline import Pipeline
+from streams.views.http.requests import Requests
+from streams.views.live.backlog import Backlog
+from streams.views.live.events import EventStreams
+from streams.views.read.tables import Tables
 
 logger = logging.getLogger(__name__)
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from avro.admin import Topics
 from avro.catalogue import TOPICS, topic_name
-from avro.connection import KafkaSettings, RegistrySettings, TopicSettings
-from avro.registry import Registry
-from bridge.local.stack import LocalStack
 from bridge.testkit.backend import Backend
-from bridge.up.part import PythonPart
+from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
+from openbsp.kafka.registry import Registry
+from openbsp.kafka.topics import Topics
+from openbsp.local.stack import LocalStack
+from openbsp.up.part import PythonPart
 from support.docker.servers import ContainerPart, ContainerServers
 
 TOKEN = "token-of-the-tests"

@@ -22,8 +22,8 @@ from avro.catalogue import TOPICS
 from avro.cloudevents import header_maker
 from avro.codec import encoder
 from avro.promises import PROMISES
-from avro.registry import Registry
 from avro.schemas import latest
+from openbsp.kafka.registry import Registry
 from support.tools import tool
 from support.wait import eventually
 

@@ -3,8 +3,8 @@
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from avro.admin import Topics
-from avro.errors import TopicsError
+from openbsp.errors import TopicsError
+from openbsp.kafka.topics import Topics
 from support.consume import read_all
 
 

@@ -14,8 +14,8 @@ from aiokafka.partitioner import DefaultPartitioner
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from avro import identity, jsontext
-from avro.tokens import new_token
-from bridge.up.part import PythonPart
+from openbsp.http.tokens import new_token
+from openbsp.up.part import PythonPart
 from support.consume import AvroReader, headers_of, read_all
 from support.documented import DocumentedEvents
 from support.wait import eventually

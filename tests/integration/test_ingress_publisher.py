@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from bridge.publisher import KafkaPublisher, Publisher, producer_config
+from bridge.delivery.publisher import KafkaPublisher, Publisher, producer_config
 from support.publisher_contract import Opened, PublisherContract
 
 pytestmark = pytest.mark.integration

@@ -9,11 +9,11 @@ from dataclasses import replace
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from avro.admin import Topics
-from avro.connection import KafkaSettings
-from avro.registry import Registry
-from bridge.local.kafka import KafkaBroker
-from bridge.local.ports import free_ports
+from openbsp.kafka.connection import KafkaSettings
+from openbsp.kafka.registry import Registry
+from openbsp.kafka.topics import Topics
+from openbsp.local.kafka import KafkaBroker
+from openbsp.local.ports import free_ports
 from support.join_cases import at, conversation, inserted, message, opened, status_of
 from support.join_fleet import TOKEN, Fleet
 from support.join_outcome import await_committed, expected_of, outcome_of

@@ -11,14 +11,14 @@ import fastavro
 import httpx
 import pytest
 
-from avro.admin import Topics
 from avro.catalogue import ENTITIES, subject
-from avro.connection import KafkaSettings, RegistrySettings
-from avro.registry import Registry
 from avro.rows import to_fields
 from avro.schemas import latest
-from bridge.local.kafka import KafkaBroker
-from bridge.local.ports import free_ports
+from openbsp.kafka.connection import KafkaSettings, RegistrySettings
+from openbsp.kafka.registry import Registry
+from openbsp.kafka.topics import Topics
+from openbsp.local.kafka import KafkaBroker
+from openbsp.local.ports import free_ports
 from support.join_cases import inserted, opened, status_of
 from support.join_fleet import Fleet, fleet
 from support.join_outcome import await_committed, expected_of, lag_of, outcome_of, records

@@ -18,13 +18,13 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
-import bridge.local.server
-from bridge.local.errors import DataDirectoryError, DataDirectoryInUseError, PortInUseError, StartError
-from bridge.local.kafka import KafkaBroker
-from bridge.local.ports import free_ports
-from bridge.local.registry import SchemaRegistry
-from bridge.local.server import JavaServer
-from bridge.local.stack import LocalStack
+import openbsp.local.server
+from openbsp.local.errors import DataDirectoryError, DataDirectoryInUseError, PortInUseError, StartError
+from openbsp.local.kafka import KafkaBroker
+from openbsp.local.ports import free_ports
+from openbsp.local.registry import SchemaRegistry
+from openbsp.local.server import JavaServer
+from openbsp.local.stack import LocalStack
 
 pytestmark = pytest.mark.integration
 
@@ -95,9 +95,9 @@ def running(pids: list[int]) -> list[int]:
 
 @contextmanager
 def command(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, str], list[int]]]:
-    """Run `python -m bridge.local`: the process, the addresses that it printed, and the pids of its servers."""
+    """Run `python -m openbsp.local`: the process, the addresses that it printed, and the pids of its servers."""
     with subprocess.Popen(
-        [sys.executable, "-m", "bridge.local", *arguments], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "openbsp.local", *arguments], stdout=subprocess.PIPE, text=True
     ) as process:
         try:
             assert process.stdout is not None
@@ -255,7 +255,7 @@ def test_a_port_that_somebody_took_in_the_meantime_is_replaced(
         thread.start()
         choices = [stranger.server_port]
         monkeypatch.setattr(
-            bridge.local.server, "free_ports", lambda count: [choices.pop()] if choices else free_ports(count)
+            openbsp.local.server, "free_ports", lambda count: [choices.pop()] if choices else free_ports(count)
         )
         try:
             with server(tmp_path) as started:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.local.artifacts import cache_directory
+from openbsp.local.artifacts import cache_directory
 from support.tools import tool
 
 pytestmark = pytest.mark.integration

@@ -6,12 +6,14 @@ from typing import Any
 import httpx
 import pytest
 
-import avro.registry
+import openbsp.kafka.registry
 from avro.catalogue import TOPICS, subject
-from avro.connection import RegistrySettings
-from avro.errors import RegistryError, SchemasError
-from avro.registry import COMPATIBILITY, Registry
+from avro.compatibility import COMPATIBILITY
+from avro.errors import SchemasError
 from avro.schemas import Schema, latest, records, versions
+from openbsp.errors import RegistryError
+from openbsp.kafka.connection import RegistrySettings
+from openbsp.kafka.registry import Registry
 
 pytestmark = pytest.mark.integration
 
@@ -130,7 +132,7 @@ def changed(edit) -> Schema:
 def with_version(monkeypatch: pytest.MonkeyPatch, schema: Schema) -> None:
     """Let the installation have one more version of a record."""
     monkeypatch.setattr(
-        avro.registry,
+        openbsp.kafka.registry,
         "versions",
         lambda record: (*versions(record), schema) if record == schema.record else versions(record),
     )

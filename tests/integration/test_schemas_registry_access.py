@@ -11,10 +11,10 @@ from threading import Thread
 import httpx
 import pytest
 
-from avro.connection import RegistrySettings
-from avro.errors import RegistryError
-from avro.registry import Registry
-from bridge.up.part import PythonPart
+from openbsp.errors import RegistryError
+from openbsp.kafka.connection import RegistrySettings
+from openbsp.kafka.registry import Registry
+from openbsp.up.part import PythonPart
 from support.authority import Authority
 from support.documented import DocumentedEvents
 from support.wait import eventually

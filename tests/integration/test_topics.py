@@ -5,11 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
-import avro.admin
-from avro.admin import Topics
+import openbsp.kafka.topics
 from avro.catalogue import TOPICS
-from avro.connection import KafkaSettings, TopicSettings
-from avro.errors import KafkaUnavailableError, TopicsError
+from openbsp.errors import KafkaUnavailableError, TopicsError
+from openbsp.kafka.connection import KafkaSettings, TopicSettings
+from openbsp.kafka.topics import Topics
 from support.wait import eventually
 
 pytestmark = pytest.mark.integration
@@ -110,7 +110,7 @@ def test_what_the_cluster_cannot_make_is_refused_with_its_reason(bare_contract):
 
 
 def test_without_a_broker_the_error_says_what_was_tried_and_why_it_failed(monkeypatch, capfd):
-    monkeypatch.setattr(avro.admin, "_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(openbsp.kafka.topics, "_TIMEOUT_S", 1.0)
     with pytest.raises(KafkaUnavailableError, match=r"127\.0\.0\.1:9: no broker answered: .*Connection refused"):
         Topics(KafkaSettings(bootstrap_servers="127.0.0.1:9"), TopicSettings()).check()
     assert capfd.readouterr().err == ""

@@ -9,13 +9,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from avro.admin import Topics
-from avro.connection import KafkaSettings, RegistrySettings, TopicSettings
-from avro.errors import KafkaUnavailableError
-from avro.registry import Registry
-from bridge.local.ports import free_ports
-from bridge.local.stack import LocalStack
-from bridge.up.part import PythonPart
+from openbsp.errors import KafkaUnavailableError
+from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
+from openbsp.kafka.registry import Registry
+from openbsp.kafka.topics import Topics
+from openbsp.local.ports import free_ports
+from openbsp.local.stack import LocalStack
+from openbsp.up.part import PythonPart
 from support.documented import DocumentedEvents
 from support.wait import eventually
 
@@ -77,7 +77,7 @@ def test_the_five_payloads_pass_a_broker_that_wants_a_password(secured: tuple[Lo
         ["bridge", "serve"],
         variables="BRIDGE",
         environment=variables | {"BRIDGE_TOKENS": f"tests={TOKEN}", "BRIDGE_SPOOL_DIR": str(tmp_path / "spool")},
-        log=tmp_path / "bridge.log",
+        log=tmp_path / "openbsp.log",
     )
     streams = PythonPart(
         "streams",

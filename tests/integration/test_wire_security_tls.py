@@ -25,13 +25,13 @@ from confluent_kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
-from avro.admin import Topics
-from avro.connection import KafkaSettings, RegistrySettings, TopicSettings
-from avro.errors import KafkaUnavailableError, TopicsError
-from avro.registry import Registry
-from bridge.local.ports import free_ports
-from bridge.local.stack import LocalStack
-from bridge.up.part import PythonPart
+from openbsp.errors import KafkaUnavailableError, TopicsError
+from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
+from openbsp.kafka.registry import Registry
+from openbsp.kafka.topics import Topics
+from openbsp.local.ports import free_ports
+from openbsp.local.stack import LocalStack
+from openbsp.up.part import PythonPart
 from support.acl import documented_rights
 from support.authority import Authority
 from support.consume import AvroReader, read_all

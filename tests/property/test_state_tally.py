@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from streams.state import conversation, message
 from streams.state.contribution import Contribution
 from streams.state.conversation import Tally
-from streams.views.index import active_at
+from streams.views.read.index import active_at
 from support.events import events_of_a_conversation, events_of_a_message, instants
 from support.topology import event_of
 

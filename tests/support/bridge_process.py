@@ -55,7 +55,7 @@ class Bridge:
 
     @property
     def log(self) -> Path:
-        return self.directory / "bridge.log"
+        return self.directory / "openbsp.log"
 
     @property
     def environment(self) -> dict[str, str]:

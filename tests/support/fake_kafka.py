@@ -4,9 +4,9 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
-from avro.errors import KafkaUnavailableError, RegistryError, TopicsError
-from bridge.publisher import Failure, OnReport, Report
-from bridge.records import Record
+from bridge.delivery.publisher import Failure, OnReport, Report
+from bridge.delivery.records import Record
+from openbsp.errors import KafkaUnavailableError, RegistryError, TopicsError
 
 IDS = {
     name: number
@@ -64,7 +64,7 @@ class FakeKafka:
 
 
 class FakePublisher:
-    """See bridge.publisher.Publisher."""
+    """See bridge.delivery.publisher.Publisher."""
 
     def __init__(self, kafka: FakeKafka) -> None:
         self.loop = asyncio.get_running_loop()
@@ -89,7 +89,7 @@ class FakePublisher:
 
 
 class FakeTopics:
-    """See avro.admin.Topics. `faults` is raised as a TopicsError; `available` False is a Kafka that is down."""
+    """See openbsp.kafka.topics.Topics. `faults` is raised as a TopicsError; not `available`: Kafka is down."""
 
     def __init__(self, faults: Iterable[str] = ()) -> None:
         self.faults = list(faults)
@@ -103,7 +103,7 @@ class FakeTopics:
 
 
 class FakeRegistry:
-    """See avro.registry.Registry."""
+    """See openbsp.kafka.registry.Registry."""
 
     def __init__(self) -> None:
         self.available = True

@@ -12,14 +12,14 @@ from typing import Any
 
 import httpx
 
-from avro.connection import TopicSettings
-from avro.service.server import listen
-from bridge.leftovers import spool_path
-from bridge.log import LineWriter
-from bridge.server import serve_until
+from bridge.delivery.spool.file import SpoolFile
+from bridge.delivery.spool.leftovers import spool_path
+from bridge.http.server import serve_until
 from bridge.service import Outside, Service, running
 from bridge.settings import BridgeSettings
-from bridge.spool_file import SpoolFile
+from openbsp.http.listener import listen
+from openbsp.kafka.connection import TopicSettings
+from openbsp.log import LineWriter
 from support.fake_kafka import FakeKafka, FakeRegistry, FakeTopics
 from support.wait import eventually
 

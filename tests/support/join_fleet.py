@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from bridge.local.errors import StartError
-from bridge.up.part import PythonPart
+from openbsp.local.errors import StartError
+from openbsp.up.part import PythonPart
 from support.wait import eventually
 
 TOKEN = "token-of-the-tests"

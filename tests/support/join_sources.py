@@ -7,8 +7,8 @@ from confluent_kafka import Producer
 
 from avro.catalogue import ENTITIES, MAX_MESSAGE_BYTES
 from avro.codec import encoder
-from avro.registry import Registry
 from avro.rows import to_fields
+from openbsp.kafka.registry import Registry
 
 Envelope = Mapping[str, Any]
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 from avro.catalogue import MAX_MESSAGE_BYTES
-from bridge.publisher import Publisher, Report
-from bridge.records import Record
+from bridge.delivery.publisher import Publisher, Report
+from bridge.delivery.records import Record
 
 WITHIN_S = 20.0
 

@@ -9,15 +9,15 @@ from aiokafka.partitioner import murmur2
 
 from avro.catalogue import ENTITIES
 from avro.codec import encoder
-from avro.connection import KafkaSettings, TopicSettings
 from avro.rows import to_fields
+from openbsp.kafka.connection import KafkaSettings, TopicSettings
 from streams.agents.conversations import ConversationTask
 from streams.agents.join import Join
 from streams.agents.messages import MessageTask
 from streams.contract import Contract
+from streams.engine.source import Record
+from streams.engine.stores.memory import GroupedMemoryStore, MemoryStore
 from streams.settings import StreamsSettings
-from streams.source import Record
-from streams.stores.memory import GroupedMemoryStore, MemoryStore
 from streams.views.service import ViewsService
 
 ALL = "token-for-everything"

@@ -1,6 +1,6 @@
 """With load running, something breaks. What was answered with a 2xx is in its topic afterwards, and answers stay quick.
 
-The outages are short here and long under `make test-long`. The broker and the registry are those of `bridge.local`,
+The outages are short here and long under `make test-long`. The broker and the registry are those of `openbsp.local`,
 because they can be killed and started again; the rest is as an operator runs it.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.local.stack import LocalStack
+from openbsp.local.stack import LocalStack
 from support.bridge_process import TOKEN, Bridge
 from support.consume import headers_of, read_all
 from support.load import Load

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from bridge.local.ports import free_ports
+from openbsp.local.ports import free_ports
 from support.docker.image import ROOT
 
 UP_S = 300

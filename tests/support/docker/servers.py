@@ -16,11 +16,11 @@ import docker
 import httpx
 from testcontainers.core.network import Network
 
-from bridge.local.errors import StartError
-from bridge.local.ports import LOOPBACK, free_ports
 from bridge.testkit.containers import KafkaContainer, RegistryContainer
 from bridge.testkit.images import bridge_image
 from bridge.testkit.reaper import do_without_reaper_where_it_cannot_be_had
+from openbsp.local.errors import StartError
+from openbsp.local.ports import LOOPBACK, free_ports
 from support.docker.image import build_image
 
 START_S = 60.0

@@ -20,9 +20,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bridge.local.artifacts import cache_directory, ensure_bundle
-from bridge.local.lockfile import read_lock
 from bridge.testkit.images import kafka_image, registry_image
+from openbsp.local.artifacts import cache_directory, ensure_bundle
+from openbsp.local.lockfile import read_lock
 
 HERE = Path(__file__).parent
 LABEL = "openbsp.stand-in"

@@ -1,1 +1,0 @@
-"""What `bridge` and `streams` have in common as services. They never import each other, so it stands here."""

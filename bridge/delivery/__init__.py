@@ -1,0 +1,1 @@
+"""From an accepted event to Kafka: keeper, publisher, spool and its drain."""

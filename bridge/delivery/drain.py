@@ -1,0 +1,236 @@
+"""The spool's way to Kafka: in order, removing only what Kafka acknowledged."""
+
+import asyncio
+import functools
+import logging
+import random
+import sqlite3
+import time
+
+from avro import instants
+from bridge.delivery.items import Item, UnreadableError, unpack
+from bridge.delivery.preparation import Preparation
+from bridge.delivery.publisher import Failure, Publisher, Report
+from bridge.delivery.records import ORIGIN, DeadLetter, Record, RecordMaker
+from bridge.delivery.spool.file import Row, is_damage
+from bridge.delivery.spool.spool import Spool
+from bridge.http import reasons
+from bridge.http.events import Event
+from bridge.metrics import Metrics
+
+_log = logging.getLogger(__name__)
+
+_WINDOW_EVENTS = 500
+_WINDOW_BYTES = 8 * 1024 * 1024
+_FIRST_RETRY_S = 0.2
+_LONGEST_RETRY_S = 10.0
+
+
+class Drain:
+    """Publishes what is in the spool until it is empty, again and again.
+
+    What Kafka does not acknowledge stays and is tried again, and no later batch overtakes it with an event of its key.
+    What the broker refuses for good becomes a dead letter; what the dead letters do not take either is quarantined.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        publisher: Publisher,
+        preparation: Preparation,
+        *,
+        max_age_s: float | None,
+        refusal_grace_s: float,
+        metrics: Metrics,
+    ) -> None:
+        """Put the parts together; `run` does the work."""
+        self._spool = spool
+        self._publisher = publisher
+        self._preparation = preparation
+        self._max_age_s = max_age_s
+        self._grace_s = refusal_grace_s
+        self._metrics = metrics
+        self._cursor = 0  # the last number that this pass has looked at
+        self._held: set[bytes | None] = set()  # keys that failed in this pass: newer events must not overtake
+        self._done: set[Row] = set()  # left the spool, but the disk is too full to remove them
+        self._unauthorized_since: dict[str, float] = {}
+        self.last_failure: str | None = None
+
+    async def run(self) -> None:
+        """Drain whenever something arrives, for ever."""
+        while True:
+            await self._spool.arrived.wait()
+            await self._preparation.ready.wait()
+            self._spool.arrived.clear()
+            delay = _FIRST_RETRY_S
+            while not await self._pass():
+                await asyncio.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 not a secret
+                delay = min(delay * 2, _LONGEST_RETRY_S)
+
+    async def _pass(self) -> bool:
+        """Go through the spool from its first event on. Returns whether it is empty now."""
+        self._cursor = 0
+        self._held.clear()
+        try:
+            while rows := await self._spool.read(self._cursor, _WINDOW_EVENTS, _WINDOW_BYTES):
+                if not await self._window([row for row in rows if row not in self._done]):
+                    return False
+                self._cursor = rows[-1].seq
+            await self._remove([])
+            if self._done and not self._held and await self._spool.start_over(self._cursor):
+                self._done.clear()
+            if not self._done and not self._held:
+                self.last_failure = None
+                await self._spool.shrink()
+                return True
+        except sqlite3.Error as error:
+            _log.error("draining stops for a while: the spool: %s", error)
+            self.last_failure = f"spool: {error}"
+        return False
+
+    async def _window(self, rows: list[Row]) -> bool:
+        """Publish some events. Returns False if all attempts failed."""
+        maker = self._preparation.known_maker()
+        batch = []
+        for row in rows:
+            try:
+                item = self._by_age(unpack(row.body), maker)
+                record = maker.record(item)
+            except UnreadableError as error:
+                await self._quarantine(row, f"unreadable: {error}")
+                continue
+            except Exception as error:  # noqa: BLE001 whatever it is, the others must not wait for it
+                # Trap: an event that is spooled before the schema ids are known is encoded here for the first time.
+                _log.exception("event %d of the spool cannot be encoded", row.seq)
+                await self._quarantine(row, f"cannot be encoded: {type(error).__name__}")
+                continue
+            if record.key not in self._held:
+                batch.append((row, item, record))
+        reports = await self._publish([record for _, _, record in batch])
+        gone = []
+        for (row, item, record), report in zip(batch, reports, strict=True):
+            if report.failure is None:
+                self._unauthorized_since.pop(record.topic, None)
+                self._count(item)
+                gone.append(row)
+            elif self._is_refusal(record, report.failure):
+                if await self._refused(row, item, record, report.failure, maker):
+                    gone.append(row)
+            else:
+                self._hold(record, report.failure)
+        await self._remove(gone)
+        return bool(gone) or not batch
+
+    async def _refused(self, row: Row, item: Item, record: Record, failure: Failure, maker: RecordMaker) -> bool:
+        """Make a dead letter of an event that the broker refused. Returns whether that, or it, was published."""
+        # Trap: a broker refuses whole batches, so a refusal counts only for a record that was alone in its batch.
+        (report,) = await self._publish([record])
+        if report.failure is None:
+            self._count(item)
+            return True
+        if not self._is_refusal(record, report.failure):
+            self._hold(record, report.failure)
+            return False
+        failure = report.failure
+        if isinstance(item, Event):
+            letter = _dead_letter(item, record, reasons.BROKER_REFUSED, f"{failure.error}: {failure.detail}")
+            (report,) = await self._publish([maker.record(letter)])
+            if report.failure is None:
+                _log.error("Kafka refuses event %s (%s): it is a dead letter now", item.event_id, failure.error)
+                self._count(letter)
+                return True
+            if not (report.failure.for_good or report.failure.unauthorized):
+                self._hold(record, report.failure)
+                return False
+        if not await self._quarantine(
+            row, f"refused by Kafka, as its dead letter is: {failure.error}: {failure.detail}"
+        ):
+            self._hold(record, failure)
+        return False
+
+    async def _quarantine(self, row: Row, why: str) -> bool:
+        try:
+            await self._spool.quarantine(row, why)
+        except sqlite3.Error as error:
+            _log.error("event %d cannot be quarantined: %s", row.seq, error)
+            return False
+        _log.error("event %d of the spool is in quarantine: %s", row.seq, why)
+        return True
+
+    def _by_age(self, item: Item, maker: RecordMaker) -> Item:
+        """Return the item, or the dead letter that an event becomes when it is too old."""
+        if self._max_age_s is None or not isinstance(item, Event):
+            return item
+        age_s = (instants.now() - item.received_at) / 1_000_000
+        if age_s <= self._max_age_s:
+            return item
+        return _dead_letter(item, maker.record(item), reasons.SPOOL_AGE_LIMIT, f"{age_s:.0f} s in the spool")
+
+    def _is_refusal(self, record: Record, failure: Failure) -> bool:
+        if failure.unauthorized:
+            since = self._unauthorized_since.setdefault(record.topic, time.monotonic())
+            return time.monotonic() - since >= self._grace_s
+        return failure.for_good
+
+    def _hold(self, record: Record, failure: Failure) -> None:
+        self._held.add(record.key)
+        self.last_failure = f"{failure.error}: {failure.detail}"
+        self._metrics.publish_failures.labels(failure.error).inc()
+
+    def _count(self, item: Item) -> None:
+        if isinstance(item, DeadLetter) and item.fields["origin"] == ORIGIN:
+            self._metrics.dead_letters.labels(item.fields["reason"]).inc()
+            self._metrics.spool_drained.labels("dead_letter").inc()
+        else:
+            self._metrics.spool_drained.labels("published").inc()
+
+    async def _remove(self, rows: list[Row]) -> None:
+        """Remove events from the disk; if it is too full for that, remember not to publish them again."""
+        self._spool.forget(rows)
+        self._done.update(rows)
+        if not self._done:
+            return
+        try:
+            await self._spool.remove(list(self._done))
+        except sqlite3.Error as error:
+            if is_damage(error):
+                raise
+            _log.warning("published events cannot be removed from the spool yet: %s", error)
+        else:
+            self._done.clear()
+
+    async def _publish(self, records: list[Record]) -> list[Report]:
+        """Return the report of each record, once all have theirs."""
+        reports: list[Report | None] = [None] * len(records)
+        missing = len(records)
+        complete = asyncio.get_running_loop().create_future()
+
+        def collect(index: int, report: Report) -> None:
+            nonlocal missing
+            reports[index] = report
+            missing -= 1
+            if missing == 0 and not complete.done():
+                complete.set_result(None)
+
+        for index, record in enumerate(records):
+            self._publisher.publish(record, functools.partial(collect, index))
+        if records:
+            await complete
+        return [report for report in reports if report is not None]
+
+
+def _dead_letter(event: Event, record: Record, reason: str, detail: str) -> DeadLetter:
+    return DeadLetter(
+        event.event_id,
+        reason,
+        detail,
+        instants.now(),
+        origin=ORIGIN,
+        entity=event.entity.name,
+        action=event.action,
+        key=event.id,
+        organization_id=event.organization_id,
+        topic=record.topic,
+        payload=record.value,
+        payload_size=len(record.value),
+    )

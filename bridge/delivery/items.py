@@ -1,0 +1,62 @@
+"""What is kept, event or dead letter, as bytes that survive a restart, a new schema version, unknown schema ids."""
+
+from typing import Any
+
+import msgspec
+
+from avro import jsontext
+from avro.catalogue import ENTITIES
+from bridge.delivery.records import DeadLetter
+from bridge.http.events import Event
+
+Item = Event | DeadLetter
+
+
+class _Event(msgspec.Struct, tag="event", array_like=True, gc=False):
+    entity: str
+    action: str
+    event_id: str
+    received_at: int
+    traceparent: bytes | None
+    data: bytes
+
+
+class _DeadLetter(msgspec.Struct, tag="dead letter", array_like=True, gc=False):
+    fields: dict[str, Any]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Event | _DeadLetter).decode
+
+
+class UnreadableError(ValueError):
+    """Bytes that are no item."""
+
+
+def pack(item: Item) -> bytes:
+    """Return the bytes of an item: canonical JSON, not Avro. How to encode is decided when it is published."""
+    if isinstance(item, Event):
+        return _encode(
+            _Event(item.entity.name, item.action, item.event_id, item.received_at, item.traceparent, item.data)
+        )
+    return _encode(_DeadLetter(item.fields))
+
+
+def unpack(body: bytes) -> Item:
+    """Return the item that `pack` was given. Raises UnreadableError."""
+    try:
+        packed = _decode(body)
+        if isinstance(packed, _DeadLetter):
+            return DeadLetter(**packed.fields)
+        row = jsontext.decode(packed.data)
+        return Event(
+            ENTITIES[packed.entity],
+            packed.action,
+            row,
+            packed.data,
+            packed.event_id,
+            packed.received_at,
+            packed.traceparent,
+        )
+    except (msgspec.MsgspecError, jsontext.MalformedJsonError, KeyError, TypeError) as error:
+        raise UnreadableError(type(error).__name__) from error

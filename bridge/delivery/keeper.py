@@ -1,0 +1,148 @@
+"""Where an accepted item is kept: in Kafka, or in the spool when Kafka cannot take it or does not in time."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+from bridge.delivery.items import Item, pack
+from bridge.delivery.preparation import Preparation
+from bridge.delivery.publisher import Publisher, Report
+from bridge.delivery.spool.spool import Spool, Ticket
+from bridge.delivery.timeouts import Timeouts
+from bridge.errors import NotStoredError, SpoolFullError
+from bridge.metrics import Metrics
+
+_log = logging.getLogger(__name__)
+
+#: Told where in Kafka an item is, or None if it is in the spool; or why it is kept nowhere.
+OnKept = Callable[[Report | None, NotStoredError | None], None]
+
+#: Seconds that the disk may take to confirm. Together with the longest deadline that stays under the sender's 5 s.
+SPOOL_WAIT_S = 0.9
+
+#: Seconds for which a failure says that Kafka takes nothing. An ingress that is not ready is sent nothing, so that no
+#: success would ever tell that Kafka is well again.
+_FAILURE_COUNTS_S = 10.0
+
+#: Requests whose body took longer than this get a timer of their own.
+_LATE_S = 0.05
+
+
+class _Waiting:
+    """An item that somebody waits to be kept: first by Kafka, then by the disk."""
+
+    __slots__ = ("item", "keeper", "on_kept", "since", "ticket")
+
+    def __init__(self, keeper: "Keeper", item: Item, since: float, on_kept: OnKept) -> None:
+        self.keeper = keeper
+        #: None once the item was handed to the spool; a report of Kafka comes too late then.
+        self.item: Item | None = item
+        #: None once it was called.
+        self.on_kept: OnKept | None = on_kept
+        self.since = since
+        self.ticket: Ticket | None = None
+
+    def reported(self, report: Report) -> None:
+        if self.item is None or self.on_kept is None:
+            return
+        self.keeper.publishing.discard(self)
+        if report.failure is None:
+            self.keeper.published(time.monotonic() - self.since)
+            self.end(report, None)
+        else:
+            self.keeper.failed(self, report.failure.error, f"{report.failure.error}: {report.failure.detail}")
+
+    def deadline_passed(self) -> None:
+        if self.item is not None and self.on_kept is not None:
+            self.keeper.failed(self, "deadline", "Kafka did not acknowledge within the deadline")
+
+    def stored(self, error: NotStoredError | None) -> None:
+        self.keeper.spooling.discard(self)
+        self.end(None, error)
+
+    def disk_too_slow(self, spool: Spool) -> None:
+        if self.on_kept is None:
+            return
+        withdrawn = self.ticket is not None and spool.withdraw(self.ticket)
+        detail = "the disk is too slow" if withdrawn else "the disk did not confirm in time; the event may be stored"
+        self.end(None, NotStoredError(detail))
+
+    def end(self, report: Report | None, error: NotStoredError | None) -> None:
+        on_kept, self.on_kept = self.on_kept, None
+        if on_kept is not None:
+            try:
+                on_kept(report, error)
+            except Exception:  # noqa: BLE001 whatever it is
+                # Trap: reports come in batches, and this one's fault must not keep the others from being heard.
+                _log.exception("a request could not be answered; what became of its event is not in doubt")
+
+
+class Keeper:
+    """Keeps items.
+
+    While the spool holds anything, items queue behind it and do not wait for Kafka. That keeps their order, and it is
+    the breaker: during an outage nobody waits for the deadline.
+    """
+
+    def __init__(
+        self, publisher: Publisher, spool: Spool, preparation: Preparation, deadline_s: float, metrics: Metrics
+    ) -> None:
+        """Put the parts together. `deadline_s` counts from a request's arrival."""
+        self._publish = publisher.publish
+        self._spool = spool
+        self._preparation = preparation
+        self._deadline_s = deadline_s
+        self._metrics = metrics
+        self._loop = asyncio.get_running_loop()
+        #: Why the latest item did not get into Kafka; None if it did.
+        self.last_failure: str | None = None
+        self._failed_at = 0.0
+        self.publishing: Timeouts[_Waiting] = Timeouts(deadline_s, _Waiting.deadline_passed)
+        self.spooling: Timeouts[_Waiting] = Timeouts(SPOOL_WAIT_S, lambda waiting: waiting.disk_too_slow(spool))
+
+    def keep(self, item: Item, arrived: float, on_kept: OnKept) -> None:
+        """Keep an item, and call `on_kept` once, which may be before this returns.
+
+        `arrived` is the time.monotonic() of the request's arrival.
+        """
+        now = time.monotonic()
+        waiting = _Waiting(self, item, now, on_kept)
+        maker = self._preparation.maker
+        if maker is None or self._spool.events:
+            self._to_spool(waiting)
+            return
+        record = maker.record(item)
+        if now - arrived < _LATE_S:
+            self.publishing.add(waiting, now)
+        else:
+            self._loop.call_later(max(0.0, arrived + self._deadline_s - now), waiting.deadline_passed)
+        self._publish(record, waiting.reported)
+
+    @property
+    def failing(self) -> bool:
+        """Whether the latest item did not get into Kafka, and that was not long ago."""
+        return self.last_failure is not None and time.monotonic() - self._failed_at < _FAILURE_COUNTS_S
+
+    def published(self, seconds: float) -> None:
+        """Take note of an acknowledgement that took so many seconds."""
+        self.last_failure = None
+        self._metrics.publish_seconds.observe(seconds)
+
+    def failed(self, waiting: _Waiting, error: str, detail: str) -> None:
+        """Take note of a record that was not acknowledged, and spool its item."""
+        self.last_failure = detail
+        self._failed_at = time.monotonic()
+        self._metrics.publish_failures.labels(error).inc()
+        self._to_spool(waiting)
+
+    def _to_spool(self, waiting: _Waiting) -> None:
+        item, waiting.item = waiting.item, None
+        if item is None:
+            return
+        try:
+            waiting.ticket = self._spool.put(item.received_at, pack(item), waiting.stored)
+        except SpoolFullError as error:
+            waiting.end(None, error)
+        else:
+            self.spooling.add(waiting, time.monotonic())

@@ -1,0 +1,200 @@
+"""Records to Kafka, and Kafka's word about each of them back to the event loop."""
+
+import asyncio
+import functools
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from avro.catalogue import MAX_MESSAGE_BYTES
+from bridge.delivery.records import Record
+from openbsp.kafka.connection import Config
+
+_log = logging.getLogger(__name__)
+_librdkafka = logging.getLogger("librdkafka")
+
+_TICK_S = 0.001
+_IDLE_S = 0.2
+#: Longest wait for the acknowledgements of a batch before the next one goes out nevertheless.
+_PATIENCE_S = 0.02
+#: A cluster that rejects each new producer at once is not asked more often than this.
+_REPLACE_EVERY_S = 5.0
+_QUEUE_MESSAGES = 100_000
+_QUEUE_KIBIBYTES = 256 * 1024
+
+#: What waiting does not mend. A missing topic does not count: it may be made again.
+_FOR_GOOD = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE, KafkaError.INVALID_RECORD})
+_UNAUTHORIZED = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED})
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """Why a record was not acknowledged. It may have reached the topic nevertheless."""
+
+    error: str
+    detail: str
+    for_good: bool = False
+    unauthorized: bool = False
+
+
+class Report(msgspec.Struct, frozen=True, gc=False):
+    """Kafka's word about a record: where it is, or why it is not acknowledged."""
+
+    topic: str
+    partition: int
+    offset: int
+    failure: Failure | None = None
+
+
+OnReport = Callable[[Report], None]
+
+
+class Publisher(Protocol):
+    """Takes records; answers for each of them once, on the event loop, in no promised order."""
+
+    def publish(self, record: Record, on_report: OnReport) -> None:
+        """Hand over a record. Never waits, never raises: a full queue is a report as well."""
+
+    async def close(self, flush_s: float) -> None:
+        """Wait up to `flush_s` seconds for what is under way, then give up. No reports come after it."""
+
+
+def producer_config(connection: Config, message_timeout_s: float) -> dict[str, Any]:
+    """Return the configuration of a producer that acknowledges only what all in-sync replicas have."""
+    return {
+        **connection,
+        "acks": "all",
+        "enable.idempotence": True,
+        # The partitioner of the Java clients, so that everyone finds a key in the same partition.
+        "partitioner": "murmur2_random",
+        "compression.type": "lz4",
+        # Records are handed over in batches already, and librdkafka spins for what is left of a short linger.
+        "linger.ms": 0,
+        "message.max.bytes": MAX_MESSAGE_BYTES,
+        "message.timeout.ms": int(message_timeout_s * 1000),
+        "queue.buffering.max.messages": _QUEUE_MESSAGES,
+        "queue.buffering.max.kbytes": _QUEUE_KIBIBYTES,
+        # A broker that comes back is found soon: the default is to wait up to 10 s between attempts.
+        "reconnect.backoff.max.ms": 1000,
+        "log.connection.close": False,
+    }
+
+
+class KafkaPublisher:
+    """A librdkafka producer, served by the event loop: at once if it was idle, else every millisecond.
+
+    It is given records in batches: what came while the former batch was under way. The first record of a batch wakes
+    its threads, which costs more than the rest; and a thread of it spins while more requests wait for a broker than may
+    be in flight (five, for an idempotent producer). It is asked for reports each time. A thread that waits for those
+    would have to take the interpreter's lock from the busy loop, which takes up to 5 ms each time.
+    """
+
+    def __init__(self, config: dict[str, Any], on_replaced: Callable[[], None] = lambda: None) -> None:
+        """Start the producer. `config` as from `producer_config`; `on_replaced` is told of fatal errors."""
+        self._config = config
+        self._on_replaced = on_replaced
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[tuple[Record, OnReport]] = deque()
+        self._under_way = 0
+        self._patient_until = 0.0
+        self._fatal = False
+        self._replaceable_at = 0.0
+        self._closed = False
+        self._retired: list[Producer] = []
+        self._producer = self._new_producer()
+        self._timer = self._loop.call_later(_IDLE_S, self._tick)
+        self._busy = False
+
+    def publish(self, record: Record, on_report: OnReport) -> None:
+        """Hand over a record; see Publisher."""
+        self._waiting.append((record, on_report))
+        if not self._busy:
+            self._busy = True
+            self._timer.cancel()
+            self._timer = self._loop.call_later(0, self._tick)
+
+    def _hand_over(self) -> None:
+        self._patient_until = time.monotonic() + _PATIENCE_S
+        for _ in range(len(self._waiting)):
+            # One by one: whatever one of them leads to, the others are still here.
+            self._produce(*self._waiting.popleft())
+
+    def _produce(self, record: Record, on_report: OnReport) -> None:
+        try:
+            self._producer.produce(
+                record.topic,
+                record.value,
+                record.key,
+                on_delivery=functools.partial(self._deliver, on_report),
+                headers=record.headers,  # type: ignore[arg-type]  # a list is invariant
+            )
+        except BufferError:
+            on_report(Report(record.topic, -1, -1, Failure("_QUEUE_FULL", "the producer's queue is full")))
+        except KafkaException as error:
+            on_report(Report(record.topic, -1, -1, _failure(error.args[0])))
+        else:
+            self._under_way += 1
+
+    async def close(self, flush_s: float) -> None:
+        """Flush for up to `flush_s` seconds; see Publisher."""
+        deadline = time.monotonic() + flush_s
+        while (self._waiting or self._under_way) and time.monotonic() < deadline:  # noqa: ASYNC110 librdkafka is polled as well
+            await asyncio.sleep(_TICK_S)
+        self._closed = True
+        self._timer.cancel()
+        # Records that are given up are reported to librdkafka's caller: without this it would wait for them.
+        for producer in (self._producer, *self._retired):
+            producer.purge()
+            producer.poll(0)
+
+    def _new_producer(self) -> Producer:
+        return Producer({**self._config, "error_cb": self._on_error}, logger=_librdkafka)
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.fatal():
+            self._fatal = True
+
+    def _tick(self) -> None:
+        try:
+            if self._waiting and (not self._under_way or time.monotonic() >= self._patient_until):
+                self._hand_over()
+            self._producer.poll(0)
+            for producer in self._retired:
+                producer.poll(0)
+            self._retired = [producer for producer in self._retired if len(producer)]
+            if self._fatal and time.monotonic() >= self._replaceable_at:
+                self._replace()
+        finally:
+            # Whatever a callback raised, the next reports are asked for.
+            self._busy = self._under_way > 0 or bool(self._waiting)
+            self._timer = self._loop.call_later(_TICK_S if self._busy else _IDLE_S, self._tick)
+
+    def _deliver(self, on_report: OnReport, error: KafkaError | None, message: Message) -> None:
+        self._under_way -= 1
+        if self._closed:
+            return
+        failure = None if error is None else _failure(error)
+        on_report(Report(message.topic() or "", message.partition() or 0, message.offset() or 0, failure))
+
+    def _replace(self) -> None:
+        _log.error("the producer met a fatal error and is replaced; what it had goes to the spool")
+        self._replaceable_at = time.monotonic() + _REPLACE_EVERY_S
+        self._producer.purge()
+        try:
+            producer = self._new_producer()
+        except KafkaException as error:
+            _log.error("there is no new producer yet, it is tried again in %.0f s: %s", _REPLACE_EVERY_S, error)
+            return
+        self._retired.append(self._producer)
+        self._producer = producer
+        self._fatal = False
+        self._on_replaced()
+
+
+def _failure(error: KafkaError) -> Failure:
+    code = error.code()
+    return Failure(error.name(), error.str(), code in _FOR_GOOD, code in _UNAUTHORIZED)

@@ -1,0 +1,108 @@
+"""Events and dead letters as Kafka records. Pure."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from avro import cloudevents, codec
+from avro.catalogue import ACTIONS, ENTITIES, TOPICS, topic_name
+from avro.rows import to_fields
+from bridge.http.events import Event
+
+ORIGIN = "bridge"
+_DEAD_LETTERS = "dead-letters"
+
+
+class Record(NamedTuple):
+    """What a producer is given."""
+
+    topic: str
+    key: bytes | None
+    value: bytes
+    headers: list[cloudevents.Header]
+
+
+class DeadLetter:
+    """The fields of a dead letter, as its schema has them."""
+
+    __slots__ = ("event_id", "fields", "received_at")
+
+    def __init__(
+        self,
+        event_id: str,
+        reason: str,
+        detail: str,
+        received_at: int,
+        *,
+        origin: str = "webhook",
+        entity: str | None = None,
+        action: str | None = None,
+        key: str | None = None,
+        organization_id: str | None = None,
+        topic: str | None = None,
+        payload: bytes | None = None,
+        payload_size: int | None = None,
+    ) -> None:
+        self.event_id = event_id
+        self.received_at = received_at
+        self.fields: dict[str, Any] = {
+            "event_id": event_id,
+            "reason": reason,
+            "detail": detail,
+            "origin": origin,
+            "received_at": received_at,
+            "entity": entity,
+            "action": action,
+            "key": key,
+            "organization_id": organization_id,
+            "topic": topic,
+            "payload": payload,
+            "payload_size": payload_size,
+        }
+
+
+class RecordMaker:
+    """Makes records under the registry's schema ids."""
+
+    def __init__(self, prefix: str, source: str, ids: Mapping[str, int]) -> None:
+        """Compile the writers. `source` becomes `ce_source`; `ids` has an id for each record name."""
+        self._events = {}
+        for entity in ENTITIES.values():
+            topic = topic_name(prefix, entity.topic)
+            encode = _encoder(entity.topic, ids)
+            for action in ACTIONS:
+                headers = cloudevents.header_maker(source, f"openbsp.{entity.name}.{action}")
+                self._events[entity.name, action] = (topic, encode, headers)
+        self._dead_letters = topic_name(prefix, _DEAD_LETTERS)
+        self._encode_dead_letter = _encoder(_DEAD_LETTERS, ids)
+        self._dead_letter_headers = cloudevents.header_maker(source, "openbsp.dead-letter")
+
+    def record(self, item: Event | DeadLetter) -> Record:
+        """Return the record of an event or a dead letter."""
+        return self._event(item) if isinstance(item, Event) else self._dead_letter(item)
+
+    def _event(self, event: Event) -> Record:
+        topic, encode, headers_of = self._events[event.entity.name, event.action]
+        fields = to_fields(event.entity, event.row)
+        fields["event_id"] = event.event_id
+        fields["action"] = event.action
+        fields["received_at"] = event.received_at
+        time = fields["updated_at"] if "updated_at" in fields else fields.get("created_at", event.received_at)
+        headers = headers_of(event.event_id, event.id, time)
+        if event.traceparent is not None:
+            headers.append(("traceparent", event.traceparent))
+        return Record(topic, event.id.encode(), encode(fields), headers)
+
+    def _dead_letter(self, letter: DeadLetter) -> Record:
+        fields = letter.fields
+        key = fields["key"]
+        headers = self._dead_letter_headers(fields["event_id"], key or "", fields["received_at"])
+        if not key:
+            headers = [header for header in headers if header[0] != "ce_subject"]  # CloudEvents forbids an empty one
+        return Record(self._dead_letters, key.encode() if key else None, self._encode_dead_letter(fields), headers)
+
+
+def _encoder(topic: str, ids: Mapping[str, int]) -> Callable[[Mapping[str, Any]], bytes]:
+    schema = TOPICS[topic].schema
+    if schema is None:
+        raise ValueError(f"{topic} has no schema")
+    return codec.encoder(schema, ids[schema])

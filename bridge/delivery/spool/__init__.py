@@ -1,0 +1,1 @@
+"""The spool: events on disk while Kafka cannot take them."""

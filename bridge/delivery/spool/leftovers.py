@@ -1,0 +1,90 @@
+"""Spools that a bridge with more workers left behind: their events are moved into this worker's spool."""
+
+import asyncio
+import functools
+import logging
+import sqlite3
+from pathlib import Path
+
+from bridge.delivery.spool.file import Row, SpoolFile
+from bridge.delivery.spool.spool import Spool
+from bridge.errors import NotStoredError, SpoolError, SpoolFullError, SpoolInUseError
+from openbsp.threads import in_thread
+
+_log = logging.getLogger(__name__)
+
+_LOOK_EVERY_S = 20.0
+_FULL_WAIT_S = 1.0
+_WINDOW_EVENTS = 500
+_WINDOW_BYTES = 8 * 1024 * 1024
+
+
+def spool_path(directory: Path, worker: int) -> Path:
+    """Return the spool file of a worker."""
+    return directory / f"spool-{worker}.db"
+
+
+class Leftovers:
+    """Adopts the spools in a directory whose workers do not exist any more."""
+
+    def __init__(self, spool: Spool, directory: Path, workers: int) -> None:
+        """Adopt into `spool` what is not of one of the first `workers` workers."""
+        self._spool = spool
+        self._directory = directory
+        self._own = {spool_path(directory, number) for number in range(workers)}
+
+    async def run(self) -> None:
+        """Look for them again and again: a former bridge may still be about to end."""
+        while True:
+            for path in sorted(self._directory.glob("spool-*.db")):
+                if path not in self._own:
+                    await self._adopt(path)
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def _adopt(self, path: Path) -> None:
+        try:
+            file = await in_thread(SpoolFile, path)
+        except SpoolInUseError:
+            return
+        except SpoolError as error:
+            _log.error("a spool that was left behind cannot be adopted: %s", error)
+            return
+        try:
+            await in_thread(file.release_quarantine)
+            adopted = 0
+            while rows := await in_thread(file.read, 0, _WINDOW_EVENTS, _WINDOW_BYTES):
+                await self._store(rows)
+                await in_thread(file.delete, rows)
+                adopted += len(rows)
+            if await in_thread(file.quarantined):
+                _log.error("%s: damaged events are left in its quarantine", path)
+                return
+            await in_thread(file.remove)
+            _log.warning("%s was left behind; %d events of it are adopted", path, adopted)
+        except (sqlite3.Error, NotStoredError) as error:
+            _log.error("%s: adopting its events stops for now: %s", path, error)
+        finally:
+            file.close()
+
+    async def _store(self, rows: list[Row]) -> None:
+        """Return when the events are on the disk, waiting for room if need be. Raises NotStoredError if it fails."""
+        waiting = []
+        for row in rows:
+            stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            while True:
+                try:
+                    self._spool.put(row.received_at, row.body, functools.partial(_settle, stored))
+                    break
+                except SpoolFullError:
+                    await asyncio.sleep(_FULL_WAIT_S)
+            waiting.append(stored)
+        for outcome in await asyncio.gather(*waiting, return_exceptions=True):
+            if outcome is not None:
+                raise outcome
+
+
+def _settle(stored: "asyncio.Future[None]", error: NotStoredError | None) -> None:
+    if error is None:
+        stored.set_result(None)
+    else:
+        stored.set_exception(error)

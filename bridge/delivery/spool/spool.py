@@ -1,0 +1,275 @@
+"""The spool as the event loop sees it: one thread writes, and many waiting requests share an fsync."""
+
+import asyncio
+import functools
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from bridge.delivery.spool.file import Row, SpoolFile, is_damage
+from bridge.errors import NotStoredError, SpoolFullError
+from bridge.metrics import Metrics
+from openbsp.threads import in_thread
+
+_log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: What a row takes on the disk besides its body.
+_ROW_OVERHEAD = 64
+
+OnStored = Callable[[NotStoredError | None], None]
+
+
+class Ticket:
+    """An event on its way to the disk."""
+
+    __slots__ = ("body", "on_stored", "received_at")
+
+    def __init__(self, received_at: int, body: bytes, on_stored: OnStored) -> None:
+        self.received_at = received_at
+        self.body = body
+        self.on_stored = on_stored
+
+
+class Spool:
+    """Stores events in a SpoolFile, which from here on belongs to this object's thread.
+
+    `events` counts what is stored and what is about to be: as long as it is not 0, newer events queue behind.
+    """
+
+    def __init__(self, file: SpoolFile, max_bytes: int, metrics: Metrics) -> None:
+        """Count what the file holds and start the thread."""
+        self._file = file
+        self._max_bytes = max_bytes
+        self._metrics = metrics
+        self._loop = asyncio.get_running_loop()
+        totals = file.totals()
+        self.events = totals.events
+        self.size = totals.size + _ROW_OVERHEAD * totals.events
+        self._generation = file.generation
+        self._unsettled: dict[Ticket, None] = {}
+        self.damaged_files = len(file.set_aside)
+        self.failing: str | None = None
+        self.arrived = asyncio.Event()
+        if self.events:
+            self.arrived.set()
+        metrics.spool_damaged_files.inc(self.damaged_files)
+        for path in file.set_aside:
+            _log.error("the spool file was damaged and set aside as %s: its events did not reach Kafka", path)
+        self._wake = threading.Condition()
+        self._tickets: list[Ticket] = []
+        self._calls: list[Callable[[], None]] = []
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
+        self._thread.start()
+
+    @property
+    def full(self) -> bool:
+        """Whether there is no room for an event of average size."""
+        return self.size + _ROW_OVERHEAD > self._max_bytes
+
+    def put(self, received_at: int, body: bytes, on_stored: OnStored) -> Ticket:
+        """Store an event; `on_stored` is called on the loop once it is on the disk, or cannot be.
+
+        Raises SpoolFullError.
+        """
+        cost = len(body) + _ROW_OVERHEAD
+        if self.size + cost > self._max_bytes:
+            raise SpoolFullError("the spool is full")
+        ticket = Ticket(received_at, body, on_stored)
+        self.events += 1
+        self.size += cost
+        self._unsettled[ticket] = None
+        with self._wake:
+            self._tickets.append(ticket)
+            self._wake.notify()
+        return ticket
+
+    def withdraw(self, ticket: Ticket) -> bool:
+        """Take back an event that the disk was not given yet. False: it is too late, it may be stored."""
+        with self._wake:
+            if ticket not in self._tickets:
+                return False
+            self._tickets.remove(ticket)
+        del self._unsettled[ticket]
+        self._forget(len(ticket.body))
+        return True
+
+    async def read(self, after: int, count: int, size: int) -> list[Row]:
+        """Return events behind number `after`; see SpoolFile.read. Damaged ones are not counted any more."""
+        damaged: list[Row] = []
+        try:
+            return await self._call(self._file.read, after, count, size, damaged.append)
+        finally:
+            self.forget(damaged)
+            for row in damaged:
+                _log.error("event %d of the spool is damaged and in quarantine: it did not reach Kafka", row.seq)
+
+    async def remove(self, rows: list[Row]) -> None:
+        """Remove events from the disk. Raises sqlite3.Error."""
+        await self._call(self._file.delete, rows)
+
+    def forget(self, rows: list[Row]) -> None:
+        """Count events as gone: newer ones need not queue behind them any more."""
+        for row in rows:
+            if row.generation == self._generation:
+                self._forget(len(row.body))
+
+    async def quarantine(self, row: Row, why: str) -> None:
+        """Keep an event that nobody takes until the next start. Raises sqlite3.Error."""
+        await self._call(self._file.quarantine, row, why)
+        self.forget([row])
+
+    async def status(self) -> tuple[int | None, int]:
+        """Return when the first event was received, in microseconds since the epoch, and how many are in quarantine."""
+        return await self._call(lambda: (self._file.oldest(), self._file.quarantined()))
+
+    async def probe(self) -> None:
+        """Find out whether a spool that failed can be written again."""
+        try:
+            await self._call(self._file.remember, "probe", "")
+        except sqlite3.Error as error:
+            self.failing = str(error)
+        else:
+            _log.warning("the spool can be written again")
+            self.failing = None
+
+    async def shrink(self) -> None:
+        """Give the disk back what deleted events leave behind, if that is much. Raises sqlite3.Error."""
+        await self._call(self._file.shrink)
+
+    async def start_over(self, through: int) -> bool:
+        """Begin an empty file if this one holds nothing but events up to `through`, which are done with."""
+        done = await self._call(self._file.start_over, through)
+        self._generation += done
+        return done
+
+    async def recall(self, name: str) -> str | None:
+        """Return the value that `remember` was given, possibly before a restart."""
+        return await self._call(self._file.recall, name)
+
+    async def remember(self, name: str, value: str) -> None:
+        """Keep a value over restarts. Raises sqlite3.Error."""
+        await self._call(self._file.remember, name, value)
+
+    async def close(self) -> None:
+        """Store what waits, and end the thread; the file stays open."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        await in_thread(self._thread.join)
+
+    def _forget(self, body_size: int) -> None:
+        self.events -= 1
+        self.size -= body_size + _ROW_OVERHEAD
+
+    async def _call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        future: asyncio.Future[T] = self._loop.create_future()
+        bound = functools.partial(function, *args, **kwargs)
+
+        def settle(result: T | None, error: Exception | None) -> None:
+            if future.done():
+                return
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(result)  # type: ignore[arg-type]
+
+        def run() -> None:
+            result, error = None, None
+            try:
+                result = bound()
+            except Exception as raised:  # noqa: BLE001 it is raised again where it is awaited
+                error = raised
+                self._replace_if_damaged(raised)
+            self._loop.call_soon_threadsafe(settle, result, error)
+
+        with self._wake:
+            self._calls.append(run)
+            self._wake.notify()
+        return await future
+
+    # What follows runs in the thread.
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                while not (self._tickets or self._calls or self._stopping):
+                    self._wake.wait()
+                tickets, self._tickets = self._tickets, []
+                calls, self._calls = self._calls, []
+                if not tickets and not calls:
+                    return
+            if tickets:
+                self._store(tickets)
+            for call in calls:
+                call()
+
+    def _store(self, tickets: list[Ticket]) -> None:
+        rows = [(ticket.received_at, ticket.body) for ticket in tickets]
+        started = time.perf_counter()
+        error: Exception | None = None
+        for attempt in (1, 2):
+            try:
+                self._file.append(rows)
+                error = None
+                break
+            except Exception as raised:  # noqa: BLE001 whatever it is, it must not end the thread
+                error = raised
+                if attempt == 2 or not (self._replace_if_damaged(raised) or self._made_room()):  # noqa: PLR2004
+                    break
+        took = time.perf_counter() - started
+        self._loop.call_soon_threadsafe(self._stored, tickets, error, took)
+
+    def _made_room(self) -> bool:
+        # Trap: with the disk nearly full, the write-ahead log is far from the size at which SQLite folds it in.
+        try:
+            self._file.make_room()
+        except sqlite3.Error:
+            return False
+        return True
+
+    def _replace_if_damaged(self, error: Exception) -> bool:
+        if not (isinstance(error, sqlite3.Error) and is_damage(error)):
+            return False
+        try:
+            aside = self._file.replace_damaged()
+        except OSError:
+            _log.exception("the damaged spool file cannot be replaced")
+            return False
+        self._loop.call_soon_threadsafe(self._lost, aside)
+        return True
+
+    # And this on the loop again.
+
+    def _stored(self, tickets: list[Ticket], error: Exception | None, took: float) -> None:
+        self._metrics.spool_commit_seconds.observe(took)
+        if error is None:
+            self.failing = None
+            self.arrived.set()
+            for ticket in tickets:
+                del self._unsettled[ticket]
+                ticket.on_stored(None)
+            return
+        if self.failing is None:
+            _log.error("the spool cannot be written: %s", error)
+        self.failing = str(error)
+        self._metrics.spool_failures.inc()
+        for ticket in tickets:
+            del self._unsettled[ticket]
+            self._forget(len(ticket.body))
+            ticket.on_stored(NotStoredError(f"the spool cannot be written: {error}"))
+
+    def _lost(self, aside: object) -> None:
+        _log.error("the spool file is damaged and was set aside as %s: its events did not reach Kafka", aside)
+        self._metrics.spool_damaged_files.inc()
+        self.damaged_files += 1
+        # Whatever was settled before was in the damaged file; the rest goes into the new one.
+        self._generation += 1
+        self.events = len(self._unsettled)
+        self.size = sum(len(ticket.body) + _ROW_OVERHEAD for ticket in self._unsettled)

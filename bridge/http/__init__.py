@@ -1,0 +1,1 @@
+"""The ingress over HTTP: requests in, answers out."""

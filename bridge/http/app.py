@@ -1,0 +1,109 @@
+"""The ASGI application: webhooks first, everything else by Starlette."""
+
+import os
+from collections.abc import Awaitable
+from importlib.metadata import version
+from typing import Any
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest, multiprocess
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from avro.asyncapi import document as asyncapi_document
+from bridge import health
+from bridge.http import answers, reasons
+from bridge.http.answers import Answer
+from bridge.http.ingress import Receive, Send
+from bridge.http.openapi import document
+from bridge.http.webhook import PATH, Scope
+from bridge.service import Service
+from bridge.supervisor import METRICS_VARIABLE
+
+
+class App:
+    """An ASGI application around a running service."""
+
+    def __init__(self, service: Service) -> None:
+        """Build the routes."""
+        self.webhooks = service.ingress
+        self._rest = _rest(service)
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Answer one request when it is awaited."""
+        if scope["type"] == "http" and scope["path"] == PATH:
+            return self.webhooks(scope, receive, send)
+        return self._rest(scope, receive, send)
+
+
+def _rest(service: Service) -> Starlette:
+    openapi = document()
+    asyncapi = asyncapi_document(version("openbsp-stream-bridge"), service.naming)
+
+    def may_observe(request: Request, endpoint: str) -> bool:
+        authorization = request.headers.get("authorization")
+        allowed = service.access.may_observe(None if authorization is None else authorization.encode("latin-1"))
+        if not allowed and authorization is not None:
+            service.metrics.unauthorized.labels(endpoint).inc()
+        return allowed
+
+    async def healthz(_: Request) -> Response:
+        return JSONResponse({"status": "alive"})
+
+    async def readyz(request: Request) -> Response:
+        await health.refresh(service)
+        content: dict[str, Any] = {"status": health.state(service)}
+        if may_observe(request, "/readyz"):
+            content |= health.details(service)
+        return JSONResponse(content, 503 if content["status"] == "unready" else 200, {"cache-control": "no-store"})
+
+    async def metrics(request: Request) -> Response:
+        if not may_observe(request, "/metrics"):
+            return _response(answers.problem(reasons.UNAUTHORIZED, "a valid bearer token is needed"))
+        await health.refresh(service)
+        return Response(generate_latest(_collectors(service)), media_type=CONTENT_TYPE_LATEST)
+
+    async def openapi_json(_: Request) -> Response:
+        return JSONResponse(openapi)
+
+    async def asyncapi_json(_: Request) -> Response:
+        return JSONResponse(asyncapi)
+
+    return Starlette(
+        routes=[
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Route("/metrics", metrics),
+            Route("/openapi.json", openapi_json),
+            Route("/asyncapi.json", asyncapi_json),
+        ],
+        exception_handlers={HTTPException: _problem, 500: _internal_error},
+    )
+
+
+def _collectors(service: Service) -> CollectorRegistry:
+    if METRICS_VARIABLE not in os.environ:
+        return service.metrics.registry
+    # With several workers each writes its values to files, and any of them answers for all.
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return registry
+
+
+async def _problem(_: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException) and error.status_code == reasons.METHOD_NOT_ALLOWED.status:
+        allow = (error.headers or {}).get("Allow", "GET")
+        return _response(answers.problem(reasons.METHOD_NOT_ALLOWED, "this is only read", allow=allow))
+    return _response(answers.problem(reasons.NOT_FOUND, "webhooks go to POST /webhooks"))
+
+
+async def _internal_error(_: Request, __: Exception) -> Response:
+    return _response(answers.problem(reasons.INTERNAL_ERROR, "see the log of the bridge"))
+
+
+def _response(answer: Answer) -> Response:
+    response = Response(answer.body, answer.status)
+    response.raw_headers = list(answer.headers)
+    return response

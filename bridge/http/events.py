@@ -1,0 +1,166 @@
+"""Bodies to events, or to the reason why not. Pure: no clock, no input or output."""
+
+import re
+from typing import Any, cast
+from uuid import uuid4
+
+import msgspec
+
+from avro import identity, jsontext
+from avro.catalogue import ACTIONS, ENTITIES, Entity
+from bridge.http import reasons
+from openbsp.http.problems import Reason
+
+Row = dict[str, Any]
+
+#: What a refused envelope may call its entity or action before it is cut: names are metadata, texts are not.
+_NAME_LIMIT = 100
+
+_TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+class Event(msgspec.Struct, gc=False):
+    """A row of a catalogue entity as it came. `data` is the canonical JSON of `row`.
+
+    `received_at` is in microseconds since the epoch.
+    """
+
+    entity: Entity
+    action: str
+    row: Row
+    data: bytes
+    event_id: str
+    received_at: int
+    traceparent: bytes | None = None
+
+    @property
+    def id(self) -> str:
+        """The id of the row."""
+        return cast("str", self.row["id"])
+
+    @property
+    def organization_id(self) -> str | None:
+        """The organization of the row, if it names one."""
+        return cast("str | None", self.row.get("organization_id"))
+
+
+class RefusedError(Exception):
+    """An authentic body that is no event. `keep` tells whether its bytes may be kept, or only the metadata here."""
+
+    def __init__(
+        self,
+        reason: Reason,
+        detail: str,
+        *,
+        event_id: str | None = None,
+        entity: str | None = None,
+        action: str | None = None,
+        key: str | None = None,
+        organization_id: str | None = None,
+        keep: bool = False,
+    ) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+        # A random id where nothing of the body may be kept: one made from it would be a fingerprint of the content.
+        self.event_id = event_id or str(uuid4())
+        self.entity = entity
+        self.action = action
+        self.key = key
+        self.organization_id = organization_id
+        self.keep = keep
+
+
+def read_event(body: bytes, received_at: int, traceparent: bytes | None, max_depth: int) -> Event:
+    """Return the event in `body`. Raises RefusedError.
+
+    `received_at` is in microseconds since the epoch; `traceparent` is dropped unless it is valid.
+    """
+    envelope = _decode(body, max_depth)
+    if type(envelope) is not dict:
+        raise RefusedError(reasons.UNSUPPORTED_ENTITY, "the body is not a JSON object")
+    name: Any = envelope.get("entity")
+    action: Any = envelope.get("action")
+    entity = ENTITIES.get(name) if type(name) is str else None
+    if entity is None:
+        detail = "the entity is not in the catalogue" if type(name) is str else "`entity` is not a text"
+        raise RefusedError(reasons.UNSUPPORTED_ENTITY, detail, entity=_name(name), action=_known_action(action))
+    row: Any = envelope.get("data")
+    fault = _fault(action, row)
+    if fault is not None:
+        columns = row if type(row) is dict else {}
+        raise RefusedError(
+            reasons.INVALID_EVENT,
+            fault,
+            event_id=identity.name_id(b"dead-letter\n" + body),
+            entity=entity.name,
+            action=_name(action),
+            key=_text(columns.get("id")),
+            organization_id=_text(columns.get("organization_id")),
+            keep=True,
+        )
+    if traceparent is not None and _TRACEPARENT.fullmatch(traceparent) is None:
+        traceparent = None
+    data = jsontext.encode(row)
+    return Event(entity, action, row, data, identity.event_id(entity.name, action, data), received_at, traceparent)
+
+
+def check_organization(event: Event, organizations: frozenset[str]) -> None:
+    """Raise RefusedError if the row names an organization that is not among `organizations`.
+
+    A row that names none passes: the documented partial updates don't, and would be lost otherwise.
+    """
+    if event.organization_id is not None and event.organization_id not in organizations:
+        raise RefusedError(
+            reasons.WRONG_ORGANIZATION,
+            "the token is bound to other organizations than the row's",
+            event_id=event.event_id,
+            entity=event.entity.name,
+            action=event.action,
+            key=event.id,
+            organization_id=event.organization_id,
+        )
+
+
+def _decode(body: bytes, max_depth: int) -> Any:
+    try:
+        value = jsontext.decode(body)
+        # Counting brackets is cheap and settles almost every case; those in strings only make it pessimistic.
+        if body.count(b"{") + body.count(b"[") <= max_depth or jsontext.depth(value) <= max_depth:
+            return value
+    except jsontext.MalformedJsonError as error:
+        raise RefusedError(reasons.MALFORMED_JSON, str(error)) from None
+    except RecursionError:
+        pass
+    raise RefusedError(reasons.MALFORMED_JSON, f"nested deeper than {max_depth} levels")
+
+
+def _fault(action: object, row: object) -> str | None:
+    if type(action) is not str or action not in ACTIONS:
+        return "`action` is neither insert nor update"
+    if type(row) is not dict:
+        return "`data` is not an object"
+    row_id = row.get("id")
+    if type(row_id) is not str or not row_id:
+        return "`data.id` is not a text, or empty"
+    for column in ("organization_id", "conversation_id"):
+        if type(row.get(column)) not in _TEXT_OR_ABSENT:
+            return f"`data.{column}` is not a text"
+    if row.get("conversation_id") == "":
+        return "`data.conversation_id` is empty"
+    return None
+
+
+_TEXT_OR_ABSENT = (str, type(None))
+
+
+def _known_action(value: object) -> str | None:
+    return value if type(value) is str and value in ACTIONS else None
+
+
+def _name(value: object) -> str | None:
+    return value[:_NAME_LIMIT] if type(value) is str else None
+
+
+def _text(value: object) -> str | None:
+    return value if type(value) is str else None

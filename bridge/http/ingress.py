@@ -1,0 +1,105 @@
+"""POST /webhooks over HTTP: at once if the request came whole, else as an ASGI application that reads its body."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from bridge.http import reasons
+from bridge.http.answers import Answer
+from bridge.http.slow_clients import TIMED_OUT
+from bridge.http.webhook import Intake, Respond, Scope, TurnedDownError, Webhook
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+#: What a refused client may still send before the connection is closed under it, so that it gets to read the answer.
+_LINGER_BYTES = 8 * 1024 * 1024
+_LINGER_S = 1.0
+
+
+class _ClientGoneError(Exception):
+    """The connection ended before the body did: there is nobody to answer."""
+
+
+class Ingress:
+    """Answers webhooks as section 3 of the design says."""
+
+    def __init__(self, intake: Intake) -> None:
+        """Take webhooks in by `intake`."""
+        self._intake = intake
+
+    @property
+    def in_progress(self) -> int:
+        """Webhooks that are not answered yet."""
+        return self._intake.in_progress
+
+    def answer(self, scope: Scope, body: bytes, respond: Respond) -> None:
+        """Answer a request whose body is there: call `respond` once, now or later.
+
+        No task, no messages: for small requests those cost more than the publishing.
+        """
+        webhook = Webhook(self._intake, respond)
+        try:
+            webhook.admit(scope["method"], scope["headers"], _client(scope))
+            webhook.take(body)
+        except Exception as error:  # noqa: BLE001 it is answered, and logged
+            webhook.fail(error)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request: an ASGI application."""
+        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        # Trap: at the end of its patience uvicorn cancels whoever waits, and then nobody hears the answer.
+        webhook = Webhook(self._intake, lambda answer: None if answered.done() else answered.set_result(answer))
+        try:
+            webhook.admit(scope["method"], scope["headers"], _client(scope))
+            webhook.take(await self._body(scope, receive))
+        except _ClientGoneError:
+            webhook.drop()
+            return
+        except asyncio.CancelledError:
+            webhook.drop()
+            raise
+        except Exception as error:  # noqa: BLE001 as above
+            webhook.fail(error)
+        answer = await answered
+        await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+        if answer.close:
+            await _send_and_linger(answer, receive, send)
+        else:
+            await send({"type": "http.response.body", "body": answer.body})
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+        """Return the body, or what makes it too large."""
+        chunks = []
+        size = 0
+        while (message := await receive())["type"] == "http.request":
+            if TIMED_OUT in scope.get("state", ()):
+                raise TurnedDownError(reasons.BODY_TIMEOUT, "the body took longer than the bridge waits", close=True)
+            chunks.append(message.get("body", b""))
+            size += len(chunks[-1])
+            if not message.get("more_body") or size > self._intake.max_body:
+                return b"".join(chunks)
+        raise _ClientGoneError
+
+
+def _client(scope: Scope) -> str | None:
+    client = scope.get("client")
+    return client[0] if client else None
+
+
+async def _send_and_linger(answer: Answer, receive: Receive, send: Send) -> None:
+    """Send a body after which the connection ends.
+
+    Trap: closing it while the client still sends makes its system throw away the answer, unread.
+    """
+    await send({"type": "http.response.body", "body": answer.body, "more_body": True})
+    size = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LINGER_S):
+            more = True
+            while more and size < _LINGER_BYTES:
+                message = await receive()
+                size += len(message.get("body", b""))
+                more = message.get("more_body", False)
+    await send({"type": "http.response.body"})

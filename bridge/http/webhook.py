@@ -1,0 +1,233 @@
+"""One webhook, from its arrival to its answer, however it came over the wire."""
+
+import logging
+import time
+from collections.abc import Callable, Collection, MutableMapping
+from typing import Any
+
+from avro import instants
+from bridge.delivery.keeper import Keeper
+from bridge.delivery.publisher import Report
+from bridge.delivery.records import DeadLetter
+from bridge.errors import NotStoredError
+from bridge.http import answers, reasons
+from bridge.http.answers import Answer
+from bridge.http.events import Event, RefusedError, check_organization, read_event
+from bridge.http.request_log import RequestLine, RequestLog
+from bridge.metrics import Metrics
+from bridge.settings import BridgeSettings
+from openbsp.http.problems import Reason
+from openbsp.http.tokens import Token
+
+Scope = MutableMapping[str, Any]
+Respond = Callable[[Answer], None]
+
+PATH = "/webhooks"
+
+#: Of the longest body that the parser takes, which counts in 64 bits.
+_LENGTH_DIGITS = 20
+
+_log = logging.getLogger(__name__)
+
+
+class TurnedDownError(Exception):
+    """A request that is answered without looking at its body as an event."""
+
+    def __init__(self, reason: Reason, detail: str, *, allow: str | None = None, close: bool = False) -> None:
+        """Say why; `close` ends the connection, because the rest of the request will not be read."""
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+        self.allow = allow
+        self.close = close
+
+
+class Intake:
+    """What all webhooks share: who may send, limits, where events are kept, what is counted."""
+
+    def __init__(
+        self,
+        settings: BridgeSettings,
+        authenticate: Callable[[bytes | None], Token | None],
+        keeper: Keeper,
+        metrics: Metrics,
+        requests: RequestLog,
+    ) -> None:
+        """Take what is needed from the settings."""
+        self.authenticate = authenticate
+        self.keep = keeper.keep
+        self.metrics = metrics
+        self.requests = requests
+        self.max_body = settings.max_body_bytes
+        self.max_depth = settings.max_json_depth
+        self.max_concurrent = settings.max_concurrent_requests
+        #: Webhooks that are not answered yet.
+        self.in_progress = 0
+
+
+class Webhook:
+    """A request: `admit` it, `take` its body; `respond` is called once with the answer, on the event loop.
+
+    What either of the two raises goes to `fail`, which answers. `drop` ends a request that nobody waits for any more.
+    """
+
+    __slots__ = ("_arrived", "_event", "_intake", "_line", "_received_at", "_refusal", "_respond", "_token", "_trace")
+
+    def __init__(self, intake: Intake, respond: Respond) -> None:
+        """Note the arrival."""
+        self._intake = intake
+        self._respond: Respond | None = respond
+        self._arrived = time.monotonic()
+        self._received_at = instants.now()
+        self._line = RequestLine()
+        self._token: Token
+        self._trace: bytes | None = None
+        self._event: Event
+        self._refusal: RefusedError
+        intake.in_progress += 1
+
+    def admit(self, method: str, pairs: Collection[tuple[bytes, bytes]], client: str | None) -> None:
+        """Look at the head alone. Raises TurnedDownError."""
+        if method != "POST":
+            raise TurnedDownError(reasons.METHOD_NOT_ALLOWED, "webhooks are posted", allow="POST")
+        intake = self._intake
+        headers = dict(pairs)
+        # Trap: before these digits the parser lets any number of zeros pass, and int takes only so many.
+        length = int(headers.get(b"content-length", b"0").strip()[-_LENGTH_DIGITS:])
+        too_large = length > intake.max_body
+        token = intake.authenticate(headers.get(b"authorization"))
+        if token is None:
+            self._line.client = client
+            intake.metrics.unauthorized.labels(PATH).inc()
+            close = too_large or b"transfer-encoding" in headers
+            raise TurnedDownError(reasons.UNAUTHORIZED, "a valid bearer token is needed", close=close)
+        self._line.token = token.name
+        if intake.in_progress > intake.max_concurrent:
+            raise TurnedDownError(reasons.OVERLOADED, "too many requests at once", close=too_large)
+        if b"upgrade" in headers and any(
+            name == b"connection" and b"upgrade" in value.lower() for name, value in pairs
+        ):
+            # Trap: what comes after such a head is not HTTP to the parser, so that the body would be lost.
+            raise TurnedDownError(reasons.MALFORMED_REQUEST, "send the webhook without `Upgrade`", close=True)
+        content_type = headers.get(b"content-type", b"")
+        if content_type != b"application/json" and not _is_json(content_type):
+            detail = "the content type must be application/json"
+            raise TurnedDownError(reasons.UNSUPPORTED_MEDIA_TYPE, detail, close=too_large)
+        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+            detail = "the content must not be encoded, such as by gzip"
+            raise TurnedDownError(reasons.UNSUPPORTED_MEDIA_TYPE, detail, close=too_large)
+        self._check_size(length)
+        self._token = token
+        self._trace = headers.get(b"traceparent")
+
+    def take(self, body: bytes) -> None:
+        """Keep the event in the body of an admitted request, or a dead letter of it. Raises TurnedDownError."""
+        self._check_size(len(body))
+        line = self._line
+        try:
+            event = read_event(body, self._received_at, self._trace, self._intake.max_depth)
+            if self._token.organizations is not None:
+                check_organization(event, self._token.organizations)
+        except RefusedError as refusal:
+            self._bury(refusal, body)
+            return
+        line.event_id = event.event_id
+        line.entity = event.entity.name
+        line.action = event.action
+        self._event = event
+        self._intake.keep(event, self._arrived, self._kept)
+
+    def fail(self, error: Exception) -> None:
+        """Answer what `admit` or `take` raised; anything but TurnedDownError is a fault of the bridge."""
+        if isinstance(error, TurnedDownError):
+            self._line.detail = error.detail
+            answer = answers.problem(error.reason, error.detail, allow=error.allow, close=error.close)
+            self._end(error.reason.code, answer)
+            return
+        # The client is told, and the log without the content.
+        _log.error("a webhook ran into a fault of the bridge", exc_info=error)
+        self._end(
+            reasons.INTERNAL_ERROR.code,
+            answers.problem(reasons.INTERNAL_ERROR, "see the log of the bridge", close=True),
+        )
+
+    def drop(self) -> None:
+        """End without an answer: the client is gone, and its body with it."""
+        self._end("client_gone", None)
+
+    def _check_size(self, size: int) -> None:
+        if size > self._intake.max_body:
+            detail = f"the body is larger than {self._intake.max_body} bytes"
+            raise TurnedDownError(reasons.TOO_LARGE, detail, close=True)
+
+    def _kept(self, report: Report | None, error: NotStoredError | None) -> None:
+        event = self._event
+        if report is not None:
+            receipt: answers.Published | answers.Spooled = answers.Published(
+                event.event_id, event.entity.name, event.action, event.id, report.topic, report.partition, report.offset
+            )
+            self._end("published", answers.receipt(receipt))
+        elif error is None:
+            receipt = answers.Spooled(event.event_id, event.entity.name, event.action, event.id)
+            self._end("spooled", answers.receipt(receipt))
+        else:
+            self._not_stored(error)
+
+    def _bury(self, refusal: RefusedError, body: bytes) -> None:
+        """Keep a dead letter, then say why."""
+        line = self._line
+        line.event_id = refusal.event_id
+        line.entity = refusal.entity
+        line.action = refusal.action
+        line.detail = refusal.detail
+        self._refusal = refusal
+        letter = DeadLetter(
+            refusal.event_id,
+            refusal.reason.code,
+            refusal.detail,
+            self._received_at,
+            entity=refusal.entity,
+            action=refusal.action,
+            key=refusal.key,
+            organization_id=refusal.organization_id,
+            payload=body if refusal.keep else None,
+            payload_size=len(body),
+        )
+        self._intake.keep(letter, self._arrived, self._buried)
+
+    def _buried(self, _: Report | None, error: NotStoredError | None) -> None:
+        if error is not None:
+            self._not_stored(error)
+            return
+        refusal = self._refusal
+        self._intake.metrics.dead_letters.labels(refusal.reason.code).inc()
+        answer = answers.problem(refusal.reason, refusal.detail, event_id=refusal.event_id)
+        self._end(refusal.reason.code, answer)
+
+    def _not_stored(self, error: NotStoredError) -> None:
+        self._line.detail = str(error)
+        self._end(reasons.NOT_STORED.code, answers.problem(reasons.NOT_STORED, str(error)))
+
+    def _end(self, outcome: str, answer: Answer | None) -> None:
+        respond, self._respond = self._respond, None
+        if respond is None:
+            return
+        self._line.outcome = outcome
+        self._intake.in_progress -= 1
+        try:
+            if answer is not None:
+                self._line.status = answer.status
+                respond(answer)
+        finally:
+            self._intake.requests.add(self._line, self._received_at, time.monotonic() - self._arrived)
+
+
+def _is_json(content_type: bytes) -> bool:
+    media_type, _, parameters = content_type.lower().partition(b";")
+    media_type = media_type.strip()
+    if media_type != b"application/json" and not (
+        media_type.startswith(b"application/") and media_type.endswith(b"+json")
+    ):
+        return False
+    charset = parameters.partition(b"charset=")[2].strip(b' "')
+    return charset in {b"", b"utf-8", b"utf8"}

@@ -1,0 +1,1 @@
+"""What every process shares, and the stack for developers."""

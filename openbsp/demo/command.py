@@ -1,0 +1,102 @@
+"""`bridge demo`: start the stack, post the payloads, show and check what came of them."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, cast
+
+import httpx
+from rich.console import Console
+
+from openbsp.demo import show
+from openbsp.demo.checks import Found, checks
+from openbsp.demo.payloads import CONVERSATION_ID, documented_payloads
+from openbsp.demo.records import RecordReader
+from openbsp.demo.send import Answer, Payload, send
+from openbsp.kafka.connection import TopicSettings
+from openbsp.settings import load
+from openbsp.up.command import open_stack
+from openbsp.up.interrupts import Interrupts
+from openbsp.up.page import page_link
+from openbsp.up.stack import Addresses, Ports
+from openbsp.up.supervisor import Supervisor
+
+_RESULT_S = 30.0
+_POLL_S = 0.1
+_VIEW_S = 5.0
+_INTERRUPTED = 130
+
+
+def demo(ports: Ports, *, stay: bool) -> int:
+    """Run the demo; return 0 if everything expected was there, else 1. With `stay`, go on running until Ctrl-C."""
+    console = show.make_console()
+    payloads = documented_payloads()
+    interrupts = Interrupts()
+    status = _INTERRUPTED
+    with interrupts.interruptible():
+        console.print("Starting Kafka, a schema registry, the bridge and the streams worker ...")
+        with open_stack(None, ports) as (stack, token):
+            missing = _present(console, stack.addresses, token, payloads)
+            status = 1 if missing else 0
+            if stay:
+                _invite(console, stack.addresses, token)
+                Supervisor(stack.parts, restart=True, say=console.print).watch(interrupts.wait)
+    return status
+
+
+def _present(console: Console, addresses: Addresses, token: str, payloads: Sequence[Payload]) -> bool:
+    """Post the payloads, show everything, and return whether anything is missing."""
+    answers = asyncio.run(_send(payloads, addresses.bridge, token))
+    show.show_answers(console, answers)
+    found = _wait_for_result(answers, addresses, token)
+    for topic, records in found.records.items():
+        show.show_records(console, topic, records)
+    show.show_view(console, _view_url(addresses), found.view)
+    results = checks(found)
+    show.show_checks(console, results)
+    return any(check.faults for check in results)
+
+
+async def _send(payloads: Sequence[Payload], url: str, token: str) -> list[Answer]:
+    return [answer async for answer in send(payloads, url, token)]
+
+
+def _wait_for_result(answers: Sequence[Answer], addresses: Addresses, token: str) -> Found:
+    """Return what there is when nothing is missing any more, or what there is after `_RESULT_S` seconds."""
+    (topics,) = load(TopicSettings)
+    deadline = time.monotonic() + _RESULT_S
+    with RecordReader(addresses.kafka, addresses.schema_registry, topics.prefix) as reader:
+        while True:
+            view = _view(addresses, token)
+            reader.read_to_end()
+            found = Found(answers, reader.records, view)
+            if time.monotonic() > deadline or not any(check.faults for check in checks(found)):
+                return found
+            time.sleep(_POLL_S)
+
+
+def _view_url(addresses: Addresses) -> str:
+    return f"{addresses.views}/conversations/{CONVERSATION_ID}"
+
+
+def _view(addresses: Addresses, token: str) -> dict[str, Any] | None:
+    headers = {"Authorization": f"Bearer {token}"}
+    response = httpx.get(_view_url(addresses), headers=headers, timeout=_VIEW_S, trust_env=False)
+    return cast("dict[str, Any]", response.json()) if response.is_success else None
+
+
+def _invite(console: Console, addresses: Addresses, token: str) -> None:
+    for name, value in asdict(addresses).items():
+        console.print(f"{name.replace('_', ' '):16} {value}", soft_wrap=True)
+    console.print(f"{'token':16} {token}", soft_wrap=True)
+    console.print(f"{'page':16} {page_link(addresses.views, token)}\n", soft_wrap=True)
+    console.print("Ask for the conversation, or send an event again:", style="bold")
+    authorization = f"-H 'Authorization: Bearer {token}'"
+    console.print(f"  curl {authorization} {_view_url(addresses)}", soft_wrap=True)
+    console.print(
+        f"  curl {authorization} -H 'Content-Type: application/json'"
+        f" --data @examples/payloads/{documented_payloads()[-1].name} {addresses.bridge}/webhooks",
+        soft_wrap=True,
+    )
+    console.print("Ctrl-C stops everything.")

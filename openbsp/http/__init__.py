@@ -1,0 +1,1 @@
+"""HTTP: the listening socket, tokens, problem details."""

@@ -1,0 +1,140 @@
+"""Who may come in: named tokens, each optionally bound to organizations, known only by their hashes."""
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from openbsp.errors import TokensError
+
+_SCHEME = b"bearer "
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+#: RFC 6750's b64token. Fewer characters could be guessed, and a fast hash would not protect them in a file.
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{16,}=*")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token's name, hash, and the organizations that it is bound to (None: it is good for all)."""
+
+    name: str
+    sha256: bytes
+    organizations: frozenset[str] | None = None
+
+
+class TokenSet:
+    """Some tokens, with names that differ."""
+
+    def __init__(self, tokens: Iterable[Token]) -> None:
+        """Keep the tokens. Raises TokensError if two have the same name."""
+        self._tokens = tuple(tokens)
+        counts = Counter(token.name for token in self._tokens)
+        faults = [f"token name {name} is used {count} times" for name, count in counts.items() if count > 1]
+        if faults:
+            raise TokensError(faults)
+
+    def __len__(self) -> int:
+        """Count the tokens."""
+        return len(self._tokens)
+
+    def authenticate(self, authorization: bytes | None) -> Token | None:
+        """Return the token in the value of an Authorization header, or None. Takes the same time for any wrong one."""
+        if authorization is None or authorization[:7].lower() != _SCHEME:
+            return None
+        digest = hashlib.sha256(authorization[7:].strip()).digest()
+        found = None
+        for token in self._tokens:
+            if hmac.compare_digest(token.sha256, digest):
+                found = token
+        return found
+
+
+def parse_inline(text: str) -> list[Token]:
+    """Read `name=token` items, separated by commas or white space; `name=token@org1|org2` binds one to organizations.
+
+    Raises TokensError with all faults.
+    """
+    tokens = []
+    faults = []
+    for number, item in enumerate(re.split(r"[,\s]+", text.strip(", \t\r\n")), 1):
+        name, separator, rest = item.partition("=")
+        secret, at, bound = rest.partition("@")
+        organizations = frozenset(filter(None, bound.split("|")))
+        if not separator or not _NAME.fullmatch(name):
+            faults.append(f"token {number} is not name=token (a name has letters, digits, dots, dashes, underscores)")
+        elif not _TOKEN.fullmatch(secret):
+            faults.append(f"token {name} needs 16 or more characters, of letters, digits and -._~+/")
+        elif at and not organizations:
+            faults.append(f"token {name} is bound to no organization: name them after the @, separated by |")
+        else:
+            tokens.append(Token(name, _hash(secret), organizations or None))
+    if faults:
+        raise TokensError(faults)
+    return tokens
+
+
+def parse_file(text: str) -> list[Token]:
+    """Read lines `name sha256 [organization ...]`; `#` starts a comment. The hash is of the token, in hexadecimal.
+
+    Raises TokensError with all faults.
+    """
+    tokens = []
+    faults = []
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.partition("#")[0].split()
+        if not words:
+            continue
+        name, digest = words[0], words[1] if len(words) > 1 else ""
+        if not _NAME.fullmatch(name) or not _DIGEST.fullmatch(digest):
+            faults.append(f"line {number} is not `name sha256 [organization ...]`")
+        else:
+            tokens.append(Token(name, bytes.fromhex(digest), frozenset(words[2:]) or None))
+    if faults:
+        raise TokensError(faults)
+    return tokens
+
+
+def gather(prefix: str, inline: SecretStr | None, file: Path | None) -> TokenSet:
+    """Return the tokens of the variables `<prefix>_TOKENS` (`inline`) and `<prefix>_TOKENS_FILE`, the file read anew.
+
+    Raises TokensError, also when there is none.
+    """
+    if inline is None and file is None:
+        raise TokensError([f"nobody could come in: set {prefix}_TOKENS, {prefix}_TOKENS_FILE or both"])
+    found = []
+    if inline is not None:
+        try:
+            found += parse_inline(inline.get_secret_value())
+        except TokensError as error:
+            raise TokensError([f"{prefix}_TOKENS: {fault}" for fault in error.faults]) from None
+    if file is not None:
+        try:
+            found += parse_file(file.read_text("utf-8"))
+        except OSError as error:
+            raise TokensError([f"{file}: {error.strerror}"]) from None
+        except UnicodeDecodeError:
+            raise TokensError([f"{file}: not UTF-8 text"]) from None
+        except TokensError as error:
+            raise TokensError([f"{file}: {fault}" for fault in error.faults]) from None
+    if not found:
+        raise TokensError([f"{file}: holds no token"])
+    return TokenSet(found)
+
+
+def new_token(name: str, organizations: Iterable[str] = ()) -> tuple[str, str]:
+    """Return a fresh token and the line of a tokens file that admits it. Raises TokensError for an unusable name."""
+    if not _NAME.fullmatch(name):
+        raise TokensError(["a token's name has letters, digits, dots, dashes and underscores"])
+    token = secrets.token_urlsafe(32)
+    return token, " ".join([name, _hash(token).hex(), *organizations])
+
+
+def _hash(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()

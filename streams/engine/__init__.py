@@ -1,0 +1,1 @@
+"""What makes Faust exact: takeover, checkpoints, lease, guard, stores."""

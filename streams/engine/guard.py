@@ -1,0 +1,171 @@
+"""Guards the logs that only the owner of a partition may write: its changelogs and its state topics.
+
+A worker that was stopped in the middle of sending may send on when it wakes up, after another has taken over; its old
+state would then be the last of its key. The new owner sees that its own records are not alone: their offsets have
+gaps. What stands in the gaps is written again, from the tables, which know better.
+
+Up to where a log is known to hold nothing old is committed together with the positions, as their note. So nothing is
+forgotten when the owner ends before it could repair a log: its successor distrusts everything after that offset.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from confluent_kafka import Consumer, TopicPartition
+
+from openbsp.kafka.connection import Config
+from streams.engine.source import end_offsets, read, reader
+
+logger = logging.getLogger(__name__)
+
+At = tuple[str, int]
+
+_SILENT_READS = 100
+_BULK = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Offsets of a log, from `start` up to but not including `end`, that the owner did not write."""
+
+    topic: str
+    partition: int
+    start: int
+    end: int
+
+
+class Logs(Protocol):
+    """Looks into logs. Blocking."""
+
+    def ends(self, logs: list[At]) -> Mapping[At, int]:
+        """Return the end of each log."""
+
+    def keys(self, gap: Gap) -> set[bytes]:
+        """Return the keys of the records in a gap."""
+
+
+class Guard:
+    """Follows where each guarded log has to end if nobody else writes to it."""
+
+    def __init__(self, logs: Logs) -> None:
+        """Guard nothing yet."""
+        self._logs = logs
+        self._ends: dict[At, int] = {}
+        self._gaps: list[Gap] = []
+
+    def begin(self, ends: Mapping[At, int]) -> None:
+        """Guard these logs from these offsets on, and no others: what was written after them is not to be trusted."""
+        self._ends = dict(ends)
+        self._gaps = []
+
+    def written(self, topic: str, partition: int, offset: int) -> None:
+        """Take note of an own record that is acknowledged; records of a log come in order."""
+        at = (topic, partition)
+        expected = self._ends.get(at)
+        if expected is None:
+            return
+        if offset > expected:
+            self._gaps.append(Gap(topic, partition, expected, offset))
+        self._ends[at] = offset + 1
+
+    def end(self, topic: str, partition: int) -> int | None:
+        """Return the offset after the last own record of a log, None if it is not guarded."""
+        return self._ends.get((topic, partition))
+
+    @property
+    def gaps(self) -> list[Gap]:
+        """What others wrote and nobody has repaired yet."""
+        return list(self._gaps)
+
+    def verified(self) -> dict[At, int]:
+        """Return for each log the offset before which (exclusive) nothing old is the last of its key."""
+        verified = dict(self._ends)
+        for gap in self._gaps:
+            at = (gap.topic, gap.partition)
+            verified[at] = min(verified[at], gap.start)
+        return verified
+
+    def repaired(self, gaps: Iterable[Gap]) -> None:
+        """Forget gaps whose keys have been written again and acknowledged."""
+        for gap in gaps:
+            self._gaps.remove(gap)
+
+    async def look(self, idle: Callable[[], bool]) -> None:
+        """Compare the ends of the logs with those that the broker tells; `idle` tells whether no own write is open."""
+        before = dict(self._ends)
+        if not before or not idle():
+            return
+        ends = await asyncio.to_thread(self._logs.ends, list(before))
+        if not idle() or self._ends != before:
+            return
+        for at, end in ends.items():
+            if end > before[at]:
+                self._gaps.append(Gap(*at, before[at], end))
+                self._ends[at] = end
+
+    async def keys(self, gaps: Iterable[Gap]) -> dict[At, set[bytes]]:
+        """Return the keys of the records in gaps, by log."""
+        keys: dict[At, set[bytes]] = {}
+        for gap in gaps:
+            found = await asyncio.to_thread(self._logs.keys, gap)
+            keys.setdefault((gap.topic, gap.partition), set()).update(found)
+        return keys
+
+
+class KafkaLogs:
+    """Looks into the logs of a cluster."""
+
+    def __init__(self, connection: Config, group: str) -> None:
+        """Connect only when asked; `group` names the connection, nothing is committed."""
+        self._connection = connection
+        self._group = group
+
+    def ends(self, logs: list[At]) -> Mapping[At, int]:
+        """Return the end of each log. Raises KafkaException."""
+        consumer = reader(self._connection, self._group)
+        try:
+            return end_offsets(consumer, logs)
+        finally:
+            consumer.close()
+
+    def keys(self, gap: Gap) -> set[bytes]:
+        """Return the keys of the records in a gap, but for marks. Raises TimeoutError, KafkaException."""
+        consumer = reader(self._connection, self._group)
+        try:
+            return _keys(consumer, gap)
+        finally:
+            consumer.close()
+
+
+def _keys(consumer: Consumer, gap: Gap) -> set[bytes]:
+    consumer.assign([TopicPartition(gap.topic, gap.partition, gap.start)])
+    keys: set[bytes] = set()
+    silent = 0
+    while silent < _SILENT_READS:
+        found = read(consumer, _BULK, 0.1)
+        silent = 0 if found.records else silent + 1
+        keys |= {record.key for record in found.records if record.offset < gap.end and record.key}
+        # Compaction may have taken the gap's last records, so the first offset after it ends the search too.
+        if found.ends or any(record.offset >= gap.end - 1 for record in found.records):
+            return keys
+    raise TimeoutError(f"{gap} could not be read")
+
+
+def note(verified: Mapping[str, int]) -> str:
+    """Return verified ends, by topic, as the note of a committed position."""
+    return json.dumps(dict(verified), separators=(",", ":"), sort_keys=True)
+
+
+def noted(text: str) -> dict[str, int]:
+    """Return verified ends from a note; none from what somebody else has committed."""
+    try:
+        ends = json.loads(text)
+    except ValueError:
+        return {}
+    if not isinstance(ends, dict) or not all(type(end) is int for end in ends.values()):
+        return {}
+    return ends

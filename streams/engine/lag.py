@@ -1,0 +1,90 @@
+"""How far the join is behind, and whether it moves at all."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, Protocol
+
+from confluent_kafka import KafkaException
+
+from streams.engine.ends import Ends
+
+logger = logging.getLogger(__name__)
+
+_LOOK_EVERY_S = 5.0
+
+At = tuple[str, int]
+
+
+class Reading(Protocol):
+    """What is being read: the join of an assignment."""
+
+    def position(self, topic: str, partition: int) -> int:
+        """Return the offset up to which (exclusive) a source partition is in the tables."""
+
+
+class _Standing(NamedTuple):
+    position: int
+    since: float
+
+
+class Lag:
+    """Compares positions with ends. What the broker does not tell is taken to be as it was."""
+
+    def __init__(self, ends: Ends, stalled_after_s: float) -> None:
+        """Know nothing yet; a partition is stalled when nothing has moved for so long while records wait."""
+        self._ends = ends
+        self._stalled_after_s = stalled_after_s
+        self._join: Reading | None = None
+        self._known: dict[At, int] = {}
+        self._standing: dict[At, _Standing] = {}
+
+    def follow(self, join: Reading | None, sources: Iterable[At] = ()) -> None:
+        """Watch the partitions of a new assignment, and forget those of the former one."""
+        self._join = join
+        self._known = {}
+        now = time.monotonic()
+        self._standing = {at: _Standing(join.position(*at), now) for at in sources} if join is not None else {}
+
+    async def run(self) -> None:
+        """Look now and then, for ever."""
+        while True:
+            await self.look()
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def look(self) -> None:
+        """Ask for the ends once."""
+        join = self._join
+        try:
+            ends = await self._ends.of(self._standing, _LOOK_EVERY_S)
+        except KafkaException as error:
+            logger.warning("the ends of the sources are not told: %s", error.args[0])
+            ends = self._known
+        if self._join is join:
+            self._known = ends
+            self._note(time.monotonic())
+
+    def _note(self, now: float) -> None:
+        behind = self.behind()
+        for at, standing in self._standing.items():
+            position = self._position(at)
+            if position != standing.position or not behind.get(at):
+                self._standing[at] = _Standing(position, now)
+
+    def behind(self) -> Mapping[At, int]:
+        """Return how many records each owned partition of a source is behind, as far as its end is known."""
+        return {at: max(0, end - self._position(at)) for at, end in self._known.items()}
+
+    def stalled(self) -> frozenset[int]:
+        """Return the partitions where records have waited for too long without any of them being taken."""
+        behind = self.behind()
+        longest_ago = time.monotonic() - self._stalled_after_s
+        return frozenset(
+            at[1]
+            for at, standing in self._standing.items()
+            if behind.get(at) and standing.since < longest_ago and self._position(at) == standing.position
+        )
+
+    def _position(self, at: At) -> int:
+        return 0 if self._join is None else self._join.position(*at)

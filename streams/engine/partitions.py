@@ -1,0 +1,47 @@
+"""The stores of this worker: opened for the partitions that it owns, closed for those that it does not."""
+
+from collections.abc import Iterable
+from pathlib import Path  # noqa: TC003 only a type here, but a run-time import elsewhere costs nothing
+
+from streams.engine.stores import Store
+from streams.engine.stores.lock import DirectoryLock
+from streams.engine.stores.memory import GroupedMemoryStore, MemoryStore
+from streams.engine.stores.rocks import RocksMemory, RocksStore
+from streams.settings import StoreKind, StreamsSettings
+
+MESSAGES = "streams-messages-changelog"
+CONVERSATIONS = "streams-conversations-changelog"
+TABLES = (MESSAGES, CONVERSATIONS)
+
+
+class Stores:
+    """Keeps a store for each table and owned partition."""
+
+    def __init__(self, settings: StreamsSettings) -> None:
+        """Open nothing yet, but take the data directory. Raises DataDirectoryError."""
+        self._directory: Path | None = None
+        if settings.store is StoreKind.ROCKSDB:
+            self._directory = settings.data_dir / settings.app_id
+            self._lock = DirectoryLock(self._directory)
+            self._memory = RocksMemory(settings.rocksdb_memory_bytes)
+        self._open: dict[tuple[str, int], Store] = {}
+
+    def own(self, partitions: Iterable[int]) -> dict[tuple[str, int], Store]:
+        """Open the stores of these partitions and close all others; what was open stays as it is. Blocking."""
+        wanted = {(table, partition) for table in TABLES for partition in partitions}
+        for at in self._open.keys() - wanted:
+            self._open.pop(at).close()
+        for at in sorted(wanted - self._open.keys()):
+            self._open[at] = self._new(*at)
+        return dict(self._open)
+
+    def close(self) -> None:
+        """Close all stores, and leave the data directory to others."""
+        self.own(())
+        if self._directory is not None:
+            self._lock.release()
+
+    def _new(self, table: str, partition: int) -> Store:
+        if self._directory is not None:
+            return RocksStore(self._directory / table / str(partition), self._memory)
+        return GroupedMemoryStore() if table == CONVERSATIONS else MemoryStore()

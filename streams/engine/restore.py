@@ -1,0 +1,103 @@
+"""Restoring: reads each table's changelog into its store, in bulk, from where the store was left.
+
+Faust's own recovery is not used: it swallows errors and reads record by record. Here an error ends the worker.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from confluent_kafka import Consumer, TopicPartition
+
+from streams.engine.source import Record, end_offsets, read
+from streams.engine.stores import MARK_KEY, Store
+from streams.errors import RestoreFailedError
+
+logger = logging.getLogger(__name__)
+
+_PROGRESS_S = 5.0
+_STALLED_S = 60.0
+_BULK = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Changelog:
+    """A partition of a changelog: the store that it is read into, and how.
+
+    From the offset `doubtful` on there may be records of a worker that had lost the partition by then, with less in
+    them than in earlier ones: they are joined with what the store has. `join` takes the key and both values.
+    """
+
+    store: Store
+    doubtful: int
+    join: Callable[[bytes, bytes, bytes], bytes]
+
+    def apply(self, record: Record) -> None:
+        """Take a record in. Raises RestoreFailedError if it is none of a changelog."""
+        store, key, value = self.store, record.key, record.value
+        store.generation += 1
+        if key is None:
+            raise RestoreFailedError(f"{record.topic}[{record.partition}]@{record.offset}: no key")
+        if key == MARK_KEY:
+            store.save_mark(int.from_bytes(value or b""))
+        elif value is None:
+            store.delete(key)
+        else:
+            if record.offset >= self.doubtful:
+                stored = store.get(key)
+                if stored is not None and stored != value:
+                    value = self.join(key, stored, value)
+            store.put(key, value)
+
+
+def restore(
+    consumer: Consumer,
+    changelogs: Mapping[tuple[str, int], Changelog],
+    stop: threading.Event,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> int:
+    """Bring each store up to the end of its changelog partition. Blocking; returns the number of records read.
+
+    `progress` is told how many of at most how many records have been read.
+    Raises RestoreFailedError when nothing comes any more before the end is reached. Returns early when `stop` is set.
+    """
+    ends = end_offsets(consumer, list(changelogs))
+    for at, changelog in changelogs.items():
+        # A changelog that is shorter than what was read of it was made anew.
+        if changelog.store.position > ends[at]:
+            logger.warning("%s[%d] was made anew; its table begins again", *at)
+            changelog.store.clear()
+    starts = {at: changelog.store.position for at, changelog in changelogs.items()}
+    waiting = {at for at, start in starts.items() if start < ends[at]}
+    total = sum(ends[at] - starts[at] for at in waiting)
+    if not waiting:
+        return 0
+    progress(0, total)
+    logger.info("restoring %d changelog partitions, at most %d records", len(waiting), total)
+    consumer.assign([TopicPartition(topic, partition, starts[topic, partition]) for topic, partition in waiting])
+    count = 0
+    reported = progressed = time.monotonic()
+    while waiting and not stop.is_set():
+        found = read(consumer, _BULK, 0.2)
+        for record in found.records:
+            changelogs[record.topic, record.partition].apply(record)
+        for topic, partition, end in found.ends:
+            changelogs[topic, partition].store.save_position(end)
+            waiting.discard((topic, partition))
+        count += len(found.records)
+        progress(count, total)
+        now = time.monotonic()
+        if found.records:
+            progressed = now
+        elif now - progressed > _STALLED_S:
+            raise RestoreFailedError(
+                f"no changelog records for {_STALLED_S:.0f} s, still waiting for {sorted(waiting)}"
+            )
+        if now - reported > _PROGRESS_S:
+            reported = now
+            logger.info("restored %d of at most %d records", count, total)
+    consumer.unassign()
+    logger.info("restored %d records", count)
+    return count

@@ -1,0 +1,139 @@
+"""Writing: one idempotent producer for every record that the join causes, and one place to wait for it.
+
+A checkpoint gathers the writes that a stretch of input has caused. Its positions may be committed once all of them
+are acknowledged, and those of every checkpoint before it.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from confluent_kafka import KafkaError, Message, Producer
+
+from avro.catalogue import MAX_MESSAGE_BYTES
+from openbsp.kafka.connection import Config
+from streams.errors import WriteFailedError
+
+Positions = dict[tuple[str, int], int]
+
+
+class Checkpoint:
+    """The writes of a stretch of input, and the positions after it."""
+
+    __slots__ = ("pending", "positions", "received_at")
+
+    def __init__(self) -> None:
+        """Start open: positions are None until the stretch has ended."""
+        self.pending = 0
+        self.positions: Positions | None = None
+        #: When the bridge received the oldest event that led to a conversation's state in it; None: not known.
+        self.received_at: int | None = None
+
+
+class Writer:
+    """Produces records and tells when they are acknowledged. Everything runs on the event loop's thread.
+
+    `on_written(topic, partition, offset)` is called for each acknowledged record, in order within a partition.
+    """
+
+    def __init__(
+        self,
+        connection: Config,
+        max_pending_s: float,
+        on_written: Callable[[str, int, int], None] | None = None,
+        on_settled: Callable[[Checkpoint], None] | None = None,
+    ) -> None:
+        """Connect in the background.
+
+        A record that waits for longer than `max_pending_s` for the broker fails and ends the worker: it must not be
+        sent after another worker may have taken over. `on_settled` is told of each checkpoint once all of it is
+        acknowledged.
+        """
+        self._producer = Producer(
+            {
+                **connection,
+                "acks": "all",
+                "enable.idempotence": True,
+                "partitioner": "murmur2_random",
+                "linger.ms": 5,
+                "compression.type": "lz4",
+                "message.max.bytes": MAX_MESSAGE_BYTES,
+                "message.timeout.ms": int(max_pending_s * 1000),
+                "queue.buffering.max.messages": 1_000_000,
+                "queue.buffering.max.kbytes": 512 * 1024,
+                "log_level": 4,
+            }
+        )
+        self._on_written = on_written
+        self._on_settled = on_settled
+        self._open = Checkpoint()
+        self._closed: deque[Checkpoint] = deque()
+        self._failure: WriteFailedError | None = None
+        self.outstanding = 0
+        #: What may be committed: the positions after the last stretch whose writes are all acknowledged.
+        self.acknowledged: Positions = {}
+
+    def write(
+        self, topic: str, key: bytes | None, value: bytes | None, partition: int = -1, headers: Any = None
+    ) -> None:
+        """Produce a record as part of the open checkpoint. Without a partition its key decides (murmur2)."""
+        checkpoint = self._open
+        checkpoint.pending += 1
+        self.outstanding += 1
+
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            checkpoint.pending -= 1
+            self.outstanding -= 1
+            if error is not None:
+                self._failure = WriteFailedError(f"{topic}: the broker did not take a record: {error.str()}")
+            elif self._on_written is not None:
+                self._on_written(topic, message.partition() or 0, message.offset() or 0)
+
+        while True:
+            try:
+                self._producer.produce(topic, value, key, partition, delivered, headers=headers)
+            except BufferError:
+                self._producer.poll(0.05)
+            else:
+                return
+
+    def checkpoint(self, positions: Mapping[tuple[str, int], int], received_at: int | None = None) -> Checkpoint:
+        """End the open checkpoint and return it: everything up to `positions` has been processed and written."""
+        closed, self._open = self._open, Checkpoint()
+        closed.positions = dict(positions)
+        closed.received_at = received_at
+        self._closed.append(closed)
+        self.poll()
+        return closed
+
+    def poll(self) -> None:
+        """Take in what the broker has acknowledged. Raises WriteFailedError if it refused a record for good."""
+        self._producer.poll(0)
+        if self._failure is not None:
+            raise self._failure
+        while self._closed and not self._closed[0].pending:
+            settled = self._closed.popleft()
+            if settled.positions is not None:
+                self.acknowledged.update(settled.positions)
+            if self._on_settled is not None:
+                self._on_settled(settled)
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything that was written is acknowledged."""
+        return self.outstanding == 0
+
+    def forget(self) -> None:
+        """Drop positions that belong to an assignment that has ended. Records on their way stay on their way."""
+        self._open = Checkpoint()
+        self._closed.clear()
+        self.acknowledged = {}
+
+    def statistics(self) -> Mapping[str, Any]:
+        """Return how much waits for the broker."""
+        return {"outstanding": self.outstanding, "checkpoints": len(self._closed)}
+
+    def close(self) -> None:
+        """Send nothing more: what still waits is dropped, and replayed by whoever is next."""
+        self._producer.purge()
+        self._producer.poll(0)

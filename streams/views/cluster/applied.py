@@ -1,0 +1,97 @@
+"""Read your write: waits until a record that the bridge has acknowledged is in every table that it changes.
+
+A record of `messages` changes its message at once, and its conversation through a second record. So two waits: until
+the message's worker has every record that it caused acknowledged, then until the conversation's worker has read as far
+as the second topic went at that moment. Whoever else was the worker before is covered by both: what it had committed
+was acknowledged, and what it had not, its successor does again.
+"""
+
+import time
+from typing import NamedTuple
+
+from confluent_kafka import KafkaException
+
+from streams.engine.ends import Ends
+from streams.views.cluster.peers import Peers
+from streams.views.http.access import Reader
+from streams.views.http.problems import ProblemError, not_ready, relayed
+from streams.views.http.reasons import INVALID_PARAMETER
+from streams.views.read.tables import Tables
+
+#: Where other workers wait for a record (internal).
+PATH = "/internal/applied"
+
+_NUMBER_DIGITS = 18
+
+
+class Written(NamedTuple):
+    """A record that was written: what a receipt of the bridge says."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        """Return it as `after` has it."""
+        return f"{self.topic}:{self.partition}:{self.offset}"
+
+
+class Applied:
+    """Waits for records, here or at the worker that reads them."""
+
+    def __init__(self, tables: Tables, peers: Peers, ends: Ends, timeout_s: float) -> None:
+        """Wait for `timeout_s` seconds at the most."""
+        self._tables = tables
+        self._peers = peers
+        self._ends = ends
+        self.timeout_s = timeout_s
+
+    def parse(self, text: str) -> Written:
+        """Read `<topic>:<partition>:<offset>`. Raises ProblemError."""
+        topic, partition, offset = [*text.rsplit(":", 2), "", ""][:3]
+        topics = (self._tables.messages_topic, self._tables.conversations_topic)
+        numbers = (partition, offset)
+        if topic not in topics or not all(n.isascii() and n.isdigit() and len(n) <= _NUMBER_DIGITS for n in numbers):
+            raise ProblemError(
+                INVALID_PARAMETER, f"after is <topic>:<partition>:<offset> of a receipt; topics are {', '.join(topics)}"
+            )
+        if int(partition) >= self._tables.partition_count:
+            raise ProblemError(INVALID_PARAMETER, f"{topic} has {self._tables.partition_count} partitions")
+        return Written(topic, int(partition), int(offset))
+
+    def changes_conversations_late(self, written: Written) -> bool:
+        """Return whether conversations learn of the record through a second one."""
+        return written.topic == self._tables.messages_topic
+
+    async def wait(self, written: Written, reader: Reader, deadline: float) -> None:
+        """Return when the record, and all that it caused, is written. Raises ProblemError."""
+        if written.partition in self._tables.assignment.views:
+            await self.wait_here(written, deadline)
+            return
+        url = self._tables.owner(written.partition)
+        target = f"{PATH}?after={written}".encode()
+        answer = await self._peers.ask(
+            url, target, reader, {written.partition}, timeout_s=deadline - time.monotonic() + 1
+        )
+        if answer.status_code != 204:  # noqa: PLR2004
+            raise relayed(answer.content, {written.partition})
+
+    async def wait_here(self, written: Written, deadline: float) -> None:
+        """Do so for a partition of this worker. Raises ProblemError."""
+        assignment = self._tables.assignment
+        if written.partition not in assignment.views:
+            raise not_ready("the partition is another worker's", {written.partition})
+        worker = self._tables.worker
+        await self._tables.wait_until(
+            lambda: worker.settled(written.topic, written.partition) > written.offset, deadline
+        )
+
+    async def wait_for_contributions(self, partitions: frozenset[int], deadline: float) -> None:
+        """Return when this worker's conversations know all that messages have told them until now."""
+        join = self._tables.assignment.join
+        topic = self._tables.contributions_topic
+        try:
+            ends = await self._ends.of(((topic, partition) for partition in partitions), deadline - time.monotonic())
+        except KafkaException as error:
+            raise not_ready(f"Kafka does not tell the end of {topic}: {error.args[0].name()}", partitions) from None
+        await self._tables.wait_until(lambda: all(join.position(*at) >= end for at, end in ends.items()), deadline)

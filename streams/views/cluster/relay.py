@@ -1,0 +1,113 @@
+"""What another worker tells of its partitions, on its way to a client of this one."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+
+import httpx
+
+from streams.views.http.problems import ProblemError, not_ready, relayed
+from streams.views.live import positions
+from streams.views.live.subscription import CannotResumeError, Event
+
+#: Events that are taken from the other worker before the client has taken them.
+_AHEAD = 200
+_LONGEST_FRAME = 64 * 1024 * 1024
+
+
+class Relay:
+    """Reads the stream of another worker."""
+
+    def __init__(
+        self,
+        stream: AbstractAsyncContextManager[httpx.Response],
+        partitions: frozenset[int],
+        *,
+        resumes: bool,
+        wake: Callable[[], None],
+        on_end: Callable[[], None],
+    ) -> None:
+        """Begin to read. `wake` is called when there is something to take, `on_end` when nothing comes any more."""
+        #: Where the other worker was when it was ready, which it tells by an event.
+        self.positions: Mapping[int, int] = {}
+        self._told: Mapping[int, int] = {}
+        self._stream = stream
+        self._partitions = partitions
+        self._resumes = resumes
+        self._wake = wake
+        self._on_end = on_end
+        self._events: deque[Event] = deque()
+        self._room = asyncio.Event()
+        self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._task = asyncio.create_task(self._run())
+
+    async def opened(self) -> None:
+        """Return when the stream has begun. Raises ProblemError, or CannotResumeError if it does not go on."""
+        await asyncio.shield(self._opened)
+
+    def take(self, most: int) -> list[Event]:
+        """Return what has come; one of the events is `ready`."""
+        events = [self._events.popleft() for _ in range(min(most, len(self._events)))]
+        self._room.set()
+        if self._events:
+            self._wake()
+        return events
+
+    async def close(self) -> None:
+        """Read nothing more."""
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        if self._opened.done() and not self._opened.cancelled():
+            self._opened.exception()
+
+    async def _run(self) -> None:
+        error: Exception = not_ready("the partition's worker has ended its stream", self._partitions)
+        try:
+            async with self._stream as response:
+                if response.status_code != httpx.codes.OK:
+                    error = relayed(await response.aread(), self._partitions)
+                    return
+                async for name, told, data in _frames(response.aiter_bytes()):
+                    if self._resumes and name == "begin":
+                        error = CannotResumeError()
+                        return
+                    if not self._opened.done():
+                        self._opened.set_result(None)
+                    await self._take(name, told, data)
+        except ProblemError as problem:
+            error = problem
+        finally:
+            if not self._opened.done():
+                self._opened.set_exception(error)
+            self._on_end()
+
+    async def _take(self, name: str, told: Mapping[int, int], data: bytes) -> None:
+        if name in {"begin", "too_slow"}:
+            return
+        while len(self._events) >= _AHEAD:
+            self._room.clear()
+            await self._room.wait()
+        position = None
+        if name == "ready":
+            self.positions = told
+        elif told:
+            # Each event moves the position of one partition.
+            position = next((item for item in told.items() if self._told.get(item[0]) != item[1]), None)
+        self._told = told
+        self._events.append(Event(name, data, position))
+        self._wake()
+
+
+async def _frames(chunks: AsyncIterator[bytes]) -> AsyncIterator[tuple[str, Mapping[int, int], bytes]]:
+    rest = b""
+    async for chunk in chunks:
+        rest += chunk
+        *frames, rest = rest.split(b"\n\n")
+        if len(rest) > _LONGEST_FRAME:
+            raise not_ready("a worker sent an event without end")
+        for frame in frames:
+            fields = dict(line.split(b": ", 1) for line in frame.split(b"\n") if line and not line.startswith(b":"))
+            if b"event" in fields:
+                told = positions.parse(fields.get(b"id", b"").decode())
+                yield fields[b"event"].decode(), {} if told is None else told.positions, fields.get(b"data", b"")

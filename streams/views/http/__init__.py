@@ -1,0 +1,1 @@
+"""The views over HTTP: routes, sign-in, OpenAPI, page."""

@@ -1,0 +1,145 @@
+"""Who asks, and what they may see: a token in the Authorization header, or in the cookie of the page."""
+
+import base64
+import binascii
+import hmac
+
+from msgspec import Struct
+from pydantic import SecretStr
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from openbsp.http.tokens import Token, TokenSet
+from streams.views.http.problems import ProblemError, problem
+from streams.views.http.reasons import NOT_FOUND, NOT_PERMITTED, UNAUTHORIZED
+
+COOKIE = "openbsp_views"
+
+#: Headers of requests between workers: the partitions that are asked for, and the seconds to wait for contributions.
+HOP = b"openbsp-partitions"
+SYNC = b"openbsp-sync"
+
+_USED = frozenset({b"authorization", b"if-none-match", HOP, SYNC})
+
+#: Under these paths there is nothing that a token protects.
+_OPEN = frozenset({"/", "/session", "/healthz", "/readyz", "/openapi.json"})
+_OPEN_PREFIX = "/static/"
+
+METRICS = "/metrics"
+
+
+class Reader(Struct, frozen=True):
+    """One who may read, and how they ask.
+
+    `authorization` is the header's value that proves it, for other workers. `if_none_match` is that header.
+    `partitions` are those for which another worker asks in the reader's name, and `sync_s` how long this one may wait
+    for what messages have told conversations (`streams.views.cluster.applied`); None: no worker asks, or there is
+    nothing to wait for.
+    """
+
+    token: Token
+    authorization: bytes
+    if_none_match: str | None = None
+    partitions: frozenset[int] | None = None
+    sync_s: float | None = None
+
+    @property
+    def organizations(self) -> frozenset[str] | None:
+        """The organizations of which something may be seen; None: all, and what belongs to none."""
+        return self.token.organizations
+
+    def may_see(self, organization: str | None) -> bool:
+        """Return whether something of that organization (None: of an unknown one) may be seen."""
+        return self.token.organizations is None or organization in self.token.organizations
+
+    def need_all(self) -> None:
+        """Raise ProblemError if the token is bound to organizations."""
+        if self.token.organizations is not None:
+            raise ProblemError(NOT_PERMITTED, "this needs a token that is not bound to organizations")
+
+
+class Authentication:
+    """ASGI middleware: lets in those who have a token, and others only where nothing needs one."""
+
+    def __init__(self, app: ASGIApp, tokens: TokenSet, metrics_token: SecretStr | None) -> None:
+        """Guard `app`. `metrics_token` opens the metrics and nothing else."""
+        self._app = app
+        self._tokens = tokens
+        self._observer = None if metrics_token is None else metrics_token.get_secret_value().encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or refuse it."""
+        if scope["type"] == "http":
+            reader = self._reader(scope)
+            if reader is not None:
+                scope["reader"] = reader
+            elif not self._is_open(scope):
+                error = ProblemError(UNAUTHORIZED, "send `Authorization: Bearer <token>`, or sign in at /")
+                await problem(error)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _is_open(self, scope: Scope) -> bool:
+        path = scope["path"]
+        if path == METRICS and self._observer is not None:
+            given = dict(scope["headers"]).get(b"authorization", b"")
+            return given[:7].lower() == b"bearer " and hmac.compare_digest(given[7:].strip(), self._observer)
+        return path in _OPEN or path.startswith(_OPEN_PREFIX)
+
+    def _reader(self, scope: Scope) -> Reader | None:
+        given = {name: value for name, value in scope["headers"] if name in _USED}
+        authorization = given.get(b"authorization") or _of_cookies(scope)
+        token = self._tokens.authenticate(authorization)
+        if token is None or authorization is None:
+            return None
+        if given.keys() <= {b"authorization"}:
+            return Reader(token, authorization)
+        tags = given.get(b"if-none-match")
+        return Reader(
+            token,
+            authorization,
+            None if tags is None else tags.decode("latin-1"),
+            _numbers(given.get(HOP)),
+            _seconds(given.get(SYNC)),
+        )
+
+
+def reader_of(request: Request) -> Reader:
+    """Return who asks; only for paths that need a token."""
+    reader: Reader = request.scope["reader"]
+    return reader
+
+
+def not_found(kind: str, key: str) -> ProblemError:
+    """Return the answer for what is not there and for what may not be seen: they must not differ."""
+    return ProblemError(NOT_FOUND, f"no {kind} has the id {key!r}")
+
+
+def cookie_value(token: str) -> str:
+    """Return the text of the cookie that stands for a token."""
+    return base64.urlsafe_b64encode(token.encode()).decode().rstrip("=")
+
+
+def _of_cookies(scope: Scope) -> bytes | None:
+    cookies = b";".join(value for name, value in scope["headers"] if name == b"cookie")
+    for cookie in cookies.split(b";"):
+        name, _, value = cookie.strip().partition(b"=")
+        if name == COOKIE.encode():
+            try:
+                return b"Bearer " + base64.urlsafe_b64decode(value + b"=" * (-len(value) % 4))
+            except binascii.Error:
+                return None
+    return None
+
+
+def _numbers(header: bytes | None) -> frozenset[int] | None:
+    if header is None:
+        return None
+    return frozenset(int(number) for number in header.split(b",") if number.isdigit() and len(number) < 10)  # noqa: PLR2004
+
+
+def _seconds(header: bytes | None) -> float | None:
+    try:
+        return None if header is None else float(header)
+    except ValueError:
+        return None

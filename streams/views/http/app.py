@@ -1,0 +1,335 @@
+"""The HTTP side of a worker: who asks, what for, and who can answer it."""
+
+import time
+from collections.abc import Callable
+from urllib.parse import unquote, urlencode
+
+import httpx
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from pydantic import SecretStr
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from avro.jsontext import encode
+from openbsp.http.tokens import TokenSet
+from streams.state import contribution as contributions
+from streams.views.cluster import applied
+from streams.views.cluster.applied import Applied
+from streams.views.cluster.peers import Peers
+from streams.views.http.access import METRICS, SYNC, Authentication, Reader, not_found, reader_of
+from streams.views.http.openapi import document
+from streams.views.http.page.files import Page
+from streams.views.http.pipeline import Pipeline
+from streams.views.http.problems import ProblemError, not_ready, problem
+from streams.views.http.queries import FILTERS, Parameters, cursor_of
+from streams.views.http.reasons import INTERNAL_ERROR, METHOD_NOT_ALLOWED, NOT_FOUND
+from streams.views.http.session import Sessions
+from streams.views.live.events import Asked, EventStream, EventStreams
+from streams.views.read import render
+from streams.views.read.index import Filter
+from streams.views.read.lists import Lists, encode_items
+from streams.views.read.partition import PartitionView, Rendered, tag_of
+from streams.views.read.tables import Tables
+
+_JSON = "application/json"
+_RELAYED_HEADERS = ("etag", "cache-control", "content-type", "retry-after")
+
+
+class Answer:
+    """An ASGI application that answers with a view (None: it has not changed). A Response would cost twice as much."""
+
+    __slots__ = ("_body", "_tag")
+
+    def __init__(self, body: bytes | None, tag: str) -> None:
+        """Answer with JSON that has an entity tag."""
+        self._body = body
+        self._tag = tag
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        del scope, receive
+        body = self._body
+        headers = [(b"etag", b'"%b"' % self._tag.encode()), (b"cache-control", b"private, no-cache")]
+        if body is not None:
+            headers += [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
+        status = 304 if body is None else 200
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body or b""})
+
+
+class Views:
+    """The endpoints. Each raises ProblemError for what is answered by a problem."""
+
+    def __init__(self, tables: Tables, peers: Peers, waiting: Applied, streams: EventStreams) -> None:
+        """Answer from these tables, and from those of other workers."""
+        self._tables = tables
+        self._peers = peers
+        self._applied = waiting
+        self._streams = streams
+        self._lists = Lists(tables, peers)
+
+    async def message(self, request: Request) -> Response | Answer:
+        """GET /messages/{id}."""
+        message_id = _id(request, "message")
+        parameters = Parameters(request, ("after",))
+        view = await self._view_of(request, parameters, message_id, of_conversation=False)
+        if isinstance(view, Response):
+            return view
+        found = view.message(message_id)
+        if found is None or not reader_of(request).may_see(found.organization):
+            raise not_found("message", message_id)
+        return _answer(request, found.body, found.tag)
+
+    async def conversation(self, request: Request) -> Response | Answer:
+        """GET /conversations/{id}."""
+        conversation_id = _id(request, "conversation")
+        parameters = Parameters(request, ("after",))
+        view = await self._view_of(request, parameters, conversation_id, of_conversation=True)
+        if isinstance(view, Response):
+            return view
+        if not view.prepared(conversation_id):
+            await view.prepare(conversation_id)
+        found = _conversation(view, conversation_id, reader_of(request))
+        return _answer(request, found.body, found.tag)
+
+    async def messages(self, request: Request) -> Response | Answer:
+        """GET /conversations/{id}/messages."""
+        conversation_id = _id(request, "conversation")
+        parameters = Parameters(request, ("after", "cursor", "limit"))
+        below, limit = parameters.cursor(), parameters.limit()
+        view = await self._view_of(request, parameters, conversation_id, of_conversation=True)
+        if isinstance(view, Response):
+            return view
+        reader = reader_of(request)
+        await view.prepare(conversation_id)
+        _conversation(view, conversation_id, reader)
+        found = await view.messages(conversation_id, below, limit + 1)
+        more = cursor_of(contributions.sort_key(*found[limit - 1])) if len(found) > limit else None
+        items = []
+        for message_id, contribution in found[:limit]:
+            organization = contributions.text_of(contribution.organization_id)
+            if organization is None or reader.may_see(organization):
+                items.append(render.conversation_message(message_id, contribution))
+        body = render.page("messages", items, more)
+        return _answer(request, body, tag_of(body))
+
+    async def conversations(self, request: Request) -> Response | Answer:
+        """GET /conversations."""
+        parameters = Parameters(request, (*FILTERS, "after", "cursor", "limit"))
+        reader = reader_of(request)
+        wanted, below, limit = parameters.filter(reader.organizations), parameters.cursor(), parameters.limit()
+        deadline = self._deadline(reader)
+        late = await self._wait_for(parameters, reader, deadline)
+        if late or reader.sync_s is not None:
+            mine = frozenset(self._tables.assignment.views) if reader.partitions is None else reader.partitions
+            await self._applied.wait_for_contributions(mine, deadline)
+        if reader.partitions is not None:
+            return Response(encode_items(await self._lists.own_items(reader.partitions, wanted, below, limit + 1)))
+        headers = {SYNC: _seconds_until(deadline)} if late else {}
+        page = await self._lists.page(wanted, below, limit, reader, _target(request), headers)
+        return _answer(request, page.body, page.tag)
+
+    async def conversation_events(self, request: Request) -> EventStream:
+        """GET /conversations/{id}/events."""
+        conversation_id = _id(request, "conversation")
+        parameters = Parameters(request, ("last_event_id",))
+        return await self._stream(request, parameters, Filter(), conversation_id)
+
+    async def events(self, request: Request) -> EventStream:
+        """GET /events."""
+        parameters = Parameters(request, (*FILTERS, "last_event_id"))
+        return await self._stream(request, parameters, parameters.filter(reader_of(request).organizations), None)
+
+    async def applied(self, request: Request) -> Response:
+        """GET /internal/applied: 204 when a record of a partition of this worker has been applied."""
+        written = self._applied.parse(Parameters(request, ("after",)).text("after") or "")
+        await self._applied.wait_here(written, self._deadline(reader_of(request)))
+        return Response(None, 204)
+
+    async def _stream(
+        self, request: Request, parameters: Parameters, wanted: Filter, conversation_id: str | None
+    ) -> EventStream:
+        asked = Asked(
+            reader_of(request),
+            _target(request, "last_event_id"),
+            wanted,
+            conversation_id,
+        )
+        # EventSource sends the header only when it reconnects by itself; the parameter is for those that do it better.
+        last_event_id = request.headers.get("last-event-id") or parameters.text("last_event_id")
+        stream = EventStream(self._streams, asked, last_event_id)
+        await stream.open()
+        return stream
+
+    async def _view_of(
+        self, request: Request, parameters: Parameters, key: str, *, of_conversation: bool
+    ) -> PartitionView | Response:
+        """Return the partition of a key, or the answer of the worker that owns it."""
+        reader = reader_of(request)
+        view = self._tables.view_of(key)
+        if "after" not in parameters and reader.sync_s is None:
+            return view or await self._relay(request, key, {})
+        deadline = self._deadline(reader)
+        late = await self._wait_for(parameters, reader, deadline) and of_conversation
+        if self._tables.view_of(key) is None:
+            return await self._relay(request, key, {SYNC: _seconds_until(deadline)} if late else {})
+        if late or reader.sync_s is not None:
+            await self._applied.wait_for_contributions(frozenset({self._tables.partition_of(key)}), deadline)
+        view = self._tables.view_of(key)
+        if view is None:
+            raise not_ready("the partition was handed over", {self._tables.partition_of(key)})
+        return view
+
+    async def _wait_for(self, parameters: Parameters, reader: Reader, deadline: float) -> bool:
+        """Wait for the record that `after` names; return whether conversations learn of it later still."""
+        after = parameters.text("after")
+        if after is None:
+            return False
+        written = self._applied.parse(after)
+        await self._applied.wait(written, reader, deadline)
+        return self._applied.changes_conversations_late(written)
+
+    async def _relay(self, request: Request, key: str, headers: dict[bytes, bytes]) -> Response:
+        reader = reader_of(request)
+        partition = self._tables.partition_of(key)
+        if reader.partitions is not None:
+            raise not_ready("the partition is another worker's", {partition})
+        if reader.if_none_match is not None:
+            headers[b"if-none-match"] = reader.if_none_match.encode("latin-1")
+        answer = await self._peers.ask(self._tables.owner(partition), _target(request), reader, {partition}, headers)
+        status = answer.status_code
+        if status == httpx.codes.UNAUTHORIZED:
+            raise not_ready("the partition's worker has other tokens than this one", {partition})
+        relayed = {name: answer.headers[name] for name in _RELAYED_HEADERS if name in answer.headers}
+        return Response(None if status == httpx.codes.NOT_MODIFIED else answer.content, status, relayed)
+
+    def _deadline(self, reader: Reader) -> float:
+        """Return when waiting ends: after the time that a worker which asks allows, or that the settings do."""
+        allowed = self._applied.timeout_s
+        return time.monotonic() + (allowed if reader.sync_s is None else min(allowed, reader.sync_s))
+
+
+def create_app(  # noqa: PLR0917 what the endpoints answer from
+    tokens: TokenSet,
+    metrics_token: SecretStr | None,
+    views: Views,
+    tables: Tables,
+    measured: Callable[[], CollectorRegistry],
+    pipeline: Pipeline,
+) -> Starlette:
+    """Build the app; it answers 503 until the tables are there. `measured` returns the metrics, up to date."""
+
+    async def healthz(_: Request) -> Response:
+        return Response(b'{"status":"alive"}', media_type=_JSON)
+
+    async def readyz(_: Request) -> Response:
+        unready = tables.unready
+        if unready:
+            raise not_ready("partitions are being caught up with or indexed", unready)
+        if tables.stalled:
+            raise not_ready("records wait and nothing moves", tables.stalled)
+        return Response(b'{"status":"ready"}', media_type=_JSON)
+
+    async def metrics(request: Request) -> Response:
+        if "reader" in request.scope:
+            reader_of(request).need_all()
+        return Response(
+            generate_latest(measured()), headers={"Cache-Control": "no-store"}, media_type=CONTENT_TYPE_LATEST
+        )
+
+    description = encode(document())
+
+    async def openapi(_: Request) -> Response:
+        return Response(description, media_type=_JSON)
+
+    app = Starlette(
+        routes=[
+            Route("/conversations/{conversation_id}", views.conversation),
+            Route("/conversations", views.conversations),
+            Route("/messages/{message_id}", views.message),
+            Route("/conversations/{conversation_id}/messages", views.messages),
+            Route("/conversations/{conversation_id}/events", views.conversation_events),
+            Route("/events", views.events),
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Route(METRICS, metrics),
+            Route("/openapi.json", openapi),
+            Route(applied.PATH, views.applied),
+            *Sessions(tokens.authenticate).routes(),
+            *pipeline.routes(),
+            *Page().routes(),
+        ],
+        middleware=[Middleware(_EncodedPaths), Middleware(Authentication, tokens=tokens, metrics_token=metrics_token)],
+        exception_handlers={ProblemError: _problem, HTTPException: _http_error, Exception: _internal_error},
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+class _EncodedPaths:
+    """ASGI middleware: routes see paths as they were sent, so that ids may have slashes in them (as %2F)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope["path"] = scope["raw_path"].decode("ascii", "replace")
+        await self._app(scope, receive, send)
+
+
+async def _problem(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ProblemError)  # noqa: S101 as registered
+    return problem(error)
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException) and error.status_code == METHOD_NOT_ALLOWED.status:
+        allow = ", ".join(sorted((error.headers or {}).get("Allow", "GET").split(", ")))
+        return problem(ProblemError(METHOD_NOT_ALLOWED, f"the path takes {allow}"), {"Allow": allow})
+    return problem(ProblemError(NOT_FOUND, "there is nothing at this path"))
+
+
+async def _internal_error(_: Request, __: Exception) -> Response:
+    return problem(ProblemError(INTERNAL_ERROR, "see the log of the worker"))
+
+
+def _id(request: Request, kind: str) -> str:
+    text: str = request.path_params[f"{kind}_id"]
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise not_found(kind, text) from None
+
+
+def _conversation(view: PartitionView, conversation_id: str, reader: Reader) -> Rendered:
+    found = view.conversation(conversation_id)
+    if found is None or not reader.may_see(found.organization):
+        raise not_found("conversation", conversation_id)
+    return found
+
+
+def _answer(request: Request, body: bytes, tag: str) -> Answer:
+    wanted = reader_of(request).if_none_match
+    if wanted is not None:
+        known = {item.strip().removeprefix("W/") for item in wanted.split(",")}
+        if wanted.strip() == "*" or f'"{tag}"' in known:
+            return Answer(None, tag)
+    return Answer(body, tag)
+
+
+def _target(request: Request, *without: str) -> bytes:
+    """Return path and query as they go to another worker, which need not wait for a record any more."""
+    dropped = {"after", *without}
+    query = urlencode([item for item in request.query_params.multi_items() if item[0] not in dropped])
+    path: bytes = request.scope["raw_path"]
+    return path + b"?" + query.encode() if query else path
+
+
+def _seconds_until(deadline: float) -> bytes:
+    return b"%.3f" % max(0.0, deadline - time.monotonic())

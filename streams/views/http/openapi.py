@@ -1,0 +1,461 @@
+"""The OpenAPI description of the views. Schemas and refusals are made from what the answers are made from."""
+
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+
+from openbsp.http.problems import MEDIA_TYPE, TYPE, Reason
+from streams.views.http.problems import RETRY_AFTER_S
+from streams.views.http.queries import DEFAULT_LIMIT, MOST
+from streams.views.http.reasons import (
+    CROSS_SITE,
+    INVALID_PARAMETER,
+    MALFORMED_SESSION,
+    NOT_APPLIED,
+    NOT_FOUND,
+    NOT_PERMITTED,
+    NOT_READY,
+    REASONS,
+    TOO_LARGE,
+    TOO_MANY_ATTEMPTS,
+    TOO_MANY_STREAMS,
+    UNAUTHORIZED,
+    UNSUPPORTED_MEDIA_TYPE,
+)
+from streams.views.read import render
+
+_COMPONENTS = "#/components/schemas/{name}"
+_EXAMPLES = "examples.json"
+
+_EVENTS = """A stream of Server-Sent Events (`text/event-stream`) without end. Each worker tells the same.
+
+| event | data | meaning |
+|---|---|---|
+{rows}
+
+From `ready` on events have an id. Sent back as `Last-Event-ID`, to any worker, it makes the stream go on where it
+ended, without a gap. An id that is older than an hour begins anew, with `begin` or `snapshot`. Comments are sent every
+few seconds while nothing changes."""
+
+_CONVERSATION_EVENTS = (
+    (
+        "snapshot",
+        "`conversation`, `messages`",
+        "The conversation and its newest messages: forget what was told before.",
+    ),
+    ("change", "`conversation`, `messages`, `removed_messages`", "The conversation, and those messages that changed."),
+    ("removed", "`id`", "The conversation is gone, or may not be seen any more."),
+)
+_LIST_EVENTS = (
+    ("begin", "`{}`", "Forget what was told before; what there is follows."),
+    ("conversation", "the conversation", "A conversation as it is now."),
+    ("removed", "`id`", "The conversation is gone, or is not what was asked for any more."),
+)
+_COMMON_EVENTS = (
+    ("ready", "`{}`", "Everything up to here has been told."),
+    ("waiting", "`partitions`", "Partitions have no worker that is ready; `ready` follows when they have."),
+    ("too_slow", "`{}`", "The client reads too slowly and is cut off; it may come back with its last id."),
+)
+
+
+def document() -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "OpenBSP stream bridge: views",
+            "version": "1",
+            "description": "How conversations are now. Any worker answers for all of them. What cannot be answered "
+            "whole and current is not answered: 503 with `Retry-After`. A token that is bound to organizations sees "
+            "only theirs; everything else is 404, as if it did not exist.",
+        },
+        "security": [{"token": []}, {"cookie": []}],
+        "paths": {
+            "/conversations/{conversation_id}": {"get": _conversation()},
+            "/conversations/{conversation_id}/messages": {"get": _messages()},
+            "/conversations/{conversation_id}/events": {"get": _conversation_events()},
+            "/conversations": {"get": _conversations()},
+            "/messages/{message_id}": {"get": _message()},
+            "/events": {"get": _events()},
+            "/session": _session(),
+            "/healthz": {"get": _healthz()},
+            "/readyz": {"get": _readyz()},
+            "/metrics": {"get": _metrics()},
+            "/pipeline": {"get": _pipeline()},
+            "/openapi.json": {"get": _openapi()},
+        },
+        "components": {
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer"},
+                "cookie": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": "openbsp_views",
+                    "description": "Set by `POST /session`, for browsers: their EventSource sends no other header.",
+                },
+            },
+            "schemas": _schemas(),
+        },
+    }
+
+
+def _conversation() -> dict[str, Any]:
+    return _view(
+        "getConversation",
+        "One conversation.",
+        [_id("conversation_id", "Of the conversation, percent-encoded."), _after(), _if_none_match()],
+        ("Conversation", "conversation"),
+        NOT_FOUND,
+    )
+
+
+def _messages() -> dict[str, Any]:
+    return _view(
+        "listMessages",
+        "The messages of a conversation, newest first.",
+        [
+            _id("conversation_id", "Of the conversation, percent-encoded."),
+            _limit(),
+            _cursor(),
+            _after(),
+            _if_none_match(),
+        ],
+        ("MessagePage", "messages"),
+        NOT_FOUND,
+    )
+
+
+def _message() -> dict[str, Any]:
+    return _view(
+        "getMessage",
+        "One message, with all that was received of it.",
+        [_id("message_id", "Of the message, percent-encoded."), _after(), _if_none_match()],
+        ("Message", "message"),
+        NOT_FOUND,
+    )
+
+
+def _conversations() -> dict[str, Any]:
+    return _view(
+        "listConversations",
+        "Conversations by when they were active last, the latest first. Filters combine.",
+        [*_filters(), _limit(), _cursor(), _after(), _if_none_match()],
+        ("ConversationPage", "conversations"),
+    )
+
+
+def _conversation_events() -> dict[str, Any]:
+    return _stream(
+        "watchConversation",
+        "One conversation and its messages, as they change.",
+        (*_CONVERSATION_EVENTS, *_COMMON_EVENTS),
+        [_id("conversation_id", "Of the conversation, percent-encoded.")],
+        NOT_FOUND,
+    )
+
+
+def _events() -> dict[str, Any]:
+    return _stream(
+        "watchConversations",
+        "All conversations that the filters admit, as they change.",
+        (*_LIST_EVENTS, *_COMMON_EVENTS),
+        _filters(),
+    )
+
+
+def _session() -> dict[str, Any]:
+    who = {"200": _ok("Session", "session", "Who is signed in; `reader` is null if nobody is.")}
+    refused = _refusals(
+        MALFORMED_SESSION, UNAUTHORIZED, CROSS_SITE, TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, TOO_MANY_ATTEMPTS
+    )
+    return {
+        "get": {"operationId": "whoIsSignedIn", "summary": "Who is signed in.", "security": [{}], "responses": who},
+        "post": {
+            "operationId": "signIn",
+            "summary": "Put a token into a cookie that scripts cannot read, for the live page.",
+            "security": [{}],
+            "requestBody": {
+                "required": True,
+                "content": {
+                    "application/json": {
+                        "schema": {
+                            "type": "object",
+                            "required": ["token"],
+                            "additionalProperties": False,
+                            "properties": {"token": {"type": "string"}},
+                        }
+                    }
+                },
+            },
+            "responses": who | refused,
+        },
+        "delete": {
+            "operationId": "signOut",
+            "summary": "Have the browser forget the cookie.",
+            "security": [{}],
+            "responses": {"204": {"description": "It is forgotten."}} | _refusals(CROSS_SITE),
+        },
+    }
+
+
+def _healthz() -> dict[str, Any]:
+    return {
+        "operationId": "isAlive",
+        "summary": "Whether the process is alive.",
+        "security": [{}],
+        "responses": {"200": _ok("Health", "alive", "It is.")},
+    }
+
+
+def _readyz() -> dict[str, Any]:
+    return {
+        "operationId": "isReady",
+        "summary": "Whether this worker can answer for everything that it owns, and its join moves.",
+        "security": [{}],
+        "responses": {"200": _ok("Health", "ready", "It can.")} | _refusals(NOT_READY),
+    }
+
+
+def _metrics() -> dict[str, Any]:
+    text = {"type": "string"}
+    return {
+        "operationId": "readMetrics",
+        "summary": "Metrics in Prometheus' format, for tokens that are not bound to organizations.",
+        "responses": {"200": {"description": "The metrics.", "content": {"text/plain": {"schema": text}}}}
+        | _refusals(UNAUTHORIZED, NOT_PERMITTED),
+    }
+
+
+def _pipeline() -> dict[str, Any]:
+    return {
+        "operationId": "readPipeline",
+        "summary": "How the bridge is, for the live page and tokens that are not bound to organizations.",
+        "responses": {"200": _ok("Pipeline", "pipeline", "`bridge` is null if the worker knows of none.")}
+        | _refusals(UNAUTHORIZED, NOT_PERMITTED),
+    }
+
+
+def _openapi() -> dict[str, Any]:
+    return {
+        "operationId": "describe",
+        "summary": "This description.",
+        "security": [{}],
+        "responses": {
+            "200": {"description": "OpenAPI 3.1.", "content": {"application/json": {"schema": {"type": "object"}}}}
+        },
+    }
+
+
+def _view(
+    name: str, summary: str, parameters: list[dict[str, Any]], answer: tuple[str, str], *reasons: Reason
+) -> dict[str, Any]:
+    schema, example = answer
+    found = _ok(schema, example, "It, as it is now.")
+    found["headers"] = {"ETag": {"description": "For If-None-Match.", "schema": {"type": "string"}}}
+    return {
+        "operationId": name,
+        "summary": summary,
+        "parameters": parameters,
+        "responses": {"200": found, "304": {"description": "It still has the tag that If-None-Match names."}}
+        | _refusals(INVALID_PARAMETER, UNAUTHORIZED, *reasons, NOT_READY, NOT_APPLIED),
+    }
+
+
+def _stream(
+    name: str,
+    summary: str,
+    events: tuple[tuple[str, str, str], ...],
+    parameters: list[dict[str, Any]],
+    *reasons: Reason,
+) -> dict[str, Any]:
+    rows = "\n".join(f"| `{event}` | {data} | {meaning} |" for event, data, meaning in events)
+    resume = "The id of the last event that was heard; the parameter is for clients that cannot set headers."
+    text = {"type": "string"}
+    return {
+        "operationId": name,
+        "summary": summary,
+        "description": _EVENTS.format(rows=rows),
+        "parameters": [
+            *parameters,
+            {"name": "Last-Event-ID", "in": "header", "description": resume, "schema": text},
+            _query("last_event_id", resume, text),
+        ],
+        "responses": {
+            "200": {
+                "description": "The stream.",
+                "content": {"text/event-stream": {"schema": text, "example": _examples()[name]}},
+            }
+        }
+        | _refusals(INVALID_PARAMETER, UNAUTHORIZED, *reasons, NOT_READY, TOO_MANY_STREAMS),
+    }
+
+
+def _ok(schema: str, example: str, description: str) -> dict[str, Any]:
+    reference = {"$ref": _COMPONENTS.format(name=schema)}
+    return {
+        "description": description,
+        "content": {"application/json": {"schema": reference, "example": _examples()[example]}},
+    }
+
+
+def _refusals(*reasons: Reason) -> dict[str, Any]:
+    responses: dict[str, Any] = {}
+    for reason in reasons:
+        status = str(reason.status)
+        text = f"`{reason.code}`: {reason.meaning}"
+        if status in responses:
+            responses[status]["description"] += f" {text}"
+        else:
+            responses[status] = {
+                "description": text,
+                "content": {MEDIA_TYPE: {"schema": {"$ref": _COMPONENTS.format(name="Problem")}, "examples": {}}},
+            }
+            if reason.status == 503:  # noqa: PLR2004
+                seconds = {"type": "integer", "examples": [RETRY_AFTER_S]}
+                responses[status]["headers"] = {"Retry-After": {"description": "Seconds.", "schema": seconds}}
+        responses[status]["content"][MEDIA_TYPE]["examples"][reason.code] = {"value": _problem_example(reason)}
+    return responses
+
+
+def _problem_example(reason: Reason) -> dict[str, Any]:
+    example: dict[str, Any] = {
+        "type": TYPE + reason.code,
+        "title": reason.title,
+        "status": reason.status,
+        "detail": reason.meaning,
+        "reason": reason.code,
+    }
+    return example | {"partitions": [3]} if reason is NOT_READY else example
+
+
+def _schemas() -> dict[str, Any]:
+    views = (render.Conversation, render.Message, render.ConversationMessage)
+    _, components = msgspec.json.schema_components(views, ref_template=_COMPONENTS)
+    schemas: dict[str, Any] = dict(components)
+    # An instant is text to msgspec, and content is any JSON, null among it.
+    for schema in schemas.values():
+        for name, member in schema["properties"].items():
+            if name.endswith("_at") or name == "timestamp":
+                schema["properties"][name] = {"type": ["string", "null"], "format": "date-time"}
+            elif member == {"anyOf": [{}, {"type": "null"}]}:
+                schema["properties"][name] = {}
+    return schemas | {
+        "ConversationPage": _page("conversations", "Conversation"),
+        "MessagePage": _page("messages", "ConversationMessage"),
+        "Health": _object(status={"enum": ["alive", "ready"]}),
+        "Session": _object(
+            reader={
+                "type": ["object", "null"],
+                "required": ["name", "organizations"],
+                "properties": {
+                    "name": {"type": "string"},
+                    "organizations": {"type": ["array", "null"], "items": {"type": "string"}},
+                },
+            }
+        ),
+        "Pipeline": _pipeline_state(),
+        "Problem": _problem(),
+    }
+
+
+def _page(name: str, item: str) -> dict[str, Any]:
+    return _object(
+        **{
+            name: {"type": "array", "items": {"$ref": _COMPONENTS.format(name=item)}},
+            "next_cursor": {"type": ["string", "null"], "description": "Of the next page; null on the last one."},
+        }
+    )
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def _pipeline_state() -> dict[str, Any]:
+    number = {"type": ["number", "null"], "description": "Null while the bridge does not answer."}
+    names = ("spool_events", "spool_bytes", "spool_oldest_seconds", "dead_letters")
+    bridge = _object(answers={"type": "boolean"}, **dict.fromkeys(names, number))
+    return _object(bridge={**bridge, "type": ["object", "null"]})
+
+
+def _problem() -> dict[str, Any]:
+    problem = _object(
+        type={"enum": sorted(TYPE + code for code in REASONS), "description": "The reason as a URN."},
+        title={"type": "string"},
+        status={"enum": sorted({reason.status for reason in REASONS.values()})},
+        detail={"type": "string", "description": "For people."},
+        reason={"enum": sorted(REASONS)},
+    )
+    problem["description"] = "RFC 9457 problem details."
+    problem["properties"]["partitions"] = {
+        "type": "array",
+        "items": {"type": "integer"},
+        "description": "Those that are not ready; only with `not_ready`.",
+    }
+    return problem
+
+
+def _filters() -> list[dict[str, Any]]:
+    text = {"type": "string"}
+    return [
+        _query("organization_id", "Only those of the organization.", text),
+        _query("status", "Only those whose row has this status.", text),
+        _query("service", "Only those of this service, such as whatsapp.", text),
+        _query("awaiting_reply", "Only those whose last message waits for a reply, or only the others.", _boolean()),
+        _query(
+            "updated_since",
+            "Only those that were active at this instant or later. Its offset is needed; a `+` is sent as `%2B`.",
+            {"type": "string", "format": "date-time"},
+        ),
+    ]
+
+
+def _boolean() -> dict[str, Any]:
+    return {"type": "string", "enum": ["true", "false"]}
+
+
+def _limit() -> dict[str, Any]:
+    schema = {"type": "integer", "minimum": 1, "maximum": MOST, "default": DEFAULT_LIMIT}
+    return _query("limit", "How many there are on a page at the most.", schema)
+
+
+def _cursor() -> dict[str, Any]:
+    return _query("cursor", "The `next_cursor` of the page before.", {"type": "string"})
+
+
+def _after() -> dict[str, Any]:
+    return _query(
+        "after",
+        "Read your write: `<topic>:<partition>:<offset>` of a receipt of the bridge. The answer has that record in it; "
+        "if that takes too long, it is 503 `not_applied`.",
+        {"type": "string", "examples": ["openbsp.messages:3:1250"]},
+    )
+
+
+def _if_none_match() -> dict[str, Any]:
+    return {
+        "name": "If-None-Match",
+        "in": "header",
+        "description": "Entity tags; if one of them is that of the answer, it is 304 without a body.",
+        "schema": {"type": "string"},
+    }
+
+
+def _id(name: str, description: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "description": description,
+        "schema": {"type": "string", "minLength": 1},
+    }
+
+
+def _query(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": "query", "description": description, "schema": schema}
+
+
+def _examples() -> dict[str, Any]:
+    examples: dict[str, Any] = msgspec.json.decode(files(__package__).joinpath(_EXAMPLES).read_bytes())
+    return examples

@@ -1,0 +1,96 @@
+"""What comes before the worker: the bridge's spool and dead letters, as numbers for the live page."""
+
+import asyncio
+import time
+from functools import cached_property
+
+import httpx
+import msgspec
+from msgspec import Struct
+from prometheus_client.parser import text_string_to_metric_families
+from pydantic import SecretStr
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from streams.views.http.access import reader_of
+
+PATH = "/pipeline"
+TIMEOUT_S = 2.0
+#: However many pages look, the bridge is asked only so often.
+KEPT_S = 2.0
+
+
+class Bridge(Struct):
+    """The bridge, as its metrics have it; all numbers are null while it does not answer."""
+
+    answers: bool
+    spool_events: int | None = None
+    spool_bytes: int | None = None
+    spool_oldest_seconds: float | None = None
+    dead_letters: int | None = None
+
+
+class State(Struct):
+    """The answer; `bridge` is null if the worker knows of none."""
+
+    bridge: Bridge | None
+
+
+class Pipeline:
+    """Asks the bridge at an address that the settings name, and at no other."""
+
+    def __init__(self, bridge_url: str | None, bridge_token: SecretStr | None) -> None:
+        """Ask nobody yet."""
+        self._url = None if bridge_url is None else bridge_url.rstrip("/") + "/metrics"
+        self._token = bridge_token
+        self._lock = asyncio.Lock()
+        self._known = Bridge(answers=False)
+        self._known_until = 0.0
+
+    def routes(self) -> list[Route]:
+        """Return the route."""
+        return [Route(PATH, self.show)]
+
+    async def show(self, request: Request) -> Response:
+        """GET: tell how the bridge is. Raises ProblemError for tokens that are bound to organizations."""
+        reader_of(request).need_all()
+        bridge = None if self._url is None else await self._bridge(self._url)
+        body = msgspec.json.encode(State(bridge))
+        return Response(body, 200, {"Cache-Control": "no-store"}, "application/json")
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._client.aclose()
+
+    @cached_property
+    def _client(self) -> httpx.AsyncClient:
+        token = None if self._token is None else self._token.get_secret_value()
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        return httpx.AsyncClient(timeout=TIMEOUT_S, headers=headers, trust_env=False)
+
+    async def _bridge(self, url: str) -> Bridge:
+        async with self._lock:
+            if time.monotonic() >= self._known_until:
+                self._known = await self._ask(url)
+                self._known_until = time.monotonic() + KEPT_S
+            return self._known
+
+    async def _ask(self, url: str) -> Bridge:
+        try:
+            answer = await self._client.get(url)
+            answer.raise_for_status()
+            sums: dict[str, float] = {}
+            for family in text_string_to_metric_families(answer.text):
+                for sample in family.samples:
+                    sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
+            return Bridge(
+                answers=True,
+                spool_events=int(sums["bridge_spool_events"]),
+                spool_bytes=int(sums["bridge_spool_bytes"]),
+                spool_oldest_seconds=sums["bridge_spool_oldest_seconds"],
+                dead_letters=int(sums.get("bridge_dead_letters_total", 0)),
+            )
+        except (httpx.HTTPError, ValueError, OverflowError, KeyError):
+            # Whatever is there, it is no bridge that this worker may ask; that is all the page has to know.
+            return Bridge(answers=False)

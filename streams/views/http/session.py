@@ -1,0 +1,165 @@
+"""Signing in: a token becomes a cookie that scripts cannot read, and that no other site's pages can make use of.
+
+The cookie stands for the token itself, so every worker accepts it and none has to remember it. It is good for reading
+only; other sites cannot have it set, because they cannot send JSON here without being asked first.
+"""
+
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from msgspec import DecodeError, Struct
+from msgspec.json import Decoder
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from avro.jsontext import encode
+from openbsp.http.tokens import Token
+from streams.views.http.access import COOKIE, cookie_value
+from streams.views.http.problems import ProblemError, problem
+from streams.views.http.reasons import (
+    CROSS_SITE,
+    MALFORMED_SESSION,
+    TOO_LARGE,
+    TOO_MANY_ATTEMPTS,
+    UNAUTHORIZED,
+    UNSUPPORTED_MEDIA_TYPE,
+)
+
+PATH = "/session"
+#: After so many seconds one signs in again.
+LIFETIME_S = 12 * 3600
+MOST_BYTES = 4096
+
+#: Wrong tokens that an address may send in a row, and the seconds after which it may send one more.
+ATTEMPTS = 10
+REFILL_S = 6.0
+_ADDRESSES = 10_000
+
+_JSON = "application/json"
+
+Authenticate = Callable[[bytes | None], Token | None]
+
+logger = logging.getLogger(__name__)
+
+
+class _SignIn(Struct, forbid_unknown_fields=True):
+    token: str
+
+
+_decode = Decoder(_SignIn).decode
+
+
+class Attempts:
+    """How often each address may be wrong. Of so many addresses only the latest are remembered."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Know of no address; `clock` gives seconds."""
+        self._clock = clock
+        #: When each address will have all its attempts back.
+        self._whole_at: OrderedDict[str, float] = OrderedDict()
+
+    def wait_s(self, address: str) -> float:
+        """Return the seconds until the address may try again, 0 for now."""
+        return max(0.0, self._whole_at.get(address, 0.0) - self._clock() - (ATTEMPTS - 1) * REFILL_S)
+
+    def failed(self, address: str) -> None:
+        """Count a wrong token."""
+        self._whole_at[address] = max(self._whole_at.get(address, 0.0), self._clock()) + REFILL_S
+        self._whole_at.move_to_end(address)
+        if len(self._whole_at) > _ADDRESSES:
+            self._whole_at.popitem(last=False)
+
+
+class Sessions:
+    """The endpoints under `PATH`. None of them needs a token; what they raise is ProblemError."""
+
+    def __init__(self, authenticate: Authenticate, attempts: Attempts | None = None) -> None:
+        """Ask `authenticate` whose token it is, with the value of an Authorization header."""
+        self._authenticate = authenticate
+        self._attempts = attempts or Attempts()
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        methods = {"GET": self.who, "HEAD": self.who, "POST": self.sign_in, "DELETE": self.sign_out}
+
+        async def session(request: Request) -> Response:
+            return await methods[request.method](request)
+
+        return [Route(PATH, session, methods=list(methods))]
+
+    async def who(self, request: Request) -> Response:
+        """GET: tell who is signed in, `null` if nobody is."""
+        reader = request.scope.get("reader")
+        return _answer(None if reader is None else reader.token)
+
+    async def sign_in(self, request: Request) -> Response:
+        """POST: set the cookie for the token in the body, `{"token": "..."}`, and tell who that is."""
+        _same_site(request)
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _JSON:
+            raise ProblemError(UNSUPPORTED_MEDIA_TYPE, f"send {_JSON}")
+        try:
+            given = _decode(await _body(request)).token.strip()
+        except DecodeError:
+            raise ProblemError(MALFORMED_SESSION, 'send {"token": "..."}') from None
+        token = self._authenticate(b"Bearer " + given.encode())
+        if token is None:
+            # After the token, not before: many may share an address, and a right one is no guess.
+            address = request.client.host if request.client else ""
+            wait_s = self._attempts.wait_s(address)
+            if wait_s:
+                error = ProblemError(TOO_MANY_ATTEMPTS, "too many wrong tokens came from this address; wait")
+                return problem(error, {"Retry-After": str(int(wait_s) + 1)})
+            self._attempts.failed(address)
+            logger.warning("a sign-in from %s was refused: wrong token", address)
+            raise ProblemError(UNAUTHORIZED, "this token is not known here")
+        logger.info("signed in: %s", token.name)
+        answer = _answer(token)
+        _set_cookie(request, answer, cookie_value(given), LIFETIME_S)
+        return answer
+
+    async def sign_out(self, request: Request) -> Response:
+        """DELETE: have the browser forget the cookie."""
+        _same_site(request)
+        answer = Response(None, 204, {"Cache-Control": "no-store"})
+        _set_cookie(request, answer, "", 0)
+        return answer
+
+
+def _answer(token: Token | None) -> Response:
+    reader = None
+    if token is not None:
+        organizations = None if token.organizations is None else sorted(token.organizations)
+        reader = {"name": token.name, "organizations": organizations}
+    return Response(encode({"reader": reader}), 200, {"Cache-Control": "no-store"}, _JSON)
+
+
+def _set_cookie(request: Request, answer: Response, value: str, max_age: int) -> None:
+    answer.set_cookie(
+        COOKIE, value, max_age=max_age, secure=request.url.scheme == "https", httponly=True, samesite="strict"
+    )
+
+
+def _same_site(request: Request) -> None:
+    """Raise ProblemError if a browser says that another site's page has sent this."""
+    site = request.headers.get("sec-fetch-site")
+    origin = request.headers.get("origin")
+    # Only the host is compared: behind a proxy the scheme is that of the way from there.
+    if site not in {None, "same-origin", "none"} or (
+        origin is not None and origin.partition("://")[2] != request.headers.get("host")
+    ):
+        raise ProblemError(CROSS_SITE, "one signs in and out on the page of this server only")
+
+
+async def _body(request: Request) -> bytes:
+    body = b""
+    try:
+        async for piece in request.stream():
+            body += piece
+            if len(body) > MOST_BYTES:
+                raise ProblemError(TOO_LARGE, f"the body may have {MOST_BYTES} bytes")
+    except ClientDisconnect:
+        raise ProblemError(MALFORMED_SESSION, "the body is incomplete") from None
+    return body

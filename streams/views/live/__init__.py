@@ -1,0 +1,1 @@
+"""Event streams: conversations as they change."""

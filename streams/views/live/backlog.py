@@ -1,0 +1,55 @@
+"""What has changed before a worker took a partition over, read from the state topic for clients that come back."""
+
+import asyncio
+from collections import defaultdict
+
+from confluent_kafka import KafkaException, TopicPartition
+
+from openbsp.kafka.connection import Config
+from streams.engine.source import read, reader
+from streams.views.live.feed import RECENT, Feed, Recent
+
+_BULK = 5_000
+_WAIT_S = 0.2
+_READS = 50
+
+
+class Backlog:
+    """Reads the state topic backwards in time, as far as clients need it."""
+
+    def __init__(self, connection: Config, group: str, topic: str) -> None:
+        """Read nothing yet."""
+        self._connection = connection
+        self._group = group
+        self._topic = topic
+        self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def reach(self, feed: Feed, position: int) -> None:
+        """Make the feed remember all changes from a position on, if that is not too long ago."""
+        async with self._locks[feed.partition]:
+            until = feed.start
+            # Trap: `until` moves back with each call; only the end bounds how much is remembered.
+            if position < until and feed.end - position <= RECENT:
+                older = await asyncio.to_thread(self._read, feed.partition, position, until)
+                if older is not None:
+                    feed.extend(position, until, older)
+
+    def _read(self, partition: int, start: int, until: int) -> list[Recent] | None:
+        found: list[Recent] = []
+        consumer = reader(self._connection, self._group)
+        try:
+            consumer.assign([TopicPartition(self._topic, partition, start)])
+            for _ in range(_READS):
+                some = read(consumer, _BULK, _WAIT_S)
+                found += [
+                    Recent(record.offset + 1, record.key.decode(), None)
+                    for record in some.records
+                    if record.key is not None and record.offset < until
+                ]
+                if some.ends or any(record.offset >= until - 1 for record in some.records):
+                    return found
+        except KafkaException:
+            return None
+        finally:
+            consumer.close()
+        return None

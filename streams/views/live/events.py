@@ -1,0 +1,384 @@
+"""Server-Sent Events: conversations as they change, from all workers, to one client.
+
+    begin      forget what was told before; what there is follows, then `ready`
+    ready      everything up to here has been told; from here on events have ids
+    waiting    partitions have no worker that is ready; `ready` follows when all have, after what has changed meanwhile
+    too_slow   the client takes too long to read and is cut off; it may come back with its last id
+
+and those of `subscription`. Each worker tells of its own partitions; the one that the client is connected to passes on
+what the others tell.
+"""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Mapping
+
+from msgspec import Struct
+from starlette.types import Message, Receive, Scope, Send
+
+from avro.jsontext import encode
+from streams.metrics import Metrics
+from streams.views.cluster.peers import Peers
+from streams.views.cluster.relay import Relay
+from streams.views.http.access import Reader, not_found
+from streams.views.http.problems import ProblemError, not_ready
+from streams.views.http.reasons import NOT_FOUND, TOO_MANY_STREAMS
+from streams.views.live import positions
+from streams.views.live.backlog import Backlog
+from streams.views.live.subscription import (
+    CannotResumeError,
+    ConversationSubscription,
+    Event,
+    ListSubscription,
+    Subscription,
+)
+from streams.views.read.index import Filter
+from streams.views.read.partition import PartitionView
+from streams.views.read.tables import Tables
+
+HEARTBEAT_S = 10.0
+#: A client that has not taken what there is for so long is cut off.
+SLOW_S = 20.0
+#: How long a client that is cut off may take to read that it was.
+FAREWELL_S = 20.0
+
+_RETRY_S = (0.2, 2.0)
+_EVENTS_AT_ONCE = 50
+_OPENING = b"retry: 1000\n\n"
+_HEARTBEAT = b": heartbeat\n\n"
+_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+class Asked(Struct, frozen=True):
+    """What is to be told: of one conversation, or of all that a filter admits.
+
+    `target` is the path and query as they were asked for.
+    """
+
+    reader: Reader
+    target: bytes
+    wanted: Filter
+    conversation_id: str | None
+
+
+class _Sources:
+    """Where the events of one stream come from, until one of them ends."""
+
+    def __init__(self, local: Subscription | None, relays: list[Relay]) -> None:
+        self.local = local
+        self.relays = relays
+        self.over = False
+        self.ready = False
+        self._local_ready = local is None
+        self._unready = set(relays)
+        self.positions: dict[int, int] = {}
+
+    async def take(self) -> list[Event]:
+        """Return what there is to tell now. Raises ProblemError if the partitions are lost."""
+        events: list[Event] = []
+        if self.local is not None:
+            if self._local_ready:
+                events += self.local.take(_EVENTS_AT_ONCE)
+            else:
+                events += await self.local.first()
+                self._local_ready = not events
+                if self._local_ready:
+                    self.positions |= self.local.positions
+        for relay in self.relays:
+            for event in relay.take(_EVENTS_AT_ONCE):
+                if event.name == "ready":
+                    self.positions |= relay.positions
+                    self._unready.discard(relay)
+                else:
+                    events.append(event)
+        if not self.ready and self._local_ready and not self._unready:
+            events.append(Event("ready", b"{}"))
+        return events
+
+    async def close(self) -> None:
+        if self.local is not None:
+            self.local.close()
+        for relay in self.relays:
+            await relay.close()
+
+
+class EventStreams:
+    """Opens streams, as many at a time as there may be."""
+
+    def __init__(self, tables: Tables, peers: Peers, backlog: Backlog, most: int, metrics: Metrics) -> None:
+        """Allow `most` streams."""
+        self.tables = tables
+        self.peers = peers
+        self.backlog = backlog
+        self.most = most
+        self.metrics = metrics
+        self.open: set[EventStream] = set()
+        self.closing = False
+
+    def close(self) -> None:
+        """End all streams, and open no more."""
+        self.closing = True
+        for stream in self.open:
+            stream.wake.set()
+
+
+class EventStream:
+    """One stream to one client: an ASGI application that has been opened before."""
+
+    def __init__(self, streams: EventStreams, asked: Asked, last_event_id: str | None) -> None:
+        """Open nothing yet."""
+        self.wake = asyncio.Event()
+        self._streams = streams
+        self._tables = streams.tables
+        self._asked = asked
+        self._last_event_id = last_event_id
+        self._sources: _Sources | None = None
+        self._positions: dict[int, int] = {}
+        self._gone = False
+        self._anew = False
+
+    async def open(self) -> None:
+        """Find all sources. Raises ProblemError: the client is answered with it instead of a stream."""
+        if self._streams.closing:
+            raise not_ready("the worker is stopping")
+        if len(self._streams.open) >= self._streams.most:
+            raise ProblemError(TOO_MANY_STREAMS, f"this worker serves {self._streams.most} event streams")
+        self._streams.open.add(self)
+        try:
+            partitions = self._partitions()
+            resume = positions.resumable(self._last_event_id, partitions, time.time())
+            await self._attach(partitions, resume)
+        except BaseException:
+            self._streams.open.discard(self)
+            raise
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Tell until the client goes, the worker stops, or the client is cut off."""
+        listening = asyncio.create_task(self._listen(receive))
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+            if scope["method"] != "HEAD":
+                await self._tell(send)
+        except (TimeoutError, _TooSlowError):
+            self._streams.metrics.event_streams_cut.inc()
+            await self._detach()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FAREWELL_S):
+                    await send(_piece(self._frame(Event("too_slow", b"{}"))))
+                    await send(_piece(b"", more=False))
+            return
+        finally:
+            listening.cancel()
+            await self._detach()
+            self._streams.open.discard(self)
+        if not self._gone:
+            await _send(send, b"", more=False)
+
+    async def _tell(self, send: Send) -> None:
+        """Return when the stream is over. Raises TimeoutError or _TooSlowError if the client is too slow."""
+        await _send(send, _OPENING)
+        while not self._gone and not self._streams.closing:
+            self.wake.clear()
+            sources = self._sources
+            if sources is None or sources.over:
+                if self._asked.reader.partitions is not None:
+                    return
+                if not await self._attach_again(send):
+                    return
+                continue
+            try:
+                events = await sources.take()
+            except ProblemError:
+                sources.over = True
+                continue
+            if self._anew:
+                self._anew = False
+                events.insert(0, Event("begin", b"{}"))
+            if events:
+                await _send(send, b"".join(self._frame(event) for event in events))
+                if sources.ready and sources.local is not None and _is_late(sources.local.waiting_since):
+                    raise _TooSlowError
+            else:
+                await self._wait(send, HEARTBEAT_S)
+
+    async def _attach_again(self, send: Send) -> bool:
+        """Find sources once more, and go on from where they ended; return False if the stream is over."""
+        told = dict(self._positions)
+        await self._detach()
+        shortest, longest = _RETRY_S
+        pause = shortest
+        waiting = False
+        heard_at = time.monotonic()
+        while not self._gone and not self._streams.closing:
+            try:
+                partitions = self._partitions()
+                await self._attach(partitions, told if partitions <= told.keys() else None)
+            except ProblemError as error:
+                if error.reason is NOT_FOUND:
+                    await _send(send, self._frame(Event("removed", encode({"id": self._asked.conversation_id}))))
+                    return False
+                if not waiting:
+                    waiting = True
+                    await _send(send, self._frame(Event("waiting", encode({"partitions": sorted(error.partitions)}))))
+                if time.monotonic() - heard_at > HEARTBEAT_S:
+                    heard_at = time.monotonic()
+                    await _send(send, _HEARTBEAT)
+                self.wake.clear()
+                # Not all clients at the same moment.
+                await self._pause(pause * (0.5 + random.random()))  # noqa: S311 no secret
+                pause = min(pause * 2, longest)
+            else:
+                return True
+        return False
+
+    async def _attach(self, partitions: frozenset[int], resume: dict[int, int] | None) -> None:
+        try:
+            self._sources = await self._find_sources(partitions, resume)
+        except CannotResumeError:
+            resume = None
+            self._sources = await self._find_sources(partitions, None)
+        self._positions = dict(resume or {})
+        self._anew = resume is None and self._asked.conversation_id is None
+
+    async def _find_sources(self, partitions: frozenset[int], resume: Mapping[int, int] | None) -> _Sources:
+        assignment = self._tables.assignment
+        views: dict[int, PartitionView] = {}
+        elsewhere: dict[str, set[int]] = {}
+        for partition in partitions:
+            view = self._tables.view(partition, indexed=True)
+            if view is not None:
+                views[partition] = view
+            elif self._asked.reader.partitions is not None:
+                raise not_ready("the partition is another worker's", {partition})
+            else:
+                elsewhere.setdefault(self._tables.owner(partition), set()).add(partition)
+        relays = [self._relay(url, frozenset(theirs), resume) for url, theirs in elsewhere.items()]
+        try:
+            for relay in relays:
+                await relay.opened()
+            await self._prepare(views, resume)
+            local = self._subscribe(views, resume) if views else None
+        except BaseException:
+            for relay in relays:
+                await relay.close()
+            raise
+        sources = _Sources(local, relays)
+        self._assignment = assignment
+        assignment.at_end.add(self._end_sources)
+        sources.over = assignment.over
+        return sources
+
+    async def _prepare(self, views: Mapping[int, PartitionView], resume: Mapping[int, int] | None) -> None:
+        for number, view in views.items():
+            if resume is not None:
+                await self._streams.backlog.reach(view.feed, resume[number])
+            if self._asked.conversation_id is not None:
+                await view.prepare(self._asked.conversation_id)
+
+    def _relay(self, url: str, partitions: frozenset[int], resume: Mapping[int, int] | None) -> Relay:
+        last_event_id = None
+        if resume is not None:
+            last_event_id = positions.text({number: resume[number] for number in partitions}, time.time())
+        return Relay(
+            self._streams.peers.stream(
+                url,
+                self._asked.target,
+                self._asked.reader,
+                partitions,
+                {} if last_event_id is None else {b"last-event-id": last_event_id.encode()},
+                silence_s=3 * HEARTBEAT_S,
+            ),
+            partitions,
+            resumes=resume is not None,
+            wake=self.wake.set,
+            on_end=self._end_sources,
+        )
+
+    def _subscribe(self, views: Mapping[int, PartitionView], resume: Mapping[int, int] | None) -> Subscription:
+        asked = self._asked
+        if asked.conversation_id is None:
+            return ListSubscription(views, asked.wanted, resume, self.wake.set)
+        ((number, view),) = views.items()
+        found = view.conversation(asked.conversation_id)
+        if found is None or not asked.reader.may_see(found.organization):
+            raise not_found("conversation", asked.conversation_id)
+        return ConversationSubscription(
+            view,
+            asked.conversation_id,
+            asked.reader.organizations,
+            None if resume is None else resume[number],
+            self.wake.set,
+        )
+
+    def _partitions(self) -> frozenset[int]:
+        if self._asked.reader.partitions is not None:
+            return self._asked.reader.partitions
+        if self._asked.conversation_id is not None:
+            return frozenset({self._tables.partition_of(self._asked.conversation_id)})
+        return frozenset(range(self._tables.partition_count))
+
+    def _end_sources(self) -> None:
+        if self._sources is not None:
+            self._sources.over = True
+        self.wake.set()
+
+    async def _detach(self) -> None:
+        sources, self._sources = self._sources, None
+        if sources is not None:
+            self._assignment.at_end.discard(self._end_sources)
+            await sources.close()
+
+    def _frame(self, event: Event) -> bytes:
+        name, data, position = event
+        sources = self._sources
+        if sources is not None:
+            if position is not None:
+                sources.positions[position[0]] = position[1]
+            sources.ready = sources.ready or name == "ready"
+            if sources.ready:
+                self._positions = sources.positions
+                told = positions.text(self._positions, time.time()).encode()
+                return b"event: %s\nid: %s\ndata: %s\n\n" % (name.encode(), told, data)
+        return b"event: %s\ndata: %s\n\n" % (name.encode(), data)
+
+    async def _wait(self, send: Send, most_s: float) -> None:
+        try:
+            async with asyncio.timeout(most_s):
+                await self.wake.wait()
+        except TimeoutError:
+            await _send(send, _HEARTBEAT)
+
+    async def _pause(self, most_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(most_s):
+                await self.wake.wait()
+
+    async def _listen(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self._gone = True
+        self.wake.set()
+
+
+class _TooSlowError(Exception):
+    """The client takes what it is told more slowly than things change."""
+
+
+def _is_late(waiting_since: float | None) -> bool:
+    return waiting_since is not None and time.monotonic() - waiting_since > SLOW_S
+
+
+async def _send(send: Send, body: bytes, *, more: bool = True) -> None:
+    """Send a piece of the body. Raises TimeoutError if the client does not take what came before."""
+    async with asyncio.timeout(SLOW_S):
+        await send(_piece(body, more=more))
+
+
+def _piece(body: bytes, *, more: bool = True) -> Message:
+    return {"type": "http.response.body", "body": body, "more_body": more}

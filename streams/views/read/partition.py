@@ -1,0 +1,387 @@
+"""One partition as the views see it: its tables, the index over them, its timelines and its feed."""
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import Iterator
+from itertools import groupby, islice
+from typing import Any, NamedTuple
+
+from streams.agents.conversations import ConversationTask
+from streams.agents.join import Join
+from streams.engine.stores import Store, split_key
+from streams.state import contribution as contributions
+from streams.state import conversation, message
+from streams.state.contribution import Contribution
+from streams.state.conversation import ConversationFacts, Counting, Standing, Tally
+from streams.views.http.problems import not_ready
+from streams.views.live.feed import Before, Feed
+from streams.views.read import render
+from streams.views.read.index import ConversationIndex, Facets, Filter, Position
+from streams.views.read.timeline import Timelines
+
+#: Conversations of a worker whose JSON is kept.
+_RENDERED = 30_000
+#: Their JSON together; one may have hundreds of kilobytes.
+_RENDERED_BYTES = 64 * 1024 * 1024
+#: Store entries that are indexed before others get their turn.
+_SLICE = 500
+
+
+class Rendered(NamedTuple):
+    """A conversation or a message as it is shown, with its entity tag and the organization that may see it."""
+
+    body: bytes
+    tag: str
+    organization: str | None
+
+
+def tag_of(body: bytes) -> str:
+    """Return the entity tag of a body."""
+    return hashlib.sha256(body).hexdigest()[:32]
+
+
+class RenderedConversations:
+    """The conversations that were shown last, as long as they stay as they are. Of all partitions of a worker."""
+
+    def __init__(self) -> None:
+        """Keep none yet."""
+        self._kept: OrderedDict[str, Rendered] = OrderedDict()
+        self._bytes = 0
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._kept.clear()
+        self._bytes = 0
+
+    def drop(self, conversation_id: str) -> None:
+        """Forget a conversation that is not as it was shown any more."""
+        dropped = self._kept.pop(conversation_id, None)
+        if dropped is not None:
+            self._bytes -= len(dropped.body)
+
+    def get(self, conversation_id: str) -> Rendered | None:
+        """Return what is kept."""
+        found = self._kept.get(conversation_id)
+        if found is not None:
+            self._kept.move_to_end(conversation_id)
+        return found
+
+    def keep(self, conversation_id: str, rendered: Rendered) -> None:
+        """Keep a conversation until it is dropped or others are shown more."""
+        self.drop(conversation_id)
+        self._kept[conversation_id] = rendered
+        self._bytes += len(rendered.body)
+        while len(self._kept) > _RENDERED or self._bytes > _RENDERED_BYTES:
+            self._bytes -= len(self._kept.popitem(last=False)[1].body)
+
+
+class IndexedBefore(NamedTuple):
+    """The index of a partition that was owned before, as long as nothing else has changed its store."""
+
+    conversations: ConversationIndex
+    store: Store
+    generation: int
+
+    def is_of(self, store: Store) -> bool:
+        """Return whether it is the index of what is in a store now."""
+        return self.store is store and self.generation == store.generation
+
+
+class _Preparation:
+    """Brings a conversation into use, a slice at a time. Worth nothing once it is disturbed: something has changed."""
+
+    def __init__(self, task: ConversationTask, conversation_id: str) -> None:
+        self.conversation_id = conversation_id
+        self.disturbed = False
+        self.task: asyncio.Task[None] | None = None
+        self._task = task
+        self._contributions = task.contributions(conversation_id)
+        self._counting = Counting(conversation_id)
+
+    def read(self) -> bool:
+        """Read a slice; return whether it was the last one, after which the conversation is in use."""
+        count = 0
+        for count, (message_id, contribution) in enumerate(islice(self._contributions, _SLICE), 1):  # noqa: B007
+            self._counting.add(message_id, contribution)
+        if count == _SLICE:
+            return False
+        self._task.take_into_use(self.conversation_id, self._counting.tally())
+        return True
+
+
+class PartitionView:
+    """Answers for one partition, and watches its conversations (`streams.engine.observer.ConversationObserver`).
+
+    What is no coroutine is done between two awaits, so it sees one moment of the tables. What reads raises ProblemError
+    (not_ready) after `close`.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        join: Join,
+        state_end: int,
+        rendered: RenderedConversations,
+        indexed: IndexedBefore | None = None,
+    ) -> None:
+        """Take over a partition that has been restored; `state_end` is the end of its state topic.
+
+        `indexed` is what the last assignment has left of it; it is used if nobody else has had the partition since.
+        """
+        self.number = number
+        self.feed = Feed(number, state_end)
+        self._join = join
+        self._messages = join.messages[number]
+        self._task = join.conversations[number]
+        still = indexed is not None and indexed.is_of(self._task.store)
+        self._index = indexed.conversations if indexed is not None and still else ConversationIndex()
+        #: Whether the index has all conversations.
+        self.indexed = still
+        #: Those that are being read to bring them into use.
+        self._preparing: dict[str, _Preparation] = {}
+        self._rendered = rendered
+        self._timelines = Timelines(self._task)
+        #: Changed since they were indexed.
+        self._unindexed: set[str] = set()
+        #: Of those that were indexed again since they were written last.
+        self._before: dict[str, Before] = {}
+        #: Conversations that have been indexed by a change, while all are being indexed.
+        self._changed_meanwhile: set[str] = set()
+        self._caught_up = False
+        self._closed = False
+        self._task.observer = self
+
+    @property
+    def size(self) -> int:
+        """The number of conversations that are indexed."""
+        return len(self._index)
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether the tables have everything that anybody can have been shown of this partition."""
+        self._caught_up = self._caught_up or self._join.caught_up(self.number)
+        return self._caught_up and not self._closed
+
+    def close(self) -> None:
+        """Read nothing more from the stores: they are about to be closed."""
+        self._closed = True
+        self._timelines.close()
+
+    def leave(self) -> IndexedBefore | None:
+        """Return what the next assignment can use, None if not everything is indexed.
+
+        It is kept up to date until the join has written everything.
+        """
+        if not self.indexed:
+            return None
+        return IndexedBefore(self._index, self._task.store, self._task.store.generation)
+
+    def prepared(self, conversation_id: str) -> bool:
+        """Return whether `conversation` costs the same however long the conversation is."""
+        return self._rendered.get(conversation_id) is not None or self._task.is_in_use(conversation_id)
+
+    async def prepare(self, conversation_id: str) -> None:
+        """Make it so, and let others have their turn while a long conversation is read."""
+        self._check()
+        preparation = self._preparing.get(conversation_id)
+        if preparation is None:
+            if self.prepared(conversation_id):
+                return
+            preparation = _Preparation(self._task, conversation_id)
+            if preparation.read():
+                return
+            preparation.task = asyncio.create_task(self._finish(preparation))
+            self._preparing[conversation_id] = preparation
+        if preparation.task is not None:
+            await asyncio.shield(preparation.task)
+
+    async def _finish(self, preparation: _Preparation) -> None:
+        try:
+            finished = False
+            while not finished:
+                await asyncio.sleep(0)
+                self._check()
+                finished = preparation.disturbed or preparation.read()
+        finally:
+            del self._preparing[preparation.conversation_id]
+
+    def __contains__(self, conversation_id: str) -> bool:
+        """Return whether the conversation is indexed here; one that is not may be here all the same."""
+        return conversation_id in self._index
+
+    def message(self, message_id: str) -> Rendered | None:
+        """Return a message, None if there is none."""
+        self._check()
+        facts = self._messages.facts(message_id)
+        if facts is None:
+            return None
+        fields = message.state(message_id, facts)
+        body = render.message(fields)
+        return Rendered(body, tag_of(body), fields.get("organization_id"))
+
+    def conversation(self, conversation_id: str) -> Rendered | None:
+        """Return a conversation, None if there is none."""
+        self._check()
+        found = self._rendered.get(conversation_id)
+        if found is None:
+            fields = self._task.state(conversation_id)
+            if fields is not None:
+                found = self._render(conversation_id, fields)
+            self._task.trim()
+        return found
+
+    async def messages(
+        self, conversation_id: str, below: Position | None, limit: int
+    ) -> list[tuple[str, Contribution]]:
+        """Return up to `limit` messages of a conversation, newest first."""
+        self._check()
+        return await self._timelines.page(conversation_id, below, limit)
+
+    def page(self, wanted: Filter, below: Position | None, limit: int) -> list[Position]:
+        """Return the positions of up to `limit` conversations, newest first. Only when `indexed`."""
+        self._check()
+        self._index_changed()
+        return self._index.page(wanted, below, limit)
+
+    def facets(self, conversation_id: str) -> tuple[Facets, int] | None:
+        """Return what a conversation can be found by now, and when it was active; None if it is not there."""
+        self._check()
+        if conversation_id in self._unindexed:
+            self._unindexed.discard(conversation_id)
+            self._index_one(conversation_id, self._task.standing(conversation_id))
+        return self._index.get(conversation_id)
+
+    async def index_all(self) -> None:
+        """Index everything that was there at the takeover, and let others have their turn meanwhile."""
+        if self.indexed:
+            return
+        for step, found in enumerate(self._everything()):
+            if found is not None:
+                conversation_id, facts, tally = found
+                if conversation_id not in self._changed_meanwhile:
+                    self._index_stored(conversation_id, facts, tally)
+            if step % _SLICE == 0:
+                await asyncio.sleep(0)
+                if self._closed:
+                    return
+        self._changed_meanwhile.clear()
+        self.indexed = True
+
+    def row_changed(self, conversation_id: str) -> None:
+        """See ConversationObserver."""
+        self._changed(conversation_id)
+        self.feed.changed(conversation_id)
+
+    def message_changed(
+        self, conversation_id: str, message_id: str, old: Contribution | None, new: Contribution | None
+    ) -> None:
+        """See ConversationObserver."""
+        self._changed(conversation_id)
+        self.feed.changed(conversation_id, message_id)
+        self._timelines.message_changed(conversation_id, message_id, old, new)
+
+    def removed(self, conversation_id: str) -> None:
+        """See ConversationObserver."""
+        self._changed(conversation_id)
+        self.feed.changed(conversation_id)
+        self._timelines.removed(conversation_id)
+
+    def written(self, conversation_id: str, fields: dict[str, Any] | None) -> None:
+        """See ConversationObserver."""
+        self._unindexed.discard(conversation_id)
+        self._index_one(conversation_id, None if fields is None else self._task.standing(conversation_id))
+        before = self._before.pop(conversation_id)
+
+        def body() -> bytes:
+            found = self._rendered.get(conversation_id)
+            if found is None:
+                assert fields is not None  # noqa: S101 only what is there is rendered
+                found = self._render(conversation_id, fields)
+            return found.body
+
+        after = self._index.get(conversation_id)
+        self.feed.written(conversation_id, before, after, body, lambda key: self._message_of(conversation_id, key))
+
+    def _check(self) -> None:
+        if self._closed:
+            raise not_ready("the partition is being handed over", {self.number})
+
+    def _message_of(self, conversation_id: str, message_id: str) -> tuple[str | None, bytes | None]:
+        found = self._task.contribution(conversation_id, message_id)
+        if found is None or not contributions.belongs_to(found, conversation_id):
+            return None, None
+        return contributions.text_of(found.organization_id), render.conversation_message(message_id, found)
+
+    def _changed(self, conversation_id: str) -> None:
+        self._rendered.drop(conversation_id)
+        if conversation_id in self._preparing:
+            # The join has it in use, or it is gone.
+            self._preparing[conversation_id].disturbed = True
+        self._unindexed.add(conversation_id)
+
+    def _index_changed(self) -> None:
+        for conversation_id in self._unindexed:
+            self._index_one(conversation_id, self._task.standing(conversation_id))
+        self._unindexed.clear()
+        self._task.trim()
+
+    def _index_one(self, conversation_id: str, standing: Standing | None) -> None:
+        entry = self._index.get(conversation_id)
+        before = self._before.get(conversation_id)
+        if entry is not None:
+            facets, organization = entry[0], entry[0].organization
+            if before is None:
+                self._before[conversation_id] = Before(facets, frozenset({organization}))
+            elif organization not in before.organizations:
+                self._before[conversation_id] = Before(before.facets, before.organizations | {organization})
+        elif before is None:
+            self._before[conversation_id] = Before(None, frozenset())
+        if not self.indexed:
+            self._changed_meanwhile.add(conversation_id)
+        if standing is None:
+            self._index.remove(conversation_id)
+        else:
+            last_id = self._task.in_use(conversation_id).tally.last_message if standing.organization is None else None
+            self._put(conversation_id, standing, last_id)
+
+    def _put(self, conversation_id: str, standing: Standing, last_id: str | None) -> None:
+        organization = self._organization(conversation_id, standing.organization, last_id)
+        self._index.put(conversation_id, Facets(organization, *standing[1:4]), standing.active_at)
+
+    def _organization(self, conversation_id: str, of_row: str | None, last_id: str | None) -> str | None:
+        """Return whose the conversation is: its row says it, and until there is one its last message."""
+        if of_row is not None or last_id is None:
+            return of_row
+        found = self._task.contribution(conversation_id, last_id)
+        return None if found is None else contributions.text_of(found.organization_id)
+
+    def _render(self, conversation_id: str, fields: dict[str, Any]) -> Rendered:
+        body = render.conversation(fields)
+        last = fields["last_message"]
+        organization = self._organization(
+            conversation_id, fields.get("organization_id"), None if last is None else last["message_id"]
+        )
+        rendered = Rendered(body, tag_of(body), organization)
+        self._rendered.keep(conversation_id, rendered)
+        return rendered
+
+    def _index_stored(self, conversation_id: str, facts: ConversationFacts | None, tally: Tally) -> None:
+        if facts is None and tally.messages == 0:
+            return
+        self._put(conversation_id, conversation.standing(facts, tally), tally.last_message)
+
+    def _everything(self) -> Iterator[tuple[str, ConversationFacts | None, Tally] | None]:
+        """Yield each stored conversation when all of it has been read, and None for each entry before."""
+        for group, entries in groupby(self._task.store.scan(b""), lambda entry: split_key(entry[0])[0]):
+            conversation_id = group.decode()
+            facts = None
+            counting = Counting(conversation_id)
+            for key, value in entries:
+                member = split_key(key)[1]
+                if member:
+                    counting.add(member.decode(), contributions.decode(value))
+                else:
+                    facts = conversation.decode(value)
+                yield None
+            yield conversation_id, facts, counting.tally()

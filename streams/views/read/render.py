@@ -1,0 +1,221 @@
+"""States as JSON: instants as RFC 3339 in UTC, JSON columns as the very values that were received.
+
+Structs and raw JSON instead of dicts: a page of conversations is rendered in a third of the time.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from msgspec import Raw, Struct
+from msgspec.json import Encoder
+
+from streams.state import contribution as contributions
+from streams.state import status as statuses
+from streams.state.contribution import Contribution
+from streams.views.read.index import active_at
+
+Value = TypeVar("Value")
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_encode = Encoder(decimal_format="number").encode
+
+
+class LastMessage(Struct):
+    """The newest incoming or outgoing message, as its conversation shows it."""
+
+    message_id: str
+    direction: str | None
+    type: str | None
+    kind: str | None
+    preview: str | None
+    timestamp: datetime | None
+    delivery_status: str | None
+
+
+class Conversation(Struct):
+    """A ConversationState, and `active_at`, by which lists are ordered."""
+
+    id: str
+    organization_id: str | None
+    service: str | None
+    organization_address: str | None
+    contact_address: str | None
+    group_address: str | None
+    name: str | None
+    status: str | None
+    created_at: datetime | None
+    updated_at: datetime | None
+    active_at: datetime | None
+    known: bool
+    message_count: int
+    incoming_count: int
+    outgoing_count: int
+    internal_count: int
+    status_counts: dict[str, int]
+    unread_count: int
+    last_message: LastMessage | None
+    last_incoming_at: datetime | None
+    last_outgoing_at: datetime | None
+    awaiting_reply: bool
+    first_response_seconds: float | None
+    extra: dict[str, Raw]
+
+
+class Message(Struct):
+    """A MessageState. `status` holds instants and errors as OpenBSP has them."""
+
+    id: str
+    organization_id: str | None
+    conversation_id: str | None
+    external_id: str | None
+    direction: str | None
+    agent_id: str | None
+    contact_address: str | None
+    service: str | None
+    organization_address: str | None
+    group_address: str | None
+    thread_id: str | None
+    timestamp: datetime | None
+    created_at: datetime | None
+    updated_at: datetime | None
+    content: Raw | None
+    status: dict[str, Any]
+    delivery_status: str | None
+    sent_after_ms: int | None
+    delivered_after_ms: int | None
+    read_after_ms: int | None
+    extra: dict[str, Raw]
+
+
+class ConversationMessage(Struct):
+    """What a conversation knows of one of its messages."""
+
+    id: str
+    direction: str | None
+    type: str | None
+    kind: str | None
+    preview: str | None
+    timestamp: datetime | None
+    status: dict[str, datetime]
+    delivery_status: str | None
+
+
+def conversation(fields: dict[str, Any]) -> bytes:
+    """Return a ConversationState (`streams.state.conversation.state`) as JSON."""
+    get = fields.get
+    last = fields["last_message"]
+    return _encode(
+        Conversation(
+            fields["id"],
+            get("organization_id"),
+            get("service"),
+            get("organization_address"),
+            get("contact_address"),
+            get("group_address"),
+            get("name"),
+            get("status"),
+            _instant(get("created_at")),
+            _instant(get("updated_at")),
+            _instant(active_at(fields)),
+            fields["known"],
+            fields["message_count"],
+            fields["incoming_count"],
+            fields["outgoing_count"],
+            fields["internal_count"],
+            _in_order(fields["status_counts"]),
+            fields["unread_count"],
+            None if last is None else _last_message(last),
+            _instant(fields["last_incoming_at"]),
+            _instant(fields["last_outgoing_at"]),
+            fields["awaiting_reply"],
+            fields["first_response_seconds"],
+            _raw(fields["extra"]),
+        )
+    )
+
+
+def message(fields: dict[str, Any]) -> bytes:
+    """Return a MessageState (`streams.state.message.state`) as JSON."""
+    get = fields.get
+    status: dict[str, Any] = dict(_moments(fields["status"]))
+    status |= _raw(get("status_extra") or {})
+    if get("errors") is not None:
+        status["errors"] = [Raw(text.encode()) for text in fields["errors"]]
+    content = get("content")
+    return _encode(
+        Message(
+            fields["id"],
+            get("organization_id"),
+            get("conversation_id"),
+            get("external_id"),
+            get("direction"),
+            get("agent_id"),
+            get("contact_address"),
+            get("service"),
+            get("organization_address"),
+            get("group_address"),
+            get("thread_id"),
+            _instant(get("timestamp")),
+            _instant(get("created_at")),
+            _instant(get("updated_at")),
+            None if content is None else Raw(content.encode()),
+            status,
+            fields["delivery_status"],
+            get("sent_after_ms"),
+            get("delivered_after_ms"),
+            get("read_after_ms"),
+            _raw(fields["extra"]),
+        )
+    )
+
+
+def conversation_message(message_id: str, contribution: Contribution) -> bytes:
+    """Return what a conversation knows of one of its messages, as JSON."""
+    content_type, kind, preview = contribution.summary[1] if contribution.summary else (None, None, None)
+    return _encode(
+        ConversationMessage(
+            message_id,
+            contributions.text_of(contribution.direction),
+            content_type,
+            kind,
+            preview,
+            _instant(contributions.time_of(contribution)),
+            _moments(contribution.status),
+            statuses.delivery_status(contribution.status),
+        )
+    )
+
+
+def page(name: str, items: list[bytes], next_cursor: str | None) -> bytes:
+    """Return `{name: [items], "next_cursor": ...}` of items that are JSON already."""
+    return b'{"%s":[%s],"next_cursor":%s}' % (name.encode(), b",".join(items), _encode(next_cursor))
+
+
+def _last_message(last: dict[str, Any]) -> LastMessage:
+    return LastMessage(
+        last["message_id"],
+        last["direction"],
+        last["type"],
+        last["kind"],
+        last["preview"],
+        _instant(last["timestamp"]),
+        last["delivery_status"],
+    )
+
+
+def _in_order(values: dict[str, Value]) -> dict[str, Value]:
+    return dict(sorted(values.items())) if len(values) > 1 else values
+
+
+def _raw(texts: dict[str, str]) -> dict[str, Raw]:
+    return {name: Raw(text.encode()) for name, text in _in_order(texts).items()} if texts else {}
+
+
+def _moments(moments: statuses.Moments) -> dict[str, datetime]:
+    in_order = sorted(moments.items(), key=lambda item: (item[1], item[0]))
+    return {key: _EPOCH + timedelta(0, 0, at) for key, at in in_order}
+
+
+def _instant(micros: int | None) -> datetime | None:
+    return None if micros is None else _EPOCH + timedelta(0, 0, micros)

@@ -1,0 +1,277 @@
+"""The tables as the views read them: whole and current, or not at all."""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import lru_cache
+from operator import itemgetter
+from typing import TYPE_CHECKING
+
+from aiokafka.partitioner import murmur2
+
+from avro.catalogue import topic_name
+from streams.agents.join import Join
+from streams.engine.lag import Lag
+from streams.engine.observer import Offsets
+from streams.metrics import Counts, Metrics
+from streams.views.http.problems import ProblemError, not_ready
+from streams.views.http.reasons import NOT_APPLIED
+from streams.views.read.partition import IndexedBefore, PartitionView, RenderedConversations
+
+if TYPE_CHECKING:
+    from streams.engine.source import Record
+    from streams.engine.worker import Worker
+
+logger = logging.getLogger(__name__)
+
+#: Characters. Readers choose what they ask for, and thereby what is kept.
+_LONGEST_KEPT_KEY = 200
+
+
+class Assignment:
+    """What this worker owns from one rebalance to the next."""
+
+    def __init__(self, join: Join, views: Mapping[int, PartitionView]) -> None:
+        """Take over restored partitions."""
+        self.join = join
+        self.views = views
+        self.over = False
+        #: Called when it ends.
+        self.at_end: set[Callable[[], None]] = set()
+
+
+class Tables:
+    """Finds out who answers for a key, and waits for tables. A `streams.engine.observer.WorkerObserver`.
+
+    All methods that return something raise ProblemError (not_ready) while that is not there.
+    """
+
+    def __init__(self, partition_count: int, prefix: str, metrics: Metrics, lag: Lag) -> None:
+        """Start with nothing to read; `prefix` is that of the topics."""
+        self.partition_count = partition_count
+        self.messages_topic = topic_name(prefix, "messages")
+        self.conversations_topic = topic_name(prefix, "conversations")
+        self.contributions_topic = topic_name(prefix, "streams-contributions")
+        self.states_topic = topic_name(prefix, "conversation-state")
+        #: The topics that are read, with their names in the catalogue.
+        self.sources = {
+            self.messages_topic: "messages",
+            self.conversations_topic: "conversations",
+            self.contributions_topic: "streams-contributions",
+        }
+        self.current: Assignment | None = None
+        #: How far the tables have been restored, in changelog records: done, at most.
+        self.restored = (0, 0)
+        self._metrics = metrics
+        self._lag = lag
+        self._worker: Worker | None = None
+        self._rendered = RenderedConversations()
+        self._indexed_before: dict[int, IndexedBefore] = {}
+        self._indexing: asyncio.Task[None] | None = None
+        self._waiting: dict[asyncio.Future[None], Callable[[], bool]] = {}
+
+    def attach(self, worker: "Worker") -> None:
+        """Read from a worker from now on."""
+        self._worker = worker
+
+    @property
+    def worker(self) -> "Worker":
+        """The worker whose tables these are."""
+        if self._worker is None:
+            raise not_ready("the worker is starting")
+        return self._worker
+
+    @property
+    def assignment(self) -> Assignment:
+        """What this worker owns now."""
+        if self.current is None or not self.worker.holds_lease:
+            raise not_ready("the partitions are being distributed or restored")
+        return self.current
+
+    @property
+    def unready(self) -> frozenset[int]:
+        """The owned partitions for which this worker cannot answer everything yet. Raises if none can be owned."""
+        views = self.assignment.views
+        return frozenset(number for number, view in views.items() if not (view.caught_up and view.indexed))
+
+    @property
+    def stalled(self) -> frozenset[int]:
+        """The owned partitions where records wait and nothing moves."""
+        return self._lag.stalled()
+
+    def partition_of(self, key: str) -> int:
+        """Return the partition of a row's id, as every producer of the contract computes it."""
+        number = _hash(key) if len(key) <= _LONGEST_KEPT_KEY else _hash.__wrapped__(key)
+        return number % self.partition_count
+
+    def view_of(self, key: str) -> PartitionView | None:
+        """Return the partition of a row's id, None if it is not owned by this worker."""
+        for view in self.assignment.views.values():
+            # Where a conversation is costs less to look up than to compute.
+            if key in view and view.caught_up:
+                return view
+        return self.view(self.partition_of(key))
+
+    def view(self, partition: int, *, indexed: bool = False) -> PartitionView | None:
+        """Return an owned partition that is ready, None if it is not owned by this worker."""
+        view = self.assignment.views.get(partition)
+        if view is not None and not view.caught_up:
+            raise not_ready("the partition is being caught up with", {partition})
+        if view is not None and indexed and not view.indexed:
+            raise not_ready("the partition is being indexed", {partition})
+        return view
+
+    def owners(self) -> dict[str, set[int]]:
+        """Return the partitions of each worker, by its address; together they are all partitions."""
+        owners: dict[str, set[int]] = {}
+        for partition, url in self.worker.app.owners(self.messages_topic).items():
+            owners.setdefault(url, set()).add(partition)
+        missing = set(range(self.partition_count)).difference(*owners.values())
+        if missing:
+            raise not_ready("partitions have no owner", missing)
+        return owners
+
+    def owner(self, partition: int) -> str:
+        """Return the address of the other worker that owns a partition."""
+        url = self.worker.app.owners(self.messages_topic).get(partition)
+        if url is None or url == self.worker.settings.url:
+            raise not_ready("the partition has no owner", {partition})
+        return url
+
+    async def wait_until(self, reached: Callable[[], bool], deadline: float) -> None:
+        """Return when `reached()` is true of the current assignment.
+
+        Raises ProblemError: not_ready when the assignment ends, not_applied when the deadline passes first.
+        """
+        if reached():
+            return
+        future = asyncio.get_running_loop().create_future()
+        self._waiting[future] = reached
+        try:
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                await future
+        except TimeoutError:
+            raise ProblemError(NOT_APPLIED, "the record was not applied before the deadline; ask again") from None
+        finally:
+            del self._waiting[future]
+
+    def restoring(self, done: int, total: int) -> None:
+        """See WorkerObserver."""
+        self.restored = (done, total)
+
+    def began(self, join: Join, guarded: Offsets) -> None:
+        """See WorkerObserver."""
+        # While nothing was owned, nobody told when a conversation changed.
+        self._rendered.clear()
+        views = {
+            number: PartitionView(
+                number, join, guarded[self.states_topic, number], self._rendered, self._indexed_before.get(number)
+            )
+            for number in join.conversations
+        }
+        self._indexed_before = {}
+        self.current = Assignment(join, views)
+        self._lag.follow(join, [(topic, number) for topic in self.sources for number in views])
+        self._metrics.assignments.inc()
+        self._indexing = asyncio.create_task(_index_all(views.values()))
+        self._indexing.add_done_callback(self._indexed)
+
+    def took(self, records: "Sequence[Record]") -> None:
+        """See WorkerObserver."""
+        self._count(self._metrics.consumed, records)
+
+    def joined(self, records: "Sequence[Record]") -> None:
+        """See WorkerObserver."""
+        self._count(self._metrics.applied, records)
+
+    def flushed(self, waited_s: float) -> None:
+        """See WorkerObserver."""
+        self._metrics.coalesce_seconds.observe(waited_s)
+
+    def settled(self, received_at: int | None) -> None:
+        """See WorkerObserver."""
+        if received_at is not None:
+            # The bridge's clock and this one may differ a little.
+            self._metrics.event_seconds.observe(max(0.0, time.time() - received_at / 1e6))
+
+    def advanced(self) -> None:
+        """See WorkerObserver."""
+        for future, reached in self._waiting.items():
+            if not future.done() and reached():
+                future.set_result(None)
+
+    def acknowledged(self, topic: str, partition: int, offset: int) -> None:
+        """See WorkerObserver."""
+        self._metrics.written.add(topic)
+        if topic == self.states_topic and self.current is not None:
+            self.current.views[partition].feed.acknowledged(offset)
+
+    def refused(self, reason: str) -> None:
+        """See WorkerObserver."""
+        self._metrics.dead_letters.add(reason)
+
+    def lost(self) -> None:
+        """See WorkerObserver."""
+        if self.current is None:
+            return
+        for number, view in self.current.views.items():
+            view.close()
+            indexed = view.leave()
+            if indexed is not None:
+                self._indexed_before[number] = indexed
+        self._lag.follow(None)
+        ended, self.current = self.current, None
+        ended.over = True
+        for call in ended.at_end:
+            call()
+        self._rendered.clear()
+        for future in self._waiting:
+            if not future.done():
+                future.set_exception(not_ready("the partitions are being handed over"))
+
+    def measure(self) -> None:
+        """Bring the metrics that describe this moment up to date."""
+        metrics, current, worker = self._metrics, self.current, self._worker
+        views = {} if current is None else current.views
+        metrics.owned.set(len(views))
+        whole = worker is not None and worker.holds_lease
+        metrics.ready.set(sum(view.caught_up and view.indexed for view in views.values()) if whole else 0)
+        metrics.conversations.set(sum(view.size for view in views.values()))
+        done, total = self.restored
+        metrics.restored.set(done)
+        metrics.to_restore.set(total)
+        if worker is not None:
+            metrics.commit_age.set(worker.commit_age_s)
+            metrics.unacknowledged.set(worker.unacknowledged)
+        metrics.stalled.set(len(self.stalled))
+        metrics.lag.clear()
+        for (topic, partition), behind in self._lag.behind().items():
+            metrics.lag.labels(self.sources[topic], partition).set(behind)
+
+    def _indexed(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.worker.fail(error)
+
+    def _count(self, counts: Counts, records: "Sequence[Record]") -> None:
+        for topic, number in Counter(map(_topic_of, records)).items():
+            counts.add(self.sources[topic], number=number)
+
+
+_topic_of = itemgetter(0)
+
+
+@lru_cache(maxsize=50_000)
+def _hash(key: str) -> int:
+    return int(murmur2(key.encode())) & 0x7FFFFFFF
+
+
+async def _index_all(views: Collection[PartitionView]) -> None:
+    began = time.monotonic()
+    kept = sum(view.size for view in views if view.indexed)
+    for view in views:
+        await view.index_all()
+    count = sum(view.size for view in views) - kept
+    logger.info("indexed %d conversations in %.1f s; %d were", count, time.monotonic() - began, kept)

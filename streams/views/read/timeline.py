@@ -1,0 +1,147 @@
+"""Timelines: the messages of long conversations in order, kept while they are asked for.
+
+A short conversation is read and sorted for each page. For a long one that would take longer than everything else, so
+its order is kept up to date from the first page on, for the conversations that were asked for last.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterator
+from itertools import islice
+
+from sortedcontainers import SortedList
+
+from streams.agents.conversations import ConversationTask
+from streams.state import contribution as contributions
+from streams.state.contribution import Contribution
+from streams.views.http.problems import not_ready
+from streams.views.read.index import Position
+
+#: Up to so many messages a conversation is short.
+SHORT = 256
+
+#: Positions that are kept, of all long conversations of a partition together.
+KEPT_POSITIONS = 500_000
+
+_SLICE = 2_000
+
+Item = tuple[str, Contribution]
+
+
+class _Timeline:
+    __slots__ = ("meanwhile", "positions", "ready")
+
+    def __init__(self) -> None:
+        self.positions = SortedList()
+        self.ready = asyncio.Event()
+        #: What has changed while the positions are being gathered: message id and the position it has now.
+        self.meanwhile: dict[str, Position | None] = {}
+
+
+class Timelines:
+    """The timelines of one partition."""
+
+    def __init__(self, task: ConversationTask) -> None:
+        """Keep none yet."""
+        self._task = task
+        self._kept: OrderedDict[str, _Timeline] = OrderedDict()
+        self._closed = False
+
+    def close(self) -> None:
+        """Read nothing more: the partition is about to be another worker's."""
+        self._closed = True
+
+    async def page(self, conversation_id: str, below: Position | None, limit: int) -> list[Item]:
+        """Return up to `limit` messages below a position, newest first, as they are at the moment of the return.
+
+        Raises ProblemError if the partition is lost meanwhile.
+        """
+        if conversation_id not in self._kept and self._task.in_use(conversation_id).tally.messages <= SHORT:
+            items = self._task.messages(conversation_id)
+            return list(islice((item for item in items if below is None or _position(item) < below), limit))
+        timeline = await self._timeline(conversation_id)
+        positions = timeline.positions.irange(None, below, (True, False), reverse=True)
+        return list(self._items(conversation_id, islice(positions, limit)))
+
+    def message_changed(
+        self, conversation_id: str, message_id: str, old: Contribution | None, new: Contribution | None
+    ) -> None:
+        """Keep the conversation's timeline, if there is one, as the table is now."""
+        timeline = self._kept.get(conversation_id)
+        if timeline is None:
+            return
+        before, after = (_position_in(conversation_id, message_id, which) for which in (old, new))
+        if not timeline.ready.is_set():
+            timeline.meanwhile[message_id] = after
+        elif before != after:
+            if before is not None:
+                timeline.positions.discard(before)
+            if after is not None:
+                timeline.positions.add(after)
+
+    def removed(self, conversation_id: str) -> None:
+        """Forget the conversation's timeline."""
+        timeline = self._kept.pop(conversation_id, None)
+        if timeline is not None:
+            timeline.positions.clear()
+            timeline.ready.set()
+
+    async def _timeline(self, conversation_id: str) -> _Timeline:
+        while True:
+            timeline = self._kept.get(conversation_id)
+            if timeline is None:
+                timeline = self._kept[conversation_id] = _Timeline()
+                try:
+                    await self._gather(conversation_id, timeline)
+                except BaseException:
+                    self.removed(conversation_id)
+                    raise
+            await timeline.ready.wait()
+            if self._kept.get(conversation_id) is timeline:
+                self._kept.move_to_end(conversation_id)
+                self._trim()
+                return timeline
+
+    async def _gather(self, conversation_id: str, timeline: _Timeline) -> None:
+        found: dict[str, Position] = {}
+        items = self._task.contributions(conversation_id)
+        while True:
+            some = list(islice(items, _SLICE))
+            for message_id, contribution in some:
+                if contributions.belongs_to(contribution, conversation_id):
+                    found[message_id] = contributions.sort_key(message_id, contribution)
+            if len(some) < _SLICE:
+                break
+            await asyncio.sleep(0)
+            if self._closed:
+                raise not_ready("the partition is being handed over", {self._task.partition})
+        for message_id, position in timeline.meanwhile.items():
+            found.pop(message_id, None)
+            if position is not None:
+                found[message_id] = position
+        timeline.meanwhile.clear()
+        timeline.positions.update(found.values())
+        timeline.ready.set()
+
+    def _trim(self) -> None:
+        while len(self._kept) > 1 and sum(len(timeline.positions) for timeline in self._kept.values()) > KEPT_POSITIONS:
+            for conversation_id, timeline in self._kept.items():
+                if timeline.ready.is_set():
+                    del self._kept[conversation_id]
+                    break
+
+    def _items(self, conversation_id: str, positions: Iterator[Position]) -> Iterator[Item]:
+        for _, message_id in positions:
+            contribution = self._task.contribution(conversation_id, message_id)
+            if contribution is not None:
+                yield message_id, contribution
+
+
+def _position(item: Item) -> Position:
+    return contributions.sort_key(*item)
+
+
+def _position_in(conversation_id: str, message_id: str, contribution: Contribution | None) -> Position | None:
+    if contribution is None or not contributions.belongs_to(contribution, conversation_id):
+        return None
+    return contributions.sort_key(message_id, contribution)

@@ -1,0 +1,70 @@
+"""What the pages promise of headers is what bridge and streams write."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from avro import examples
+from avro.catalogue import ENTITIES, TOPICS, topic_name
+from avro.jsontext import encode
+from avro.promises import PROMISES
+from avro.schemas import latest, records
+from bridge.delivery.records import DeadLetter, RecordMaker
+from bridge.http.events import read_event
+from streams.contract import Contract, Refused
+from streams.engine.source import Record
+
+IDS = {record: number for number, record in enumerate(records(), 1)}
+
+
+def of_the_bridge() -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
+    maker = RecordMaker("x.", "openbsp", IDS)
+    for entity in ENTITIES:
+        for action in ("insert", "update"):
+            body = encode({"data": {"id": "i"}, "entity": entity, "action": action})
+            event = read_event(body, received_at=0, traceparent=b"00-1-2-03", max_depth=10)
+            record = maker.record(event)
+            yield record.topic, record.headers
+    record = maker.record(DeadLetter("e", "invalid_event", "no id", 0))
+    yield record.topic, record.headers
+
+
+def of_the_streams() -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
+    contract = Contract("x.", IDS)
+
+    def fields(record: str) -> Any:
+        schema = latest(record)
+        return examples.to_fields(schema, examples.load(schema).accepted[0].value)
+
+    yield "x.message-state", contract.message_state(fields("MessageState"))[1]
+    yield "x.conversation-state", contract.conversation_state(fields("ConversationState"))[1]
+    yield "x.status-changes", contract.status_change(fields("StatusChange"))[1]
+    refused = Record(topic="x.messages", partition=0, offset=0, key=None, value=b"")
+    yield "x.dead-letters", contract.dead_letter(refused, Refused("undecodable", "empty"))[1]
+
+
+WRITTEN = [*of_the_bridge(), *of_the_streams()]
+NAMES = {topic_name("x.", name): name for name in TOPICS}
+
+
+@pytest.mark.parametrize(("topic", "headers"), WRITTEN, ids=[topic for topic, _ in WRITTEN])
+def test_the_headers_are_the_promised_ones(topic: str, headers: list[tuple[str, bytes]]) -> None:
+    written = {name: value.decode() for name, value in headers}
+    promise = PROMISES[NAMES[topic]]
+    assert written["ce_type"] in promise.event_types
+    assert f"`{written['ce_source']}`" in promise.source
+    assert written.keys() - {"ce_subject", "traceparent"} == {
+        "ce_specversion",
+        "ce_id",
+        "ce_source",
+        "ce_type",
+        "ce_time",
+        "content-type",
+    }
+    assert written.get("ce_subject") != ""
+
+
+def test_every_promised_event_type_is_written_by_somebody() -> None:
+    written = {dict(headers)["ce_type"].decode() for _, headers in WRITTEN}
+    assert written == {name for promise in PROMISES.values() for name in promise.event_types}

@@ -1,0 +1,332 @@
+"""The spool's way to Kafka: order, refusals, age, a disk that is too full to delete, leftovers of other workers."""
+
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from avro import instants, jsontext
+from avro.catalogue import ENTITIES
+from avro.codec import Decoder
+from avro.schemas import latest
+from bridge.delivery.items import pack
+from bridge.delivery.records import Record
+from bridge.delivery.spool.file import SpoolFile
+from bridge.delivery.spool.leftovers import spool_path
+from bridge.http.events import Event
+from support.fake_kafka import IDS, TIMED_OUT, TOO_LARGE, UNAUTHORIZED, FakeKafka, Verdict
+from support.ingress import RunningIngress, message, running_ingress
+from support.wait import eventually
+
+
+def keys(kafka: FakeKafka, topic: str = "messages") -> list[str]:
+    return [record.key.decode() for record in kafka.topic(topic)]
+
+
+def letters(kafka: FakeKafka) -> list[dict]:
+    decoder = Decoder("DeadLetter")
+    decoder.learn(IDS["DeadLetter"], latest("DeadLetter").text)
+    return [decoder.decode(record.value) for record in kafka.topic("dead-letters")]
+
+
+def fails(failure: object, *refused: str, topic: str = "") -> Verdict:
+    """Return a verdict that fails records with these keys, or of this topic."""
+
+    def verdict(record: Record) -> object:
+        key = None if record.key is None else record.key.decode()
+        return failure if key in refused or (topic and record.topic.endswith(topic)) else None
+
+    return verdict
+
+
+def emptied(ingress: RunningIngress) -> Callable[[], bool]:
+    return lambda: ingress.service.spool.events == 0
+
+
+def spooled(directory: Path, *received: tuple[str, int], worker: int = 0) -> None:
+    """Put events into a spool whose bridge is not running."""
+    file = SpoolFile(spool_path(directory / "spool", worker))
+    for number, (key, received_at) in enumerate(received):
+        row = {"id": key}
+        event = Event(
+            ENTITIES["messages"],
+            "insert",
+            row,
+            jsontext.encode(row),
+            event_id=f"id {number}",
+            received_at=received_at,
+            traceparent=None,
+        )
+        file.append([(received_at, pack(event))])
+    file.close()
+
+
+def test_what_kafka_takes_leaves_the_spool_and_the_rest_stays(tmp_path: Path):
+    kafka = FakeKafka()
+    kafka.verdict = lambda _: TIMED_OUT
+    with running_ingress(tmp_path, kafka=kafka) as ingress:
+        for key in ("a", "b", "c"):
+            ingress.post(message(key))
+        kafka.verdict = fails(TIMED_OUT, "b")
+        eventually(lambda: ingress.service.spool.events == 1)
+        assert keys(kafka) == ["a", "c"]
+        assert "_MSG_TIMED_OUT" in ingress.details()["spool"]["last_drain_failure"]
+        kafka.verdict = lambda _: None
+        eventually(emptied(ingress))
+        assert keys(kafka) == ["a", "c", "b"]
+        eventually(lambda: ingress.details()["spool"]["last_drain_failure"] is None)
+
+
+def test_damaged_events_neither_count_nor_hide_those_behind_them(tmp_path: Path):
+    """A whole window is damaged; over a restart, too, everything else goes to Kafka, and newer events directly."""
+    spooled(tmp_path, *[("damaged", instants.now()) for _ in range(500)], ("sound", instants.now()))
+    with sqlite3.connect(spool_path(tmp_path / "spool", 0)) as database:
+        database.execute("UPDATE event SET body = zeroblob(length(body)) WHERE seq <= 500")
+    database.close()
+    for key in ("new", "newer"):
+        with running_ingress(tmp_path) as ingress:
+            eventually(emptied(ingress))
+            assert ingress.service.spool.size == 0
+            assert ingress.post(message(key)).json()["disposition"] == "published"
+            assert keys(ingress.kafka) == (["sound", "new"] if key == "new" else ["newer"])
+            eventually(lambda ingress=ingress: ingress.details()["spool"]["quarantined"] == 500)
+
+
+def test_no_later_batch_overtakes_a_failed_event_of_its_key(tmp_path: Path):
+    now = instants.now()
+    spooled(tmp_path, *[("stuck" if number % 2 else str(number), now) for number in range(1200)])
+    kafka = FakeKafka()
+    failures = [TIMED_OUT]
+    kafka.verdict = lambda record: failures.pop() if record.key == b"stuck" and failures else None
+    with running_ingress(tmp_path, kafka=kafka) as ingress:
+        eventually(emptied(ingress))
+    order = [dict(record.headers)["ce_id"].decode() for record in kafka.log]
+    assert len(set(order)) == len(order) == 1200
+    later_batches = [f"id {number}" for number in range(501, 1200, 2)]
+    assert max(order.index("id 1"), 0) < min(order.index(event_id) for event_id in later_batches)
+    assert [event_id for event_id in order if event_id in set(later_batches)] == later_batches
+
+
+def test_a_record_that_the_broker_refuses_for_good_becomes_a_dead_letter(tmp_path: Path):
+    kafka = FakeKafka()
+    kafka.verdict = fails(TOO_LARGE, "huge", topic="no such topic")
+
+    def verdict(record: Record) -> object:
+        return TOO_LARGE if record.key == b"huge" and record.topic.endswith("messages") else None
+
+    kafka.verdict = verdict
+    with running_ingress(tmp_path, kafka=kafka) as ingress:
+        receipt = ingress.post(message("huge", organization_id="org", content="x")).json()
+        assert receipt["disposition"] == "spooled"
+        ingress.post(message("small"))
+        eventually(emptied(ingress))
+        assert keys(kafka) == ["small"]
+        (letter,) = letters(kafka)
+        event = Decoder("MessageEvent")
+        event.learn(IDS["MessageEvent"], latest("MessageEvent").text)
+        assert event.decode(letter["payload"])["event_id"] == receipt["event_id"]
+        assert letter["event_id"] == receipt["event_id"]
+        assert letter["reason"] == "broker_refused"
+        assert letter["origin"] == "bridge"
+        assert letter["topic"] == "test.messages"
+        assert letter["key"] == "huge"
+        assert letter["organization_id"] == "org"
+        assert ingress.metric("bridge_dead_letters_total", reason="broker_refused") == 1
+        assert ingress.metric("bridge_spool_drained_total", outcome="dead_letter") == 1
+
+
+def test_a_batch_that_is_refused_does_not_condemn_the_records_in_it(tmp_path: Path):
+    """A broker refuses whole batches: each of them is tried alone before it counts as refused."""
+    now = instants.now()
+    spooled(tmp_path, *[(str(number), now) for number in range(20)])
+    kafka = FakeKafka()
+    refused = set()
+
+    def verdict(record: Record) -> object:
+        if record.key not in refused:
+            refused.add(record.key)
+            return TOO_LARGE
+        return None
+
+    kafka.verdict = verdict
+    with running_ingress(tmp_path, kafka=kafka) as ingress:
+        eventually(emptied(ingress))
+    assert keys(kafka) == [str(number) for number in range(20)]
+    assert letters(kafka) == []
+
+
+def test_what_the_dead_letters_do_not_take_either_is_kept_in_quarantine(tmp_path: Path):
+    kafka = FakeKafka()
+    kafka.verdict = lambda record: TOO_LARGE if record.key == b"huge" else None
+    with running_ingress(tmp_path, kafka=kafka) as ingress:
+        ingress.post(message("huge"))
+        eventually(emptied(ingress))
+        eventually(lambda: ingress.details()["spool"]["quarantined"] == 1)
+        assert ingress.details()["status"] == "degraded"
+        assert ingress.metric("bridge_spool_quarantined") == 1
+        assert ingress.post(message("next")).json()["disposition"] == "published"
+    kafka.verdict = lambda _: None
+    with running_ingress(tmp_path, kafka=kafka) as ingress:
+        eventually(emptied(ingress))
+        assert ingress.details()["spool"]["quarantined"] == 0
+    assert keys(kafka) == ["next", "huge"]
+
+
+def test_a_refused_dead_letter_of_a_webhook_is_quarantined(tmp_path: Path):
+    kafka = FakeKafka()
+    kafka.verdict = fails(TOO_LARGE, topic="dead-letters")
+    with running_ingress(tmp_path, kafka=kafka) as ingress:
+        assert ingress.post({"entity": "messages", "action": "insert"}).status_code == 422
+        eventually(lambda: ingress.details()["spool"]["quarantined"] == 1)
+
+
+def test_a_lack_of_authorisation_is_given_time_to_be_mended(tmp_path: Path):
+    kafka = FakeKafka()
+    kafka.verdict = fails(UNAUTHORIZED, topic="messages")
+    with running_ingress(tmp_path, kafka=kafka, refusal_grace_s=300) as ingress:
+        ingress.post(message("waits"))
+        eventually(lambda: kafka.attempts >= 3)
+        assert ingress.service.spool.events == 1
+        kafka.verdict = lambda _: None
+        eventually(emptied(ingress))
+    assert keys(kafka) == ["waits"]
+
+
+def test_a_lasting_lack_of_authorisation_makes_a_dead_letter(tmp_path: Path):
+    kafka = FakeKafka()
+    kafka.verdict = fails(UNAUTHORIZED, topic="messages")
+    with running_ingress(tmp_path, kafka=kafka, refusal_grace_s=0.2) as ingress:
+        ingress.post(message("refused"))
+        eventually(emptied(ingress))
+    (letter,) = letters(kafka)
+    assert letter["reason"] == "broker_refused"
+    assert "TOPIC_AUTHORIZATION_FAILED" in letter["detail"]
+
+
+def test_an_event_past_the_age_limit_becomes_a_dead_letter(tmp_path: Path):
+    now = instants.now()
+    spooled(tmp_path, ("old", now - 100_000_000), ("young", now - 1_000_000))
+    kafka = FakeKafka()
+    with running_ingress(tmp_path, kafka=kafka, spool_max_age_s=50) as ingress:
+        eventually(emptied(ingress))
+    assert keys(kafka) == ["young"]
+    (letter,) = letters(kafka)
+    assert letter["reason"] == "spool_age_limit"
+    assert letter["event_id"] == "id 0"
+    assert letter["payload"]
+
+
+def test_without_an_age_limit_no_event_is_too_old(tmp_path: Path):
+    spooled(tmp_path, ("ancient", 1))
+    kafka = FakeKafka()
+    with running_ingress(tmp_path, kafka=kafka) as ingress:
+        eventually(emptied(ingress))
+    assert keys(kafka) == ["ancient"]
+
+
+def test_a_disk_that_is_too_full_to_delete_makes_no_duplicates_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What was published is not published again, and once all is, a new file takes the place of the full one."""
+    now = instants.now()
+    spooled(tmp_path, *[(str(number), now) for number in range(1200)])
+    kafka = FakeKafka()
+
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patch, running_ingress(tmp_path, kafka=kafka) as ingress:
+        patch.setattr(SpoolFile, "delete", full)
+        eventually(emptied(ingress))
+        assert ingress.post(message("direct")).json()["disposition"] == "published"
+        eventually(lambda: ingress.service.spool._generation == 1)
+    assert keys(kafka) == [*[str(number) for number in range(1200)], "direct"]
+    with running_ingress(tmp_path, kafka=kafka):
+        assert len(kafka.log) == 1201
+
+
+def test_an_unreadable_event_does_not_hold_up_the_others(tmp_path: Path):
+    spooled(tmp_path, ("first", 1))
+    file = SpoolFile(spool_path(tmp_path / "spool", 0))
+    file.append([(2, b"\xc1 no msgpack"), (3, b"\x90")])
+    file.close()
+    spooled(tmp_path, ("last", 4))
+    kafka = FakeKafka()
+    with running_ingress(tmp_path, kafka=kafka) as ingress:
+        eventually(emptied(ingress))
+        eventually(lambda: ingress.details()["spool"]["quarantined"] == 2)
+    assert keys(kafka) == ["first", "last"]
+
+
+def test_an_event_that_cannot_be_encoded_does_not_hold_up_the_others(tmp_path: Path):
+    """Such as one that was spooled by another version, before the schema ids were known."""
+    spooled(tmp_path, ("first", 1))
+    file = SpoolFile(spool_path(tmp_path / "spool", 0))
+    row = {"id": 5}
+    file.append([(2, pack(Event(ENTITIES["messages"], "insert", row, jsontext.encode(row), "id", 2, None)))])
+    file.close()
+    spooled(tmp_path, ("last", 4))
+    kafka = FakeKafka()
+    with running_ingress(tmp_path, kafka=kafka) as ingress:
+        eventually(emptied(ingress))
+        eventually(lambda: ingress.details()["spool"]["quarantined"] == 1)
+    assert keys(kafka) == ["first", "last"]
+
+
+def test_a_spool_that_more_workers_left_behind_is_adopted(tmp_path: Path):
+    now = instants.now()
+    spooled(tmp_path, *[(str(number), now) for number in range(1200)], worker=3)
+    spooled(tmp_path, ("own", now), worker=0)
+    kafka = FakeKafka()
+    with running_ingress(tmp_path, kafka=kafka, workers=2) as ingress:
+        eventually(lambda: len(kafka.log) == 1201)
+        eventually(emptied(ingress))
+        eventually(lambda: not list(ingress.spool_directory.glob("spool-3*")))
+    assert keys(kafka) == ["own", *[str(number) for number in range(1200)]]
+
+
+def test_a_spool_of_a_worker_that_exists_is_not_adopted(tmp_path: Path):
+    spooled(tmp_path, ("other's", 1), worker=1)
+    with running_ingress(tmp_path, workers=2) as ingress:
+        ingress.post(message())
+    assert spool_path(tmp_path / "spool", 1).exists()
+
+
+def test_a_leftover_that_is_still_in_use_is_left_alone(tmp_path: Path):
+    spooled(tmp_path, ("in use", 1), worker=5)
+    holder = SpoolFile(spool_path(tmp_path / "spool", 5))
+    try:
+        with running_ingress(tmp_path) as ingress:
+            ingress.post(message())
+        assert holder.totals().events == 1
+    finally:
+        holder.close()
+
+
+def test_traffic_during_a_drain_ends_up_published_directly_again(tmp_path: Path):
+    """The spool empties although events keep coming in behind it."""
+    now = instants.now()
+    spooled(tmp_path, *[(f"old {number}", now) for number in range(3000)])
+    kafka = FakeKafka()
+    done = threading.Event()
+    sent = []
+
+    with running_ingress(tmp_path, kafka=kafka) as ingress:
+
+        def send() -> None:
+            while not done.is_set():
+                key = f"new {len(sent)}"
+                sent.append((key, ingress.post(message(key)).json()["disposition"]))
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        try:
+            eventually(lambda: [disposition for _, disposition in sent][-20:] == ["published"] * 20)
+        finally:
+            done.set()
+            sender.join()
+    published = keys(kafka)
+    assert published[:3000] == [f"old {number}" for number in range(3000)]
+    assert published[3000:] == [key for key, _ in sent]

@@ -1,0 +1,165 @@
+"""The publisher: the fake keeps the contract, and the real one gets over fatal errors."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any, ClassVar
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from avro.catalogue import MAX_MESSAGE_BYTES
+from bridge.delivery import publisher as module
+from bridge.delivery.publisher import KafkaPublisher, Publisher, Report, producer_config
+from bridge.delivery.records import Record
+from openbsp.kafka.connection import KafkaSettings
+from support.fake_kafka import TOO_LARGE, FakeKafka
+from support.publisher_contract import Opened, PublisherContract
+
+
+class TestFakePublisher(PublisherContract):
+    @pytest.fixture
+    def opened(self) -> Opened:
+        @contextlib.asynccontextmanager
+        async def open_it() -> AsyncIterator[Publisher]:
+            kafka = FakeKafka()
+            kafka.verdict = lambda record: TOO_LARGE if len(record.value) > MAX_MESSAGE_BYTES else None
+            publisher = kafka.new_publisher()
+            yield publisher
+            await publisher.close(1)
+
+        return open_it
+
+    @pytest.fixture
+    def topic(self) -> str:
+        return "any"
+
+
+class FatalProducer:
+    """Stands for librdkafka's producer, which cannot be made to fail fatally from outside."""
+
+    made: ClassVar[list["FatalProducer"]] = []
+
+    def __init__(self, config: dict[str, Any], **_: Any) -> None:
+        self.made.append(self)
+        self.broken = len(self.made) == 1
+        self.on_error = config["error_cb"]
+        self.queue: list[Callable[[Any, Any], None]] = []
+        self.purged = False
+
+    def produce(self, *_: Any, on_delivery: Callable[[Any, Any], None], **__: Any) -> None:
+        if self.broken and len(self.queue) == 2:
+            raise KafkaException(KafkaError(KafkaError._FATAL, "out of order"))
+        self.queue.append(on_delivery)
+
+    def poll(self, _: float) -> int:
+        if self.broken and self.queue:
+            self.on_error(KafkaError(KafkaError._FATAL, "out of order", fatal=True))
+        if self.purged or not self.broken:
+            self._report()
+        return 0
+
+    def __len__(self) -> int:
+        return len(self.queue)
+
+    def purge(self) -> None:
+        self.purged = True
+
+    def flush(self, _: float) -> int:
+        self._report()
+        return 0
+
+    def _report(self) -> None:
+        error = KafkaError(KafkaError._PURGE_QUEUE, "purged") if self.purged else None
+        while self.queue:
+            self.queue.pop(0)(error, DeliveredMessage)
+
+
+class DeliveredMessage:
+    @staticmethod
+    def topic() -> str:
+        return "t"
+
+    @staticmethod
+    def partition() -> int:
+        return 0
+
+    @staticmethod
+    def offset() -> int:
+        return 7
+
+
+def test_after_a_fatal_error_there_is_a_new_producer_and_everything_was_reported(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(FatalProducer, "made", [])
+    monkeypatch.setattr(module, "Producer", FatalProducer)
+
+    async def check() -> None:
+        replaced = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        publisher = KafkaPublisher(producer_config({}, 1), lambda: loop.call_soon_threadsafe(replaced.set))
+        reports: asyncio.Queue[Report] = asyncio.Queue()
+        record = Record("t", None, b"", [])
+        for _ in range(2):
+            publisher.publish(record, reports.put_nowait)
+        failures = [(await asyncio.wait_for(reports.get(), 10)).failure for _ in range(2)]
+        assert {failure.error for failure in failures} == {"_PURGE_QUEUE"}
+        assert not any(failure.for_good or failure.unauthorized for failure in failures)
+        await asyncio.wait_for(replaced.wait(), 10)
+        publisher.publish(record, reports.put_nowait)
+        assert (await asyncio.wait_for(reports.get(), 10)).offset == 7
+        await publisher.close(1)
+
+    asyncio.run(check())
+    assert len(FatalProducer.made) == 2
+
+
+def test_a_producer_that_cannot_be_made_is_tried_again(monkeypatch: pytest.MonkeyPatch):
+    attempts: list[int] = []
+
+    def make(config: dict[str, Any], **options: Any) -> FatalProducer:
+        attempts.append(len(attempts))
+        if len(attempts) in {2, 3}:
+            raise KafkaException(KafkaError(KafkaError._FAIL, "no threads left"))
+        return FatalProducer(config, **options)
+
+    monkeypatch.setattr(FatalProducer, "made", [])
+    monkeypatch.setattr(module, "Producer", make)
+    monkeypatch.setattr(module, "_REPLACE_EVERY_S", 0.0)
+
+    async def check() -> None:
+        replaced = asyncio.Event()
+        publisher = KafkaPublisher(producer_config({}, 1), replaced.set)
+        reports: asyncio.Queue[Report] = asyncio.Queue()
+        record = Record("t", None, b"", [])
+        publisher.publish(record, reports.put_nowait)
+        assert (await asyncio.wait_for(reports.get(), 10)).failure.error == "_PURGE_QUEUE"
+        await asyncio.wait_for(replaced.wait(), 10)
+        publisher.publish(record, reports.put_nowait)
+        assert (await asyncio.wait_for(reports.get(), 10)).offset == 7
+        await publisher.close(1)
+
+    asyncio.run(check())
+    assert len(attempts) == 4
+
+
+def test_a_full_queue_is_reported_and_not_raised():
+    async def check() -> None:
+        config = producer_config(KafkaSettings(bootstrap_servers="127.0.0.1:1").librdkafka(), 5)
+        publisher = KafkaPublisher({**config, "queue.buffering.max.messages": 1, "log_level": 0})
+        reports: asyncio.Queue[Report] = asyncio.Queue()
+        for _ in range(2):
+            publisher.publish(Record("t", None, b"x", []), reports.put_nowait)
+        report = await asyncio.wait_for(reports.get(), 10)
+        assert report.failure.error == "_QUEUE_FULL"
+        await publisher.close(0)
+
+    asyncio.run(check())
+
+
+def test_the_producer_acknowledges_only_what_all_in_sync_replicas_have():
+    config = producer_config({}, 3)
+    assert config["acks"] == "all"
+    assert config["enable.idempotence"] is True
+    assert config["partitioner"] == "murmur2_random"
+    assert config["message.timeout.ms"] == 3000
+    assert config["message.max.bytes"] == MAX_MESSAGE_BYTES

@@ -1,0 +1,68 @@
+"""The line and the counts of each request."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from bridge.http.request_log import RequestLine, RequestLog
+from bridge.metrics import Metrics
+from openbsp.log import LineWriter
+
+
+def test_times_are_right_across_seconds(tmp_path: Path):
+    descriptor = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT)
+    writer = LineWriter(descriptor)
+    requests = RequestLog(Metrics(CollectorRegistry()), writer)
+    for received_at in (1_700_000_000_999_999, 1_700_000_001_000_000, 1_700_000_000_000_001):
+        requests.add(RequestLine(status=202, outcome="published"), received_at, 0.0015)
+    writer.close()
+    os.close(descriptor)
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert lines[0] == {
+        "time": "2023-11-14T22:13:20.999999Z",
+        "status": 202,
+        "outcome": "published",
+        "duration_ms": 1.5,
+    }
+    assert [line["time"][-10:] for line in lines] == ["20.999999Z", "21.000000Z", "20.000001Z"]
+
+
+def test_counts_are_folded_once():
+    metrics = Metrics(CollectorRegistry())
+    requests = RequestLog(metrics, None)
+    for _ in range(3):
+        requests.add(RequestLine(outcome="published", entity="messages", action="insert"), 0, 0.003)
+    requests.add(RequestLine(outcome="unsupported_entity", entity="made up", action="made up"), 0, 7.0)
+    for _ in range(2):
+        requests.fold()
+        metrics.answer_seconds.fold()
+    text = generate_latest(metrics.registry).decode()
+    assert 'bridge_webhooks_total{action="insert",entity="messages",outcome="published"} 3.0' in text
+    assert 'bridge_webhooks_total{action="other",entity="other",outcome="unsupported_entity"} 1.0' in text
+    assert 'bridge_answer_seconds_bucket{le="0.002"} 0.0' in text
+    assert 'bridge_answer_seconds_bucket{le="0.005"} 3.0' in text
+    assert 'bridge_answer_seconds_bucket{le="5.0"} 3.0' in text
+    assert 'bridge_answer_seconds_bucket{le="+Inf"} 4.0' in text
+    assert "bridge_answer_seconds_count 4.0" in text
+    assert f"bridge_answer_seconds_sum {7.009}" in text
+
+
+@pytest.mark.parametrize("value", [0.002, 0.0020001, 5.0, 5.1, 0.0])
+def test_a_tally_counts_as_the_library_does(value: float):
+    ours, theirs = Metrics(CollectorRegistry()), Metrics(CollectorRegistry())
+    ours.answer_seconds.observe(value)
+    ours.answer_seconds.fold()
+    theirs.answer_seconds._histogram.observe(value)
+    assert samples(ours) == samples(theirs)
+
+
+def samples(metrics: Metrics) -> list[tuple[str, float]]:
+    return [
+        (f"{sample.name}{sample.labels}", sample.value)
+        for family in metrics.registry.collect()
+        for sample in family.samples
+        if sample.name.startswith("bridge_answer_seconds") and not sample.name.endswith("_created")
+    ]

@@ -1,0 +1,177 @@
+"""Which connections are given up, and which are only idle: by uvicorn's own protocol, with a clock of the test."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from bridge.http.slow_clients import TIMED_OUT, SlowClients
+
+HEADERS = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n"
+
+
+class Transport(asyncio.Transport):
+    def __init__(self) -> None:
+        super().__init__()
+        self.closed = False
+        self.aborted = False
+        self.written = b""
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def close(self) -> None:
+        self.closed = True
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+class Client:
+    """A connection to an application that answers when the body is complete, or at once if it is `hasty`."""
+
+    def __init__(self, *, hasty: bool = False) -> None:
+        self.hasty = hasty
+        self.timed_out = False
+        config = uvicorn.Config(self.answer, interface="asgi3", lifespan="off", log_config=None, ws="none")
+        config.load()
+        self.state = ServerState()
+        self.transport = Transport()
+        self.protocol = HttpToolsProtocol(config, self.state, {})
+        self.protocol.connection_made(self.transport)
+        self.slow_clients = SlowClients(5, 10)
+
+    async def answer(self, scope, receive, send) -> None:
+        more = not self.hasty
+        while more:
+            more = (await receive()).get("more_body", False)
+            if TIMED_OUT in scope["state"]:
+                self.timed_out = True
+                more = False
+        await send({"type": "http.response.start", "status": 202, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body"})
+
+    async def receives(self, data: bytes) -> None:
+        self.protocol.data_received(data)
+        await self.settle()
+
+    async def settle(self) -> None:
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+    async def looked_at(self, *moments: float) -> None:
+        for moment in moments:
+            self.slow_clients.look(self.state.connections, moment)
+        await self.settle()
+
+
+def check(scenario: Callable[[], object]) -> None:
+    async def run() -> None:
+        await scenario()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("beginning", [b"", b"POST / HT", b"POST / HTTP/1.1\r\nHost: x\r\n"])
+def test_headers_that_do_not_come_end_the_connection(beginning: bytes):
+    async def scenario() -> None:
+        client = Client()
+        await client.receives(beginning)
+        await client.looked_at(0, 5)
+        assert not client.transport.closed
+        await client.looked_at(5.1)
+        assert client.transport.closed
+
+    check(scenario)
+
+
+def test_a_body_that_does_not_come_is_told_to_the_application():
+    async def scenario() -> None:
+        client = Client()
+        await client.receives(HEADERS + b"x")
+        await client.looked_at(0, 15)
+        assert not client.timed_out
+        await client.looked_at(15.1)
+        assert client.timed_out
+
+    check(scenario)
+
+
+def test_a_body_that_drips_on_after_the_answer_ends_the_connection():
+    async def scenario() -> None:
+        client = Client(hasty=True)
+        await client.receives(HEADERS)
+        assert client.transport.written.startswith(b"HTTP/1.1 202")
+        await client.receives(b"x")
+        await client.looked_at(0, 15.1)
+        assert client.transport.closed
+
+    check(scenario)
+
+
+def test_an_idle_connection_is_kept_and_each_request_has_its_own_time():
+    async def scenario() -> None:
+        client = Client()
+        for start in (0, 100, 200):
+            await client.looked_at(start)
+            await client.receives(HEADERS)
+            await client.looked_at(start + 1, start + 14)
+            await client.receives(b"body")
+            await client.looked_at(start + 15, start + 99)
+        assert client.transport.written.count(b"HTTP/1.1 202") == 3
+        assert not client.transport.closed
+        assert not client.timed_out
+
+    check(scenario)
+
+
+def test_a_request_that_is_being_answered_is_not_slow():
+    async def scenario() -> None:
+        client = Client()
+        client.protocol.pause_writing()
+        await client.receives(HEADERS + b"body")
+        client.protocol.flow.write_paused = False  # the application still waits
+        await client.looked_at(0, 1000)
+        assert not client.transport.closed
+
+    check(scenario)
+
+
+def test_a_line_feed_too_many_does_not_keep_a_connection_for_ever():
+    async def scenario() -> None:
+        client = Client()
+        await client.receives(HEADERS + b"body")
+        await client.receives(b"\r\n")
+        await client.looked_at(0, 15)
+        assert not client.transport.closed
+        await client.looked_at(15.1)
+        assert client.transport.closed
+
+    check(scenario)
+
+
+def test_a_client_that_does_not_read_its_answers_is_given_up():
+    """By force: closing the connection would wait for it to read."""
+
+    async def scenario() -> None:
+        client = Client()
+        await client.receives(HEADERS + b"body")
+        client.protocol.pause_writing()
+        await client.looked_at(0, 15)
+        assert not client.transport.aborted
+        await client.looked_at(15.1)
+        assert client.transport.aborted
+
+    check(scenario)

@@ -1,0 +1,361 @@
+"""The spool's file: what was stored is there after anything that can happen to a process."""
+
+import errno
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bridge.delivery.spool.file import Row, SpoolFile, Totals
+from bridge.errors import SpoolError, SpoolInUseError
+
+MEBIBYTE = 1024 * 1024
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "spool" / "spool-0.db"
+
+
+@pytest.fixture
+def file(path: Path) -> Iterator[SpoolFile]:
+    opened = SpoolFile(path)
+    yield opened
+    opened.close()
+
+
+def bodies(file: SpoolFile, after: int = 0) -> list[bytes]:
+    return [row.body for row in file.read(after, 1_000_000, 1 << 40)]
+
+
+def test_events_come_back_in_order(file: SpoolFile):
+    file.append([(1, b"a"), (2, b"b")])
+    file.append([(3, b"c")])
+    rows = file.read(0, 10, MEBIBYTE)
+    assert [(row.received_at, row.body) for row in rows] == [(1, b"a"), (2, b"b"), (3, b"c")]
+    assert [row.body for row in file.read(rows[0].seq, 10, MEBIBYTE)] == [b"b", b"c"]
+    assert file.totals() == Totals(3, 3)
+    assert file.oldest() == 1
+
+
+def test_reading_is_limited_by_count_and_size_but_never_stuck(file: SpoolFile):
+    file.append([(0, b"x" * 100) for _ in range(10)])
+    assert len(file.read(0, 4, MEBIBYTE)) == 4
+    assert len(file.read(0, 10, 250)) == 2
+    assert len(file.read(0, 10, 1)) == 1
+
+
+def test_a_number_is_never_used_twice(file: SpoolFile):
+    """An acknowledgement that comes late must not remove a newer event."""
+    file.append([(0, b"old")])
+    old = file.read(0, 10, MEBIBYTE)
+    file.delete(old)
+    file.append([(0, b"new")])
+    file.delete(old)
+    assert bodies(file) == [b"new"]
+
+
+def test_numbers_of_a_former_file_mean_nothing_in_the_new_one(file: SpoolFile):
+    file.append([(0, b"old")])
+    old = file.read(0, 10, MEBIBYTE)
+    assert file.start_over(old[-1].seq)
+    file.append([(0, b"new")])
+    file.delete(old)
+    file.quarantine(old[0], "late")
+    assert bodies(file) == [b"new"]
+    assert file.quarantined() == 0
+
+
+def test_it_does_not_start_over_while_it_holds_anything_else(file: SpoolFile):
+    file.append([(0, b"a"), (0, b"b")])
+    first, second = file.read(0, 10, MEBIBYTE)
+    assert not file.start_over(first.seq)
+    file.quarantine(first, "refused")
+    assert not file.start_over(second.seq)
+    assert bodies(file) == [b"b"]
+
+
+def test_quarantine_keeps_events_until_they_are_released(path: Path):
+    file = SpoolFile(path)
+    file.append([(1, b"a"), (2, b"b"), (3, b"c")])
+    file.quarantine(file.read(0, 10, MEBIBYTE)[0], "refused")
+    assert bodies(file) == [b"b", b"c"]
+    file.close()
+    file = SpoolFile(path)
+    assert file.quarantined() == 1
+    file.release_quarantine()
+    assert [(row.received_at, row.body) for row in file.read(0, 10, MEBIBYTE)] == [(2, b"b"), (3, b"c"), (1, b"a")]
+    assert file.quarantined() == 0
+    file.close()
+
+
+def test_what_is_remembered_outlives_a_restart(path: Path):
+    file = SpoolFile(path)
+    assert file.recall("name") is None
+    file.remember("name", "one")
+    file.remember("name", "two")
+    file.close()
+    file = SpoolFile(path)
+    assert file.recall("name") == "two"
+    file.close()
+
+
+def test_bytes_that_were_changed_are_noticed(path: Path):
+    file = SpoolFile(path)
+    file.append([(1, b"good"), (2, b"evil"), (3, b"good")])
+    file.close()
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE event SET body = ? WHERE received_at = 2", (b"EVIL",))
+    database.close()
+    file = SpoolFile(path)
+    assert bodies(file) == [b"good", b"good"]
+    assert file.quarantined() == 1
+    file.close()
+
+
+def test_damaged_events_are_told_stay_in_quarantine_and_hide_none_behind_them(path: Path):
+    file = SpoolFile(path)
+    file.append([(1, b"evil"), (1, b"evil"), (2, b"good")])
+    file.close()
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE event SET body = ? WHERE received_at = 1", (b"EVIL",))
+    database.close()
+    file = SpoolFile(path)
+    damaged: list[Row] = []
+    assert [row.body for row in file.read(0, 1, MEBIBYTE, damaged.append)] == [b"good"]
+    assert [row.body for row in damaged] == [b"EVIL", b"EVIL"]
+    file.release_quarantine()
+    assert file.totals() == Totals(1, 4)
+    assert file.quarantined() == 2
+    file.close()
+
+
+@pytest.mark.parametrize("damage", ["header", "middle", "truncated"])
+def test_a_damaged_file_is_set_aside_and_never_ignored(path: Path, damage: str):
+    file = SpoolFile(path)
+    file.append([(1, b"x" * 1000) for _ in range(200)])
+    file.close()
+    with path.open("r+b") as raw:
+        if damage == "truncated":
+            raw.truncate(path.stat().st_size // 2)
+        else:
+            raw.seek(0 if damage == "header" else 8 * 4096)
+            raw.write(b"\xa5" * 8192)
+    size = path.stat().st_size
+    file = SpoolFile(path)
+    (aside,) = file.set_aside
+    assert aside.stat().st_size == size
+    assert aside.name.startswith("spool-0.db.damaged-")
+    assert file.totals().events == 0
+    file.append([(1, b"new")])
+    assert bodies(file) == [b"new"]
+    file.close()
+    assert SpoolFile(path).set_aside == []
+
+
+def test_a_file_that_breaks_while_it_is_used_is_set_aside(file: SpoolFile, path: Path):
+    file.append([(1, b"x" * 1000) for _ in range(200)])
+    with path.open("r+b") as raw:
+        raw.write(b"\xa5" * 4096)
+    path.with_name(path.name + "-wal").write_bytes(b"")
+    aside = file.replace_damaged()
+    assert aside.exists()
+    file.append([(1, b"new")])
+    assert bodies(file) == [b"new"]
+
+
+def full(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("replacement", ["set aside", "start over"])
+def test_a_disk_that_fails_while_the_file_is_replaced_may_be_mended(
+    file: SpoolFile, monkeypatch: pytest.MonkeyPatch, replacement: str
+):
+    file.append([(1, b"old")])
+    old = file.read(0, 10, MEBIBYTE)
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "open", full)
+        if replacement == "set aside":
+            assert file.replace_damaged().exists()
+        else:
+            assert file.start_over(old[-1].seq)
+        for _ in range(2):
+            with pytest.raises(sqlite3.Error, match="No space left"):
+                file.append([(2, b"lost")])
+    file.append([(3, b"new")])
+    file.delete(old)
+    assert bodies(file) == [b"new"]
+
+
+@pytest.mark.parametrize("replacement", ["set aside", "start over"])
+def test_a_file_that_cannot_be_replaced_is_still_there(
+    file: SpoolFile, monkeypatch: pytest.MonkeyPatch, replacement: str
+):
+    file.append([(1, b"old")])
+    old = file.read(0, 10, MEBIBYTE)
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "rename", full)
+        disk.setattr(Path, "unlink", full)
+        if replacement == "set aside":
+            with pytest.raises(OSError, match="No space left"):
+                file.replace_damaged()
+        else:
+            with pytest.raises(sqlite3.Error, match="No space left"):
+                file.start_over(old[-1].seq)
+    assert file.read(0, 10, MEBIBYTE) == old
+    file.delete(old)
+    assert bodies(file) == []
+
+
+def test_a_closed_file_is_not_opened_again(path: Path):
+    file = SpoolFile(path)
+    file.close()
+    with pytest.raises(sqlite3.Error, match="is closed"):
+        file.append([(1, b"late")])
+
+
+def test_a_file_of_a_newer_version_is_left_alone(path: Path):
+    SpoolFile(path).close()
+    with sqlite3.connect(path) as database:
+        database.execute("PRAGMA user_version = 99")
+    database.close()
+    with pytest.raises(SpoolError, match="another version"):
+        SpoolFile(path)
+    assert list(path.parent.glob("*.damaged-*")) == []
+
+
+def test_a_second_process_is_refused_with_the_name_of_the_file(file: SpoolFile, path: Path):
+    open_it = "import sys, pathlib, bridge.delivery.spool.file as s; s.SpoolFile(pathlib.Path(sys.argv[1]))"
+    child = subprocess.run([sys.executable, "-c", open_it, path], capture_output=True, text=True, check=False)
+    assert child.returncode != 0
+    assert f"SpoolInUseError: {path}: in use by process {os.getpid()}" in child.stderr
+    assert "BRIDGE_SPOOL_DIR" in child.stderr
+    assert file.totals().events == 0
+
+
+def test_a_second_user_in_the_same_process_is_refused_too(file: SpoolFile, path: Path):
+    with pytest.raises(SpoolInUseError):
+        SpoolFile(path)
+    assert file.path == path
+
+
+def test_a_file_is_free_again_after_its_owner(path: Path):
+    SpoolFile(path).close()
+    SpoolFile(path).close()
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path: Path):
+    (tmp_path / "occupied").write_text("a file")
+    with pytest.raises(SpoolError, match="occupied"):
+        SpoolFile(tmp_path / "occupied" / "spool-0.db")
+
+
+def test_the_disk_is_given_back(file: SpoolFile, path: Path):
+    file.append([(1, b"x" * 100_000) for _ in range(300)])
+    file.delete(file.read(0, 1000, 1 << 40))
+    file.shrink()
+    assert path.stat().st_size < MEBIBYTE
+    file.append([(1, b"after")])
+    assert bodies(file) == [b"after"]
+
+
+FILLER = textwrap.dedent(
+    """
+    import asyncio, resource, sys
+    from pathlib import Path
+    from prometheus_client import CollectorRegistry
+    from bridge.metrics import Metrics
+    from bridge.delivery.spool.spool import Spool
+    from bridge.delivery.spool.file import SpoolFile
+
+    async def main():
+        file = SpoolFile(Path(sys.argv[1]))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (256 * 1024, 256 * 1024))
+        spool = Spool(file, 1 << 30, Metrics(CollectorRegistry()))
+        stored, failed = 0, None
+        while failed is None:
+            settled = asyncio.get_running_loop().create_future()
+            spool.put(stored, b"x" * 400, settled.set_result)
+            failed = await settled
+            stored += failed is None
+        print(stored)
+        await spool.close()
+        file.close()
+
+    asyncio.run(main())
+    """
+)
+
+
+def test_the_room_that_there_is_is_used(path: Path):
+    """Single commits fill the write-ahead log many times faster than the file."""
+    child = subprocess.run([sys.executable, "-c", FILLER, path], capture_output=True, text=True, check=True, timeout=60)
+    stored = int(child.stdout)
+    assert stored > 300
+    file = SpoolFile(path)
+    assert [row.received_at for row in file.read(0, 10_000, 1 << 40)] == list(range(stored))
+    file.close()
+
+
+def test_every_commit_is_synced(file: SpoolFile):
+    (synchronous,) = file._db.execute("PRAGMA synchronous").fetchone()
+    (journal,) = file._db.execute("PRAGMA journal_mode").fetchone()
+    assert (synchronous, journal) == (2, "wal")
+
+
+WRITER = textwrap.dedent(
+    """
+    import random, sys
+    from pathlib import Path
+    from bridge.delivery.spool.file import SpoolFile
+
+    file = SpoolFile(Path(sys.argv[1]))
+    number = int(sys.argv[2])
+    print("open", flush=True)
+    while True:
+        group = [(number + index, b"x" * random.randrange(5000)) for index in range(random.randrange(1, 20))]
+        file.append(group)
+        number += len(group)
+        print("stored", number, flush=True)
+        if random.random() < 0.3:
+            rows = file.read(0, random.randrange(1, 30), 1 << 40)
+            print("removing", rows[-1].received_at + 1, flush=True)
+            file.delete(rows)
+    """
+)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_process_that_is_killed_at_any_moment_loses_nothing_that_it_stored(path: Path, seed: int):
+    chance = random.Random(seed)
+    stored = removing = 0
+    for _ in range(3):
+        with subprocess.Popen(
+            [sys.executable, "-c", WRITER, path, str(stored)], stdout=subprocess.PIPE, text=True
+        ) as child:
+            for _ in range(chance.randrange(2, 60)):
+                word, _, value = child.stdout.readline().strip().partition(" ")
+                stored = int(value) if word == "stored" else stored
+                removing = int(value) if word == "removing" else removing
+            child.send_signal(signal.SIGKILL)
+            for line in child.stdout:
+                word, _, value = line.strip().partition(" ")
+                stored = int(value) if word == "stored" else stored
+                removing = int(value) if word == "removing" else removing
+        file = SpoolFile(path)
+        assert file.set_aside == []
+        numbers = [row.received_at for row in file.read(0, 1_000_000, 1 << 40)]
+        file.close()
+        first = numbers[0] if numbers else stored
+        assert numbers == list(range(first, first + len(numbers)))
+        assert first <= removing
+        assert first + len(numbers) >= stored
+        stored = first + len(numbers)

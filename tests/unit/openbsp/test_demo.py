@@ -1,0 +1,143 @@
+"""The demo sees what is missing, and can be read in a file as on a terminal."""
+
+import io
+from datetime import UTC, datetime
+
+import pytest
+from rich.console import Console
+
+from openbsp.demo import show
+from openbsp.demo.checks import Found, checks
+from openbsp.demo.payloads import CONVERSATION_ID, INCOMING_ID, OUTGOING_ID, documented_payloads
+from openbsp.demo.records import Record
+from openbsp.demo.send import Answer
+
+CONVERSATION = {
+    "id": CONVERSATION_ID,
+    "status": "closed",
+    "known": True,
+    "message_count": 2,
+    "incoming_count": 1,
+    "outgoing_count": 1,
+    "internal_count": 0,
+    "status_counts": {"read": 1},
+    "unread_count": 1,
+    "first_response_seconds": 2.0,
+    "awaiting_reply": False,
+    "last_message": {
+        "message_id": OUTGOING_ID,
+        "direction": "outgoing",
+        "preview": "Hi! How can I help you today?",
+        "delivery_status": "read",
+    },
+}
+CHANGES = [(INCOMING_ID, "pending"), *((OUTGOING_ID, status) for status in ("pending", "sent", "delivered", "read"))]
+
+
+def records(*keys_and_values):
+    return [Record(0, offset, key, value) for offset, (key, value) in enumerate(keys_and_values)]
+
+
+@pytest.fixture
+def found():
+    """Everything as it must be."""
+    event = (None, {"id": "a"})
+    return Found(
+        [Answer("a.json", 202, "{}", 0.01)] * 5,
+        {
+            "messages": records(event, event, event),
+            "conversations": records(event, event),
+            "message-state": records((INCOMING_ID, {}), (OUTGOING_ID, {})),
+            "conversation-state": records(
+                (CONVERSATION_ID, {**CONVERSATION, "status": "open"}), (CONVERSATION_ID, CONVERSATION)
+            ),
+            "status-changes": records(
+                *(
+                    (CONVERSATION_ID, {"message_id": message, "status": status, "conversation_id": CONVERSATION_ID})
+                    for message, status in [*CHANGES, CHANGES[0]]
+                )
+            ),
+            "dead-letters": [],
+        },
+        CONVERSATION,
+    )
+
+
+def faults(found):
+    return [fault for check in checks(found) for fault in check.faults]
+
+
+def test_nothing_is_missing_when_all_is_there(found):
+    assert faults(found) == []
+
+
+def test_everything_is_missing_when_nothing_is_there(found):
+    empty = Found([Answer("a", None, "no answer", 5.0)], dict.fromkeys(found.records, ()), None)
+    # An empty topic of dead letters is as it should be.
+    assert [check.text for check in checks(empty) if not check.faults] == ["dead-letters is empty"]
+
+
+@pytest.mark.parametrize("name", [name for name in CONVERSATION if name != "id"])
+def test_each_field_of_the_conversation_counts_in_topic_and_view(found, name):
+    for changed in ({**CONVERSATION, name: None}, {key: CONVERSATION[key] for key in CONVERSATION if key != name}):
+        state = records((CONVERSATION_ID, changed))
+        assert faults(Found(found.answers, {**found.records, "conversation-state": state}, CONVERSATION))
+        assert faults(Found(found.answers, found.records, changed))
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_each_status_change_counts(found, number):
+    lost = CHANGES[number]
+    rest = [
+        record
+        for record in found.records["status-changes"]
+        if (record.value["message_id"], record.value["status"]) != lost
+    ]
+    assert faults(Found(found.answers, {**found.records, "status-changes": rest}, found.view))
+
+
+def test_the_payloads_are_the_five_documented_ones():
+    assert [payload.name[0] for payload in documented_payloads()] == ["1", "2", "3", "4", "5"]
+
+
+def show_all(console, found):
+    show.show_answers(console, found.answers)
+    for topic, of_topic in found.records.items():
+        show.show_records(console, topic, of_topic)
+    show.show_view(console, "http://127.0.0.1:1/conversations/c", found.view)
+    show.show_checks(console, checks(found))
+
+
+def test_a_file_gets_no_control_codes(found, capsys):
+    show_all(show.make_console(), found)
+    text = capsys.readouterr().out
+    assert "\x1b" not in text
+    assert "status-changes: 6 records" in text
+    assert "Hi! How can I help you today?" in text
+
+
+def test_what_messages_contain_is_never_taken_for_markup():
+    output = io.StringIO()
+    console = show.make_console()
+    console.file = output
+    value = {
+        "content": "[bold]x[/bold] [/nonsense]",
+        "at": datetime(2026, 5, 6, tzinfo=UTC),
+        "errors": [],
+        "name": None,
+    }
+    show.show_records(console, "messages", records(("[red]key", value)))
+    text = output.getvalue()
+    assert "[bold]x[/bold] [/nonsense]" in text
+    assert "[red]key" in text
+    assert "2026-05-06 00:00:00+00:00" in text
+    assert "errors" not in text
+    assert "name" not in text
+
+
+def test_what_is_missing_is_listed(found):
+    output = io.StringIO()
+    show.show_checks(
+        Console(file=output), checks(Found(found.answers, found.records, {**CONVERSATION, "status": "open"}))
+    )
+    assert "MISSING  the view shows the same conversation\n    status is 'open', not 'closed'\n" in output.getvalue()

@@ -1,0 +1,43 @@
+"""What a registry's answer means: no, or not now."""
+
+import pytest
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry.error import SchemaRegistryError
+
+from openbsp.errors import RegistryError
+from openbsp.kafka.connection import RegistrySettings
+from openbsp.kafka.registry import Registry
+
+
+def failure(monkeypatch: pytest.MonkeyPatch, status: int) -> RegistryError:
+    """Return what becomes of an answer with this status."""
+
+    def answer(*_: object) -> None:
+        raise SchemaRegistryError(status, status * 100 + 1, "the registry's reason")
+
+    monkeypatch.setattr(SchemaRegistryClient, "get_schema", answer)
+    with Registry(RegistrySettings(), "") as registry, pytest.raises(RegistryError, match="the registry's reason") as e:
+        registry.text(1)
+    return e.value
+
+
+@pytest.mark.parametrize(
+    ("status", "hint"), [(401, "SCHEMA_REGISTRY_PASSWORD"), (403, "the right"), (408, "later"), (429, "later")]
+)
+def test_a_registry_that_does_not_let_one_ask_has_refused_nothing_and_the_message_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, status: int, hint: str
+):
+    error = failure(monkeypatch, status)
+    assert (error.refused, error.absent) == (False, False)
+    assert hint in str(error)
+
+
+@pytest.mark.parametrize("status", [301, 500, 503])
+def test_a_registry_that_fails_has_refused_nothing(monkeypatch: pytest.MonkeyPatch, status: int):
+    assert not failure(monkeypatch, status).refused
+
+
+@pytest.mark.parametrize("status", [400, 404, 409, 422])
+def test_only_what_is_not_found_is_absent(monkeypatch: pytest.MonkeyPatch, status: int):
+    error = failure(monkeypatch, status)
+    assert (error.refused, error.absent) == (True, status == 404)

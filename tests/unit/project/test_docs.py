@@ -1,0 +1,40 @@
+"""The documentation says what the code does."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+
+
+def test_generated_pages_are_those_of_the_code():
+    """After a change of a setting: `make docs`."""
+    result = subprocess.run(
+        [sys.executable, ROOT / "docs" / "generate.py", "--check"], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_between_files_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text("utf-8")):
+        if "://" not in link:
+            assert (page.parent / link).exists(), link
+
+
+def test_the_readme_uses_only_commands_that_ci_runs():
+    """`.ci/run` has every line of the README's shell blocks, so each of them is known to work."""
+    script = (ROOT / ".ci" / "run").read_text("utf-8")
+    blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    lines = [line.partition("#")[0].strip() for block in blocks for line in block.splitlines()]
+    assert lines
+    assert [line for line in lines if line and line not in script] == []
+
+
+def test_the_readme_shows_the_consumer_that_ci_runs():
+    _, _, code = (ROOT / "examples" / "consume.py").read_text("utf-8").partition('"""\n\n')
+    assert f"```python\n{code}```" in (ROOT / "README.md").read_text("utf-8")

@@ -1,0 +1,166 @@
+"""The five documented payloads end in the documented state, whatever their order and however often they are sent."""
+
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from avro.jsontext import decode
+from support.reference import fold
+from support.topology import Topology
+
+PAYLOADS = [
+    decode(path.read_bytes()) for path in sorted((Path(__file__).parents[4] / "examples" / "payloads").glob("*.json"))
+]
+CONVERSATION = "c9e2f1a3-8b7d-4e5f-a123-456789abcdef"
+INCOMING = "a4a8f56f-4570-47e2-bc2a-2f0d7db288b1"
+OUTGOING = "b5b9f67g-5681-58f3-cd3b-3g1e8ec399c2"
+ORGANIZATION = "00438702-d4a3-4411-9141-21febf13acbb"
+
+
+def at(seconds: int) -> int:
+    """Return the instant so many seconds after 2026-05-06T03:39:00Z."""
+    return (1_778_038_740 + seconds) * 1_000_000
+
+
+CONVERSATION_STATE: dict[str, Any] = {
+    "id": CONVERSATION,
+    "organization_id": ORGANIZATION,
+    "service": "whatsapp",
+    "organization_address": "375446602312881",
+    "contact_address": "5215588392274",
+    "group_address": None,
+    "name": None,
+    "status": "closed",
+    "created_at": at(23),
+    "updated_at": at(23) + 24 * 60 * 60 * 1_000_000,
+    "extra": {},
+    "nulls": [],
+    "known": True,
+    "message_count": 2,
+    "incoming_count": 1,
+    "outgoing_count": 1,
+    "internal_count": 0,
+    "status_counts": {"read": 1},
+    "unread_count": 1,
+    "last_message": {
+        "message_id": OUTGOING,
+        "direction": "outgoing",
+        "type": "text",
+        "kind": None,
+        "preview": "Hi! How can I help you today?",
+        "timestamp": at(25),
+        "delivery_status": "read",
+    },
+    "last_incoming_at": at(23),
+    "last_outgoing_at": at(25),
+    "awaiting_reply": False,
+    "first_response_seconds": 2.0,
+}
+
+OUTGOING_STATE: dict[str, Any] = {
+    "id": OUTGOING,
+    "organization_id": ORGANIZATION,
+    "conversation_id": CONVERSATION,
+    "external_id": None,
+    "direction": "outgoing",
+    "agent_id": "d7c1e234-...",
+    "contact_address": None,
+    "service": None,
+    "organization_address": None,
+    "group_address": None,
+    "thread_id": None,
+    "content": '{"text":{"body":"Hi! How can I help you today?"},"type":"text"}',
+    "status": {"pending": at(25), "sent": at(26), "delivered": at(27), "read": at(35)},
+    "errors": None,
+    "status_extra": None,
+    "timestamp": None,
+    "created_at": at(25),
+    "updated_at": at(35),
+    "extra": {},
+    "nulls": [],
+    "delivery_status": "read",
+    "sent_after_ms": 1_000,
+    "delivered_after_ms": 2_000,
+    "read_after_ms": 10_000,
+}
+
+#: `(message id, status)` to at, previous, seconds_since_message.
+CHANGES = {
+    (INCOMING, "pending"): (at(23), None, 0.0),
+    (OUTGOING, "pending"): (at(25), None, 0.0),
+    (OUTGOING, "sent"): (at(26), "pending", 1.0),
+    (OUTGOING, "delivered"): (at(27), "sent", 2.0),
+    (OUTGOING, "read"): (at(35), "delivered", 10.0),
+}
+
+
+def check(topology: Topology) -> None:
+    assert topology.conversation_states == {CONVERSATION: CONVERSATION_STATE}
+    assert topology.message_states.keys() == {INCOMING, OUTGOING}
+    assert topology.message_states[OUTGOING] == OUTGOING_STATE
+    incoming = topology.message_states[INCOMING]
+    assert incoming["status"] == {"pending": at(23)}
+    assert incoming["extra"] == {"wa_id": '"wamid.HBgN..."', "from": '"5215588392274"'}
+    told = {(change["message_id"], change["status"]): change for change in topology.status_changes.values()}
+    assert len(topology.status_changes) == 5
+    assert told.keys() == CHANGES.keys()
+    for key, (moment, previous, seconds) in CHANGES.items():
+        change = told[key]
+        assert change["conversation_id"] == CONVERSATION
+        assert change["organization_id"] == ORGANIZATION
+        assert change["direction"] == ("incoming" if key[0] == INCOMING else "outgoing")
+        assert (change["at"], change["previous"], change["seconds_since_message"]) == (moment, previous, seconds)
+
+
+def test_there_are_five() -> None:
+    assert len(PAYLOADS) == 5
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("first", range(5))
+def test_all_orders_of_the_five_each_sent_once_or_twice_end_the_same(first: int, times: int) -> None:
+    """All 120 orders are covered, 24 for each payload that comes first; no two in a batch."""
+    orders = [order for order in permutations(range(5)) if order[0] == first]
+    assert len(orders) == 24
+    for order in orders:
+        topology = Topology()
+        for number in order * times:
+            topology.receive([PAYLOADS[number]])
+            topology.relay()
+        check(topology)
+
+
+def test_all_orders_in_one_batch_with_each_sent_twice_in_a_row_end_the_same() -> None:
+    for order in permutations(PAYLOADS):
+        topology = Topology()
+        topology.receive([payload for payload in order for _ in range(2)])
+        topology.relay()
+        check(topology)
+
+
+def test_the_reference_model_says_the_same() -> None:
+    messages, conversations, status_changes = fold(PAYLOADS)
+    assert conversations == {CONVERSATION: CONVERSATION_STATE}
+    assert messages[OUTGOING] == OUTGOING_STATE
+    assert set(status_changes.values()) == CHANGES.keys()
+
+
+@pytest.mark.parametrize("order", [(3, 0, 1, 2, 4), (3, 4, 2, 1, 0)], ids=["in time", "receipt before insert"])
+def test_a_receipt_that_comes_after_the_row_tells_of_its_conversation(order: tuple[int, ...]) -> None:
+    topology = Topology()
+    for number in order:
+        topology.receive([PAYLOADS[number]])
+        topology.relay()
+    summaries: list[Any] = [change["conversation"] for change in topology.status_changes.values()]
+    status = "open" if order[1] == 0 else "closed"
+    assert summaries == 5 * [
+        {
+            "status": status,
+            "service": "whatsapp",
+            "contact_address": "5215588392274",
+            "organization_address": "375446602312881",
+            "name": None,
+        }
+    ]

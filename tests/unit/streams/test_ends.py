@@ -1,0 +1,74 @@
+"""The ends of topics are told again as soon as the partitions have leaders again, whoever those are."""
+
+import asyncio
+from concurrent.futures import Future
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from streams.engine.ends import Ends
+
+_AT = ("messages", 0)
+
+
+class _Cluster:
+    """An AdminClient that knows the leaders of the moment when it was asked for topics last."""
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.down = False
+        self._known = 0
+
+    def list_topics(self, *, timeout: float) -> None:
+        assert timeout > 0
+        self._known = self.epoch
+
+    def list_offsets(self, asked: dict[Any, Any], *, request_timeout: float) -> dict[Any, "Future[Any]"]:
+        assert request_timeout > 0
+        futures: dict[Any, Future[Any]] = {}
+        for at in asked:
+            futures[at] = Future()
+            if self.down:
+                futures[at].set_exception(KafkaException(KafkaError(KafkaError._TIMED_OUT)))
+            elif self._known != self.epoch:
+                futures[at].set_exception(KafkaException(KafkaError(KafkaError.FENCED_LEADER_EPOCH)))
+            else:
+                futures[at].set_result(SimpleNamespace(offset=7))
+        return futures
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> _Cluster:
+    cluster = _Cluster()
+    monkeypatch.setattr("streams.engine.ends.AdminClient", lambda _: cluster)
+    return cluster
+
+
+def test_a_change_of_leaders_goes_unnoticed(cluster: _Cluster) -> None:
+    async def ask() -> None:
+        ends = Ends({})
+        assert await ends.of([_AT], 1) == {_AT: 7}
+        cluster.epoch += 1
+        assert await ends.of([_AT], 1) == {_AT: 7}
+
+    asyncio.run(ask())
+
+
+def test_a_cluster_that_does_not_answer_is_an_error_and_forgotten_when_it_does(cluster: _Cluster) -> None:
+    async def ask() -> None:
+        ends = Ends({})
+        cluster.down = True
+        with pytest.raises(KafkaException):
+            await ends.of([_AT], 0)
+        cluster.down = False
+        cluster.epoch += 1
+        assert await ends.of([_AT], 0) == {_AT: 7}
+
+    asyncio.run(ask())
+
+
+def test_nothing_is_asked_for_nothing(cluster: _Cluster) -> None:
+    cluster.down = True
+    assert asyncio.run(Ends({}).of([], 1)) == {}

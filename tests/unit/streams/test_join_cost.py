@@ -1,0 +1,168 @@
+"""What an event costs does not grow with its conversation, and a conversation on disk costs no memory per message."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from avro.schemas import latest
+from streams.agents.conversations import ConversationTask
+from streams.agents.messages import ContributionRecord
+from streams.contract import Contract
+from streams.engine.stores.memory import GroupedMemoryStore
+from streams.engine.writer import Writer
+from streams.state.contribution import Contribution
+
+SMALL, LARGE = 10, 100_000
+RECORDS = ("MessageEvent", "ConversationEvent", "MessageState", "ConversationState", "StatusChange", "DeadLetter")
+
+
+class CountingStore(GroupedMemoryStore):
+    """Counts calls, and each entry that a scan yields."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: Counter[str] = Counter()
+
+    def get(self, key: bytes) -> bytes | None:
+        self.calls["get"] += 1
+        return super().get(key)
+
+    def put(self, key: bytes, value: bytes) -> None:
+        self.calls["put"] += 1
+        super().put(key, value)
+
+    def delete(self, key: bytes) -> None:
+        self.calls["delete"] += 1
+        super().delete(key)
+
+    def scan(self, prefix: bytes):
+        self.calls["scan"] += 1
+        for item in super().scan(prefix):
+            self.calls["scanned"] += 1
+            yield item
+
+
+class DeafWriter(Writer):
+    """Counts what is written, and the largest of it."""
+
+    def __init__(self) -> None:
+        self.written: Counter[str] = Counter()
+        self.largest = 0
+
+    def write(self, topic: str, key: Any, value: bytes | None, partition: int = -1, headers: Any = None) -> None:
+        del key, partition, headers
+        self.written[topic] += 1
+        self.largest = max(self.largest, len(value or b""))
+
+
+def contribution(time: int, direction: str = "incoming", **status: int) -> Contribution:
+    return Contribution(
+        (time, "c"), (0, "org"), (0, direction), (time, time), None, (time, ("text", None, "hi")), status
+    )
+
+
+def task_of(size: int) -> tuple[ConversationTask, CountingStore, DeafWriter]:
+    assert all(latest(record) for record in RECORDS)
+    store, writer = CountingStore(), DeafWriter()
+    contract = Contract("", {record: number for number, record in enumerate(RECORDS, 1)})
+    task = ConversationTask(0, store, contract, writer, 100)
+    for number in range(size):
+        task.apply_contribution("c", ContributionRecord(f"m{number}", contribution(10 * number + 1_000), []))
+    task.flush(0)
+    store.calls.clear()
+    writer.written.clear()
+    writer.largest = 0
+    return task, store, writer
+
+
+def events() -> list[ContributionRecord]:
+    """Return new messages, last and out of order, and changes of known ones; none takes an extreme its place away."""
+    return [
+        ContributionRecord("new", contribution(10_000_000), []),
+        ContributionRecord("late", contribution(1_005, "outgoing", sent=5), ["sent"]),
+        ContributionRecord("m5", contribution(1_050, read=7), ["read"]),
+        ContributionRecord("new", contribution(10_000_000, read=9), ["read"]),
+        ContributionRecord("early", contribution(1), []),
+        ContributionRecord("m7", contribution(1_070, "internal"), []),
+    ]
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["in one batch", "one by one"])
+def test_an_event_costs_the_same_in_a_conversation_of_any_size(together):
+    costs = []
+    for size in (SMALL, LARGE):
+        task, store, writer = task_of(size)
+        for record in events():
+            task.apply_contribution("c", record)
+            if not together:
+                task.publish()
+                task.flush(0)
+        task.publish()
+        task.flush(0)
+        costs.append((dict(store.calls), dict(writer.written)))
+        assert writer.largest < 1_000
+    print(costs)
+    assert costs[0] == costs[1]
+    assert "scan" not in costs[1][0]
+
+
+_ON_DISK = """
+import json, os, sys
+from pathlib import Path
+import psutil
+from avro.schemas import latest
+from streams.agents.conversations import ConversationTask
+from streams.agents.messages import ContributionRecord
+from streams.contract import Contract
+from streams.state.contribution import Contribution
+from streams.engine.stores.rocks import RocksMemory, RocksStore
+
+class DeafWriter:
+    def write(self, *_, **__):
+        pass
+
+def rss():
+    return psutil.Process().memory_info().rss / 2**20
+
+records = ("MessageEvent", "ConversationEvent", "MessageState", "ConversationState", "StatusChange", "DeadLetter")
+store = RocksStore(Path(sys.argv[1]), RocksMemory(int(sys.argv[2])))
+task = ConversationTask(0, store, Contract("", {name: n for n, name in enumerate(records, 1)}), DeafWriter(), 100)
+found = []
+for number in range(int(sys.argv[3])):
+    summary = (number, ("text", None, os.urandom(125).hex()))
+    part = Contribution(
+        (number, "c"), (0, "org"), (0, "incoming"), (number, number), None, summary,
+        {"sent": number},
+    )
+    task.apply_contribution("c", ContributionRecord(f"m{number:08}", part, ["sent"]))
+    if number % 1000 == 999:
+        task.publish()
+        task.flush(0)
+        found.append(rss())
+state = task.state("c")
+bytes_on_disk = sum(file.stat().st_size for file in Path(sys.argv[1]).rglob("*") if file.is_file())
+print(json.dumps({"rss": found, "count": state["message_count"], "disk": bytes_on_disk / 2**20}))
+"""
+
+
+def test_memory_is_bounded_with_a_hundred_thousand_messages_on_disk(tmp_path: Path):
+    """Beyond what RocksDB may use for all its stores together."""
+    limit_mib = 8
+    done = subprocess.run(
+        [sys.executable, "-c", _ON_DISK, str(tmp_path / "db"), str(limit_mib << 20), str(LARGE)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    growth = max(told["rss"]) - told["rss"][0]
+    print(f"{growth:.1f} MiB more memory, {told['disk']:.1f} MiB on disk")
+    assert told["count"] == LARGE
+    assert growth < 2 * limit_mib + 8

@@ -1,0 +1,314 @@
+"""Idle conversations are found, judged again by their owner, and removed with their messages, whoever dies."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from avro.codec import encoder
+from streams.agents.conversations import ConversationTask
+from streams.agents.idle import encode_eviction, idle_conversations, last_activity
+from streams.agents.join import Join
+from streams.agents.messages import ContributionRecord, encode_contribution
+from streams.contract import Contract
+from streams.engine.source import Record
+from streams.engine.stores import Store, group_key, prefix
+from streams.engine.stores.memory import GroupedMemoryStore
+from streams.engine.stores.rocks import RocksMemory, RocksStore
+from streams.engine.writer import Checkpoint, Writer
+from streams.state import contribution as contributions
+from streams.state import conversation
+from streams.state.contribution import Contribution
+from streams.state.conversation import ConversationFacts
+from streams.state.registers import NEVER
+
+RECORDS = ("MessageEvent", "ConversationEvent", "MessageState", "ConversationState", "StatusChange", "DeadLetter")
+CONTRACT = Contract("", {record: number for number, record in enumerate(RECORDS, 1)})
+IDLE_BEFORE = 1_000
+OLD, NEW = 500, 2_000
+
+instants = st.integers(-50, 50)
+versions = st.just(NEVER) | instants
+texts = st.sampled_from(["c", "d"])
+
+
+def registers(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.none() | st.tuples(versions, st.none() | values)
+
+
+parts = st.builds(
+    Contribution,
+    conversation_id=registers(texts),
+    organization_id=registers(texts),
+    direction=registers(texts),
+    timestamp=registers(instants | st.just(b'"infinity"')),
+    created_at=registers(instants),
+    summary=st.none() | st.tuples(versions, st.just(("text", None, "hi"))),
+    status=st.dictionaries(st.sampled_from(["sent", "read"]), instants),
+)
+rows = st.builds(
+    ConversationFacts,
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "name": st.tuples(versions, texts | st.none()),
+            "updated_at": st.tuples(versions, instants | st.just(b"{}") | st.none()),
+            "created_at": st.tuples(versions, instants),
+        },
+    ),
+)
+tables = st.dictionaries(texts, st.tuples(st.none() | rows, st.dictionaries(st.sampled_from(["m1", "m2"]), parts)))
+
+
+def told_by(key: str, row: ConversationFacts | None, messages: dict[str, Contribution]) -> set[int]:
+    """Return all instants that a conversation tells, said another way than the code says it."""
+    found = list(row.columns.items()) if row is not None else []
+    told = {version for _, (version, _) in found}
+    told |= {value for name, (_, value) in found if name.endswith("_at") and isinstance(value, int)}
+    for part in messages.values():
+        if part.conversation_id is not None and part.conversation_id[1] == key:
+            fields = {name: getattr(part, name) for name in part.__struct_fields__}
+            told |= set(fields.pop("status").values())
+            told |= {register[0] for register in fields.values() if register is not None}
+            told |= {
+                fields[name][1]
+                for name in ("timestamp", "created_at")
+                if fields[name] is not None and isinstance(fields[name][1], int)
+            }
+    return told - {NEVER}
+
+
+def fill(store: Store, table: dict[str, tuple[ConversationFacts | None, dict[str, Contribution]]]) -> None:
+    for key, (row, messages) in table.items():
+        if row is not None:
+            store.put(group_key(key.encode(), b""), conversation.encode(row))
+        for message_id, part in messages.items():
+            store.put(group_key(key.encode(), message_id.encode()), contributions.encode(part))
+
+
+@given(table=tables, before=instants)
+def test_the_last_activity_is_the_latest_instant_that_a_conversation_tells(table, before):
+    """Whatever has left the conversation tells nothing; who tells nothing is not idle."""
+    store = GroupedMemoryStore()
+    fill(store, table)
+    told = {key: told_by(key, *known) for key, known in table.items()}
+    for key, told_of in told.items():
+        assert last_activity(key, store.scan(prefix(key.encode()))) == max(told_of, default=None)
+    found = list(idle_conversations(store, before))
+    assert sorted(found) == sorted(key for key, told_of in told.items() if told_of and max(told_of) < before)
+
+
+def message_of(conversation_id: str, at: int) -> Contribution:
+    return Contribution((at, conversation_id), (at, "org"), (at, "incoming"), (at, at), (at, at), None, {"read": at})
+
+
+def test_a_search_lets_others_get_their_turn_in_conversations_of_any_size(tmp_path: Path):
+    store = RocksStore(tmp_path / "db", RocksMemory(16 << 20))
+    for index in range(3_000):
+        fill(store, {"large": (None, {f"m{index:05}": message_of("large", OLD)})})
+        fill(store, {f"small{index:05}": (None, {"m": message_of(f"small{index:05}", NEW if index % 2 else OLD)})})
+    found = list(idle_conversations(store, IDLE_BEFORE))
+    assert found.count(None) >= 6_000 // 250
+    assert {key for key in found if key} == {"large", *(f"small{index:05}" for index in range(0, 3_000, 2))}
+    store.close()
+
+
+class KilledError(Exception):
+    """The process is gone."""
+
+
+class Broker(Writer):
+    """Takes records and acknowledges them when it is asked; takes no more after so many, as if the worker had died."""
+
+    def __init__(self, most: int | None = None) -> None:
+        self.most = most
+        self.sent: list[tuple[str, bytes | None, bytes | None]] = []
+        self.acknowledged_count = 0
+        #: Acknowledges nothing while it is true.
+        self.deaf = False
+
+    def write(
+        self, topic: str, key: bytes | None, value: bytes | None, partition: int = -1, headers: Any = None
+    ) -> None:
+        del partition, headers
+        if self.most is not None and len(self.sent) >= self.most:
+            raise KilledError
+        self.sent.append((topic, key, value))
+
+    def poll(self) -> None:
+        if not self.deaf:
+            self.acknowledged_count = len(self.sent)
+
+    def checkpoint(self, positions: Any, received_at: int | None = None) -> Checkpoint:
+        del positions, received_at
+        return Checkpoint()
+
+    @property
+    def idle(self) -> bool:
+        return self.acknowledged_count == len(self.sent)
+
+    @property
+    def outstanding(self) -> int:  # type: ignore[override] # a number in the real one
+        return len(self.sent) - self.acknowledged_count
+
+
+def join_of(store: Store, broker: Broker) -> Join:
+    return Join(
+        CONTRACT,
+        broker,
+        {},
+        {0: ConversationTask(0, store, CONTRACT, broker, 100)},
+        positions={},
+        ends={},
+        coalesce_ms=60_000,
+        in_flight_records=1_000,
+        learn=None,
+    )
+
+
+def contribution(conversation_id: str, message_id: str, part: Contribution) -> Record:
+    value = encode_contribution(ContributionRecord(message_id, part, []))
+    return Record("streams-contributions", 0, 0, conversation_id.encode(), value)
+
+
+def eviction(conversation_id: str) -> Record:
+    return Record("streams-contributions", 0, 7, conversation_id.encode(), encode_eviction(IDLE_BEFORE))
+
+
+def row(conversation_id: str) -> Record:
+    fields = dict.fromkeys(
+        ("organization_id", "service", "organization_address", "contact_address", "group_address", "name", "status")
+    )
+    event = fields | {
+        "id": conversation_id,
+        "event_id": "e",
+        "action": "insert",
+        "received_at": 0,
+        "created_at": None,
+        "updated_at": None,
+        "extra": {},
+        "nulls": [],
+        "status": "open",
+    }
+    value = encoder("ConversationEvent", 2)(event)
+    return Record("conversations", 0, 0, conversation_id.encode(), value)
+
+
+def history(count: int = 3) -> list[Record]:
+    """Return a conversation whose row tells no time, with its messages and one that has left it."""
+    told = [contribution("c", f"m{n}", message_of("c", OLD)) for n in range(count)]
+    return [row("c"), *told, contribution("c", "left", message_of("d", NEW))]
+
+
+def last_of(broker: Broker, topic: str) -> dict[bytes | None, bytes | None]:
+    return {key: value for name, key, value in broker.sent if name == topic}
+
+
+def members_left(sent: list[tuple[str, bytes | None, bytes | None]]) -> Store:
+    """Return what a new owner restores from the changelog."""
+    store = GroupedMemoryStore()
+    for topic, key, value in sent:
+        if topic == "streams-conversations-changelog" and key:
+            if value is None:
+                store.delete(key)
+            else:
+                store.put(key, value)
+    return store
+
+
+def test_an_idle_conversation_takes_its_messages_along_and_no_others():
+    async def check() -> None:
+        broker, store = Broker(), GroupedMemoryStore()
+        join = join_of(store, broker)
+        await join.process([*history(), eviction("c"), contribution("d", "left", message_of("d", NEW))])
+        join.flush()
+        assert last_of(broker, "messages") == dict.fromkeys((b"m0", b"m1", b"m2"))
+        assert last_of(broker, "conversation-state")[b"c"] is None
+        assert last_of(broker, "conversation-state")[b"d"] is not None
+        assert list(store.scan(prefix(b"c"))) == list(members_left(broker.sent).scan(prefix(b"c"))) == []
+        assert join.position("streams-contributions", 0) == 1  # the last record's
+
+    asyncio.run(check())
+
+
+def test_a_conversation_that_has_become_active_stays_as_it_is():
+    async def check() -> None:
+        broker, store = Broker(), GroupedMemoryStore()
+        join = join_of(store, broker)
+        await join.process([*history(), contribution("c", "m9", message_of("c", NEW)), eviction("c")])
+        join.flush()
+        assert last_of(broker, "messages") == {}
+        assert last_of(broker, "conversation-state")[b"c"] is not None
+        assert len(list(store.scan(prefix(b"c")))) == 6
+        assert join.position("streams-contributions", 0) == 8
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize("durable", [True, False], ids=["the disk has it all", "the disk has nothing"])
+def test_a_crash_at_any_record_of_a_removal_leaves_what_the_replay_completes(durable):
+    """The messages are gone before the list of them, the changelog's rows before nobody knows of them any more."""
+
+    async def check() -> None:
+        calm = Broker()
+        undisturbed = join_of(GroupedMemoryStore(), calm)
+        await undisturbed.process(history())
+        undisturbed.flush()
+        before = len(calm.sent)
+        await undisturbed.process([eviction("c")])
+        for end in range(before, len(calm.sent) + 1):
+            broker, store = Broker(end), GroupedMemoryStore()
+            join = join_of(store, broker)
+            await join.process(history())
+            join.flush()
+            try:
+                await join.process([eviction("c")])
+            except KilledError:
+                assert join.position("streams-contributions", 0) < 8
+            broker.most = None
+            heir = store if durable else members_left(broker.sent)
+            await join_of(heir, broker).process([eviction("c")])
+            assert last_of(broker, "messages").keys() == {b"m0", b"m1", b"m2"}, end
+            assert last_of(broker, "conversation-state")[b"c"] is None, end
+            assert list(heir.scan(b"")) == list(members_left(broker.sent).scan(b"")) == [], end
+
+    asyncio.run(check())
+
+
+def test_nothing_comes_into_the_middle_of_a_removal():
+    """A repair of the own logs would write what has just been taken back. A join that is being closed ends the wait."""
+
+    async def check() -> None:
+        broker = Broker()
+        join = join_of(GroupedMemoryStore(), broker)
+        await join.process(history())
+        assert await join.undisturbed()
+        broker.deaf = True
+        removing = asyncio.create_task(join.process([eviction("c")]))
+        waiting = asyncio.create_task(join.undisturbed())
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not waiting.done()
+        broker.deaf = False
+        assert await removing
+        assert await waiting
+        await join.close()
+        assert not await join.undisturbed()
+
+    asyncio.run(check())
+
+
+def test_a_request_that_cannot_be_read_is_a_dead_letter():
+    async def check() -> None:
+        broker = Broker()
+        join = join_of(GroupedMemoryStore(), broker)
+        broken = eviction("c")._replace(value=encode_eviction(1) + b"?")
+        wrong_place = eviction("c")._replace(topic="conversations")
+        await join.process([broken, wrong_place])
+        assert join.refused == 2
+        assert {topic for topic, _, _ in broker.sent} == {"dead-letters"}
+
+    asyncio.run(check())

@@ -1,0 +1,109 @@
+"""Restoring a table and reading gaps, from a log that is a list."""
+
+import threading
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from streams.engine import guard
+from streams.engine.guard import Gap
+from streams.engine.restore import Changelog, restore
+from streams.engine.source import read
+from streams.engine.stores import MARK_KEY
+from streams.engine.stores.memory import MemoryStore
+
+TOPIC = "changelog"
+
+
+class Message:
+    def __init__(self, offset: int, key: bytes | None = None, value: bytes | None = None, error: Any = None) -> None:
+        self._of = (offset, key, value, error)
+
+    def topic(self) -> str:
+        return TOPIC
+
+    def partition(self) -> int:
+        return 0
+
+    def offset(self) -> int:
+        return self._of[0]
+
+    def key(self) -> bytes | None:
+        return self._of[1]
+
+    def value(self) -> bytes | None:
+        return self._of[2]
+
+    def error(self) -> Any:
+        return self._of[3]
+
+
+class Log:
+    """What a consumer of one partition does; the records are those after compaction."""
+
+    def __init__(self, records: list[Message], end: int, *, at_once: int = 1000) -> None:
+        self.records, self.end, self.at_once = records, end, at_once
+        self.reads = 0
+
+    def get_watermark_offsets(self, *_: Any, **__: Any) -> tuple[int, int]:
+        return 0, self.end
+
+    def assign(self, partitions: list[Any]) -> None:
+        self._rest = [record for record in self.records if record.offset() >= partitions[0].offset]
+        self._rest.append(Message(self.end, error=KafkaError(KafkaError._PARTITION_EOF)))
+
+    def unassign(self) -> None:
+        pass
+
+    def poll(self, _: float) -> Message | None:
+        self.reads += 1
+        return self._rest.pop(0) if self._rest else None
+
+    def consume(self, count: int, _: float) -> list[Message]:
+        assert count <= 1_000_000, "librdkafka refuses to return more at once"
+        taken = self._rest[: min(count, self.at_once)]
+        del self._rest[: len(taken)]
+        return taken
+
+
+def last_wins(_: bytes, __: bytes, new: bytes) -> bytes:
+    return new
+
+
+def test_a_changelog_that_was_made_anew_replaces_what_was_known() -> None:
+    store = MemoryStore()
+    store.put(b"old", b"1")
+    store.save_position(1000)
+    log = Log([Message(0, b"new", b"2")], 1)
+    assert restore(log, {(TOPIC, 0): Changelog(store, 0, last_wins)}, threading.Event()) == 1
+    assert (store.get(b"old"), store.get(b"new"), store.position) == (None, b"2", 1)
+
+
+def test_reads_only_what_came_after_the_position_tombstones_and_marks_among_it() -> None:
+    store = MemoryStore()
+    store.put(b"a", b"1")
+    store.put(b"b", b"1")
+    store.save_position(5)
+    log = Log([Message(0, b"a", b"0"), Message(6, b"b"), Message(7, MARK_KEY, (42).to_bytes(8))], 8)
+    assert restore(log, {(TOPIC, 0): Changelog(store, 8, last_wins)}, threading.Event()) == 2
+    assert (store.get(b"a"), store.get(b"b"), store.mark, store.position) == (b"1", None, 42, 8)
+
+
+def test_a_gap_of_millions_is_read_in_slices() -> None:
+    log = Log([Message(offset, b"k%d" % (offset % 7), b"") for offset in range(3_000)], 3_000_000, at_once=10)
+    assert guard._keys(log, Gap(TOPIC, 0, 0, 3_000_000)) == {b"k%d" % number for number in range(7)}
+    assert log.reads > guard._SILENT_READS
+
+
+def test_an_error_that_may_have_skipped_records_does_not_pass() -> None:
+    log = Log([Message(0, b"a", b"1"), Message(1, error=KafkaError(KafkaError._BAD_MSG))], 2)
+    log.assign([type("At", (), {"offset": 0})])
+    with pytest.raises(KafkaException):
+        read(log, 10, 0)
+
+
+def test_a_broker_that_went_away_passes() -> None:
+    log = Log([Message(0, error=KafkaError(KafkaError._ALL_BROKERS_DOWN)), Message(1, b"a", b"1")], 2)
+    log.assign([type("At", (), {"offset": 0})])
+    assert [record.offset for record in read(log, 10, 0).records] == [1]

@@ -1,0 +1,97 @@
+"""`streams worker`: how it starts or does not, and what its log never says."""
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from openbsp.errors import KafkaUnavailableError
+from streams.log import Formatter
+from support.wait import eventually
+
+SECRET = "what-was-received"
+
+
+@pytest.fixture
+def start(tmp_path, unused_port):
+    """Start a worker whose broker never answers; end it after the test."""
+    started = []
+
+    def call(port):
+        variables = {
+            "STREAMS_HOST": "127.0.0.1",
+            "STREAMS_PORT": str(port),
+            "STREAMS_DATA_DIR": str(tmp_path),
+            "STREAMS_TOKENS": "all=a-token-that-is-long-enough",
+            "KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{unused_port}",
+        }
+        command = [sys.executable, "-m", "streams", "worker"]
+        process = subprocess.Popen(command, env=os.environ | variables, stderr=subprocess.PIPE, text=True)
+        started.append(process)
+        return process
+
+    yield call
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_a_port_that_is_taken_is_named(start):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        process = start(port)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert err == f"streams: 127.0.0.1:{port}: Address already in use\n"
+
+
+def test_a_worker_that_waits_for_a_broker_stops_at_once(start):
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    process = start(port)
+    eventually(lambda: answers(port), within=60)
+    process.send_signal(signal.SIGTERM)
+    began = time.monotonic()
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert time.monotonic() - began < 8, "it asked a broker that may take 15 s"
+
+
+def answers(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), 1) as connection:
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            return connection.recv(100).startswith(b"HTTP/1.1 200")
+    except OSError:
+        return False
+
+
+def test_the_log_has_no_texts_of_exceptions():
+    """They may quote what was received."""
+
+    def fail() -> None:
+        raise ValueError(SECRET) from KeyError(SECRET)
+
+    with pytest.raises(ValueError, match=SECRET) as raised:
+        fail()
+    error = raised.value
+    record = logging.LogRecord("x", logging.ERROR, "", 1, "failed: %r", (error,), (type(error), error, None))
+    logging.Formatter().format(record)
+    line = Formatter().format(record)
+    assert SECRET not in line
+    first, *trace = line.splitlines()
+    assert first.endswith("ERROR x failed: 'ValueError'")
+    assert [text for text in trace if not text.startswith("  ")] == ["ValueError", "KeyError"]
+    assert any(__file__ in text for text in trace)
+
+
+def test_the_log_says_what_this_project_says_of_a_fault():
+    error = KafkaUnavailableError("no broker answered")
+    record = logging.LogRecord("x", logging.ERROR, "", 1, "waiting: %s", (error,), None)
+    assert Formatter().format(record).endswith("waiting: no broker answered")

@@ -1,0 +1,547 @@
+"""Event streams: nothing is missed, nothing is told twice, and everybody hears only what they may."""
+
+import asyncio
+import json
+import time
+
+import pytest
+from hypothesis import given, note
+from hypothesis import strategies as st
+
+from streams.views.live import backlog, events, feed, positions
+from streams.views.live.feed import Recent
+from support.sse_client import Copy, DirectClient
+from support.views_world import ACME, ALL, World, conversation, instant, message, partition_of
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+async def world() -> World:
+    world = World()
+    await world.own_and_index()
+    for key, organization in [("c1", "acme"), ("c2", "acme"), ("x1", "other")]:
+        world.post(conversation(key, organization), message(f"{key}-m1", key, organization))
+    await world.settle()
+    return world
+
+
+def listen(world: World, target: str = "/events", token: str = ALL, last_id: str | None = None) -> DirectClient:
+    headers = {} if last_id is None else {"last-event-id": last_id}
+    return DirectClient(world.views.app, target, token, headers)
+
+
+def told(client: DirectClient) -> list[tuple[str, str | None]]:
+    """Return each event's name, and the id of its conversation."""
+    return [
+        (event.name, event.data.get("id") or event.data.get("conversation", {}).get("id")) for event in client.events
+    ]
+
+
+async def test_first_what_there_is_then_what_changes(world):
+    async with listen(world) as client:
+        await client.until(lambda: "ready" in client.names)
+        assert client.headers["content-type"].startswith("text/event-stream")
+        assert client.headers["cache-control"] == "no-store"
+        assert client.names == ["begin", "conversation", "conversation", "conversation", "ready"]
+        assert {event.data["id"] for event in client.events[1:4]} == {"c1", "c2", "x1"}
+        assert [event.id for event in client.events[:4]] == [None] * 4
+        world.post(message("c1-m2", "c1", timestamp=instant(5)))
+        await world.settle()
+        await client.until(lambda: len(client.events) > 5)
+        (change,) = client.events[5:]
+        assert (change.name, change.data["message_count"]) == ("conversation", 2)
+        assert change.id is not None
+        async with world.client() as http:
+            assert (await http.get("/conversations/c1")).json() == change.data
+
+
+async def test_changes_are_told_when_they_are_acknowledged_and_not_before(world):
+    async with listen(world) as client:
+        await client.until(lambda: "ready" in client.names)
+        world.post(message("c1-m2", "c1"))
+        await world.join_all()
+        world.flush()
+        await asyncio.sleep(0.01)
+        assert client.names[-1] == "ready"
+        world.acknowledge()
+        await client.until(lambda: client.names[-1] == "conversation")
+
+
+async def test_what_is_on_its_way_when_a_client_comes_is_told_once(world):
+    world.post(message("c1-m2", "c1"))
+    await world.join_all()
+    world.flush()
+    world.post(message("c2-m2", "c2"))
+    await world.join_all()
+    async with listen(world) as client:
+        await client.until(lambda: "ready" in client.names)
+        world.flush()
+        world.acknowledge()
+        world.post(message("x1-m2", "x1", "other"))
+        await world.settle()
+        await client.until(lambda: client.names[-1] == "conversation")
+        assert {event.data["id"]: event.data["message_count"] for event in client.events[1:4]} == {
+            "c1": 2,
+            "c2": 2,
+            "x1": 1,
+        }
+        assert [event.data["id"] for event in client.events[5:]] == ["x1"]
+
+
+async def test_a_client_that_comes_back_hears_what_it_missed(world):
+    async with listen(world) as client:
+        await client.until(lambda: "ready" in client.names)
+        last_id = client.events[-1].id
+    world.post(message("c1-m2", "c1"))
+    world.delete("conversations", "x1")
+    await world.settle()
+    world.post(conversation("c3"))
+    await world.join_all()
+    world.flush()
+    async with listen(world, last_id=last_id) as client:
+        await client.until(lambda: "ready" in client.names)
+        assert set(told(client)[:-1]) == {("conversation", "c1"), ("removed", "x1"), ("conversation", "c3")}
+        assert len(client.events) == 4
+        world.acknowledge()
+        await world.settle()
+        world.post(message("c2-m2", "c2"))
+        await world.settle()
+        await client.until(lambda: client.names[-1] == "conversation")
+        assert told(client)[4:] == [("conversation", "c2")]
+
+
+async def test_the_id_may_come_as_a_parameter_too(world):
+    async with listen(world) as client:
+        await client.until(lambda: "ready" in client.names)
+        last_id = client.events[-1].id
+    async with listen(world, f"/events?last_event_id={last_id}") as client:
+        await client.until(lambda: "ready" in client.names)
+        assert client.names == ["ready"]
+
+
+@pytest.mark.parametrize(
+    "wrong", ["nonsense", "0:1", "0:0,1:0,2:0,3:0@1", "0:999,1:999,2:999,3:999@{now}", "0:1@{now}"]
+)
+async def test_an_id_from_which_nobody_can_go_on_begins_anew(world, wrong):
+    async with listen(world, last_id=wrong.format(now=int(time.time()))) as client:
+        await client.until(lambda: "ready" in client.names)
+        assert client.names[0] == "begin"
+        assert len(client.events) == 5
+
+
+async def test_filters_say_when_a_conversation_has_left(world):
+    async with listen(world, "/events?awaiting_reply=true&organization_id=acme") as client:
+        await client.until(lambda: "ready" in client.names)
+        assert len(client.events) == 4
+        world.post(
+            message("c1-m2", "c1", direction="outgoing", timestamp=instant(5)),
+            message("x1-m2", "x1", "other", timestamp=instant(5)),
+        )
+        await world.settle()
+        await client.until(lambda: client.names[-1] == "removed")
+        assert told(client)[4:] == [("removed", "c1")]
+
+
+async def test_a_list_that_is_asked_for_in_between_does_not_hide_that_a_conversation_has_left(world):
+    async with listen(world, "/events?status=open") as client:
+        await client.until(lambda: "ready" in client.names)
+        world.post(conversation("c1", status="closed", updated_at=instant(7)))
+        await world.join_all()
+        async with world.client() as http:
+            assert len((await http.get("/conversations?status=closed")).json()["conversations"]) == 1
+        await world.settle()
+        await client.until(lambda: client.names[-1] == "removed")
+
+
+async def test_the_bound_hear_only_of_theirs(world):
+    async with listen(world, token=ACME) as client:
+        await client.until(lambda: "ready" in client.names)
+        assert {key for name, key in told(client) if name == "conversation"} == {"c1", "c2"}
+        last_id = client.events[-1].id
+        world.post(message("x1-m2", "x1", "other"), conversation("c2", "other", updated_at=instant(5)))
+        world.delete("conversations", "x1")
+        await world.settle()
+        world.post(message("c1-m2", "c1"))
+        await world.settle()
+        await client.until(lambda: client.names[-1] == "conversation")
+        assert told(client)[4:] == [("removed", "c2"), ("conversation", "c1")]
+    async with listen(world, token=ACME, last_id=last_id) as client:
+        await client.until(lambda: "ready" in client.names)
+        assert set(told(client)[:-1]) == {("removed", "c2"), ("conversation", "c1")}
+
+
+async def test_one_conversation_with_its_messages(world):
+    world.post(*(message(f"m{number:03}", "c1", timestamp=instant(number)) for number in range(60)))
+    await world.settle()
+    async with listen(world, "/conversations/c1/events") as client:
+        await client.until(lambda: "ready" in client.names)
+        snapshot, ready = client.events
+        assert snapshot.name == "snapshot"
+        async with world.client() as http:
+            assert (await http.get("/conversations/c1")).json() == snapshot.data["conversation"]
+            assert (await http.get("/conversations/c1/messages")).json()["messages"] == snapshot.data["messages"]
+        world.post(
+            message("m003", "c1", timestamp=instant(3), status={"read": instant(99)}, updated_at=instant(99)),
+            message("m004", "c2", timestamp=instant(4), updated_at=instant(99)),
+            message("x1-m2", "x1", "other"),
+        )
+        world.delete("messages", "m005")
+        await world.settle()
+        await client.until(lambda: sum(len(event.data.get("removed_messages", [])) for event in client.events) == 2)
+        changes = client.events[2:]
+        assert {event.name for event in changes} == {"change"}
+        assert [item["id"] for event in changes for item in event.data["messages"]] == ["m003"]
+        assert {key for event in changes for key in event.data["removed_messages"]} == {"m004", "m005"}
+        assert changes[-1].data["conversation"]["message_count"] == 59
+        assert positions.parse(ready.id).positions.keys() == {partition_of("c1", 4)}
+        last_id = changes[-1].id
+    async with listen(world, "/conversations/c1/events", last_id=last_id) as client:
+        await client.until(lambda: "ready" in client.names)
+        assert client.names == ["ready"]
+    world.post(message("m007", "c1", status={"sent": instant(98)}))
+    await world.join_all()
+    async with listen(world, "/conversations/c1/events", last_id=last_id) as client:
+        await client.until(lambda: "ready" in client.names)
+        assert client.names == ["snapshot", "ready"]
+        await world.settle()
+        world.delete("conversations", "c1")
+        await world.settle()
+        await client.until(lambda: client.names[-1] == "removed")
+        assert told(client)[2:] == [("removed", "c1")]
+
+
+async def test_a_conversation_that_changes_hands_is_gone_for_the_former(world):
+    async with listen(world, "/conversations/c1/events", ACME) as client:
+        await client.until(lambda: "ready" in client.names)
+        world.post(conversation("c1", "other", updated_at=instant(9)))
+        await world.settle()
+        await client.until(lambda: client.names[-1] == "removed")
+        assert "other" not in client.text
+
+
+async def test_messages_of_others_are_not_in_a_stream(world):
+    world.post(message("stray", "c1", "other"))
+    await world.settle()
+    async with listen(world, "/conversations/c1/events", ACME) as client:
+        await client.until(lambda: "ready" in client.names)
+        world.post(message("stray", "c1", "other", status={"read": instant(9)}, updated_at=instant(9)))
+        await world.settle()
+        await client.until(lambda: client.names[-1] == "change")
+        assert "stray" not in "".join(json.dumps(event.data.get("messages")) for event in client.events)
+
+
+async def test_lost_partitions_are_waited_for_and_nothing_is_missed(world, monkeypatch):
+    monkeypatch.setattr(events, "_RETRY_S", (0.01, 0.01))
+    async with listen(world) as client, listen(world, "/conversations/c1/events") as one:
+        for each in (client, one):
+            await each.until(lambda each=each: "ready" in each.names)
+        world.post(message("c1-m2", "c1"))
+        await world.settle()
+        await one.until(lambda: "change" in one.names)
+        await client.until(lambda: len(client.events) == 6)
+        world.tables.lost()
+        for each in (client, one):
+            await each.until(lambda each=each: each.names[-1] == "waiting")
+        # Another worker joins and writes what comes meanwhile; then this one is the owner again.
+        backlog = {}
+
+        async def reach(feed_of_partition, position):
+            feed_of_partition.extend(position, feed_of_partition.start, backlog.get(feed_of_partition.partition, []))
+
+        monkeypatch.setattr(world.views._streams.backlog, "reach", reach)
+        await world.own_and_index()
+        partition = partition_of("c1", 4)
+        world.post(message("c1-m3", "c1"))
+        await world.settle()
+        world.tables.lost()
+        end = world.writer.ends[world.tables.states_topic, partition]
+        backlog[partition] = [Recent(end, "c1", None)]
+        await world.own_and_index()
+        for each in (client, one):
+            await each.until(lambda each=each: each.names[-1] == "ready" and "waiting" in each.names)
+        assert client.names.count("begin") == 1
+        after = client.events[client.names.index("waiting") + 1 :]
+        assert [event.data.get("message_count") for event in after if event.name == "conversation"][-1:] == [3]
+        assert one.events[-2].data["conversation"]["message_count"] == 3
+
+
+async def test_what_cannot_be_resumed_after_a_loss_begins_anew(world, monkeypatch):
+    monkeypatch.setattr(events, "_RETRY_S", (0.01, 0.01))
+
+    async def reach(*_):
+        pass
+
+    monkeypatch.setattr(world.views._streams.backlog, "reach", reach)
+    async with listen(world) as client:
+        await client.until(lambda: "ready" in client.names)
+        world.tables.lost()
+        world.writer.ends[world.tables.states_topic, 0] += 7
+        await world.own_and_index()
+        await client.until(lambda: client.names.count("ready") == 2)
+        assert client.names.count("begin") == 2
+        assert client.names[-4:-1] == ["conversation"] * 3
+
+
+async def test_a_deletion_that_is_not_remembered_begins_anew_for_the_bound(world, monkeypatch):
+    """Whose the deleted conversation was cannot be known any more: so nothing is told of it, neither way."""
+
+    async def reach(feed_of_partition, position):
+        found = [Recent(feed_of_partition.start, key, None) for key in ("gone",)]
+        feed_of_partition.extend(position, feed_of_partition.start, found)
+
+    monkeypatch.setattr(world.views._streams.backlog, "reach", reach)
+    ends = {number: world.writer.ends[world.tables.states_topic, number] for number in range(4)}
+    last_id = positions.text({number: max(end - 1, 0) for number, end in ends.items()}, time.time())
+    world.tables.lost()
+    await world.own_and_index()
+    async with listen(world, token=ACME, last_id=last_id) as client:
+        await client.until(lambda: "ready" in client.names)
+        assert client.names[0] == "begin"
+        assert "gone" not in client.text
+    async with listen(world, last_id=last_id) as client:
+        await client.until(lambda: "ready" in client.names)
+        assert ("removed", "gone") in told(client)
+
+
+async def test_a_conversation_that_may_have_changed_hands_begins_anew_for_the_bound(world, monkeypatch):
+    """What is read from the state topic does not say whose it was: it may be theirs no more, or never have been."""
+    world.post(conversation("c1", "other", updated_at=instant(9)))
+    await world.settle()
+    last_id = await after_a_takeover(world, monkeypatch, "c1")
+    async with listen(world, token=ACME, last_id=last_id) as client:
+        await client.until(lambda: "ready" in client.names)
+        assert told(client)[:-1] == [("begin", None), ("conversation", "c2")]
+    last_id = await after_a_takeover(world, monkeypatch, "c2")
+    async with listen(world, token=ACME, last_id=last_id) as client:
+        await client.until(lambda: "ready" in client.names)
+        assert told(client)[:-1] == [("conversation", "c2")]
+
+
+async def after_a_takeover(world: World, monkeypatch: pytest.MonkeyPatch, key: str) -> str:
+    """Have the partitions taken over; return an id since which a conversation has changed before that."""
+
+    async def reach(feed_of_partition, position):
+        if feed_of_partition.partition == partition_of(key, 4):
+            found = [Recent(feed_of_partition.start, key, None)]
+            feed_of_partition.extend(position, feed_of_partition.start, found)
+
+    monkeypatch.setattr(world.views._streams.backlog, "reach", reach)
+    ends = {number: world.writer.ends[world.tables.states_topic, number] for number in range(4)}
+    ends[partition_of(key, 4)] -= 1
+    world.tables.lost()
+    await world.own_and_index()
+    return positions.text(ends, time.time())
+
+
+async def test_no_more_is_remembered_however_many_come_back(monkeypatch):
+    """Each could ask for a little more than the one before."""
+    monkeypatch.setattr(backlog, "RECENT", 10)
+    states = backlog.Backlog({}, "group", "states")
+    monkeypatch.setattr(
+        states, "_read", lambda _, start, until: [Recent(n + 1, "c", None) for n in range(start, until)]
+    )
+    followed = feed.Feed(0, 100)
+    for position in (101, 100, 92, 85, 0, 90):
+        await states.reach(followed, position)
+    assert followed.start == 90
+    assert len(followed._recent) == 10
+
+
+async def test_silence_is_filled_with_heartbeats(world, monkeypatch):
+    monkeypatch.setattr(events, "HEARTBEAT_S", 0.02)
+    async with listen(world) as client:
+        await client.until(lambda: client.text.count(": heartbeat\n\n") >= 2)
+        assert client.names[-1] == "ready"
+
+
+async def test_a_client_that_takes_nothing_is_told_and_cut_off(world, monkeypatch):
+    monkeypatch.setattr(events, "SLOW_S", 0.05)
+    async with listen(world) as client:
+        await client.until(lambda: "ready" in client.names)
+        client.taking.clear()
+        world.post(message("c1-m2", "c1"))
+        await world.settle()
+        await asyncio.sleep(0.2)
+        assert world.views._streams.open
+        client.taking.set()
+        await client.until(lambda: client.ended)
+        assert client.names[-1] == "too_slow"
+        assert client.events[-1].id is None
+    assert not world.views._streams.open
+    assert not any(view.feed._everything for view in world.tables.current.views.values())
+
+
+async def test_a_client_that_never_reads_again_does_not_stay(world, monkeypatch):
+    monkeypatch.setattr(events, "SLOW_S", 0.02)
+    monkeypatch.setattr(events, "FAREWELL_S", 0.02)
+    async with listen(world) as client:
+        await client.until(lambda: "ready" in client.names)
+        client.taking.clear()
+        world.post(message("c1-m2", "c1"))
+        await world.settle()
+        await asyncio.wait_for(client.task, 5)
+        assert not client.ended
+    assert not world.views._streams.open
+
+
+async def test_there_are_only_so_many_streams(world):
+    world.views._streams.most = 1
+    async with listen(world) as client:
+        await client.until(lambda: "ready" in client.names)
+        async with world.client() as http:
+            answer = await http.get("/events")
+            assert (answer.status_code, answer.json()["reason"]) == (503, "too_many_streams")
+    async with listen(world) as client:
+        await client.until(lambda: "ready" in client.names)
+
+
+async def test_a_refused_stream_leaves_nothing_behind(world):
+    async with world.client() as http:
+        for path in ("/conversations/nope/events", "/events?nope=1"):
+            assert (await http.get(path)).status_code in {400, 404}
+        assert (await http.head("/events")).status_code == 200
+        assert (await http.head("/conversations/c1/events")).status_code == 200
+    assert not world.views._streams.open
+    assert not any(view.feed._watchers or view.feed._everything for view in world.tables.current.views.values())
+
+
+async def test_streams_end_when_the_worker_stops(world):
+    async with listen(world) as client:
+        await client.until(lambda: "ready" in client.names)
+        world.views.stop()
+        await client.until(lambda: client.ended)
+    async with world.client() as http:
+        assert (await http.get("/events")).status_code == 503
+
+
+async def test_only_so_much_is_remembered_and_older_ids_begin_anew(world, monkeypatch):
+    monkeypatch.setattr(feed, "RECENT", 3)
+    async with listen(world) as client:
+        await client.until(lambda: "ready" in client.names)
+        first_id = client.events[-1].id
+        for number in range(5):
+            world.post(message(f"c1-n{number}", "c1"))
+            await world.settle()
+        await client.until(lambda: len(client.events) == 10)
+        recent_id = client.events[-2].id
+
+    async def reach(*_):
+        pass
+
+    monkeypatch.setattr(world.views._streams.backlog, "reach", reach)
+    for last_id, names in [
+        (recent_id, ["conversation", "ready"]),
+        (first_id, ["begin"] + ["conversation"] * 3 + ["ready"]),
+    ]:
+        async with listen(world, last_id=last_id) as client:
+            await client.until(lambda client=client: "ready" in client.names)
+            assert client.names == names
+
+
+KEYS = ["a", "b", "c"]
+actions = st.one_of(
+    st.tuples(st.just("message"), st.sampled_from(KEYS), st.integers(0, 4), st.sampled_from(["incoming", "outgoing"])),
+    st.tuples(
+        st.just("row"), st.sampled_from(KEYS), st.sampled_from(["open", "closed"]), st.sampled_from(["acme", "other"])
+    ),
+    st.tuples(st.just("delete"), st.sampled_from(KEYS)),
+    st.tuples(st.sampled_from(["join", "flush", "settle", "list", "let"])),
+    st.tuples(st.just("acknowledge"), st.integers(1, 5)),
+)
+
+
+@given(
+    st.lists(actions, max_size=25),
+    st.lists(actions | st.just(("reconnect",)), max_size=25),
+    st.sampled_from(["", "?status=open", "?awaiting_reply=true"]),
+    st.sampled_from([ALL, ACME]),
+)
+def test_whenever_a_client_comes_and_goes_it_knows_in_the_end_what_there_is(before, during, query, token):
+    """And is told nothing that it knows already, unless it came back."""
+    note(f"{before} {during} {query!r} {token}")
+    asyncio.run(_lives(before, during, query, token))
+
+
+async def _lives(before, during, query, token):
+    world = World(partitions=2)
+    await world.own_and_index()
+    history = _History(world)
+    for action in before:
+        await history.act(action)
+    copy = Copy()
+    client = listen(world, f"/events{query}", token)
+    for action in [*during, ("settle",)]:
+        if action[0] == "reconnect":
+            await client.until(lambda heard=client: "ready" in heard.names)
+            client.hear_all(copy)
+            assert history.came_back or not copy.repeats
+            await client.__aexit__()
+            history.came_back = True
+            client = listen(world, f"/events{query}", token, last_id=copy.last_id)
+            await client.until(lambda heard=client: heard.status is not None)
+        else:
+            await history.act(action)
+    async with world.client(token) as http:
+        there = (await http.get(f"/conversations{query}")).json()["conversations"]
+
+    def knows_all() -> bool:
+        client.hear_all(copy)
+        return copy.ready and copy.conversations == {item["id"]: item for item in there}
+
+    await client.until(knows_all)
+    await asyncio.sleep(0)
+    assert knows_all()
+    assert history.came_back or not copy.repeats
+    await client.__aexit__()
+
+
+class _History:
+    """Makes things happen."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.version = 0
+        self.came_back = False
+
+    async def act(self, action: tuple) -> None:
+        self.version += 1
+        kind, *rest = action
+        await getattr(self, f"_{kind}")(*rest)
+
+    async def _message(self, key: str, number: int, direction: str) -> None:
+        at = instant(self.version)
+        self.world.post(message(f"{key}{number}", key, direction=direction, timestamp=at, updated_at=at))
+
+    async def _row(self, key: str, status: str, organization: str) -> None:
+        self.world.post(conversation(key, organization, status=status, updated_at=instant(self.version)))
+
+    async def _delete(self, key: str) -> None:
+        await self.world.settle()
+        self.world.delete("conversations", key)
+        await self.world.settle()
+
+    async def _join(self) -> None:
+        await self.world.join_all()
+
+    async def _flush(self) -> None:
+        await self.world.join_all()
+        self.world.flush()
+
+    async def _acknowledge(self, most: int) -> None:
+        self.world.acknowledge(most)
+
+    async def _settle(self) -> None:
+        await self.world.settle()
+
+    async def _list(self) -> None:
+        async with self.world.client() as http:
+            await http.get("/conversations")
+
+    async def _let(self) -> None:
+        await asyncio.sleep(0.001)

@@ -1,0 +1,488 @@
+"""The views over HTTP: what is answered, to whom, and what is refused how."""
+
+import asyncio
+import json
+from decimal import Decimal
+from urllib.parse import quote
+
+import pytest
+
+from openbsp.http.problems import TYPE
+from streams.views.http.access import COOKIE, cookie_value
+from streams.views.http.reasons import REASONS
+from streams.views.read import partition, tables
+from streams.views.read.partition import PartitionView, Rendered, RenderedConversations
+from support.views_world import ACME, ALL, World, conversation, instant, message, partition_of
+
+pytestmark = pytest.mark.anyio
+
+EVERYTHING = ["/conversations/c", "/conversations/c/messages", "/messages/m", "/conversations", "/events"]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+async def world() -> World:
+    """Three conversations of two organizations, each with messages."""
+    world = World()
+    await world.own_and_index()
+    for number, (key, organization) in enumerate([("c1", "acme"), ("c2", "acme"), ("x1", "other")]):
+        world.post(
+            conversation(key, organization, created_at=instant(number)),
+            message(f"{key}-m1", key, organization, timestamp=instant(10 * number)),
+            message(f"{key}-m2", key, organization, timestamp=instant(10 * number + 1), direction="outgoing"),
+        )
+    await world.settle()
+    return world
+
+
+def assert_problem(answer, reason: str) -> dict:
+    """Every refusal is a problem with a known reason, and says nothing else than that."""
+    problem = answer.json()
+    known = REASONS[reason]
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (answer.status_code, problem["status"], problem["reason"]) == (known.status, known.status, reason)
+    assert problem["type"] == TYPE + reason
+    assert problem["title"] == known.title
+    assert answer.headers["cache-control"] == "no-store"
+    return problem
+
+
+async def ids(world: World, query: str = "", token: str = ALL) -> list[str]:
+    """Return the ids of one page."""
+    async with world.client(token) as client:
+        answer = await client.get(f"/conversations{query}")
+        assert answer.status_code == 200, answer.text
+        return [found["id"] for found in answer.json()["conversations"]]
+
+
+async def test_a_conversation_is_what_its_row_and_messages_say(world):
+    async with world.client() as client:
+        answer = await client.get("/conversations/c2")
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "id": "c2",
+        "organization_id": "acme",
+        "service": "whatsapp",
+        "organization_address": None,
+        "contact_address": None,
+        "group_address": None,
+        "name": None,
+        "status": "open",
+        "created_at": instant(1),
+        "updated_at": None,
+        "active_at": instant(11),
+        "known": True,
+        "message_count": 2,
+        "incoming_count": 1,
+        "outgoing_count": 1,
+        "internal_count": 0,
+        "status_counts": {"pending": 1},
+        "unread_count": 1,
+        "last_message": {
+            "message_id": "c2-m2",
+            "direction": "outgoing",
+            "type": "text",
+            "kind": "text",
+            "preview": "text of c2-m2",
+            "timestamp": instant(11),
+            "delivery_status": "pending",
+        },
+        "last_incoming_at": instant(10),
+        "last_outgoing_at": instant(11),
+        "awaiting_reply": False,
+        "first_response_seconds": 1.0,
+        "extra": {},
+    }
+
+
+async def test_a_message_has_all_that_was_received_numbers_included(world):
+    status = {"sent": instant(12), "errors": [{"code": 131047}], "odd": 5}
+    body = '{"type":"data","data":{"n":123456789012345678901234567890.10}}'
+    event = message("m", "c1", timestamp=instant(10), status=status, wa_id="w", agent_id=7)
+    event["data"]["content"] = json.loads(body, parse_float=Decimal)
+    world.post(event)
+    await world.settle()
+    async with world.client() as client:
+        answer = await client.get("/messages/m")
+    assert '"data":{"n":123456789012345678901234567890.10}' in answer.text
+    view = answer.json()
+    assert view["status"] == {"sent": instant(12), "errors": [{"code": 131047}], "odd": 5}
+    assert view["sent_after_ms"] == 2000
+    assert view["extra"] == {"wa_id": "w", "agent_id": 7}
+    assert view["agent_id"] is None
+
+
+@pytest.mark.parametrize("key", ["a/b", "é?#%2F", "..", " ", "\x00\n", "x" * 500, "wamid.HBg=+"])
+async def test_ids_are_opaque(world, key):
+    world.post(conversation(key), message(key, key))
+    await world.settle()
+    async with world.client() as client:
+        for path in ("conversations", "messages"):
+            answer = await client.get(f"/{path}/{quote(key, safe='').replace('.', '%2E')}")
+            assert answer.status_code == 200, answer.text
+            assert answer.json()["id"] == key
+
+
+async def test_lists_are_ordered_by_activity_and_filtered(world):
+    assert await ids(world) == ["x1", "c2", "c1"]
+    assert await ids(world, "?organization_id=acme") == ["c2", "c1"]
+    world.post(
+        message("new", "c1", timestamp=instant(100)), conversation("c2", status="closed", updated_at=instant(50))
+    )
+    await world.settle()
+    assert await ids(world) == ["c1", "c2", "x1"]
+    assert await ids(world, "?awaiting_reply=true") == ["c1"]
+    assert await ids(world, "?awaiting_reply=false&status=closed") == ["c2"]
+    assert await ids(world, "?status=open&organization_id=other&service=whatsapp") == ["x1"]
+    assert await ids(world, "?status=open&service=instagram") == []
+    assert await ids(world, f"?updated_since={instant(50)}") == ["c1", "c2"]
+    assert await ids(world, "?updated_since=2026-05-06T01:00:50%2B01:00") == ["c1", "c2"]
+
+
+async def test_what_is_not_written_yet_is_listed_as_it_is_shown(world):
+    """A list and a key never contradict each other, however long states wait to be written."""
+    world.post(message("new", "c1", timestamp=instant(100)))
+    await world.join_all()
+    assert (await ids(world, "?awaiting_reply=true")) == ["c1"]
+    async with world.client() as client:
+        assert (await client.get("/conversations/c1")).json()["message_count"] == 3
+
+
+async def test_pages_one_after_the_other_have_everything_once():
+    world = World()
+    await world.own_and_index()
+    world.post(*(conversation(f"c{number:03}", created_at=instant(number % 5)) for number in range(57)))
+    await world.settle()
+    found, cursor = [], ""
+    async with world.client() as client:
+        while cursor is not None:
+            answer = await client.get(f"/conversations?limit=10{cursor and '&cursor='}{cursor}")
+            found += [item["id"] for item in answer.json()["conversations"]]
+            cursor = answer.json()["next_cursor"]
+    assert found == sorted(
+        (f"c{number:03}" for number in range(57)), key=lambda key: (int(key[1:]) % 5, key), reverse=True
+    )
+
+
+async def test_a_removed_conversation_is_in_no_view(world):
+    world.delete("conversations", "c1")
+    await world.settle()
+    assert await ids(world) == ["x1", "c2"]
+    async with world.client() as client:
+        assert_problem(await client.get("/conversations/c1"), "not_found")
+
+
+async def test_an_index_made_at_the_takeover_is_the_one_that_was_kept(world):
+    world.post(message("late", "c1", timestamp=instant(200)), message("y", "unknown-row", timestamp=instant(3)))
+    world.delete("messages", "c2-m2")
+    await world.settle()
+    before = await ids(world), await ids(world, "?awaiting_reply=true"), await ids(world, "", ACME)
+    world.hand_around()
+    await world.own_and_index()
+    assert (await ids(world), await ids(world, "?awaiting_reply=true"), await ids(world, "", ACME)) == before
+
+
+async def test_changes_while_everything_is_indexed_are_not_lost(monkeypatch):
+    monkeypatch.setattr("streams.views.read.partition._SLICE", 2)
+    world = World(partitions=1)
+    await world.own_and_index()
+    world.post(*(conversation(f"c{number:03}", created_at=instant(number)) for number in range(100)))
+    await world.settle()
+    world.hand_around()
+    world.own()
+    await asyncio.sleep(0)
+    world.post(
+        conversation("c050", created_at=instant(50), updated_at=instant(500)),
+        conversation("new", created_at=instant(501)),
+    )
+    world.delete("conversations", "c051")
+    await world.settle()
+    async with world.client() as client:
+        assert not world.tables.view(0).indexed
+        assert_problem(await client.get("/conversations"), "not_ready")
+        assert (await client.get("/conversations/c001")).status_code == 200
+        await world.tables._indexing
+    found = await ids(world, "?limit=200")
+    assert found[:2] == ["new", "c050"]
+    assert len(found) == len(set(found)) == 100
+    assert "c051" not in found
+
+
+async def test_a_worker_that_cannot_index_fails(monkeypatch):
+    """Else it would answer 503 for ever."""
+
+    async def fails(_):
+        raise RuntimeError
+
+    monkeypatch.setattr(PartitionView, "index_all", fails)
+    world = World()
+    world.own()
+    await asyncio.wait([world.tables._indexing])
+    await asyncio.sleep(0)
+    assert [type(error) for error in world.worker.failures] == [RuntimeError]
+
+
+def test_conversations_that_were_shown_are_kept_as_far_as_there_is_room(monkeypatch):
+    monkeypatch.setattr(partition, "_RENDERED", 3)
+    monkeypatch.setattr(partition, "_RENDERED_BYTES", 100)
+    rendered = RenderedConversations()
+
+    def kept(*keys: str) -> list[str]:
+        for key in keys:
+            rendered.keep(key, Rendered(b"x" * 40, "", None))
+        return [key for key in "abcdef" if rendered.get(key) is not None]
+
+    assert kept("a", "b", "b", "b") == ["a", "b"]
+    assert kept("c") == ["b", "c"], "three have more bytes than there is room for"
+    rendered.drop("b")
+    rendered.drop("never kept")
+    assert kept("d") == ["c", "d"]
+    rendered.clear()
+    assert kept("e", "f") == ["e", "f"]
+    for key in "abcd":
+        rendered.keep(key, Rendered(b"", "", None))
+    assert kept() == ["b", "c", "d"]
+    rendered.keep("a", Rendered(b"x" * 101, "", None))
+    assert kept() == []
+
+
+async def test_long_ids_of_readers_are_not_kept(world):
+    tables._hash.cache_clear()
+    for length in (199, 200, 201, 60_000):
+        assert world.tables.partition_of("é" * length) == partition_of("é" * length, 4)
+    assert tables._hash.cache_info().currsize == 2
+
+
+async def test_tags_spare_the_body_until_something_changes(world):
+    async with world.client() as client:
+        for path in ("/conversations/c1", "/conversations", "/conversations/c1/messages", "/messages/c1-m1"):
+            answer = await client.get(path)
+            tag = answer.headers["etag"]
+            assert answer.headers["cache-control"] == "private, no-cache"
+            for given in (tag, f'"x", W/{tag}', "*"):
+                unchanged = await client.get(path, headers={"If-None-Match": given})
+                assert (unchanged.status_code, unchanged.content, unchanged.headers["etag"]) == (304, b"", tag)
+        world.post(message("c1-m1", "c1", timestamp=instant(0), status={"read": instant(9)}, updated_at=instant(9)))
+        await world.settle()
+        for path in ("/conversations/c1", "/conversations", "/conversations/c1/messages", "/messages/c1-m1"):
+            tag = '"old"'
+            assert (await client.get(path, headers={"If-None-Match": tag})).status_code == 200
+
+
+async def test_the_page_is_spared_bodies_too(world):
+    """Its browser proves itself by the cookie, without the header."""
+    async with world.client() as client:
+        del client.headers["authorization"]
+        client.cookies.set(COOKIE, cookie_value(ALL))
+        tag = (await client.get("/conversations")).headers["etag"]
+        assert (await client.get("/conversations", headers={"If-None-Match": tag})).status_code == 304
+
+
+async def test_a_page_has_another_tag_when_one_of_its_conversations_changes(world):
+    async with world.client() as client:
+        tag = (await client.get("/conversations")).headers["etag"]
+        world.post(conversation("c1", name="Ana", updated_at=instant(0)))
+        await world.settle()
+        assert (await client.get("/conversations", headers={"If-None-Match": tag})).status_code == 200
+
+
+async def test_head_is_get_without_the_body(world):
+    async with world.client() as client:
+        for path in ("/conversations/c1", "/conversations", "/messages/c1-m1", "/healthz", "/readyz"):
+            answer = await client.head(path)
+            assert answer.status_code == 200
+            assert answer.headers["content-type"] == "application/json"
+
+
+async def test_the_bound_see_only_theirs(world):
+    assert await ids(world, "", ACME) == ["c2", "c1"]
+    assert await ids(world, "?organization_id=other", ACME) == []
+    async with world.client(ACME) as client:
+        for path in ("/conversations/x1", "/conversations/x1/messages", "/messages/x1-m1", "/conversations/x1/events"):
+            theirs = assert_problem(await client.get(path), "not_found")
+            nobodys = assert_problem(await client.get(path.replace("x1", "nope")), "not_found")
+            assert theirs["detail"].replace("x1", "nope") == nobodys["detail"]
+        assert (await client.get("/conversations/c1")).status_code == 200
+        assert (await client.get("/messages/c1-m1")).status_code == 200
+
+
+async def test_while_a_row_is_unknown_its_last_message_says_whose_a_conversation_is(world):
+    world.post(
+        message("u1", "unknown", timestamp=instant(300)),
+        message("n1", "nobodys", organization=None, timestamp=instant(301)),
+        message("i1", "internal", direction="internal", timestamp=instant(302)),
+    )
+    await world.settle()
+    assert await ids(world, "?limit=3") == ["nobodys", "unknown", "x1"]
+    assert await ids(world, "", ACME) == ["unknown", "c2", "c1"]
+    async with world.client(ACME) as client:
+        assert (await client.get("/conversations/unknown")).json()["known"] is False
+        assert (await client.get("/messages/u1")).status_code == 200
+        for path in ("/conversations/nobodys", "/messages/n1", "/conversations/internal"):
+            assert_problem(await client.get(path), "not_found")
+    world.post(conversation("unknown", "other"))
+    await world.settle()
+    async with world.client(ACME) as client:
+        assert_problem(await client.get("/conversations/unknown"), "not_found")
+    assert await ids(world, "", ACME) == ["c2", "c1"]
+
+
+async def test_a_message_of_another_organization_is_not_shown_in_a_conversation_of_ones_own(world):
+    world.post(message("stray", "c1", "other", timestamp=instant(50)))
+    await world.settle()
+    async with world.client(ACME) as client:
+        shown = (await client.get("/conversations/c1/messages")).json()["messages"]
+    assert [item["id"] for item in shown] == ["c1-m2", "c1-m1"]
+
+
+@pytest.mark.parametrize("path", EVERYTHING)
+async def test_nobody_gets_in_without_a_token(world, path):
+    async with world.client("no-token-that-is-known") as client:
+        answer = await client.get(path)
+        assert_problem(answer, "unauthorized")
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+        del client.headers["authorization"]
+        assert_problem(await client.get(path), "unauthorized")
+        for cookie in ("openbsp_views=%%%", "openbsp_views=", "other=1; openbsp_views=AAAA"):
+            assert_problem(await client.get(path, headers={"Cookie": cookie}), "unauthorized")
+
+
+async def test_what_needs_no_token_needs_none(world):
+    async with world.client("no-token-that-is-known") as client:
+        assert (await client.get("/healthz")).json() == {"status": "alive"}
+        assert (await client.get("/readyz")).json() == {"status": "ready"}
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "?nope=1",
+        "?limit=0",
+        "?limit=501",
+        "?limit=1e2",
+        "?limit=٣",
+        "?limit=1&limit=2",
+        "?cursor=AAAA",
+        "?cursor=é",
+        "?cursor=%00",
+        "?awaiting_reply=yes",
+        "?updated_since=yesterday",
+        "?updated_since=2026-05-06T00:00:00",
+        "?after=openbsp.messages:0",
+        "?after=openbsp.messages:99:0",
+        "?after=openbsp.message-state:0:0",
+        "?after=openbsp.messages:0:-1",
+    ],
+)
+async def test_unusable_parameters_are_refused(world, query):
+    async with world.client() as client:
+        assert_problem(await client.get(f"/conversations{query}"), "invalid_parameter")
+
+
+async def test_keys_and_streams_take_no_parameters_of_others(world):
+    async with world.client() as client:
+        for path in ("/conversations/c1?limit=1", "/messages/c1-m1?cursor=x", "/conversations/c1/messages?status=open"):
+            assert_problem(await client.get(path), "invalid_parameter")
+        for path in ("/conversations/c1/events?limit=1", "/events?limit=1"):
+            assert_problem(await client.get(path), "invalid_parameter")
+
+
+@pytest.mark.parametrize(
+    "path", ["/nope", "/conversations/", "/conversations/c1/nope", "/messages", "/%2F", "/conversations/%FF"]
+)
+async def test_there_is_nothing_elsewhere(world, path):
+    async with world.client() as client:
+        assert_problem(await client.get(path), "not_found")
+
+
+async def test_other_methods_are_refused_with_those_that_are_allowed(world):
+    async with world.client() as client:
+        for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
+            answer = await client.request(method, "/conversations/c1")
+            assert_problem(answer, "method_not_allowed")
+            assert answer.headers["allow"] == "GET, HEAD"
+
+
+async def test_a_fault_of_the_worker_is_a_problem_too(world, monkeypatch):
+    monkeypatch.setattr(world.tables.view(0).__class__, "conversation", lambda *_: 1 / 0)
+    async with world.client() as client:
+        assert_problem(await client.get("/conversations/c1"), "internal_error")
+
+
+@pytest.mark.parametrize("path", EVERYTHING)
+async def test_before_the_tables_are_there_and_after_they_are_lost_nothing_is_answered(path):
+    world = World()
+    async with world.client() as client:
+        answer = await client.get(path)
+        assert_problem(answer, "not_ready")
+        assert answer.headers["retry-after"] == "1"
+        assert_problem(await client.get("/readyz"), "not_ready")
+        await world.own_and_index()
+        world.tables.lost()
+        assert_problem(await client.get(path), "not_ready")
+
+
+@pytest.mark.parametrize("path", EVERYTHING)
+async def test_a_worker_that_may_have_been_replaced_answers_nothing(world, path):
+    world.worker.holds_lease = False
+    async with world.client() as client:
+        assert_problem(await client.get(path), "not_ready")
+        assert_problem(await client.get("/readyz"), "not_ready")
+
+
+async def test_a_partition_that_is_behind_what_its_former_owner_may_have_shown_is_not_ready():
+    world = World(partitions=1)
+    await world.own_and_index()
+    world.post(conversation("c"))
+    await world.settle()
+    world.tables.lost()
+    topic = world.tables.contributions_topic
+    world.own()
+    world.join._ends = {(topic, 0): 5} | {(name, 0): 0 for name in world.contract.names if name != topic}
+    async with world.client() as client:
+        await world.tables._indexing
+        for path in ("/conversations/c", "/conversations", "/messages/m", "/events", "/readyz"):
+            assert assert_problem(await client.get(path), "not_ready")["partitions"] == [0]
+        await world.join.process([], [(topic, 0, 5)])
+        assert (await client.get("/conversations/c")).status_code == 200
+        assert (await client.get("/readyz")).status_code == 200
+
+
+async def test_partitions_without_an_owner_are_named(world):
+    world.tables.lost()
+    mine = partition_of("c1", 4)
+    world.own([mine])
+    await world.tables._indexing
+    async with world.client() as client:
+        assert (await client.get("/conversations/c1")).status_code == 200
+        others = sorted({0, 1, 2, 3} - {mine})
+        elsewhere = next(key for key in map(str, range(100)) if partition_of(key, 4) == others[0])
+        problem = assert_problem(await client.get(f"/conversations/{elsewhere}"), "not_ready")
+        assert problem["partitions"] == [others[0]]
+        assert_problem(await client.get("/conversations"), "not_ready")
+        world.worker.others = dict.fromkeys(others, "http://127.0.0.1:9")
+        problem = assert_problem(await client.get(f"/conversations/{elsewhere}"), "not_ready")
+        assert problem["partitions"] == [others[0]]
+        assert "does not answer" in problem["detail"]
+        assert assert_problem(await client.get("/conversations"), "not_ready")["partitions"] == others
+        assert_problem(await client.get("/events"), "not_ready")
+
+
+async def test_a_question_from_another_worker_is_never_passed_on(world):
+    world.tables.lost()
+    mine = partition_of("c1", 4)
+    world.own([mine])
+    await world.tables._indexing
+    # Asking it would fail the test: there is nobody at that address, and the detail would say so.
+    world.worker.others = dict.fromkeys({0, 1, 2, 3} - {mine}, "http://127.0.0.1:9")
+    other = next(number for number in range(4) if number != mine)
+    elsewhere = next(key for key in map(str, range(100)) if partition_of(key, 4) == other)
+    async with world.client() as client:
+        client.headers["openbsp-partitions"] = str(other)
+        for path in (f"/conversations/{elsewhere}", f"/messages/{elsewhere}", "/conversations", "/events"):
+            problem = assert_problem(await client.get(path), "not_ready")
+            assert "another worker's" in problem["detail"]
