@@ -317,17 +317,22 @@ WRITER = textwrap.dedent(
     from pathlib import Path
     from bridge.delivery.spool.file import SpoolFile
 
+    def say(line):
+        # In one write: a kill must not tear a line, as it can where the environment makes Python's output unbuffered.
+        sys.stdout.write(line + "\\n")
+        sys.stdout.flush()
+
     file = SpoolFile(Path(sys.argv[1]))
     number = int(sys.argv[2])
-    print("open", flush=True)
+    say("open")
     while True:
         group = [(number + index, b"x" * random.randrange(5000)) for index in range(random.randrange(1, 20))]
         file.append(group)
         number += len(group)
-        print("stored", number, flush=True)
+        say(f"stored {number}")
         if random.random() < 0.3:
             rows = file.read(0, random.randrange(1, 30), 1 << 40)
-            print("removing", rows[-1].received_at + 1, flush=True)
+            say(f"removing {rows[-1].received_at + 1}")
             file.delete(rows)
     """
 )
