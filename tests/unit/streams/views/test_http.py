@@ -3,7 +3,6 @@
 import asyncio
 import json
 from decimal import Decimal
-from types import SimpleNamespace
 from urllib.parse import quote
 
 import pytest
@@ -13,6 +12,7 @@ from streams.views.http.access import COOKIE, cookie_value
 from streams.views.http.reasons import REASONS
 from streams.views.read import partition, tables
 from streams.views.read.partition import PartitionView, Rendered, RenderedConversations
+from support.gate import hold
 from support.views_world import ACME, ALL, World, conversation, instant, message, partition_of
 
 pytestmark = pytest.mark.anyio
@@ -195,9 +195,7 @@ async def test_changes_while_everything_is_indexed_are_not_lost(monkeypatch):
     await world.settle()
     world.hand_around()
     # How many turns of the loop the join takes depends on the machine: the index is held after its first slices.
-    go_on = asyncio.Event()
-    gated = SimpleNamespace(**vars(asyncio) | {"sleep": lambda _: go_on.wait()})
-    monkeypatch.setattr("streams.views.read.partition.asyncio", gated)
+    go_on = hold(monkeypatch, partition)
     world.own()
     await asyncio.sleep(0)
     world.post(

@@ -7,6 +7,7 @@ import pytest
 
 from streams.views.http.problems import ProblemError
 from streams.views.read import timeline
+from support.gate import hold
 from support.views_world import World, conversation, instant, message, partition_of
 
 pytestmark = pytest.mark.anyio
@@ -76,6 +77,7 @@ async def test_what_changes_while_a_timeline_is_gathered_is_in_it(monkeypatch):
     monkeypatch.setattr(timeline, "_SLICE", 2)
     world = await world_with(300)
     view = world.tables.view(partition_of("c", 1))
+    go_on = hold(monkeypatch, timeline)
     reading = asyncio.create_task(view.messages("c", None, 100))
     await asyncio.sleep(0)
     world.post(
@@ -84,6 +86,7 @@ async def test_what_changes_while_a_timeline_is_gathered_is_in_it(monkeypatch):
     world.delete("messages", "m0000")
     await world.settle()
     assert not reading.done()
+    go_on.set()
     found = [key for key, _ in await reading]
     assert found[:2] == ["n", "m0008"]
     assert len(found) == 100
