@@ -22,7 +22,7 @@ QUIX_VENV = HERE.parent / ".venv-bench"
 STOP_SECONDS = 30.0
 
 _STORES = {"memory": "in memory", "rocksdb": "RocksDB"}
-_OWN_PARTITIONS = re.compile(r"^(\S+ \S+) INFO streams\.worker own partitions \[\d", re.MULTILINE)
+_OWN_PARTITIONS = re.compile(r"^(\S+ \S+) INFO streams\.\S+ own partitions \[\d", re.MULTILINE)
 _FIRST = re.compile(r"^first (\d+)$", re.MULTILINE)
 
 

@@ -1,13 +1,14 @@
 """Where topics end now: what the broker says, asked without blocking the event loop."""
 
 import asyncio
-import time
 from collections.abc import Iterable
+from typing import Any
 
 from confluent_kafka import KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined] # as documented
+from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined] # as documented
 
 from openbsp.kafka.connection import Config
+from streams.engine.outside import Outside
 
 _SHORTEST_S = 0.1
 
@@ -15,10 +16,11 @@ _SHORTEST_S = 0.1
 class Ends:
     """Asks for ends, over a connection that is opened when it is first needed."""
 
-    def __init__(self, connection: Config) -> None:
+    def __init__(self, outside: Outside, connection: Config) -> None:
         """Connect to nothing yet."""
+        self._outside = outside
         self._connection = connection
-        self._admin: AdminClient | None = None
+        self._admin: Any = None
 
     async def of(self, partitions: Iterable[tuple[str, int]], timeout_s: float) -> dict[tuple[str, int], int]:
         """Return the end of each partition: the offset that the next record will have. Raises KafkaException."""
@@ -26,20 +28,21 @@ class Ends:
         if not asked:
             return {}
         if self._admin is None:
-            self._admin = AdminClient(dict(self._connection))
-        deadline = time.monotonic() + timeout_s
+            self._admin = self._outside.clients.admin(self._connection)
+        clock = self._outside.clock
+        deadline = clock.monotonic() + timeout_s
         try:
-            return await _ask(self._admin, asked, deadline)
+            return await _ask(self._admin, asked, timeout_s)
         except KafkaException:
             # Trap: this request does not make librdkafka ask anew who leads a partition, however often it fails: after
             # a change of leaders it would fail for as long as metadata is kept, which is 15 minutes.
-            await asyncio.to_thread(self._admin.list_topics, timeout=_left(deadline))
-            return await _ask(self._admin, asked, deadline)
+            await self._outside.threads.run(self._admin.list_topics, timeout=_left(deadline - clock.monotonic()))
+            return await _ask(self._admin, asked, deadline - clock.monotonic())
 
 
-async def _ask(admin: AdminClient, asked: Iterable[tuple[str, int]], deadline: float) -> dict[tuple[str, int], int]:
+async def _ask(admin: Any, asked: Iterable[tuple[str, int]], left_s: float) -> dict[tuple[str, int], int]:
     latest = {TopicPartition(*at): OffsetSpec.latest() for at in asked}  # type: ignore[no-untyped-call]
-    futures = admin.list_offsets(latest, request_timeout=_left(deadline))
+    futures = admin.list_offsets(latest, request_timeout=_left(left_s))
     waiting = [asyncio.wrap_future(future) for future in futures.values()]
     found = await asyncio.gather(*waiting, return_exceptions=True)
     ends = {}
@@ -50,5 +53,5 @@ async def _ask(admin: AdminClient, asked: Iterable[tuple[str, int]], deadline: f
     return ends
 
 
-def _left(deadline: float) -> float:
-    return max(_SHORTEST_S, deadline - time.monotonic())
+def _left(seconds: float) -> float:
+    return max(_SHORTEST_S, seconds)

@@ -8,21 +8,22 @@ Up to where a log is known to hold nothing old is committed together with the po
 forgotten when the owner ends before it could repair a log: its successor distrusts everything after that offset.
 """
 
-import asyncio
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from confluent_kafka import Consumer, TopicPartition
 
 from openbsp.kafka.connection import Config
+from streams.engine.outside import Outside
 from streams.engine.source import end_offsets, read, reader
 
 logger = logging.getLogger(__name__)
 
 At = tuple[str, int]
+T = TypeVar("T")
 
 _SILENT_READS = 100
 _BULK = 10_000
@@ -39,12 +40,12 @@ class Gap:
 
 
 class Logs(Protocol):
-    """Looks into logs. Blocking."""
+    """Looks into logs."""
 
-    def ends(self, logs: list[At]) -> Mapping[At, int]:
+    async def ends(self, logs: list[At]) -> Mapping[At, int]:
         """Return the end of each log."""
 
-    def keys(self, gap: Gap) -> set[bytes]:
+    async def keys(self, gap: Gap) -> set[bytes]:
         """Return the keys of the records in a gap."""
 
 
@@ -99,7 +100,7 @@ class Guard:
         before = dict(self._ends)
         if not before or not idle():
             return
-        ends = await asyncio.to_thread(self._logs.ends, list(before))
+        ends = await self._logs.ends(list(before))
         if not idle() or self._ends != before:
             return
         for at, end in ends.items():
@@ -111,7 +112,7 @@ class Guard:
         """Return the keys of the records in gaps, by log."""
         keys: dict[At, set[bytes]] = {}
         for gap in gaps:
-            found = await asyncio.to_thread(self._logs.keys, gap)
+            found = await self._logs.keys(gap)
             keys.setdefault((gap.topic, gap.partition), set()).update(found)
         return keys
 
@@ -119,24 +120,24 @@ class Guard:
 class KafkaLogs:
     """Looks into the logs of a cluster."""
 
-    def __init__(self, connection: Config, group: str) -> None:
+    def __init__(self, outside: Outside, connection: Config, group: str) -> None:
         """Connect only when asked; `group` names the connection, nothing is committed."""
+        self._outside = outside
         self._connection = connection
         self._group = group
 
-    def ends(self, logs: list[At]) -> Mapping[At, int]:
+    async def ends(self, logs: list[At]) -> Mapping[At, int]:
         """Return the end of each log. Raises KafkaException."""
-        consumer = reader(self._connection, self._group)
-        try:
-            return end_offsets(consumer, logs)
-        finally:
-            consumer.close()
+        return await self._outside.threads.run(self._ask, lambda consumer: end_offsets(consumer, logs))
 
-    def keys(self, gap: Gap) -> set[bytes]:
+    async def keys(self, gap: Gap) -> set[bytes]:
         """Return the keys of the records in a gap, but for marks. Raises TimeoutError, KafkaException."""
-        consumer = reader(self._connection, self._group)
+        return await self._outside.threads.run(self._ask, lambda consumer: _keys(consumer, gap))
+
+    def _ask(self, question: Callable[[Consumer], T]) -> T:
+        consumer = reader(self._outside.clients, self._connection, self._group)
         try:
-            return _keys(consumer, gap)
+            return question(consumer)
         finally:
             consumer.close()
 

@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 from confluent_kafka import KafkaException
 
 from streams.engine.ends import Ends
+from streams.engine.outside import Clock
 
 logger = logging.getLogger(__name__)
 
@@ -32,9 +32,10 @@ class _Standing(NamedTuple):
 class Lag:
     """Compares positions with ends. What the broker does not tell is taken to be as it was."""
 
-    def __init__(self, ends: Ends, stalled_after_s: float) -> None:
+    def __init__(self, ends: Ends, stalled_after_s: float, clock: Clock | None = None) -> None:
         """Know nothing yet; a partition is stalled when nothing has moved for so long while records wait."""
         self._ends = ends
+        self._clock = clock or Clock()
         self._stalled_after_s = stalled_after_s
         self._join: Reading | None = None
         self._known: dict[At, int] = {}
@@ -44,7 +45,7 @@ class Lag:
         """Watch the partitions of a new assignment, and forget those of the former one."""
         self._join = join
         self._known = {}
-        now = time.monotonic()
+        now = self._clock.monotonic()
         self._standing = {at: _Standing(join.position(*at), now) for at in sources} if join is not None else {}
 
     async def run(self) -> None:
@@ -63,7 +64,7 @@ class Lag:
             ends = self._known
         if self._join is join:
             self._known = ends
-            self._note(time.monotonic())
+            self._note(self._clock.monotonic())
 
     def _note(self, now: float) -> None:
         behind = self.behind()
@@ -79,7 +80,7 @@ class Lag:
     def stalled(self) -> frozenset[int]:
         """Return the partitions where records have waited for too long without any of them being taken."""
         behind = self.behind()
-        longest_ago = time.monotonic() - self._stalled_after_s
+        longest_ago = self._clock.monotonic() - self._stalled_after_s
         return frozenset(
             at[1]
             for at, standing in self._standing.items()

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path  # noqa: TC003 only a type here, but a run-time import elsewhere costs nothing
 
+from streams.engine.outside import Clock
 from streams.engine.stores import Store
 from streams.engine.stores.lock import DirectoryLock
 from streams.engine.stores.memory import GroupedMemoryStore, MemoryStore
@@ -17,8 +18,9 @@ TABLES = (MESSAGES, CONVERSATIONS)
 class Stores:
     """Keeps a store for each table and owned partition."""
 
-    def __init__(self, settings: StreamsSettings) -> None:
+    def __init__(self, settings: StreamsSettings, clock: Clock) -> None:
         """Open nothing yet, but take the data directory. Raises DataDirectoryError."""
+        self._clock = clock
         self._directory: Path | None = None
         if settings.store is StoreKind.ROCKSDB:
             self._directory = settings.data_dir / settings.app_id
@@ -43,5 +45,5 @@ class Stores:
 
     def _new(self, table: str, partition: int) -> Store:
         if self._directory is not None:
-            return RocksStore(self._directory / table / str(partition), self._memory)
+            return RocksStore(self._directory / table / str(partition), self._memory, self._clock)
         return GroupedMemoryStore() if table == CONVERSATIONS else MemoryStore()

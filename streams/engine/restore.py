@@ -4,13 +4,12 @@ Faust's own recovery is not used: it swallows errors and reads record by record.
 """
 
 import logging
-import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from confluent_kafka import Consumer, TopicPartition
 
+from streams.engine.outside import Clock, Thread
 from streams.engine.source import Record, end_offsets, read
 from streams.engine.stores import MARK_KEY, Store
 from streams.errors import RestoreFailedError
@@ -20,6 +19,8 @@ logger = logging.getLogger(__name__)
 _PROGRESS_S = 5.0
 _STALLED_S = 60.0
 _BULK = 10_000
+
+At = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,44 +53,40 @@ class Changelog:
             store.put(key, value)
 
 
-def restore(
+async def restore(
     consumer: Consumer,
     changelogs: Mapping[tuple[str, int], Changelog],
-    stop: threading.Event,
+    *,
+    thread: Thread,
+    clock: Clock,
+    going: Callable[[], bool] = lambda: True,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> int:
-    """Bring each store up to the end of its changelog partition. Blocking; returns the number of records read.
+    """Bring each store up to the end of its changelog partition; return the number of records read.
 
-    `progress` is told how many of at most how many records have been read.
-    Raises RestoreFailedError when nothing comes any more before the end is reached. Returns early when `stop` is set.
+    Consumer and stores are used in `thread` only. `progress` is told how many of at most how many records have been
+    read. Returns early once `going()` is false.
+    Raises RestoreFailedError when nothing comes any more before the end is reached.
     """
-    ends = end_offsets(consumer, list(changelogs))
-    for at, changelog in changelogs.items():
-        # A changelog that is shorter than what was read of it was made anew.
-        if changelog.store.position > ends[at]:
-            logger.warning("%s[%d] was made anew; its table begins again", *at)
-            changelog.store.clear()
-    starts = {at: changelog.store.position for at, changelog in changelogs.items()}
+    starts, ends = await thread.run(_bounds, consumer, changelogs)
     waiting = {at for at, start in starts.items() if start < ends[at]}
     total = sum(ends[at] - starts[at] for at in waiting)
     if not waiting:
         return 0
     progress(0, total)
     logger.info("restoring %d changelog partitions, at most %d records", len(waiting), total)
-    consumer.assign([TopicPartition(topic, partition, starts[topic, partition]) for topic, partition in waiting])
+    await thread.run(
+        consumer.assign, [TopicPartition(topic, partition, starts[topic, partition]) for topic, partition in waiting]
+    )
     count = 0
-    reported = progressed = time.monotonic()
-    while waiting and not stop.is_set():
-        found = read(consumer, _BULK, 0.2)
-        for record in found.records:
-            changelogs[record.topic, record.partition].apply(record)
-        for topic, partition, end in found.ends:
-            changelogs[topic, partition].store.save_position(end)
-            waiting.discard((topic, partition))
-        count += len(found.records)
+    reported = progressed = clock.monotonic()
+    while waiting and going():
+        records, reached = await thread.run(_read_on, consumer, changelogs)
+        waiting -= reached
+        count += records
         progress(count, total)
-        now = time.monotonic()
-        if found.records:
+        now = clock.monotonic()
+        if records:
             progressed = now
         elif now - progressed > _STALLED_S:
             raise RestoreFailedError(
@@ -98,6 +95,27 @@ def restore(
         if now - reported > _PROGRESS_S:
             reported = now
             logger.info("restored %d of at most %d records", count, total)
-    consumer.unassign()
+    await thread.run(consumer.unassign)
     logger.info("restored %d records", count)
     return count
+
+
+def _bounds(consumer: Consumer, changelogs: Mapping[At, Changelog]) -> tuple[dict[At, int], dict[At, int]]:
+    """Return where reading begins and where it ends."""
+    ends = end_offsets(consumer, list(changelogs))
+    for at, changelog in changelogs.items():
+        # A changelog that is shorter than what was read of it was made anew.
+        if changelog.store.position > ends[at]:
+            logger.warning("%s[%d] was made anew; its table begins again", *at)
+            changelog.store.clear()
+    return {at: changelog.store.position for at, changelog in changelogs.items()}, ends
+
+
+def _read_on(consumer: Consumer, changelogs: Mapping[At, Changelog]) -> tuple[int, set[At]]:
+    """Apply what is there; return how many records that were, and which changelogs have been read to their ends."""
+    found = read(consumer, _BULK, 0.2)
+    for record in found.records:
+        changelogs[record.topic, record.partition].apply(record)
+    for topic, partition, end in found.ends:
+        changelogs[topic, partition].store.save_position(end)
+    return len(found.records), {(topic, partition) for topic, partition, _ in found.ends}

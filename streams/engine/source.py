@@ -1,9 +1,7 @@
 """Reading: librdkafka fetches the assigned partitions in bulk; who owns them is decided elsewhere (membership)."""
 
 import asyncio
-import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -11,6 +9,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from avro.catalogue import MAX_MESSAGE_BYTES
 from openbsp.kafka.connection import Config
+from streams.engine.outside import Clients, Thread
 
 _TIMEOUT_S = 15.0
 
@@ -87,9 +86,9 @@ def read(consumer: Consumer, limit: int, wait_s: float) -> Read:
     return found
 
 
-def reader(connection: Config, group: str) -> Consumer:
+def reader(clients: Clients, connection: Config, group: str) -> Consumer:
     """Return a consumer that is no member of any group: it reads what it is told to."""
-    return Consumer(
+    return clients.consumer(
         {
             **connection,
             "group.id": group,
@@ -124,11 +123,12 @@ def _watermarks(consumer: Consumer, at: tuple[str, int]) -> tuple[int, int]:
 
 
 class Source:
-    """A thread that reads partitions and hands batches to the event loop, at most `ahead` of them unprocessed."""
+    """Reads partitions in a thread and hands batches on, at most two of them unprocessed."""
 
     def __init__(
         self,
         consumer: Consumer,
+        thread: Thread,
         positions: Mapping[tuple[str, int], int],
         *,
         epoch: int,
@@ -136,21 +136,21 @@ class Source:
         deliver: Callable[[Batch], Coroutine[None, None, None]],
         fail: Callable[[BaseException], None],
     ) -> None:
-        """Prepare; `deliver` and `fail` are called on the event loop that is running now."""
+        """Prepare; `thread` is the consumer's alone."""
         self._consumer = consumer
+        self._thread = thread
         self._positions = positions
         self._epoch = epoch
         self._batch_records = batch_records
         self._deliver = deliver
         self._fail = fail
-        self._loop = asyncio.get_running_loop()
-        self._room = threading.Semaphore(2)
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"source-{epoch}", daemon=True)
+        self._room = asyncio.Semaphore(2)
+        self._stopping = False
+        self._reading: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to read."""
-        self._thread.start()
+        self._reading = asyncio.create_task(self._run())
 
     def done(self) -> None:
         """Tell that a batch has been processed, so that another may be read."""
@@ -158,38 +158,35 @@ class Source:
 
     async def stop(self) -> None:
         """Read nothing more; nothing is delivered after this returns."""
-        self._stopping.set()
+        self._stopping = True
         self._room.release()
-        if self._thread.ident is not None:
-            await asyncio.to_thread(self._thread.join)
+        if self._reading is not None:
+            await asyncio.wait([self._reading])
+        self._thread.close()
 
-    def _run(self) -> None:
+    def _going(self) -> bool:
+        return not self._stopping
+
+    async def _run(self) -> None:
         try:
-            self._read()
+            await self._read()
         except Exception as error:  # noqa: BLE001 whatever it is, the worker must not go on without a source
-            self._loop.call_soon_threadsafe(self._fail, error)
+            self._fail(error)
         finally:
-            self._consumer.close()
+            await self._thread.run(self._consumer.close)
 
-    def _check(self, delivery: Future[None]) -> None:
-        error = None if delivery.cancelled() else delivery.exception()
-        if error is not None:
-            self._loop.call_soon_threadsafe(self._fail, error)
-
-    def _read(self) -> None:
-        self._consumer.assign(
-            [TopicPartition(topic, partition, offset) for (topic, partition), offset in self._positions.items()]
+    async def _read(self) -> None:
+        await self._thread.run(
+            self._consumer.assign,
+            [TopicPartition(topic, partition, offset) for (topic, partition), offset in self._positions.items()],
         )
         number = 0
-        while not self._stopping.is_set():
-            found = read(self._consumer, self._batch_records, 0.1)
+        while self._going():
+            found = await self._thread.run(read, self._consumer, self._batch_records, 0.1)
             if not found.records and not found.ends:
                 continue
-            self._room.acquire()
-            if self._stopping.is_set():
+            await self._room.acquire()
+            if not self._going():
                 return
-            delivery = asyncio.run_coroutine_threadsafe(
-                self._deliver(Batch(self._epoch, number, found.records, found.ends)), self._loop
-            )
-            delivery.add_done_callback(self._check)
+            await self._deliver(Batch(self._epoch, number, found.records, found.ends))
             number += 1

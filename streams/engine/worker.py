@@ -6,9 +6,7 @@ owned -> stores opened -> restored from changelogs -> membership confirmed -> re
 
 import asyncio
 import logging
-import threading
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +25,7 @@ from streams.engine.ends import Ends as LogEnds
 from streams.engine.guard import Guard, KafkaLogs, note, noted
 from streams.engine.membership import Committed, MembershipApp
 from streams.engine.observer import Unobserved, WorkerObserver
+from streams.engine.outside import Outside
 from streams.engine.partitions import CONVERSATIONS, MESSAGES, TABLES, Stores
 from streams.engine.restore import Changelog, restore
 from streams.engine.source import Batch, Source, end_offsets, first_offsets, reader
@@ -84,9 +83,12 @@ class Worker:
         topics: TopicSettings,
         schema_ids: Mapping[str, int],
         observer: WorkerObserver | None = None,
+        outside: Outside | None = None,
     ) -> None:
         """Build everything on the running event loop; nothing is connected yet."""
         self.settings = settings
+        self._outside = outside or Outside()
+        self._clock = self._outside.clock
         self.contract = Contract(topics.prefix, schema_ids)
         self.partition_count = topics.partitions
         self.failure: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
@@ -94,10 +96,10 @@ class Worker:
         self._observer = observer or Unobserved()
         self._registry = Registry(registry, topics.prefix)
         self._connection = kafka.librdkafka()
-        self._stores = Stores(settings)
+        self._stores = Stores(settings, self._clock)
         self._source: Source | None = None
         self._starting: asyncio.Task[None] | None = None
-        self._stop_restoring = threading.Event()
+        self._restoring = object()
         self._epoch = 0
         self._next_batch = 0
         # Less than the group's patience: what is done later might be done after others have taken over.
@@ -113,8 +115,9 @@ class Worker:
         #: Positions and verified ends that were committed last in this assignment.
         self._committed: tuple[Ends, Ends] = ({}, {})
         self._guarded = {self.contract.topic(name): name for name in GUARDED}
-        self._guard = Guard(KafkaLogs(self._connection, settings.app_id))
+        self._guard = Guard(KafkaLogs(self._outside, self._connection, settings.app_id))
         self._writer = Writer(
+            self._outside.clients,
             self._connection,
             self._lease_s,
             self._on_written,
@@ -144,9 +147,9 @@ class Worker:
                 tasks.create_task(self._evict_regularly(self.settings.idle_after_s))
 
     async def _acknowledge(self) -> None:
-        self._ticked_at = time.monotonic()
+        self._ticked_at = self._clock.monotonic()
         while True:
-            now = time.monotonic()
+            now = self._clock.monotonic()
             if now - self._ticked_at > self._lease_s:
                 raise FrozenError(
                     f"stood still for {now - self._ticked_at:.1f} s; others may own the partitions by now, so this ends"
@@ -178,7 +181,7 @@ class Worker:
             await self.app.check()
 
     async def _evict_regularly(self, idle_after_s: float) -> None:
-        ends = LogEnds(self._connection)
+        ends = LogEnds(self._outside, self._connection)
         eviction = Eviction(
             idle_after_s, self.contract, self._writer, self.app, ends, partition_count=self.partition_count
         )
@@ -229,7 +232,7 @@ class Worker:
     @property
     def holds_lease(self) -> bool:
         """Whether no other worker can own these partitions yet: what is read from the tables is not old."""
-        now = time.monotonic()
+        now = self._clock.monotonic()
         return now - self._ticked_at <= self._lease_s and now - self._confirmed_at <= self._lease_s
 
     def settled(self, topic: str, partition: int) -> int:
@@ -240,7 +243,7 @@ class Worker:
     @property
     def commit_age_s(self) -> float:
         """Seconds since all that is acknowledged was last known to be committed; 0 while nothing is owned."""
-        return time.monotonic() - self._renewed_at if self._began_at else 0.0
+        return self._clock.monotonic() - self._renewed_at if self._began_at else 0.0
 
     @property
     def unacknowledged(self) -> int:
@@ -283,7 +286,7 @@ class Worker:
 
     def _on_owned(self, partitions: frozenset[int], generation: int) -> None:
         # Trap: the task is there before anything else can run, so that losing the partitions again finds it.
-        self._stop_restoring = threading.Event()
+        self._restoring = object()
         self._starting = asyncio.create_task(self._start(partitions, generation))
         self._starting.add_done_callback(self._started)
 
@@ -293,64 +296,78 @@ class Worker:
             self.fail(error)
 
     async def _start(self, partitions: frozenset[int], generation: int) -> None:
-        began = time.monotonic()
-        stores = await asyncio.to_thread(self._stores.own, partitions)
+        began = self._clock.monotonic()
+        stores = await self._outside.threads.run(self._stores.own, partitions)
         if not partitions:
             logger.info("no partitions in generation %d", generation)
             self._begin(partitions, {}, _Taken({}, {}, {}, {}, 0))
             return
-        stop = self._stop_restoring
+        restoring = self._restoring
+
+        def going() -> bool:
+            return self._restoring is restoring
+
         sources = [(topic, p) for topic in self.contract.names for p in partitions]
         committed = await self.app.committed(sources)
-        taken = await asyncio.to_thread(self._take_over, sources, committed, stores, stop)
-        if stop.is_set():
+        taken = await self._take_over(sources, committed, stores, going)
+        if not going():
             return
         logger.info(
             "own partitions %s in generation %d; restored %d records in %.1f s",
             sorted(partitions),
             generation,
             taken.restored,
-            time.monotonic() - began,
+            self._clock.monotonic() - began,
         )
         self._guard.begin(taken.verified)
         self._began_at = taken.positions
         # Before anything is written, a successor must know from where on to distrust the logs.
         while not await self._commit():
             await asyncio.sleep(_RETRY_S)
-            if stop.is_set():
+            if not going():
                 return
-        if not stop.is_set():
+        if going():
             self._begin(partitions, stores, taken)
 
-    def _take_over(
+    async def _take_over(
         self,
         sources: list[tuple[str, int]],
         committed: Mapping[tuple[str, int], Committed],
         stores: Mapping[tuple[str, int], Store],
-        stop: threading.Event,
+        going: Callable[[], bool],
     ) -> _Taken:
-        """Restore the stores; blocking. What it returns is incomplete when `stop` is set."""
+        """Restore the stores. What it returns is incomplete once `going()` is false."""
         verified = self._verified(committed)
-        consumer = reader(self._connection, self.settings.app_id)
+        thread = self._outside.threads.thread("takeover")
+        consumer = reader(self._outside.clients, self._connection, self.settings.app_id)
         try:
-            log_ends = end_offsets(consumer, {(topic, p) for topic in self._guarded for _, p in stores})
+            guarded = {(topic, p) for topic in self._guarded for _, p in stores}
+            log_ends = await thread.run(end_offsets, consumer, guarded)
             changelogs = {
                 (at := (self.contract.topic(table), p)): Changelog(store, verified.get(at, 0), _JOINS[table])
                 for (table, p), store in stores.items()
             }
-            restored = restore(consumer, changelogs, stop, self._observer.restoring)
+            restored = await restore(
+                consumer,
+                changelogs,
+                thread=thread,
+                clock=self._clock,
+                going=going,
+                progress=self._observer.restoring,
+            )
             for at, changelog in changelogs.items():
                 log_ends[at] = changelog.store.position
+            first = await thread.run(first_offsets, consumer, [at for at in sources if at not in committed])
             return _Taken(
-                positions=first_offsets(consumer, [at for at in sources if at not in committed])
-                | {at: left.offset for at, left in committed.items()},
-                ends=end_offsets(consumer, sources),
+                positions=first | {at: left.offset for at, left in committed.items()},
+                ends=await thread.run(end_offsets, consumer, sources),
                 log_ends=log_ends,
                 verified={at: min(end, verified.get(at, end)) for at, end in log_ends.items()},
                 restored=restored,
             )
         finally:
-            consumer.close()
+            await thread.run(consumer.close)
+            thread.close()
 
     def _verified(self, committed: Mapping[tuple[str, int], Committed]) -> Ends:
         return {
@@ -364,7 +381,7 @@ class Worker:
         settings = self.settings
         self._epoch += 1
         self._next_batch = 0
-        self._renewed_at = self._confirmed_at = time.monotonic()
+        self._renewed_at = self._confirmed_at = self._clock.monotonic()
         self.join = Join(
             self.contract,
             self._writer,
@@ -387,7 +404,8 @@ class Worker:
         self._begun.set()
         if partitions:
             self._source = Source(
-                reader(self._connection, settings.app_id),
+                reader(self._outside.clients, self._connection, settings.app_id),
+                self._outside.threads.thread(f"source-{self._epoch}"),
                 taken.positions,
                 epoch=self._epoch,
                 batch_records=settings.batch_records,
@@ -399,7 +417,7 @@ class Worker:
     async def _on_lost(self) -> None:
         # A stop can come during a rebalance: it has to wait as well.
         async with self._losing:
-            self._stop_restoring.set()
+            self._restoring = object()
             if self._starting is not None and not self._starting.done():
                 await asyncio.wait([self._starting])
             join, source = self.join, self._source
@@ -445,7 +463,7 @@ class Worker:
         Returns whether the coordinator has confirmed, now or a moment ago, that this worker is a member.
         """
         async with self._committing:
-            asked_at = time.monotonic()
+            asked_at = self._clock.monotonic()
             if not self._began_at:
                 self._renewed_at = asked_at
                 return False
@@ -473,7 +491,7 @@ class Worker:
 
     async def _learn(self, name: str, schema_id: int) -> bool:
         try:
-            text = await asyncio.to_thread(self._registry.text, schema_id)
+            text = await self._outside.threads.run(self._registry.text, schema_id)
         except RegistryError as error:
             if error.absent:
                 raise Refused("unknown_schema", f"schema id {schema_id} is not registered") from None

@@ -8,10 +8,11 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, Message
 
 from avro.catalogue import MAX_MESSAGE_BYTES
 from openbsp.kafka.connection import Config
+from streams.engine.outside import Clients
 from streams.errors import WriteFailedError
 
 Positions = dict[tuple[str, int], int]
@@ -38,6 +39,7 @@ class Writer:
 
     def __init__(
         self,
+        clients: Clients,
         connection: Config,
         max_pending_s: float,
         on_written: Callable[[str, int, int], None] | None = None,
@@ -49,7 +51,7 @@ class Writer:
         sent after another worker may have taken over. `on_settled` is told of each checkpoint once all of it is
         acknowledged.
         """
-        self._producer = Producer(
+        self._producer = clients.producer(
             {
                 **connection,
                 "acks": "all",

@@ -9,6 +9,7 @@ from starlette.routing import Route
 from openbsp.kafka.connection import KafkaSettings, TopicSettings
 from streams.engine.ends import Ends
 from streams.engine.lag import Lag
+from streams.engine.outside import Outside
 from streams.metrics import Metrics
 from streams.settings import StreamsSettings
 from streams.views.cluster.applied import Applied
@@ -26,12 +27,15 @@ logger = logging.getLogger(__name__)
 class ViewsService:
     """The ASGI application `app`, and `tables`, which is the worker's observer."""
 
-    def __init__(self, settings: StreamsSettings, kafka: KafkaSettings, topics: TopicSettings) -> None:
+    def __init__(
+        self, settings: StreamsSettings, kafka: KafkaSettings, topics: TopicSettings, outside: Outside | None = None
+    ) -> None:
         """Build everything on the running event loop; nothing is connected yet. Raises TokensError."""
         connection = kafka.librdkafka()
-        ends = Ends(connection)
+        outside = outside or Outside()
+        ends = Ends(outside, connection)
         self.metrics = Metrics(CollectorRegistry())
-        self._lag = Lag(ends, settings.stalled_after_s)
+        self._lag = Lag(ends, settings.stalled_after_s, outside.clock)
         self._watching: asyncio.Task[None] | None = None
         self.tables = Tables(topics.partitions, topics.prefix, self.metrics, self._lag)
         # What another worker waits for may take as long as the settings allow, and a little for the way.
@@ -39,7 +43,7 @@ class ViewsService:
         self._streams = EventStreams(
             self.tables,
             self._peers,
-            Backlog(connection, settings.app_id, self.tables.states_topic),
+            Backlog(outside, connection, settings.app_id, self.tables.states_topic),
             settings.event_streams,
             self.metrics,
         )

@@ -4,7 +4,6 @@ The write-ahead log is off: the changelog is the log. After a crash RocksDB is a
 and position alike, because both are written in order to the same memtable; the rest is read from the changelog.
 """
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, ReadOptions, WriteBufferManager, WriteOptions
 
 from avro.catalogue import CHANGELOG_TOMBSTONES_MS
+from streams.engine.outside import Clock
 
 _DATA = b"d"
 _POSITION = b"p"
@@ -50,17 +50,18 @@ class RocksMemory:
 class RocksStore:
     """A partition of a table on disk."""
 
-    def __init__(self, path: Path, memory: RocksMemory) -> None:
+    def __init__(self, path: Path, memory: RocksMemory, clock: Clock | None = None) -> None:
         """Open or create it. Raises an exception of rocksdict if another process has it open."""
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._path = path
         self._memory = memory
+        self._clock = clock or Clock()
         self._db = self._open()
         self.position = self._number(_POSITION)
         self.mark = self._number(_MARK)
         self.generation = 0
         # Trap: what was deleted elsewhere is told by tombstones, and compaction removes those in the end.
-        if time.time() - self._number(_SAVED_AT) > STALE_AFTER_S:
+        if self._clock.time() - self._number(_SAVED_AT) > STALE_AFTER_S:
             self.clear()
 
     def get(self, key: bytes) -> bytes | None:
@@ -89,7 +90,7 @@ class RocksStore:
         """Remember how far the changelog is in the store."""
         self.position = position
         self._db[_POSITION] = position.to_bytes(8)
-        self._db[_SAVED_AT] = int(time.time()).to_bytes(8)
+        self._db[_SAVED_AT] = int(self._clock.time()).to_bytes(8)
 
     def save_mark(self, mark: int) -> None:
         """Raise the mark."""

@@ -6,6 +6,7 @@ from collections import defaultdict
 from confluent_kafka import KafkaException, TopicPartition
 
 from openbsp.kafka.connection import Config
+from streams.engine.outside import Outside
 from streams.engine.source import read, reader
 from streams.views.live.feed import RECENT, Feed, Recent
 
@@ -17,8 +18,9 @@ _READS = 50
 class Backlog:
     """Reads the state topic backwards in time, as far as clients need it."""
 
-    def __init__(self, connection: Config, group: str, topic: str) -> None:
+    def __init__(self, outside: Outside, connection: Config, group: str, topic: str) -> None:
         """Read nothing yet."""
+        self._outside = outside
         self._connection = connection
         self._group = group
         self._topic = topic
@@ -30,13 +32,13 @@ class Backlog:
             until = feed.start
             # Trap: `until` moves back with each call; only the end bounds how much is remembered.
             if position < until and feed.end - position <= RECENT:
-                older = await asyncio.to_thread(self._read, feed.partition, position, until)
+                older = await self._outside.threads.run(self._read, feed.partition, position, until)
                 if older is not None:
                     feed.extend(position, until, older)
 
     def _read(self, partition: int, start: int, until: int) -> list[Recent] | None:
         found: list[Recent] = []
-        consumer = reader(self._connection, self._group)
+        consumer = reader(self._outside.clients, self._connection, self._group)
         try:
             consumer.assign([TopicPartition(self._topic, partition, start)])
             for _ in range(_READS):

@@ -9,6 +9,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from streams.engine.ends import Ends
+from streams.engine.outside import Clients, Outside
 
 _AT = ("messages", 0)
 
@@ -40,15 +41,19 @@ class _Cluster:
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> _Cluster:
-    cluster = _Cluster()
-    monkeypatch.setattr("streams.engine.ends.AdminClient", lambda _: cluster)
-    return cluster
+def cluster() -> _Cluster:
+    return _Cluster()
+
+
+def ends_of(cluster: _Cluster) -> Ends:
+    clients = Clients()
+    clients.admin = lambda _: cluster
+    return Ends(Outside(clients=clients), {})
 
 
 def test_a_change_of_leaders_goes_unnoticed(cluster: _Cluster) -> None:
     async def ask() -> None:
-        ends = Ends({})
+        ends = ends_of(cluster)
         assert await ends.of([_AT], 1) == {_AT: 7}
         cluster.epoch += 1
         assert await ends.of([_AT], 1) == {_AT: 7}
@@ -58,7 +63,7 @@ def test_a_change_of_leaders_goes_unnoticed(cluster: _Cluster) -> None:
 
 def test_a_cluster_that_does_not_answer_is_an_error_and_forgotten_when_it_does(cluster: _Cluster) -> None:
     async def ask() -> None:
-        ends = Ends({})
+        ends = ends_of(cluster)
         cluster.down = True
         with pytest.raises(KafkaException):
             await ends.of([_AT], 0)
@@ -71,4 +76,4 @@ def test_a_cluster_that_does_not_answer_is_an_error_and_forgotten_when_it_does(c
 
 def test_nothing_is_asked_for_nothing(cluster: _Cluster) -> None:
     cluster.down = True
-    assert asyncio.run(Ends({}).of([], 1)) == {}
+    assert asyncio.run(ends_of(cluster).of([], 1)) == {}

@@ -16,12 +16,12 @@ class FakeLogs:
         self.asked: list[list[tuple[str, int]]] = []
         self.during = lambda: None
 
-    def ends(self, logs):
+    async def ends(self, logs):
         self.asked.append(logs)
         self.during()
         return {log: self.told[log] for log in logs}
 
-    def keys(self, gap):
+    async def keys(self, gap):
         return {f"{gap.topic}-{offset}".encode() for offset in range(gap.start, gap.end)}
 
 

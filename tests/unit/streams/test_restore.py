@@ -1,6 +1,6 @@
 """Restoring a table and reading gaps, from a log that is a list."""
 
-import threading
+import asyncio
 from typing import Any
 
 import pytest
@@ -8,6 +8,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from streams.engine import guard
 from streams.engine.guard import Gap
+from streams.engine.outside import Clock, Threads
 from streams.engine.restore import Changelog, restore
 from streams.engine.source import read
 from streams.engine.stores import MARK_KEY
@@ -67,6 +68,12 @@ class Log:
         return taken
 
 
+def restored(log: Log, store: MemoryStore, doubtful: int) -> int:
+    thread = Threads().thread("restore")
+    changelogs = {(TOPIC, 0): Changelog(store, doubtful, last_wins)}
+    return asyncio.run(restore(log, changelogs, thread=thread, clock=Clock()))
+
+
 def last_wins(_: bytes, __: bytes, new: bytes) -> bytes:
     return new
 
@@ -76,7 +83,7 @@ def test_a_changelog_that_was_made_anew_replaces_what_was_known() -> None:
     store.put(b"old", b"1")
     store.save_position(1000)
     log = Log([Message(0, b"new", b"2")], 1)
-    assert restore(log, {(TOPIC, 0): Changelog(store, 0, last_wins)}, threading.Event()) == 1
+    assert restored(log, store, 0) == 1
     assert (store.get(b"old"), store.get(b"new"), store.position) == (None, b"2", 1)
 
 
@@ -86,7 +93,7 @@ def test_reads_only_what_came_after_the_position_tombstones_and_marks_among_it()
     store.put(b"b", b"1")
     store.save_position(5)
     log = Log([Message(0, b"a", b"0"), Message(6, b"b"), Message(7, MARK_KEY, (42).to_bytes(8))], 8)
-    assert restore(log, {(TOPIC, 0): Changelog(store, 8, last_wins)}, threading.Event()) == 2
+    assert restored(log, store, 8) == 2
     assert (store.get(b"a"), store.get(b"b"), store.mark, store.position) == (b"1", None, 42, 8)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from streams.engine.outside import Clock
 from streams.engine.stores import Store, group_key, prefix, rocks
 from streams.engine.stores.memory import GroupedMemoryStore, MemoryStore
 from streams.engine.stores.rocks import RocksMemory, RocksStore
@@ -73,15 +74,16 @@ def test_rocksdb_finds_data_position_and_mark_again(tmp_path: Path) -> None:
     again.close()
 
 
-def test_rocksdb_forgets_what_is_older_than_tombstones_are_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+class LaterClock(Clock):
+    def time(self) -> float:
+        return super().time() + rocks.STALE_AFTER_S + 1
+
+
+def test_rocksdb_forgets_what_is_older_than_tombstones_are_kept(tmp_path: Path) -> None:
     first = RocksStore(tmp_path, MEMORY)
     first.put(b"k", b"deleted elsewhere meanwhile")
     first.save_position(4)
     first.close()
-    later = rocks.time.time() + rocks.STALE_AFTER_S + 1
-    monkeypatch.setattr(rocks.time, "time", lambda: later)
-    again = RocksStore(tmp_path, MEMORY)
+    again = RocksStore(tmp_path, MEMORY, LaterClock())
     assert (again.get(b"k"), again.position) == (None, 0)
     again.close()

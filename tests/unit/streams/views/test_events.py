@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, note
 from hypothesis import strategies as st
 
+from streams.engine.outside import Outside
 from streams.views.live import backlog, events, feed, positions
 from streams.views.live.feed import Recent
 from support.sse_client import Copy, DirectClient
@@ -342,7 +343,7 @@ async def after_a_takeover(world: World, monkeypatch: pytest.MonkeyPatch, key: s
 async def test_no_more_is_remembered_however_many_come_back(monkeypatch):
     """Each could ask for a little more than the one before."""
     monkeypatch.setattr(backlog, "RECENT", 10)
-    states = backlog.Backlog({}, "group", "states")
+    states = backlog.Backlog(Outside(), {}, "group", "states")
     monkeypatch.setattr(
         states, "_read", lambda _, start, until: [Recent(n + 1, "c", None) for n in range(start, until)]
     )
