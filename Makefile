@@ -16,7 +16,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-fast test-long lint fmt docs lock bench-ingress bench-join bench-views FORCE
+.PHONY: help setup run demo test test-fast test-long lint fmt docs site lock bench-ingress bench-join bench-views FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -65,6 +65,9 @@ fmt: setup ## format the code and repair what the linter can
 docs: setup ## write the generated pages of docs/ again
 	$(BIN)/python docs/generate.py
 	$(BIN)/python docs/generate_topics.py
+
+site: setup ## build the documentation as a site, in build/site; a link that leads nowhere fails
+	$(BIN)/mkdocs build --quiet
 
 lock: setup ## resolve the pinned requirements again, to the newest versions that pyproject.toml allows
 	$(LOCK) --upgrade pyproject.toml --all-extras --group dev --output-file requirements-dev.txt

@@ -1,4 +1,4 @@
-"""Rows to event fields and back, without loss (guarantee G3).
+"""Rows to event fields and back, without loss (G3 in docs/design.md).
 
 A column of the expected type becomes a typed field; every other one, and every text that names no exact instant,
 travels as JSON text in `extra`; explicit nulls are listed in `nulls`, so that they differ from absent columns.

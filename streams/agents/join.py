@@ -1,6 +1,6 @@
 """The join: takes batches of raw records, folds them per key, writes each key once, and says what may be committed.
 
-What is acknowledged is never more than what has been written and acknowledged by the broker (FAUST.md), because a
+What is acknowledged is never more than what has been written and acknowledged by the broker, because a
 position becomes committable only with the checkpoint that holds every write it caused.
 """
 

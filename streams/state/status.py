@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-#: Delivery statuses, lowest first (DESIGN 5). Other keys (typing, edited, ...) say nothing about delivery.
+#: Delivery statuses, lowest first (docs/design.md). Other keys (typing, edited, ...) say nothing about delivery.
 RANKS: Mapping[str, int] = {
     status: rank
     for rank, status in enumerate(

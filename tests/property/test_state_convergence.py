@@ -1,4 +1,4 @@
-"""G2: tables and state topics are a function of the set of events, and it is the function that DESIGN 5 says."""
+"""G2: tables and state topics are a function of the set of events, and it is the function that docs/design.md says."""
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

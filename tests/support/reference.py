@@ -1,4 +1,4 @@
-"""The judge: what a set of events adds up to, said as plainly as DESIGN 5 says it. Imports nothing of the project.
+"""The judge: what a set of events adds up to, said as plainly as docs/design.md does. Imports nothing of the project.
 
 Takes bodies of webhooks with numbers as int or Decimal; instants are microseconds since 1970, absent fields None.
 """

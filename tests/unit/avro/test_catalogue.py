@@ -1,4 +1,4 @@
-"""The catalogue is DESIGN 4 as data."""
+"""The catalogue is the list of topics that other teams rely on."""
 
 import pytest
 

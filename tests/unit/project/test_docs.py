@@ -26,6 +26,32 @@ def test_links_between_files_lead_somewhere(page):
             assert (page.parent / link).exists(), link
 
 
+def test_nothing_cites_a_page_that_is_not_there():
+    """A reader has only what is in the repository."""
+    files = subprocess.run(
+        ["git", "ls-files", "*.py", "*.js", "*.yml"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    missing = []
+    for name in files.stdout.split():
+        text = (ROOT / name).read_text("utf-8")
+        cited = re.findall(r"(?<![\w/.*-])((?:[\w-]+/)*[\w-]+\.md)\b", text) if "tests/" not in name else []
+        missing += [(name, page) for page in cited if not any((base / page).exists() for base in (ROOT, ROOT / "docs"))]
+        missing += [(name, word) for word in re.findall(r"\b(?:DESIGN|FAUST|ENGINE|STYLE|OPENBSP)(?: \d|\.md)", text)]
+    assert missing == []
+
+
+def test_the_site_builds_with_every_link_checked(tmp_path):
+    built = subprocess.run(
+        [Path(sys.executable).with_name("mkdocs"), "build", "--quiet", "--site-dir", tmp_path],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr
+    assert (tmp_path / "design.html").exists()
+
+
 def test_the_readme_uses_only_commands_that_ci_runs():
     """`.ci/run` has every line of the README's shell blocks, so each of them is known to work."""
     script = (ROOT / ".ci" / "run").read_text("utf-8")
