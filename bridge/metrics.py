@@ -114,6 +114,13 @@ class Metrics:
         self.schema_ids_known = self._gauge(
             "bridge_schema_ids_known", "1 once the schema ids are known; before that, events are spooled.", "livemin"
         )
+        self.connections_refused = self._counter(
+            "bridge_connections_refused", "Connections closed at once because there were too many."
+        )
+        self.clients_given_up = self._counter(
+            "bridge_clients_given_up",
+            "Connections closed because a request was incomplete, or its answer unread, for too long.",
+        )
         self.log_lines_dropped = self._counter(
             "bridge_log_lines_dropped", "Log lines that were dropped because the reader of the log is too slow."
         )

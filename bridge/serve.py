@@ -22,9 +22,10 @@ from bridge.errors import BridgeError
 from bridge.exits import WORKER_NOT_STARTED, ExitCode
 from bridge.http.server import serve_until
 from bridge.service import outside, running
-from bridge.settings import BridgeSettings, LogLevel
+from bridge.settings import BridgeSettings
 from bridge.supervisor import Supervisor
 from openbsp.http.listener import listen
+from openbsp.http.settings import LogLevel
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
 from openbsp.log import LineWriter, start_logging
 

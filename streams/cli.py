@@ -26,7 +26,7 @@ app = typer.Typer(help="Joins OpenBSP's events to per-conversation state.", no_a
 def worker() -> None:
     """Run a worker against the servers that the environment names (see `streams settings`)."""
     settings, kafka, registry, topics = load(*SETTINGS)
-    start_logging(settings.log_level)
+    start_logging(settings.log_level.value)
     import uvloop  # noqa: PLC0415 as above
 
     from streams.serve import serve  # noqa: PLC0415 Faust takes a second to import, which --help need not wait for

@@ -141,7 +141,8 @@ class Metrics:
             "streams_connections_refused", "Connections closed at once because there were too many."
         )
         self.clients_given_up = self._counter(
-            "streams_clients_given_up", "Connections closed because a request was not complete in time."
+            "streams_clients_given_up",
+            "Connections closed because a request was incomplete, or its answer unread, for too long.",
         )
         self.event_streams = self._gauge("streams_event_streams", "Event streams that are open.")
         self.event_streams_cut = self._counter(

@@ -11,17 +11,17 @@ import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import uvicorn
 from faust.contrib.asgi import faust_app_running
 
 from avro.errors import ContractError
 from openbsp.errors import KafkaUnavailableError, RegistryError
-from openbsp.http.listener import BACKLOG, Server, listen
+from openbsp.http.connections import Connections
+from openbsp.http.listener import listen
+from openbsp.http.server import Server
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
 from openbsp.kafka.registry import Registry
 from openbsp.kafka.topics import Topics
 from openbsp.threads import in_thread
-from streams.connections import Connections
 from streams.engine.worker import Worker
 from streams.errors import ListenError
 from streams.log import describe
@@ -66,25 +66,11 @@ async def _serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
     views = ViewsService(settings, kafka, topics)
-    connections = Connections(settings.connections, settings.request_timeout_s, views.metrics)
-    server = Server(
-        uvicorn.Config(
-            views.app,
-            http=connections.protocol,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=settings.keep_alive_s,
-            timeout_graceful_shutdown=2,
-            backlog=BACKLOG,
-        )
-    )
+    connections = Connections(settings.limits(), views.metrics.connections_refused, views.metrics.clients_given_up)
+    server = Server(views.app, connections, keep_alive_s=settings.keep_alive_s, graceful_s=2)
     views.start()
     logger.info("the views listen on http://%s:%d", *listener.getsockname()[:2])
-    serving = asyncio.create_task(server.serve([listener]))
-    watching = asyncio.create_task(connections.watch(server.server_state))
+    serving = asyncio.create_task(server.serve_on(listener))
     stopped = asyncio.create_task(stopping.wait())
     work = asyncio.create_task(_work(settings, kafka, registry, topics, views, stopping))
     try:
@@ -99,7 +85,6 @@ async def _serve(
         server.should_exit = True
         await asyncio.wait([serving])
         stopped.cancel()
-        watching.cancel()
         await views.close()
     return 0
 

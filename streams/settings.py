@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Self
 
 from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
-from openbsp.errors import TokensError
-from openbsp.http.tokens import TokenSet, gather
+from openbsp.http.settings import ServiceSettings
 
 
 class StoreKind(Enum):
@@ -18,25 +17,13 @@ class StoreKind(Enum):
     ROCKSDB = "rocksdb"
 
 
-class StreamsSettings(BaseSettings):
+class StreamsSettings(ServiceSettings):
     """One worker. All workers of an application share `app_id` and divide the partitions among them."""
 
     model_config = SettingsConfigDict(env_prefix="STREAMS_", frozen=True, hide_input_in_errors=True)
 
     app_id: str = Field("openbsp-streams", pattern=r"^[a-zA-Z0-9._-]{1,200}$", description="Consumer group.")
-    host: str = Field("127.0.0.1", description="Address on which the views listen.")
-    port: int = Field(8090, ge=0, le=65535, description="Port on which the views listen.")
-    tokens: SecretStr | None = Field(
-        None,
-        description="Tokens that may read: `name=token`, separated by commas; `name=token@org1|org2` binds a token to "
-        "organizations.",
-    )
-    tokens_file: Path | None = Field(
-        None, description="File with more tokens, hashed: lines `name sha256 [organization ...]`."
-    )
-    metrics_token: SecretStr | None = Field(
-        None, min_length=16, description="A token that may read /metrics, and nothing else."
-    )
+    port: int = Field(8090, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     bridge_url: str | None = Field(
         None,
         pattern=r"^https?://",
@@ -88,35 +75,13 @@ class StreamsSettings(BaseSettings):
         le=3600,
         description="Seconds without progress in a partition where records wait, after which the worker is not ready.",
     )
-    connections: int = Field(
-        4_096, ge=1, le=1_000_000, description="Connections to the views at a time, event streams among them."
-    )
-    request_timeout_s: float = Field(
-        10.0, gt=0, le=600, description="Seconds that a client may take to send a whole request."
-    )
-    keep_alive_s: int = Field(
-        60, ge=1, le=3600, description="Seconds for which a connection to the views may wait for its next request."
-    )
     event_streams: int = Field(2_000, ge=1, le=100_000, description="Event streams that a worker serves at a time.")
-    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR.")
 
     @model_validator(mode="after")
     def _known_address(self) -> Self:
         if self.port == 0 and self.advertised_url is None:
             raise ValueError("STREAMS_PORT=0 needs STREAMS_ADVERTISED_URL: other workers must know the address")
         return self
-
-    @model_validator(mode="after")
-    def _usable_tokens(self) -> Self:
-        try:
-            self.token_set()
-        except TokensError as error:
-            raise ValueError("; ".join(error.faults)) from None
-        return self
-
-    def token_set(self) -> TokenSet:
-        """Return the tokens of the environment and, read anew, of the file. Raises TokensError."""
-        return gather("STREAMS", self.tokens, self.tokens_file)
 
     @property
     def url(self) -> str:

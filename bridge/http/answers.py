@@ -1,17 +1,11 @@
-"""Answers as they go over the wire: receipts and RFC 9457 problems."""
+"""Answers to webhooks as they go over the wire: receipts and problems."""
 
 import msgspec
 
-from openbsp.http.problems import MEDIA_TYPE, Reason, content
+from openbsp.http import problems
+from openbsp.http.problems import Answer, Headers, Reason
 
-Headers = list[tuple[bytes, bytes]]
-
-RETRY_AFTER_S = 2
-
-_PROBLEM = MEDIA_TYPE.encode()
 _encode = msgspec.json.Encoder().encode
-#: The header of an answer after which the connection ends.
-CLOSE = (b"connection", b"close")
 
 
 class Published(msgspec.Struct, gc=False):
@@ -37,19 +31,6 @@ class Spooled(msgspec.Struct, gc=False):
     disposition: str = "spooled"
 
 
-class Answer:
-    """A whole answer: status, headers, body."""
-
-    __slots__ = ("body", "close", "headers", "status")
-
-    def __init__(self, status: int, headers: Headers, body: bytes, *, close: bool = False) -> None:
-        self.status = status
-        #: Whether the connection ends with it; `headers` says so too.
-        self.close = close
-        self.headers = headers
-        self.body = body
-
-
 def receipt(content: Published | Spooled) -> Answer:
     """Return the 202."""
     body = _encode(content)
@@ -60,17 +41,6 @@ def problem(
     reason: Reason, detail: str, *, event_id: str | None = None, allow: str | None = None, close: bool = False
 ) -> Answer:
     """Return the answer of a refusal. `close` ends the connection after it."""
-    members = content(reason, detail)
-    if event_id is not None:
-        members["event_id"] = event_id
-    body = _encode(members)
-    headers = [(b"content-type", _PROBLEM), (b"content-length", b"%d" % len(body))]
-    if reason.status == 401:  # noqa: PLR2004
-        headers.append((b"www-authenticate", b'Bearer realm="webhooks"'))
-    if reason.status == 503:  # noqa: PLR2004
-        headers.append((b"retry-after", b"%d" % RETRY_AFTER_S))
-    if allow is not None:
-        headers.append((b"allow", allow.encode()))
-    if close:
-        headers.append(CLOSE)
-    return Answer(reason.status, headers, body, close=close)
+    members = None if event_id is None else {"event_id": event_id}
+    headers: Headers = [] if allow is None else [(b"allow", allow.encode())]
+    return problems.problem(reason, detail, members=members, headers=headers, close=close)

@@ -15,12 +15,12 @@ from starlette.routing import Route
 from avro.asyncapi import document as asyncapi_document
 from bridge import health
 from bridge.http import answers, reasons
-from bridge.http.answers import Answer
 from bridge.http.ingress import Receive, Send
 from bridge.http.openapi import document
 from bridge.http.webhook import PATH, Scope
 from bridge.service import Service
 from bridge.supervisor import METRICS_VARIABLE
+from openbsp.http.problems import response
 
 
 class App:
@@ -61,7 +61,7 @@ def _rest(service: Service) -> Starlette:
 
     async def metrics(request: Request) -> Response:
         if not may_observe(request, "/metrics"):
-            return _response(answers.problem(reasons.UNAUTHORIZED, "a valid bearer token is needed"))
+            return response(answers.problem(reasons.UNAUTHORIZED, "a valid bearer token is needed"))
         await health.refresh(service)
         return Response(generate_latest(_collectors(service)), media_type=CONTENT_TYPE_LATEST)
 
@@ -95,15 +95,9 @@ def _collectors(service: Service) -> CollectorRegistry:
 async def _problem(_: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException) and error.status_code == reasons.METHOD_NOT_ALLOWED.status:
         allow = (error.headers or {}).get("Allow", "GET")
-        return _response(answers.problem(reasons.METHOD_NOT_ALLOWED, "this is only read", allow=allow))
-    return _response(answers.problem(reasons.NOT_FOUND, "webhooks go to POST /webhooks"))
+        return response(answers.problem(reasons.METHOD_NOT_ALLOWED, "this is only read", allow=allow))
+    return response(answers.problem(reasons.NOT_FOUND, "webhooks go to POST /webhooks"))
 
 
 async def _internal_error(_: Request, __: Exception) -> Response:
-    return _response(answers.problem(reasons.INTERNAL_ERROR, "see the log of the bridge"))
-
-
-def _response(answer: Answer) -> Response:
-    response = Response(answer.body, answer.status)
-    response.raw_headers = list(answer.headers)
-    return response
+    return response(answers.problem(reasons.INTERNAL_ERROR, "see the log of the bridge"))

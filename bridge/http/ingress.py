@@ -6,12 +6,14 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from bridge.http import reasons
-from bridge.http.answers import Answer
-from bridge.http.slow_clients import TIMED_OUT
 from bridge.http.webhook import Intake, Respond, Scope, TurnedDownError, Webhook
+from openbsp.http.problems import Answer
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+#: In the state of a request's scope: its client was too slow, and the rest of the body is not read any more.
+TIMED_OUT = "timed_out"
 
 #: What a refused client may still send before the connection is closed under it, so that it gets to read the answer.
 _LINGER_BYTES = 8 * 1024 * 1024

@@ -11,12 +11,11 @@ from bridge.delivery.publisher import Report
 from bridge.delivery.records import DeadLetter
 from bridge.errors import NotStoredError
 from bridge.http import answers, reasons
-from bridge.http.answers import Answer
 from bridge.http.events import Event, RefusedError, check_organization, read_event
 from bridge.http.request_log import RequestLine, RequestLog
 from bridge.metrics import Metrics
 from bridge.settings import BridgeSettings
-from openbsp.http.problems import Reason
+from openbsp.http.problems import Answer, Reason
 from openbsp.http.tokens import Token
 
 Scope = MutableMapping[str, Any]

@@ -1,10 +1,7 @@
-"""A listening socket, and uvicorn on it as one part of a process."""
+"""A listening socket, which outlives whoever serves its connections."""
 
 import contextlib
 import socket
-from collections.abc import Iterator
-
-import uvicorn
 
 BACKLOG = 2048
 
@@ -12,7 +9,7 @@ BACKLOG = 2048
 def listen(host: str, port: int) -> socket.socket:
     """Return a listening socket. Raises OSError.
 
-    Connections wait in it until somebody serves them, rather than being refused.
+    Connections wait in it until they are served, rather than being refused.
     """
     family, kind, protocol, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -25,16 +22,3 @@ def listen(host: str, port: int) -> socket.socket:
         listener.setblocking(False)  # noqa: FBT003 the socket's own signature
         undo.pop_all()
         return listener
-
-
-class Server(uvicorn.Server):
-    """uvicorn, which leaves signals to the process.
-
-    Trap: it would raise a signal again at its end, which kills the process before anything else is closed. And when it
-    cannot bind, it exits the process from within its task: give it a socket.
-    """
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
-        yield

@@ -96,7 +96,7 @@ class World:
 
     def __init__(self, partitions: int = 4, **settings: Any) -> None:
         self.partitions = partitions
-        self.settings = StreamsSettings(tokens=TOKENS, advertised_url=URL, **settings)
+        self.settings = StreamsSettings(**{"tokens": TOKENS, "advertised_url": URL, **settings})
         topics = TopicSettings(prefix=PREFIX, partitions=partitions)
         self.views = ViewsService(self.settings, KafkaSettings(bootstrap_servers="127.0.0.1:1"), topics)
         self.tables = self.views.tables

@@ -5,8 +5,7 @@ from typing import Any
 
 import msgspec
 
-from openbsp.http.problems import MEDIA_TYPE, TYPE, Reason
-from streams.views.http.problems import RETRY_AFTER_S
+from openbsp.http.problems import MEDIA_TYPE, RETRY_AFTER_S, TYPE, Reason
 from streams.views.http.queries import DEFAULT_LIMIT, MOST
 from streams.views.http.reasons import (
     CROSS_SITE,

@@ -4,11 +4,10 @@ from collections.abc import Iterable
 
 from starlette.responses import Response
 
-from avro.jsontext import MalformedJsonError, decode, encode
-from openbsp.http.problems import MEDIA_TYPE, Reason, content
+from avro.jsontext import MalformedJsonError, decode
+from openbsp.http import problems
+from openbsp.http.problems import Reason, response
 from streams.views.http.reasons import NOT_READY, REASONS
-
-RETRY_AFTER_S = 1
 
 
 class ProblemError(Exception):
@@ -40,13 +39,6 @@ def relayed(body: bytes, partitions: Iterable[int]) -> ProblemError:
 
 def problem(error: ProblemError, headers: dict[str, str] | None = None) -> Response:
     """Return the answer."""
-    reason = error.reason
-    body = content(reason, error.detail)
-    headers = {"Cache-Control": "no-store"} | (headers or {})
-    if error.partitions:
-        body["partitions"] = sorted(error.partitions)
-    if reason.status == 401:  # noqa: PLR2004
-        headers["WWW-Authenticate"] = 'Bearer realm="views"'
-    if reason.status == 503:  # noqa: PLR2004
-        headers["Retry-After"] = str(RETRY_AFTER_S)
-    return Response(encode(body), reason.status, headers, MEDIA_TYPE)
+    members = {"partitions": sorted(error.partitions)} if error.partitions else None
+    given = [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()]
+    return response(problems.problem(error.reason, error.detail, members=members, headers=given))

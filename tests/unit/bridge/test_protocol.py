@@ -8,11 +8,13 @@ from collections.abc import Iterator
 
 import pytest
 import uvicorn
+from prometheus_client import Counter
 from uvicorn.server import ServerState
 
-from bridge.http import answers as bridge_answers
 from bridge.http import reasons
-from bridge.http.protocol import MAX_HEAD_BYTES, WebhookProtocol
+from bridge.http.protocol import WebhookProtocol
+from openbsp.http import problems
+from openbsp.http.connections import MAX_HEAD_BYTES, Connections, Limits
 from support.ingress import TOKEN, RunningIngress, message, running_ingress
 from support.wait import eventually
 
@@ -235,7 +237,7 @@ class Refusing:
         return self
 
     def answer(self, _scope, _body, respond) -> None:
-        respond(bridge_answers.problem(reasons.UNAUTHORIZED, "no"))
+        respond(problems.problem(reasons.UNAUTHORIZED, "no"))
 
     async def __call__(self, _scope, _receive, send) -> None:
         await send({"type": "http.response.start", "status": 401, "headers": []})
@@ -248,7 +250,8 @@ def test_a_client_that_does_not_read_its_answers_is_not_read_any_more():
         config = uvicorn.Config(Refusing(), interface="asgi3", lifespan="off", log_config=None, ws="none")
         config.load()
         config.loaded_app = Refusing()
-        protocol, transport = WebhookProtocol(config, ServerState(), {}), Unread()
+        guard = Connections(Limits(10, 5, 5), Counter("refused", "-", registry=None), Counter("up", "-", registry=None))
+        protocol, transport = WebhookProtocol(guard, config, ServerState(), {}), Unread()
         protocol.connection_made(transport)
         protocol.data_received(request("read"))
         assert transport.written

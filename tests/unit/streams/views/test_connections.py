@@ -8,9 +8,10 @@ import time
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-import uvicorn
 
-from streams.connections import MOST_HEAD_BYTES, Connections
+from openbsp.http.connections import MAX_HEAD_BYTES, Connections, Limits
+from openbsp.http.listener import listen
+from openbsp.http.server import Server
 from support.views_world import ALL, World, conversation
 
 pytestmark = pytest.mark.anyio
@@ -21,12 +22,6 @@ GET = b"GET /conversations/c HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + AL
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-class Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self):
-        yield
 
 
 class Running:
@@ -58,19 +53,17 @@ async def running(most: int = 10) -> AsyncIterator[Running]:
     await world.own_and_index()
     world.post(conversation("c"))
     await world.settle()
-    connections = Connections(most, 10.0, world.views.metrics)
-    config = uvicorn.Config(
-        world.views.app, port=0, http=connections.protocol, ws="none", lifespan="off", log_config=None, access_log=False
-    )
-    server = Server(config)
-    serving = asyncio.create_task(server.serve())
-    await until(lambda: server.started)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    try:
-        yield Running(world, connections, server.server_state, port)
-    finally:
-        server.should_exit = True
-        await serving
+    metrics = world.views.metrics
+    connections = Connections(Limits(most, 5.0, 5.0), metrics.connections_refused, metrics.clients_given_up)
+    server = Server(world.views.app, connections, keep_alive_s=60, graceful_s=2)
+    with listen("127.0.0.1", 0) as listener:
+        serving = asyncio.create_task(server.serve_on(listener))
+        await until(lambda: server.started)
+        try:
+            yield Running(world, connections, server.server_state, listener.getsockname()[1])
+        finally:
+            server.should_exit = True
+            await serving
 
 
 async def answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
@@ -138,7 +131,7 @@ async def test_what_comes_before_a_body_is_bounded():
         reader, writer = await server.connect()
         writer.write(GET)
         with contextlib.suppress(ConnectionError):
-            for _ in range(MOST_HEAD_BYTES // 1000 + 2):
+            for _ in range(MAX_HEAD_BYTES // 1000 + 2):
                 writer.write(b"X-Filler: " + b"x" * 1000 + b"\r\n")
                 await writer.drain()
         found, headers, body = await answer(reader)
@@ -219,7 +212,7 @@ async def test_headers_after_a_chunked_body_are_bounded():
         writer.write(GET + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX: ")
         assert (await answer(reader))[0] == 200
         with contextlib.suppress(ConnectionError):
-            for _ in range(MOST_HEAD_BYTES // 1000 + 2):
+            for _ in range(MAX_HEAD_BYTES // 1000 + 2):
                 writer.write(b"y" * 1000)
                 await writer.drain()
         found, _, body = await answer(reader)

@@ -1,14 +1,14 @@
-"""Which connections are given up, and which are only idle: by uvicorn's own protocol, with a clock of the test."""
+"""Which connections are given up, and which are only idle: with a clock of the test."""
 
 import asyncio
 from collections.abc import Callable
 
 import pytest
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from prometheus_client import Counter
 from uvicorn.server import ServerState
 
-from bridge.http.slow_clients import TIMED_OUT, SlowClients
+from openbsp.http.connections import Connections, GuardedProtocol, Limits
 
 HEADERS = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n"
 
@@ -42,22 +42,21 @@ class Client:
 
     def __init__(self, *, hasty: bool = False) -> None:
         self.hasty = hasty
-        self.timed_out = False
+        self.answered = 0
         config = uvicorn.Config(self.answer, interface="asgi3", lifespan="off", log_config=None, ws="none")
         config.load()
         self.state = ServerState()
         self.transport = Transport()
-        self.protocol = HttpToolsProtocol(config, self.state, {})
+        refused, given_up = (Counter(name, "-", registry=None) for name in ("refused", "given_up"))
+        self.guard = Connections(Limits(1, 5, 10), refused, given_up)
+        self.protocol = GuardedProtocol(self.guard, config, self.state, {})
         self.protocol.connection_made(self.transport)
-        self.slow_clients = SlowClients(5, 10)
 
-    async def answer(self, scope, receive, send) -> None:
+    async def answer(self, _scope, receive, send) -> None:
         more = not self.hasty
         while more:
             more = (await receive()).get("more_body", False)
-            if TIMED_OUT in scope["state"]:
-                self.timed_out = True
-                more = False
+        self.answered += 1
         await send({"type": "http.response.start", "status": 202, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body"})
 
@@ -71,7 +70,7 @@ class Client:
 
     async def looked_at(self, *moments: float) -> None:
         for moment in moments:
-            self.slow_clients.look(self.state.connections, moment)
+            self.guard.look(self.state.connections, moment)
         await self.settle()
 
 
@@ -97,14 +96,18 @@ def test_headers_that_do_not_come_end_the_connection(beginning: bytes):
     check(scenario)
 
 
-def test_a_body_that_does_not_come_is_told_to_the_application():
+def test_a_body_that_does_not_come_is_refused_and_not_answered_twice():
     async def scenario() -> None:
         client = Client()
         await client.receives(HEADERS + b"x")
         await client.looked_at(0, 15)
-        assert not client.timed_out
+        assert not client.transport.written
         await client.looked_at(15.1)
-        assert client.timed_out
+        assert client.transport.written.startswith(b"HTTP/1.1 408")
+        assert b'"reason":"body_timeout"' in client.transport.written
+        assert client.transport.closed
+        assert client.answered
+        assert client.transport.written.count(b"HTTP/1.1") == 1
 
     check(scenario)
 
@@ -132,7 +135,7 @@ def test_an_idle_connection_is_kept_and_each_request_has_its_own_time():
             await client.looked_at(start + 15, start + 99)
         assert client.transport.written.count(b"HTTP/1.1 202") == 3
         assert not client.transport.closed
-        assert not client.timed_out
+        assert b"HTTP/1.1 408" not in client.transport.written
 
     check(scenario)
 

@@ -1,0 +1,233 @@
+"""Limits on connections, alike in every service: as many as may be, none kept for a client that never finishes.
+
+uvicorn by itself waits forever for the rest of a request and for a client that does not read, buffers headers without
+limit, and answers in plain text what is not HTTP.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from openbsp.http import reasons
+from openbsp.http.problems import Answer, Headers, Reason, problem
+from openbsp.http.proxies import Proxies
+
+if TYPE_CHECKING:
+    from prometheus_client import Counter
+
+#: Longest request line and headers together, and longest trailers of a chunked body. Ours have a few hundred bytes;
+#: common servers take 8 to 64 KiB.
+MAX_HEAD_BYTES = 64 * 1024
+
+_LOOK_EVERY_S = 0.5
+#: Stands for the moment since when a request is incomplete that has been given up before.
+_COUNTED = float("-inf")
+_STATUS_LINES = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
+    for status in HTTPStatus
+    if status >= HTTPStatus.OK
+}
+#: Where trailers go, the headers after a chunked body: nothing reads them, and there may be any number.
+_UNREAD: Any = deque(maxlen=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many connections there may be, and the seconds that a client may take to send headers, and then a body."""
+
+    connections: int
+    header_timeout_s: float
+    body_timeout_s: float
+
+
+class Connections:
+    """All connections of a server, the limits on them, and counts of those that went beyond.
+
+    Time limits are enforced by looking at all connections now and then. That costs a request nothing, and is as exact
+    as it is called often.
+    """
+
+    def __init__(self, limits: Limits, refused: "Counter", given_up: "Counter") -> None:
+        """Count connections beyond the limit in `refused`, and those closed because of a slow client in `given_up`."""
+        self.limits = limits
+        self.refused = refused
+        self.proxies = Proxies()
+        self._given_up = given_up
+        self._incomplete: dict[GuardedProtocol, tuple[object, float]] = {}
+
+    async def watch(self, connections: Iterable[Any]) -> None:
+        """Look at `connections` (a set that changes) until cancelled."""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            self.look(connections, time.monotonic())
+
+    def look(self, connections: Iterable[Any], now: float) -> None:
+        """Give up the requests and answers that have waited for their client too long; `now` is time.monotonic()."""
+        incomplete = {}
+        for connection in list(connections):
+            if not isinstance(connection, GuardedProtocol):
+                continue
+            request = connection.incomplete
+            if request is None:
+                continue
+            former, since = self._incomplete.get(connection, (None, now))
+            since = since if former is request else now
+            incomplete[connection] = (request, since)
+            limit = self.limits.header_timeout_s
+            if connection.holds_back or not connection.in_headers:
+                limit += self.limits.body_timeout_s
+            if now - since > limit:
+                if since != _COUNTED and not connection.transport.is_closing():
+                    self._given_up.inc()
+                incomplete[connection] = (request, _COUNTED)
+                connection.give_up()
+        self._incomplete = incomplete
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol within limits; whatever it refuses is answered by a problem, as everything else is."""
+
+    def __init__(
+        self,
+        guard: Connections,
+        config: Any,
+        server_state: Any,
+        app_state: dict[str, Any],
+        _loop: Any = None,
+    ) -> None:
+        """Start with nothing received; `guard`, then uvicorn's arguments."""
+        super().__init__(config, server_state, app_state, _loop)
+        self._guard = guard
+        self._behind_proxy = False
+        #: Bytes received since the last read that completed a head or had some of a body in it.
+        self._fruitless_bytes = 0
+        self._fruitful = False
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether there are answers that the client does not read; event streams end such clients themselves."""
+        if self.transport.is_closing():
+            return True
+        cycle = self.cycle
+        # Nothing else is sent without its length.
+        streams = cycle is not None and cycle.chunked_encoding is True and not cycle.response_complete
+        return self.flow.write_paused and not streams
+
+    @property
+    def in_headers(self) -> bool:
+        """Whether the head of the latest request is still incomplete, or none has begun."""
+        scope: Any = self.scope
+        return scope is None or "path" not in scope  # the path is known when the headers are complete
+
+    @property
+    def incomplete(self) -> object | None:
+        """What identifies the request whose rest has not come yet, None if there is none.
+
+        Or the answers that the client does not read.
+        """
+        if self.holds_back:
+            return self.flow
+        if self.in_headers:
+            return self if self.scope is None else self.scope
+        # Trap: a line feed too many ends uvicorn's limit for idle connections, and begins no request.
+        waits = self.cycle.more_body or self.cycle.response_complete
+        idle = self.timeout_keep_alive_task is not None
+        return self.scope if waits and not idle else None
+
+    def connection_made(self, transport: Any) -> None:
+        """Refuse the connection if there are too many; see asyncio.Protocol."""
+        super().connection_made(transport)
+        self._behind_proxy = self.client is not None and self._guard.proxies.trust(self.client[0])
+        most = self._guard.limits.connections
+        if len(self.connections) > most:
+            self._guard.refused.inc()
+            self.refuse(reasons.TOO_MANY_CONNECTIONS, f"this process serves {most} connections at a time")
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came; see asyncio.Protocol."""
+        if self.transport.is_closing():
+            return
+        self._fruitful = False
+        self.parse(data)
+        if self._fruitful:
+            self._fruitless_bytes = 0
+            return
+        # Trap: the parser gathers a header until its end, wherever that is, and copies all of it for each piece.
+        self._fruitless_bytes += len(data)
+        if self._fruitless_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self.refuse(reasons.HEAD_TOO_LARGE, f"the headers are larger than {MAX_HEAD_BYTES} bytes")
+
+    def parse(self, data: bytes) -> None:
+        """Parse within the limits, and begin the requests that are complete."""
+        super().data_received(data)
+
+    def on_headers_complete(self) -> None:
+        """Keep no headers that come later; see httptools."""
+        self._fruitful = True
+        if self._behind_proxy:
+            self._guard.proxies.name_client(self.scope)
+        super().on_headers_complete()
+        self.headers = _UNREAD
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of a body; see httptools."""
+        self._fruitful = True
+        super().on_body(body)
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request; see HttpToolsProtocol."""
+        super().on_response_complete()
+        if self.pipeline and not self.transport.is_closing():
+            # Trap: uvicorn reads on after each answer, and keeps whatever number of requests comes in a read.
+            self.flow.pause_reading()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is not HTTP; see HttpToolsProtocol."""
+        del msg
+        self.refuse(reasons.MALFORMED_REQUEST, "not a valid HTTP request")
+
+    def refuse(self, reason: Reason, detail: str) -> None:
+        """Answer with a problem, if the client can tell which request that is for, and end the connection."""
+        if not self._owes_answer:
+            self.write(problem(reason, detail, close=True), self.server_state.default_headers)
+        self.transport.close()
+
+    def write(self, answer: Answer, default_headers: Headers) -> None:
+        """Write a whole answer, without the way through ASGI."""
+        parts = [_STATUS_LINES[answer.status]]
+        for name, value in default_headers:
+            parts += (name, b": ", value, b"\r\n")
+        for name, value in answer.headers:
+            parts += (name, b": ", value, b"\r\n")
+        parts += (b"\r\n", answer.body)
+        self.transport.write(b"".join(parts))
+
+    def give_up(self) -> None:
+        """End what has waited for the client for too long."""
+        if self.holds_back:
+            self.transport.abort()  # closing it would wait for the client to read
+        elif self.in_headers or self.cycle.response_started:
+            self.transport.close()
+        else:
+            self.body_timed_out()
+
+    def body_timed_out(self) -> None:
+        """Refuse a request whose body did not arrive in time and of which nothing is answered yet."""
+        self.refuse(reasons.BODY_TIMEOUT, "the body took too long to arrive")
+        # Its application must not answer as well.
+        self.cycle.disconnected = True
+        self.cycle.message_event.set()
+
+    @property
+    def _owes_answer(self) -> bool:
+        """Whether the client would take a refusal for the answer, or a part of it, to an earlier request."""
+        cycle = self.cycle
+        if self.pipeline or cycle is None:
+            return bool(self.pipeline)
+        return not cycle.response_complete and (cycle.response_started or not cycle.more_body)

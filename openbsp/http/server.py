@@ -1,0 +1,64 @@
+"""uvicorn as one part of a process, with the limits and settings that every service has."""
+
+import asyncio
+import contextlib
+import functools
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import uvicorn
+
+from openbsp.http.connections import Connections, GuardedProtocol
+from openbsp.http.listener import BACKLOG
+
+
+class Server(uvicorn.Server):
+    """Serves an ASGI application on a listening socket, and leaves signals to the process.
+
+    Trap: uvicorn would raise a signal again at its end, which kills the process before anything else is closed. And
+    when it cannot bind, it exits the process from within its task: give it a socket.
+    """
+
+    def __init__(
+        self,
+        application: Any,
+        connections: Connections,
+        *,
+        keep_alive_s: int,
+        graceful_s: int,
+        protocol: type[GuardedProtocol] = GuardedProtocol,
+    ) -> None:
+        """Keep idle connections for `keep_alive_s` seconds; at the end, wait `graceful_s` for requests in progress."""
+        self._guard = connections
+        make_protocol: Any = functools.partial(protocol, connections)  # uvicorn only calls it
+        super().__init__(
+            uvicorn.Config(
+                application,
+                interface="asgi3",
+                http=make_protocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,  # see openbsp.http.proxies
+                server_header=False,
+                timeout_keep_alive=keep_alive_s,
+                timeout_graceful_shutdown=graceful_s,
+                backlog=BACKLOG,
+            )
+        )
+
+    async def serve_on(self, listener: socket.socket) -> None:
+        """Answer the connections of `listener` until `should_exit` is set and what is in progress has ended."""
+        # To the very end: it takes only one client that does not read its answer to keep uvicorn from ending.
+        watching = asyncio.create_task(self._guard.watch(self.server_state.connections))
+        try:
+            await self.serve([listener])
+        finally:
+            watching.cancel()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield

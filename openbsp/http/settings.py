@@ -1,0 +1,69 @@
+"""Settings that every service has which answers over HTTP; each puts its own prefix before their names."""
+
+from enum import Enum
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings
+
+from openbsp.errors import TokensError
+from openbsp.http.connections import Limits
+from openbsp.http.tokens import TokenSet, gather
+
+
+class LogLevel(Enum):
+    """The lowest level of lines that are logged."""
+
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+
+
+class ServiceSettings(BaseSettings):
+    """Where to listen, for whom, and within which limits."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(0, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    tokens: SecretStr | None = Field(
+        None,
+        description="Accepted tokens: `name=token`, separated by commas; `name=token@org1|org2` binds a token to "
+        "organizations.",
+    )
+    tokens_file: Path | None = Field(
+        None,
+        description="File with more accepted tokens, hashed: lines `name sha256 [organization ...]`. Read again when "
+        "it changes and on SIGHUP.",
+    )
+    metrics_token: SecretStr | None = Field(
+        None, min_length=16, description="A token that may read /metrics and the details of /readyz, nothing else."
+    )
+    connections: int = Field(
+        4_096, ge=1, le=1_000_000, description="Open connections of one process; more are answered 503 and closed."
+    )
+    header_timeout_s: float = Field(
+        5.0, gt=0, description="Seconds that a client may take to send a request's headers."
+    )
+    body_timeout_s: float = Field(
+        5.0, gt=0, description="Seconds that a client may take to send a request's body, after its headers."
+    )
+    keep_alive_s: int = Field(75, ge=1, le=3600, description="Seconds that an idle connection is kept.")
+    log_level: LogLevel = Field(LogLevel.INFO, description="Lowest level of lines that are logged.")
+
+    @model_validator(mode="after")
+    def _usable_tokens(self) -> Self:
+        try:
+            self.token_set()
+        except TokensError as error:
+            raise ValueError("; ".join(error.faults)) from None
+        return self
+
+    def token_set(self) -> TokenSet:
+        """Return the tokens of the environment and of the file, which is read again. Raises TokensError."""
+        prefix = self.model_config.get("env_prefix", "").rstrip("_")
+        return gather(prefix, self.tokens, self.tokens_file)
+
+    def limits(self) -> Limits:
+        """Return the limits on connections."""
+        return Limits(self.connections, self.header_timeout_s, self.body_timeout_s)

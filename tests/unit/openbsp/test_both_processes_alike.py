@@ -1,0 +1,150 @@
+"""What an operator or a client may rely on in one service holds in the other: the same code does it in both."""
+
+import json
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from openbsp.http.connections import MAX_HEAD_BYTES
+from support.services import SERVICES, TOKEN, Running
+from support.wait import eventually
+
+Start = Callable[..., Running]
+
+
+@pytest.fixture(params=list(SERVICES))
+def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Start]:
+    """Return what starts a service, with these settings."""
+    with ExitStack() as stack:
+        yield lambda **settings: stack.enter_context(SERVICES[request.param](tmp_path, **settings))
+
+
+def received(connection: socket.socket) -> bytes:
+    """Return all that comes until the service ends the connection."""
+    data = b""
+    try:
+        while piece := connection.recv(65536):
+            data += piece
+    except ConnectionResetError:
+        pass
+    return data
+
+
+def refusal(data: bytes) -> tuple[int, dict[str, str], dict[str, Any]]:
+    """Return status, headers and body of the only answer."""
+    head, _, body = data.partition(b"\r\n\r\n")
+    status, *lines = head.decode().split("\r\n")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+    assert len(body) == int(headers["content-length"]), "more than one answer"
+    return int(status.split()[1]), headers, json.loads(body)
+
+
+def check_refused(data: bytes, reason: str, status: int) -> None:
+    """Check that the only answer is a problem, which ends the connection."""
+    found, headers, body = refusal(data)
+    assert (found, body["reason"], body["status"]) == (status, reason, status)
+    assert headers["content-type"] == "application/problem+json"
+    assert headers["cache-control"] == "no-store"
+    assert headers["connection"] == "close"
+    assert ("retry-after" in headers) == (status == 503)
+
+
+@pytest.mark.parametrize("sent", [b"\x16\x03\x01\x02\x00\x01\x00", b"GET\r\n\r\n", b"* * *\r\n\r\n"])
+def test_what_is_not_http_is_refused_as_a_problem(start: Start, sent: bytes):
+    with start().connect() as connection:
+        connection.sendall(sent)
+        check_refused(received(connection), "malformed_request", 400)
+
+
+def test_a_head_without_end_is_refused(start: Start):
+    with start().connect() as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: ")
+        connection.sendall(b"x" * MAX_HEAD_BYTES)
+        check_refused(received(connection), "head_too_large", 431)
+
+
+def test_connections_are_limited_and_refused_ones_are_counted(start: Start):
+    service = start(connections=2)
+    with service.connect(), service.connect(), service.connect() as third:
+        check_refused(received(third), "too_many_connections", 503)
+    assert eventually(lambda: service.metric("connections_refused_total")) >= 1
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /he", b"GET /healthz HTTP/1.1\r\nHost: x\r\n"])
+def test_headers_that_do_not_come_end_the_connection(start: Start, sent: bytes):
+    service = start(header_timeout_s=0.1)
+    with service.connect() as connection:
+        connection.sendall(sent)
+        assert received(connection) == b""
+    assert service.metric("clients_given_up_total") == 1
+
+
+@pytest.mark.parametrize(
+    ("service", "path"), [("bridge", "/webhooks"), ("streams", "/session")], ids=["bridge", "streams"]
+)
+def test_a_body_that_does_not_come_is_refused(tmp_path: Path, service: str, path: str):
+    with SERVICES[service](tmp_path, header_timeout_s=0.1, body_timeout_s=0.1) as running, running.connect() as client:
+        client.sendall(
+            f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n"
+            "Content-Type: application/json\r\nContent-Length: 9\r\n\r\n{".encode()
+        )
+        check_refused(received(client), "body_timeout", 408)
+        assert running.metric("clients_given_up_total") == 1
+
+
+def test_a_refusal_is_no_answer_to_an_earlier_request(start: Start):
+    """Here to one whose answer is still being sent: the client would take the refusal for the rest of it."""
+    with start().connect() as connection:
+        connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n\x16\x03\x01 nonsense\r\n\r\n")
+        assert received(connection).count(b"HTTP/1.1") <= 1
+
+
+def test_a_proxy_of_this_machine_names_the_client_and_others_do_not(start: Start, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "192.0.2.1")
+    seen = _clients(start(), monkeypatch)
+    assert seen == ["127.0.0.1"]
+
+
+def test_a_trusted_proxy_names_the_client(start: Start, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "127.0.0.1")
+    assert _clients(start(), monkeypatch) == ["198.51.100.7"]
+
+
+def _clients(service: Running, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return whom the service takes for the client of a request that names another one."""
+    seen = []
+    run = RequestResponseCycle.run_asgi
+
+    async def noting(cycle, app):
+        seen.append(cycle.scope["client"][0])
+        await run(cycle, app)
+
+    monkeypatch.setattr(RequestResponseCycle, "run_asgi", noting)
+    service.ask("GET", "/healthz", headers={"X-Forwarded-For": "198.51.100.7"})
+    return seen
+
+
+def test_refusals_of_requests_have_the_same_headers_and_titles(tmp_path: Path):
+    found: dict[str, list[Any]] = {"unauthorized": [], "not_found": [], "method_not_allowed": []}
+    for name, run in SERVICES.items():
+        with run(tmp_path) as service:
+            token = {"Authorization": f"Bearer {TOKEN}"}
+            method = "POST" if name == "bridge" else "GET"
+            found["unauthorized"].append(service.ask(method, service.path))
+            found["not_found"].append(service.ask("GET", "/nothing", headers=token))
+            found["method_not_allowed"].append(service.ask("PUT", "/healthz", headers=token))
+    for reason, answers in found.items():
+        shapes = [
+            (answer.status_code, answer.json()["reason"], answer.json()["title"], sorted(answer.headers))
+            for answer in answers
+        ]
+        assert shapes[0] == shapes[1], reason
+        assert {answer.json()["reason"] for answer in answers} == {reason}
+        assert {answer.headers.get("www-authenticate") for answer in answers} == {
+            'Bearer realm="openbsp"' if reason == "unauthorized" else None
+        }
