@@ -8,6 +8,7 @@ import msgspec
 from openbsp.http.problems import MEDIA_TYPE, RETRY_AFTER_S, TYPE, Reason
 from streams.views.http.queries import DEFAULT_LIMIT, MOST
 from streams.views.http.reasons import (
+    BODY_TIMEOUT,
     CROSS_SITE,
     INVALID_PARAMETER,
     MALFORMED_SESSION,
@@ -166,7 +167,7 @@ def _events() -> dict[str, Any]:
 def _session() -> dict[str, Any]:
     who = {"200": _ok("Session", "session", "Who is signed in; `reader` is null if nobody is.")}
     refused = _refusals(
-        MALFORMED_SESSION, UNAUTHORIZED, CROSS_SITE, TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, TOO_MANY_ATTEMPTS
+        MALFORMED_SESSION, BODY_TIMEOUT, UNAUTHORIZED, CROSS_SITE, TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, TOO_MANY_ATTEMPTS
     )
     return {
         "get": {"operationId": "whoIsSignedIn", "summary": "Who is signed in.", "security": [{}], "responses": who},
