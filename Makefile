@@ -16,7 +16,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-fast test-long lint fmt docs site lock bench-ingress bench-join bench-views FORCE
+.PHONY: help setup run demo test test-fast test-long lint dist fmt docs site lock bench-ingress bench-join bench-views FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -26,7 +26,7 @@ setup: $(STAMP) ## create .venv with everything in it (the other targets do this
 ifneq ($(INSTALLED),$(CURDIR))
 $(STAMP): FORCE
 endif
-$(STAMP): requirements-dev.txt pyproject.toml
+$(STAMP): requirements-dev.txt pyproject.toml testkit/pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, but no python3 on PATH is. Choose one: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) -c '$(NEW_ENOUGH)' || { echo "$(PYTHON) is not Python 3.11 or newer" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' || { echo "$(PYTHON) has no venv module; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
@@ -34,7 +34,7 @@ $(STAMP): requirements-dev.txt pyproject.toml
 	@test "$(INSTALLED)" = "$(CURDIR)" && $(BIN)/python -c '' || $(PYTHON) -m venv --clear $(VENV)
 	@echo "installing what requirements-dev.txt lists into $(VENV); the first time this takes a minute or two"
 	@$(PIP) --require-hashes --requirement requirements-dev.txt
-	@$(PIP) --no-deps --no-build-isolation --editable .
+	@$(PIP) --no-deps --no-build-isolation --editable . --editable ./testkit
 	@echo "$(CURDIR)" > $(STAMP)
 
 run: setup ## start the whole stack, post the five payloads, show what came of them, go on running
@@ -56,7 +56,11 @@ lint: setup ## linters, types, and the rule which package may import which
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/mypy --python-version 3.10 --package openbsp_testkit
 	$(BIN)/lint-imports
+
+dist: setup ## build wheels and sdists of the services and the test kit, and the image where Docker is, with their sums
+	@$(BIN)/python deploy/dist.py
 
 fmt: setup ## format the code and repair what the linter can
 	$(BIN)/ruff check --fix
@@ -72,6 +76,7 @@ site: setup ## build the documentation as a site, in build/site; a link that lea
 lock: setup ## resolve the pinned requirements again, to the newest versions that pyproject.toml allows
 	$(LOCK) --upgrade pyproject.toml --all-extras --group dev --output-file requirements-dev.txt
 	$(LOCK) --upgrade pyproject.toml --constraint requirements-dev.txt --output-file requirements.txt
+	$(LOCK) --upgrade pyproject.toml --extra local --constraint requirements-dev.txt --output-file openbsp/local/requirements.txt
 
 bench-ingress: setup ## measure the ingress
 	$(BIN)/python benchmarks/ingress.py

@@ -2,3 +2,6 @@
 
 The name is also that of Apache's package on PyPI, which this project never depends on.
 """
+
+CONTRACT_OF = "openbsp-stream-bridge"
+"""Tells this package from Apache's, which has the same name; `openbsp.foreign` looks."""

@@ -1,5 +1,15 @@
-"""`python -m bridge`: the command line."""
+"""The command `bridge`, also as `python -m bridge`."""
 
-from bridge.cli import main
+from openbsp.foreign import refuse_foreign_avro
 
-main()
+
+def main() -> None:
+    """Run the command line, with the project's own packages or not at all."""
+    refuse_foreign_avro("bridge")
+    from bridge.cli import main as run  # noqa: PLC0415 nothing that needs `avro` may be imported before
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -90,12 +90,18 @@ def up(
         bool, typer.Option("--restart/--no-restart", help="Start a part again that ended by itself.")
     ] = True,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show all that Kafka and the registry log.")] = False,
+    until_eof: Annotated[
+        bool,
+        typer.Option(
+            "--until-eof", help="Stop when standard input ends, as a pipe does when the program that holds it is gone."
+        ),
+    ] = False,
 ) -> None:
     """Start Kafka, a schema registry, the bridge and the streams worker on this machine, until Ctrl-C."""
     from openbsp.up.command import up as run
     from openbsp.up.stack import Ports
 
-    run(data, Ports.starting_at(ports), as_json=as_json, restart=restart, verbose=verbose)
+    run(data, Ports.starting_at(ports), as_json=as_json, restart=restart, verbose=verbose, until_eof=until_eof)
 
 
 @app.command()

@@ -35,11 +35,15 @@ def open_stack(data: Path | None, ports: Ports, on_log: LogSink | None = None) -
             yield stack, token.token
 
 
-def up(data: Path | None, ports: Ports, *, as_json: bool, restart: bool, verbose: bool) -> None:
-    """Run the stack until Ctrl-C or SIGTERM; print the addresses when it is ready."""
+def up(
+    data: Path | None, ports: Ports, *, as_json: bool, restart: bool, verbose: bool, until_eof: bool = False
+) -> None:
+    """Run the stack until Ctrl-C or SIGTERM, or until standard input ends; print the addresses when it is ready."""
     console = Console(verbose=verbose)
     interrupts = Interrupts()
     with interrupts.interruptible():
+        if until_eof:
+            interrupts.at_end_of(sys.stdin.fileno())
         console.say("starting Kafka, the schema registry, the bridge and the streams worker")
         try:
             with open_stack(data, ports, console.log) as (stack, token):

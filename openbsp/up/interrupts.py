@@ -1,11 +1,13 @@
 """Ctrl-C, SIGTERM and SIGHUP: the first one ends the work in order, the others wait for that end."""
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+_READ_BYTES = 4096
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -23,6 +25,22 @@ class Interrupts:
     def wait(self, seconds: float | None = None) -> bool:
         """Sleep until a signal arrives, at most `seconds`; say whether one arrived."""
         return self._asked.wait(seconds)
+
+    def at_end_of(self, descriptor: int) -> None:
+        """Do as for SIGTERM when nothing more can be read from `descriptor`; what is read until then has no meaning.
+
+        The read end of a pipe tells so that the process is gone that held the other end, however it went.
+        """
+        main_thread = threading.main_thread().ident
+        assert main_thread is not None  # noqa: S101 this is running
+
+        def read() -> None:
+            while os.read(descriptor, _READ_BYTES):
+                pass
+            # To the main thread itself: a signal to the process could be taken by a thread that wakes nobody.
+            signal.pthread_kill(main_thread, signal.SIGTERM)
+
+        threading.Thread(target=read, name="end-of-input", daemon=True).start()
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from bridge.testkit.backend import obstacle_to_containers
+from openbsp_testkit.backend import obstacle_to_containers
 from support.docker.image import build_image
 
 
@@ -13,7 +13,7 @@ def own_image() -> str:
     """Build the project's image from this checkout and return its name; all other images are there as well."""
     obstacle = obstacle_to_containers(own_image=False)
     if obstacle is not None:
-        if os.environ.get("CI") or os.environ.get("BRIDGE_TEST_BACKEND") == "containers":
+        if os.environ.get("CI") or os.environ.get("OPENBSP_TESTKIT_BACKEND") == "containers":
             pytest.fail(f"containers are needed: {obstacle}; see tests/support/docker/engine.sh")
         pytest.skip(f"{obstacle}; tests/support/docker/engine.sh start may help")
     return build_image()

@@ -1,6 +1,6 @@
 """Real servers: a broker and a registry for the session, topics of its own for each test, our processes on demand.
 
-All of them are containers or processes of this machine, as the head of the test run says (see bridge.testkit.backend).
+All of them are containers or processes of this machine, as the head of the test run says (see openbsp_testkit.backend).
 """
 
 import os
@@ -13,12 +13,12 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from avro.catalogue import TOPICS, topic_name
-from bridge.testkit.backend import Backend
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
 from openbsp.kafka.registry import Registry
 from openbsp.kafka.topics import Topics
 from openbsp.local.stack import LocalStack
 from openbsp.up.part import PythonPart
+from openbsp_testkit.backend import Backend
 from support.docker.servers import ContainerPart, ContainerServers
 
 TOKEN = "token-of-the-tests"

@@ -4,7 +4,7 @@ import random
 from datetime import datetime, timedelta
 from itertools import cycle
 
-from bridge.testkit.rows import Conversation, Message, Organization, Webhook
+from openbsp_testkit.rows import Conversation, Message, Organization, Webhook
 
 NAMES = (
     *("Ana Gómez", "Mateo Rivas", "Sofía Castro", "Lucía Hernández", "Noah Weber", "Emma Lindqvist", "Diego Fuentes"),

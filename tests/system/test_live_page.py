@@ -18,7 +18,7 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sync_playwright
 
-from bridge.testkit.rows import Conversation, Organization, Webhook
+from openbsp_testkit.rows import Conversation, Organization, Webhook
 from support.desk import Desk
 from support.up import RunningStack
 from support.wait import eventually

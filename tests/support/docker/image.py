@@ -4,14 +4,14 @@ import os
 import subprocess
 from pathlib import Path
 
-from bridge.testkit.images import bridge_image
+from openbsp_testkit.images import services_image
 
 ROOT = Path(__file__).parents[3]
 
 
 def build_image() -> str:
     """Build the image and return its name; CalledProcessError, with the builder's words on the screen, if it fails."""
-    name = bridge_image()
+    name = services_image()
     subprocess.run(["docker", "build", "--quiet", f"--tag={name}", str(ROOT)], env=builder_environment(), check=True)
     return name
 

@@ -16,11 +16,11 @@ import docker
 import httpx
 from testcontainers.core.network import Network
 
-from bridge.testkit.containers import KafkaContainer, RegistryContainer
-from bridge.testkit.images import bridge_image
-from bridge.testkit.reaper import do_without_reaper_where_it_cannot_be_had
 from openbsp.local.errors import StartError
 from openbsp.local.ports import LOOPBACK, free_ports
+from openbsp_testkit.containers import KafkaContainer, RegistryContainer
+from openbsp_testkit.images import services_image
+from openbsp_testkit.reaper import obstacle_to_ryuk
 from support.docker.image import build_image
 
 START_S = 60.0
@@ -35,7 +35,7 @@ class ContainerServers:
 
     def __enter__(self) -> Self:
         build_image()
-        do_without_reaper_where_it_cannot_be_had()
+        obstacle_to_ryuk()  # without its image it is switched off
         with ExitStack() as cleanup:
             self.network = cleanup.enter_context(Network())
             self._kafka, self._registry = KafkaContainer(self.network), RegistryContainer(self.network)
@@ -76,7 +76,7 @@ class ContainerServers:
         }
         inside.setdefault("STREAMS_ADVERTISED_URL", f"http://{alias}:{port}")
         options = {
-            "image": bridge_image(),
+            "image": services_image(),
             "command": list(arguments),
             "environment": inside,
             "network": self.network.name,

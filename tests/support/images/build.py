@@ -20,9 +20,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bridge.testkit.images import kafka_image, registry_image
 from openbsp.local.artifacts import cache_directory, ensure_bundle
 from openbsp.local.lockfile import read_lock
+from openbsp_testkit.images import KAFKA_IMAGE, REGISTRY_IMAGE
 
 HERE = Path(__file__).parent
 LABEL = "openbsp.stand-in"
@@ -87,7 +87,7 @@ def kafka() -> StandIn:
     """Return how the broker is made."""
     bundle = read_lock()["kafka"]
     return StandIn(
-        kafka_image(),
+        KAFKA_IMAGE,
         HERE / "kafka",
         {"BASE": PYTHON_IMAGE},
         lambda: {"jre": _java(), "libs": ensure_bundle(bundle, cache_directory())},
@@ -99,7 +99,7 @@ def registry() -> StandIn:
     """Return how the schema registry is made."""
     bundle = read_lock()["registry"]
     return StandIn(
-        registry_image(),
+        REGISTRY_IMAGE,
         HERE / "registry",
         {"BASE": PYTHON_IMAGE},
         lambda: {"jre": _java(), "app": ensure_bundle(bundle, cache_directory())},

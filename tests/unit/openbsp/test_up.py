@@ -71,6 +71,25 @@ def test_of_given_tokens_the_first_is_the_one_to_use(tokens):
     assert StackToken.of_tokens(tokens).tokens == tokens
 
 
+def test_the_end_of_input_ends_the_block_like_a_signal():
+    interrupts = Interrupts()
+    reading, writing = os.pipe()
+    os.write(writing, b"what is written has no meaning")
+    steps = []
+    with interrupts.interruptible():
+        interrupts.at_end_of(reading)
+        try:
+            assert not interrupts.wait(0.05)
+            os.close(writing)
+            threading.Event().wait(30)
+            steps.append("went on")
+        finally:
+            steps.append("cleaned up")
+    os.close(reading)
+    assert interrupts.asked
+    assert steps == ["cleaned up"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_ends_the_block_and_the_second_does_not_disturb_the_end(number):
     interrupts = Interrupts()

@@ -9,9 +9,10 @@ import pytest
 import bridge.metrics
 import streams.metrics
 from bridge.settings import BridgeSettings
-from bridge.testkit.images import bridge_image, kafka_image, registry_image
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
+from openbsp.local.lockfile import read_lock
 from openbsp.settings import describe
+from openbsp_testkit.images import KAFKA_IMAGE, REGISTRY_IMAGE, services_image
 from streams.settings import StreamsSettings
 
 ROOT = Path(__file__).parents[3]
@@ -25,10 +26,15 @@ OWN = re.compile(r"\b(?:BRIDGE|STREAMS|TOPIC|SCHEMA_REGISTRY)_[A-Z0-9_]+|\bKAFKA
 
 
 def test_the_compose_file_runs_what_the_tests_run(monkeypatch):
-    monkeypatch.delenv("BRIDGE_TEST_IMAGE", raising=False)
+    monkeypatch.delenv("OPENBSP_TESTKIT_IMAGE", raising=False)
     images = re.findall(r"^ +image: (\S+)", COMPOSE, re.MULTILINE)
-    assert {kafka_image(), registry_image(), f"${{BRIDGE_IMAGE:-{bridge_image()}}}"} <= set(images)
+    assert {KAFKA_IMAGE, REGISTRY_IMAGE, f"${{BRIDGE_IMAGE:-{services_image()}}}"} <= set(images)
     assert all(":" in image.removeprefix("${BRIDGE_IMAGE:-") and not image.endswith(":latest") for image in images)
+
+
+def test_the_test_kit_has_the_versions_of_the_local_stack():
+    assert read_lock()["kafka"].version == KAFKA_IMAGE.partition(":")[2]
+    assert read_lock()["registry"].version == REGISTRY_IMAGE.partition(":")[2]
 
 
 def test_it_sets_only_settings_that_exist():

@@ -10,7 +10,12 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[3]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-FILES = ["requirements.txt", "requirements-dev.txt"]
+#: Of the services themselves, and with what `bridge up` needs; the latter goes with the wheel, for the test kit.
+RUNTIME = {"requirements.txt": [], "openbsp/local/requirements.txt": ["local"]}
+FILES = [*RUNTIME, "requirements-dev.txt"]
+
+
+EXTRAS = PROJECT["project"]["optional-dependencies"]
 
 
 def pins(name):
@@ -35,12 +40,15 @@ def test_no_index_and_no_place_on_a_machine_is_named(name):
 @pytest.mark.parametrize(
     ("name", "wanted"),
     [
-        ("requirements.txt", PROJECT["project"]["dependencies"]),
+        *(
+            (name, [*PROJECT["project"]["dependencies"], *chain.from_iterable(map(EXTRAS.get, extras))])
+            for name, extras in RUNTIME.items()
+        ),
         (
             "requirements-dev.txt",
             [
                 *PROJECT["project"]["dependencies"],
-                *chain.from_iterable(PROJECT["project"]["optional-dependencies"].values()),
+                *chain.from_iterable(EXTRAS.values()),
                 *PROJECT["dependency-groups"]["dev"],
             ],
         ),
@@ -55,8 +63,15 @@ def test_everything_that_the_project_names_is_pinned_as_it_allows(name, wanted):
         assert requirement.specifier.contains(pinned[requirement.name]), requirement
 
 
-def test_containers_and_developers_have_the_same_versions():
+@pytest.mark.parametrize("file", RUNTIME)
+def test_who_runs_the_services_has_the_versions_of_the_developers(file):
     developers = pins("requirements-dev.txt")
-    assert {
-        name: version for name, version in pins("requirements.txt").items() if developers.get(name) != version
-    } == {}
+    assert {name: version for name, version in pins(file).items() if developers.get(name) != version} == {}
+
+
+def test_the_test_kit_asks_for_little():
+    """It is a guest in environments with lock files of their own."""
+    kit = tomllib.loads((ROOT / "testkit" / "pyproject.toml").read_text("utf-8"))["project"]
+    assert kit["version"] == PROJECT["project"]["version"]
+    assert kit["dependencies"] == ["pytest>=7"]
+    assert kit["requires-python"] == ">=3.10"

@@ -4,7 +4,7 @@ import docker
 import pytest
 from testcontainers.core.config import testcontainers_config
 
-from bridge.testkit.reaper import do_without_reaper_where_it_cannot_be_had
+from openbsp_testkit.reaper import obstacle_to_ryuk
 
 
 class Images:
@@ -42,7 +42,8 @@ def test_ryuk_is_used_where_its_image_can_be_had(monkeypatch, there, pullable, d
     client = Client(Images(there=there, pullable=pullable))
     monkeypatch.setattr(docker, "from_env", lambda: client)
     monkeypatch.setattr(testcontainers_config, "_ryuk_disabled", False)
-    do_without_reaper_where_it_cannot_be_had()
+    obstacle = obstacle_to_ryuk()
+    assert (obstacle is not None) is disabled
     assert testcontainers_config.ryuk_disabled is disabled
     assert len(client.images.pulled) == pulls
     assert client.closed
@@ -51,4 +52,4 @@ def test_ryuk_is_used_where_its_image_can_be_had(monkeypatch, there, pullable, d
 def test_nothing_is_asked_where_ryuk_is_switched_off(monkeypatch):
     monkeypatch.setattr(docker, "from_env", lambda: pytest.fail("asked"))
     monkeypatch.setattr(testcontainers_config, "_ryuk_disabled", True)
-    do_without_reaper_where_it_cannot_be_had()
+    assert "switched off" in obstacle_to_ryuk()

@@ -6,7 +6,7 @@ import pytest
 
 from avro import jsontext, rows
 from avro.catalogue import ENTITIES
-from bridge.testkit.rows import Organization, Shape, Webhook
+from openbsp_testkit.rows import Organization, Shape, Webhook
 from support.documented import DocumentedEvents
 from support.topology import Topology
 

@@ -1,28 +1,35 @@
-"""The test kit's sender behaves as the real one; that nothing is sent again is a matter of `openbsp.demo.send`."""
+"""The test kit's sender behaves as the real one."""
 
+import asyncio
 import itertools
 
 import pytest
 
-from bridge.testkit import sender as module
-from bridge.testkit.rows import Organization
-from bridge.testkit.sender import FakeSender
-from openbsp.demo.send import BATCH, Answer
+from openbsp_testkit import web
+from openbsp_testkit.rows import Organization
+from openbsp_testkit.sender import BATCH, TIMEOUT_S, FakeSender
 
 
 @pytest.fixture
 def bursts(monkeypatch):
-    """Record what is sent, burst by burst; every tenth request finds nobody who takes it."""
+    """Record what is sent, burst by burst; every tenth request is refused. A burst ends when its answers are there."""
     recorded = []
     numbers = itertools.count(1)
+    waiting = 0
 
-    async def send(payloads, url, token):
-        assert (url, token) == ("http://bridge", "token")
-        recorded.append([payload.body for payload in payloads])
-        for payload in payloads:
-            yield Answer(payload.name, 503 if next(numbers) % 10 == 0 else 202, "{}", 0.001)
+    async def post(url, body, *, headers, timeout):  # noqa: ASYNC109 as the one that it replaces
+        nonlocal waiting
+        assert (url, timeout) == ("http://bridge/webhooks", TIMEOUT_S)
+        assert headers["Authorization"] == "Bearer token"
+        if not waiting:
+            recorded.append([])
+        recorded[-1].append(body)
+        waiting += 1
+        await asyncio.sleep(0)
+        waiting -= 1
+        return web.Response(503 if next(numbers) % 10 == 0 else 202, {}, b"{}")
 
-    monkeypatch.setattr(module, "send", send)
+    monkeypatch.setattr(web, "post", post)
     return recorded
 
 

@@ -1,20 +1,26 @@
-"""Reads a topic as a consumer without this project's code does: with Confluent's own deserializer. Commits nothing."""
+"""Reads a topic as any consumer does, with confluent-kafka. Commits nothing."""
 
+from __future__ import annotations
+
+import asyncio
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
-from confluent_kafka.schema_registry import SchemaRegistryClient
-from confluent_kafka.schema_registry.avro import AvroDeserializer
-from confluent_kafka.serialization import MessageField, SerializationContext
+from openbsp_testkit.decoding import Decoder
+from openbsp_testkit.errors import MissingPackageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+
+    from typing_extensions import Self
 
 _POLL_S = 0.1
 _METADATA_S = 10.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Record:
     """A record with its value as the schema has it; instants are datetimes."""
 
@@ -29,15 +35,20 @@ class Record:
 class TopicReader:
     """Reads all partitions of a topic from where they ended when it was made, or from their beginning.
 
-    A context manager. Only for topics whose values are Avro.
+    A context manager. Only for topics whose values are Avro. `take` and `until` block the thread; in an asynchronous
+    test, `take_async` and `until_async` leave asyncio's loop to the others meanwhile. MissingPackageError.
     """
 
     def __init__(self, name: str, *, kafka: str, schema_registry: str, from_beginning: bool = False) -> None:
+        try:
+            import confluent_kafka  # noqa: PLC0415 one may do without it until a topic is read
+        except ModuleNotFoundError:
+            raise MissingPackageError("reading a topic", "confluent-kafka", "kafka") from None
         self.name = name
         """The full name of the topic."""
-        self._registry = SchemaRegistryClient({"url": schema_registry, "timeout": 10})
-        self._decode = AvroDeserializer(self._registry)
-        self._consumer = Consumer(
+        self._kafka = confluent_kafka
+        self._decoder = Decoder(schema_registry)
+        self._consumer = confluent_kafka.Consumer(
             {"bootstrap.servers": kafka, "group.id": "openbsp-testkit", "enable.auto.commit": False}
         )
         try:
@@ -69,28 +80,38 @@ class TopicReader:
                 return record
             passed.append(record)
 
+    async def take_async(self, count: int, *, within: float = 30.0) -> list[Record]:
+        """As `take`, in a thread."""
+        return await asyncio.to_thread(self.take, count, within=within)
+
+    async def until_async(self, wanted: Callable[[Record], bool], *, within: float = 30.0) -> Record:
+        """As `until`, in a thread."""
+        return await asyncio.to_thread(self.until, wanted, within=within)
+
     def close(self) -> None:
         """Close the connections."""
         self._consumer.close()
-        self._registry.close()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
         self.close()
 
-    def _positions(self, *, from_beginning: bool) -> list[TopicPartition]:
+    def _positions(self, *, from_beginning: bool) -> list[Any]:
+        position = self._kafka.TopicPartition
         partitions = self._consumer.list_topics(self.name, timeout=_METADATA_S).topics[self.name].partitions
         if not partitions:
             raise LookupError(f"there is no topic {self.name}")
         if from_beginning:
-            return [TopicPartition(self.name, number, OFFSET_BEGINNING) for number in partitions]
+            return [position(self.name, number, self._kafka.OFFSET_BEGINNING) for number in partitions]
         ends = {
-            number: self._consumer.get_watermark_offsets(TopicPartition(self.name, number), timeout=_METADATA_S)[1]
+            number: self._consumer.get_watermark_offsets(position(self.name, number), timeout=_METADATA_S)[1]
             for number in partitions
         }
-        return [TopicPartition(self.name, number, end) for number, end in ends.items()]
+        return [position(self.name, number, end) for number, end in ends.items()]
 
     def _next(self, deadline: float) -> Record | None:
         while time.monotonic() < deadline:
@@ -98,18 +119,16 @@ class TopicReader:
             if message is None:
                 continue
             if (error := message.error()) is not None:
-                raise KafkaException(error)
+                raise self._kafka.KafkaException(error)
             return self._record(message)
         return None
 
-    def _record(self, message: Message) -> Record:
-        key = message.key()
-        headers = cast("list[tuple[str, bytes]]", message.headers() or [])
-        context = SerializationContext(self.name, MessageField.VALUE)
+    def _record(self, message: Any) -> Record:
+        key, value = message.key(), message.value()
         return Record(
             None if key is None else key.decode(),
-            self._decode(message.value(), context),
-            {name: value.decode() for name, value in headers},
-            cast("int", message.partition()),
-            cast("int", message.offset()),
+            None if value is None else self._decoder.decode(value),
+            {name: content.decode() for name, content in message.headers() or []},
+            message.partition(),
+            message.offset(),
         )

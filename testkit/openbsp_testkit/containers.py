@@ -1,25 +1,36 @@
-"""The parts of a stack as containers of testcontainers: a broker, a registry, and processes of this project."""
+"""The parts of a stack as containers of testcontainers: a broker, a registry, and the services."""
 
+from __future__ import annotations
+
+import io
+import posixpath
+import socket
+import struct
+import tarfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import TYPE_CHECKING
 
-import httpx
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
-from testcontainers.core.container import DockerContainer, ExecConfig
-from testcontainers.core.network import Network
+from testcontainers.core.container import DockerContainer
 
-from bridge.testkit.errors import StartError
-from bridge.testkit.images import bridge_image, kafka_image, registry_image
+from openbsp_testkit import web
+from openbsp_testkit.errors import StartError
+from openbsp_testkit.images import KAFKA_IMAGE, REGISTRY_IMAGE, services_image
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from testcontainers.core.network import Network
+    from typing_extensions import Self
 
 START_S = 120.0
 
 _POLL_S = 0.05
 _LOG_BYTES = 4000
+_API_VERSIONS = 18
+_CORRELATION = 7
 _STARTER = "/tmp/openbsp-start.sh"  # noqa: S108 a path in the container
-_USER = 10001  # in the image of this project
+_USER = 10001  # in the services' image
 _CLUSTER_ID = "b3BlbmJzcC10ZXN0a2l0IQ"
 
 
@@ -35,15 +46,19 @@ class ReadyContainer(DockerContainer, ABC):
         deadline = time.monotonic() + START_S
         while not (self._is_running() and self._answers()):
             if not self._is_running():
-                raise StartError(self.image, f"ended while starting ({self.status})", self._log_tail())
+                raise StartError(self.image, f"ended while starting ({self._status})", self._log_tail())
             if time.monotonic() > deadline:
                 raise StartError(self.image, f"was not ready after {START_S:.0f} s", self._log_tail())
             time.sleep(_POLL_S)
         return self
 
+    @property
+    def _status(self) -> str:
+        return str(self.get_wrapped_container().status)
+
     def _is_running(self) -> bool:
-        self.reload()
-        return self.status == "running"
+        self.get_wrapped_container().reload()
+        return self._status == "running"
 
     @abstractmethod
     def _answers(self) -> bool: ...
@@ -62,7 +77,7 @@ class KafkaContainer(ReadyContainer):
     _PORT_INSIDE = 19092
     _PORT_CONTROLLER = 29093
 
-    def __init__(self, network: Network, alias: str = "kafka") -> None:
+    def __init__(self, network: Network, alias: str = "kafka", *, labels: Mapping[str, str] | None = None) -> None:
         self._alias = alias
         properties = {
             "KAFKA_NODE_ID": "1",
@@ -86,13 +101,9 @@ class KafkaContainer(ReadyContainer):
             "KAFKA_HEAP_OPTS": "-Xms128m -Xmx256m",
             "CLUSTER_ID": _CLUSTER_ID,
         }
-        super().__init__(
-            kafka_image(),
-            env=properties,
-            ports=[self.PORT],
-            network=network,
-            network_aliases=[alias],
-        )
+        super().__init__(KAFKA_IMAGE, env=properties)
+        self.with_exposed_ports(self.PORT).with_network(network).with_network_aliases(alias)
+        self.with_kwargs(labels=dict(labels or {}))
         # The port on this machine, which clients must be told, is known only when the container runs.
         self.with_command(["bash", "-c", f"until [ -e {_STARTER} ]; do sleep 0.05; done; exec bash {_STARTER}"])
 
@@ -115,22 +126,24 @@ class KafkaContainer(ReadyContainer):
         if not self._advertised:
             self._advertise()
             self._advertised = True
-        # log_level 0: a refused connection is no news while the broker starts.
-        admin = AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
-        try:
-            return bool(admin.describe_cluster(request_timeout=2).result().nodes)
-        except KafkaException:
-            return False
+        host, port = self.bootstrap_servers.rsplit(":", 1)
+        return _speaks_kafka(host, int(port))
 
     def _advertise(self) -> None:
-        """Tell the broker which addresses clients have to use, which lets it start."""
+        """Give the broker the addresses that clients have to use, which lets it start."""
         addresses = f"INSIDE://{self.bootstrap_servers_inside},OUTSIDE://{self.bootstrap_servers}"
-        script = f"export KAFKA_ADVERTISED_LISTENERS={addresses}\nexec /etc/kafka/docker/run\n"
-        self.copy_into_container(script.encode(), f"{_STARTER}.new")
+        script = f"export KAFKA_ADVERTISED_LISTENERS={addresses}\nexec /etc/kafka/docker/run\n".encode()
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            entry = tarfile.TarInfo(f"{posixpath.basename(_STARTER)}.new")
+            entry.size, entry.mode = len(script), 0o644
+            tar.addfile(entry, io.BytesIO(script))
+        container = self.get_wrapped_container()
+        container.put_archive(posixpath.dirname(_STARTER), archive.getvalue())
         # Renamed: a script that is there is whole.
-        moved = self.exec(ExecConfig(["mv", f"{_STARTER}.new", _STARTER], user="root"))
-        if moved.exit_code != 0:
-            raise StartError(self.image, "takes no script", moved.output.decode("utf-8", "replace"))
+        status, output = container.exec_run(["mv", f"{_STARTER}.new", _STARTER], user="root")
+        if status != 0:
+            raise StartError(self.image, "takes no script", output.decode("utf-8", "replace"))
 
 
 class RegistryContainer(ReadyContainer):
@@ -139,17 +152,14 @@ class RegistryContainer(ReadyContainer):
     PORT = 8080
     _PATH = "/apis/ccompat/v7"
 
-    def __init__(self, network: Network, alias: str = "schema-registry") -> None:
+    def __init__(
+        self, network: Network, alias: str = "schema-registry", *, labels: Mapping[str, str] | None = None
+    ) -> None:
         self._alias = alias
-        super().__init__(
-            registry_image(),
-            # As in Confluent's registry; Apicurio's default is to check nothing.
-            env={"APICURIO_RULES_GLOBAL_COMPATIBILITY": "BACKWARD"},
-            ports=[self.PORT],
-            network=network,
-            network_aliases=[alias],
-        )
-        self.with_kwargs(mem_limit="768m")
+        # As in Confluent's registry; Apicurio's default is to check nothing.
+        super().__init__(REGISTRY_IMAGE, env={"APICURIO_RULES_GLOBAL_COMPATIBILITY": "BACKWARD"})
+        self.with_exposed_ports(self.PORT).with_network(network).with_network_aliases(alias)
+        self.with_kwargs(mem_limit="768m", labels=dict(labels or {}))
 
     @property
     def url(self) -> str:
@@ -166,23 +176,28 @@ class RegistryContainer(ReadyContainer):
 
 
 class ServiceContainer(ReadyContainer):
-    """A process of this project, ready when its /readyz answers 200."""
+    """A process of the services, ready when its /readyz answers 200."""
 
     def __init__(
-        self, network: Network, alias: str, command: Sequence[str], port: int, environment: Mapping[str, str]
+        self,
+        network: Network,
+        alias: str,
+        command: Sequence[str],
+        port: int,
+        environment: Mapping[str, str],
+        *,
+        image: str | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> None:
         self._port = port
         self._alias = alias
-        super().__init__(
-            bridge_image(),
-            env=dict(environment),
-            ports=[port],
-            network=network,
-            network_aliases=[alias],
-        )
+        super().__init__(image or services_image(), env=dict(environment))
+        self.with_exposed_ports(port).with_network(network).with_network_aliases(alias)
         self.with_command(list(command))
         # As it should run in production.
-        self.with_kwargs(read_only=True, cap_drop=["ALL"], security_opt=["no-new-privileges:true"])
+        self.with_kwargs(
+            read_only=True, cap_drop=["ALL"], security_opt=["no-new-privileges:true"], labels=dict(labels or {})
+        )
         for place in ("/tmp", "/var/lib/openbsp/spool", "/var/lib/openbsp/streams"):  # noqa: S108 in the container
             self.tmpfs[place] = f"uid={_USER},gid={_USER}"
 
@@ -200,9 +215,31 @@ class ServiceContainer(ReadyContainer):
         return _is_ok(f"{self.url}/readyz")
 
 
+class Task(ServiceContainer):
+    """A command of the services that ends by itself."""
+
+    def run(self) -> None:
+        """Run it to its end; StartError, with what it wrote, if it fails."""
+        DockerContainer.start(self)
+        if self.get_wrapped_container().wait(timeout=START_S)["StatusCode"] != 0:
+            raise StartError(self.image, "failed", self._log_tail())
+
+
 def _is_ok(url: str) -> bool:
     try:
-        # trust_env: a proxy of the environment is no way to this machine.
-        return httpx.get(url, timeout=2.0, trust_env=False).is_success
-    except httpx.TransportError:
+        return web.get(url, timeout=2.0).is_success
+    except web.TransportErrors:
         return False
+
+
+def _speaks_kafka(host: str, port: int) -> bool:
+    """Whether a broker answers ApiVersions, the one request that every client begins with."""
+    request = struct.pack(">hhih", _API_VERSIONS, 0, _CORRELATION, -1)
+    try:
+        with socket.create_connection((host, port), timeout=2.0) as connection:
+            connection.sendall(struct.pack(">i", len(request)) + request)
+            answer = connection.recv(10, socket.MSG_WAITALL)
+    except OSError:
+        return False
+    # Docker's own proxy accepts connections before anybody listens behind it.
+    return len(answer) == 10 and struct.unpack(">iih", answer)[1:] == (_CORRELATION, 0)  # noqa: PLR2004

@@ -1,15 +1,16 @@
 """Rows of OpenBSP's tables as they live, and the webhooks that tell of it, in both shapes that exist."""
 
+from __future__ import annotations
+
 import copy
+import json
 import random
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from enum import Enum
 from typing import Any
-
-from avro import jsontext
 
 Row = dict[str, Any]
 
@@ -29,9 +30,9 @@ class Shape(Enum):
     message is an object."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Webhook:
-    """One event: what OpenBSP posts after a row was inserted or updated."""
+    """One event: what OpenBSP posts after a row was inserted, updated or deleted."""
 
     entity: str
     action: str
@@ -39,8 +40,9 @@ class Webhook:
 
     @property
     def body(self) -> bytes:
-        """The request's body."""
-        return jsontext.encode({"data": self.data, "entity": self.entity, "action": self.action})
+        """The request's body, as PostgreSQL's jsonb writes it: keys by length, then by bytes."""
+        envelope = {"data": self.data, "entity": self.entity, "action": self.action}
+        return json.dumps(_in_order(envelope), ensure_ascii=False).encode()
 
 
 class Organization:
@@ -56,15 +58,16 @@ class Organization:
         seed: int | None = None,
         start: datetime | None = None,
         service: str = "whatsapp",
+        id: str | None = None,  # noqa: A002 the name of the column
     ) -> None:
         self.shape = shape
         self.service = service
         self._random = random.Random(seed)  # noqa: S311 not for secrets
-        self._now = start or datetime.now(UTC) - timedelta(days=1)
-        self.id = self.new_id()
+        self._now = start or datetime.now(timezone.utc) - timedelta(days=1)
+        self.id = self.new_id() if id is None else id
         self.address = self.new_number()
 
-    def conversation(self, **columns: Any) -> "Conversation":
+    def conversation(self, **columns: Any) -> Conversation:
         """Begin a conversation with somebody new; `columns` override those of its row."""
         return Conversation(self, columns)
 
@@ -99,12 +102,20 @@ class Organization:
         return self._now.isoformat(timespec="microseconds")
 
 
+def _in_order(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        names = sorted(value, key=lambda name: (len(name.encode()), name.encode()))
+        return {name: _in_order(value[name]) for name in names}
+    return [_in_order(item) for item in value] if isinstance(value, list) else value
+
+
 class _Stored:
     """A row with its first webhook; each change of it is another one."""
 
     entity: str
     insert: Webhook
     """What was sent when the row was inserted."""
+    _ids: tuple[str, ...]
 
     def __init__(self, organization: Organization, row: Row, documented: frozenset[str]) -> None:
         self.organization = organization
@@ -126,11 +137,18 @@ class _Stored:
         data = self.row if self.organization.shape is Shape.ROWS else {"id": self.id, **changed}
         return Webhook(self.entity, "update", copy.deepcopy(data))
 
+    def delete(self) -> Webhook:
+        """Remove the row. The webhook has the row as it was last, or its ids alone where updates have only changes."""
+        ids = {name: self.row[name] for name in self._ids if self.row.get(name) is not None}
+        data = self.row if self.organization.shape is Shape.ROWS else ids
+        return Webhook(self.entity, "delete", copy.deepcopy(data))
+
 
 class Conversation(_Stored):
     """A row of `conversations`."""
 
     entity = "conversations"
+    _ids = ("id", "organization_id")
 
     def __init__(self, organization: Organization, columns: Mapping[str, Any]) -> None:
         now = organization.tick()
@@ -151,15 +169,15 @@ class Conversation(_Stored):
         nulls = {name for name, value in row.items() if value is None}
         super().__init__(organization, row, frozenset(row.keys() - nulls))
 
-    def incoming(self, text: str | None = None, **columns: Any) -> "Message":
+    def incoming(self, text: str | None = None, **columns: Any) -> Message:
         """Receive a message from the contact."""
         return Message(self, "incoming", text, columns)
 
-    def outgoing(self, text: str | None = None, **columns: Any) -> "Message":
+    def outgoing(self, text: str | None = None, **columns: Any) -> Message:
         """Send a message to the contact."""
         return Message(self, "outgoing", text, columns)
 
-    def internal(self, text: str | None = None, **columns: Any) -> "Message":
+    def internal(self, text: str | None = None, **columns: Any) -> Message:
         """Write a note that the contact does not see."""
         return Message(self, "internal", text, columns)
 
@@ -172,6 +190,7 @@ class Message(_Stored):
     """A row of `messages`."""
 
     entity = "messages"
+    _ids = ("id", "organization_id", "conversation_id", "external_id")
 
     def __init__(
         self, conversation: Conversation, direction: str, text: str | None, columns: Mapping[str, Any]

@@ -1,0 +1,16 @@
+"""The images that a stack of containers is made of. Those of others have the versions that `bridge up` runs."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from openbsp_testkit.options import Options
+
+KAFKA_IMAGE = "apache/kafka:4.4.0"
+REGISTRY_IMAGE = "apicurio/apicurio-registry:3.3.3"
+
+
+def services_image(options: Options | None = None) -> str:
+    """Return the name of the services' image: as the settings say, else as `docker compose build` names it."""
+    options = Options.read() if options is None else options
+    return options.image or f"openbsp-stream-bridge:{version('openbsp-testkit')}"

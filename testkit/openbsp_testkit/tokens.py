@@ -1,0 +1,44 @@
+"""The tokens of a stack: one for everything, and some that are bound to an organization each."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from dataclasses import dataclass, field
+
+from openbsp_testkit.errors import TestkitError
+
+_TENANTS = 64
+
+
+@dataclass(frozen=True)
+class BoundToken:
+    """A token that may send rows and see views of one organization only."""
+
+    organization_id: str
+    token: str = field(repr=False)
+
+
+class Tokens:
+    """What a stack accepts. Its services read their tokens when they start, so the bound ones are made in advance."""
+
+    def __init__(self) -> None:
+        self.token = secrets.token_urlsafe(24)
+        """Good for all organizations."""
+        self._bound = [BoundToken(str(uuid.uuid4()), secrets.token_urlsafe(24)) for _ in range(_TENANTS)]
+        self._free = iter(self._bound)
+
+    @property
+    def variable(self) -> str:
+        """The value of BRIDGE_TOKENS and STREAMS_TOKENS."""
+        bound = (f"tenant{number}={each.token}@{each.organization_id}" for number, each in enumerate(self._bound))
+        return ",".join([f"tests={self.token}", *bound])
+
+    def bind(self) -> BoundToken:
+        """Return a token of an organization that nobody had before. TestkitError when there is none left."""
+        try:
+            return next(self._free)
+        except StopIteration:
+            raise TestkitError(
+                f"a stack has {_TENANTS} organizations with a token of their own; all are in use"
+            ) from None
