@@ -14,6 +14,7 @@ from streams.state import contribution as contributions
 from streams.state import conversation, message
 from streams.state.conversation import Tally
 from streams.state.status_change import status_change
+from support.version_one import as_version_one
 
 Fields = dict[str, Any]
 
@@ -31,8 +32,20 @@ class Wire:
         return self.decode(self.encode(fields))
 
 
+class FirstVersion(Wire):
+    """The same for a consumer that knows version 1 of the record only."""
+
+    def __init__(self, record: str) -> None:
+        super().__init__(record)
+        self._record = record
+
+    def __call__(self, fields: Fields) -> Fields:
+        return as_version_one(self._record, super().__call__(fields))
+
+
 _events = {"messages": Wire("MessageEvent"), "conversations": Wire("ConversationEvent")}
-message_state, conversation_state, change = Wire("MessageState"), Wire("ConversationState"), Wire("StatusChange")
+message_state, conversation_state = FirstVersion("MessageState"), FirstVersion("ConversationState")
+change = FirstVersion("StatusChange")
 
 
 def event_of(envelope: Fields) -> Fields:

@@ -22,6 +22,7 @@ CHANGE = {
     "previous": "delivered",
     "seconds_since_message": 1.5,
     "conversation": None,
+    "errors": None,
 }
 
 

@@ -123,12 +123,13 @@ def test_a_released_file_that_goes_fails_the_build(checkout: Path) -> None:
 
 
 def test_a_new_file_fails_the_build_until_its_sum_is_added(checkout: Path) -> None:
-    new = checkout / "StatusChange.v2.avsc"
-    shutil.copy(checkout / "StatusChange.v1.avsc", new)
+    newest = latest("StatusChange").version
+    new = checkout / f"StatusChange.v{newest + 1}.avsc"
+    shutil.copy(checkout / f"StatusChange.v{newest}.avsc", new)
     assert len(released.faults(checkout)) == 1
     lock = checkout / released.LOCK
-    first = next(line for line in lock.read_text("utf-8").splitlines() if "StatusChange" in line)
-    lock.write_text(lock.read_text("utf-8") + first.replace("v1", "v2") + "\n", "utf-8")
+    last = next(line for line in lock.read_text("utf-8").splitlines() if f"StatusChange.v{newest}" in line)
+    lock.write_text(lock.read_text("utf-8") + last.replace(f"v{newest}", f"v{newest + 1}") + "\n", "utf-8")
     assert released.faults(checkout) == []
 
 
@@ -224,21 +225,28 @@ def test_a_breaking_next_version_is_named_with_its_place_and_reason(change: str)
     assert [fault for fault in faults if fault.endswith(f": {reason}")], faults
 
 
+def without_id(value: dict[str, Any]) -> dict[str, Any]:
+    return {name: member for name, member in value.items() if name != "id"}
+
+
 def test_a_breaking_change_fails_the_build(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The very check of the build, on an installation with a second version that no reader of the first understands."""
+    """The very check of the build, on an installation with a next version that no reader of the last understands."""
     broken = next_version(BREAKING["a field without a default goes"][0])
 
     def with_broken(record: str) -> tuple[Schema, ...]:
         return (*schemas.versions(record), broken) if record == "StatusChange" else schemas.versions(record)
 
-    shown = examples.load(latest("StatusChange"))
-    values = [{name: value for name, value in example.value.items() if name != "id"} for example in shown.accepted]
+    load = examples.load
+    values = [without_id(example.value) for example in load(latest("StatusChange")).accepted]
     accepted = tuple(examples.Example(str(number), value) for number, value in enumerate(values))
     monkeypatch.setattr(compatibility, "versions", with_broken)
-    monkeypatch.setattr(examples, "load", lambda schema: examples.Examples(accepted, ()) if schema is broken else shown)
+    shown = examples.Examples(accepted, ())
+    monkeypatch.setattr(examples, "load", lambda schema: shown if schema is broken else load(schema))
     with pytest.raises(SchemasError) as refused:
         compatibility.check()
-    assert "StatusChange.v1 cannot read StatusChange.v2: id: absent and without a default" in refused.value.faults
+    for older in schemas.versions("StatusChange"):
+        fault = f"StatusChange.v{older.version} cannot read StatusChange.v{broken.version}: id: absent"
+        assert f"{fault} and without a default" in refused.value.faults
     assert any("cannot read the example" in fault for fault in refused.value.faults)
 
 
