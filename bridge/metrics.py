@@ -76,6 +76,11 @@ class Metrics:
         self.requests_in_progress = self._gauge(
             "bridge_requests_in_progress", "Webhooks that are being worked on.", "livesum"
         )
+        self.worker_restarts = self._gauge(
+            "bridge_worker_restarts",
+            "How often the worker processes that run now took the place of one that died, since the start.",
+            "livesum",
+        )
         self.unauthorized = self._counter(
             "bridge_unauthorized", "Requests without a valid token, by endpoint.", "endpoint"
         )

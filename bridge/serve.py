@@ -1,35 +1,48 @@
 """`bridge serve`: from settings to an exit code."""
 
 import asyncio
+import errno
 import gc
 import logging
-import multiprocessing
 import os
 import signal
 import socket
 import sys
 import threading
+import time
 from dataclasses import dataclass
 
 import uvloop
-from prometheus_client import disable_created_metrics
+from prometheus_client import disable_created_metrics, values
 
 from avro.errors import ContractError
 from bridge import health
 from bridge.delivery.spool.file import SpoolFile
 from bridge.delivery.spool.leftovers import spool_path
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, SpoolInUseError
 from bridge.exits import WORKER_NOT_STARTED, ExitCode
 from bridge.http.server import serve_until
-from bridge.service import outside, running
+from bridge.service import PATIENCE_S, outside, running
 from bridge.settings import BridgeSettings
-from bridge.supervisor import Supervisor
+from bridge.supervisor import METRICS_VARIABLE, Place, Supervisor
+from openbsp.errors import InheritedSocketError
+from openbsp.handover import inherited_listener
 from openbsp.http.listener import listen
 from openbsp.http.settings import LogLevel
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
-from openbsp.log import LineWriter, start_logging
+from openbsp.log import LineWriter, start_logging, start_plain_logging
 
 _log = logging.getLogger(__name__)
+
+#: What an upgrade tells its successor: the process id of the supervisor to replace, and its spools' first number and
+#: count, which are in use until it has ended.
+_UPGRADE_VARIABLE = "OPENBSP_UPGRADE_FROM"
+
+#: How long a start waits for the workers of a supervisor that was killed: they end by themselves.
+_ORPHANS_S = 5.0
+_LOOK_AGAIN_S = 0.02
+#: As PATIENCE_S, while requests wait for a worker that was replaced.
+_PATIENCE_OF_A_REPLACEMENT_S = 0.3
 
 
 def run(settings: BridgeSettings, kafka: KafkaSettings, registry: RegistrySettings, topics: TopicSettings) -> int:
@@ -37,25 +50,68 @@ def run(settings: BridgeSettings, kafka: KafkaSettings, registry: RegistrySettin
 
     Events are taken from the first moment on; what Kafka cannot take yet is spooled.
     """
-    lines = start_logging(settings.log_level.value, sys.stdout.fileno())
+    start_plain_logging(settings.log_level.value, sys.stdout.fileno())
+    predecessor, first = _predecessor(settings.workers)
     try:
-        with listen(settings.host, settings.port) as listener:
-            work = _Work(settings, kafka, registry, topics, listener)
-            if settings.workers == 1:
-                return work.do(0, lines)
-            return Supervisor(_worker_process, work, settings.workers, settings.shutdown_s).run()
+        listener = inherited_listener(os.environ) or _listen(settings, first)
     except OSError as error:
         print(f"bridge: {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)  # noqa: T201
         return ExitCode.NOT_STARTED
-    finally:
-        lines.close()
+    except InheritedSocketError as error:
+        print(f"bridge: {error}", file=sys.stderr)  # noqa: T201
+        return ExitCode.NOT_STARTED
+    with listener:
+        return Supervisor(
+            _worker,
+            _Work(settings, kafka, registry, topics, listener, first),
+            settings.workers,
+            settings.shutdown_s,
+            listener,
+            predecessor=predecessor,
+            will={_UPGRADE_VARIABLE: f"{os.getpid()}:{first}:{settings.workers}"},
+        ).run()
 
 
-def _worker_process(number: int, work: "_Work") -> None:
+def _predecessor(workers: int) -> tuple[int | None, int]:
+    """Return the supervisor that this process replaces, None if there is none, and the first number for spools."""
+    text = os.environ.pop(_UPGRADE_VARIABLE, None)
+    if text is None:
+        return None, 0
+    pid, its_first, its_count = map(int, text.split(":"))
+    return pid, 0 if workers <= its_first else its_first + its_count
+
+
+def _listen(settings: BridgeSettings, first: int) -> socket.socket:
+    """Return the listening socket. Raises OSError."""
+    deadline = time.monotonic() + _ORPHANS_S
+    while True:
+        try:
+            return listen(settings.host, settings.port)
+        except OSError as error:
+            # Workers of a supervisor that was killed still answer; whoever else has the address will keep it.
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline or not _in_use(settings, first):
+                raise
+        time.sleep(_LOOK_AGAIN_S)
+
+
+def _in_use(settings: BridgeSettings, first: int) -> bool:
+    try:
+        SpoolFile(spool_path(settings.spool_dir, first)).close()
+    except SpoolInUseError:
+        return True
+    except BridgeError:
+        pass
+    return False
+
+
+def _worker(place: Place, work: "_Work") -> int:
+    if METRICS_VARIABLE in os.environ:
+        # Trap: prometheus_client decides when it is imported, which the supervisor did before it was one of several.
+        values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
     lines = start_logging(work.settings.log_level.value, sys.stdout.fileno())
     try:
-        code = work.do(number, lines)
-        sys.exit(WORKER_NOT_STARTED if code is ExitCode.NOT_STARTED else code)
+        code = work.do(place, lines)
+        return WORKER_NOT_STARTED if code is ExitCode.NOT_STARTED else code
     finally:
         lines.close()
 
@@ -69,38 +125,57 @@ class _Work:
     registry: RegistrySettings
     topics: TopicSettings
     listener: socket.socket
+    #: The spools of the workers have the numbers from this one on.
+    first_spool: int
 
-    def do(self, number: int, lines: LineWriter) -> ExitCode:
-        """Serve as worker `number`, whose spool is its own, until told to end."""
+    def do(self, place: Place, lines: LineWriter) -> ExitCode:
+        """Serve, with a spool of its own, until told to end."""
         disable_created_metrics()  # type: ignore[no-untyped-call]
         try:
-            spool_file = SpoolFile(spool_path(self.settings.spool_dir, number))
+            spool_file = self._open_spool(place)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                return runner.run(self._serve(number, spool_file, lines))
+                return runner.run(self._serve(place, spool_file, lines))
         except (BridgeError, ContractError) as error:
             _log.error("not started: %s", error)
             print(f"bridge: {error}", file=sys.stderr)  # noqa: T201
             return ExitCode.NOT_STARTED
 
-    async def _serve(self, number: int, spool_file: SpoolFile, lines: LineWriter) -> ExitCode:
+    def _open_spool(self, place: Place) -> SpoolFile:
+        deadline = time.monotonic() + _ORPHANS_S
+        while True:
+            try:
+                return SpoolFile(spool_path(self.settings.spool_dir, self.first_spool + place.number))
+            except SpoolInUseError:
+                # As above; and connections wait rather than being refused.
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(_LOOK_AGAIN_S)
+
+    async def _serve(self, place: Place, spool_file: SpoolFile, lines: LineWriter) -> ExitCode:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signal_number, _stop, stop, self.settings.shutdown_s)
-        # Until there are tokens to be read again; by itself the signal would end the process.
-        loop.add_signal_handler(signal.SIGHUP, lambda: None)
-        supervisor = multiprocessing.parent_process()
-        if supervisor is not None:
-            # A worker whose supervisor was killed ends in order, rather than answering for nobody.
-            loop.add_reader(supervisor.sentinel, _supervisor_gone, supervisor.sentinel, stop)
+        # A worker whose supervisor was killed ends in order: a new one waits for its spool.
+        loop.add_reader(place.supervisor, _supervisor_gone, place.supervisor, stop)
         world = outside(self.kafka, self.registry, self.topics)
         request_lines = lines if self.settings.log_level in {LogLevel.DEBUG, LogLevel.INFO} else None
-        async with running(self.settings, world, number, spool_file, request_lines) as service:
+        patience_s = _PATIENCE_OF_A_REPLACEMENT_S if place.restarts else PATIENCE_S
+        async with running(
+            self.settings,
+            world,
+            place.number,
+            spool_file,
+            request_lines,
+            patience_s=patience_s,
+            restarts=place.restarts,
+        ) as service:
             loop.add_signal_handler(signal.SIGHUP, service.access.reload)
             # What is there now stays, and what a request leaves behind is hardly ever a cycle.
             gc.freeze()
             gc.set_threshold(50_000, 20, 50)
             _log.info("listening on http://%s:%d, %s", *self.listener.getsockname()[:2], health.state(service))
+            place.ready()
             await serve_until(stop, service, self.listener)
             _log.info("all requests are answered; %d events are left in the spool", service.spool.events)
             return ExitCode.FAILED if service.failed.done() else ExitCode.OK
@@ -115,6 +190,7 @@ def _stop(stop: asyncio.Event, limit_s: float) -> None:
         guard.start()
 
 
-def _supervisor_gone(sentinel: int, stop: asyncio.Event) -> None:
-    asyncio.get_running_loop().remove_reader(sentinel)
+def _supervisor_gone(descriptor: int, stop: asyncio.Event) -> None:
+    asyncio.get_running_loop().remove_reader(descriptor)
+    _log.error("the supervisor of this worker is gone: it answers what is in flight and ends")
     stop.set()

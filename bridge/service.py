@@ -88,14 +88,16 @@ async def running(
     lines: LineWriter | None,
     *,
     patience_s: float = PATIENCE_S,
+    restarts: int = 0,
 ) -> AsyncIterator[Service]:
-    """Run the ingress as worker `number`. `spool_file` is closed at the end.
+    """Run the ingress as worker `number`, which was restarted so often. `spool_file` is closed at the end.
 
     Waits up to `patience_s` seconds for Kafka and the registry, then goes on without them. Raises TokensError, and
     ContractError if they answer and do not fit.
     """
     collectors = CollectorRegistry()
     metrics = Metrics(collectors)
+    metrics.worker_restarts.set(restarts)
     if METRICS_VARIABLE not in os.environ:
         ProcessCollector(registry=collectors)
         PlatformCollector(registry=collectors)
@@ -159,7 +161,7 @@ async def running(
             asyncio.create_task(_keep_house(service), name="housekeeping"),
         ]
         if number == 0:
-            leftovers = Leftovers(spool, settings.spool_dir, settings.workers)
+            leftovers = Leftovers(spool, spool_file.path, settings.workers)
             tasks.append(asyncio.create_task(leftovers.run(), name="leftovers"))
         for task in tasks:
             stack.push_async_callback(_end, task)

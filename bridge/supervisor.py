@@ -1,84 +1,142 @@
-"""Several workers on one address: started together, replaced when they die, ended together."""
+"""The workers on one listening socket: started together, replaced when they die, ended together, handed on.
+
+The supervisor holds the socket and serves nobody. While a worker is replaced, connections wait in the socket's backlog.
+"""
 
 import contextlib
+import functools
+import gc
 import logging
-import multiprocessing
 import os
+import select
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from multiprocessing.connection import wait
-from typing import TYPE_CHECKING, Generic, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Generic, TypeVar
 
 from prometheus_client import multiprocess
 
 from bridge.exits import WORKER_NOT_STARTED, ExitCode
-
-if TYPE_CHECKING:
-    from multiprocessing.context import SpawnProcess
+from bridge.forked import Forked
+from openbsp.handover import notify, variables_for
 
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-
-#: Before a dead worker is replaced, so that one that dies at once does not keep the machine busy.
-_PAUSE_S = 1.0
-#: The pause doubles up to this while replacements cannot start.
+#: A worker that dies is replaced at once. If its replacement dies sooner than this, the next one waits.
+_SETTLED_S = 5.0
+_FIRST_PAUSE_S = 0.25
+#: The pause doubles up to this.
 _LONGEST_PAUSE_S = 30.0
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 #: A worker that was told to end before it could listen to signals has stored nothing yet.
 _IN_ORDER = (ExitCode.OK, -signal.SIGTERM)
 
 
+class Place:
+    """What a worker knows of where it is: `number` among its siblings, how often that was restarted, whom to tell."""
+
+    def __init__(self, number: int, restarts: int, supervisor: int, news: int) -> None:
+        """`supervisor` and `news` are descriptors: of a pipe that ends with the supervisor, and of one to it."""
+        self.number = number
+        self.restarts = restarts
+        #: A descriptor that becomes readable when the supervisor is gone.
+        self.supervisor = supervisor
+        self._news = news
+
+    def ready(self) -> None:
+        """Tell the supervisor that this worker answers."""
+        os.write(self._news, bytes([self.number]))
+
+
 class Supervisor(Generic[T]):
-    """Runs `target(number, argument)` in `count` processes; the exit code of a process is what `target` exits with.
+    """Runs `target(place, argument)` in `count` processes, each of which exits with what that returns.
 
     A worker that exits with WORKER_NOT_STARTED at the first attempt ends all of them, as a single process would end.
     One that ends in any other way is replaced, and its replacements are tried for as long as it takes: what they
     cannot reach may come back, and the other workers serve.
+
+    SIGUSR2 starts the program again with the same socket. When the workers of that successor are ready, this
+    supervisor and its workers end; if it does not get so far, they go on.
     """
 
-    def __init__(self, target: Callable[[int, T], None], argument: T, count: int, patience_s: float) -> None:
-        """Start nothing yet. A worker that takes longer than `patience_s` seconds to end is killed."""
-        self._context = multiprocessing.get_context("spawn")
+    def __init__(
+        self,
+        target: Callable[[Place, T], int],
+        argument: T,
+        count: int,
+        patience_s: float,
+        listener: socket.socket,
+        *,
+        predecessor: int | None = None,
+        will: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start nothing yet. A worker that takes longer than `patience_s` seconds to end is killed.
+
+        `predecessor` is the process id of the supervisor that ends when all workers are ready; `will` has variables
+        for a successor.
+        """
         self._target = target
         self._argument = argument
+        self._count = count
         self._patience_s = patience_s
-        self._workers: dict[int, SpawnProcess] = {}
+        self._listener = listener
+        self._predecessor = predecessor
+        self._will = will or {}
+        self._successor: subprocess.Popen[bytes] | None = None
+        self._workers: dict[int, Forked] = {}
         self._due: dict[int, float] = dict.fromkeys(range(count), 0.0)
-        self._pauses: dict[int, float] = {}  # before the next replacement, by the numbers that were ever replaced
+        #: Seconds that the latest replacement waited, by the numbers that were ever replaced.
+        self._pauses: dict[int, float] = {}
+        self._restarts: dict[int, int] = dict.fromkeys(range(count), 0)
+        self._ready: set[int] = set()
         self._kill_at: float | None = None
         self._code = ExitCode.OK
+        # The write end of the first is open in this process alone, and closes with it, however it ends.
+        self._alive, self._alive_end = os.pipe()
+        self._news, self._news_end = os.pipe()
 
     def run(self) -> ExitCode:
         """Return when all workers have ended: after SIGTERM or SIGINT, or because one could not start."""
-        with _metrics_directory() as metrics, _signals() as inbox:
+        with _metrics_directory(self._count) as metrics, _signals() as inbox:
+            # What is there now is shared with the workers, as long as nobody writes to it.
+            gc.collect()
+            gc.freeze()
             while self._due or self._workers:
                 self._start_due()
-                ready = wait([inbox, *(worker.sentinel for worker in self._workers.values())], self._pause())
-                if inbox in ready:
+                ready, _, _ = select.select([inbox.fileno(), self._news], [], [], self._pause())
+                if inbox.fileno() in ready:
                     for number in inbox.recv(64):
                         self._handle(signal.Signals(number))
+                if self._news in ready:
+                    self._heard(os.read(self._news, 64))
                 self._reap(metrics)
+                self._look_at_successor()
                 if self._kill_at is not None and time.monotonic() >= self._kill_at:
                     for worker in self._workers.values():
-                        worker.kill()
+                        worker.send(signal.SIGKILL)
+                    self._kill_at = time.monotonic() + 1
         return self._code
 
     def _start_due(self) -> None:
         now = time.monotonic()
         for number in [number for number, at in self._due.items() if at <= now]:
             del self._due[number]
-            worker = self._context.Process(
-                target=self._target, args=(number, self._argument), name=f"bridge-worker-{number}"
+            place = Place(
+                number,
+                self._restarts[number],
+                self._alive,
+                self._news_end,
             )
-            worker.start()
-            self._workers[number] = worker
+            work = functools.partial(self._target, place, self._argument)
+            self._workers[number] = Forked(work, (self._alive_end, self._news))
 
     def _pause(self) -> float | None:
         moments = [*self._due.values(), *([] if self._kill_at is None else [self._kill_at])]
@@ -87,40 +145,94 @@ class Supervisor(Generic[T]):
     def _handle(self, number: signal.Signals) -> None:
         if number in _STOP_SIGNALS:
             self._stop()
-        else:
+        elif number is signal.SIGUSR2:
+            self._upgrade()
+        elif number is signal.SIGHUP:
             for worker in self._workers.values():
-                if worker.pid is not None:
-                    os.kill(worker.pid, number)
+                worker.send(number)
 
     def _stop(self) -> None:
         self._due.clear()
         if self._kill_at is None:
             self._kill_at = time.monotonic() + self._patience_s
+            if self._successor is None:
+                notify("STOPPING=1")
+            # Connections that come from now on are those of whoever else holds the socket, or are refused: nobody
+            # must wait for an answer in a queue that ends with this process.
+            self._listener.close()
         for worker in self._workers.values():
-            worker.terminate()
+            worker.send(signal.SIGTERM)
 
-    def _reap(self, metrics: str) -> None:
+    def _heard(self, numbers: bytes) -> None:
+        complete = len(self._ready) == self._count
+        self._ready.update(numbers)
+        if complete or len(self._ready) < self._count:
+            return
+        notify(f"READY=1\nMAINPID={os.getpid()}")
+        predecessor, self._predecessor = self._predecessor, None
+        # Only a parent: the number could be a stranger's by now.
+        if predecessor is not None and predecessor == os.getppid():
+            _log.info("all workers are ready: process %d, which this one replaces, is told to end", predecessor)
+            os.kill(predecessor, signal.SIGTERM)
+
+    def _upgrade(self) -> None:
+        if self._kill_at is not None or (self._successor is not None and self._successor.poll() is None):
+            _log.warning("SIGUSR2 is ignored: the bridge ends, or an upgrade is under way")
+            return
+        command = [sys.executable, *sys.orig_argv[1:]]
+        environment = {**os.environ, **variables_for(self._listener), **self._will}
+        environment.pop(METRICS_VARIABLE, None)
+        try:
+            self._successor = subprocess.Popen(command, env=environment, pass_fds=[self._listener.fileno()])  # noqa: S603 this program
+        except OSError as error:
+            _log.error("the upgrade failed, and this bridge goes on: %s", error)
+            return
+        _log.info("upgrade: process %d was started with the same socket", self._successor.pid)
+
+    def _look_at_successor(self) -> None:
+        if self._successor is None or self._kill_at is not None:
+            return
+        code = self._successor.poll()
+        if code is not None:
+            self._successor = None
+            _log.error("the upgrade failed and this bridge goes on: the new process ended with %d", code)
+
+    def _reap(self, metrics: str | None) -> None:
         for number, worker in list(self._workers.items()):
-            if worker.exitcode is None:
+            code = worker.exitcode
+            if code is None:
                 continue
             del self._workers[number]
-            multiprocess.mark_process_dead(worker.pid, metrics)  # type: ignore[no-untyped-call]
-            not_started = worker.exitcode == WORKER_NOT_STARTED
-            if not_started and number not in self._pauses:
+            if metrics is not None:
+                multiprocess.mark_process_dead(worker.pid, metrics)  # type: ignore[no-untyped-call]
+            if self._kill_at is not None:
+                if code not in _IN_ORDER and self._code is ExitCode.OK:
+                    self._code = ExitCode.FAILED
+            elif code == WORKER_NOT_STARTED and number not in self._pauses:
                 self._code = ExitCode.NOT_STARTED
                 self._stop()
-            elif self._kill_at is None:
-                pause = min(self._pauses[number] * 2, _LONGEST_PAUSE_S) if not_started else _PAUSE_S
-                self._pauses[number] = pause
-                _log.error("worker %d ended with %d and is replaced in %.0f s", number, worker.exitcode, pause)
-                self._due[number] = time.monotonic() + pause
-            elif worker.exitcode not in _IN_ORDER and self._code is ExitCode.OK:
-                self._code = ExitCode.FAILED
+            else:
+                self._replace(number, code, time.monotonic() - worker.started)
+
+    def _replace(self, number: int, code: int, lived_s: float) -> None:
+        former = self._pauses.get(number)
+        if former is None or lived_s >= _SETTLED_S:
+            pause = 0.0
+        else:
+            pause = min(max(_FIRST_PAUSE_S, former * 2), _LONGEST_PAUSE_S)
+        self._pauses[number] = pause
+        self._restarts[number] += 1
+        _log.error("worker %d ended with %d after %.1f s and is replaced in %g s", number, code, lived_s, pause)
+        self._due[number] = time.monotonic() + pause
 
 
 @contextlib.contextmanager
-def _metrics_directory() -> Iterator[str]:
-    """Tell prometheus_client in the workers where they share their values."""
+def _metrics_directory(count: int) -> Iterator[str | None]:
+    """Let several workers know where prometheus_client shares their values; one alone has all of its own."""
+    if count == 1:
+        os.environ.pop(METRICS_VARIABLE, None)
+        yield None
+        return
     directory = tempfile.mkdtemp(prefix="bridge-metrics-")
     os.environ[METRICS_VARIABLE] = directory
     try:
@@ -135,7 +247,8 @@ def _signals() -> Iterator[socket.socket]:
     """Yield a socket from which signal numbers can be read, a byte each."""
     inbox, outbox = socket.socketpair()
     outbox.setblocking(False)  # noqa: FBT003 the socket's own signature
-    former = {number: signal.signal(number, lambda *_: None) for number in (*_STOP_SIGNALS, signal.SIGHUP)}
+    numbers = (*_STOP_SIGNALS, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD)
+    former = {number: signal.signal(number, lambda *_: None) for number in numbers}
     former_descriptor = signal.set_wakeup_fd(outbox.fileno())
     try:
         yield inbox

@@ -6,6 +6,7 @@ ContractError (avro.errors)
 ├── KafkaSettingsError      no client can be made of the settings
 └── KafkaUnavailableError   no broker answered
 TokensError                 tokens that cannot be used as given
+InheritedSocketError        the socket that a process was started with cannot be served
 """
 
 from avro.errors import ContractError
@@ -48,3 +49,7 @@ class TokensError(ValueError):
         """Keep each fault apart."""
         super().__init__("; ".join(faults))
         self.faults = faults
+
+
+class InheritedSocketError(ValueError):
+    """The socket that this process was given by whoever started it cannot be served."""

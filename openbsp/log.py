@@ -1,5 +1,6 @@
 """Log lines: one JSON object each, on standard output, without making anyone wait for the reader of the log."""
 
+import contextlib
 import logging
 import os
 import select
@@ -68,13 +69,29 @@ class LineWriter:
             self.dropped()
 
 
+class DirectWriter:
+    """Writes lines at once, for a process without threads. A line that the reader of the log does not take is lost."""
+
+    _PATIENCE_S = 0.1
+
+    def __init__(self, descriptor: int) -> None:
+        """Write to `descriptor`."""
+        self._descriptor = descriptor
+
+    def write(self, line: bytes) -> None:
+        """Write a line that has its line feed."""
+        with contextlib.suppress(OSError):
+            if select.select([], [self._descriptor], [], self._PATIENCE_S)[1]:
+                os.write(self._descriptor, line)
+
+
 class JsonHandler(logging.Handler):
     """Log records of Python's logging as lines of the same log.
 
     Of an exception it writes the type and where it was raised, not its text: that may quote what was received.
     """
 
-    def __init__(self, writer: LineWriter) -> None:
+    def __init__(self, writer: LineWriter | DirectWriter) -> None:
         """Write to `writer`."""
         super().__init__()
         self._writer = writer
@@ -118,10 +135,20 @@ class SeldomFilter(logging.Filter):
 def start_logging(level: str, descriptor: int) -> LineWriter:
     """Send the whole process's log to `descriptor` and return its writer, for lines that bypass Python's logging."""
     writer = LineWriter(descriptor)
+    _log_to(writer, level)
+    return writer
+
+
+def start_plain_logging(level: str, descriptor: int) -> None:
+    """Do as `start_logging`, without a thread: for a process that forks."""
+    _log_to(DirectWriter(descriptor), level)
+
+
+def _log_to(writer: LineWriter | DirectWriter, level: str) -> None:
     root = logging.getLogger()
     root.handlers = [JsonHandler(writer)]
     root.setLevel(level)
     for noisy in ("httpx", "httpx2", "httpcore", "httpcore2", "asyncio"):
         logging.getLogger(noisy).setLevel(max(root.level, logging.WARNING))
-    logging.getLogger("librdkafka").addFilter(SeldomFilter())
-    return writer
+    librdkafka = logging.getLogger("librdkafka")
+    librdkafka.filters = [SeldomFilter()]

@@ -2,13 +2,18 @@
 
 import asyncio
 import socket
+import time
 
 from bridge.delivery.keeper import SPOOL_WAIT_S
 from bridge.http.app import App
 from bridge.http.protocol import WebhookProtocol
 from bridge.service import Service
 from openbsp.http.connections import Connections
+from openbsp.http.problems import CLOSE
 from openbsp.http.server import Server
+
+#: How long connections without a request in progress are kept at the end.
+_LAST_REQUESTS_S = 0.5
 
 
 async def serve_until(stop: asyncio.Event, service: Service, listener: socket.socket) -> None:
@@ -31,5 +36,17 @@ async def serve_until(stop: asyncio.Event, service: Service, listener: socket.so
 
 
 async def _end(server: Server, stop: asyncio.Event) -> None:
+    """Accept no more connections, and end those that are kept alive after one more answer.
+
+    Trap: closing an idle connection at the moment when its client sends the next request loses that request. One that
+    asks often gets to read that this is the end; one that is idle for longer than this hardly ever asks just then.
+    """
     await stop.wait()
+    for listening in getattr(server, "servers", ()):  # none before it has started
+        listening.close()
+    server.config.encoded_headers.append(CLOSE)
+    server.server_state.default_headers.append(CLOSE)
+    deadline = time.monotonic() + _LAST_REQUESTS_S
+    while server.server_state.connections and time.monotonic() < deadline:  # noqa: ASYNC110 uvicorn tells nobody
+        await asyncio.sleep(_LAST_REQUESTS_S / 20)
     server.should_exit = True

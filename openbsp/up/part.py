@@ -4,13 +4,18 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import httpx
 
+from openbsp.handover import variables_for
+from openbsp.http.listener import listen
 from openbsp.local.errors import PortInUseError, StartError
 from openbsp.local.ports import LOOPBACK, free_ports, is_free
 from openbsp.local.process import ChildProcess, LogSink
+
+if TYPE_CHECKING:
+    import socket
 
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
@@ -54,7 +59,8 @@ class PythonPart:
     """A process of this project: `python -m` with `arguments`, ready when `/readyz` on its port answers 200.
 
     The variables `<variables>_HOST` and `<variables>_PORT` tell it where to listen. Without a `port`, a free one is
-    chosen and kept for later launches.
+    chosen and kept for later launches. With `keep_listening`, the socket is held here from the first launch until
+    `close` and given to each process, so that connections wait from one to the next.
     """
 
     def __init__(
@@ -66,8 +72,11 @@ class PythonPart:
         environment: Mapping[str, str],
         log: Path,
         port: int | None = None,
+        keep_listening: bool = False,
         on_log: LogSink | None = None,
     ) -> None:
+        self._keep_listening = keep_listening
+        self._listener: socket.socket | None = None
         self._name = name
         self._arguments = arguments
         self._variables = variables
@@ -111,10 +120,13 @@ class PythonPart:
 
     def launch(self) -> None:
         """Start the process without waiting for it. PortInUseError."""
-        if self._port is None:
-            (self._port,) = free_ports(1)
-        elif not is_free(self._port):
-            raise PortInUseError(self._name, self._port)
+        if self._listener is None:
+            if self._port is None:
+                (self._port,) = free_ports(1)
+            elif not is_free(self._port):
+                raise PortInUseError(self._name, self._port)
+            if self._keep_listening:
+                self._listener = listen(LOOPBACK, self._port)
         self._process = ChildProcess(
             self._name,
             # -P: the working directory is no place to import from, whatever packages it has.
@@ -125,8 +137,10 @@ class PythonPart:
                 f"{self._variables}_HOST": LOOPBACK,
                 f"{self._variables}_PORT": str(self._port),
                 "PYTHONUNBUFFERED": "1",
+                **({} if self._listener is None else variables_for(self._listener)),
             },
             on_log=self._on_log,
+            inherit=() if self._listener is None else (self._listener.fileno(),),
         )
 
     def wait_ready(self, timeout: float = START_SECONDS) -> None:
@@ -154,6 +168,13 @@ class PythonPart:
         """End the process and all that it started at once; without effect when it does not run."""
         if self._process is not None:
             self._process.kill()
+
+    def close(self) -> None:
+        """Stop the process and refuse connections from then on."""
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        self.stop()
 
     def _fail(self, reason: str) -> NoReturn:
         raise StartError(self._name, reason, self.process.log_tail())

@@ -107,7 +107,7 @@ class Stack:
                 "SCHEMA_REGISTRY_URL": servers.registry,
             }
             bridge = self._bridge(environment)
-            self._exit.callback(bridge.stop)
+            self._exit.callback(bridge.close)
             bridge.launch()
             streams = self._streams({**environment, "STREAMS_BRIDGE_URL": bridge.url})
             self._exit.callback(streams.stop)
@@ -130,6 +130,7 @@ class Stack:
             environment={**environment, "BRIDGE_TOKENS": self._tokens, "BRIDGE_SPOOL_DIR": str(self._data / "spool")},
             log=self.logs / "openbsp.log",
             port=self._ports.bridge,
+            keep_listening=True,
             on_log=self._on_log,
         )
 

@@ -1,6 +1,7 @@
 """Keeps the parts of a running stack alive."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from signal import Signals
@@ -8,7 +9,9 @@ from signal import Signals
 from openbsp.local.errors import LocalStackError
 from openbsp.up.part import Part
 
+#: Before a part is started again that died soon after its last start, or could not start.
 RESTART_SECONDS = 1.0
+SETTLED_SECONDS = 5.0
 
 _POLL_SECONDS = 0.2
 
@@ -43,16 +46,22 @@ class Supervisor:
                 self._cut_short(keepers)
 
     def _keep(self, part: Part) -> None:
+        restarted = -SETTLED_SECONDS
         while not self._end.wait(_POLL_SECONDS):
             if part.running:
                 continue
-            fate = f"it is started again in {RESTART_SECONDS:g} s" if self._restart else "it stays down"
+            # Requests wait for it: at once, unless it dies again and again.
+            pause = 0.0 if time.monotonic() - restarted >= SETTLED_SECONDS else RESTART_SECONDS
+            again = f"it is started again in {pause:g} s" if pause else "it is started again"
+            fate = again if self._restart else "it stays down"
             self._say(f"{part.name} (pid {part.pid}) {_ending(part.process.returncode)}; {fate}")
             if not self._restart:
                 return
-            while not self._end.wait(RESTART_SECONDS):
+            while not self._end.wait(pause):
+                pause = RESTART_SECONDS
                 if self._started(part):
                     break
+            restarted = time.monotonic()
 
     def _started(self, part: Part) -> bool:
         self._starting.add(part.name)

@@ -1,7 +1,7 @@
 """`bridge serve` as an operator runs it, against servers of the test. Imports nothing of ours."""
 
+import ctypes
 import os
-import resource
 import secrets
 import signal
 import socket
@@ -28,6 +28,31 @@ def clean_environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if not key.startswith(own)}
 
 
+class Adopted:
+    """A process whose parent has ended, so that it is a child of this one now; as subprocess.Popen."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._code: int | None = None
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def poll(self) -> int | None:
+        if self._code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self._code = os.waitstatus_to_exitcode(status) if pid else None
+        return self._code
+
+    def wait(self, timeout: float = 60) -> int:
+        eventually(lambda: self.poll() is not None, within=timeout)
+        assert self._code is not None
+        return self._code
+
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+
 @dataclass
 class Bridge:
     """A bridge with topics of its own on a running Kafka. It can be killed, ended and started again on its port."""
@@ -38,7 +63,9 @@ class Bridge:
     variables: Mapping[str, str] = field(default_factory=dict)
     file_size_limit: int | None = None
     prefix: str = field(default_factory=lambda: f"f{secrets.token_hex(4)}.")
-    process: "subprocess.Popen[bytes] | None" = None
+    process: "subprocess.Popen[bytes] | Adopted | None" = None
+    #: Held here and given to each start, as by a service manager.
+    listener: socket.socket | None = None
 
     def __post_init__(self) -> None:
         with socket.socket() as chosen:
@@ -81,10 +108,19 @@ class Bridge:
     def start(self) -> None:
         """Start the process and return when it answers."""
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen([BRIDGE, "serve"], env=self.environment, stdout=log, stderr=log)
-        if self.file_size_limit is not None:
-            limit = self.file_size_limit
-            resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (limit, limit))
+            command = [BRIDGE, "serve"]
+            if self.file_size_limit is not None:
+                command = ["prlimit", f"--fsize={self.file_size_limit}", *command]
+            descriptors = () if self.listener is None else (self.listener.fileno(),)
+            variables = {} if self.listener is None else {"OPENBSP_LISTENER_FD": str(self.listener.fileno())}
+            self.process = subprocess.Popen(
+                command,
+                env={**self.environment, **variables},
+                stdout=log,
+                stderr=log,
+                pass_fds=descriptors,
+                start_new_session=True,
+            )
         eventually(self._answers, within=START_S)
 
     def _answers(self) -> bool:
@@ -98,10 +134,17 @@ class Bridge:
             return False
 
     def kill(self) -> None:
-        """Kill the process as a crash would."""
+        """Kill all its processes at once, as a crash of the machine or a service manager would."""
         assert self.process is not None
-        self.process.kill()
+        os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+
+    @property
+    def workers(self) -> list[int]:
+        """Return the process ids of its workers."""
+        assert self.process is not None
+        pid = self.process.pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
     def terminate(self) -> tuple[int, float]:
         """End the process in order; return its exit code and the seconds that it took."""
@@ -117,6 +160,17 @@ class Bridge:
         if self.log.exists():
             lines = self.log.read_text("utf-8", "replace").splitlines()
             print("--- bridge", *(line for line in lines if '"status":202' not in line), sep="\n")
+
+    def upgrade(self) -> None:
+        """Have the supervisor replaced, as by a new version, and return when the former one has ended."""
+        assert self.process is not None
+        assert ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+        former = self.process
+        workers = set(self.workers)
+        former.send_signal(signal.SIGUSR2)
+        (successor,) = eventually(lambda: set(self.workers) - workers)
+        assert former.wait(30) == 0
+        self.process = Adopted(successor)
 
     def readiness(self) -> dict[str, Any]:
         """Return what /readyz tells its operator."""

@@ -16,10 +16,11 @@ SENDER_PATIENCE_S = 5.0
 
 @dataclass
 class Attempt:
-    """One event, sent once. `status` is None if there was no answer."""
+    """One event, sent once at `started` (time.monotonic()). `status` is None if there was no answer."""
 
     key: str
     seconds: float
+    started: float = 0.0
     status: int | None = None
     answer: dict[str, Any] = field(default_factory=dict)
 
@@ -99,7 +100,7 @@ class Load:
         data = {"id": key, "conversation_id": f"of {key}", "content": {"type": "text", "text": "x" * 200}}
         body = json.dumps({"entity": "messages", "action": "insert", "data": data}).encode()
         started = time.monotonic()
-        attempt = Attempt(key, 0.0)
+        attempt = Attempt(key, 0.0, started)
         with contextlib.suppress(OSError, EOFError, TimeoutError):
             async with asyncio.timeout(SENDER_PATIENCE_S):
                 attempt.status, attempt.answer = await connections.post(body)

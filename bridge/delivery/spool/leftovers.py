@@ -27,11 +27,12 @@ def spool_path(directory: Path, worker: int) -> Path:
 class Leftovers:
     """Adopts the spools in a directory whose workers do not exist any more."""
 
-    def __init__(self, spool: Spool, directory: Path, workers: int) -> None:
-        """Adopt into `spool` what is not of one of the first `workers` workers."""
+    def __init__(self, spool: Spool, path: Path, workers: int) -> None:
+        """Adopt into `spool`, whose file is at `path`, what is not of this one and the next, `workers` in all."""
         self._spool = spool
-        self._directory = directory
-        self._own = {spool_path(directory, number) for number in range(workers)}
+        self._directory = path.parent
+        first = int(path.stem.rpartition("-")[2])
+        self._own = {spool_path(self._directory, number) for number in range(first, first + workers)}
 
     async def run(self) -> None:
         """Look for them again and again: a former bridge may still be about to end."""

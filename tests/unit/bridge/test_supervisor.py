@@ -1,7 +1,9 @@
 """Several workers: which end of one ends all, and which is followed by a replacement."""
 
 import signal
+import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,8 +16,8 @@ from bridge.supervisor import Supervisor
 class Workers:
     """A supervisor of two workers that are started and ended by hand."""
 
-    def __init__(self, directory: Path) -> None:
-        self.supervisor = Supervisor(print, None, 2, 10)
+    def __init__(self, directory: Path, listener: socket.socket) -> None:
+        self.supervisor = Supervisor(print, None, 2, 10, listener)
         self._directory = str(directory)
         self.told_to_end: list[int] = []
         for number in range(2):
@@ -24,12 +26,13 @@ class Workers:
     def start(self, number: int) -> None:
         del self.supervisor._due[number]
         self.supervisor._workers[number] = SimpleNamespace(
-            pid=number, exitcode=None, terminate=lambda: self.told_to_end.append(number)
+            pid=number, exitcode=None, started=time.monotonic(), send=lambda _: self.told_to_end.append(number)
         )
 
-    def end(self, number: int, code: int) -> float | None:
+    def end(self, number: int, code: int, *, lived_s: float = 0.0) -> float | None:
         """Return the seconds until the replacement, None if there will be none."""
         self.supervisor._workers[number].exitcode = code
+        self.supervisor._workers[number].started -= lived_s
         before = time.monotonic()
         self.supervisor._reap(self._directory)
         due = self.supervisor._due.get(number)
@@ -37,8 +40,9 @@ class Workers:
 
 
 @pytest.fixture
-def workers(tmp_path: Path) -> Workers:
-    return Workers(tmp_path)
+def workers(tmp_path: Path) -> Iterator[Workers]:
+    with socket.socket() as listener:
+        yield Workers(tmp_path, listener)
 
 
 def test_a_worker_that_cannot_start_ends_all(workers: Workers):
@@ -55,14 +59,14 @@ def test_a_worker_that_ends_in_another_way_is_replaced(workers: Workers, code: i
     assert workers.told_to_end == []
 
 
-def test_a_replacement_that_cannot_start_leaves_the_others_alone_and_is_tried_more_and_more_rarely(workers: Workers):
+def test_a_worker_that_died_is_replaced_at_once_and_one_that_dies_again_soon_more_and_more_rarely(workers: Workers):
     pauses = [workers.end(0, -signal.SIGKILL)]
-    for _ in range(6):
+    for _ in range(10):
         workers.start(0)
         pauses.append(workers.end(0, WORKER_NOT_STARTED))
-    assert pauses == pytest.approx([1, 2, 4, 8, 16, 30, 30], abs=0.9)
+    assert pauses == pytest.approx([0, 0.25, 0.5, 1, 2, 4, 8, 16, 30, 30, 30], abs=0.1)
     workers.start(0)
-    assert workers.end(0, 1) == pytest.approx(1, abs=0.9)
+    assert workers.end(0, 1, lived_s=10) == pytest.approx(0, abs=0.1), "it had served for a while"
     assert workers.told_to_end == []
     assert workers.supervisor._code is ExitCode.OK
 

@@ -184,11 +184,20 @@ def test_a_part_that_was_killed_is_started_again(supervise):
     part.die()
     eventually(lambda: len(said) == 2)
     assert said == [
-        "bridge (pid 7) was killed by SIGKILL; it is started again in 0.002 s",
+        "bridge (pid 7) was killed by SIGKILL; it is started again",
         "bridge is back (pid 8)",
     ]
     assert part.calls == ["kill", "launch"], "what the dead process left behind goes first"
     assert part.running
+
+
+def test_a_part_that_dies_again_soon_waits_before_it_is_started_again(supervise):
+    part = FakePart()
+    said, _ = supervise(part)
+    for deaths in (1, 2):
+        part.die()
+        eventually(lambda deaths=deaths: len(said) == 2 * deaths)
+    assert said[2] == "bridge (pid 8) was killed by SIGKILL; it is started again in 0.002 s"
 
 
 def test_a_part_stays_down_if_asked_for(supervise):

@@ -1,0 +1,66 @@
+"""Listening sockets that outlive processes: inherited from whoever holds them, handed over to a successor.
+
+Between two processes connections wait in the socket's backlog, so that a restart refuses none.
+"""
+
+import contextlib
+import os
+import socket
+from collections.abc import Mapping, MutableMapping
+
+from openbsp.errors import InheritedSocketError
+
+#: systemd's protocol (sd_listen_fds(3)): so many descriptors from 3 on, for the process with this id.
+_SYSTEMD_COUNT = "LISTEN_FDS"
+_SYSTEMD_PID = "LISTEN_PID"
+_SYSTEMD_NAMES = "LISTEN_FDNAMES"
+_SYSTEMD_FIRST = 3
+#: The same between processes of ours, whose descriptors keep their numbers.
+_DESCRIPTOR = "OPENBSP_LISTENER_FD"
+_NOTIFY = "NOTIFY_SOCKET"
+
+
+def inherited_listener(environment: MutableMapping[str, str]) -> socket.socket | None:
+    """Return the listening socket that this process was given, or None; its variables leave `environment`.
+
+    Raises InheritedSocketError if there is one that cannot be served.
+    """
+    descriptor = environment.pop(_DESCRIPTOR, None)
+    count = environment.pop(_SYSTEMD_COUNT, None)
+    pid = environment.pop(_SYSTEMD_PID, None)
+    environment.pop(_SYSTEMD_NAMES, None)
+    if descriptor is None:
+        # Trap: the variables may be those of the process that started this one, which forgot to remove them.
+        if count is None or pid != str(os.getpid()):
+            return None
+        if count != "1":
+            raise InheritedSocketError(f"{_SYSTEMD_COUNT} is {count}, but one socket is served: give one ListenStream")
+        descriptor = str(_SYSTEMD_FIRST)
+    try:
+        listener = socket.socket(fileno=int(descriptor))
+        listening = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except (OSError, ValueError) as error:
+        raise InheritedSocketError(f"descriptor {descriptor} is no socket: {error}") from None
+    if listener.type != socket.SOCK_STREAM or listener.family not in {socket.AF_INET, socket.AF_INET6} or not listening:
+        listener.detach()
+        raise InheritedSocketError(f"descriptor {descriptor} is no listening TCP socket (systemd: Accept=no)")
+    listener.setblocking(False)  # noqa: FBT003 the socket's own signature
+    listener.set_inheritable(False)
+    return listener
+
+
+def variables_for(listener: socket.socket) -> Mapping[str, str]:
+    """Return the variables that tell a child process, to which the descriptor is passed, about `listener`."""
+    return {_DESCRIPTOR: str(listener.fileno())}
+
+
+def notify(state: str) -> None:
+    """Tell the service manager, if it asked for that, such as `READY=1`; see sd_notify(3)."""
+    address = os.environ.get(_NOTIFY)
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    # Without a manager that listens there is nobody to tell, and serving goes on.
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        channel.sendto(state.encode(), address)
