@@ -4,11 +4,13 @@ import os
 import signal
 import stat
 import subprocess
+import time
 
 import psutil
 import pytest
 
 from support.documented import DocumentedEvents
+from support.load import SENDER_PATIENCE_S, Load
 from support.up import BRIDGE, RunningStack
 from support.wait import eventually
 
@@ -144,3 +146,35 @@ def test_a_start_can_be_interrupted(tmp_path, number):
         assert process.wait(30) == 0, log.read_text("utf-8")
         assert process.stdout.read() == b""
     assert survivors(processes) == []
+
+
+def test_webhooks_wait_while_the_bridge_of_a_stack_is_killed(bridge_up):
+    """`bridge up` holds the socket: nobody is refused, and only what a killed process had read has no answer."""
+    stack = bridge_up()
+    kills = []
+    with Load(stack.bridge, stack.token) as load:
+        for _ in range(2):
+            eventually(lambda: len(load.accepted) > 100)
+            own = psutil.Process(stack.pids["bridge"]) if not kills else bridge_of(stack)
+            kills.append(time.monotonic())
+            own.kill()
+            before = len(load.accepted)
+            eventually(lambda before=before: len(load.accepted) > before + 100)
+    unanswered = [attempt for attempt in load.attempts if attempt.status is None]
+    # `up` notices the death within 0.2 s, and kills the workers, which are about to end by themselves.
+    refused = [each for each in unanswered if not any(0 <= each.started + each.seconds - kill < 0.5 for kill in kills)]
+    print(
+        f"\nfigure: bridge of `bridge up` killed twice: {len(load.attempts)} sent, never answered: {len(refused)},"
+        f" in the hands of a killed process: {len(unanswered) - len(refused)}, slowest answer: {load.slowest:.2f} s"
+    )
+    assert refused == []
+    assert load.slowest < SENDER_PATIENCE_S
+
+
+def bridge_of(stack: RunningStack) -> psutil.Process:
+    """Return the supervisor of the bridge that runs now."""
+    found = [
+        child for child in psutil.Process(stack.process.pid).children() if child.cmdline()[-2:] == ["bridge", "serve"]
+    ]
+    (process,) = [each for each in found if "-c" not in each.cmdline()]
+    return process
