@@ -209,6 +209,48 @@ def send(
 
 
 @app.command()
+def connect(
+    organization: Annotated[str, typer.Option(metavar="ID", help="Organization whose events should come.")],
+    url: Annotated[str, typer.Option(help="Address of the bridge as OpenBSP reaches it, https://... ")],
+    token: Annotated[str, typer.Option(envvar="BRIDGE_TOKEN", help="Token that the bridge accepts.")],
+    *,
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing: say what is wrong, and send each table's newest row.")
+    ] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the webhooks that lead to this bridge.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be changed.")] = False,
+) -> None:
+    """Register the bridge's webhooks with an OpenBSP (OPENBSP_URL and its keys), or repair them; safe to repeat.
+
+    Exit code 1 if something hinders events from coming.
+    """
+    from bridge.sender import connect as sender
+    from bridge.sender.errors import PlatformError
+    from bridge.sender.platform import Platform
+    from bridge.sender.settings import OpenBspSettings
+
+    if check and (remove or dry_run):
+        raise typer.BadParameter("--check changes nothing and removes nothing: give it alone")
+    (platform_settings,) = load(OpenBspSettings)
+    connection = sender.Connection(organization, sender.address(url), token)
+    try:
+        with Platform(platform_settings) as platform:
+            if remove:
+                sender.disconnect(platform, connection, typer.echo, dry_run=dry_run)
+                return
+            well = (
+                sender.check(platform, connection, typer.echo)
+                if check
+                else sender.connect(platform, connection, typer.echo, dry_run=dry_run)
+            )
+    except PlatformError as error:
+        _complain(str(error))
+        sys.exit(_FAILURE)
+    if not well:
+        sys.exit(_FAILURE)
+
+
+@app.command()
 def settings() -> None:
     """List the settings: variables of the environment, their defaults and what they mean."""
     from bridge.settings import BridgeSettings

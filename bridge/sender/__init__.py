@@ -1,0 +1,1 @@
+"""The sender's side: OpenBSP's REST API, through which webhooks are registered."""

@@ -1,0 +1,147 @@
+"""`bridge connect`: registers this bridge with an OpenBSP, says what hinders, and tries the way from end to end."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+import httpx
+
+from avro import jsontext
+from avro.catalogue import ENTITIES
+from bridge.sender.platform import Platform
+from bridge.sender.registrations import PATH, TABLE, Plan, Step, Wanted, plan, removal
+
+Say = Callable[[str], None]
+
+#: What OpenBSP's sender allows; an answer that takes longer is an answer that it does not wait for.
+_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """An organization of OpenBSP and where its webhooks should go."""
+
+    organization_id: str
+    url: str
+    token: str
+
+    def wanted(self) -> list[Wanted]:
+        """Return what should be registered: a webhook for each table of the catalogue."""
+        return [Wanted(self.organization_id, entity, self.url, self.token) for entity in ENTITIES]
+
+
+def address(url: str) -> str:
+    """Return the address of the webhooks, given the bridge's base address or that one."""
+    return url.rstrip("/") if urlsplit(url).path.rstrip("/") else url.rstrip("/") + PATH
+
+
+def connect(platform: Platform, connection: Connection, say: Say, *, dry_run: bool) -> bool:
+    """Register what is missing and repair what is wrong; safe to repeat. Return whether nothing hinders any more."""
+    plans = _plans(platform, connection)
+    for entity, found in plans:
+        if not found.steps and not found.hindrances:
+            say(f"ok       {entity}: registered")
+    steps = [step for _, found in plans for step in found.steps]
+    _carry_out(platform, steps, say, dry_run=dry_run)
+    hindrances = [hindrance for _, found in plans for hindrance in found.hindrances]
+    for hindrance in hindrances:
+        say(f"hindered {hindrance}")
+    return not hindrances
+
+
+def disconnect(platform: Platform, connection: Connection, say: Say, *, dry_run: bool) -> None:
+    """Remove all webhooks that lead to this bridge."""
+    rows = _rows(platform, connection)
+    steps = [step for wanted in connection.wanted() for step in removal(rows, wanted)]
+    if not steps:
+        say("ok       nothing is registered for this bridge")
+    _carry_out(platform, steps, say, dry_run=dry_run)
+
+
+def check(platform: Platform, connection: Connection, say: Say) -> bool:
+    """Say what is wrong with the registration, and send each table's newest row to the bridge as OpenBSP would.
+
+    That changes nothing: the states have the row as it is now, or should have it. Return whether all is well.
+    """
+    well = True
+    for entity, found in _plans(platform, connection):
+        faults = [f"{step.entity}: {step.why}" for step in found.steps] + found.hindrances
+        for fault in faults:
+            say(f"wrong    {fault}")
+        if not faults:
+            say(f"ok       {entity}: registered")
+        well = well and not faults
+    for fault in _unreachable(connection.url):
+        say(f"perhaps  {fault}")
+    for wanted in connection.wanted():
+        well = _probe(platform, wanted, say) and well
+    return well
+
+
+def _plans(platform: Platform, connection: Connection) -> list[tuple[str, Plan]]:
+    rows = _rows(platform, connection)
+    return [(wanted.entity, plan(rows, wanted)) for wanted in connection.wanted()]
+
+
+def _rows(platform: Platform, connection: Connection) -> list[dict[str, object]]:
+    return platform.rows(TABLE, organization_id=f"eq.{connection.organization_id}", order="id")
+
+
+def _carry_out(platform: Platform, steps: Iterable[Step], say: Say, *, dry_run: bool) -> None:
+    for step in steps:
+        verb = "register" if step.row_id is None else "remove" if step.columns is None else "repair"
+        say(f"{'would ' if dry_run else ''}{verb} {step.entity}: {step.why}")
+        if dry_run:
+            continue
+        if step.row_id is None:
+            platform.insert(TABLE, step.columns or {})
+        elif step.columns is None:
+            platform.delete(TABLE, step.row_id)
+        else:
+            platform.update(TABLE, step.row_id, step.columns)
+
+
+def _unreachable(url: str) -> list[str]:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    try:
+        local = not ip_address(host).is_global
+    except ValueError:
+        local = host == "localhost" or "." not in host
+    if local:
+        return [f"{host} can only be reached from its own network; a hosted OpenBSP posts over the internet"]
+    if parts.scheme != "https":
+        return ["http sends the token and the messages in the clear; put TLS before the bridge"]
+    return []
+
+
+def _probe(platform: Platform, wanted: Wanted, say: Say) -> bool:
+    rows = platform.rows(
+        wanted.entity, organization_id=f"eq.{wanted.organization_id}", order="updated_at.desc,id.desc", limit="1"
+    )
+    if not rows:
+        say(f"ok       {wanted.entity}: no row yet, so nothing to try with")
+        return True
+    body = jsontext.encode({"data": rows[0], "entity": wanted.entity, "action": "update"})
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {wanted.token}"}
+    try:
+        answer = httpx.post(wanted.url, content=body, headers=headers, timeout=_TIMEOUT_S)
+    except httpx.HTTPError as error:
+        say(f"wrong    {wanted.entity}: {wanted.url} did not answer from here: {type(error).__name__}")
+        return False
+    content = _object(answer)
+    if answer.is_success and "event_id" in content:
+        say(f"ok       {wanted.entity}: {content.get('disposition')} as event {content['event_id']}")
+        return True
+    detail = content.get("detail") or "not the answer of a bridge; is something else at this address?"
+    say(f"wrong    {wanted.entity}: answered {answer.status_code} {content.get('reason', '')}: {detail}")
+    return False
+
+
+def _object(answer: httpx.Response) -> dict[str, object]:
+    try:
+        content = answer.json()
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}

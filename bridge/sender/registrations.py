@@ -1,0 +1,121 @@
+"""Which webhooks an OpenBSP has registered, against which it should have. Pure.
+
+What its triggers do with the rows of `webhooks`: for each organization and table at most three rows fire, in no defined
+order; a fourth is silently ignored. A row fires for the operations that it lists, and sends its token as bearer token.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+TABLE = "webhooks"
+OPERATIONS = ("insert", "update")
+#: How many rows of an organization and table OpenBSP's trigger calls.
+MOST_ROWS = 3
+PATH = "/webhooks"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What should be registered for a table: this address, with this token."""
+
+    organization_id: str
+    entity: str
+    url: str
+    token: str
+
+    def row(self) -> dict[str, Any]:
+        """Return the row of `webhooks`."""
+        return {
+            "organization_id": self.organization_id,
+            "table_name": self.entity,
+            "operations": list(OPERATIONS),
+            "url": self.url,
+            "token": self.token,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A change to the rows of `webhooks`: insert `columns` (no `row_id`), set them, or delete the row (None)."""
+
+    entity: str
+    why: str
+    row_id: str | None
+    columns: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What would make it right, and what only a person can."""
+
+    steps: list[Step]
+    hindrances: list[str]
+
+
+def plan(rows: Iterable[Mapping[str, Any]], wanted: Wanted) -> Plan:
+    """Return how to get from the rows of an organization to what is wanted for one table."""
+    there = [row for row in rows if row.get("table_name") == wanted.entity]
+    ours = sorted((row for row in there if _same_place(str(row.get("url")), wanted.url)), key=_order(wanted))
+    others = len(there) - len(ours)
+    if not ours:
+        if others >= MOST_ROWS:
+            return Plan([], [f"{wanted.entity}: {_too_many(others)}; delete one of them, then connect again"])
+        return Plan([Step(wanted.entity, "no webhook is registered", None, wanted.row())], [])
+    kept, *doubles = ours
+    steps = [
+        Step(wanted.entity, "registered twice: every event would come again", str(row["id"]), None) for row in doubles
+    ]
+    faults = _faults(kept, wanted)
+    if faults:
+        columns = {name: value for name, value in wanted.row().items() if kept.get(name) != value}
+        steps.insert(0, Step(wanted.entity, "; ".join(faults), str(kept["id"]), columns))
+    if others >= MOST_ROWS:
+        return Plan(steps, [f"{wanted.entity}: {_too_many(others)}, so this one may get nothing; delete one of them"])
+    return Plan(steps, [])
+
+
+def removal(rows: Iterable[Mapping[str, Any]], wanted: Wanted) -> list[Step]:
+    """Return the steps that leave no webhook of a table that leads to the address."""
+    return [
+        Step(wanted.entity, "to be removed", str(row["id"]), None)
+        for row in rows
+        if row.get("table_name") == wanted.entity and _same_place(str(row.get("url")), wanted.url)
+    ]
+
+
+def _faults(row: Mapping[str, Any], wanted: Wanted) -> list[str]:
+    faults = []
+    operations = row.get("operations") or []
+    missing = [operation for operation in OPERATIONS if operation not in operations]
+    if missing:
+        faults.append(f"{' and '.join(missing)} not registered: {_lost(missing)}")
+    if row.get("url") != wanted.url:
+        path = urlsplit(str(row.get("url"))).path
+        why = f"its path is {path or 'empty'}, not {PATH}" if path.rstrip("/") != PATH else "its address is another"
+        faults.append(f"{why}: every webhook is answered 404 and lost")
+    if not row.get("token"):
+        faults.append("no token: every webhook is answered 401 and lost")
+    elif row.get("token") != wanted.token:
+        faults.append("another token than the one given")
+    return faults
+
+
+def _lost(missing: list[str]) -> str:
+    return "statuses and edits never arrive" if missing == ["update"] else "new rows never arrive"
+
+
+def _too_many(others: int) -> str:
+    return f"{others} other webhooks are registered, and OpenBSP calls only {MOST_ROWS}"
+
+
+def _same_place(url: str, wanted: str) -> bool:
+    """Whether two addresses lead to the same host, whatever their paths are."""
+    one, other = urlsplit(url), urlsplit(wanted)
+    return (one.scheme, one.netloc) == (other.scheme, other.netloc)
+
+
+def _order(wanted: Wanted) -> Any:
+    """Keep the row that needs the fewest changes; ties by id, so that a second run decides alike."""
+    return lambda row: (len(_faults(row, wanted)), str(row.get("id")))

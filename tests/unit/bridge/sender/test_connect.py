@@ -1,0 +1,160 @@
+"""`bridge connect` against a stand-in of OpenBSP's API and a bridge that answers over HTTP."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bridge import cli
+from support.fake_kafka import FakeKafka
+from support.ingress import TOKEN, RunningIngress, running_ingress
+from support.postgrest import Postgrest, running_postgrest
+
+ANON_KEY = "the-public-key-of-the-project"
+API_KEY = "the-key-of-the-organization"
+
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def platform():
+    with running_postgrest("messages", "conversations", anon_key=ANON_KEY) as server:
+        server.api_key = API_KEY
+        yield server
+
+
+@pytest.fixture
+def bridge(tmp_path: Path):
+    with running_ingress(tmp_path, kafka=FakeKafka()) as ingress:
+        yield ingress
+
+
+@pytest.fixture
+def connect(platform: Postgrest, bridge: RunningIngress, monkeypatch: pytest.MonkeyPatch, capsys) -> Run:
+    """Run `bridge connect` for the organization `org`; return the exit code and what was written."""
+    monkeypatch.setenv("OPENBSP_URL", platform.url)
+    monkeypatch.setenv("OPENBSP_ANON_KEY", ANON_KEY)
+    monkeypatch.setenv("OPENBSP_API_KEY", API_KEY)
+
+    def call(*arguments: str, url: str = bridge.url, token: str = TOKEN) -> tuple[int, str]:
+        monkeypatch.setattr(
+            sys, "argv", ["bridge", "connect", "--organization", "org", "--url", url, "--token", token, *arguments]
+        )
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        written = capsys.readouterr()
+        assert not any(secret in written.out + written.err for secret in (ANON_KEY, API_KEY, TOKEN))
+        assert "Traceback" not in written.err
+        return ended.value.code or 0, written.out + written.err
+
+    return call
+
+
+def test_an_organization_is_connected_once(platform: Postgrest, bridge: RunningIngress, connect: Run):
+    status, out = connect()
+    assert status == 0, out
+    registered = {row["table_name"]: row for row in platform.rows("webhooks")}
+    assert registered.keys() == {"messages", "conversations"}
+    for row in registered.values():
+        assert row["operations"] == ["insert", "update"]
+        assert (row["url"], row["token"]) == (f"{bridge.url}/webhooks", TOKEN)
+        assert row["organization_id"] == "org"
+    before = platform.rows("webhooks")
+    status, out = connect()
+    assert (status, platform.rows("webhooks")) == (0, before)
+    assert out.count("registered") == 2
+
+
+def test_a_dry_run_changes_nothing(platform: Postgrest, connect: Run):
+    status, out = connect("--dry-run")
+    assert status == 0
+    assert "would register messages" in out
+    assert platform.rows("webhooks") == []
+
+
+def test_other_organizations_and_other_receivers_are_left_alone(platform: Postgrest, connect: Run):
+    others = [
+        platform.put("webhooks", organization_id="other", table_name="messages", url="https://x.example", token="t"),
+        platform.put("webhooks", organization_id="org", table_name="messages", url="https://x.example", token="t"),
+    ]
+    connect()
+    connect("--remove")
+    assert sorted(row["id"] for row in platform.rows("webhooks")) == sorted(row["id"] for row in others)
+
+
+def test_openbsps_quick_start_is_repaired(platform: Postgrest, bridge: RunningIngress, connect: Run):
+    """It registers insert only and no token: every webhook would be answered 401."""
+    platform.put("webhooks", organization_id="org", table_name="messages", operations=["insert"], url=bridge.url)
+    status, out = connect("--check")
+    assert status == 1
+    assert "update not registered" in out
+    assert "no token: every webhook is answered 401" in out
+    assert connect()[0] == 0
+    assert connect("--check")[0] == 0
+
+
+def test_a_check_sends_the_newest_row_and_shows_its_receipt(platform: Postgrest, bridge: RunningIngress, connect: Run):
+    connect()
+    for number in (1, 3, 2):
+        platform.put("messages", id=f"m{number}", organization_id="org", updated_at=f"2026-05-0{number}T00:00:00+00:00")
+    platform.put("messages", id="of-another", organization_id="other", updated_at="2026-05-09T00:00:00+00:00")
+    status, out = connect("--check")
+    assert status == 0, out
+    assert "messages: published as event" in out
+    assert "conversations: no row yet" in out
+    assert [record.key for record in bridge.kafka.log] == [b"m3"]
+
+
+def test_a_check_says_that_the_bridge_does_not_take_the_token(platform: Postgrest, connect: Run):
+    platform.put("messages", id="m", organization_id="org", updated_at="2026-05-01T00:00:00+00:00")
+    connect(token="a-token-of-somebody-else")
+    status, out = connect("--check", token="a-token-of-somebody-else")
+    assert status == 1
+    assert "answered 401 unauthorized" in out
+
+
+def test_a_check_says_that_something_else_answers(platform: Postgrest, connect: Run):
+    platform.put("messages", id="m", organization_id="org", updated_at="2026-05-01T00:00:00+00:00")
+    status, out = connect("--check", url=platform.url)
+    assert status == 1
+    assert "is something else at this address?" in out
+
+
+def test_a_check_says_that_nobody_answers(platform: Postgrest, connect: Run, unused_port: int):
+    platform.put("messages", id="m", organization_id="org", updated_at="2026-05-01T00:00:00+00:00")
+    status, out = connect("--check", url=f"http://127.0.0.1:{unused_port}")
+    assert status == 1
+    assert "did not answer from here: ConnectError" in out
+    assert "can only be reached from its own network" in out
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("OPENBSP_ANON_KEY", "wrong-key", "the key is not accepted: check OPENBSP_ANON_KEY and OPENBSP_API_KEY"),
+        ("OPENBSP_API_KEY", "wrong-key", "use an API key of an owner or administrator in OPENBSP_API_KEY"),
+        ("OPENBSP_URL", None, "Set OPENBSP_URL"),
+    ],
+)
+def test_what_the_platform_refuses_is_said_with_what_to_do(connect: Run, monkeypatch, variable, value, said):
+    if value is None:
+        monkeypatch.delenv(variable)
+    else:
+        monkeypatch.setenv(variable, value)
+    status, out = connect()
+    assert status == 1
+    assert said in out
+
+
+def test_a_platform_that_fails_or_is_none_is_named(
+    platform: Postgrest, bridge: RunningIngress, connect: Run, monkeypatch
+):
+    platform.failing.append(503)
+    assert "refused GET webhooks with 503: the database is starting up" in connect()[1]
+    monkeypatch.setenv("OPENBSP_URL", bridge.url)
+    assert "check OPENBSP_URL" in connect()[1]
+
+
+def test_nothing_is_removed_while_checking(connect: Run):
+    assert connect("--check", "--remove")[0] == 2

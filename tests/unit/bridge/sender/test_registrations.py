@@ -1,0 +1,91 @@
+"""Which webhooks are missing or wrong, for every way in which a registration can be."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.sender.registrations import MOST_ROWS, Wanted, plan, removal
+
+WANTED = Wanted("org", "messages", "https://bridge.example/webhooks", "a-token")
+
+
+def row(row_id="1", **columns):
+    return {"id": row_id, **WANTED.row(), **columns}
+
+
+def test_what_is_missing_is_registered_with_everything():
+    (step,) = plan([row(table_name="conversations")], WANTED).steps
+    assert (step.row_id, step.columns) == (None, WANTED.row())
+    assert WANTED.row()["operations"] == ["insert", "update"]
+
+
+def test_what_is_right_stays():
+    assert plan([row()], WANTED).steps == []
+
+
+@pytest.mark.parametrize(
+    ("columns", "repaired", "why"),
+    [
+        ({"operations": ["insert"]}, "operations", "update not registered: statuses and edits never arrive"),
+        ({"operations": None}, "operations", "insert and update not registered: new rows never arrive"),
+        ({"token": None}, "token", "no token: every webhook is answered 401 and lost"),
+        ({"token": "another"}, "token", "another token than the one given"),
+        ({"url": "https://bridge.example"}, "url", "its path is empty, not /webhooks: every webhook is answered 404"),
+        ({"url": "https://bridge.example/hooks"}, "url", "its path is /hooks, not /webhooks"),
+    ],
+)
+def test_what_is_wrong_is_named_and_only_that_is_repaired(columns, repaired, why):
+    (step,) = plan([row(**columns)], WANTED).steps
+    assert step.row_id == "1"
+    assert step.columns == {repaired: WANTED.row()[repaired]}
+    assert why in step.why
+
+
+def test_the_token_is_never_in_a_reason():
+    steps = plan([row(token="the-secret-of-old"), row("2")], WANTED).steps
+    assert not any(secret in step.why for step in steps for secret in ("the-secret-of-old", "a-token"))
+
+
+def test_of_two_the_better_one_stays():
+    steps = plan([row("1", token=None), row("2")], WANTED).steps
+    assert [(step.row_id, step.columns) for step in steps] == [("1", None)]
+
+
+def test_a_fourth_webhook_would_get_nothing():
+    others = [row(str(number), url=f"https://other.example/{number}") for number in range(MOST_ROWS)]
+    found = plan(others, WANTED)
+    assert found.steps == []
+    assert "OpenBSP calls only 3" in found.hindrances[0]
+    assert plan([*others, row("mine")], WANTED).hindrances
+
+
+def test_only_what_leads_here_is_removed():
+    rows = [row("1"), row("2", url="https://bridge.example/old"), row("3", url="https://other.example/webhooks")]
+    assert [step.row_id for step in removal(rows, WANTED)] == ["1", "2"]
+
+
+rows = st.lists(
+    st.fixed_dictionaries(
+        {
+            "url": st.sampled_from([WANTED.url, "https://bridge.example", "https://other.example/webhooks", "", None]),
+            "operations": st.sampled_from([["insert"], ["update"], ["insert", "update"], ["delete"], [], None]),
+            "token": st.sampled_from(["a-token", "x", "", None]),
+            "table_name": st.sampled_from(["messages", "conversations"]),
+        }
+    ),
+    max_size=6,
+)
+
+
+@given(rows)
+def test_after_the_steps_a_second_run_has_nothing_to_do(rows):
+    there = {str(number): {"id": str(number), "organization_id": "org", **each} for number, each in enumerate(rows)}
+    first = plan(there.values(), WANTED)
+    for step in first.steps:
+        if step.columns is None:
+            del there[step.row_id]
+        else:
+            there.setdefault(step.row_id or "new", {"id": step.row_id or "new"}).update(step.columns)
+    second = plan(there.values(), WANTED)
+    assert second.steps == []
+    assert second.hindrances == first.hindrances
