@@ -1,7 +1,9 @@
 """Rows to event fields and back, without loss (G3 in docs/design.md).
 
-A column of the expected type becomes a typed field; every other one, and every text that names no exact instant,
-travels as JSON text in `extra`; explicit nulls are listed in `nulls`, so that they differ from absent columns.
+A column of the expected type becomes a typed field; every other one, and every text that names no instant, travels as
+JSON text in `extra`; explicit nulls are listed in `nulls`, so that they differ from absent columns. An instant whose
+text says more than microseconds has both: the field, and its text in `extra`. The members of a status do the same with
+`status` and `status_extra`.
 """
 
 from typing import Any
@@ -29,8 +31,12 @@ def to_fields(entity: Entity, row: Row) -> Fields:
             nulls.append(column)
         elif kind is _TEXT and type(value) is str:
             fields[column] = value
-        elif kind is _INSTANT and type(value) is str and (micros := instants.parse(value)) is not None:
-            fields[column] = micros
+        elif kind is _INSTANT and type(value) is str:
+            micros, exact = instants.read(value)
+            if micros is not None:
+                fields[column] = micros
+            if not exact:
+                extra[column] = encode_text(value)
         elif kind is _JSON:
             fields[column] = encode_text(value)
         elif kind is _STATUS and type(value) is dict:
@@ -51,8 +57,12 @@ def _status_to_fields(status: Row, fields: Fields) -> None:
                 fields["errors"] = [encode_text(error) for error in value]
             else:
                 other[key] = encode_text(value)
-        elif type(value) is str and (micros := instants.parse(value)) is not None:
-            moments[key] = micros
+        elif type(value) is str:
+            micros, exact = instants.read(value)
+            if micros is not None:
+                moments[key] = micros
+            if not exact:
+                other[key] = encode_text(value)
         else:
             other[key] = encode_text(value)
     fields["status"] = moments
@@ -60,7 +70,10 @@ def _status_to_fields(status: Row, fields: Fields) -> None:
 
 
 def to_row(entity: Entity, fields: Fields) -> Row:
-    """Rebuild the row from an event's fields; instants come back in UTC, everything else as it was."""
+    """Rebuild the row from an event's fields; instants come back in UTC, everything else as it was.
+
+    Also one that says more than microseconds: its text overrules its field.
+    """
     row: Row = {}
     for column, kind in entity.columns.items():
         value = fields.get(column)

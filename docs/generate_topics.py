@@ -48,8 +48,8 @@ TOPIC_PREFIX.
 - **Headers** are CloudEvents 1.0, Kafka binding, binary mode.
 - **Partitioning**: {partitioning}
 - **Evolution**: {evolution}
-- **Instants** are `timestamp-micros`, exact to the microsecond. What names no exact instant travels as JSON text, in
-  `extra` or `status_extra`.
+- **Instants** are `timestamp-micros`, exact to the microsecond. What names no instant, or says more, travels as JSON
+  text in `extra` or `status_extra`: [which texts are instants](../instants.md).
 - **Absent, null, unknown**: a column that was null is listed in `nulls`; one that was absent is not; one without a
   field of its own is in `extra` as JSON text. So the received row can be rebuilt from the record alone.
 

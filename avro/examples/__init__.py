@@ -82,6 +82,6 @@ def _convert_text(schema: Any, kind: str, text: str) -> str | bytes | int:
     if kind == "bytes":
         return text.encode("latin-1")
     if kind == "long" and isinstance(schema, dict) and schema.get("logicalType") == "timestamp-micros":
-        micros = instants.parse(text)
-        return text if micros is None else micros
+        micros, exact = instants.read(text)
+        return micros if micros is not None and exact else text
     return text

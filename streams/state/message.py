@@ -42,7 +42,8 @@ def facts_of(event: dict[str, Any]) -> MessageFacts:
         if value is not None:
             columns[name] = (version, value)
     for name, text in event["extra"].items():
-        columns[name] = (version, text.encode())
+        # The text of an instant that has a field stands beside it.
+        columns.setdefault(name, (version, text.encode()))
     for name in event["nulls"]:
         columns[name] = (version, None)
     errors = event["errors"]

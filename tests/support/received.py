@@ -23,7 +23,7 @@ NEVER, FOREVER = -(10**30), 10**30
 Entry = tuple[str, int, int, Any]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_ISO = re.compile(r"\d{4}(-\d\d){2}[T ]\d\d(:\d\d){2}(\.\d{1,6}0*)?(Z|[+-]\d\d(:?\d\d){0,2})", re.ASCII)
+_ISO = re.compile(r"\d{4}(-\d\d){2}[T ]\d\d(:\d\d){2}(\.\d+)?(Z|[+-]\d\d(:?\d\d){0,2})", re.ASCII)
 
 
 def newest(entries: Iterable[Entry]) -> list[dict[str, Any]]:
@@ -70,7 +70,7 @@ def _version(row: dict[str, Any]) -> int:
 
 
 def instant(value: Any) -> int | None:
-    """Return the microseconds since 1970 that a text says exactly, None for everything else."""
+    """Return the microseconds since 1970 that a text names, None for everything else."""
     if not isinstance(value, str) or not _ISO.fullmatch(value):
         return None
     try:
