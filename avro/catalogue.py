@@ -79,7 +79,11 @@ ENTITIES: Mapping[str, Entity] = MappingProxyType(
     }
 )
 
-ACTIONS = frozenset({"insert", "update"})
+DELETE = "delete"
+ACTIONS = frozenset({"insert", "update", DELETE})
+
+#: All that travels of a deleted row.
+IDS = frozenset({"id", "organization_id", "conversation_id", "external_id"})
 
 #: A worker that comes back to a partition within this time finds the tombstones of what was deleted meanwhile.
 CHANGELOG_TOMBSTONES_MS = 7 * DAY_MS

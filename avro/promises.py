@@ -28,12 +28,14 @@ _STATE_ORDER = "Within a key, records are in the order in which the state was co
 _BY_CE_ID = "By `ce_id`, which is also `event_id`: UUIDv5 of entity, action and data; equal for equal events."
 _BY_KEY = "None needed: upsert by key. `ce_id` is made from the value, so equal states have equal ids."
 _REMOVAL_OF_ROW = (
-    "A record without value (tombstone) says that the row is to be forgotten. OpenBSP sends no such thing, an operator"
-    " may write one, without headers; the state of the row goes with it."
+    "An event with action `delete` says that the row is gone for good: delete what you have of it. It holds ids only,"
+    " and its `event_id` is made from those; earlier events of the row stay in the topic until they expire. A record"
+    " without value (tombstone) says the same; an operator may write one, without headers."
 )
 _REMOVAL_OF_STATE = (
-    "A record without value (tombstone) says that nothing is known of the key any more: an operator removed the row, or"
-    " the last message that named a conversation without a row moved to another one. Delete what you have."
+    "A record without value (tombstone) says that nothing is known of the key any more: the row was deleted, another"
+    " message has its `external_id`, or the last message that named a conversation without a row moved to another one."
+    " Delete what you have."
 )
 _NO_ORDER = (
     "Within a key, the order in which the bridge took the events, which is not the order of the changes: the sender"
@@ -62,7 +64,7 @@ _STREAMS = "`openbsp-streams`"
 PROMISES: Mapping[str, Promise] = MappingProxyType(
     {
         "messages": Promise(
-            ("openbsp.messages.insert", "openbsp.messages.update"),
+            ("openbsp.messages.insert", "openbsp.messages.update", "openbsp.messages.delete"),
             _BRIDGE,
             "the message id",
             _ROW_TIME,
@@ -72,7 +74,7 @@ PROMISES: Mapping[str, Promise] = MappingProxyType(
             _REMOVAL_OF_ROW,
         ),
         "conversations": Promise(
-            ("openbsp.conversations.insert", "openbsp.conversations.update"),
+            ("openbsp.conversations.insert", "openbsp.conversations.update", "openbsp.conversations.delete"),
             _BRIDGE,
             "the conversation id",
             _ROW_TIME,
@@ -111,7 +113,7 @@ PROMISES: Mapping[str, Promise] = MappingProxyType(
             "At least once for each status that a message has, never zero times. It is written once the message's"
             " conversation id is known, with the conversation's row as it was known then.",
             "By `ce_id`, which is also `id`: UUIDv5 of message id and status; the set of ids depends on nothing else.",
-            "None: what became of a message that was removed stays until it expires.",
+            "None: what became of a message that was deleted stays until it expires.",
         ),
         "dead-letters": Promise(
             ("openbsp.dead-letter",),

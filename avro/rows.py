@@ -9,7 +9,7 @@ text says more than microseconds has both: the field, and its text in `extra`. T
 from typing import Any
 
 from avro import instants
-from avro.catalogue import Entity, Kind
+from avro.catalogue import IDS, Entity, Kind
 from avro.jsontext import decode, encode_text
 
 # Trap: reading a member of an Enum class costs more than a function call, and there are some for each column.
@@ -46,6 +46,11 @@ def to_fields(entity: Entity, row: Row) -> Fields:
     fields["extra"] = extra
     fields["nulls"] = nulls
     return fields
+
+
+def ids_of(entity: Entity, row: Row) -> Row:
+    """Return what may travel of a deleted row: the columns that are ids, where they are texts."""
+    return {name: row[name] for name in entity.columns if name in IDS and type(row.get(name)) is str}
 
 
 def _status_to_fields(status: Row, fields: Fields) -> None:

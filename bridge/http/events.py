@@ -7,7 +7,8 @@ from uuid import uuid4
 import msgspec
 
 from avro import identity, jsontext
-from avro.catalogue import ACTIONS, ENTITIES, Entity
+from avro.catalogue import ACTIONS, DELETE, ENTITIES, Entity
+from avro.rows import ids_of
 from bridge.http import reasons
 from openbsp.http.problems import Reason
 
@@ -20,7 +21,7 @@ _TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9
 
 
 class Event(msgspec.Struct, gc=False):
-    """A row of a catalogue entity as it came. `data` is the canonical JSON of `row`.
+    """A row of a catalogue entity as it came, of a deleted one the ids only. `data` is the canonical JSON of `row`.
 
     `received_at` is in microseconds since the epoch.
     """
@@ -89,16 +90,20 @@ def read_event(body: bytes, received_at: int, traceparent: bytes | None, max_dep
     fault = _fault(action, row)
     if fault is not None:
         columns = row if type(row) is dict else {}
+        # A deleted row must be kept nowhere, however the deletion is spelled.
+        keep = not (type(action) is str and action.strip().lower() == DELETE)
         raise RefusedError(
             reasons.INVALID_EVENT,
             fault,
-            event_id=identity.name_id(b"dead-letter\n" + body),
+            event_id=identity.name_id(b"dead-letter\n" + body) if keep else None,
             entity=entity.name,
             action=_name(action),
             key=_text(columns.get("id")),
             organization_id=_text(columns.get("organization_id")),
-            keep=True,
+            keep=keep,
         )
+    if action == DELETE:
+        row = ids_of(entity, row)
     if traceparent is not None and _TRACEPARENT.fullmatch(traceparent) is None:
         traceparent = None
     data = jsontext.encode(row)
@@ -108,12 +113,16 @@ def read_event(body: bytes, received_at: int, traceparent: bytes | None, max_dep
 def check_organization(event: Event, organizations: frozenset[str]) -> None:
     """Raise RefusedError if the row names an organization that is not among `organizations`.
 
-    A row that names none passes: the documented partial updates don't, and would be lost otherwise.
+    A row that names none passes: the documented partial updates don't, and would be lost otherwise. A deleted one does
+    not pass: it is final, and OpenBSP always names it.
     """
-    if event.organization_id is not None and event.organization_id not in organizations:
+    unknown = event.organization_id is None
+    if event.organization_id not in organizations and not (unknown and event.action != DELETE):
         raise RefusedError(
             reasons.WRONG_ORGANIZATION,
-            "the token is bound to other organizations than the row's",
+            "the token is bound to organizations, and the deleted row names none"
+            if unknown
+            else "the token is bound to other organizations than the row's",
             event_id=event.event_id,
             entity=event.entity.name,
             action=event.action,
@@ -137,7 +146,7 @@ def _decode(body: bytes, max_depth: int) -> Any:
 
 def _fault(action: object, row: object) -> str | None:
     if type(action) is not str or action not in ACTIONS:
-        return "`action` is neither insert nor update"
+        return "`action` is neither insert, update nor delete"
     if type(row) is not dict:
         return "`data` is not an object"
     row_id = row.get("id")

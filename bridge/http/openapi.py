@@ -61,7 +61,7 @@ def _webhooks() -> dict[str, Any]:
         }
     return {
         "operationId": "receiveWebhook",
-        "summary": "Take one inserted or updated row.",
+        "summary": "Take one inserted, updated or deleted row.",
         "security": [{"token": []}],
         "requestBody": {
             "required": True,
@@ -92,7 +92,8 @@ def _envelope() -> dict[str, Any]:
             "action": {"enum": sorted(ACTIONS)},
             "data": {
                 "type": "object",
-                "description": "The row, or of an update what changed. Columns that are not listed here pass as well.",
+                "description": "The row, or of an update what changed. Columns that are not listed here pass as well; "
+                "of a deleted row the ids only, whatever else it holds.",
                 "required": ["id"],
                 "properties": {
                     "id": {"type": "string", "minLength": 1},

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from avro import examples
-from avro.catalogue import ENTITIES, TOPICS, topic_name
+from avro.catalogue import ACTIONS, ENTITIES, TOPICS, topic_name
 from avro.jsontext import encode
 from avro.promises import PROMISES
 from avro.schemas import latest, records
@@ -21,7 +21,7 @@ IDS = {record: number for number, record in enumerate(records(), 1)}
 def of_the_bridge() -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
     maker = RecordMaker("x.", "openbsp", IDS)
     for entity in ENTITIES:
-        for action in ("insert", "update"):
+        for action in sorted(ACTIONS):
             body = encode({"data": {"id": "i"}, "entity": entity, "action": action})
             event = read_event(body, received_at=0, traceparent=b"00-1-2-03", max_depth=10)
             record = maker.record(event)

@@ -280,7 +280,7 @@ def test_an_encoded_body_is_not_supported(ingress: RunningIngress):
 @pytest.mark.parametrize(
     "envelope",
     [
-        {"entity": "messages", "action": "delete", "data": {"id": "1"}},
+        {"entity": "messages", "action": "truncate", "data": {"id": "1"}},
         {"entity": "messages", "action": None, "data": {"id": "1"}},
         {"entity": "messages", "action": ["insert"], "data": {"id": "1"}},
         {"entity": "messages", "data": {"id": "1"}},
