@@ -1,23 +1,49 @@
 """Ports on the loopback address."""
 
+import os
 import random
 import socket
+import sys
+from collections import deque
 
 LOOPBACK = "127.0.0.1"
 
 # Below the ports that systems give to outgoing connections. One of those could take the port of a server that is down
 # for a moment; a client that tries again and again to reach it there can even get connected to itself.
 _CHOICE = range(15000, 30000)
+#: The descriptors that keep the latest reservations.
+_reservations: deque[int] = deque(maxlen=16)
 
 
 def free_ports(count: int) -> list[int]:
-    """Choose `count` different ports that nobody listens on now; somebody may in the next moment: be ready for that."""
+    """Choose `count` different ports that nobody listens on now; somebody may in the next moment: be ready for that.
+
+    On Linux, no other process of this project chooses one of them for now, so stacks can start side by side.
+    """
     ports: list[int] = []
     while len(ports) < count:
         port = random.choice(_CHOICE)  # noqa: S311 - not a secret
-        if port not in ports and is_free(port):
+        if port not in ports and is_free(port) and _reserved(port):
             ports.append(port)
     return ports
+
+
+def _reserved(port: int) -> bool:
+    """Reserve a port among the processes of this project, by an address that nothing listens on.
+
+    Such a name is no file, and the kernel forgets it with the process. One that listens by now needs none any more.
+    """
+    if sys.platform != "linux":
+        return True
+    with socket.socket(socket.AF_UNIX) as sock:
+        try:
+            sock.bind(f"\0openbsp-port-{port}")
+        except OSError:
+            return False
+        if len(_reservations) == _reservations.maxlen:
+            os.close(_reservations.popleft())
+        _reservations.append(sock.detach())
+    return True
 
 
 def is_free(port: int) -> bool:

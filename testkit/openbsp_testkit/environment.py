@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -90,10 +91,10 @@ def _interpreter(options: Options) -> tuple[str, str]:
             [program, "-I", "-c", _DESCRIBE], capture_output=True, text=True, check=False
         )
         if result.returncode == 0:
-            version, *rest = json.loads(result.stdout)
-            if tuple(version) >= _OLDEST:
+            number, *rest = json.loads(result.stdout)
+            if tuple(number) >= _OLDEST:
                 return program, "\n".join(rest)
-            seen.append(f"{candidate} is {version[0]}.{version[1]}")
+            seen.append(f"{candidate} is {number[0]}.{number[1]}")
     found = f"; {', '.join(seen)}" if seen else ""
     raise ServicesError(
         f"the services need Python 3.11 or newer, for an environment of their own, and none was found"
@@ -118,6 +119,7 @@ def _make(directory: Path, source: Source, interpreter: str, lock: int) -> None:
         result = subprocess.run(  # noqa: S603 Python's own tools
             command,
             env=clean_environment(),
+            cwd=directory.parent,  # no folder of the team's hides a module
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -131,13 +133,15 @@ def _make(directory: Path, source: Source, interpreter: str, lock: int) -> None:
             raise ServicesError(f"{what} failed for {source}; {variable('services')} names another source:\n{lines}")
 
     shutil.rmtree(directory, ignore_errors=True)
+    python = directory / "bin" / "python"
+    own_pip = _pip_of_this_environment(python)
     run(
-        "making a virtual environment (on Debian, python3-venv has what it takes)", interpreter, "-m", "venv", directory
+        "making a virtual environment (on Debian, python3-venv has what it takes)",
+        *(interpreter, "-m", "venv"),
+        *(["--without-pip"] if own_pip else []),
+        directory,
     )
-    pip: Sequence[str | Path] = (
-        directory / "bin" / "python",
-        *("-m", "pip", "--disable-pip-version-check", "--no-input", "--quiet"),
-    )
+    pip = (*(own_pip or (python, "-m", "pip")), "--disable-pip-version-check", "--no-input", "--quiet")
     wheel = _obtain(source, directory, lambda *arguments: run("fetching", *pip, *arguments))
     requirements = directory / "requirements.txt"
     requirements.write_bytes(_lock_file(wheel))
@@ -146,6 +150,16 @@ def _make(directory: Path, source: Source, interpreter: str, lock: int) -> None:
     run("installing what the services need", *install, "--require-hashes", "--requirement", requirements)
     run("installing", *install, "--no-index", wheel)
     (directory / _COMPLETE).write_text(f"{source}\n", "utf-8")
+
+
+def _pip_of_this_environment(python: Path) -> Sequence[str | Path]:
+    """Return how to call the pip that is here for another Python, nothing if there is none that can. Saves seconds."""
+    try:
+        major, minor = map(int, version("pip").split(".")[:2])
+    except (PackageNotFoundError, ValueError):
+        return ()
+    able = (major, minor) >= (22, 3)
+    return (sys.executable, "-m", "pip", "--python", python) if able else ()
 
 
 def _obtain(source: Source, directory: Path, pip: Callable[..., None]) -> Path:

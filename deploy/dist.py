@@ -1,0 +1,103 @@
+"""`make dist`: wheels and source distributions of the services and of the test kit, the image, and the sums of all."""
+
+import argparse
+import gzip
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+DISTRIBUTIONS = (ROOT, ROOT / "testkit")
+SUMS = "SHA256SUMS"
+
+_CHUNK = 1 << 20
+
+
+def main() -> int:
+    """Build all into one directory, which has nothing else of ours afterwards."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=ROOT / "dist", help="directory (default: dist)")
+    parser.add_argument("--no-image", action="store_true", help="do not build the image")
+    options = parser.parse_args()
+    output: Path = options.output.absolute()
+    output.mkdir(parents=True, exist_ok=True)
+    for old in [*output.glob("openbsp[-_]*"), output / SUMS]:
+        old.unlink(missing_ok=True)
+    for directory in DISTRIBUTIONS:
+        _build(directory, output)
+    if not options.no_image:
+        _image(output)
+    files = sorted(output.glob("openbsp[-_]*"))
+    sums = {file.name: _sum(file) for file in files}
+    (output / SUMS).write_text("".join(f"{digest}  {name}\n" for name, digest in sums.items()), "utf-8")
+    for file in files:
+        _say(f"{sums[file.name]}  {file.stat().st_size / 1e6:8.2f} MB  {file.name}")
+    _say(f"{output / SUMS}: check with `sha256sum --check {SUMS}`")
+    return 0
+
+
+def _build(directory: Path, output: Path) -> None:
+    """Build the source distribution, and the wheel from that, with the pinned build backend of this environment."""
+    subprocess.run(
+        [
+            Path(sys.executable).with_name("uv"),
+            *("build", "--quiet", "--no-build-isolation", "--python", sys.executable, "--out-dir", output, directory),
+        ],
+        # The same sources give the same wheels, byte for byte.
+        env={**os.environ, "SOURCE_DATE_EPOCH": _time_of_commit()},
+        check=True,
+    )
+    # uv leaves it for its own caches.
+    (output / ".gitignore").unlink(missing_ok=True)
+
+
+def _image(output: Path) -> None:
+    docker = shutil.which("docker")
+    if docker is None or subprocess.run([docker, "info"], capture_output=True, check=False).returncode != 0:
+        _say("NO IMAGE: no Docker engine answers, so only wheels and source distributions were built")
+        return
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    name = f"openbsp-stream-bridge:{version}"
+    buildx = subprocess.run([docker, "buildx", "version"], capture_output=True, check=False)
+    subprocess.run(
+        [docker, "build", "--quiet", f"--tag={name}", ROOT],
+        env={**os.environ, **({} if buildx.returncode == 0 else {"DOCKER_BUILDKIT": "0"})},
+        check=True,
+    )
+    archive = output / f"openbsp-stream-bridge-{version}-image.tar.gz"
+    with (
+        subprocess.Popen([docker, "save", name], stdout=subprocess.PIPE) as saving,
+        gzip.open(archive, "wb", 6) as file,
+    ):
+        shutil.copyfileobj(saving.stdout, file, _CHUNK)  # type: ignore[type-var]  # it is a pipe
+    if saving.returncode != 0:
+        raise SystemExit(f"docker save {name} failed")
+    _say(f"{name}: load it with `docker load --input {archive.name}`")
+
+
+def _time_of_commit() -> str:
+    git = shutil.which("git")
+    if git is not None:
+        shown = subprocess.run(
+            [git, "-C", ROOT, "log", "-1", "--format=%ct"], capture_output=True, text=True, check=False
+        )
+        if shown.returncode == 0:
+            return shown.stdout.strip()
+    return str(int((ROOT / "pyproject.toml").stat().st_mtime))
+
+
+def _sum(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
