@@ -196,6 +196,7 @@ class Message(_Stored):
         self, conversation: Conversation, direction: str, text: str | None, columns: Mapping[str, Any]
     ) -> None:
         organization = conversation.organization
+        self.conversation = conversation
         now = organization.tick()
         text = organization.new_text() if text is None else text
         whole = organization.shape is Shape.ROWS
