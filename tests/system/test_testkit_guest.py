@@ -1,0 +1,216 @@
+"""The test kit as a guest: installed from its wheel into environments of other teams, with what those have already."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from support.guest import PAGE_FILES, PAGE_TESTS, ROOT, Project, make_environment
+from support.wait import eventually
+
+pytestmark = [pytest.mark.integration]
+
+STRICT = {"pytest.ini": "[pytest]\nfilterwarnings = error\n"}
+#: Folders of a team with names that our packages have as well, and a test that sees its own in them.
+FOLDERS = {
+    **{f"{name}/__init__.py": f'OWNER = "team {name}"\n' for name in ("avro", "bridge", "streams", "openbsp")},
+    "test_folders.py": "import avro, bridge, openbsp, streams\n\n\ndef test_these_are_ours(openbsp_stack):\n"
+    '    assert [m.OWNER for m in (avro, bridge, streams)] == ["team avro", "team bridge", "team streams"]\n'
+    '    assert openbsp.OWNER == "team openbsp"\n',
+}
+
+
+@pytest.fixture(scope="session")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build both distributions of this checkout."""
+    output = tmp_path_factory.mktemp("dist")
+    subprocess.run([sys.executable, ROOT / "deploy" / "dist.py", "--no-image", "--output", output], check=True)
+    return output
+
+
+def wheel(dist: Path, name: str) -> Path:
+    (found,) = dist.glob(f"{name}-*.whl")
+    return found
+
+
+def kit(dist: Path, extras: str = "") -> str:
+    return f"openbsp-testkit{extras} @ {wheel(dist, 'openbsp_testkit').as_uri()}"
+
+
+@pytest.mark.timeout(600)
+def test_a_team_with_old_pins_and_our_names_runs_the_page(dist, tmp_path):
+    """Pytest 7, pydantic 1, Apache's avro, folders called as our packages; the services are beside the kit's wheel."""
+    begin = time.monotonic()
+    python = make_environment(
+        tmp_path / "venv",
+        *(kit(dist, "[kafka]"), "pytest==7.4.4", "pydantic==1.10.24", "confluent-kafka[avro,schemaregistry]", "anyio"),
+    )
+    (tmp_path / "project").mkdir()
+    project = Project(
+        tmp_path / "project",
+        python,
+        {**PAGE_FILES, **STRICT, **FOLDERS},
+        OPENBSP_TESTKIT_CACHE=str(tmp_path / "cache"),
+        PYTHONPATH=".",
+    )
+    output = project.pytest()
+    print(f"figure: from the installation to a green run: {time.monotonic() - begin:.0f} s")
+    assert f"{PAGE_TESTS + 1} passed in " in output
+    assert "openbsp stack: local (the extra `containers` is not installed)" in output
+    assert f"making an environment for {wheel(dist, 'openbsp_stream_bridge')}" in output
+    installed = subprocess.run(
+        [python, "-c", "import avro.schema, avro.errors, pydantic; print(pydantic.VERSION, avro.__file__)"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=True,
+    ).stdout
+    assert installed.startswith("1.10.24")
+    assert "venv" in installed
+
+
+def test_the_services_refuse_to_start_on_a_foreign_avro(dist, tmp_path):
+    """With a sentence, where Apache's was installed over ours, and where it was uninstalled again."""
+    services = str(wheel(dist, "openbsp_stream_bridge"))
+    python = make_environment(tmp_path / "venv", services, options=("--no-deps",))
+    for arguments in (["install", "--no-deps", "avro"], ["uninstall", "avro"]):
+        command = [Path(sys.executable).with_name("uv"), "pip", *arguments, "--quiet", "--python", python]
+        subprocess.run(command, check=True)
+        for program in ("bridge", "streams"):
+            result = subprocess.run([python.with_name(program), "--help"], capture_output=True, text=True, check=False)
+            assert result.returncode == 2, result.stderr
+            assert result.stderr.startswith(f"{program}: the package `avro` ")
+            assert len(result.stderr.splitlines()) == 1
+
+
+KILLED = """
+import json, os, pathlib, time
+
+def test_that_never_ends(openbsp_stack, send_webhook):
+    from openbsp_testkit.rows import Organization
+    send_webhook(Organization().conversation().insert)
+    pathlib.Path("ready.new").write_text(json.dumps(openbsp_stack.addresses.bridge))
+    os.rename("ready.new", "ready")
+    time.sleep(600)
+"""
+
+
+def test_nothing_is_left_when_pytest_is_killed(tmp_path):
+    """No process and no file, although nothing could be told to end."""
+    (tmp_path / "project").mkdir()
+    (tmp_path / "tmp").mkdir()
+    project = Project(
+        tmp_path / "project",
+        sys.executable,
+        {"test_killed.py": KILLED},
+        OPENBSP_TESTKIT_BACKEND="local",
+        TMPDIR=str(tmp_path / "tmp"),
+    )
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        command = project.command()
+        pytest_run = subprocess.Popen(
+            command, cwd=project.directory, env=project.environment, stdout=output, stderr=output
+        )
+    with pytest_run:
+        try:
+            eventually((project.directory / "ready").exists, within=120)
+            processes = psutil.Process(pytest_run.pid).children(recursive=True)
+            assert len(processes) >= 5
+            assert any((tmp_path / "tmp").iterdir())
+        finally:
+            pytest_run.send_signal(signal.SIGKILL)
+    eventually(lambda: not any(process.is_running() for process in processes), within=60)
+    # pytest's own files of its tests stay, as it wants it.
+    left = [path.name for path in (tmp_path / "tmp").iterdir() if not path.name.startswith("pytest-of-")]
+    assert left == [], log.read_text("utf-8")
+
+
+ASYNC = """
+import pytest
+from openbsp_testkit.errors import MissingPackageError, UnknownTopicError
+from openbsp_testkit.rows import Organization
+
+
+@pytest.mark.asyncio
+async def test_with_pytest_asyncio(openbsp_stack, fake_sender, send_webhook):
+    chat = Organization().conversation()
+    assert send_webhook(chat.insert)["disposition"] == "published"
+    deliveries = await fake_sender.send_async([chat.incoming().insert for _ in range(300)])
+    assert not any(delivery.lost for delivery in deliveries)
+    receipt = await openbsp_stack.send_async(chat.outgoing().insert)
+    after = f"{receipt['topic']}:{receipt['partition']}:{receipt['offset']}"
+    answer = await openbsp_stack.view_async(f"/conversations/{chat.id}?after={after}")
+    assert answer.json()["outgoing_count"] == 1
+
+
+@pytest.mark.anyio
+async def test_with_anyio(anyio_backend, send_webhook, fake_sender):
+    chat = Organization().conversation()
+    assert send_webhook(chat.insert)["disposition"] == "published"
+    assert not any(delivery.lost for delivery in fake_sender.send([chat.incoming().insert]))
+
+
+def test_a_topic_needs_a_client(topic):
+    with pytest.raises(MissingPackageError, match="openbsp-testkit.kafka"):
+        topic("messages")
+
+
+def test_a_topic_that_is_not_there(topic):
+    with pytest.raises(UnknownTopicError, match="conversation-state, conversations, dead-letters"):
+        topic("nope")
+"""
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_an_old_python_without_a_kafka_client_and_with_asynchronous_tests(dist, tmp_path):
+    """Python 3.10 where there is one; the services get a newer one. anyio runs its test on asyncio and on trio."""
+    (tmp_path / "project").mkdir()
+    python = make_environment(tmp_path / "venv", kit(dist), "pytest-asyncio", "anyio", "trio", python=_oldest_python())
+    files = {"test_async.py": ASYNC, **STRICT}
+    project = Project(tmp_path / "project", python, files, OPENBSP_TESTKIT_CACHE=str(tmp_path / "cache"))
+    assert "5 passed in " in project.pytest(seconds=600)
+
+
+XDIST = """
+import pytest
+
+@pytest.mark.parametrize("number", range(8))
+def test_a_stack(number, openbsp_stack, topic, send_webhook, record_property):
+    from openbsp_testkit.rows import Organization
+    conversations = topic("conversations")
+    chat = Organization().conversation()
+    send_webhook(chat.insert)
+    (record,) = conversations.take(1)
+    assert record.key == chat.id
+    with open("addresses", "a") as file:
+        file.write(openbsp_stack.addresses.kafka + "\\n")
+
+@pytest.mark.parametrize("number", range(8))
+def test_no_stack(number):
+    pass
+"""
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("distribution", "stacks"), [("load", 2), ("loadgroup", 1)])
+def test_each_worker_of_xdist_has_a_stack_or_one_group_has(distribution, stacks, tmp_path):
+    project = Project(tmp_path, sys.executable, {"test_xdist.py": XDIST, **STRICT}, OPENBSP_TESTKIT_BACKEND="local")
+    output = project.pytest("-n", "2", "--dist", distribution)
+    assert "16 passed in " in output
+    assert "openbsp stack: local (as set)" in output
+    assert len(set((tmp_path / "addresses").read_text("utf-8").split())) == stacks
+
+
+def _oldest_python() -> str:
+    """Return a Python 3.10, or the one of these tests where there is none."""
+    uv = Path(sys.executable).with_name("uv")
+    command = [uv, "python", "find", "--no-python-downloads", "3.10"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    return found.stdout.strip() if found.returncode == 0 else sys.executable
