@@ -37,14 +37,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         parser.addini(ini_name(name), f"{description}; ${variable(name)} counts before it", default="")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Put the tests with a stack into one group, so that with `--dist loadgroup` one worker has them and one stack."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    for item in filter(_uses_a_stack, items):
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(_GROUP))
+    grouped = item.config.pluginmanager.hasplugin("xdist") and item.get_closest_marker("xdist_group") is None
+    if grouped and _uses_a_stack(item):
+        item.add_marker(pytest.mark.xdist_group(_GROUP))
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:

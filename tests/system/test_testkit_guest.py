@@ -1,5 +1,6 @@
 """The test kit as a guest: installed from its wheel into environments of other teams, with what those have already."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -172,7 +173,8 @@ def test_an_old_python_without_a_kafka_client_and_with_asynchronous_tests(dist, 
     """Python 3.10 where there is one; the services get a newer one. anyio runs its test on asyncio and on trio."""
     (tmp_path / "project").mkdir()
     python = make_environment(tmp_path / "venv", kit(dist), "pytest-asyncio", "anyio", "trio", python=_oldest_python())
-    files = {"test_async.py": ASYNC, **STRICT}
+    strict = STRICT["pytest.ini"] + "asyncio_default_fixture_loop_scope = function\n"
+    files = {"test_async.py": ASYNC, "pytest.ini": strict}
     project = Project(tmp_path / "project", python, files, OPENBSP_TESTKIT_CACHE=str(tmp_path / "cache"))
     assert "5 passed in " in project.pytest(seconds=600)
 
@@ -210,7 +212,9 @@ def test_each_worker_of_xdist_has_a_stack_or_one_group_has(distribution, stacks,
 
 def _oldest_python() -> str:
     """Return a Python 3.10, or the one of these tests where there is none."""
-    uv = Path(sys.executable).with_name("uv")
-    command = [uv, "python", "find", "--no-python-downloads", "3.10"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    return found.stdout.strip() if found.returncode == 0 else sys.executable
+    installed = [shutil.which("python3.10"), *sorted(Path.home().glob(".pyenv/versions/3.10.*/bin/python"))]
+    for candidate in filter(None, installed):
+        # A shim may be there without its Python.
+        if subprocess.run([candidate, "-c", ""], capture_output=True, check=False).returncode == 0:
+            return str(candidate)
+    return sys.executable
