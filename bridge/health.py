@@ -34,8 +34,7 @@ async def refresh(service: "Service") -> None:
     metrics.spool_oldest_seconds.set(observed.oldest_s)
     metrics.spool_quarantined.set(observed.quarantined)
     metrics.requests_in_progress.set(service.ingress.in_progress)
-    metrics.answer_seconds.fold()
-    metrics.publish_seconds.fold()
+    metrics.fold()
     service.requests.fold()
 
 

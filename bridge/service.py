@@ -19,13 +19,13 @@ from bridge.delivery.records import RecordMaker
 from bridge.delivery.spool.file import SpoolFile
 from bridge.delivery.spool.leftovers import Leftovers
 from bridge.delivery.spool.spool import Spool
-from bridge.http.access import Access
 from bridge.http.ingress import Ingress
 from bridge.http.request_log import RequestLog
 from bridge.http.webhook import Intake
 from bridge.metrics import Metrics
 from bridge.settings import BridgeSettings
 from bridge.supervisor import METRICS_VARIABLE
+from openbsp.http.access import Access
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
 from openbsp.kafka.registry import Registry
 from openbsp.kafka.topics import Topics

@@ -1,90 +1,20 @@
-"""Every metric of a worker, declared once.
+"""Every metric of a worker, declared once."""
 
-What happens often is counted in plain numbers and brought into the metrics when somebody reads them: prometheus_client
-takes a lock for each observation. All of it runs on the event loop's thread.
-"""
+from prometheus_client import CollectorRegistry
 
-from bisect import bisect_left
-from collections import Counter as Numbers
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-
-from openbsp.metrics import Description, add_observations, descriptions
-
-if TYPE_CHECKING:
-    from prometheus_client.metrics import MetricWrapperBase
+from openbsp.metrics import Description, ServiceMetrics
 
 _LATENCY_BUCKETS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0, 3600.0)
 _COALESCE_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 60.0)
 _REQUEST_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
-class Counts:
-    """A counter by one or more labels, in plain numbers until `fold`."""
-
-    def __init__(self, counter: Counter) -> None:
-        """Start with nothing counted."""
-        self._counter = counter
-        self._numbers: Numbers[tuple[str, ...]] = Numbers()
-
-    def add(self, *labels: str, number: int = 1) -> None:
-        """Count."""
-        self._numbers[labels] += number
-
-    def fold(self) -> None:
-        """Bring the counter up to date."""
-        numbers, self._numbers = self._numbers, Numbers()
-        for labels, number in numbers.items():
-            self._counter.labels(*labels).inc(number)
-
-
-class _Observed:
-    """The observations of one histogram since they were folded."""
-
-    __slots__ = ("counts", "total")
-
-    def __init__(self, buckets: int) -> None:
-        self.counts = [0] * buckets
-        self.total = 0.0
-
-
-class Durations:
-    """A histogram of seconds by labels (or none), in plain numbers until `fold`."""
-
-    def __init__(self, histogram: Histogram, bounds: tuple[float, ...], *, labelled: bool) -> None:
-        """Start with nothing observed."""
-        self._histogram = histogram
-        self._bounds = bounds
-        self._labelled = labelled
-        self._observed: dict[tuple[str, ...], _Observed] = {}
-
-    def observe(self, seconds: float, *labels: str) -> None:
-        """Count an observation."""
-        observed = self._observed.get(labels)
-        if observed is None:
-            observed = self._observed[labels] = _Observed(len(self._bounds) + 1)
-        observed.counts[bisect_left(self._bounds, seconds)] += 1
-        observed.total += seconds
-
-    def fold(self) -> None:
-        """Bring the histogram up to date."""
-        everything, self._observed = self._observed, {}
-        for labels, observed in everything.items():
-            histogram = self._histogram.labels(*labels) if self._labelled else self._histogram
-            add_observations(histogram, observed.counts, observed.total)
-
-
-class Metrics:
+class Metrics(ServiceMetrics):
     """The metrics of one worker."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         """Register all of them."""
-        self.registry = registry
-        self._declared: list[tuple[MetricWrapperBase, tuple[str, ...]]] = []
-        self._folded: list[Counts | Durations] = []
-
+        super().__init__(registry, "streams")
         self.consumed = self._counts("streams_records_consumed", "Records read, by the source's name.", "source")
         self.applied = self._counts(
             "streams_records_applied",
@@ -137,48 +67,10 @@ class Metrics:
             _REQUEST_BUCKETS,
             "endpoint",
         )
-        self.connections_refused = self._counter(
-            "streams_connections_refused", "Connections closed at once because there were too many."
-        )
-        self.clients_given_up = self._counter(
-            "streams_clients_given_up",
-            "Connections closed because a request was incomplete, or its answer unread, for too long.",
-        )
         self.event_streams = self._gauge("streams_event_streams", "Event streams that are open.")
         self.event_streams_cut = self._counter(
             "streams_event_streams_cut", "Event streams that were cut off because the client took too long to read."
         )
-
-    def fold(self) -> None:
-        """Bring everything that is kept in plain numbers up to date."""
-        for metric in self._folded:
-            metric.fold()
-
-    def describe(self) -> Iterator[Description]:
-        """Return a line for each metric, in the order of declaration."""
-        return descriptions(self._declared)
-
-    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
-        metric = Counter(name, meaning, labels, registry=self.registry)
-        self._declared.append((metric, labels))
-        return metric
-
-    def _counts(self, name: str, meaning: str, *labels: str) -> Counts:
-        counts = Counts(self._counter(name, meaning, *labels))
-        self._folded.append(counts)
-        return counts
-
-    def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
-        metric = Gauge(name, meaning, labels, registry=self.registry)
-        self._declared.append((metric, labels))
-        return metric
-
-    def _durations(self, name: str, meaning: str, bounds: tuple[float, ...], *labels: str) -> Durations:
-        metric = Histogram(name, meaning, labels, registry=self.registry, buckets=bounds)
-        self._declared.append((metric, labels))
-        durations = Durations(metric, bounds, labelled=bool(labels))
-        self._folded.append(durations)
-        return durations
 
 
 def describe() -> list[Description]:

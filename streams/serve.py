@@ -69,6 +69,7 @@ async def _serve(
     connections = Connections(settings.limits(), views.metrics.connections_refused, views.metrics.clients_given_up)
     server = Server(views.app, connections, keep_alive_s=settings.keep_alive_s, graceful_s=2)
     views.start()
+    loop.add_signal_handler(signal.SIGHUP, views.access.reload)
     logger.info("the views listen on http://%s:%d", *listener.getsockname()[:2])
     serving = asyncio.create_task(server.serve_on(listener))
     stopped = asyncio.create_task(stopping.wait())

@@ -43,8 +43,10 @@ def _rest(service: Service) -> Starlette:
     asyncapi = asyncapi_document(version("openbsp-stream-bridge"), service.naming)
 
     def may_observe(request: Request, endpoint: str) -> bool:
-        authorization = request.headers.get("authorization")
-        allowed = service.access.may_observe(None if authorization is None else authorization.encode("latin-1"))
+        given = request.headers.get("authorization")
+        authorization = None if given is None else given.encode("latin-1")
+        access = service.access
+        allowed = access.may_observe(authorization) or access.authenticate(authorization) is not None
         if not allowed and authorization is not None:
             service.metrics.unauthorized.labels(endpoint).inc()
         return allowed

@@ -37,7 +37,7 @@ class ServiceSettings(BaseSettings):
         "it changes and on SIGHUP.",
     )
     metrics_token: SecretStr | None = Field(
-        None, min_length=16, description="A token that may read /metrics and the details of /readyz, nothing else."
+        None, min_length=16, description="A token for /metrics and details of /readyz, and nothing else."
     )
     connections: int = Field(
         4_096, ge=1, le=1_000_000, description="Open connections of one process; more are answered 503 and closed."

@@ -1,4 +1,4 @@
-"""Who may come in: named tokens, each optionally bound to organizations, known only by their hashes."""
+"""Bearer tokens: named, each optionally bound to organizations, known only by their hashes."""
 
 import hashlib
 import hmac
@@ -44,6 +44,10 @@ class TokenSet:
         """Count the tokens."""
         return len(self._tokens)
 
+    def __contains__(self, token: Token) -> bool:
+        """Return whether there is this token, with the same organizations."""
+        return token in self._tokens
+
     def authenticate(self, authorization: bytes | None) -> Token | None:
         """Return the token in the value of an Authorization header, or None. Takes the same time for any wrong one."""
         if authorization is None or authorization[:7].lower() != _SCHEME:
@@ -74,7 +78,7 @@ def parse_inline(text: str) -> list[Token]:
         elif at and not organizations:
             faults.append(f"token {name} is bound to no organization: name them after the @, separated by |")
         else:
-            tokens.append(Token(name, _hash(secret), organizations or None))
+            tokens.append(token_of(name, secret, organizations))
     if faults:
         raise TokensError(faults)
     return tokens
@@ -102,12 +106,12 @@ def parse_file(text: str) -> list[Token]:
 
 
 def gather(prefix: str, inline: SecretStr | None, file: Path | None) -> TokenSet:
-    """Return the tokens of the variables `<prefix>_TOKENS` (`inline`) and `<prefix>_TOKENS_FILE`, the file read anew.
+    """Return the tokens of the variables `<prefix>_TOKENS` (`inline`) and `<prefix>_TOKENS_FILE`, the file read again.
 
     Raises TokensError, also when there is none.
     """
     if inline is None and file is None:
-        raise TokensError([f"nobody could come in: set {prefix}_TOKENS, {prefix}_TOKENS_FILE or both"])
+        raise TokensError([f"no tokens configured: set {prefix}_TOKENS, {prefix}_TOKENS_FILE or both"])
     found = []
     if inline is not None:
         try:
@@ -126,6 +130,11 @@ def gather(prefix: str, inline: SecretStr | None, file: Path | None) -> TokenSet
     if not found:
         raise TokensError([f"{file}: holds no token"])
     return TokenSet(found)
+
+
+def token_of(name: str, secret: str, organizations: Iterable[str] = ()) -> Token:
+    """Return the token whose text is `secret`."""
+    return Token(name, _hash(secret), frozenset(organizations) or None)
 
 
 def new_token(name: str, organizations: Iterable[str] = ()) -> tuple[str, str]:

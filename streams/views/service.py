@@ -6,6 +6,7 @@ import logging
 from prometheus_client import CollectorRegistry
 from starlette.routing import Route
 
+from openbsp.http.access import Access
 from openbsp.kafka.connection import KafkaSettings, TopicSettings
 from streams.engine.ends import Ends
 from streams.engine.lag import Lag
@@ -36,7 +37,7 @@ class ViewsService:
         ends = Ends(outside, connection)
         self.metrics = Metrics(CollectorRegistry())
         self._lag = Lag(ends, settings.stalled_after_s, outside.clock)
-        self._watching: asyncio.Task[None] | None = None
+        self._watching: list[asyncio.Task[None]] = []
         self.tables = Tables(topics.partitions, topics.prefix, self.metrics, self._lag)
         # What another worker waits for may take as long as the settings allow, and a little for the way.
         self._peers = Peers(settings.read_timeout_s + 1)
@@ -50,17 +51,21 @@ class ViewsService:
         applied = Applied(self.tables, self._peers, ends, settings.read_timeout_s)
         views = Views(self.tables, self._peers, applied, self._streams)
         self._pipeline = Pipeline(settings.bridge_url, settings.bridge_token)
-        app = create_app(
-            settings.token_set(), settings.metrics_token, views, self.tables, self._measured, self._pipeline
-        )
+        self.access = Access(settings, self.metrics)
+        self.access.on_reload = lambda: self._streams.end_unless(self.access.is_valid)
+        app = create_app(self.access, views, self.tables, self._measured, self._pipeline)
         self.app = Requests(
             app, self.metrics, {route.endpoint: route.path for route in app.routes if isinstance(route, Route)}
         )
 
     def start(self) -> None:
-        """Watch how far the join is behind from now on."""
-        self._watching = asyncio.create_task(self._lag.run())
-        self._watching.add_done_callback(_watched)
+        """Watch how far the join is behind, and the tokens file, from now on."""
+        self._watching = [
+            asyncio.create_task(self._lag.run(), name="lag monitor"),
+            asyncio.create_task(self.access.watch(), name="tokens file watcher"),
+        ]
+        for task in self._watching:
+            task.add_done_callback(_watched)
 
     def stop(self) -> None:
         """End what would not end by itself: the event streams."""
@@ -68,9 +73,10 @@ class ViewsService:
 
     async def close(self) -> None:
         """Close the connections to other workers and the bridge, and watch nothing more."""
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.wait([self._watching])
+        for task in self._watching:
+            task.cancel()
+        if self._watching:
+            await asyncio.wait(self._watching)
         await self._peers.close()
         await self._pipeline.close()
 
@@ -83,4 +89,4 @@ class ViewsService:
 
 def _watched(task: asyncio.Task[None]) -> None:
     if not task.cancelled():
-        logger.error("nobody watches any more how far the join is behind", exc_info=task.exception())
+        logger.error("%s stopped", task.get_name(), exc_info=task.exception())

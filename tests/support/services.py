@@ -74,10 +74,13 @@ def views(_: Path, **settings: Any) -> Iterator[Running]:
         stopping, loop = asyncio.Event(), asyncio.get_running_loop()
         stops.append(functools.partial(loop.call_soon_threadsafe, stopping.set))
         serving = asyncio.create_task(server.serve_on(listener))
+        world.views.start()
         started.set()
         await stopping.wait()
+        world.views.stop()
         server.should_exit = True
         await serving
+        await world.views.close()
 
     with listen("127.0.0.1", 0) as listener:
         thread = threading.Thread(target=asyncio.run, args=[serve(listener)])

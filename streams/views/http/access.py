@@ -2,14 +2,13 @@
 
 import base64
 import binascii
-import hmac
 
 from msgspec import Struct
-from pydantic import SecretStr
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from openbsp.http.tokens import Token, TokenSet
+from openbsp.http.access import Access
+from openbsp.http.tokens import Token
 from streams.views.http.problems import ProblemError, problem
 from streams.views.http.reasons import NOT_FOUND, NOT_PERMITTED, UNAUTHORIZED
 
@@ -61,11 +60,10 @@ class Reader(Struct, frozen=True):
 class Authentication:
     """ASGI middleware: lets in those who have a token, and others only where nothing needs one."""
 
-    def __init__(self, app: ASGIApp, tokens: TokenSet, metrics_token: SecretStr | None) -> None:
-        """Guard `app`. `metrics_token` opens the metrics and nothing else."""
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        """Guard `app`. The metrics token opens the metrics and nothing else."""
         self._app = app
-        self._tokens = tokens
-        self._observer = None if metrics_token is None else metrics_token.get_secret_value().encode()
+        self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
@@ -81,15 +79,14 @@ class Authentication:
 
     def _is_open(self, scope: Scope) -> bool:
         path = scope["path"]
-        if path == METRICS and self._observer is not None:
-            given = dict(scope["headers"]).get(b"authorization", b"")
-            return given[:7].lower() == b"bearer " and hmac.compare_digest(given[7:].strip(), self._observer)
+        if path == METRICS:
+            return self._access.may_observe(dict(scope["headers"]).get(b"authorization"))
         return path in _OPEN or path.startswith(_OPEN_PREFIX)
 
     def _reader(self, scope: Scope) -> Reader | None:
         given = {name: value for name, value in scope["headers"] if name in _USED}
         authorization = given.get(b"authorization") or _of_cookies(scope)
-        token = self._tokens.authenticate(authorization)
+        token = self._access.authenticate(authorization)
         if token is None or authorization is None:
             return None
         if given.keys() <= {b"authorization"}:

@@ -6,7 +6,6 @@ from urllib.parse import unquote, urlencode
 
 import httpx
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from pydantic import SecretStr
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -16,7 +15,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from avro.jsontext import encode
-from openbsp.http.tokens import TokenSet
+from openbsp.http.access import Access
 from streams.state import contribution as contributions
 from streams.views.cluster import applied
 from streams.views.cluster.applied import Applied
@@ -214,9 +213,8 @@ class Views:
         return time.monotonic() + (allowed if reader.sync_s is None else min(allowed, reader.sync_s))
 
 
-def create_app(  # noqa: PLR0917 what the endpoints answer from
-    tokens: TokenSet,
-    metrics_token: SecretStr | None,
+def create_app(
+    access: Access,
     views: Views,
     tables: Tables,
     measured: Callable[[], CollectorRegistry],
@@ -260,11 +258,11 @@ def create_app(  # noqa: PLR0917 what the endpoints answer from
             Route(METRICS, metrics),
             Route("/openapi.json", openapi),
             Route(applied.PATH, views.applied),
-            *Sessions(tokens.authenticate).routes(),
+            *Sessions(access.authenticate).routes(),
             *pipeline.routes(),
             *Page().routes(),
         ],
-        middleware=[Middleware(_EncodedPaths), Middleware(Authentication, tokens=tokens, metrics_token=metrics_token)],
+        middleware=[Middleware(_EncodedPaths), Middleware(Authentication, access=access)],
         exception_handlers={ProblemError: _problem, HTTPException: _http_error, Exception: _internal_error},
     )
     app.router.redirect_slashes = False

@@ -13,12 +13,13 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 from starlette.types import Message, Receive, Scope, Send
 
 from avro.jsontext import encode
+from openbsp.http.tokens import Token
 from streams.metrics import Metrics
 from streams.views.cluster.peers import Peers
 from streams.views.cluster.relay import Relay
@@ -121,6 +122,12 @@ class EventStreams:
         self.open: set[EventStream] = set()
         self.closing = False
 
+    def end_unless(self, is_valid: Callable[[Token], bool]) -> None:
+        """End the streams whose token is not valid any more."""
+        for stream in self.open:
+            if not is_valid(stream.token):
+                stream.end()
+
     def close(self) -> None:
         """End all streams, and open no more."""
         self.closing = True
@@ -141,7 +148,22 @@ class EventStream:
         self._sources: _Sources | None = None
         self._positions: dict[int, int] = {}
         self._gone = False
+        self._revoked = False
         self._anew = False
+
+    @property
+    def token(self) -> Token:
+        """Whose stream it is."""
+        return self._asked.reader.token
+
+    def end(self) -> None:
+        """End it: its token is not valid any more."""
+        self._revoked = True
+        self.wake.set()
+
+    @property
+    def _over(self) -> bool:
+        return self._gone or self._revoked or self._streams.closing
 
     async def open(self) -> None:
         """Find all sources. Raises ProblemError: the client is answered with it instead of a stream."""
@@ -183,7 +205,7 @@ class EventStream:
     async def _tell(self, send: Send) -> None:
         """Return when the stream is over. Raises TimeoutError or _TooSlowError if the client is too slow."""
         await _send(send, _OPENING)
-        while not self._gone and not self._streams.closing:
+        while not self._over:
             self.wake.clear()
             sources = self._sources
             if sources is None or sources.over:
@@ -215,7 +237,7 @@ class EventStream:
         pause = shortest
         waiting = False
         heard_at = time.monotonic()
-        while not self._gone and not self._streams.closing:
+        while not self._over:
             try:
                 partitions = self._partitions()
                 await self._attach(partitions, told if partitions <= told.keys() else None)

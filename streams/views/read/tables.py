@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 from aiokafka.partitioner import murmur2
 
 from avro.catalogue import topic_name
+from openbsp.metrics import Counts
 from streams.agents.join import Join
 from streams.engine.lag import Lag
 from streams.engine.observer import Offsets
-from streams.metrics import Counts, Metrics
+from streams.metrics import Metrics
 from streams.views.http.problems import ProblemError, not_ready
 from streams.views.http.reasons import NOT_APPLIED
 from streams.views.read.partition import IndexedBefore, PartitionView, RenderedConversations

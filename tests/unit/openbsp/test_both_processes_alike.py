@@ -1,6 +1,7 @@
 """What an operator or a client may rely on in one service holds in the other: the same code does it in both."""
 
 import json
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -11,6 +12,8 @@ import pytest
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from openbsp.http.connections import MAX_HEAD_BYTES
+from openbsp.http.tokens import new_token
+from support.processes import COMMANDS, Process, rewrite_unnoticed
 from support.services import SERVICES, TOKEN, Running
 from support.wait import eventually
 
@@ -22,6 +25,15 @@ def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Start]:
     """Return what starts a service, with these settings."""
     with ExitStack() as stack:
         yield lambda **settings: stack.enter_context(SERVICES[request.param](tmp_path, **settings))
+
+
+@pytest.fixture(params=list(COMMANDS))
+def process(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Process]:
+    """Return a process that is not started yet, with a tokens file of its own."""
+    (tmp_path / "tokens").write_text(new_token("first")[1])
+    made = Process(request.param, tmp_path, {"TOKENS_FILE": str(tmp_path / "tokens")})
+    yield made
+    made.close()
 
 
 def received(connection: socket.socket) -> bytes:
@@ -148,3 +160,33 @@ def test_refusals_of_requests_have_the_same_headers_and_titles(tmp_path: Path):
         assert {answer.headers.get("www-authenticate") for answer in answers} == {
             'Bearer realm="openbsp"' if reason == "unauthorized" else None
         }
+
+
+def test_a_changed_tokens_file_is_read_again_and_an_unusable_one_changes_nothing(start: Start, tmp_path: Path):
+    def status(token: str) -> int:
+        headers = {"Authorization": f"Bearer {token}"}
+        return service.ask("POST" if service.name == "bridge" else "GET", service.path, headers=headers).status_code
+
+    file = tmp_path / "tokens"
+    (former, former_line), (later, later_line) = new_token("a"), new_token("b")
+    file.write_text(former_line)
+    service = start(tokens=None, tokens_file=file)
+    assert service.metric("tokens") == 1
+    assert (status(former) == 401, status(later)) == (False, 401)
+    file.write_text("no line of a tokens file")
+    eventually(lambda: service.metric("token_reload_failures_total") == 1)
+    assert status(former) != 401
+    file.write_text(f"{later_line}\n{new_token('c')[1]}\n")
+    eventually(lambda: status(later) != 401)
+    assert (status(former), service.metric("tokens")) == (401, 2)
+
+
+def test_sighup_reads_the_tokens_again_and_ends_nothing(process: Process, tmp_path: Path):
+    """Also if the file looks unchanged, so that nothing else can have noticed."""
+    process.start()
+    token, line = new_token("later")
+    assert process.status(token) == 401
+    rewrite_unnoticed(tmp_path / "tokens", line)
+    process.signal(signal.SIGHUP)
+    eventually(lambda: process.status(token) != 401)
+    assert process.end() == 0

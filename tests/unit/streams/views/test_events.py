@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, note
 from hypothesis import strategies as st
 
+from openbsp.http.tokens import new_token
 from streams.engine.outside import Outside
 from streams.views.live import backlog, events, feed, positions
 from streams.views.live.feed import Recent
@@ -419,6 +420,25 @@ async def test_streams_end_when_the_worker_stops(world):
         await client.until(lambda: client.ended)
     async with world.client() as http:
         assert (await http.get("/events")).status_code == 503
+
+
+async def test_a_stream_ends_when_its_token_is_withdrawn(tmp_path):
+    """And the streams of other tokens do not; nor does a file that cannot be read end any."""
+    (kept, kept_line), (withdrawn, withdrawn_line) = new_token("kept"), new_token("withdrawn")
+    file = tmp_path / "tokens"
+    file.write_text(f"{kept_line}\n{withdrawn_line}\n")
+    world = World(tokens=None, tokens_file=file)
+    await world.own_and_index()
+    async with listen(world, token=kept) as one, listen(world, token=withdrawn) as other:
+        await one.until(lambda: "ready" in one.names)
+        await other.until(lambda: "ready" in other.names)
+        file.write_text("nonsense")
+        world.views.access.reload()
+        assert len(world.views._streams.open) == 2
+        file.write_text(kept_line)
+        world.views.access.reload()
+        await other.until(lambda: other.ended)
+        assert [stream.token.name for stream in world.views._streams.open] == ["kept"]
 
 
 async def test_only_so_much_is_remembered_and_older_ids_begin_anew(world, monkeypatch):

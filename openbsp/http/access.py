@@ -1,13 +1,16 @@
-"""The tokens that count now: read anew when their file changes, without a restart."""
+"""The tokens that are valid now: read again when their file changes and on SIGHUP, without a restart."""
 
 import asyncio
-import hmac
 import logging
+from typing import TYPE_CHECKING
 
-from bridge.metrics import Metrics
-from bridge.settings import BridgeSettings
 from openbsp.errors import TokensError
-from openbsp.http.tokens import Token
+from openbsp.http.settings import ServiceSettings
+from openbsp.http.tokens import Token, TokenSet, token_of
+from openbsp.metrics import ServiceMetrics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _log = logging.getLogger(__name__)
 
@@ -15,9 +18,9 @@ _LOOK_EVERY_S = 1.0
 
 
 class Access:
-    """Knows who may send and who may look."""
+    """Knows whose requests are answered, and who may read metrics besides."""
 
-    def __init__(self, settings: BridgeSettings, metrics: Metrics) -> None:
+    def __init__(self, settings: ServiceSettings, metrics: ServiceMetrics) -> None:
         """Read the tokens. Raises TokensError."""
         self._settings = settings
         self._metrics = metrics
@@ -25,36 +28,37 @@ class Access:
         self._tokens = settings.token_set()
         metrics.tokens.set(len(self._tokens))
         secret = settings.metrics_token
-        self._observer = None if secret is None else b"bearer " + secret.get_secret_value().encode()
+        self._observers = TokenSet([] if secret is None else [token_of("metrics", secret.get_secret_value())])
+        #: Called after tokens were read again.
+        self.on_reload: Callable[[], None] = lambda: None
 
     def authenticate(self, authorization: bytes | None) -> Token | None:
-        """Return the token that may send, or None."""
+        """Return the valid token in the value of an Authorization header, or None."""
         return self._tokens.authenticate(authorization)
 
+    def is_valid(self, token: Token) -> bool:
+        """Return whether a token that was valid once still is, for the same organizations."""
+        return token in self._tokens
+
     def may_observe(self, authorization: bytes | None) -> bool:
-        """Tell whether metrics and details may be read: with the metrics token, or any that may send."""
-        if authorization is None:
-            return False
-        if self._observer is not None and hmac.compare_digest(
-            authorization[:7].lower() + authorization[7:], self._observer
-        ):
-            return True
-        return self.authenticate(authorization) is not None
+        """Return whether it is the metrics token."""
+        return self._observers.authenticate(authorization) is not None
 
     def reload(self) -> None:
-        """Read the tokens again. If that fails, those from before stay valid, and the log and a metric tell."""
+        """Read the tokens again. If that fails, the former ones stay valid; it is logged and counted."""
         self._looked_at = self._file_state()
         try:
             self._tokens = self._settings.token_set()
         except TokensError as error:
             self._metrics.token_reload_failures.inc()
-            _log.error("the tokens stay as they were: %s", error)
+            _log.error("tokens not reloaded, the former ones stay valid: %s", error)
             return
         self._metrics.tokens.set(len(self._tokens))
-        _log.info("tokens read: %d", len(self._tokens))
+        _log.info("tokens reloaded: %d", len(self._tokens))
+        self.on_reload()
 
     async def watch(self) -> None:
-        """Reload whenever the file changes, for ever."""
+        """Reload whenever the file changes, until cancelled."""
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
             if self._file_state() != self._looked_at:
