@@ -4,7 +4,6 @@ import os
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable
 
 _OF_THE_PARENT = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD)
@@ -61,7 +60,7 @@ def _be_child(work: Callable[[], int], close: tuple[int, ...], mask: "set[signal
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         code = work()
     except BaseException:  # noqa: BLE001 the copy of the parent's stack must never be returned to
-        traceback.print_exc()
+        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type] there is one
     finally:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()

@@ -48,7 +48,7 @@ class Metrics(ServiceMetrics):
         self.worker_restarts = self._gauge(
             "bridge_worker_restarts",
             "How often the worker processes that run now took the place of one that died, since the start.",
-            "livesum",
+            across_processes="livesum",
         )
         self.unauthorized = self._counter(
             "bridge_unauthorized", "Requests without a valid token, by endpoint.", "endpoint"

@@ -30,7 +30,7 @@ from openbsp.handover import inherited_listener
 from openbsp.http.listener import listen
 from openbsp.http.settings import LogLevel
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
-from openbsp.log import LineWriter, start_logging, start_plain_logging
+from openbsp.log import LineWriter, event, log_loop_faults, start_logging, start_plain_logging
 
 _log = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ class _Work:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 return runner.run(self._serve(place, spool_file, lines))
         except (BridgeError, ContractError) as error:
-            _log.error("not started: %s", error)
+            _log.critical("not started: %s", error, extra=event("process.not_started"))
             print(f"bridge: {error}", file=sys.stderr)  # noqa: T201
             return ExitCode.NOT_STARTED
 
@@ -154,6 +154,7 @@ class _Work:
     async def _serve(self, place: Place, spool_file: SpoolFile, lines: LineWriter) -> ExitCode:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
+        log_loop_faults(loop)
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signal_number, _stop, stop, self.settings.shutdown_s)
         # A worker whose supervisor was killed ends in order: a new one waits for its spool.
@@ -174,10 +175,14 @@ class _Work:
             # What is there now stays, and what a request leaves behind is hardly ever a cycle.
             gc.freeze()
             gc.set_threshold(50_000, 20, 50)
-            _log.info("listening on http://%s:%d, %s", *self.listener.getsockname()[:2], health.state(service))
+            address = self.listener.getsockname()
+            listening = event("http.listening", port=address[1], state=health.state(service), worker=place.number)
+            _log.info("listening on http://%s:%d, %s", *address[:2], health.state(service), extra=listening)
             place.ready()
             await serve_until(stop, service, self.listener)
-            _log.info("all requests are answered; %d events are left in the spool", service.spool.events)
+            left = service.spool.events
+            stopped = event("process.stopped", worker=place.number, spool_events=left)
+            _log.info("stopped: all requests are answered, %d events are in the spool", left, extra=stopped)
             return ExitCode.FAILED if service.failed.done() else ExitCode.OK
 
 
@@ -192,5 +197,6 @@ def _stop(stop: asyncio.Event, limit_s: float) -> None:
 
 def _supervisor_gone(descriptor: int, stop: asyncio.Event) -> None:
     asyncio.get_running_loop().remove_reader(descriptor)
-    _log.error("the supervisor of this worker is gone: it answers what is in flight and ends")
+    message = "supervisor died: this worker finishes requests in progress and exits"
+    _log.error(message, extra=event("worker.orphaned"))
     stop.set()

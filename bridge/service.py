@@ -29,7 +29,7 @@ from openbsp.http.access import Access
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
 from openbsp.kafka.registry import Registry
 from openbsp.kafka.topics import Topics
-from openbsp.log import LineWriter
+from openbsp.log import LineWriter, event
 
 _log = logging.getLogger(__name__)
 
@@ -174,7 +174,7 @@ def _release_quarantine(spool_file: SpoolFile) -> None:
     try:
         spool_file.release_quarantine()
     except sqlite3.Error as error:
-        _log.error("what is in quarantine cannot be tried again: %s", error)
+        _log.error("events in quarantine not retried: %s", error, extra=event("spool.quarantine_not_released"))
 
 
 async def _end(task: "asyncio.Task[None]") -> None:
@@ -186,7 +186,7 @@ async def _end(task: "asyncio.Task[None]") -> None:
 def _report(task: "asyncio.Task[None]", failed: "asyncio.Future[None]") -> None:
     if task.cancelled() or (error := task.exception()) is None:
         return
-    _log.error("%s ended, and with it the bridge", task.get_name(), exc_info=error)
+    _log.critical("%s failed; the bridge stops", task.get_name(), exc_info=error, extra=event("process.failed"))
     if not failed.done():
         failed.set_exception(error)
 

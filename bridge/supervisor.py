@@ -172,12 +172,13 @@ class Supervisor(Generic[T]):
         predecessor, self._predecessor = self._predecessor, None
         # Only a parent: the number could be a stranger's by now.
         if predecessor is not None and predecessor == os.getppid():
-            _log.info("all workers are ready: process %d, which this one replaces, is told to end", predecessor)
+            replaced = event("upgrade.completed", replaced=predecessor)
+            _log.info("upgrade completed: all workers are ready, process %d is stopped", predecessor, extra=replaced)
             os.kill(predecessor, signal.SIGTERM)
 
     def _upgrade(self) -> None:
         if self._kill_at is not None or (self._successor is not None and self._successor.poll() is None):
-            _log.warning("SIGUSR2 is ignored: the bridge ends, or an upgrade is under way")
+            _log.warning("SIGUSR2 ignored: stopping, or an upgrade is running", extra=event("upgrade.ignored"))
             return
         command = [sys.executable, *sys.orig_argv[1:]]
         environment = {**os.environ, **variables_for(self._listener), **self._will}
@@ -185,9 +186,10 @@ class Supervisor(Generic[T]):
         try:
             self._successor = subprocess.Popen(command, env=environment, pass_fds=[self._listener.fileno()])  # noqa: S603 this program
         except OSError as error:
-            _log.error("the upgrade failed, and this bridge goes on: %s", error)
+            _log.error("upgrade failed, this process keeps serving: %s", error, extra=event("upgrade.failed"))
             return
-        _log.info("upgrade: process %d was started with the same socket", self._successor.pid)
+        pid = self._successor.pid
+        _log.info("upgrade: process %d started with the same socket", pid, extra=event("upgrade.started", process=pid))
 
     def _look_at_successor(self) -> None:
         if self._successor is None or self._kill_at is not None:
@@ -195,7 +197,8 @@ class Supervisor(Generic[T]):
         code = self._successor.poll()
         if code is not None:
             self._successor = None
-            _log.error("the upgrade failed and this bridge goes on: the new process ended with %d", code)
+            failed = event("upgrade.failed", exit_code=code)
+            _log.error("upgrade failed, this process keeps serving: the new one exited with %d", code, extra=failed)
 
     def _reap(self, metrics: str | None) -> None:
         for number, worker in list(self._workers.items()):
@@ -222,7 +225,10 @@ class Supervisor(Generic[T]):
             pause = min(max(_FIRST_PAUSE_S, former * 2), _LONGEST_PAUSE_S)
         self._pauses[number] = pause
         self._restarts[number] += 1
-        _log.error("worker %d ended with %d after %.1f s and is replaced in %g s", number, code, lived_s, pause)
+        values = event("worker.replaced", worker=number, exit_code=code, lived_s=round(lived_s, 3), pause_s=pause)
+        _log.error(
+            "worker %d exited with %d after %.1f s, replaced in %g s", number, code, lived_s, pause, extra=values
+        )
         self._due[number] = time.monotonic() + pause
 
 

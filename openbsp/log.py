@@ -1,25 +1,58 @@
-"""Log lines: one JSON object each, on standard output, without making anyone wait for the reader of the log."""
+"""The log of a process: a JSON object a line on standard output, or readable text on a terminal.
 
-import contextlib
+Each line has an event, a name that stays the same when its words change (`spool.drained`), by which lines are searched
+and alarms are raised. A line is given its event by `extra=event(...)`.
+
+Exceptions are written by their type and where they were raised. The text of one is written only if the exception is
+ours, or the operating system's: others may quote what was received.
+"""
+
+import asyncio
+import json
 import logging
 import os
 import select
+import sys
 import threading
 import traceback
 from collections import deque
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-_encode = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+_log = logging.getLogger(__name__)
 
 #: Lines that a stalled reader of the log may leave waiting before lines are dropped.
 _CAPACITY = 100_000
 _INTERVAL_S = 0.1
+
+#: The packages whose exceptions have texts that are written for readers of the log.
+_OURS = frozenset({"avro", "openbsp", "bridge", "streams"})
+#: Loggers of libraries, of which only warnings are worth a line.
+_NOISY = ("aiokafka", "asyncio", "faust", "httpcore", "httpcore2", "httpx", "httpx2", "mode", "uvicorn")
+#: Members of every line, which its text shows in a form of its own.
+_USUAL = frozenset({"time", "level", "event", "logger", "message", "error", "trace"})
+
+
+def event(name: str, **values: object) -> dict[str, Any]:
+    """Return the `extra` that gives a line its event, and members of its JSON object besides the usual ones."""
+    return {"event": name, "values": values}
+
+
+def describe(error: BaseException) -> str:
+    """Return the type of an exception, with its text if that was written for readers of the log."""
+    name = type(error).__name__
+    if type(error).__module__.partition(".")[0] in _OURS:
+        return f"{name}: {error}"
+    if isinstance(error, OSError) and error.strerror:
+        # Not its text: clients of HTTP and of Kafka derive their exceptions from it.
+        return f"{name}: {error.strerror}" + (f": {error.filename}" if isinstance(error.filename, str) else "")
+    return name
 
 
 class LineWriter:
@@ -28,6 +61,8 @@ class LineWriter:
     def __init__(self, descriptor: int) -> None:
         """Start the thread."""
         self.dropped: Callable[[], None] = lambda: None
+        #: Whether lines are read by people, and should be text rather than JSON.
+        self.text = os.isatty(descriptor)
         self._descriptor = descriptor
         self._lines: deque[bytes] = deque()
         self._stop = threading.Event()
@@ -36,7 +71,9 @@ class LineWriter:
 
     def write(self, line: bytes) -> None:
         """Write a line that has its line feed, soon."""
-        if len(self._lines) < _CAPACITY:
+        if self._stop.is_set():
+            self._put(line)  # the last words of a process, after it has closed its log
+        elif len(self._lines) < _CAPACITY:
             self._lines.append(line)
         else:
             self.dropped()
@@ -65,7 +102,7 @@ class LineWriter:
                 while start < end:
                     start += os.write(self._descriptor, view[start:end])
         except OSError:
-            # Nobody reads the log any more, or its disk is full. Serving goes on, and the metric tells.
+            # The reader of the log is gone, or its disk is full. Serving goes on, and the metric counts it.
             self.dropped()
 
 
@@ -76,40 +113,110 @@ class DirectWriter:
 
     def __init__(self, descriptor: int) -> None:
         """Write to `descriptor`."""
+        self.dropped: Callable[[], None] = lambda: None
+        self.text = os.isatty(descriptor)
         self._descriptor = descriptor
 
     def write(self, line: bytes) -> None:
         """Write a line that has its line feed."""
-        with contextlib.suppress(OSError):
+        try:
             if select.select([], [self._descriptor], [], self._PATIENCE_S)[1]:
                 os.write(self._descriptor, line)
+                return
+        except OSError:
+            pass
+        self.dropped()
+
+    def close(self) -> None:
+        """Do nothing: all is written."""
 
 
-class JsonHandler(logging.Handler):
-    """Log records of Python's logging as lines of the same log.
-
-    Of an exception it writes the type and where it was raised, not its text: that may quote what was received.
-    """
+class LogHandler(logging.Handler):
+    """Writes records of Python's logging as lines."""
 
     def __init__(self, writer: LineWriter | DirectWriter) -> None:
         """Write to `writer`."""
         super().__init__()
-        self._writer = writer
+        self.writer = writer
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the line of a record."""
-        line: dict[str, object] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds")[:-6] + "Z",
-            "level": record.levelname,
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info and record.exc_info[0] is not None:
-            line["error"] = record.exc_info[0].__name__
-            line["trace"] = [
-                f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(record.exc_info[2])
-            ]
-        self._writer.write(_encode(line) + b"\n")
+        line = line_of(record)
+        try:
+            data = as_text(line).encode() if self.writer.text else _encode(line)
+        except UnicodeEncodeError:
+            # A name of a file or an argument that is no UTF-8.
+            data = json.dumps(line, default=str).encode()
+        self.writer.write(data + b"\n")
+
+    def close(self) -> None:
+        """Write what waits; see logging.shutdown."""
+        self.writer.close()
+        super().close()
+
+
+def line_of(record: logging.LogRecord) -> dict[str, Any]:
+    """Return the members of a record's line."""
+    line: dict[str, Any] = {
+        "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
+        "level": record.levelname,
+        # Lines of libraries have none: they are told apart by their logger.
+        "event": getattr(record, "event", record.name),
+        "logger": record.name,
+        "message": _message(record),
+        **getattr(record, "values", {}),
+    }
+    if record.exc_info and record.exc_info[1] is not None:
+        errors = _chain(record.exc_info[1])
+        line["error"] = " <- ".join(describe(error) for error in errors)
+        line["trace"] = [
+            f"{frame.filename}:{frame.lineno} {frame.name}"
+            for error in errors
+            for frame in traceback.extract_tb(error.__traceback__)
+        ]
+    return line
+
+
+def as_text(line: "Mapping[str, Any]") -> str:
+    """Return a line's members for people to read."""
+    words = [str(line.get("time", "")), f"{line.get('level', 'INFO'):7}", str(line.get("event", "-"))]
+    if "message" in line:
+        words.append(str(line["message"]))
+    words += [f"{name}={value}" for name, value in line.items() if name not in _USUAL and value is not None]
+    if "error" in line:
+        words.append(f"[{line['error']}]")
+    return "\n    ".join([" ".join(words), *line.get("trace", ())])
+
+
+def _message(record: logging.LogRecord) -> str:
+    message = str(_shown(record.msg))
+    if not record.args:
+        return message
+    arguments = tuple(map(_shown, record.args)) if isinstance(record.args, tuple) else record.args
+    try:
+        return message % arguments
+    except (TypeError, ValueError):
+        # Rather a line that is not pretty than none: it may be the last one.
+        return f"{message} {arguments}"
+
+
+def _shown(argument: Any) -> Any:
+    """Return what stands for a message's argument: of an exception, what `describe` says, in the project's words."""
+    if not isinstance(argument, BaseException):
+        return argument
+    if type(argument).__module__.partition(".")[0] in _OURS:
+        return str(argument)
+    return describe(argument)
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """Return an exception, and what it came from."""
+    found: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and current not in found:
+        found.append(current)
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+    return found
 
 
 class SeldomFilter(logging.Filter):
@@ -124,7 +231,7 @@ class SeldomFilter(logging.Filter):
         self._next: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Tell whether a line is written."""
+        """Return whether a line is written."""
         beginning = record.getMessage()[: self._ALIKE_CHARACTERS]
         if record.created < self._next.get(beginning, 0.0):
             return False
@@ -132,23 +239,50 @@ class SeldomFilter(logging.Filter):
         return True
 
 
-def start_logging(level: str, descriptor: int) -> LineWriter:
-    """Send the whole process's log to `descriptor` and return its writer, for lines that bypass Python's logging."""
-    writer = LineWriter(descriptor)
+def start_logging(level: str, descriptor: int | None = None) -> LineWriter:
+    """Send the whole process's log to `descriptor` (standard output) and return its writer.
+
+    Warnings and exceptions that nothing has caught are lines too.
+    """
+    writer = LineWriter(sys.stdout.fileno() if descriptor is None else descriptor)
     _log_to(writer, level)
     return writer
 
 
-def start_plain_logging(level: str, descriptor: int) -> None:
+def start_plain_logging(level: str, descriptor: int | None = None) -> None:
     """Do as `start_logging`, without a thread: for a process that forks."""
-    _log_to(DirectWriter(descriptor), level)
+    _log_to(DirectWriter(sys.stdout.fileno() if descriptor is None else descriptor), level)
 
 
 def _log_to(writer: LineWriter | DirectWriter, level: str) -> None:
     root = logging.getLogger()
-    root.handlers = [JsonHandler(writer)]
+    root.handlers = [LogHandler(writer)]
     root.setLevel(level)
-    for noisy in ("httpx", "httpx2", "httpcore", "httpcore2", "asyncio"):
+    for noisy in _NOISY:
         logging.getLogger(noisy).setLevel(max(root.level, logging.WARNING))
-    librdkafka = logging.getLogger("librdkafka")
-    librdkafka.filters = [SeldomFilter()]
+    logging.getLogger("librdkafka").filters = [SeldomFilter()]
+    logging.captureWarnings(True)  # noqa: FBT003 the function's own signature
+    sys.excepthook = lambda _, error, __: _log_uncaught(error)
+    threading.excepthook = lambda given: _log_uncaught(given.exc_value)
+
+
+def count_dropped_lines(count: "Callable[[], None]") -> None:
+    """Call `count` for each line of the process's log that is dropped."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, LogHandler):
+            handler.writer.dropped = count
+
+
+def log_loop_faults(loop: asyncio.AbstractEventLoop) -> None:
+    """Log what goes wrong in callbacks and forgotten tasks of a loop as everything else is logged."""
+
+    def log(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        # Trap: what asyncio itself would log has the exception's text in that of the task.
+        _log.error("%s", context["message"], exc_info=context.get("exception"), extra=event("process.loop_fault"))
+
+    loop.set_exception_handler(log)
+
+
+def _log_uncaught(error: BaseException | None) -> None:
+    if error is not None and not isinstance(error, KeyboardInterrupt):
+        _log.critical("uncaught exception", exc_info=error, extra=event("process.uncaught_exception"))

@@ -10,9 +10,9 @@ from rich.table import Table
 
 from avro.errors import ContractError
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
+from openbsp.log import event, start_logging
 from openbsp.settings import ConfigurationError, describe, load
 from streams.errors import StreamsError
-from streams.log import start_logging
 from streams.settings import StreamsSettings
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def worker() -> None:
         except (ContractError, StreamsError):
             raise
         except Exception as error:
-            logger.critical("cannot go on: %s", error, exc_info=error)
+            logger.critical("worker failed", exc_info=error, extra=event("process.failed"))
             code = 1
     raise typer.Exit(code)
 

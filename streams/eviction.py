@@ -13,6 +13,7 @@ from collections.abc import Callable
 from confluent_kafka import KafkaException
 
 from avro import instants
+from openbsp.log import event
 from streams.agents.idle import encode_eviction, idle_conversations
 from streams.agents.join import Join
 from streams.contract import Contract
@@ -66,7 +67,7 @@ class Eviction:
             try:
                 await self._look(join, lambda join=join: owned() is join)  # type: ignore[misc] # bound for the linter
             except (KafkaException, MembershipError, TimeoutError) as error:
-                logger.warning("whether conversations are idle cannot be told, trying again: %s", error)
+                logger.warning("idle conversations not searched, retrying: %s", error, extra=event("idle.not_searched"))
 
     async def _look(self, join: Join, going: Callable[[], bool]) -> None:
         before = instants.now() - int(self._idle_after_s * 1_000_000)
@@ -84,7 +85,9 @@ class Eviction:
                 if not await _reached(lambda: self._writer.outstanding < _OUTSTANDING, going):
                     return
         if count:
-            logger.info("removing %d conversations that are idle since %s", count, instants.render(before))
+            since = instants.render(before)
+            removed = event("idle.removed", conversations=count, since=since)
+            logger.info("removing %d conversations that are idle since %s", count, since, extra=removed)
 
     async def _all_applied(self, join: Join, going: Callable[[], bool]) -> bool:
         """Wait until what is in the sources now is in all tables; False if this worker has lost its partitions."""

@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -21,10 +20,10 @@ from openbsp.http.server import Server
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
 from openbsp.kafka.registry import Registry
 from openbsp.kafka.topics import Topics
+from openbsp.log import count_dropped_lines, describe, event, log_loop_faults
 from openbsp.threads import in_thread
 from streams.engine.worker import Worker
 from streams.errors import ListenError
-from streams.log import describe
 from streams.settings import StreamsSettings
 from streams.views.service import ViewsService
 
@@ -61,7 +60,7 @@ async def _serve(
     listener: socket.socket,
 ) -> int:
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(_log_fault)
+    log_loop_faults(loop)
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
@@ -69,15 +68,17 @@ async def _serve(
     connections = Connections(settings.limits(), views.metrics.connections_refused, views.metrics.clients_given_up)
     server = Server(views.app, connections, keep_alive_s=settings.keep_alive_s, graceful_s=2)
     views.start()
+    count_dropped_lines(views.metrics.log_lines_dropped.inc)
     loop.add_signal_handler(signal.SIGHUP, views.access.reload)
-    logger.info("the views listen on http://%s:%d", *listener.getsockname()[:2])
+    address = listener.getsockname()
+    logger.info("listening on http://%s:%d", *address[:2], extra=event("http.listening", port=address[1]))
     serving = asyncio.create_task(server.serve_on(listener))
     stopped = asyncio.create_task(stopping.wait())
     work = asyncio.create_task(_work(settings, kafka, registry, topics, views, stopping))
     try:
         await asyncio.wait([serving, stopped, work], return_when=asyncio.FIRST_COMPLETED)
         if serving.done() and not stopping.is_set():
-            logger.critical("the views have ended", exc_info=serving.exception())
+            logger.critical("HTTP server stopped", exc_info=serving.exception(), extra=event("http.failed"))
             return 1
         stopping.set()
         views.stop()
@@ -87,6 +88,7 @@ async def _serve(
         await asyncio.wait([serving])
         stopped.cancel()
         await views.close()
+    logger.info("stopped", extra=event("process.stopped"))
     return 0
 
 
@@ -114,13 +116,12 @@ async def _work(  # noqa: PLR0917 the four groups of settings, and what connects
     watch = asyncio.create_task(_end_on_failure(worker))
     async with faust_app_running(worker.app):
         await stop
-        logger.info("stopping")
+        logger.info("stopping", extra=event("process.stopping"))
         loop = asyncio.get_running_loop()
         loop.call_later(settings.shutdown_timeout_s, abort, f"not stopped within {settings.shutdown_timeout_s} s")
     watch.cancel()
     running.cancel()
     worker.close()
-    logger.info("stopped")
 
 
 async def _end_on_failure(worker: Worker) -> None:
@@ -144,7 +145,7 @@ async def _answered(ask: Callable[[], Answer], stopping: asyncio.Event) -> Answe
                 isinstance(error, KafkaUnavailableError) or (isinstance(error, RegistryError) and not error.refused)
             ):
                 raise
-            logger.warning("waiting: %s", error)
+            logger.warning("waiting: %s", error, extra=event("process.waiting_for_servers"))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), wait)
             wait = min(wait * 2, 10.0)
@@ -163,14 +164,8 @@ async def _unless(stopping: asyncio.Event, answer: asyncio.Future[Answer]) -> An
         stop.cancel()
 
 
-def _log_fault(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    # Trap: what asyncio itself would log has the exception's text in that of the task.
-    logger.error("%s", context["message"], exc_info=context.get("exception"))
-
-
 def abort(message: str, error: BaseException | None = None) -> None:
     """End the process at once: nothing that still waits may be written any more."""
-    logger.critical("%s", message, exc_info=error)
+    logger.critical("%s", message, exc_info=error, extra=event("process.aborted"))
     logging.shutdown()
-    sys.stderr.flush()
     os._exit(1)

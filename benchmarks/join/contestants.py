@@ -22,7 +22,7 @@ QUIX_VENV = HERE.parent / ".venv-bench"
 STOP_SECONDS = 30.0
 
 _STORES = {"memory": "in memory", "rocksdb": "RocksDB"}
-_OWN_PARTITIONS = re.compile(r"^(\S+ \S+) INFO streams\.\S+ own partitions \[\d", re.MULTILINE)
+_OWN_PARTITIONS = re.compile(r'^{"time":"(\S+?)".*"message":"own partitions \[\d', re.MULTILINE)
 _FIRST = re.compile(r"^first (\d+)$", re.MULTILINE)
 
 
@@ -181,7 +181,7 @@ class Ours(Contestant):
         for log in self._logs:
             found = _OWN_PARTITIONS.search(log.read_text("utf-8"))
             if found is not None:
-                times.append(int(datetime.strptime(found[1], "%Y-%m-%d %H:%M:%S,%f").astimezone().timestamp() * 1000))
+                times.append(int(datetime.fromisoformat(found[1]).timestamp() * 1000))
         if not times:
             raise RuntimeError(f"{self.name} read nothing; the end of its log:\n{self.processes[0].log_tail()}")
         return min(times)

@@ -7,12 +7,12 @@ import msgspec
 
 from avro.catalogue import ACTIONS, ENTITIES
 from bridge.metrics import Metrics
-from openbsp.log import LineWriter
+from openbsp.log import LineWriter, as_text
 
 _encode = msgspec.json.Encoder().encode
 
 
-class RequestLine(msgspec.Struct, omit_defaults=True, gc=False):
+class RequestLine(msgspec.Struct, omit_defaults=True, gc=False, tag_field="event", tag="webhook.answered"):
     """The canonical line of a webhook."""
 
     time: str = ""
@@ -50,7 +50,8 @@ class RequestLog:
                 self._second_text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
             line.time = f"{self._second_text}.{micros:06d}Z"
             line.duration_ms = round(seconds * 1000, 3)
-            self._lines.write(_encode(line) + b"\n")
+            data = as_text(msgspec.to_builtins(line)).encode() if self._lines.text else _encode(line)
+            self._lines.write(data + b"\n")
 
     def fold(self) -> None:
         """Bring the metrics up to date."""

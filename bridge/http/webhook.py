@@ -17,6 +17,7 @@ from bridge.metrics import Metrics
 from bridge.settings import BridgeSettings
 from openbsp.http.problems import Answer, Reason
 from openbsp.http.tokens import Token
+from openbsp.log import event
 
 Scope = MutableMapping[str, Any]
 Respond = Callable[[Answer], None]
@@ -143,8 +144,8 @@ class Webhook:
             answer = answers.problem(error.reason, error.detail, allow=error.allow, close=error.close)
             self._end(error.reason.code, answer)
             return
-        # The client is told, and the log without the content.
-        _log.error("a webhook ran into a fault of the bridge", exc_info=error)
+        # Without the content.
+        _log.error("internal error while answering a webhook", exc_info=error, extra=event("webhook.internal_error"))
         self._end(
             reasons.INTERNAL_ERROR.code,
             answers.problem(reasons.INTERNAL_ERROR, "see the log of the bridge", close=True),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from openbsp.errors import TokensError
 from openbsp.http.settings import ServiceSettings
 from openbsp.http.tokens import Token, TokenSet, token_of
+from openbsp.log import event
 from openbsp.metrics import ServiceMetrics
 
 if TYPE_CHECKING:
@@ -51,10 +52,10 @@ class Access:
             self._tokens = self._settings.token_set()
         except TokensError as error:
             self._metrics.token_reload_failures.inc()
-            _log.error("tokens not reloaded, the former ones stay valid: %s", error)
+            _log.error("tokens not reloaded, the former ones stay valid: %s", error, extra=event("tokens.not_reloaded"))
             return
         self._metrics.tokens.set(len(self._tokens))
-        _log.info("tokens reloaded: %d", len(self._tokens))
+        _log.info("tokens reloaded: %d", len(self._tokens), extra=event("tokens.reloaded"))
         self.on_reload()
 
     async def watch(self) -> None:

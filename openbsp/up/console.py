@@ -8,6 +8,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TextIO
 
+import msgspec
+
+from openbsp.log import as_text
+
 OWN_NAME = "up"
 
 _WIDTH = len("schema_registry")
@@ -38,6 +42,7 @@ class Console:
         """Write a line of the part `name`."""
         if not self._verbose and name in _CHATTY and _CHATTER.match(line):
             return
+        line = _readable(line)
         label = f"{name:{_WIDTH}} |"
         if self._coloured:
             label = f"\x1b[{_COLOURS[name]}m{label}\x1b[0m"
@@ -49,3 +54,14 @@ class Console:
         """Write what happened to the stack; a text of several lines stays together."""
         for line in text.splitlines():
             self.log(OWN_NAME, line)
+
+
+def _readable(line: str) -> str:
+    """Return a line of our own services, which write JSON where no people read, as text."""
+    if not line.startswith('{"'):
+        return line
+    try:
+        members = msgspec.json.decode(line)
+    except msgspec.DecodeError:
+        return line
+    return as_text(members) if isinstance(members, dict) else line

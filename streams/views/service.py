@@ -8,6 +8,7 @@ from starlette.routing import Route
 
 from openbsp.http.access import Access
 from openbsp.kafka.connection import KafkaSettings, TopicSettings
+from openbsp.log import event
 from streams.engine.ends import Ends
 from streams.engine.lag import Lag
 from streams.engine.outside import Outside
@@ -89,4 +90,4 @@ class ViewsService:
 
 def _watched(task: asyncio.Task[None]) -> None:
     if not task.cancelled():
-        logger.error("%s stopped", task.get_name(), exc_info=task.exception())
+        logger.error("%s stopped", task.get_name(), exc_info=task.exception(), extra=event("process.task_stopped"))

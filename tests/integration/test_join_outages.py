@@ -171,7 +171,7 @@ def test_a_stop_under_load_is_in_order_and_in_time(contract, tmp_path):
     sources = Sources(contract)
     with Fleet(contract, tmp_path, STREAMS_STORE="memory") as running:
         sources.send(events)
-        for moment in ("the views listen on", "Starting...", "own partitions"):
+        for moment in ("listening on http", "Starting...", "own partitions"):
             worker = running.add()
             eventually(partial(_has_logged, running, worker, moment))
             assert running.remove(worker, within=25) == 0

@@ -120,7 +120,7 @@ class Fleet:
     @property
     def reasons(self) -> list[str]:
         """Why processes ended by themselves."""
-        return [line for line in self.lines if " CRITICAL " in line]
+        return [line for line in self.lines if '"level":"CRITICAL"' in line]
 
     def wait_ready(self, within: float = 60.0) -> None:
         """Resume all, and return when every worker answers."""

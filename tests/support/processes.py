@@ -67,11 +67,12 @@ class Process:
             check=False,
         )
 
-    def start(self) -> None:
-        """Start it, and return when it answers."""
+    def start(self, terminal: int | None = None) -> None:
+        """Start it, and return when it answers. Its standard output may go to a terminal."""
         with self.output.open("wb") as output, self.errors.open("wb") as errors:
             command = [sys.executable, "-m", self.name, COMMANDS[self.name][0]]
-            self._process = subprocess.Popen(command, env=self.environment, stdout=output, stderr=errors)
+            stdout = output if terminal is None else terminal
+            self._process = subprocess.Popen(command, env=self.environment, stdout=stdout, stderr=errors)
         eventually(self.answers, within=60)
 
     def answers(self) -> bool:

@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from avro.jsontext import encode
 from openbsp.http.tokens import Token
+from openbsp.log import event
 from streams.views.http.access import COOKIE, cookie_value
 from streams.views.http.problems import ProblemError, problem
 from streams.views.http.reasons import (
@@ -113,9 +114,10 @@ class Sessions:
                 error = ProblemError(TOO_MANY_ATTEMPTS, "too many wrong tokens came from this address; wait")
                 return problem(error, {"Retry-After": str(int(wait_s) + 1)})
             self._attempts.failed(address)
-            logger.warning("a sign-in from %s was refused: wrong token", address)
+            refused = event("session.refused", client=address)
+            logger.warning("sign-in from %s refused: wrong token", address, extra=refused)
             raise ProblemError(UNAUTHORIZED, "this token is not known here")
-        logger.info("signed in: %s", token.name)
+        logger.info("signed in with token %s", token.name, extra=event("session.opened", token=token.name))
         answer = _answer(token)
         _set_cookie(request, answer, cookie_value(given), LIFETIME_S)
         return answer

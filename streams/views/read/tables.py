@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from aiokafka.partitioner import murmur2
 
 from avro.catalogue import topic_name
+from openbsp.log import event
 from openbsp.metrics import Counts
 from streams.agents.join import Join
 from streams.engine.lag import Lag
@@ -275,4 +276,6 @@ async def _index_all(views: Collection[PartitionView]) -> None:
     for view in views:
         await view.index_all()
     count = sum(view.size for view in views) - kept
-    logger.info("indexed %d conversations in %.1f s; %d were", count, time.monotonic() - began, kept)
+    seconds = time.monotonic() - began
+    values = event("views.indexed", conversations=count, seconds=round(seconds, 3), kept=kept)
+    logger.info("indexed %d conversations in %.1f s; %d were indexed before", count, seconds, kept, extra=values)

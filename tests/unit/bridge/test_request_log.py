@@ -22,6 +22,7 @@ def test_times_are_right_across_seconds(tmp_path: Path):
     os.close(descriptor)
     lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     assert lines[0] == {
+        "event": "webhook.answered",
         "time": "2023-11-14T22:13:20.999999Z",
         "status": 202,
         "outcome": "published",

@@ -1,6 +1,7 @@
 """What an operator or a client may rely on in one service holds in the other: the same code does it in both."""
 
 import json
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -190,3 +191,28 @@ def test_sighup_reads_the_tokens_again_and_ends_nothing(process: Process, tmp_pa
     process.signal(signal.SIGHUP)
     eventually(lambda: process.status(token) != 401)
     assert process.end() == 0
+
+
+def test_the_log_is_json_on_standard_output_and_each_line_has_an_event(process: Process):
+    process.start()
+    assert process.end() == 0
+    lines = [json.loads(line) for line in process.output.read_text("utf-8").splitlines()]
+    events = [line["event"] for line in lines]
+    assert "http.listening" in events
+    assert events[-1] == "process.stopped"
+    assert [line for line in lines if not {"time", "level", "logger", "message"} <= line.keys()] == []
+    assert process.errors.read_text("utf-8") == ""
+
+
+def test_the_log_is_text_on_a_terminal(process: Process):
+    terminal, end = os.openpty()
+    with os.fdopen(terminal, "rb", buffering=0) as screen:
+        process.start(terminal=end)
+        os.close(end)
+        shown = b""
+        while b"http.listening" not in shown:
+            shown += screen.read(4096)
+        assert process.end() == 0
+    lines = shown.decode().splitlines()
+    assert [line for line in lines if line.startswith("{")] == []
+    assert any(" INFO    http.listening listening on http://127.0.0.1:" in line for line in lines)

@@ -7,7 +7,10 @@ import threading
 
 import pytest
 
-from openbsp.log import JsonHandler, LineWriter
+from openbsp.errors import KafkaUnavailableError
+from openbsp.log import LineWriter, LogHandler, as_text, event, line_of
+
+SECRET = "what-was-received"
 
 
 def read_lines(descriptor: int) -> list[dict]:
@@ -65,13 +68,68 @@ def test_a_log_that_nobody_reads_any_more_is_no_fault(pipe: tuple[int, int]):
     os.close(into)
 
 
+def record(message: str, *arguments: object, error: BaseException | None = None, **extra: object) -> logging.LogRecord:
+    trace = None if error is None else (type(error), error, error.__traceback__)
+    made = logging.LogRecord("a.logger", logging.ERROR, "", 1, message, arguments, trace)
+    made.__dict__.update(extra)
+    return made
+
+
+def test_a_line_has_its_event_and_the_values_with_it():
+    line = line_of(record("%d went", 3, **event("spool.drained", events=3)))
+    assert (line["event"], line["events"], line["message"], line["level"]) == ("spool.drained", 3, "3 went", "ERROR")
+    assert line["time"].endswith("Z")
+    assert as_text(line).endswith(" ERROR   spool.drained 3 went events=3")
+
+
+def test_a_line_of_a_library_has_its_logger_for_an_event():
+    assert line_of(record("x"))["event"] == "a.logger"
+
+
+def test_no_line_has_the_text_of_an_exception_that_is_not_ours():
+    """They may quote what was received, wherever they are: raised, in a chain, or as an argument."""
+
+    def fail() -> None:
+        raise ValueError(SECRET) from KeyError(SECRET)
+
+    with pytest.raises(ValueError, match=SECRET) as raised:
+        fail()
+    error = raised.value
+    line = line_of(record("failed: %r, %s", error, ConnectionError(SECRET), error=error))
+    assert SECRET not in json.dumps(line) + as_text(line)
+    assert line["message"] == "failed: 'ValueError', ConnectionError"
+    assert line["error"] == "ValueError <- KeyError"
+    assert any(__file__ in frame for frame in line["trace"])
+
+
+def test_a_line_has_what_we_and_the_operating_system_say_of_a_fault():
+    ours = KafkaUnavailableError("no broker answered")
+    system = FileNotFoundError(2, "No such file or directory", "/data/tokens")
+    line = line_of(record("waiting: %s; %s", ours, system, error=ours))
+    assert line["message"] == (
+        "waiting: no broker answered; FileNotFoundError: No such file or directory: /data/tokens"
+    )
+    assert line["error"] == "KafkaUnavailableError: no broker answered"
+
+
+def test_a_line_that_cannot_be_formatted_or_encoded_is_written_all_the_same(pipe: tuple[int, int]):
+    out, into = pipe
+    writer = LineWriter(into)
+    handler = LogHandler(writer)
+    handler.handle(record("%d and %d", 1))
+    handler.handle(record("a file named %s", "\udcff"))
+    handler.close()
+    os.close(into)
+    assert [line["message"] for line in read_lines(out)] == ["%d and %d (1,)", "a file named \udcff"]
+
+
 def test_an_exception_is_logged_without_its_text(pipe: tuple[int, int]):
     """The text may quote what was received, such as a token of another table."""
     out, into = pipe
     writer = LineWriter(into)
     logger = logging.getLogger("test-of-the-log")
     logger.propagate = False
-    logger.handlers = [JsonHandler(writer)]
+    logger.handlers = [LogHandler(writer)]
     try:
         int("EAAG-secret")
     except ValueError:

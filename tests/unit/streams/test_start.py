@@ -1,6 +1,5 @@
 """`streams worker`: how it starts or does not, and what its log never says."""
 
-import logging
 import os
 import signal
 import socket
@@ -10,11 +9,7 @@ import time
 
 import pytest
 
-from openbsp.errors import KafkaUnavailableError
-from streams.log import Formatter
 from support.wait import eventually
-
-SECRET = "what-was-received"
 
 
 @pytest.fixture
@@ -70,28 +65,3 @@ def answers(port: int) -> bool:
             return connection.recv(100).startswith(b"HTTP/1.1 200")
     except OSError:
         return False
-
-
-def test_the_log_has_no_texts_of_exceptions():
-    """They may quote what was received."""
-
-    def fail() -> None:
-        raise ValueError(SECRET) from KeyError(SECRET)
-
-    with pytest.raises(ValueError, match=SECRET) as raised:
-        fail()
-    error = raised.value
-    record = logging.LogRecord("x", logging.ERROR, "", 1, "failed: %r", (error,), (type(error), error, None))
-    logging.Formatter().format(record)
-    line = Formatter().format(record)
-    assert SECRET not in line
-    first, *trace = line.splitlines()
-    assert first.endswith("ERROR x failed: 'ValueError'")
-    assert [text for text in trace if not text.startswith("  ")] == ["ValueError", "KeyError"]
-    assert any(__file__ in text for text in trace)
-
-
-def test_the_log_says_what_this_project_says_of_a_fault():
-    error = KafkaUnavailableError("no broker answered")
-    record = logging.LogRecord("x", logging.ERROR, "", 1, "waiting: %s", (error,), None)
-    assert Formatter().format(record).endswith("waiting: no broker answered")

@@ -1,0 +1,68 @@
+"""Every line that we log has an event, a name that stays when its words change."""
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+_LOGGERS = {"_log", "logger"}
+_METHODS = {"debug", "info", "warning", "error", "critical", "exception"}
+_NAME = re.compile(r"[a-z]+(_[a-z]+)*\.[a-z]+(_[a-z]+)*(\.[a-z]+(_[a-z]+)*)?")
+
+#: Files that have lines without an event, and how many. A number that falls is lowered here; none is raised.
+WITHOUT = {
+    "bridge/delivery/drain.py": 6,
+    "bridge/delivery/keeper.py": 1,
+    "bridge/delivery/preparation.py": 2,
+    "bridge/delivery/publisher.py": 2,
+    "bridge/delivery/spool/leftovers.py": 4,
+    "bridge/delivery/spool/spool.py": 6,
+    "streams/agents/join.py": 1,
+    "streams/engine/lag.py": 1,
+    "streams/engine/restore.py": 4,
+    "streams/engine/worker.py": 7,
+}
+
+
+def _lines() -> Iterator[tuple[str, ast.Call]]:
+    """Yield the calls that log, each with its file."""
+    for package in ("avro", "openbsp", "bridge", "streams"):
+        for file in sorted((ROOT / package).rglob("*.py")):
+            for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+                if (
+                    isinstance(node, ast.Call)
+                    and isinstance(node.func, ast.Attribute)
+                    and node.func.attr in _METHODS
+                    and isinstance(node.func.value, ast.Name)
+                    and node.func.value.id in _LOGGERS
+                ):
+                    yield str(file.relative_to(ROOT)), node
+
+
+def _names() -> list[str]:
+    """Return the names in all calls of `event`."""
+    return [
+        node.args[0].value
+        for package in ("openbsp", "bridge", "streams")
+        for file in sorted((ROOT / package).rglob("*.py"))
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "event"
+        and isinstance(node.args[0], ast.Constant)
+    ]
+
+
+def test_no_line_is_added_without_an_event():
+    without = Counter(file for file, call in _lines() if not any(word.arg == "extra" for word in call.keywords))
+    assert {file: count for file, count in without.items() if count > WITHOUT.get(file, 0)} == {}, (
+        "give these lines `extra=event(...)`, see openbsp/log.py"
+    )
+
+
+def test_events_have_names_of_a_part_and_what_happened():
+    names = _names()
+    assert names
+    assert [name for name in names if not _NAME.fullmatch(name)] == []
