@@ -60,7 +60,7 @@ def _be_child(work: Callable[[], int], close: tuple[int, ...], mask: "set[signal
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         code = work()
     except BaseException:  # noqa: BLE001 the copy of the parent's stack must never be returned to
-        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type] there is one
+        sys.excepthook(*sys.exc_info())
     finally:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()

@@ -24,6 +24,7 @@ from prometheus_client import multiprocess
 from bridge.exits import WORKER_NOT_STARTED, ExitCode
 from bridge.forked import Forked
 from openbsp.handover import notify, variables_for
+from openbsp.log import event
 
 _log = logging.getLogger(__name__)
 
@@ -226,9 +227,8 @@ class Supervisor(Generic[T]):
         self._pauses[number] = pause
         self._restarts[number] += 1
         values = event("worker.replaced", worker=number, exit_code=code, lived_s=round(lived_s, 3), pause_s=pause)
-        _log.error(
-            "worker %d exited with %d after %.1f s, replaced in %g s", number, code, lived_s, pause, extra=values
-        )
+        text = "worker %d exited with %d after %.1f s, replaced in %g s"
+        _log.error(text, number, code, lived_s, pause, extra=values)
         self._due[number] = time.monotonic() + pause
 
 

@@ -355,6 +355,7 @@ def test_the_request_line_says_how_it_ended_and_nothing_of_the_content(ingress: 
     assert line.pop("time").endswith("Z")
     assert line.pop("duration_ms") > 0
     assert line == {
+        "event": "webhook.answered",
         "status": 202,
         "outcome": "published",
         "token": "tests",
