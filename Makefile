@@ -12,6 +12,8 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$python && break; done)
 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# What needs no servers, and so all processors; the rest shares one broker, so it runs one after the other.
+QUICK := tests/unit tests/property
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
@@ -44,10 +46,11 @@ demo: setup ## the same, but end: exit code 0 if everything expected was there
 	@$(BIN)/bridge demo
 
 test: lint ## linters, types and all tests but the long ones, against a real broker and registry
-	$(BIN)/pytest -m "not long"
+	$(BIN)/pytest -m "not long" -n auto $(QUICK)
+	$(BIN)/pytest -m "not long" --durations=20 $(addprefix --ignore=,$(QUICK))
 
 test-fast: lint ## linters, types, unit and property tests: no servers
-	$(BIN)/pytest tests/unit tests/property -m "not long and not integration"
+	$(BIN)/pytest -m "not long and not integration" -n auto $(QUICK)
 
 test-long: setup ## the tests that take minutes
 	$(BIN)/pytest -m long
