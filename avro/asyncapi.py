@@ -4,9 +4,9 @@ import json
 from typing import Any, Protocol
 
 from avro import examples
-from avro.catalogue import TOPICS, Topic, topic_name
+from avro.catalogue import COMPRESSION, TOPICS, Topic, topic_name
 from avro.compatibility import COMPATIBILITY
-from avro.promises import EVOLUTION, PARTITIONING, PROMISES, Promise
+from avro.promises import COMPRESSED, EVOLUTION, PARTITIONING, PROMISES, Promise
 from avro.schemas import latest
 
 Document = dict[str, Any]
@@ -44,7 +44,8 @@ def document(version: str, topics: Deployment) -> Document:
             "version": version,
             "description": (
                 "What OpenBSP's webhooks tell, as Kafka topics, and the live state of messages and conversations.\n\n"
-                f"Values are Avro in Confluent's wire format. {EVOLUTION}\n\n{PARTITIONING}"
+                f"Values are Avro in Confluent's wire format. {EVOLUTION}\n\n{PARTITIONING}\n\n"
+                f"{COMPRESSED}"
             ),
             "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
             "tags": [{"name": "events"}, {"name": "state"}],
@@ -78,6 +79,7 @@ def _channel(topic: Topic, topics: Deployment) -> Document:
             f"Key: {topic.key}.\n\nOrder: {promise.ordering}\n\nDelivery: {promise.delivery}\n\n"
             f"Deduplication: {promise.deduplication}\n\nRemoval: {promise.removal}"
         ),
+        "x-compression": COMPRESSION,
         "tags": [{"name": "state" if topic.cleanup_policy == "compact" else "events"}],
         "messages": {str(topic.schema): {"$ref": f"#/components/messages/{topic.schema}"}},
         "bindings": {

@@ -11,6 +11,10 @@ DAY_MS = 24 * 60 * 60 * 1000
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
 
+#: What batches of records are compressed with unless a deployment decides otherwise: every client can read it.
+COMPRESSION = "gzip"
+
+
 class Kind(Enum):
     """How a column travels in Avro."""
 

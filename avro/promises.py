@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from avro.catalogue import COMPRESSION
+
 PARTITIONING = (
     "By key: murmur2 of its UTF-8 bytes, as Java's default partitioner does it (librdkafka: `murmur2_random`)."
     " All topics have the same number of partitions, so equal keys are in partitions of equal number."
@@ -13,6 +15,11 @@ EVOLUTION = (
     " A new version adds fields that have a default, or leaves such fields out; it never renames, never changes a type,"
     " a logical type or a default. A published version never changes. Unknown fields may appear at any time: ignore"
     " them."
+)
+COMPRESSED = (
+    f"Batches of records are compressed with {COMPRESSION}, which every client reads without a further package, unless"
+    " the deployment's KAFKA_COMPRESSION says otherwise: `none` is as safe; for lz4, snappy and zstd, kafkajs and"
+    " aiokafka, for example, need one."
 )
 _AT_LEAST_ONCE = (
     "At least once. Before the sender gets its 2xx, a record is acknowledged by all in-sync replicas, or waits on the"

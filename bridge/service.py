@@ -55,7 +55,7 @@ def outside(kafka: KafkaSettings, registry: RegistrySettings, topics: TopicSetti
     """Return the real Kafka and the real registry."""
 
     def new_publisher(message_timeout_s: float, on_replaced: Callable[[], None]) -> Publisher:
-        return KafkaPublisher(producer_config(kafka.librdkafka(), message_timeout_s), on_replaced)
+        return KafkaPublisher(producer_config(kafka.producer(), message_timeout_s), on_replaced)
 
     return Outside(topics, registry.url, Topics(kafka, topics), Registry(registry, topics.prefix), new_publisher)
 

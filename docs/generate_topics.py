@@ -10,7 +10,7 @@ from schema_tables import field_rows, filled, kept
 
 from avro import asyncapi, examples
 from avro.catalogue import TOPICS, Topic, topic_name
-from avro.promises import EVOLUTION, PARTITIONING, PROMISES
+from avro.promises import COMPRESSED, EVOLUTION, PARTITIONING, PROMISES
 from avro.schemas import latest
 from openbsp.kafka.connection import TopicSettings
 
@@ -47,6 +47,7 @@ TOPIC_PREFIX.
   Confluent deserializer reads them. **Keys** are plain UTF-8 text.
 - **Headers** are CloudEvents 1.0, Kafka binding, binary mode.
 - **Partitioning**: {partitioning}
+- **Compression**: {compressed}
 - **Evolution**: {evolution}
 - **Instants** are `timestamp-micros`, exact to the microsecond. What names no instant, or says more, travels as JSON
   text in `extra` or `status_extra`: [which texts are instants](../instants.md).
@@ -112,7 +113,9 @@ def _index() -> str:
         f"| [{_name(topic)}]({topic.name}.md) | {topic.key} | `{topic.schema}`: {topic.purpose} | {kept(topic)} |"
         for topic in PUBLIC
     ]
-    return INDEX.format(made=MADE, rows="\n".join(rows), partitioning=PARTITIONING, evolution=EVOLUTION)
+    return INDEX.format(
+        made=MADE, rows="\n".join(rows), partitioning=PARTITIONING, compressed=COMPRESSED, evolution=EVOLUTION
+    )
 
 
 def _page(topic: Topic) -> str:

@@ -64,14 +64,16 @@ class Publisher(Protocol):
 
 
 def producer_config(connection: Config, message_timeout_s: float) -> dict[str, Any]:
-    """Return the configuration of a producer that acknowledges only what all in-sync replicas have."""
+    """Return the configuration of a producer that acknowledges only what all in-sync replicas have.
+
+    `connection` as from KafkaSettings.producer.
+    """
     return {
         **connection,
         "acks": "all",
         "enable.idempotence": True,
         # The partitioner of the Java clients, so that everyone finds a key in the same partition.
         "partitioner": "murmur2_random",
-        "compression.type": "lz4",
         # Records are handed over in batches already, and librdkafka spins for what is left of a short linger.
         "linger.ms": 0,
         "message.max.bytes": MAX_MESSAGE_BYTES,

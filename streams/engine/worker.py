@@ -118,7 +118,7 @@ class Worker:
         self._guard = Guard(KafkaLogs(self._outside, self._connection, settings.app_id))
         self._writer = Writer(
             self._outside.clients,
-            self._connection,
+            kafka.producer(),
             self._lease_s,
             self._on_written,
             lambda checkpoint: self._observer.settled(checkpoint.received_at),

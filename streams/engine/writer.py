@@ -45,7 +45,7 @@ class Writer:
         on_written: Callable[[str, int, int], None] | None = None,
         on_settled: Callable[[Checkpoint], None] | None = None,
     ) -> None:
-        """Connect in the background.
+        """Connect in the background; `connection` as from KafkaSettings.producer.
 
         A record that waits for longer than `max_pending_s` for the broker fails and ends the worker: it must not be
         sent after another worker may have taken over. `on_settled` is told of each checkpoint once all of it is
@@ -58,7 +58,6 @@ class Writer:
                 "enable.idempotence": True,
                 "partitioner": "murmur2_random",
                 "linger.ms": 5,
-                "compression.type": "lz4",
                 "message.max.bytes": MAX_MESSAGE_BYTES,
                 "message.timeout.ms": int(max_pending_s * 1000),
                 "queue.buffering.max.messages": 1_000_000,

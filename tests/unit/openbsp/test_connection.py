@@ -31,6 +31,17 @@ def test_without_any_variable_the_local_servers_are_meant() -> None:
     )
 
 
+def test_producers_compress_with_what_every_client_reads_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    (kafka,) = load(KafkaSettings)
+    assert kafka.producer() == {**kafka.librdkafka(), "compression.type": "gzip", "compression.level": 1}
+    monkeypatch.setenv("KAFKA_COMPRESSION", "zstd")
+    (kafka,) = load(KafkaSettings)
+    assert kafka.producer() == {**kafka.librdkafka(), "compression.type": "zstd"}
+    monkeypatch.setenv("KAFKA_COMPRESSION", "brotli")
+    with pytest.raises(ConfigurationError, match="KAFKA_COMPRESSION"):
+        load(KafkaSettings)
+
+
 def test_scram_over_tls_with_a_client_certificate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     files = {name: tmp_path / f"{name}.pem" for name in ("CA", "CERTIFICATE", "KEY")}
     for name, path in files.items():
