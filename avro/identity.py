@@ -25,6 +25,15 @@ def event_id(entity: str, action: str, canonical_data: bytes) -> str:
 
 def status_change_id(message_id: str, status: str) -> str:
     """Return the id of the fact that a message has a status. Depends on neither time nor order."""
+    return name_id(b"status-change\n" + _pair(message_id, status))
+
+
+def status_change_event_id(message_id: str, status: str, *, conversation_known: bool) -> str:
+    """Return the id of the event that tells of that fact, with its conversation or without: two events of one fact."""
+    return name_id(b"status-change event\n%d\n%b" % (conversation_known, _pair(message_id, status)))
+
+
+def _pair(message_id: str, status: str) -> bytes:
     key = status.encode()
     # Both are opaque texts: with the length in front no two pairs give the same name.
-    return name_id(b"status-change\n%d\n%b\n%b" % (len(key), key, message_id.encode()))
+    return b"%d\n%b\n%b" % (len(key), key, message_id.encode())

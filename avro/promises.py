@@ -119,7 +119,9 @@ PROMISES: Mapping[str, Promise] = MappingProxyType(
             " they happened.",
             "At least once for each status that a message has, never zero times. It is written once the message's"
             " conversation id is known, with the conversation's row as it was known then.",
-            "By `ce_id`, which is also `id`: UUIDv5 of message id and status; the set of ids depends on nothing else.",
+            "Events by `ce_id`: UUIDv5 of message id, status, and whether the conversation's row was known. Facts by"
+            " `id`: UUIDv5 of message id and status, upsert by it. A change that was written without its conversation"
+            " comes again with it, another event of the same fact; who left it out by `id` would keep the empty one.",
             "None: what became of a message that was deleted stays until it expires.",
         ),
         "dead-letters": Promise(

@@ -5,7 +5,7 @@ from typing import Any
 
 from avro import cloudevents, codec, instants
 from avro.catalogue import ENTITIES, Kind, topic_name
-from avro.identity import name_id
+from avro.identity import name_id, status_change_event_id
 from avro.schemas import versions
 from streams.engine.source import Record
 from streams.limits import ID_BYTES, PAYLOAD_BYTES
@@ -71,9 +71,10 @@ class Contract:
 
     def status_change(self, fields: dict[str, Any]) -> Encoded:
         """Return the value and the headers of a StatusChange."""
-        return self._status_change(fields), self._status_change_headers(
-            fields["id"], fields["message_id"], fields["at"]
+        event_id = status_change_event_id(
+            fields["message_id"], fields["status"], conversation_known=fields["conversation"] is not None
         )
+        return self._status_change(fields), self._status_change_headers(event_id, fields["message_id"], fields["at"])
 
     def dead_letter(self, record: Record, refused: "Refused") -> Encoded:
         """Return the value and the headers of the dead letter for a record that cannot be used."""

@@ -44,8 +44,10 @@ def main() -> None:
                     raise KafkaException(message.error())
                 ended.add(message.partition())
                 continue
-            # Delivery is at least once; ce_id is the same whenever the same change comes again. After a restart of this
-            # program its memory is empty: a consumer that must never repeat keeps the ids where it keeps its results.
+            # Delivery is at least once; ce_id is the same whenever the same event comes again. A change that was
+            # written without its conversation comes again with it, as an event of its own: who keeps changes upserts
+            # them by their field `id`. After a restart of this program its memory is empty: a consumer that must never
+            # repeat keeps the ids where it keeps its results.
             event_id = dict(message.headers())["ce_id"]
             if event_id not in seen:
                 change = deserialize(message.value(), SerializationContext(TOPIC, MessageField.VALUE))

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from avro import examples
 from avro.catalogue import TOPICS
 from avro.cloudevents import header_maker
 from avro.codec import encoder
+from avro.identity import status_change_event_id
 from avro.promises import PROMISES
 from avro.schemas import latest
 from openbsp.kafka.registry import Registry
@@ -53,9 +55,17 @@ class Writer:
             fields = examples.to_fields(latest(record), dict(value))
             key = fields["conversation_id"] if topic == "status-changes" else fields["id"]
             encoded = encoder(record, self._ids[record])(fields)
-            headers = header_maker("tests", PROMISES[topic].event_types[0])(fields["id"], fields["id"], 0)
+            headers = header_maker("tests", PROMISES[topic].event_types[0])(event_id(topic, fields), fields["id"], 0)
         self._producer.produce(self._contract.topic(topic), encoded, key, headers=headers)
         assert self._producer.flush(10) == 0
+
+
+def event_id(topic: str, fields: Mapping[str, Any]) -> str:
+    """Return the `ce_id` of a value; of a state any will do."""
+    if topic != "status-changes":
+        return fields["id"]
+    known = fields.get("conversation") is not None
+    return status_change_event_id(fields["message_id"], fields["status"], conversation_known=known)
 
 
 @pytest.fixture
@@ -148,7 +158,40 @@ def test_kcat_shows_keys_and_headers(contract, changes):
     lines = run(["sh", "kcat/follow.sh"], contract)
     assert len(lines) == len(changes) + 1
     for change in changes:
-        assert [line for line in lines if change["conversation_id"] in line and f"ce_id={change['id']}" in line]
+        ce_id = event_id("status-changes", change)
+        assert [line for line in lines if change["conversation_id"] in line and f"ce_id={ce_id}" in line]
+
+
+def test_a_change_that_comes_again_with_its_conversation_is_another_event_of_the_same_fact(contract, writer):
+    change = next(value for value in accepted("StatusChange") if value["status"] == "failed")
+    for told in (change | {"conversation": None}, change, change):
+        writer.write("status-changes", told)
+    first, second = (json.loads(line) for line in run([sys.executable, "python/follow_confluent.py"], contract))
+    assert (first["conversation"], first["id"]) == (None, change["id"])
+    assert (second["conversation"], second["id"]) == (change["conversation"], change["id"])
+
+
+def test_what_failed_in_the_last_hour_and_why(contract, writer):
+    change = next(value for value in accepted("StatusChange") if value["status"] == "failed")
+    now = datetime.now(UTC)
+    change |= {"at": (now - timedelta(minutes=1)).isoformat()}
+    organization = change["organization_id"]
+    earlier = change | {"id": "early", "message_id": "early", "at": (now - timedelta(hours=2)).isoformat()}
+    foreign = change | {"id": "foreign", "organization_id": "another"}
+    sent = change | {"id": "sent", "status": "sent", "errors": None}
+    for told in (change | {"conversation": None}, change, earlier, foreign, sent, change | {"conversation": None}):
+        writer.write("status-changes", told)
+    script = [sys.executable, EXAMPLES / "python" / "failed_messages.py", organization]
+    done = subprocess.run(script, env=environment(contract), timeout=RUN_S, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    (line,) = done.stdout.splitlines()
+    assert json.loads(line) == {
+        "message_id": change["message_id"],
+        "conversation_id": change["conversation_id"],
+        "contact_address": change["conversation"]["contact_address"],
+        "at": change["at"],
+        "errors": [json.loads(error) for error in change["errors"]],
+    }
 
 
 # -- the table

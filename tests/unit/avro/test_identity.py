@@ -40,6 +40,12 @@ def test_published_ids_stay_what_they_are() -> None:
     assert identity.status_change_id("a", "read") == "bbb8434d-7e9c-53fe-a42f-cc6a5eba204c"
 
 
+def test_a_change_with_its_conversation_and_without_are_two_events() -> None:
+    told, untold = (identity.status_change_event_id("a", "read", conversation_known=known) for known in (True, False))
+    assert (told, untold) == ("827f0798-b7e8-594c-a931-cc3875fa61fe", "a201532b-9727-51bc-bfee-a3ddce2d5410")
+    assert len({told, untold, identity.status_change_id("a", "read")}) == 3
+
+
 def test_no_two_status_changes_share_an_id() -> None:
     assert identity.status_change_id("b\nc", "a") != identity.status_change_id("c", "a\nb")
     assert identity.status_change_id("a", "b") != identity.status_change_id("b", "a")
