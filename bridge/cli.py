@@ -3,23 +3,20 @@
 import asyncio
 import random
 import sys
-from importlib.metadata import version as distribution_version
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from avro.errors import ContractError
+from openbsp.commands import ExitCode, ignore_hangups, new_app, print_settings, run
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
 from openbsp.local.errors import LocalStackError
-from openbsp.settings import ConfigurationError, load
-
-_FAILURE = 1
-_MISUSE = 2
+from openbsp.settings import load
 
 _HIGHEST_BASE = 65_535 - 3
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = new_app("bridge", "OpenBSP's webhooks as Kafka topics, with live state per conversation.")
 topics_app = typer.Typer(no_args_is_help=True)
 schemas_app = typer.Typer(no_args_is_help=True)
 app.add_typer(topics_app, name="topics", help="The topics of the catalogue, in the cluster that KAFKA_* names.")
@@ -42,39 +39,8 @@ PortsOption = Annotated[
 
 
 def main() -> None:
-    """Run the command line and end the process: 0 done, 1 failed, 2 cannot work as called or configured."""
-    try:
-        app()
-    except ConfigurationError as error:
-        _complain(f"{error}\nall settings: bridge settings")
-        sys.exit(_MISUSE)
-    except (ContractError, LocalStackError) as error:
-        _complain(str(error))
-        sys.exit(_FAILURE)
-    except OSError as error:
-        # A directory that cannot be made, a disk that is full, a file that may not be read.
-        _complain(str(error))
-        sys.exit(_FAILURE)
-
-
-def _complain(text: str) -> None:
-    typer.secho(f"bridge: {text}", fg=typer.colors.RED, err=True)
-
-
-def _print_version(asked: bool) -> None:  # noqa: FBT001 the signature of an option's callback
-    if asked:
-        typer.echo(f"bridge {distribution_version('openbsp-stream-bridge')}")
-        raise typer.Exit
-
-
-@app.callback(epilog="Settings come from the environment: `bridge settings` lists them.")
-def _bridge(
-    *,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    """OpenBSP's webhooks as Kafka topics, with live state per conversation."""
+    """Run the command line and end the process."""
+    run("bridge", app, ContractError, LocalStackError)
 
 
 @app.command()
@@ -98,10 +64,10 @@ def up(
     ] = False,
 ) -> None:
     """Start Kafka, a schema registry, the bridge and the streams worker on this machine, until Ctrl-C."""
-    from openbsp.up.command import up as run
+    from openbsp.up.command import up as start
     from openbsp.up.stack import Ports
 
-    run(data, Ports.starting_at(ports), as_json=as_json, restart=restart, verbose=verbose, until_eof=until_eof)
+    start(data, Ports.starting_at(ports), as_json=as_json, restart=restart, verbose=verbose, until_eof=until_eof)
 
 
 @app.command()
@@ -111,10 +77,10 @@ def demo(
     ports: PortsOption = None,
 ) -> None:
     """Start everything, post the documented payloads, and show and check what comes of them."""
-    from openbsp.demo.command import demo as run
+    from openbsp.demo.command import demo as show
     from openbsp.up.stack import Ports
 
-    sys.exit(run(Ports.starting_at(ports), stay=stay))
+    sys.exit(show(Ports.starting_at(ports), stay=stay))
 
 
 @app.command()
@@ -122,13 +88,14 @@ def serve(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; instead of BRIDGE_WORKERS.")] = None,
 ) -> None:
     """Accept webhooks and publish them, with the servers and options that the environment names."""
-    from bridge.serve import run
+    from bridge.serve import run as serve_bridge
     from bridge.settings import BridgeSettings
 
+    ignore_hangups()
     settings, kafka, registry, topics = load(BridgeSettings, KafkaSettings, RegistrySettings, TopicSettings)
     if workers is not None:
         settings = settings.model_copy(update={"workers": workers})
-    sys.exit(run(settings, kafka, registry, topics))
+    sys.exit(serve_bridge(settings, kafka, registry, topics))
 
 
 @topics_app.command("check")
@@ -205,7 +172,7 @@ def send(
         return count
 
     if asyncio.run(refused()):
-        sys.exit(_FAILURE)
+        sys.exit(ExitCode.NOT_STARTED)
 
 
 @app.command()
@@ -254,7 +221,5 @@ def connect(
 def settings() -> None:
     """List the settings: variables of the environment, their defaults and what they mean."""
     from bridge.settings import BridgeSettings
-    from openbsp.settings import describe
 
-    for setting in describe(BridgeSettings, KafkaSettings, RegistrySettings, TopicSettings):
-        typer.echo(f"{setting.variable} ({setting.type}; {setting.default})\n    {setting.description}")
+    print_settings(BridgeSettings, KafkaSettings, RegistrySettings, TopicSettings)

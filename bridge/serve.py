@@ -20,11 +20,12 @@ from bridge import health
 from bridge.delivery.spool.file import SpoolFile
 from bridge.delivery.spool.leftovers import spool_path
 from bridge.errors import BridgeError, SpoolInUseError
-from bridge.exits import WORKER_NOT_STARTED, ExitCode
+from bridge.exits import WORKER_NOT_STARTED
 from bridge.http.server import serve_until
 from bridge.service import PATIENCE_S, outside, running
 from bridge.settings import BridgeSettings
 from bridge.supervisor import METRICS_VARIABLE, Place, Supervisor
+from openbsp.commands import ExitCode, complain
 from openbsp.errors import InheritedSocketError
 from openbsp.handover import inherited_listener
 from openbsp.http.listener import listen
@@ -55,11 +56,9 @@ def run(settings: BridgeSettings, kafka: KafkaSettings, registry: RegistrySettin
     try:
         listener = inherited_listener(os.environ) or _listen(settings, first)
     except OSError as error:
-        print(f"bridge: {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)  # noqa: T201
-        return ExitCode.NOT_STARTED
+        return _not_started(f"{settings.host}:{settings.port}: {error.strerror}")
     except InheritedSocketError as error:
-        print(f"bridge: {error}", file=sys.stderr)  # noqa: T201
-        return ExitCode.NOT_STARTED
+        return _not_started(str(error))
     with listener:
         return Supervisor(
             _worker,
@@ -70,6 +69,12 @@ def run(settings: BridgeSettings, kafka: KafkaSettings, registry: RegistrySettin
             predecessor=predecessor,
             will={_UPGRADE_VARIABLE: f"{os.getpid()}:{first}:{settings.workers}"},
         ).run()
+
+
+def _not_started(why: str) -> ExitCode:
+    _log.critical("not started: %s", why, extra=event("process.not_started"))
+    complain("bridge", why)
+    return ExitCode.NOT_STARTED
 
 
 def _predecessor(workers: int) -> tuple[int | None, int]:
@@ -136,9 +141,7 @@ class _Work:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 return runner.run(self._serve(place, spool_file, lines))
         except (BridgeError, ContractError) as error:
-            _log.critical("not started: %s", error, extra=event("process.not_started"))
-            print(f"bridge: {error}", file=sys.stderr)  # noqa: T201
-            return ExitCode.NOT_STARTED
+            return _not_started(str(error))
 
     def _open_spool(self, place: Place) -> SpoolFile:
         deadline = time.monotonic() + _ORPHANS_S

@@ -21,8 +21,9 @@ from typing import Generic, TypeVar
 
 from prometheus_client import multiprocess
 
-from bridge.exits import WORKER_NOT_STARTED, ExitCode
+from bridge.exits import WORKER_NOT_STARTED
 from bridge.forked import Forked
+from openbsp.commands import ExitCode
 from openbsp.handover import notify, variables_for
 from openbsp.log import event
 

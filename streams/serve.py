@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from faust.contrib.asgi import faust_app_running
 
 from avro.errors import ContractError
+from openbsp.commands import ExitCode
 from openbsp.errors import KafkaUnavailableError, RegistryError
 from openbsp.http.connections import Connections
 from openbsp.http.listener import listen
@@ -79,7 +80,7 @@ async def _serve(
         await asyncio.wait([serving, stopped, work], return_when=asyncio.FIRST_COMPLETED)
         if serving.done() and not stopping.is_set():
             logger.critical("HTTP server stopped", exc_info=serving.exception(), extra=event("http.failed"))
-            return 1
+            return ExitCode.FAILED
         stopping.set()
         views.stop()
         await work
@@ -89,7 +90,7 @@ async def _serve(
         stopped.cancel()
         await views.close()
     logger.info("stopped", extra=event("process.stopped"))
-    return 0
+    return ExitCode.OK
 
 
 async def _work(  # noqa: PLR0917 the four groups of settings, and what connects worker and views
@@ -168,4 +169,4 @@ def abort(message: str, error: BaseException | None = None) -> None:
     """End the process at once: nothing that still waits may be written any more."""
     logger.critical("%s", message, exc_info=error, extra=event("process.aborted"))
     logging.shutdown()
-    os._exit(1)
+    os._exit(ExitCode.FAILED)

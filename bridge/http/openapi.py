@@ -3,8 +3,10 @@
 from typing import Any
 
 from avro.catalogue import ACTIONS, ENTITIES
-from bridge.http.reasons import REASONS
-from openbsp.http.problems import TYPE
+from bridge.http.reasons import REASONS, UNAUTHORIZED
+from openbsp.http.openapi import TOKEN, description, metrics, probe, problem, reference, refusals
+
+_DEAD_LETTER = {"type": "string", "description": "Of the dead letter, where one was kept."}
 
 
 def document() -> dict[str, Any]:
@@ -18,69 +20,48 @@ def document() -> dict[str, Any]:
         },
         "paths": {
             "/webhooks": {"post": _webhooks()},
-            "/healthz": {"get": _plain("Whether the process is alive.", {"200": "It is."})},
+            "/healthz": {"get": probe("isAlive", "Whether the process is alive.", _200={"description": "It is."})},
             "/readyz": {
-                "get": _plain(
+                "get": probe(
+                    "isReady",
                     "Whether events can be stored. With a token the answer has details.",
-                    {"200": "They can; `status` is ready or degraded.", "503": "They cannot; `status` is unready."},
-                    [{}, {"token": []}],
+                    _200={"description": "They can; `status` is ready or degraded."},
+                    _503={"description": "They cannot; `status` is unready."},
                 )
+                | {"security": [{}, {"token": []}]}
             },
-            "/asyncapi.json": {"get": _plain("The AsyncAPI 3 description of the topics.", {"200": "The description."})},
-            "/metrics": {
-                "get": _plain(
-                    "Metrics in Prometheus' format.",
-                    {"200": "The metrics.", "401": "A token is needed."},
-                    [{"token": []}],
-                )
-            },
+            "/metrics": {"get": metrics("Metrics in Prometheus' format.", [{"token": []}], UNAUTHORIZED)},
+            "/openapi.json": {"get": description("describe", "This description.")},
+            "/asyncapi.json": {"get": description("describeTopics", "The AsyncAPI 3 description of the topics.")},
         },
         "components": {
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-            "schemas": {"Envelope": _envelope(), "Receipt": _receipt(), "Problem": _problem()},
+            "securitySchemes": {"token": dict(TOKEN)},
+            "schemas": {
+                "Envelope": _envelope(),
+                "Receipt": _receipt(),
+                "Problem": problem(REASONS.values(), event_id=_DEAD_LETTER),
+            },
         },
     }
 
 
 def _webhooks() -> dict[str, Any]:
-    responses: dict[str, Any] = {
+    accepted = {
         "202": {
             "description": "Accepted: Kafka's in-sync replicas have it (published), or the bridge's disk (spooled).",
-            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Receipt"}}},
+            "content": {"application/json": {"schema": reference("Receipt")}},
         }
     }
-    for reason in REASONS.values():
-        text = f"`{reason.code}`: {reason.meaning}"
-        known = responses.get(str(reason.status))
-        if known is not None:
-            known["description"] += f" {text}"
-            continue
-        responses[str(reason.status)] = {
-            "description": text,
-            "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
-        }
     return {
         "operationId": "receiveWebhook",
         "summary": "Take one inserted, updated or deleted row.",
         "security": [{"token": []}],
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Envelope"}}},
+            "content": {"application/json": {"schema": reference("Envelope")}},
         },
-        "responses": responses,
+        "responses": accepted | refusals(*REASONS.values()),
     }
-
-
-def _plain(
-    summary: str, responses: dict[str, str], security: list[dict[str, list[str]]] | None = None
-) -> dict[str, Any]:
-    operation: dict[str, Any] = {
-        "summary": summary,
-        "responses": {status: {"description": text} for status, text in responses.items()},
-    }
-    if security is not None:
-        operation["security"] = security
-    return operation
 
 
 def _envelope() -> dict[str, Any]:
@@ -123,21 +104,5 @@ def _receipt() -> dict[str, Any]:
             "topic": {"type": "string", "description": "Only when published, as are partition and offset."},
             "partition": {"type": "integer"},
             "offset": {"type": "integer"},
-        },
-    }
-
-
-def _problem() -> dict[str, Any]:
-    return {
-        "type": "object",
-        "description": "RFC 9457 problem details.",
-        "required": ["type", "title", "status", "detail", "reason"],
-        "properties": {
-            "type": {"type": "string", "description": f"{TYPE} and the reason."},
-            "title": {"type": "string"},
-            "status": {"type": "integer"},
-            "detail": {"type": "string", "description": "For people; never quotes the body."},
-            "reason": {"enum": sorted(REASONS)},
-            "event_id": {"type": "string", "description": "Of the dead letter, where one was kept."},
         },
     }

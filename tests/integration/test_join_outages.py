@@ -211,5 +211,5 @@ def test_a_group_that_cannot_be_joined_ends_the_worker_with_the_reason(contract,
         worker = running.add()
         eventually(lambda: worker.exits)
         worker.wanted = False
-        assert worker.exits[0] == 1
+        assert worker.exits[0] == 3
         eventually(lambda: any("InvalidSessionTimeout" in line for line in running.reasons))

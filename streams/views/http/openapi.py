@@ -1,11 +1,13 @@
 """The OpenAPI description of the views. Schemas and refusals are made from what the answers are made from."""
 
+import functools
 from importlib.resources import files
 from typing import Any
 
 import msgspec
 
-from openbsp.http.problems import MEDIA_TYPE, RETRY_AFTER_S, TYPE, Reason
+from openbsp.http.openapi import TOKEN, description, metrics, probe, problem, reference, refusals
+from openbsp.http.problems import Reason
 from streams.views.http.queries import DEFAULT_LIMIT, MOST
 from streams.views.http.reasons import (
     BODY_TIMEOUT,
@@ -26,6 +28,14 @@ from streams.views.http.reasons import (
 from streams.views.read import render
 
 _COMPONENTS = "#/components/schemas/{name}"
+_TOKENS: list[dict[str, list[str]]] = [{"token": []}, {"cookie": []}]
+_PARTITIONS = {
+    "type": "array",
+    "items": {"type": "integer"},
+    "description": "Those that are not ready; only with `not_ready`.",
+}
+#: Of all refusals, with examples.
+_refusals = functools.partial(refusals, members={NOT_READY.code: {"partitions": [3]}})
 _EXAMPLES = "examples.json"
 
 _EVENTS = """A stream of Server-Sent Events (`text/event-stream`) without end. Each worker tells the same.
@@ -70,7 +80,7 @@ def document() -> dict[str, Any]:
             "whole and current is not answered: 503 with `Retry-After`. A token that is bound to organizations sees "
             "only theirs; everything else is 404, as if it did not exist.",
         },
-        "security": [{"token": []}, {"cookie": []}],
+        "security": _TOKENS,
         "paths": {
             "/conversations/{conversation_id}": {"get": _conversation()},
             "/conversations/{conversation_id}/messages": {"get": _messages()},
@@ -79,15 +89,31 @@ def document() -> dict[str, Any]:
             "/messages/{message_id}": {"get": _message()},
             "/events": {"get": _events()},
             "/session": _session(),
-            "/healthz": {"get": _healthz()},
-            "/readyz": {"get": _readyz()},
-            "/metrics": {"get": _metrics()},
+            "/healthz": {
+                "get": probe("isAlive", "Whether the process is alive.", _200=_ok("Health", "alive", "It is."))
+            },
+            "/readyz": {
+                "get": probe(
+                    "isReady",
+                    "Whether this worker can answer for everything that it owns, and its join moves.",
+                    _200=_ok("Health", "ready", "It can."),
+                    **{f"_{status}": refused for status, refused in _refusals(NOT_READY).items()},
+                )
+            },
+            "/metrics": {
+                "get": metrics(
+                    "Metrics in Prometheus' format, for tokens that are not bound to organizations.",
+                    _TOKENS,
+                    UNAUTHORIZED,
+                    NOT_PERMITTED,
+                )
+            },
             "/pipeline": {"get": _pipeline()},
-            "/openapi.json": {"get": _openapi()},
+            "/openapi.json": {"get": description("describe", "This description.")},
         },
         "components": {
             "securitySchemes": {
-                "token": {"type": "http", "scheme": "bearer"},
+                "token": dict(TOKEN),
                 "cookie": {
                     "type": "apiKey",
                     "in": "cookie",
@@ -199,51 +225,12 @@ def _session() -> dict[str, Any]:
     }
 
 
-def _healthz() -> dict[str, Any]:
-    return {
-        "operationId": "isAlive",
-        "summary": "Whether the process is alive.",
-        "security": [{}],
-        "responses": {"200": _ok("Health", "alive", "It is.")},
-    }
-
-
-def _readyz() -> dict[str, Any]:
-    return {
-        "operationId": "isReady",
-        "summary": "Whether this worker can answer for everything that it owns, and its join moves.",
-        "security": [{}],
-        "responses": {"200": _ok("Health", "ready", "It can.")} | _refusals(NOT_READY),
-    }
-
-
-def _metrics() -> dict[str, Any]:
-    text = {"type": "string"}
-    return {
-        "operationId": "readMetrics",
-        "summary": "Metrics in Prometheus' format, for tokens that are not bound to organizations.",
-        "responses": {"200": {"description": "The metrics.", "content": {"text/plain": {"schema": text}}}}
-        | _refusals(UNAUTHORIZED, NOT_PERMITTED),
-    }
-
-
 def _pipeline() -> dict[str, Any]:
     return {
         "operationId": "readPipeline",
         "summary": "How the bridge is, for the live page and tokens that are not bound to organizations.",
         "responses": {"200": _ok("Pipeline", "pipeline", "`bridge` is null if the worker knows of none.")}
         | _refusals(UNAUTHORIZED, NOT_PERMITTED),
-    }
-
-
-def _openapi() -> dict[str, Any]:
-    return {
-        "operationId": "describe",
-        "summary": "This description.",
-        "security": [{}],
-        "responses": {
-            "200": {"description": "OpenAPI 3.1.", "content": {"application/json": {"schema": {"type": "object"}}}}
-        },
     }
 
 
@@ -292,41 +279,10 @@ def _stream(
 
 
 def _ok(schema: str, example: str, description: str) -> dict[str, Any]:
-    reference = {"$ref": _COMPONENTS.format(name=schema)}
     return {
         "description": description,
-        "content": {"application/json": {"schema": reference, "example": _examples()[example]}},
+        "content": {"application/json": {"schema": reference(schema), "example": _examples()[example]}},
     }
-
-
-def _refusals(*reasons: Reason) -> dict[str, Any]:
-    responses: dict[str, Any] = {}
-    for reason in reasons:
-        status = str(reason.status)
-        text = f"`{reason.code}`: {reason.meaning}"
-        if status in responses:
-            responses[status]["description"] += f" {text}"
-        else:
-            responses[status] = {
-                "description": text,
-                "content": {MEDIA_TYPE: {"schema": {"$ref": _COMPONENTS.format(name="Problem")}, "examples": {}}},
-            }
-            if reason.status == 503:  # noqa: PLR2004
-                seconds = {"type": "integer", "examples": [RETRY_AFTER_S]}
-                responses[status]["headers"] = {"Retry-After": {"description": "Seconds.", "schema": seconds}}
-        responses[status]["content"][MEDIA_TYPE]["examples"][reason.code] = {"value": _problem_example(reason)}
-    return responses
-
-
-def _problem_example(reason: Reason) -> dict[str, Any]:
-    example: dict[str, Any] = {
-        "type": TYPE + reason.code,
-        "title": reason.title,
-        "status": reason.status,
-        "detail": reason.meaning,
-        "reason": reason.code,
-    }
-    return example | {"partitions": [3]} if reason is NOT_READY else example
 
 
 def _schemas() -> dict[str, Any]:
@@ -355,14 +311,14 @@ def _schemas() -> dict[str, Any]:
             }
         ),
         "Pipeline": _pipeline_state(),
-        "Problem": _problem(),
+        "Problem": problem(REASONS.values(), partitions=_PARTITIONS),
     }
 
 
 def _page(name: str, item: str) -> dict[str, Any]:
     return _object(
         **{
-            name: {"type": "array", "items": {"$ref": _COMPONENTS.format(name=item)}},
+            name: {"type": "array", "items": reference(item)},
             "next_cursor": {"type": ["string", "null"], "description": "Of the next page; null on the last one."},
         }
     )
@@ -377,23 +333,6 @@ def _pipeline_state() -> dict[str, Any]:
     names = ("spool_events", "spool_bytes", "spool_oldest_seconds", "dead_letters")
     bridge = _object(answers={"type": "boolean"}, **dict.fromkeys(names, number))
     return _object(bridge={**bridge, "type": ["object", "null"]})
-
-
-def _problem() -> dict[str, Any]:
-    problem = _object(
-        type={"enum": sorted(TYPE + code for code in REASONS), "description": "The reason as a URN."},
-        title={"type": "string"},
-        status={"enum": sorted({reason.status for reason in REASONS.values()})},
-        detail={"type": "string", "description": "For people."},
-        reason={"enum": sorted(REASONS)},
-    )
-    problem["description"] = "RFC 9457 problem details."
-    problem["properties"]["partitions"] = {
-        "type": "array",
-        "items": {"type": "integer"},
-        "description": "Those that are not ready; only with `not_ready`.",
-    }
-    return problem
 
 
 def _filters() -> list[dict[str, Any]]:

@@ -9,8 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from bridge.exits import WORKER_NOT_STARTED, ExitCode
+from bridge.exits import WORKER_NOT_STARTED
 from bridge.supervisor import Supervisor
+from openbsp.commands import ExitCode
 
 
 class Workers:

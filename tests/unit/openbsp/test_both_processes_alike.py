@@ -6,6 +6,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -216,3 +217,56 @@ def test_the_log_is_text_on_a_terminal(process: Process):
     lines = shown.decode().splitlines()
     assert [line for line in lines if line.startswith("{")] == []
     assert any(" INFO    http.listening listening on http://127.0.0.1:" in line for line in lines)
+
+
+def test_the_version_is_printed_after_the_name(process: Process):
+    done = process.run("--version")
+    assert (done.returncode, done.stdout) == (0, f"{process.name} {version('openbsp-stream-bridge')}\n")
+
+
+def test_the_settings_are_listed_with_type_default_and_meaning(process: Process):
+    done = process.run("settings")
+    name = process.name.upper()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"{name}_HOST (text; 127.0.0.1)\n    Address to listen on.\n" in done.stdout
+    assert "KAFKA_BOOTSTRAP_SERVERS (" in done.stdout
+
+
+def test_unusable_settings_are_named_and_end_with_2(process: Process):
+    process.variables = {"PORT": "no port", "TOKENS": "x"}
+    done = process.run(COMMANDS[process.name][0])
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"{process.name}: the settings are not usable:\n  {process.name.upper()}_PORT: ")
+    assert done.stderr.endswith(f"all settings: {process.name} settings\n")
+
+
+def test_without_tokens_nothing_starts(process: Process):
+    process.variables = {}
+    done = process.run(COMMANDS[process.name][0])
+    name = process.name.upper()
+    assert done.returncode == 2
+    assert f"no tokens configured: set {name}_TOKENS, {name}_TOKENS_FILE or both" in done.stderr
+
+
+def test_an_address_that_is_taken_is_named_and_ends_with_1(process: Process):
+    with socket.create_server(("127.0.0.1", process.port)):
+        done = process.run(COMMANDS[process.name][0])
+    why = f"127.0.0.1:{process.port}: Address already in use"
+    assert (done.returncode, done.stderr) == (1, f"{process.name}: {why}\n")
+    (line,) = map(json.loads, done.stdout.splitlines())
+    assert (line["level"], line["event"], line["message"]) == ("CRITICAL", "process.not_started", f"not started: {why}")
+
+
+def test_the_descriptions_have_the_same_probes_problems_and_tokens(tmp_path: Path):
+    documents = []
+    for run in SERVICES.values():
+        with run(tmp_path) as service:
+            documents.append(service.ask("GET", "/openapi.json").json())
+    for path in ("/healthz", "/readyz", "/metrics", "/openapi.json"):
+        assert len({document["paths"][path]["get"]["operationId"] for document in documents}) == 1
+    one, other = (document["components"] for document in documents)
+    assert one["securitySchemes"]["token"] == other["securitySchemes"]["token"]
+    problems = [components["schemas"]["Problem"] for components in (one, other)]
+    assert problems[0]["required"] == problems[1]["required"]
+    for name in ("title", "detail"):
+        assert problems[0]["properties"][name] == problems[1]["properties"][name]

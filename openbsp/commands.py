@@ -1,0 +1,81 @@
+"""Command lines that behave alike: options, messages, exit codes."""
+
+import signal
+import sys
+from enum import IntEnum
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from openbsp.settings import ConfigurationError, describe
+
+if TYPE_CHECKING:
+    from pydantic_settings import BaseSettings
+
+DISTRIBUTION = "openbsp-stream-bridge"
+
+
+class ExitCode(IntEnum):
+    """How a command or a serving process ended."""
+
+    OK = 0
+    #: It failed, or did not start: what a new start would find wrong again.
+    NOT_STARTED = 1
+    #: It cannot work as it was called or configured.
+    MISUSE = 2
+    #: It served, and then a part of it failed; a new start helps.
+    FAILED = 3
+
+
+def new_app(name: str, about: str) -> typer.Typer:
+    """Return a command line with `--version`."""
+    app = typer.Typer(
+        help=about, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+    )
+
+    def print_version(asked: bool) -> None:  # noqa: FBT001 the signature of an option's callback
+        if asked:
+            typer.echo(f"{name} {version(DISTRIBUTION)}")
+            raise typer.Exit
+
+    @app.callback(help=about, epilog=f"Settings come from the environment: `{name} settings` lists them.")
+    def _options(
+        *,
+        version: Annotated[
+            bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version.")
+        ] = False,
+    ) -> None: ...
+
+    return app
+
+
+def run(name: str, app: typer.Typer, *errors: type[Exception]) -> None:
+    """Run a command line and end the process (see ExitCode).
+
+    Of `errors`, and the operating system's, only the message is shown: no directory can be made, a disk is full.
+    """
+    try:
+        app()
+    except ConfigurationError as error:
+        complain(name, f"{error}\nall settings: {name} settings")
+        sys.exit(ExitCode.MISUSE)
+    except (OSError, *errors) as error:  # type: ignore[misc] # these are classes of exceptions
+        complain(name, str(error))
+        sys.exit(ExitCode.NOT_STARTED)
+
+
+def complain(name: str, text: str) -> None:
+    """Write on standard error why a command does not work."""
+    typer.secho(f"{name}: {text}", fg=typer.colors.RED, err=True)
+
+
+def print_settings(*classes: "type[BaseSettings]") -> None:
+    """List variables of the environment, their defaults and what they mean."""
+    for setting in describe(*classes):
+        typer.echo(f"{setting.variable} ({setting.type}; {setting.default})\n    {setting.description}")
+
+
+def ignore_hangups() -> None:
+    """Ignore SIGHUP until there is something to read again: by itself the signal ends a process that starts."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
