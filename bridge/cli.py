@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from avro.errors import ContractError
-from openbsp.commands import ExitCode, ignore_hangups, new_app, print_settings, run
+from openbsp.commands import ExitCode, complain, ignore_hangups, new_app, print_settings, run
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
 from openbsp.local.errors import LocalStackError
 from openbsp.settings import load
@@ -211,10 +211,10 @@ def connect(
                 else sender.connect(platform, connection, typer.echo, dry_run=dry_run)
             )
     except PlatformError as error:
-        _complain(str(error))
-        sys.exit(_FAILURE)
+        complain("bridge", str(error))
+        sys.exit(ExitCode.NOT_STARTED)
     if not well:
-        sys.exit(_FAILURE)
+        sys.exit(ExitCode.NOT_STARTED)
 
 
 @app.command()
