@@ -28,11 +28,12 @@ def worker() -> None:
     start_logging(settings.log_level.value)
     import uvloop  # noqa: PLC0415 as above
 
+    from streams.app import create_app  # noqa: PLC0415 as below
     from streams.serve import serve  # noqa: PLC0415 Faust takes a second to import, which --help need not wait for
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
-            code = runner.run(serve(settings, kafka, registry, topics))
+            code = runner.run(serve(create_app(settings, kafka, registry, topics), settings, kafka, topics))
         except (ContractError, StreamsError) as error:
             logger.critical("not started: %s", error, extra=event("process.not_started"))
             raise

@@ -26,11 +26,16 @@ Encoded = tuple[bytes, list[cloudevents.Header]]
 class Contract:
     """Codecs for one set of schema ids, and the full names of the topics."""
 
-    def __init__(self, prefix: str, schema_ids: Mapping[str, int]) -> None:
-        """Take the ids of the newest schemas, by record name (`Registry.ids`)."""
+    def __init__(self, prefix: str, schema_ids: Mapping[str, int] | None = None) -> None:
+        """Know the topics; with the ids of the newest schemas, events and records too (`use`)."""
         self._prefix = prefix
         self.decoders = {name: codec.Decoder(record) for name, record in _EVENTS.items()}
         self.names = {topic_name(prefix, name): name for name in SOURCES}
+        if schema_ids is not None:
+            self.use(schema_ids)
+
+    def use(self, schema_ids: Mapping[str, int]) -> None:
+        """Take the ids of the newest schemas, by record name (`Registry.ids`)."""
         for name, record in _EVENTS.items():
             self.decoders[name].learn(schema_ids[record], versions(record)[-1].text)
         self._message_state = codec.encoder("MessageState", schema_ids["MessageState"])

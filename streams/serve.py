@@ -10,20 +10,18 @@ import socket
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from faust.contrib.asgi import faust_app_running
-
 from avro.errors import ContractError
 from openbsp.commands import ExitCode
 from openbsp.errors import KafkaUnavailableError, RegistryError
 from openbsp.http.connections import Connections
 from openbsp.http.listener import listen
 from openbsp.http.server import Server
-from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
-from openbsp.kafka.registry import Registry
+from openbsp.kafka.connection import KafkaSettings, TopicSettings
 from openbsp.kafka.topics import Topics
 from openbsp.log import count_dropped_lines, describe, event, log_loop_faults
 from openbsp.threads import in_thread
-from streams.engine.worker import Worker
+from streams.app import JoinApp
+from streams.engine.running import running
 from streams.errors import ListenError
 from streams.settings import StreamsSettings
 from streams.views.service import ViewsService
@@ -40,9 +38,7 @@ def _listen(host: str, port: int) -> socket.socket:
         raise ListenError(f"{host}:{port}: {error.strerror}") from error
 
 
-async def serve(
-    settings: StreamsSettings, kafka: KafkaSettings, registry: RegistrySettings, topics: TopicSettings
-) -> int:
+async def serve(app: JoinApp, settings: StreamsSettings, kafka: KafkaSettings, topics: TopicSettings) -> int:
     """Run until SIGINT or SIGTERM; return the exit code.
 
     Waits for servers that do not answer yet. Raises ContractError for what waiting cannot mend, ListenError when the
@@ -50,13 +46,13 @@ async def serve(
     is written that others may own by now.
     """
     with _listen(settings.host, settings.port) as listener:
-        return await _serve(settings, kafka, registry, topics, listener)
+        return await _serve(app, settings, kafka, topics, listener)
 
 
 async def _serve(
+    app: JoinApp,
     settings: StreamsSettings,
     kafka: KafkaSettings,
-    registry: RegistrySettings,
     topics: TopicSettings,
     listener: socket.socket,
 ) -> int:
@@ -68,6 +64,7 @@ async def _serve(
     views = ViewsService(settings, kafka, topics)
     connections = Connections(settings.limits(), views.metrics.connections_refused, views.metrics.clients_given_up)
     server = Server(views.app, connections, keep_alive_s=settings.keep_alive_s, graceful_s=2)
+    views.listen(app)
     views.start()
     count_dropped_lines(views.metrics.log_lines_dropped.inc)
     loop.add_signal_handler(signal.SIGHUP, views.access.reload)
@@ -75,7 +72,7 @@ async def _serve(
     logger.info("listening on http://%s:%d", *address[:2], extra=event("http.listening", port=address[1]))
     serving = asyncio.create_task(server.serve_on(listener))
     stopped = asyncio.create_task(stopping.wait())
-    work = asyncio.create_task(_work(settings, kafka, registry, topics, views, stopping))
+    work = asyncio.create_task(_work(app, settings, Topics(kafka, topics), views, stopping))
     try:
         await asyncio.wait([serving, stopped, work], return_when=asyncio.FIRST_COMPLETED)
         if serving.done() and not stopping.is_set():
@@ -93,46 +90,29 @@ async def _serve(
     return ExitCode.OK
 
 
-async def _work(  # noqa: PLR0917 the four groups of settings, and what connects worker and views
-    settings: StreamsSettings,
-    kafka: KafkaSettings,
-    registry: RegistrySettings,
-    topics: TopicSettings,
-    views: ViewsService,
-    stopping: asyncio.Event,
+async def _work(
+    app: JoinApp, settings: StreamsSettings, topics: Topics, views: ViewsService, stopping: asyncio.Event
 ) -> None:
-    await _answered(Topics(kafka, topics).check, stopping)
-    schema_ids = await _answered(Registry(registry, topics.prefix).ids, stopping)
+    await _answered(topics.check, stopping)
+    schema_ids = await _answered(app.registry.ids, stopping)
     if schema_ids is None:
         return
+    app.contract.use(schema_ids)
     # What is there now stays; what the join makes is mostly bytes, which the collector need not look at so often.
     # Worth an eighth of the join's time.
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-    worker = Worker(settings, kafka, registry, topics, schema_ids, views.tables)
-    views.tables.attach(worker)
-    running = asyncio.create_task(worker.run())
-    running.add_done_callback(lambda task: None if task.cancelled() else worker.fail(_error_of(task)))
-    stop = asyncio.create_task(stopping.wait())
-    watch = asyncio.create_task(_end_on_failure(worker))
-    async with faust_app_running(worker.app):
-        await stop
+    engine = app.engine
+    views.tables.attach(engine)
+    async with running(app, on_failure=_end):
+        await stopping.wait()
         logger.info("stopping", extra=event("process.stopping"))
         loop = asyncio.get_running_loop()
         loop.call_later(settings.shutdown_timeout_s, abort, f"not stopped within {settings.shutdown_timeout_s} s")
-    watch.cancel()
-    running.cancel()
-    worker.close()
 
 
-async def _end_on_failure(worker: Worker) -> None:
-    error = await worker.failure
+def _end(error: BaseException) -> None:
     abort(f"cannot go on: {describe(error)}", error)
-
-
-def _error_of(task: asyncio.Task[None]) -> BaseException:
-    error = task.exception() or AssertionError("the worker's loop has ended")
-    return error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error
 
 
 async def _answered(ask: Callable[[], Answer], stopping: asyncio.Event) -> Answer | None:

@@ -1,1 +1,1 @@
-"""The loops: one task for each partition of each table, and the agent that drives them."""
+"""The agents of the join: loops over batches, one for each source, and the timer that looks for idle conversations."""

@@ -1,280 +1,39 @@
-"""The conversation table: the row of each conversation and what each of its messages adds to it."""
+"""conversations -> conversation table: what is told of a conversation's row is merged."""
 
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator
-from typing import cast
+from collections.abc import Callable
+from itertools import groupby
 
-from streams.agents.idle import last_activity
-from streams.agents.messages import ContributionRecord
-from streams.contract import Contract, Refused
-from streams.engine.observer import ConversationObserver, Unobserved
-from streams.engine.stores import MARK_KEY, Store, group_key, prefix, split_key
-from streams.engine.writer import Writer
-from streams.limits import FACTS_BYTES, GROWTH
-from streams.state import contribution as contributions
-from streams.state import conversation
-from streams.state.contribution import Contribution
-from streams.state.conversation import ConversationFacts, Tally
-from streams.state.status_change import status_change
+from streams.agents.intake import SLICE, Intake
+from streams.agents.messages import Agent, Stream, is_tombstone
+from streams.agents.removal import Removal, Remover
+from streams.engine.source import Record
+from streams.tables.conversations import ConversationPartition
 
-_ROW = b""
+#: A partition of a table, by the event that belongs to it.
+ConversationsOf = Callable[[Record], ConversationPartition]
 
 
-def join_stored(key: bytes, a: bytes, b: bytes) -> bytes:
-    """Return what two records of the changelog for the same key say together."""
-    if split_key(key)[1] == _ROW:
-        return conversation.encode(conversation.join(conversation.decode(a), conversation.decode(b)))
-    return contributions.encode(contributions.join(contributions.decode(a), contributions.decode(b)))
+def merge_rows(conversations: ConversationsOf, intake: Intake, remover: Remover) -> Agent:
+    """Return the agent."""
 
+    def merge(event: Record) -> None:
+        fields, size = intake.row(event)
+        table = conversations(event)
+        table.apply_row(fields, size, replayed=table.rows.seen(event))
 
-class InUse:
-    """A conversation whose tally is in memory. `size`: bytes of the stored row, or more."""
+    def removing(event: Record) -> Removal:
+        return Removal(conversations(event), intake.text(event.key))
 
-    __slots__ = ("facts", "size", "tally")
+    async def agent(stream: Stream) -> None:
+        """Merge what is told of each conversation's row, write its state."""
+        inbox = stream.inbox
+        async for events in stream.take_events(SLICE):
+            for removed, run in groupby(events, is_tombstone):
+                if removed:
+                    await remover.remove(inbox, list(run), removing)
+                else:
+                    await intake.take(inbox, list(run), merge)
+                if inbox.ending.is_set():
+                    break
 
-    def __init__(self, facts: ConversationFacts | None, size: int, tally: Tally) -> None:
-        """Take what is known."""
-        self.facts = facts
-        self.size = size
-        self.tally = tally
-
-
-class ConversationTask:
-    """One partition of the conversation table.
-
-    The store holds facts only, under group keys: the row under the empty member, each contribution under its
-    message's id. Tallies are derived, and live only as long as their conversation is in use.
-    """
-
-    def __init__(self, partition: int, store: Store, contract: Contract, writer: Writer, in_use_limit: int) -> None:
-        """Take over the partition's store, restored."""
-        self.partition = partition
-        self.store = store
-        self.observer: ConversationObserver = Unobserved()
-        self._contract = contract
-        self._writer = writer
-        self._in_use: OrderedDict[str, InUse] = OrderedDict()
-        self._in_use_limit = in_use_limit
-        self._changed_facts: dict[bytes, bytes] = {}
-        self._changed_rows: dict[str, ConversationFacts] = {}
-        self._announced: dict[tuple[str, str], set[str]] = {}
-        #: When the bridge received the first of the events that have changed something since `flush`; None: not known.
-        self.received_at: int | None = None
-        self._changed: set[str] = set()
-        self._changelog = contract.topic("streams-conversations-changelog")
-        self._states = contract.topic("conversation-state")
-        self._changes = contract.topic("status-changes")
-
-    def apply_row(self, event: dict[str, object], size: int, *, replayed: bool) -> None:
-        """Merge an event of the conversation's row, of `size` bytes.
-
-        With the first one (or one that may have been it, `replayed`) the status changes that were told without their
-        conversation are told again, with it. Raises Refused if the merged row would become too large to be written.
-        """
-        conversation_id = str(event["id"])
-        entry = self.in_use(conversation_id)
-        new = conversation.facts_of(event)
-        merged = new if entry.facts is None else conversation.join(entry.facts, new)
-        at_most = entry.size + size * GROWTH
-        if at_most > FACTS_BYTES:
-            at_most = len(conversation.encode(merged))
-            if at_most > FACTS_BYTES:
-                raise Refused("too_large", f"the merged row would exceed {FACTS_BYTES} bytes")
-        if (entry.facts is None or replayed) and entry.tally.messages:
-            for message_id, contribution in self.messages(conversation_id):
-                self._announced.setdefault((conversation_id, message_id), set()).update(contribution.status)
-        entry.facts = self._changed_rows[conversation_id] = merged
-        entry.size = at_most
-        self._changed.add(conversation_id)
-        if self.received_at is None:
-            self.received_at = cast("int", event["received_at"])
-        self.observer.row_changed(conversation_id)
-
-    def apply_contribution(self, conversation_id: str, record: ContributionRecord) -> None:
-        """Merge what a message adds, and note the status changes that it announces."""
-        entry = self.in_use(conversation_id)
-        message_id = record.message_id
-        key = group_key(conversation_id.encode(), message_id.encode())
-        stored = self.store.get(key)
-        old = None if stored is None else contributions.decode(stored)
-        new = record.contribution
-        self._changed.add(conversation_id)
-        if self.received_at is None:
-            self.received_at = record.received_at
-        if new is None:
-            # What was announced before the removal is told, too: once is never zero times.
-            self._tell(conversation_id, message_id, self._announced.pop((conversation_id, message_id), set()))
-            entry.tally.replace(conversation_id, message_id, old, None)
-            self.store.delete(key)
-            self._changed_facts.pop(key, None)
-            self._writer.write(self._changelog, key, None, self.partition)
-            self.observer.message_changed(conversation_id, message_id, old, None)
-            return
-        merged = new if old is None else contributions.join(old, new)
-        entry.tally.replace(conversation_id, message_id, old, merged)
-        self._put(key, contributions.encode(merged))
-        self.observer.message_changed(conversation_id, message_id, old, merged)
-        if record.announce:
-            self._announced.setdefault((conversation_id, message_id), set()).update(record.announce)
-
-    def publish(self) -> None:
-        """Write the status changes that were announced since the last call, each with its conversation."""
-        for (conversation_id, message_id), announced in self._announced.items():
-            self._tell(conversation_id, message_id, announced)
-        self._announced.clear()
-
-    def _tell(self, conversation_id: str, message_id: str, announced: set[str]) -> None:
-        contribution = self.contribution(conversation_id, message_id)
-        # Trap: it is told even if the message has left since: whoever announced it here tells it nowhere else.
-        if contribution is None:
-            return
-        summary = conversation.summary(self.in_use(conversation_id).facts)
-        for status in sorted(announced):
-            fields = status_change(message_id, conversation_id, contribution, status, summary)
-            value, headers = self._contract.status_change(fields)
-            self._writer.write(self._changes, conversation_id.encode(), value, self.partition, headers)
-
-    def is_idle(self, conversation_id: str, before: int) -> bool:
-        """Return whether nothing that is known of a conversation is as late as `before`. Flush before."""
-        latest = last_activity(conversation_id, self.store.scan(prefix(conversation_id.encode())))
-        return latest is None or latest < before
-
-    def retract(self, conversation_id: str) -> None:
-        """First half of a removal: take everything back from the changelog. Flush before.
-
-        The second half, `remove`, must wait until this is acknowledged: what is stored is the only list of it, and
-        may be gone from the disk when the removal has to be done again.
-        """
-        for key, _ in self.store.scan(prefix(conversation_id.encode())):
-            self._writer.write(self._changelog, key, None, self.partition)
-
-    def remove(self, conversation_id: str) -> None:
-        """Second half of a removal: forget the row and all contributions, and say so on the state topic.
-
-        What is deleted here is told to the changelog once more: a store on disk that has its position from between
-        the halves, but not these deletions, would keep everything otherwise.
-        """
-        for key, _ in self.store.scan(prefix(conversation_id.encode())):
-            self.store.delete(key)
-            self._changed_facts.pop(key, None)
-            self._writer.write(self._changelog, key, None, self.partition)
-        self._in_use.pop(conversation_id, None)
-        self._changed_rows.pop(conversation_id, None)
-        self._changed.discard(conversation_id)
-        self.observer.removed(conversation_id)
-        self._write_state(conversation_id, None)
-
-    def flush(self, mark: int) -> None:
-        """Write what has changed to the changelog and the state topic, once a key.
-
-        `mark` is the offset after the last row event that was merged. It goes before the rows: whoever finds a merged
-        row, finds it.
-        """
-        if self._changed_rows:
-            self.store.save_mark(mark)
-            self._writer.write(self._changelog, MARK_KEY, self.store.mark.to_bytes(8), self.partition)
-        for conversation_id, facts in self._changed_rows.items():
-            self._put(group_key(conversation_id.encode(), _ROW), conversation.encode(facts))
-        self._changed_rows.clear()
-        for key, stored in self._changed_facts.items():
-            self._writer.write(self._changelog, key, stored, self.partition)
-        self._changed_facts.clear()
-        for conversation_id in self._changed:
-            self.write_state(conversation_id)
-        self._changed.clear()
-        self.received_at = None
-        self.trim()
-
-    def trim(self) -> None:
-        """Drop the tallies that have not been used for longest, if there are too many; reading makes some as well."""
-        while len(self._in_use) > self._in_use_limit:
-            self._in_use.popitem(last=False)
-
-    def rewrite(self, key: bytes) -> None:
-        """Write a key of the changelog once more, over what another worker wrote by mistake."""
-        self._writer.write(self._changelog, key, self.store.get(key), self.partition)
-        self._changed_facts.pop(key, None)
-
-    def write_state(self, conversation_id: str) -> None:
-        """Write the conversation's state; a tombstone if nothing is known of it."""
-        self._write_state(conversation_id, self.state(conversation_id))
-
-    def _write_state(self, conversation_id: str, fields: dict[str, object] | None) -> None:
-        value, headers = (None, None) if fields is None else self._contract.conversation_state(fields)
-        self._writer.write(self._states, conversation_id.encode(), value, self.partition, headers)
-        self.observer.written(conversation_id, fields)
-
-    def state(self, conversation_id: str) -> dict[str, object] | None:
-        """Return the fields of the conversation's state, None if nothing is known of it."""
-        entry = self._fresh(conversation_id)
-        last_id = entry.tally.last_message
-        if entry.facts is None and entry.tally.messages == 0:
-            return None
-        last = None if last_id is None else self.contribution(conversation_id, last_id)
-        return conversation.state(conversation_id, entry.facts, entry.tally, last)
-
-    def standing(self, conversation_id: str) -> conversation.Standing | None:
-        """Return how the conversation stands, None if nothing is known of it: a cheap part of `state`."""
-        entry = self._fresh(conversation_id)
-        if entry.facts is None and entry.tally.messages == 0:
-            return None
-        return conversation.standing(entry.facts, entry.tally)
-
-    def _fresh(self, conversation_id: str) -> InUse:
-        entry = self.in_use(conversation_id)
-        if entry.tally.stale:
-            entry.tally = Tally.of(conversation_id, self.contributions(conversation_id))
-        return entry
-
-    def in_use(self, conversation_id: str) -> InUse:
-        """Return the conversation, brought into use if it is not."""
-        entry = self._in_use.get(conversation_id)
-        if entry is None:
-            facts, size = self._row(conversation_id)
-            entry = InUse(facts, size, Tally.of(conversation_id, self.contributions(conversation_id)))
-            self._in_use[conversation_id] = entry
-        else:
-            self._in_use.move_to_end(conversation_id)
-        return entry
-
-    def is_in_use(self, conversation_id: str) -> bool:
-        """Return whether the conversation's tally is in memory."""
-        return conversation_id in self._in_use
-
-    def take_into_use(self, conversation_id: str, tally: Tally) -> None:
-        """Bring a conversation into use, with the tally of all contributions that it has now."""
-        if conversation_id not in self._in_use:
-            self._in_use[conversation_id] = InUse(*self._row(conversation_id), tally)
-
-    def _row(self, conversation_id: str) -> tuple[ConversationFacts | None, int]:
-        changed = self._changed_rows.get(conversation_id)
-        if changed is not None:
-            return changed, len(conversation.encode(changed))
-        stored = self.store.get(group_key(conversation_id.encode(), _ROW))
-        return (None, 0) if stored is None else (conversation.decode(stored), len(stored))
-
-    def contribution(self, conversation_id: str, message_id: str) -> Contribution | None:
-        """Return what one message adds to a conversation."""
-        stored = self.store.get(group_key(conversation_id.encode(), message_id.encode()))
-        return None if stored is None else contributions.decode(stored)
-
-    def contributions(self, conversation_id: str) -> Iterator[tuple[str, Contribution]]:
-        """Yield what each message adds to a conversation, those that have left it among them."""
-        for key, stored in self.store.scan(prefix(conversation_id.encode())):
-            _, member = split_key(key)
-            if member != _ROW:
-                yield member.decode(), contributions.decode(stored)
-
-    def messages(self, conversation_id: str) -> Iterable[tuple[str, Contribution]]:
-        """Return the messages of a conversation, newest first."""
-        found = [
-            (message_id, contribution)
-            for message_id, contribution in self.contributions(conversation_id)
-            if contributions.belongs_to(contribution, conversation_id)
-        ]
-        found.sort(key=lambda item: contributions.sort_key(*item), reverse=True)
-        return found
-
-    def _put(self, key: bytes, stored: bytes) -> None:
-        self.store.put(key, stored)
-        self._changed_facts[key] = stored
+    return agent

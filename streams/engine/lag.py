@@ -1,6 +1,5 @@
 """How far the join is behind, and whether it moves at all."""
 
-import asyncio
 import logging
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
@@ -12,7 +11,8 @@ from streams.engine.outside import Clock
 
 logger = logging.getLogger(__name__)
 
-_LOOK_EVERY_S = 5.0
+#: Seconds between two looks.
+LOOK_EVERY_S = 5.0
 
 At = tuple[str, int]
 
@@ -48,17 +48,11 @@ class Lag:
         now = self._clock.monotonic()
         self._standing = {at: _Standing(join.position(*at), now) for at in sources} if join is not None else {}
 
-    async def run(self) -> None:
-        """Look now and then, for ever."""
-        while True:
-            await self.look()
-            await asyncio.sleep(_LOOK_EVERY_S)
-
     async def look(self) -> None:
         """Ask for the ends once."""
         join = self._join
         try:
-            ends = await self._ends.of(self._standing, _LOOK_EVERY_S)
+            ends = await self._ends.of(self._standing, LOOK_EVERY_S)
         except KafkaException as error:
             logger.warning("the ends of the sources are not told: %s", error.args[0])
             ends = self._known

@@ -1,28 +1,28 @@
 """The stores of this worker: opened for the partitions that it owns, closed for those that it does not."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path  # noqa: TC003 only a type here, but a run-time import elsewhere costs nothing
 
 from streams.engine.outside import Clock
+from streams.engine.settings import EngineSettings
 from streams.engine.stores import Store
 from streams.engine.stores.lock import DirectoryLock
 from streams.engine.stores.memory import GroupedMemoryStore, MemoryStore
 from streams.engine.stores.rocks import RocksMemory, RocksStore
-from streams.settings import StoreKind, StreamsSettings
-
-MESSAGES = "streams-messages-changelog"
-CONVERSATIONS = "streams-conversations-changelog"
-TABLES = (MESSAGES, CONVERSATIONS)
 
 
 class Stores:
     """Keeps a store for each table and owned partition."""
 
-    def __init__(self, settings: StreamsSettings, clock: Clock) -> None:
-        """Open nothing yet, but take the data directory. Raises DataDirectoryError."""
+    def __init__(self, settings: EngineSettings, tables: Sequence[tuple[str, bool]], clock: Clock) -> None:
+        """Open nothing yet, but take the data directory; `tables` have names, and groups or not.
+
+        Raises DataDirectoryError.
+        """
+        self._grouped = dict(tables)
         self._clock = clock
         self._directory: Path | None = None
-        if settings.store is StoreKind.ROCKSDB:
+        if settings.data_dir is not None:
             self._directory = settings.data_dir / settings.app_id
             self._lock = DirectoryLock(self._directory)
             self._memory = RocksMemory(settings.rocksdb_memory_bytes)
@@ -30,7 +30,8 @@ class Stores:
 
     def own(self, partitions: Iterable[int]) -> dict[tuple[str, int], Store]:
         """Open the stores of these partitions and close all others; what was open stays as it is. Blocking."""
-        wanted = {(table, partition) for table in TABLES for partition in partitions}
+        numbers = list(partitions)
+        wanted = {(table, partition) for table in self._grouped for partition in numbers}
         for at in self._open.keys() - wanted:
             self._open.pop(at).close()
         for at in sorted(wanted - self._open.keys()):
@@ -46,4 +47,4 @@ class Stores:
     def _new(self, table: str, partition: int) -> Store:
         if self._directory is not None:
             return RocksStore(self._directory / table / str(partition), self._memory, self._clock)
-        return GroupedMemoryStore() if table == CONVERSATIONS else MemoryStore()
+        return GroupedMemoryStore() if self._grouped[table] else MemoryStore()

@@ -45,13 +45,8 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Records in the order of their partitions, and the ends that were reached with the last of them.
+    """Records in the order of their partitions, and the ends that were reached with the last of them."""
 
-    `number` counts from 0: a gap means that a batch was dropped.
-    """
-
-    epoch: int
-    number: int
     records: list[Record]
     ends: list[tuple[str, int, int]]
 
@@ -107,6 +102,11 @@ def reader(clients: Clients, connection: Config, group: str) -> Consumer:
     )
 
 
+def assign(consumer: Consumer, positions: Mapping[tuple[str, int], int]) -> None:
+    """Read these partitions, each from a position on."""
+    consumer.assign([TopicPartition(topic, partition, offset) for (topic, partition), offset in positions.items()])
+
+
 def end_offsets(consumer: Consumer, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
     """Return the end of each partition: the offset that the next record will have. Blocking."""
     return {at: _watermarks(consumer, at)[1] for at in partitions}
@@ -131,7 +131,6 @@ class Source:
         thread: Thread,
         positions: Mapping[tuple[str, int], int],
         *,
-        epoch: int,
         batch_records: int,
         deliver: Callable[[Batch], Coroutine[None, None, None]],
         fail: Callable[[BaseException], None],
@@ -140,7 +139,6 @@ class Source:
         self._consumer = consumer
         self._thread = thread
         self._positions = positions
-        self._epoch = epoch
         self._batch_records = batch_records
         self._deliver = deliver
         self._fail = fail
@@ -176,11 +174,7 @@ class Source:
             await self._thread.run(self._consumer.close)
 
     async def _read(self) -> None:
-        await self._thread.run(
-            self._consumer.assign,
-            [TopicPartition(topic, partition, offset) for (topic, partition), offset in self._positions.items()],
-        )
-        number = 0
+        await self._thread.run(assign, self._consumer, self._positions)
         while self._going():
             found = await self._thread.run(read, self._consumer, self._batch_records, 0.1)
             if not found.records and not found.ends:
@@ -188,5 +182,4 @@ class Source:
             await self._room.acquire()
             if not self._going():
                 return
-            await self._deliver(Batch(self._epoch, number, found.records, found.ends))
-            number += 1
+            await self._deliver(Batch(found.records, found.ends))

@@ -9,8 +9,9 @@ from starlette.routing import Route
 from openbsp.http.access import Access
 from openbsp.kafka.connection import KafkaSettings, TopicSettings
 from openbsp.log import event
+from streams.app import JoinApp
 from streams.engine.ends import Ends
-from streams.engine.lag import Lag
+from streams.engine.lag import LOOK_EVERY_S, Lag
 from streams.engine.outside import Outside
 from streams.metrics import Metrics
 from streams.settings import StreamsSettings
@@ -27,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 class ViewsService:
-    """The ASGI application `app`, and `tables`, which is the worker's observer."""
+    """The ASGI application `app`, and `tables`, which listens to the worker."""
 
     def __init__(
         self, settings: StreamsSettings, kafka: KafkaSettings, topics: TopicSettings, outside: Outside | None = None
@@ -59,12 +60,15 @@ class ViewsService:
             app, self.metrics, {route.endpoint: route.path for route in app.routes if isinstance(route, Route)}
         )
 
+    def listen(self, app: JoinApp) -> None:
+        """Hear what a program does, and have it watch how far it is behind."""
+        self.tables.listen(app.hooks)
+        app.intake.refused.add(self.tables.refused)
+        app.timer(LOOK_EVERY_S, name="watch_lag")(self._lag.look)
+
     def start(self) -> None:
-        """Watch how far the join is behind, and the tokens file, from now on."""
-        self._watching = [
-            asyncio.create_task(self._lag.run(), name="lag monitor"),
-            asyncio.create_task(self.access.watch(), name="tokens file watcher"),
-        ]
+        """Watch the tokens file from now on."""
+        self._watching = [asyncio.create_task(self.access.watch(), name="tokens file watcher")]
         for task in self._watching:
             task.add_done_callback(_watched)
 

@@ -12,7 +12,7 @@ from streams.state.conversation import ConversationFacts
 from streams.state.message import MessageFacts
 from streams.state.registers import content_order, newer
 from support.events import events_of_a_conversation, events_of_a_message
-from support.topology import event_of
+from support.wire import event_of
 
 patient = settings(suppress_health_check=[HealthCheck.too_slow])
 

@@ -13,7 +13,7 @@ from streams.state.contribution import Contribution
 from streams.state.conversation import Tally
 from streams.views.read.index import active_at
 from support.events import events_of_a_conversation, events_of_a_message, instants
-from support.topology import event_of
+from support.wire import event_of
 
 HERE = "c1"
 COUNTS = ("messages", "incoming", "outgoing", "internal", "unread", "status_counts")

@@ -11,14 +11,11 @@ from avro.catalogue import ENTITIES
 from avro.codec import encoder
 from avro.rows import to_fields
 from openbsp.kafka.connection import KafkaSettings, TopicSettings
-from streams.agents.conversations import ConversationTask
-from streams.agents.join import Join
-from streams.agents.messages import MessageTask
-from streams.contract import Contract
 from streams.engine.source import Record
-from streams.engine.stores.memory import GroupedMemoryStore, MemoryStore
 from streams.settings import StreamsSettings
+from streams.tables.owned import CONVERSATIONS, MESSAGES
 from streams.views.service import ViewsService
+from support.join import Join, empty_stores, program
 
 ALL = "token-for-everything"
 ACME = "token-of-acme-only-1"
@@ -74,7 +71,6 @@ class Worker:
     def __init__(self, settings: StreamsSettings, writer: Writer, partitions: int) -> None:
         self.settings = settings
         self.holds_lease = True
-        self.app = self
         self.others: dict[int, str] = {}
         self.commit_age_s = 0.0
         self.unacknowledged = 0
@@ -102,11 +98,10 @@ class World:
         self.tables = self.views.tables
         self.writer = Writer(partitions)
         self.worker = Worker(self.settings, self.writer, partitions)
-        ids = dict.fromkeys(
-            ("MessageEvent", "ConversationEvent", "MessageState", "ConversationState", "StatusChange", "DeadLetter"), 1
-        )
-        self.contract = Contract(PREFIX, ids)
-        self._encode = {"messages": encoder("MessageEvent", 1), "conversations": encoder("ConversationEvent", 1)}
+        self.app = program(PREFIX)
+        self.views.listen(self.app)
+        self.contract = self.app.contract
+        self._encode = {"messages": encoder("MessageEvent", 1), "conversations": encoder("ConversationEvent", 2)}
         self._stores: dict[tuple[str, int], Any] = {}
         self.positions: Offsets = defaultdict(int)
         self._records: list[Record] = []
@@ -115,30 +110,16 @@ class World:
     def own(self, owned: Iterable[int] | None = None) -> None:
         """Take partitions over, all of them if none are named; nothing is behind."""
         numbers = range(self.partitions) if owned is None else list(owned)
-        for number in numbers:
-            self._stores.setdefault(("messages", number), MemoryStore())
-            self._stores.setdefault(("conversations", number), GroupedMemoryStore())
+        self._stores = empty_stores(numbers) | self._stores
         positions = {
             (topic, number): self.positions[topic, number] for topic in self.contract.names for number in numbers
         }
-        self.join = Join(
-            self.contract,
-            self.writer,
-            {n: MessageTask(n, self._stores["messages", n], self.contract, self.writer) for n in numbers},
-            {
-                n: ConversationTask(n, self._stores["conversations", n], self.contract, self.writer, 1_000)
-                for n in numbers
-            },
-            positions=positions,
-            ends=positions,
-            coalesce_ms=60_000,
-            in_flight_records=1_000_000,
-            learn=None,
-            on_refused=self.tables.refused,
-            on_flush=self.tables.flushed,
-        )
+        stores = {
+            (table, number): self._stores[table, number] for table in (MESSAGES, CONVERSATIONS) for number in numbers
+        }
+        self.join = Join(self.app, self.writer, stores, positions=positions, ends=positions)
         states = self.tables.states_topic
-        self.tables.began(self.join, {(states, n): self.writer.ends[states, n] for n in numbers})
+        self.app.hooks.began(self.join.work, {(states, n): self.writer.ends[states, n] for n in numbers})
 
     def hand_around(self) -> None:
         """Lose the partitions to a worker that writes to their changelogs before it loses them too."""
@@ -170,9 +151,7 @@ class World:
             records, self._records = self._records, []
             # Before it forgets a message, the join waits until everybody has been told.
             self.writer.prompt = self.acknowledge if any(record.value is None for record in records) else None
-            self.tables.took(records)
             await self.join.process(records)
-            self.tables.joined(records)
             self.writer.prompt = None
             self._publish()
 
@@ -186,7 +165,7 @@ class World:
         most = len(waiting) if most is None else most
         self.writer.waiting = waiting[most:]
         for topic, partition, offset, key, value in waiting[:most]:
-            self.tables.acknowledged(topic, partition, offset)
+            self.app.hooks.acknowledged(topic, partition, offset)
             if topic == self.tables.contributions_topic and value is not None:
                 self._records.append(Record(topic, partition, offset, key, value))
         done = self.writer.count - len(self.writer.waiting)
@@ -195,8 +174,8 @@ class World:
             if count <= done:
                 self.writer.checkpoints.remove(checkpoint)
                 self.writer.acknowledged |= positions
-                self.tables.settled(received_at)
-        self.tables.advanced()
+                self.app.hooks.settled(received_at)
+        self.app.hooks.advanced()
 
     async def settle(self) -> None:
         """Do all that there is to do."""

@@ -9,9 +9,8 @@ was acknowledged, and what it had not, its successor does again.
 import time
 from typing import NamedTuple
 
-from confluent_kafka import KafkaException
-
 from streams.engine.ends import Ends
+from streams.engine.errors import UNAVAILABLE, name_of
 from streams.views.cluster.peers import Peers
 from streams.views.http.access import Reader
 from streams.views.http.problems import ProblemError, not_ready, relayed
@@ -92,6 +91,6 @@ class Applied:
         topic = self._tables.contributions_topic
         try:
             ends = await self._ends.of(((topic, partition) for partition in partitions), deadline - time.monotonic())
-        except KafkaException as error:
-            raise not_ready(f"Kafka does not tell the end of {topic}: {error.args[0].name()}", partitions) from None
+        except UNAVAILABLE as error:
+            raise not_ready(f"Kafka does not tell the end of {topic}: {name_of(error)}", partitions) from None
         await self._tables.wait_until(lambda: all(join.position(*at) >= end for at, end in ends.items()), deadline)

@@ -3,11 +3,10 @@
 import asyncio
 from collections import defaultdict
 
-from confluent_kafka import KafkaException, TopicPartition
-
 from openbsp.kafka.connection import Config
+from streams.engine.errors import UNAVAILABLE
 from streams.engine.outside import Outside
-from streams.engine.source import read, reader
+from streams.engine.source import assign, read, reader
 from streams.views.live.feed import RECENT, Feed, Recent
 
 _BULK = 5_000
@@ -40,7 +39,7 @@ class Backlog:
         found: list[Recent] = []
         consumer = reader(self._outside.clients, self._connection, self._group)
         try:
-            consumer.assign([TopicPartition(self._topic, partition, start)])
+            assign(consumer, {(self._topic, partition): start})
             for _ in range(_READS):
                 some = read(consumer, _BULK, _WAIT_S)
                 found += [
@@ -50,7 +49,7 @@ class Backlog:
                 ]
                 if some.ends or any(record.offset >= until - 1 for record in some.records):
                     return found
-        except KafkaException:
+        except UNAVAILABLE:
             return None
         finally:
             consumer.close()

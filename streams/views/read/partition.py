@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from itertools import groupby, islice
 from typing import Any, NamedTuple
 
-from streams.agents.conversations import ConversationTask
-from streams.agents.join import Join
 from streams.engine.stores import Store, split_key
 from streams.state import contribution as contributions
 from streams.state import conversation, message
 from streams.state.contribution import Contribution
 from streams.state.conversation import ConversationFacts, Counting, Standing, Tally
+from streams.tables.conversations import ConversationPartition
+from streams.tables.owned import Owned
 from streams.views.http.problems import not_ready
 from streams.views.live.feed import Before, Feed
 from streams.views.read import render
@@ -91,7 +91,7 @@ class IndexedBefore(NamedTuple):
 class _Preparation:
     """Brings a conversation into use, a slice at a time. Worth nothing once it is disturbed: something has changed."""
 
-    def __init__(self, task: ConversationTask, conversation_id: str) -> None:
+    def __init__(self, task: ConversationPartition, conversation_id: str) -> None:
         self.conversation_id = conversation_id
         self.disturbed = False
         self.task: asyncio.Task[None] | None = None
@@ -111,7 +111,7 @@ class _Preparation:
 
 
 class PartitionView:
-    """Answers for one partition, and watches its conversations (`streams.engine.observer.ConversationObserver`).
+    """Answers for one partition, and watches its conversations (`streams.tables.conversations.ConversationHooks`).
 
     What is no coroutine is done between two awaits, so it sees one moment of the tables. What reads raises ProblemError
     (not_ready) after `close`.
@@ -120,7 +120,7 @@ class PartitionView:
     def __init__(
         self,
         number: int,
-        join: Join,
+        join: Owned,
         state_end: int,
         rendered: RenderedConversations,
         indexed: IndexedBefore | None = None,
@@ -134,7 +134,7 @@ class PartitionView:
         self._join = join
         self._messages = join.messages[number]
         self._task = join.conversations[number]
-        still = indexed is not None and indexed.is_of(self._task.store)
+        still = indexed is not None and indexed.is_of(self._task.rows.store)
         self._index = indexed.conversations if indexed is not None and still else ConversationIndex()
         #: Whether the index has all conversations.
         self.indexed = still
@@ -150,7 +150,11 @@ class PartitionView:
         self._changed_meanwhile: set[str] = set()
         self._caught_up = False
         self._closed = False
-        self._task.observer = self
+        hooks = self._task.hooks
+        hooks.row_changed.add(self.row_changed)
+        hooks.message_changed.add(self.message_changed)
+        hooks.removed.add(self.removed)
+        hooks.written.add(self.written)
 
     @property
     def size(self) -> int:
@@ -175,7 +179,7 @@ class PartitionView:
         """
         if not self.indexed:
             return None
-        return IndexedBefore(self._index, self._task.store, self._task.store.generation)
+        return IndexedBefore(self._index, self._task.rows.store, self._task.rows.store.generation)
 
     def prepared(self, conversation_id: str) -> bool:
         """Return whether `conversation` costs the same however long the conversation is."""
@@ -269,26 +273,26 @@ class PartitionView:
         self.indexed = True
 
     def row_changed(self, conversation_id: str) -> None:
-        """See ConversationObserver."""
+        """See ConversationHooks."""
         self._changed(conversation_id)
         self.feed.changed(conversation_id)
 
     def message_changed(
         self, conversation_id: str, message_id: str, old: Contribution | None, new: Contribution | None
     ) -> None:
-        """See ConversationObserver."""
+        """See ConversationHooks."""
         self._changed(conversation_id)
         self.feed.changed(conversation_id, message_id)
         self._timelines.message_changed(conversation_id, message_id, old, new)
 
     def removed(self, conversation_id: str) -> None:
-        """See ConversationObserver."""
+        """See ConversationHooks."""
         self._changed(conversation_id)
         self.feed.changed(conversation_id)
         self._timelines.removed(conversation_id)
 
     def written(self, conversation_id: str, fields: dict[str, Any] | None) -> None:
-        """See ConversationObserver."""
+        """See ConversationHooks."""
         self._unindexed.discard(conversation_id)
         self._index_one(conversation_id, None if fields is None else self._task.standing(conversation_id))
         before = self._before.pop(conversation_id)
@@ -373,7 +377,7 @@ class PartitionView:
 
     def _everything(self) -> Iterator[tuple[str, ConversationFacts | None, Tally] | None]:
         """Yield each stored conversation when all of it has been read, and None for each entry before."""
-        for group, entries in groupby(self._task.store.scan(b""), lambda entry: split_key(entry[0])[0]):
+        for group, entries in groupby(self._task.rows.scan(b""), lambda entry: split_key(entry[0])[0]):
             conversation_id = group.decode()
             facts = None
             counting = Counting(conversation_id)

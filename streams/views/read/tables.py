@@ -9,22 +9,22 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from aiokafka.partitioner import murmur2
-
 from avro.catalogue import topic_name
 from openbsp.log import event
 from openbsp.metrics import Counts
-from streams.agents.join import Join
+from streams.engine.assignment import Assignment as Work
+from streams.engine.engine import Hooks
 from streams.engine.lag import Lag
-from streams.engine.observer import Offsets
+from streams.engine.partitioner import hash_of
 from streams.metrics import Metrics
+from streams.tables.owned import Owned
 from streams.views.http.problems import ProblemError, not_ready
 from streams.views.http.reasons import NOT_APPLIED
 from streams.views.read.partition import IndexedBefore, PartitionView, RenderedConversations
 
 if TYPE_CHECKING:
+    from streams.engine.engine import Engine
     from streams.engine.source import Record
-    from streams.engine.worker import Worker
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ _LONGEST_KEPT_KEY = 200
 class Assignment:
     """What this worker owns from one rebalance to the next."""
 
-    def __init__(self, join: Join, views: Mapping[int, PartitionView]) -> None:
+    def __init__(self, join: Owned, views: Mapping[int, PartitionView]) -> None:
         """Take over restored partitions."""
         self.join = join
         self.views = views
@@ -45,7 +45,7 @@ class Assignment:
 
 
 class Tables:
-    """Finds out who answers for a key, and waits for tables. A `streams.engine.observer.WorkerObserver`.
+    """Finds out who answers for a key, and waits for tables. It listens to the engine (`listen`).
 
     All methods that return something raise ProblemError (not_ready) while that is not there.
     """
@@ -68,18 +68,30 @@ class Tables:
         self.restored = (0, 0)
         self._metrics = metrics
         self._lag = lag
-        self._worker: Worker | None = None
+        self._worker: Engine | None = None
         self._rendered = RenderedConversations()
         self._indexed_before: dict[int, IndexedBefore] = {}
         self._indexing: asyncio.Task[None] | None = None
         self._waiting: dict[asyncio.Future[None], Callable[[], bool]] = {}
 
-    def attach(self, worker: "Worker") -> None:
+    def listen(self, hooks: Hooks) -> None:
+        """Hear what the engine tells of itself."""
+        hooks.restoring.add(self.restoring)
+        hooks.began.add(self.began)
+        hooks.took.add(self.took)
+        hooks.joined.add(self.joined)
+        hooks.flushed.add(self.flushed)
+        hooks.settled.add(self.settled)
+        hooks.advanced.add(self.advanced)
+        hooks.acknowledged.add(self.acknowledged)
+        hooks.lost.add(self.lost)
+
+    def attach(self, worker: "Engine") -> None:
         """Read from a worker from now on."""
         self._worker = worker
 
     @property
-    def worker(self) -> "Worker":
+    def worker(self) -> "Engine":
         """The worker whose tables these are."""
         if self._worker is None:
             raise not_ready("the worker is starting")
@@ -128,7 +140,7 @@ class Tables:
     def owners(self) -> dict[str, set[int]]:
         """Return the partitions of each worker, by its address; together they are all partitions."""
         owners: dict[str, set[int]] = {}
-        for partition, url in self.worker.app.owners(self.messages_topic).items():
+        for partition, url in self.worker.owners(self.messages_topic).items():
             owners.setdefault(url, set()).add(partition)
         missing = set(range(self.partition_count)).difference(*owners.values())
         if missing:
@@ -137,7 +149,7 @@ class Tables:
 
     def owner(self, partition: int) -> str:
         """Return the address of the other worker that owns a partition."""
-        url = self.worker.app.owners(self.messages_topic).get(partition)
+        url = self.worker.owners(self.messages_topic).get(partition)
         if url is None or url == self.worker.settings.url:
             raise not_ready("the partition has no owner", {partition})
         return url
@@ -160,11 +172,12 @@ class Tables:
             del self._waiting[future]
 
     def restoring(self, done: int, total: int) -> None:
-        """See WorkerObserver."""
+        """See streams.engine.engine.Hooks."""
         self.restored = (done, total)
 
-    def began(self, join: Join, guarded: Offsets) -> None:
-        """See WorkerObserver."""
+    def began(self, work: Work, guarded: Mapping[tuple[str, int], int]) -> None:
+        """See streams.engine.engine.Hooks."""
+        join = Owned(work)
         # While nothing was owned, nobody told when a conversation changed.
         self._rendered.clear()
         views = {
@@ -181,41 +194,41 @@ class Tables:
         self._indexing.add_done_callback(self._indexed)
 
     def took(self, records: "Sequence[Record]") -> None:
-        """See WorkerObserver."""
+        """See streams.engine.engine.Hooks."""
         self._count(self._metrics.consumed, records)
 
     def joined(self, records: "Sequence[Record]") -> None:
-        """See WorkerObserver."""
+        """See streams.engine.engine.Hooks."""
         self._count(self._metrics.applied, records)
 
     def flushed(self, waited_s: float) -> None:
-        """See WorkerObserver."""
+        """See streams.engine.engine.Hooks."""
         self._metrics.coalesce_seconds.observe(waited_s)
 
     def settled(self, received_at: int | None) -> None:
-        """See WorkerObserver."""
+        """See streams.engine.engine.Hooks."""
         if received_at is not None:
             # The bridge's clock and this one may differ a little.
             self._metrics.event_seconds.observe(max(0.0, time.time() - received_at / 1e6))
 
     def advanced(self) -> None:
-        """See WorkerObserver."""
+        """See streams.engine.engine.Hooks."""
         for future, reached in self._waiting.items():
             if not future.done() and reached():
                 future.set_result(None)
 
     def acknowledged(self, topic: str, partition: int, offset: int) -> None:
-        """See WorkerObserver."""
+        """See streams.engine.engine.Hooks."""
         self._metrics.written.add(topic)
         if topic == self.states_topic and self.current is not None:
             self.current.views[partition].feed.acknowledged(offset)
 
     def refused(self, reason: str) -> None:
-        """See WorkerObserver."""
+        """See streams.engine.engine.Hooks."""
         self._metrics.dead_letters.add(reason)
 
     def lost(self) -> None:
-        """See WorkerObserver."""
+        """See streams.engine.engine.Hooks."""
         if self.current is None:
             return
         for number, view in self.current.views.items():
@@ -267,7 +280,7 @@ _topic_of = itemgetter(0)
 
 @lru_cache(maxsize=50_000)
 def _hash(key: str) -> int:
-    return int(murmur2(key.encode())) & 0x7FFFFFFF
+    return hash_of(key.encode())
 
 
 async def _index_all(views: Collection[PartitionView]) -> None:

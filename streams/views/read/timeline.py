@@ -11,9 +11,9 @@ from itertools import islice
 
 from sortedcontainers import SortedList
 
-from streams.agents.conversations import ConversationTask
 from streams.state import contribution as contributions
 from streams.state.contribution import Contribution
+from streams.tables.conversations import ConversationPartition
 from streams.views.http.problems import not_ready
 from streams.views.read.index import Position
 
@@ -41,7 +41,7 @@ class _Timeline:
 class Timelines:
     """The timelines of one partition."""
 
-    def __init__(self, task: ConversationTask) -> None:
+    def __init__(self, task: ConversationPartition) -> None:
         """Keep none yet."""
         self._task = task
         self._kept: OrderedDict[str, _Timeline] = OrderedDict()

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 
 from avro.schemas import latest
-from streams.agents.conversations import ConversationTask
-from streams.agents.messages import ContributionRecord
 from streams.contract import Contract
 from streams.engine.stores.memory import GroupedMemoryStore
+from streams.engine.table import TablePartition
 from streams.engine.writer import Writer
 from streams.state.contribution import Contribution
+from streams.tables.contributions import ContributionRecord
+from streams.tables.conversations import ConversationPartition
+from streams.tables.owned import CONVERSATIONS
 
 SMALL, LARGE = 10, 100_000
 RECORDS = ("MessageEvent", "ConversationEvent", "MessageState", "ConversationState", "StatusChange", "DeadLetter")
@@ -66,14 +68,14 @@ def contribution(time: int, direction: str = "incoming", **status: int) -> Contr
     )
 
 
-def task_of(size: int) -> tuple[ConversationTask, CountingStore, DeafWriter]:
+def task_of(size: int) -> tuple[ConversationPartition, CountingStore, DeafWriter]:
     assert all(latest(record) for record in RECORDS)
     store, writer = CountingStore(), DeafWriter()
     contract = Contract("", {record: number for number, record in enumerate(RECORDS, 1)})
-    task = ConversationTask(0, store, contract, writer, 100)
+    task = ConversationPartition(TablePartition(0, store, contract.topic(CONVERSATIONS), writer), contract, writer, 100)
     for number in range(size):
         task.apply_contribution("c", ContributionRecord(f"m{number}", contribution(10 * number + 1_000), []))
-    task.flush(0)
+    task.flush()
     store.calls.clear()
     writer.written.clear()
     writer.largest = 0
@@ -101,9 +103,9 @@ def test_an_event_costs_the_same_in_a_conversation_of_any_size(together):
             task.apply_contribution("c", record)
             if not together:
                 task.publish()
-                task.flush(0)
+                task.flush()
         task.publish()
-        task.flush(0)
+        task.flush()
         costs.append((dict(store.calls), dict(writer.written)))
         assert writer.largest < 1_000
     print(costs)
@@ -116,10 +118,11 @@ import json, os, sys
 from pathlib import Path
 import psutil
 from avro.schemas import latest
-from streams.agents.conversations import ConversationTask
-from streams.agents.messages import ContributionRecord
 from streams.contract import Contract
+from streams.engine.table import TablePartition
 from streams.state.contribution import Contribution
+from streams.tables.contributions import ContributionRecord
+from streams.tables.conversations import ConversationPartition
 from streams.engine.stores.rocks import RocksMemory, RocksStore
 
 class DeafWriter:
@@ -131,7 +134,9 @@ def rss():
 
 records = ("MessageEvent", "ConversationEvent", "MessageState", "ConversationState", "StatusChange", "DeadLetter")
 store = RocksStore(Path(sys.argv[1]), RocksMemory(int(sys.argv[2])))
-task = ConversationTask(0, store, Contract("", {name: n for n, name in enumerate(records, 1)}), DeafWriter(), 100)
+contract = Contract("", {name: n for n, name in enumerate(records, 1)})
+rows = TablePartition(0, store, contract.topic("streams-conversations-changelog"), DeafWriter())
+task = ConversationPartition(rows, contract, DeafWriter(), 100)
 found = []
 for number in range(int(sys.argv[3])):
     summary = (number, ("text", None, os.urandom(125).hex()))
@@ -142,7 +147,7 @@ for number in range(int(sys.argv[3])):
     task.apply_contribution("c", ContributionRecord(f"m{number:08}", part, ["sent"]))
     if number % 1000 == 999:
         task.publish()
-        task.flush(0)
+        task.flush()
         found.append(rss())
 state = task.state("c")
 bytes_on_disk = sum(file.stat().st_size for file in Path(sys.argv[1]).rglob("*") if file.is_file())

@@ -9,14 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avro.codec import encoder
-from streams.agents.conversations import ConversationTask
-from streams.agents.idle import encode_eviction, idle_conversations, last_activity
-from streams.agents.join import Join
-from streams.agents.messages import ContributionRecord, encode_contribution
-from streams.contract import Contract
 from streams.engine.source import Record
 from streams.engine.stores import Store, group_key, prefix
-from streams.engine.stores.memory import GroupedMemoryStore
+from streams.engine.stores.memory import GroupedMemoryStore, MemoryStore
 from streams.engine.stores.rocks import RocksMemory, RocksStore
 from streams.engine.writer import Checkpoint, Writer
 from streams.state import contribution as contributions
@@ -24,9 +19,11 @@ from streams.state import conversation
 from streams.state.contribution import Contribution
 from streams.state.conversation import ConversationFacts
 from streams.state.registers import NEVER
+from streams.tables.contributions import ContributionRecord, encode_contribution
+from streams.tables.idle import encode_eviction, idle_conversations, last_activity
+from streams.tables.owned import CONVERSATIONS, MESSAGES
+from support.join import Join, program
 
-RECORDS = ("MessageEvent", "ConversationEvent", "MessageState", "ConversationState", "StatusChange", "DeadLetter")
-CONTRACT = Contract("", {record: number for number, record in enumerate(RECORDS, 1)})
 IDLE_BEFORE = 1_000
 OLD, NEW = 500, 2_000
 
@@ -156,17 +153,8 @@ class Broker(Writer):
 
 
 def join_of(store: Store, broker: Broker) -> Join:
-    return Join(
-        CONTRACT,
-        broker,
-        {},
-        {0: ConversationTask(0, store, CONTRACT, broker, 100)},
-        positions={},
-        ends={},
-        coalesce_ms=60_000,
-        in_flight_records=1_000,
-        learn=None,
-    )
+    stores = {(MESSAGES, 0): MemoryStore(), (CONVERSATIONS, 0): store}
+    return Join(program(prefix=""), broker, stores, in_flight_records=1_000)
 
 
 def contribution(conversation_id: str, message_id: str, part: Contribution) -> Record:

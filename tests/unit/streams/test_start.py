@@ -12,9 +12,9 @@ import pytest
 from support.wait import eventually
 
 
-@pytest.fixture
-def start(tmp_path, unused_port):
-    """Start a worker whose broker never answers; end it after the test."""
+@pytest.fixture(params=[["streams", "worker"], ["faust", "-A", "streams.program", "worker"]], ids=["streams", "faust"])
+def start(request, tmp_path, unused_port):
+    """Start a worker whose broker never answers, in each way there is; end it after the test."""
     started = []
 
     def call(port):
@@ -25,7 +25,7 @@ def start(tmp_path, unused_port):
             "STREAMS_TOKENS": "all=a-token-that-is-long-enough",
             "KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{unused_port}",
         }
-        command = [sys.executable, "-m", "streams", "worker"]
+        command = [sys.executable, "-m", *request.param]
         process = subprocess.Popen(command, env=os.environ | variables, stderr=subprocess.PIPE, text=True)
         started.append(process)
         return process
@@ -65,3 +65,23 @@ def answers(port: int) -> bool:
             return connection.recv(100).startswith(b"HTTP/1.1 200")
     except OSError:
         return False
+
+
+@pytest.mark.parametrize(
+    ("command", "named"),
+    [
+        ("agents", ["merge_messages", "merge_rows", "merge_contributions", "openbsp.messages", "status"]),
+        ("tables", ["messages", "conversations", "merged column by column"]),
+    ],
+)
+def test_fausts_command_line_lists_the_program(command, named):
+    variables = {
+        "STREAMS_TOKENS": "all=a-token-that-is-long-enough",
+        "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
+        "COLUMNS": "300",
+    }
+    line = [sys.executable, "-m", "faust", "-A", "streams.program", command]
+    done = subprocess.run(line, env=os.environ | variables, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    for text in named:
+        assert text in done.stdout + done.stderr

@@ -8,7 +8,7 @@ from avro import jsontext, rows
 from avro.catalogue import ENTITIES
 from openbsp_testkit.rows import Organization, Shape, Webhook
 from support.documented import DocumentedEvents
-from support.topology import Topology
+from support.shipped import Shipped
 
 START = datetime(2026, 5, 6, tzinfo=UTC)
 
@@ -72,10 +72,10 @@ def test_every_row_is_an_event_without_oddities(shape):
 
 @pytest.mark.parametrize("shape", Shape)
 def test_they_lead_to_the_state_that_was_told(shape):
-    topology = Topology()
-    topology.receive([jsontext.decode(webhook.body) for webhook in life(shape)])
-    topology.relay()
-    (state,) = topology.conversation_states.values()
+    shipped = Shipped()
+    shipped.receive([jsontext.decode(webhook.body) for webhook in life(shape)])
+    shipped.relay()
+    (state,) = shipped.conversation_states.values()
     assert (state["incoming_count"], state["outgoing_count"], state["unread_count"]) == (1, 1, 0)
     assert state["status"] == "closed"
     assert state["status_counts"] == {"delivered": 1}

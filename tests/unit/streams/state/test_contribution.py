@@ -11,7 +11,7 @@ from streams.state import contribution as contributions
 from streams.state import message
 from streams.state.contribution import Contribution, summarize
 from streams.state.status_change import status_change
-from support.topology import change, event_of
+from support.wire import change, event_of
 
 NOTHING = (None, None, None)
 

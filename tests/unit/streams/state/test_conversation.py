@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 
-from support.topology import Topology
+from support.shipped import Shipped
 
 AT = "2026-05-06T03:39:{:02}Z"
 
 
 def after(*rows: dict[str, Any], conversation: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return the state of conversation c after the messages m0, m1, ... and its row."""
-    topology = Topology()
+    shipped = Shipped()
     events = [
         {"entity": "messages", "action": "insert", "data": {"id": f"m{number}", "conversation_id": "c", **row}}
         for number, row in enumerate(rows)
@@ -19,9 +19,9 @@ def after(*rows: dict[str, Any], conversation: dict[str, Any] | None = None) -> 
     if conversation is not None:
         events.append({"entity": "conversations", "action": "insert", "data": {"id": "c", **conversation}})
     for event in events:
-        topology.receive([event])
-        topology.relay()
-    return topology.conversation_states["c"]
+        shipped.receive([event])
+        shipped.relay()
+    return shipped.conversation_states["c"]
 
 
 def incoming(second: int, **more: Any) -> dict[str, Any]:
@@ -38,11 +38,11 @@ def test_it_is_unknown_while_only_messages_have_been_seen() -> None:
 
 
 def test_a_conversation_that_all_messages_have_left_and_that_has_no_row_has_no_state() -> None:
-    topology = Topology()
+    shipped = Shipped()
     for row in ({"conversation_id": "c1"}, {"conversation_id": "c2", "updated_at": AT.format(1)}):
-        topology.receive([{"entity": "messages", "action": "insert", "data": {"id": "m", **row}}])
-        topology.relay()
-    assert topology.conversation_states.keys() == {"c2"}
+        shipped.receive([{"entity": "messages", "action": "insert", "data": {"id": "m", **row}}])
+        shipped.relay()
+    assert shipped.conversation_states.keys() == {"c2"}
 
 
 def test_messages_are_counted_by_direction_and_all_together() -> None:
@@ -112,15 +112,15 @@ def test_the_row_keeps_unknown_columns_nulls_and_values_of_the_wrong_type() -> N
 
 def test_a_status_is_told_again_after_a_crash_even_if_the_message_has_moved_on_in_the_table() -> None:
     """What was announced to a conversation is told there, whatever the table says by then."""
-    topology = Topology()
+    shipped = Shipped()
     stay = {"id": "m", "conversation_id": "c1", "status": {"pending": AT.format(1)}, "updated_at": AT.format(1)}
     move = {"id": "m", "conversation_id": "c2", "updated_at": AT.format(2)}
     for row in (stay, move):
-        topology.receive([{"entity": "messages", "action": "insert", "data": row}])
-    topology.relay()
-    told = dict(topology.status_changes)
+        shipped.receive([{"entity": "messages", "action": "insert", "data": row}])
+    shipped.relay()
+    told = dict(shipped.status_changes)
     assert len(told) == 1
-    topology.crash(back=len(topology.between))
-    assert topology.status_changes == {}
-    topology.relay()
-    assert topology.status_changes.keys() == told.keys()
+    shipped.crash(back=len(shipped.between))
+    assert shipped.status_changes == {}
+    shipped.relay()
+    assert shipped.status_changes.keys() == told.keys()

@@ -8,7 +8,7 @@ import pytest
 from streams.state import message
 from streams.state.message import MessageFacts
 from streams.state.status import RANKS, delivery_status, previous_status
-from support.topology import event_of, message_state
+from support.wire import event_of, message_state
 
 SECOND = 1_000_000
 T0 = 1_778_038_763 * SECOND  # 2026-05-06T03:39:23Z

@@ -8,7 +8,7 @@ import pytest
 
 from avro.jsontext import decode
 from support.reference import fold
-from support.topology import Topology
+from support.shipped import Shipped
 
 PAYLOADS = [
     decode(path.read_bytes()) for path in sorted((Path(__file__).parents[4] / "examples" / "payloads").glob("*.json"))
@@ -96,15 +96,15 @@ CHANGES = {
 }
 
 
-def check(topology: Topology) -> None:
-    assert topology.conversation_states == {CONVERSATION: CONVERSATION_STATE}
-    assert topology.message_states.keys() == {INCOMING, OUTGOING}
-    assert topology.message_states[OUTGOING] == OUTGOING_STATE
-    incoming = topology.message_states[INCOMING]
+def check(shipped: Shipped) -> None:
+    assert shipped.conversation_states == {CONVERSATION: CONVERSATION_STATE}
+    assert shipped.message_states.keys() == {INCOMING, OUTGOING}
+    assert shipped.message_states[OUTGOING] == OUTGOING_STATE
+    incoming = shipped.message_states[INCOMING]
     assert incoming["status"] == {"pending": at(23)}
     assert incoming["extra"] == {"wa_id": '"wamid.HBgN..."', "from": '"5215588392274"'}
-    told = {(change["message_id"], change["status"]): change for change in topology.status_changes.values()}
-    assert len(topology.status_changes) == 5
+    told = {(change["message_id"], change["status"]): change for change in shipped.status_changes.values()}
+    assert len(shipped.status_changes) == 5
     assert told.keys() == CHANGES.keys()
     for key, (moment, previous, seconds) in CHANGES.items():
         change = told[key]
@@ -125,19 +125,19 @@ def test_all_orders_of_the_five_each_sent_once_or_twice_end_the_same(first: int,
     orders = [order for order in permutations(range(5)) if order[0] == first]
     assert len(orders) == 24
     for order in orders:
-        topology = Topology()
+        shipped = Shipped()
         for number in order * times:
-            topology.receive([PAYLOADS[number]])
-            topology.relay()
-        check(topology)
+            shipped.receive([PAYLOADS[number]])
+            shipped.relay()
+        check(shipped)
 
 
 def test_all_orders_in_one_batch_with_each_sent_twice_in_a_row_end_the_same() -> None:
     for order in permutations(PAYLOADS):
-        topology = Topology()
-        topology.receive([payload for payload in order for _ in range(2)])
-        topology.relay()
-        check(topology)
+        shipped = Shipped()
+        shipped.receive([payload for payload in order for _ in range(2)])
+        shipped.relay()
+        check(shipped)
 
 
 def test_the_reference_model_says_the_same() -> None:
@@ -149,11 +149,11 @@ def test_the_reference_model_says_the_same() -> None:
 
 @pytest.mark.parametrize("order", [(3, 0, 1, 2, 4), (3, 4, 2, 1, 0)], ids=["in time", "receipt before insert"])
 def test_a_receipt_that_comes_after_the_row_tells_of_its_conversation(order: tuple[int, ...]) -> None:
-    topology = Topology()
+    shipped = Shipped()
     for number in order:
-        topology.receive([PAYLOADS[number]])
-        topology.relay()
-    summaries: list[Any] = [change["conversation"] for change in topology.status_changes.values()]
+        shipped.receive([PAYLOADS[number]])
+        shipped.relay()
+    summaries: list[Any] = [change["conversation"] for change in shipped.status_changes.values()]
     status = "open" if order[1] == 0 else "closed"
     assert summaries == 5 * [
         {

@@ -7,6 +7,7 @@ import pytest
 from streams.engine.restore import Changelog
 from streams.engine.source import Record
 from streams.engine.stores.memory import GroupedMemoryStore, MemoryStore
+from streams.tables.owned import CONVERSATIONS
 from support.views_world import World, conversation, instant, message
 
 pytestmark = pytest.mark.anyio
@@ -82,7 +83,7 @@ async def test_only_those_that_somebody_else_has_had_are_indexed_anew():
     world.post(*(conversation(f"c{n}") for n in range(20)))
     await world.settle()
     world.tables.lost()
-    world._stores["conversations", 1].generation += 1
+    world._stores[CONVERSATIONS, 1].generation += 1
     world.own()
     assert world.tables.unready == {1}
     await world.tables._indexing

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from msgspec import DecodeError, Struct, ValidationError, msgpack
 
 from streams.contract import Refused
-from streams.engine.stores import Store, split_key
+from streams.engine.stores import split_key
+from streams.engine.table import TablePartition
 from streams.state import contribution as contributions
 from streams.state import conversation
 from streams.state.contribution import Contribution
@@ -58,7 +59,7 @@ def last_activity(conversation_id: str, group: Iterable[tuple[bytes, bytes]]) ->
     return None if latest == NEVER else latest
 
 
-def idle_conversations(store: Store, before: int) -> Iterator[str | None]:
+def idle_conversations(rows: TablePartition, before: int) -> Iterator[str | None]:
     """Yield the conversations of a partition whose last activity is known and before an instant.
 
     Yields None between slices of what it reads, for others to get their turn; it remembers one conversation's id.
@@ -66,7 +67,7 @@ def idle_conversations(store: Store, before: int) -> Iterator[str | None]:
     current: bytes | None = None
     conversation_id = ""
     latest = NEVER
-    for count, (key, stored) in enumerate(store.scan(b""), 1):
+    for count, (key, stored) in enumerate(rows.scan(b""), 1):
         group, member = split_key(key)
         if group != current:
             if NEVER < latest < before:

@@ -1,0 +1,103 @@
+"""Intake: each event is merged, or becomes a dead letter."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+
+from avro.codec import CodecError, UnknownSchemaIdError
+from streams.contract import Contract, Refused, kept_key
+from streams.engine.hooks import Hook
+from streams.engine.source import Record
+from streams.engine.stream import Inbox
+from streams.engine.table import Sender
+from streams.limits import ID_BYTES
+
+logger = logging.getLogger(__name__)
+
+#: Events that an agent takes before others have their turn.
+SLICE = 250
+
+Merge = Callable[[Record], None]
+#: Loads a writer schema (of a source by its catalogue name, by id) into the contract, returns False if it could not be
+#: asked for, or raises Refused.
+Learn = Callable[[str, int], Coroutine[None, None, bool]]
+
+
+class Intake:
+    """Takes the events of all sources."""
+
+    def __init__(self, contract: Contract, sender: Callable[[], Sender], learn: Learn) -> None:
+        """Write dead letters by what `sender` returns."""
+        self.contract = contract
+        #: A record has become a dead letter for that reason.
+        self.refused: Hook[[str]] = Hook()
+        self._sender = sender
+        self._learn = learn
+
+    async def take(self, inbox: Inbox, events: Sequence[Record], merge: Merge) -> None:
+        """Merge events one by one. What cannot be used at all becomes a dead letter.
+
+        While the registry does not answer, an event with an unknown schema waits, and what comes after it. Once the
+        partitions are being taken away it is left, with the rest.
+        """
+        done = inbox.done
+        for event in events:
+            try:
+                try:
+                    merge(event)
+                except UnknownSchemaIdError as unknown:
+                    if not await self._learned(inbox, event, unknown.schema_id):
+                        return
+                    merge(event)
+            except Refused as refused:
+                self.refuse(event, refused)
+            except CodecError as error:
+                self.refuse(event, Refused(error.reason, error.detail))
+            done(event)
+
+    def refuse(self, event: Record, refused: Refused) -> None:
+        """Write the dead letter of an event."""
+        value, headers = self.contract.dead_letter(event, refused)
+        self._sender().write(self.contract.topic("dead-letters"), kept_key(event), value, headers=headers)
+        self.refused(refused.reason)
+
+    def text(self, key: bytes | None) -> str:
+        """Return a key as text. Raises Refused."""
+        if not key:
+            raise Refused("no_key", "the record has no key")
+        if len(key) > ID_BYTES:
+            raise Refused("too_large", f"the key exceeds {ID_BYTES} bytes")
+        try:
+            return key.decode()
+        except UnicodeDecodeError:
+            raise Refused("bad_key", "the key is not UTF-8") from None
+
+    def row(self, event: Record) -> tuple[dict[str, object], int]:
+        """Return the fields of an entity's event, and its size in bytes. Raises Refused, CodecError."""
+        key = self.text(event.key)
+        assert event.value is not None  # noqa: S101 removals go another way
+        fields = self.contract.event(self.contract.names[event.topic], event.value)
+        if fields["id"] != key:
+            raise Refused("key_mismatch", "the key is not the row's id, so the record is in no known partition")
+        return fields, len(event.value)
+
+    async def _learned(self, inbox: Inbox, event: Record, schema_id: int) -> bool:
+        # The registry may be away for long: what came before must not wait for it too.
+        inbox.flush()
+        name = self.contract.names[event.topic]
+        wait_s = 0.1
+        ending = asyncio.create_task(inbox.ending.wait())
+        try:
+            while not inbox.ending.is_set():
+                learning = asyncio.create_task(self._learn(name, schema_id))
+                await asyncio.wait({learning, ending}, return_when=asyncio.FIRST_COMPLETED)
+                if learning.done():
+                    if learning.result():
+                        return True
+                    await asyncio.wait({ending}, timeout=wait_s)
+                    wait_s = min(wait_s * 2, 5.0)
+                else:
+                    learning.cancel()
+            return False
+        finally:
+            ending.cancel()

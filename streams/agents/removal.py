@@ -1,0 +1,80 @@
+"""Removals: rows leave their table for good, and everybody who knows of them hears of it, whenever a worker dies.
+
+Each has two halves, with everything acknowledged in between. Without the wait a crash could leave the facts gone and
+somebody untold, for ever: what a conversation knows is the only list of its messages, and facts are the only list of
+what a removal takes back.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from streams.agents.intake import Intake
+from streams.contract import Refused
+from streams.engine.source import Record
+from streams.engine.stream import Inbox
+from streams.engine.table import Sender
+from streams.state.contribution import belongs_to
+from streams.tables.conversations import ConversationPartition
+from streams.tables.messages import MessagePartition
+
+_SLICE = 250
+
+
+class Removal(NamedTuple):
+    """What is removed from which table; a conversation `with_messages` takes those that belong to it along."""
+
+    table: MessagePartition | ConversationPartition
+    key: str
+    with_messages: bool = False
+
+
+#: Returns what an event removes, None for nothing. Raises Refused.
+Removing = Callable[[Record], Removal | None]
+
+
+class Remover:
+    """Removes rows."""
+
+    def __init__(self, intake: Intake, sender: Callable[[], Sender]) -> None:
+        """Write by what `sender` returns."""
+        self._intake = intake
+        self._sender = sender
+
+    async def remove(self, inbox: Inbox, events: Sequence[Record], removing: Removing) -> None:
+        """Remove what events ask for. None of them counts as done before all of it is."""
+        inbox.flush()
+        refusals: list[tuple[Record, Refused]] = []
+        removals: list[Removal] = []
+        for event in events:
+            try:
+                removal = removing(event)
+            except Refused as refused:
+                refusals.append((event, refused))
+            else:
+                removals += [] if removal is None else [removal]
+        if any(removal.with_messages for removal in removals):
+            await self._remove_messages(inbox, removals)
+        for removal in removals:
+            removal.table.retract(removal.key)
+        await inbox.acknowledged()
+        for removal in removals:
+            removal.table.remove(removal.key)
+        for event, refusal in refusals:
+            self._intake.refuse(event, refusal)
+        for event in events:
+            inbox.done(event)
+
+    async def _remove_messages(self, inbox: Inbox, removals: Sequence[Removal]) -> None:
+        """Write tombstones for the messages of conversations, and wait until they are acknowledged."""
+        sender = self._sender()
+        topic = self._intake.contract.topic("messages")
+        for table, conversation_id, with_messages in removals:
+            if not with_messages or not isinstance(table, ConversationPartition):
+                continue
+            for count, (message_id, part) in enumerate(table.contributions(conversation_id), 1):
+                if belongs_to(part, conversation_id):
+                    sender.write(topic, message_id.encode(), None)
+                if count % _SLICE == 0:
+                    await inbox.breathe()
+            await inbox.ebb()
+        await inbox.acknowledged()

@@ -1,0 +1,135 @@
+"""The program: topics, tables, agents and timers. docs/join.md draws it with the same names.
+
+messages ------> merge_messages ------> messages (table)
+                    |        `--------> message-state
+                    v
+        streams-contributions
+                    |
+                    v
+              merge_contributions --> conversations (table)
+                    |        ^  `-----> conversation-state
+                    v        |
+            status-changes   `-------- merge_rows <------ conversations
+"""
+
+import logging
+from functools import partial
+from typing import Any
+
+from openbsp.errors import RegistryError
+from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
+from openbsp.kafka.registry import Registry
+from openbsp.log import event
+from streams.agents.contributions import merge_contributions
+from streams.agents.conversations import merge_rows
+from streams.agents.eviction import Eviction, interval_of
+from streams.agents.intake import Intake
+from streams.agents.messages import merge_messages
+from streams.agents.removal import Remover
+from streams.contract import Contract, Refused
+from streams.engine.app import App
+from streams.engine.outside import Outside
+from streams.engine.settings import EngineSettings
+from streams.settings import StoreKind, StreamsSettings
+from streams.tables import conversations, messages
+from streams.tables.conversations import ConversationPartition
+from streams.tables.messages import MessagePartition
+from streams.tables.owned import CONVERSATIONS, MESSAGES
+
+logger = logging.getLogger(__name__)
+
+
+class JoinApp(App):
+    """The join. `contract` has to get its schema ids (`Contract.use`) before the app is started."""
+
+    contract: Contract
+    intake: Intake
+    registry: Registry
+
+
+def create_app(
+    settings: StreamsSettings,
+    kafka: KafkaSettings,
+    registry: RegistrySettings,
+    topics: TopicSettings,
+    outside: Outside | None = None,
+) -> JoinApp:
+    """Declare everything; nothing is connected and no event loop is needed."""
+    contract = Contract(topics.prefix)
+    app = JoinApp(engine_settings(settings, kafka, topics), outside)
+    app.contract, app.registry = contract, Registry(registry, topics.prefix)
+    app.intake = intake = Intake(contract, lambda: app.engine.writer, partial(learn, app))
+    remover = Remover(intake, lambda: app.engine.writer)
+
+    def topic(name: str) -> Any:
+        return app.topic(
+            contract.topic(name), key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
+        )
+
+    message_table = app.Table(
+        "messages",
+        source="messages",
+        changelog=MESSAGES,
+        guarded=("message-state",),
+        join=messages.join_stored,
+        contents=lambda rows: MessagePartition(rows, contract, app.engine.writer),
+        help="All that was said of each message, merged column by column.",
+    )
+    conversation_table = app.Table(
+        "conversations",
+        source="conversations",
+        changelog=CONVERSATIONS,
+        guarded=("conversation-state",),
+        join=conversations.join_stored,
+        grouped=True,
+        contents=lambda rows: ConversationPartition(rows, contract, app.engine.writer, settings.conversations_in_use),
+        help="The row of each conversation, and what each of its messages adds to it.",
+    )
+
+    app.agent(topic("messages"), name="merge_messages")(merge_messages(message_table.of, intake, remover))
+    app.agent(topic("conversations"), name="merge_rows")(merge_rows(conversation_table.of, intake, remover))
+    app.agent(topic("streams-contributions"), name="merge_contributions")(
+        merge_contributions(conversation_table.of, intake, remover)
+    )
+
+    if settings.idle_after_s is not None:
+        eviction = Eviction(
+            settings.idle_after_s,
+            {name: full for full, name in contract.names.items()},
+            conversations=lambda: conversation_table.owned.contents,
+            sender=lambda: app.engine.writer,
+            merged=lambda: app.engine.barrier(),  # noqa: PLW0108 there is no engine before the app runs
+        )
+        app.timer(interval_of(settings.idle_after_s), name="evict_idle")(eviction.search)
+    return app
+
+
+def engine_settings(settings: StreamsSettings, kafka: KafkaSettings, topics: TopicSettings) -> EngineSettings:
+    """Return what the engine has to be told."""
+    return EngineSettings(
+        app_id=settings.app_id,
+        kafka=kafka,
+        url=settings.url,
+        partitions=topics.partitions,
+        topic_prefix=topics.prefix,
+        data_dir=settings.data_dir if settings.store is StoreKind.ROCKSDB else None,
+        rocksdb_memory_bytes=settings.rocksdb_memory_bytes,
+        coalesce_ms=settings.coalesce_ms,
+        batch_records=settings.batch_records,
+        in_flight_records=settings.in_flight_records,
+        commit_interval_ms=settings.commit_interval_ms,
+        session_timeout_s=settings.session_timeout_s,
+    )
+
+
+async def learn(app: JoinApp, name: str, schema_id: int) -> bool:
+    """Load a writer schema into the contract; see `intake.Learn`."""
+    try:
+        text = await app.outside.threads.run(app.registry.text, schema_id)
+    except RegistryError as error:
+        if error.absent:
+            raise Refused("unknown_schema", f"schema id {schema_id} is not registered") from None
+        logger.warning("waiting for the schema registry: %s", error, extra=event("registry.waiting"))
+        return False
+    app.contract.decoders[name].learn(schema_id, text)
+    return True

@@ -1,0 +1,73 @@
+"""Read barriers: waiting until what a log holds at one moment is in the tables."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from streams.engine.assignment import Assignment
+from streams.engine.ends import Ends
+from streams.engine.membership import Membership
+from streams.engine.writer import Writer
+
+_ASK_TIMEOUT_S = 10.0
+_ASK_AGAIN_S = 1.0
+_WAIT_S = 0.2
+_OUTSTANDING = 10_000
+
+
+class Barrier:
+    """Waits for one assignment; everything returns False once that is over."""
+
+    def __init__(  # noqa: PLR0917 what it asks
+        self,
+        work: Assignment,
+        current: Callable[[], Assignment | None],
+        membership: Membership,
+        ends: Ends,
+        writer: Writer,
+        partition_count: int,
+    ) -> None:
+        """Ask nobody yet."""
+        self._work = work
+        self._current = current
+        self._membership = membership
+        self._ends = ends
+        self._writer = writer
+        self._partitions = range(partition_count)
+
+    async def everywhere(self, *sources: str) -> bool:
+        """Wait until the tables of all workers have what these sources hold now.
+
+        Raises KafkaException, MembershipError.
+        """
+        partitions = [(source, number) for source in sources for number in self._partitions]
+        ends = await self._ends.of(partitions, _ASK_TIMEOUT_S)
+        while self._going():
+            committed = await self._membership.committed(partitions)
+            # What is committed has told everybody else already.
+            if all(at in committed and committed[at].offset >= end for at, end in ends.items()):
+                return True
+            await asyncio.sleep(_ASK_AGAIN_S)
+        return False
+
+    async def here(self, *sources: str) -> bool:
+        """Wait until the tables of this worker have what its partitions of these sources hold now.
+
+        Raises KafkaException.
+        """
+        own: Iterable[tuple[str, int]] = [(source, number) for source in sources for number in self._work.partitions]
+        ends = await self._ends.of(own, _ASK_TIMEOUT_S)
+        return await self._reached(lambda: all(self._work.position(*at) >= end for at, end in ends.items()))
+
+    async def room(self) -> bool:
+        """Wait until there is room for more records on their way to the broker."""
+        return await self._reached(lambda: self._writer.outstanding < _OUTSTANDING)
+
+    async def _reached(self, condition: Callable[[], bool]) -> bool:
+        while self._going():
+            if condition():
+                return True
+            await asyncio.sleep(_WAIT_S)
+        return False
+
+    def _going(self) -> bool:
+        return self._current() is self._work

@@ -1,0 +1,98 @@
+"""Commits: positions go to the group once all that they led to is acknowledged, with a note for the successor."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+
+from streams.engine.guard import Guard, note
+from streams.engine.lease import Lease
+from streams.engine.membership import Membership
+from streams.engine.outside import Clock
+from streams.engine.writer import Writer
+
+logger = logging.getLogger(__name__)
+
+At = tuple[str, int]
+Ends = Mapping[At, int]
+
+
+class Checkpoints:
+    """Commits for one worker."""
+
+    def __init__(  # noqa: PLR0917 what a commit is made of
+        self,
+        membership: Callable[[], Membership],
+        writer: Writer,
+        guard: Guard,
+        lease: Lease,
+        clock: Clock,
+        noted: Mapping[str, Mapping[str, str]],
+    ) -> None:
+        """Commit nothing yet.
+
+        `noted` has for each source (topic) the guarded logs, by name and topic, whose verified ends go with its
+        positions.
+        """
+        self._membership = membership
+        self._writer = writer
+        self._guard = guard
+        self._lease = lease
+        self._clock = clock
+        self._noted = noted
+        #: The positions with which the present assignment began; empty while nothing is owned.
+        self._began_at: dict[At, int] = {}
+        #: Positions and verified ends that were committed last in this assignment.
+        self._committed: tuple[Ends, Ends] = ({}, {})
+        self._committing = asyncio.Lock()
+
+    def begin(self, positions: Ends) -> None:
+        """Take over the positions that were found."""
+        self._began_at = dict(positions)
+
+    def end(self) -> None:
+        """Nothing is owned any more."""
+        self._began_at = {}
+        self._committed = ({}, {})
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since all that is acknowledged was last known to be committed; 0 while nothing is owned."""
+        return self._lease.renewed_age_s if self._began_at else 0.0
+
+    def acknowledged(self, topic: str, partition: int) -> int:
+        """Return the offset of an owned source up to which (exclusive) all that its records cause is acknowledged."""
+        at = (topic, partition)
+        return max(self._writer.acknowledged.get(at, 0), self._began_at.get(at, 0))
+
+    async def commit(self) -> bool:
+        """Commit up to where everything is acknowledged, noting up to where the guarded logs are verified.
+
+        Returns whether the coordinator has confirmed, now or a moment ago, that this worker is a member.
+        """
+        async with self._committing:
+            asked_at = self._clock.monotonic()
+            if not self._began_at:
+                self._lease.renew(asked_at)
+                return False
+            positions, verified = self._began_at | self._writer.acknowledged, self._guard.verified()
+            if self._committed == (positions, verified):
+                # There is nothing that a successor would lack. Readers need the proof of membership even so.
+                self._lease.renew(asked_at)
+                if self._lease.confirmed_within(self._lease.lease_s / 4, asked_at):
+                    return True
+            problem = await self._membership().commit_positions(
+                positions, self._notes(verified, positions), self._lease.lease_s / 2
+            )
+            if problem is not None:
+                logger.warning("positions could not be committed, trying again: %s", problem)
+                return False
+            self._lease.confirm(asked_at)
+            self._committed = (positions, verified)
+            return True
+
+    def _notes(self, verified: Ends, positions: Iterable[At]) -> dict[At, str]:
+        return {
+            (topic, partition): note({name: verified[log, partition] for name, log in self._noted[topic].items()})
+            for topic, partition in positions
+            if topic in self._noted
+        }

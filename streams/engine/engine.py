@@ -1,0 +1,444 @@
+"""The engine: reads, checkpoints, restores and guards what the partitions of one worker need. It knows no domain.
+
+Its states are a table (`lifecycle`). Faust, or a simulation, tells it what it owns and runs the agents.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, ParamSpec
+
+from streams.engine.assignment import Assignment
+from streams.engine.barrier import Barrier
+from streams.engine.checkpoints import Checkpoints
+from streams.engine.ends import Ends
+from streams.engine.guard import Guard, KafkaLogs
+from streams.engine.hooks import Hook
+from streams.engine.lease import Lease
+from streams.engine.lifecycle import Lifecycle, State
+from streams.engine.membership import Membership  # noqa: TC001 only a type here, but a run-time import costs nothing
+from streams.engine.outside import Outside
+from streams.engine.partitions import Stores
+from streams.engine.repair import Repair
+from streams.engine.settings import EngineSettings
+from streams.engine.source import Batch, Record, Source, reader
+from streams.engine.stores import Store
+from streams.engine.stream import Part
+from streams.engine.table import OwnedTable, TablePartition
+from streams.engine.takeover import NOTHING, Found, Takeover
+from streams.engine.writer import Checkpoint, Writer
+from streams.errors import MembershipError
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+At = tuple[str, int]
+
+_TICK_S = 0.002
+_IDLE_TICK_S = 0.02
+_RETRY_S = 0.2
+_CHECK_INTERVAL_S = 1.0
+
+#: Seconds between two looks at the guarded logs.
+GUARD_INTERVAL_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What the engine tells of itself to those who ask."""
+
+    #: How many of at most how many changelog records were read.
+    restoring: Hook[[int, int]] = field(default_factory=Hook)
+    #: A restored assignment, before anything is merged, and the ends of its guarded logs.
+    began: Hook[[Assignment, Mapping[At, int]]] = field(default_factory=Hook)
+    #: A batch that is about to be given to the agents.
+    took: Hook[[Sequence[Record]]] = field(default_factory=Hook)
+    #: All of a batch is dealt with.
+    joined: Hook[[Sequence[Record]]] = field(default_factory=Hook)
+    #: Changes are written that have waited for so many seconds.
+    flushed: Hook[[float]] = field(default_factory=Hook)
+    #: All of a checkpoint is acknowledged; the oldest event in it was received at that time.
+    settled: Hook[[int | None]] = field(default_factory=Hook)
+    #: Something may have been merged or acknowledged since the last call.
+    advanced: Hook[[]] = field(default_factory=Hook)
+    #: A record is acknowledged (topic, partition, offset); within a partition of a topic they come in order.
+    acknowledged: Hook[[str, int, int]] = field(default_factory=Hook)
+    #: Nothing is owned any more; what is in work is still written.
+    lost: Hook[[]] = field(default_factory=Hook)
+
+
+class Engine:
+    """One worker's share of a program.
+
+    `failure` is set once, with what makes it unable to go on; the process has to end then, at once.
+    """
+
+    def __init__(
+        self,
+        settings: EngineSettings,
+        *,
+        sources: Sequence[str],
+        tables: Mapping[str, OwnedTable],
+        inbox: Callable[[str], Any],
+        hooks: Hooks,
+        outside: Outside,
+    ) -> None:
+        """Build everything on the running event loop; nothing is read yet.
+
+        `sources` are topics, `tables` what is kept, `inbox` returns the queue of the agent that reads a source.
+        Raises DataDirectoryError.
+        """
+        self.settings = settings
+        self.outside = outside
+        self.hooks = hooks
+        self.sources = tuple(sources)
+        self.failure: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+        self.assignment: Assignment | None = None
+        #: Joins the group; set before anything is owned.
+        self.membership: Membership
+        self.lifecycle = Lifecycle()
+        self.connection = settings.kafka.librdkafka()
+        self._tables = tables
+        self._inbox = inbox
+        self._clock = outside.clock
+        specs = [table.spec for table in tables.values()]
+        self._stores = Stores(settings, [(spec.changelog, spec.grouped) for spec in specs], self._clock)
+        self._ends: Ends | None = None
+        self._source: Source | None = None
+        self._processing: asyncio.Task[None] | None = None
+        self._taking_over: tuple[Takeover, asyncio.Task[None]] | None = None
+        self._losing = asyncio.Lock()
+        self._lease = Lease(settings.lease_s, self._clock)
+        self._guard = Guard(KafkaLogs(outside, self.connection, settings.app_id))
+        self.writer = Writer(
+            outside.clients, settings.kafka.producer(), settings.lease_s, self._on_written, self._on_settled
+        )
+        noted: dict[str, dict[str, str]] = {}
+        for spec in specs:
+            noted.setdefault(self.topic(spec.source), {}).update({log: self.topic(log) for log in spec.logs})
+        self._checkpoints = Checkpoints(
+            lambda: self.membership, self.writer, self._guard, self._lease, self._clock, noted
+        )
+        self._repair = Repair(
+            self._guard,
+            self.writer,
+            self._checkpoints.commit,
+            lambda: self.assignment,
+            {self.topic(log): spec.changelog for spec in specs for log in spec.logs},
+        )
+
+    def topic(self, log: str) -> str:
+        """Return the topic of a log."""
+        return self.settings.topic_prefix + log
+
+    async def run(self) -> None:
+        """Acknowledge, commit and watch the clock until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._acknowledge())
+            tasks.create_task(self._commit_regularly())
+            tasks.create_task(self._check_regularly())
+
+    def barrier(self) -> Barrier:
+        """Return what waits for sources to be merged, as long as the present assignment lasts.
+
+        Raises MembershipError while nothing is owned.
+        """
+        if self.assignment is None:
+            raise MembershipError("nothing is owned")
+        if self._ends is None:
+            self._ends = Ends(self.outside, self.connection)
+        return Barrier(
+            self.assignment,
+            lambda: self.assignment,
+            self.membership,
+            self._ends,
+            self.writer,
+            self.settings.partitions,
+        )
+
+    async def look_at_logs(self) -> None:
+        """Look for what others wrote into the guarded logs, and repair it."""
+        await self._repair.look()
+
+    @property
+    def holds_lease(self) -> bool:
+        """Whether no other worker can own these partitions yet: what is read from the tables is not old."""
+        return self._lease.held
+
+    def settled(self, topic: str, partition: int) -> int:
+        """Return the offset of an owned source up to which (exclusive) all that its records cause is acknowledged."""
+        return self._checkpoints.acknowledged(topic, partition)
+
+    @property
+    def commit_age_s(self) -> float:
+        """Seconds since all that is acknowledged was last known to be committed; 0 while nothing is owned."""
+        return self._checkpoints.age_s
+
+    @property
+    def unacknowledged(self) -> int:
+        """How many written records the broker has not acknowledged."""
+        return self.writer.outstanding
+
+    def owners(self, topic: str) -> dict[int, str]:
+        """Return the address of the worker that owns each partition of a source, as of the last rebalance."""
+        return self.membership.owners(topic)
+
+    def fail(self, error: BaseException) -> None:
+        """Note what makes the worker unable to go on."""
+        if not self.failure.done():
+            self.failure.set_result(error)
+
+    def close(self) -> None:
+        """Release the stores and drop what could not be written."""
+        self.writer.close()
+        self._stores.close()
+
+    def on_owned(self, partitions: frozenset[int], generation: int) -> None:
+        """Take partitions over: those with these numbers, of all sources alike."""
+        self.lifecycle.to(State.RESTORING)
+        takeover = Takeover(
+            self.outside,
+            self.connection,
+            self.settings.app_id,
+            [table.spec for table in self._tables.values()],
+            self.topic,
+            self.hooks.restoring,
+        )
+        # Trap: the task is there before anything else can run, so that losing the partitions again finds it.
+        task = asyncio.create_task(self._take_over(takeover, partitions, generation))
+        self._taking_over = (takeover, task)
+        task.add_done_callback(self._taken_over)
+
+    async def on_lost(self) -> None:
+        """Give everything up. When this returns, nothing of this worker may be written any more.
+
+        Raises what kept it from writing everything, after `fail` has been told: the process has to end.
+        """
+        # A stop can come during a rebalance: it has to wait as well.
+        async with self._losing:
+            if self._taking_over is not None:
+                takeover, task = self._taking_over
+                takeover.cancel()
+                await asyncio.wait([task])
+                self._taking_over = None
+            work, source = self.assignment, self._source
+            self.assignment = self._source = None
+            if self.lifecycle.state is State.RUNNING:
+                self.lifecycle.to(State.GIVING_UP)
+            self.hooks.lost()
+            if source is not None:
+                await source.stop()
+            if work is not None and work.partitions:
+                await self._give_up(work)
+            if self._processing is not None:
+                self._processing.cancel()
+                await asyncio.wait([self._processing])
+                self._processing = None
+            for table in self._tables.values():
+                table.contents = {}
+                table.rows = {}
+            self._checkpoints.end()
+            self._guard.begin({})
+            self.writer.forget()
+            if self.lifecycle.state is not State.REVOKED:
+                self.lifecycle.to(State.REVOKED)
+
+    async def _give_up(self, work: Assignment) -> None:
+        try:
+            # Trap: what is written after the partitions are someone else's would overwrite newer state.
+            async with asyncio.timeout(self._lease.lease_s):
+                await work.close()
+                self._save_positions()
+                await self._checkpoints.commit()
+        except Exception as error:
+            self.fail(error)
+            raise
+        logger.info("gave up partitions %s, everything written", sorted(work.partitions))
+
+    def _taken_over(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.fail(error)
+
+    async def _take_over(self, takeover: Takeover, partitions: frozenset[int], generation: int) -> None:
+        began = self._clock.monotonic()
+        stores = await self.outside.threads.run(self._stores.own, partitions)
+        if not takeover.going():
+            return
+        if not partitions:
+            logger.info("no partitions in generation %d", generation)
+            self._begin(partitions, {}, NOTHING)
+            return
+        sources = [(topic, number) for topic in self.sources for number in partitions]
+        committed = await self.membership.committed(sources)
+        found = await takeover.run(sources, committed, stores)
+        if not takeover.going():
+            return
+        self.lifecycle.to(State.CONFIRMING)
+        logger.info(
+            "own partitions %s in generation %d; restored %d records in %.1f s",
+            sorted(partitions),
+            generation,
+            found.restored,
+            self._clock.monotonic() - began,
+        )
+        self._guard.begin(found.verified)
+        self._checkpoints.begin(found.positions)
+        # Before anything is written, a successor must know from where on to distrust the logs.
+        while not await self._checkpoints.commit():
+            await asyncio.sleep(_RETRY_S)
+            if not takeover.going():
+                return
+        if takeover.going():
+            self._begin(partitions, stores, found)
+
+    def _begin(self, partitions: frozenset[int], stores: Mapping[At, Store], found: Found) -> None:
+        settings = self.settings
+        self._lease.confirm(self._clock.monotonic())
+        work = Assignment(
+            self.writer,
+            self._clock,
+            sources=self.sources,
+            partitions=partitions,
+            positions=found.positions,
+            ends=found.ends,
+            coalesce_ms=settings.coalesce_ms,
+            in_flight_records=settings.in_flight_records,
+            flushed=self.hooks.flushed,
+        )
+        own_tables(work, self._tables, stores, self.topic, self.writer)
+        self.lifecycle.to(State.RUNNING)
+        self.assignment = work
+        self.hooks.began(work, found.log_ends)
+        if not partitions:
+            return
+        batches: asyncio.Queue[Batch] = asyncio.Queue()
+        self._source = Source(
+            reader(self.outside.clients, self.connection, settings.app_id),
+            self.outside.threads.thread("source"),
+            found.positions,
+            batch_records=settings.batch_records,
+            deliver=batches.put,
+            fail=self.fail,
+        )
+        self._processing = asyncio.create_task(self._process_all(work, self._source, batches))
+        self._source.start()
+        self._looking = asyncio.create_task(self.look_at_logs())
+
+    async def _process_all(self, work: Assignment, source: Source, batches: "asyncio.Queue[Batch]") -> None:
+        while True:
+            batch = await batches.get()
+            try:
+                if not work.ending.is_set():
+                    await process(work, batch.records, batch.ends, self._inbox, self.hooks)
+            except Exception as error:  # noqa: BLE001 the batch must not be forgotten
+                self.fail(error)
+                return
+            finally:
+                source.done()
+
+    async def _acknowledge(self) -> None:
+        self._lease.start()
+        while True:
+            work = self.assignment
+            self._lease.tick(owning=work is not None)
+            if work is not None:
+                work.flush_if_due()
+            self.writer.poll()
+            self.hooks.advanced()
+            busy = not self.writer.idle or (work is not None and work.changed)
+            await asyncio.sleep(_TICK_S if busy else _IDLE_TICK_S)
+
+    async def _commit_regularly(self) -> None:
+        interval_s = min(self.settings.commit_interval_ms / 1000, self._lease.lease_s / 4)
+        while True:
+            await asyncio.sleep(interval_s)
+            if self.assignment is not None:
+                self._save_positions()
+                await self._checkpoints.commit()
+
+    async def _check_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(_CHECK_INTERVAL_S)
+            await self.membership.check()
+
+    def _on_written(self, topic: str, partition: int, offset: int) -> None:
+        self._guard.written(topic, partition, offset)
+        self.hooks.acknowledged(topic, partition, offset)
+
+    def _on_settled(self, checkpoint: Checkpoint) -> None:
+        self.hooks.settled(checkpoint.received_at)
+
+    def _save_positions(self) -> None:
+        """Remember in each store how far its changelog is in it: up to the last own record that is acknowledged."""
+        for table in self._tables.values():
+            for rows in table.rows.values():
+                end = self._guard.end(rows.changelog, rows.number)
+                if end is not None and end > rows.store.position:
+                    rows.store.save_position(end)
+
+
+def own_tables(
+    work: Assignment,
+    tables: Mapping[str, OwnedTable],
+    stores: Mapping[At, Store],
+    topic: Callable[[str], str],
+    writer: Writer,
+) -> None:
+    """Open the tables of an assignment over their stores (by changelog's name and partition)."""
+    for table in tables.values():
+        spec = table.spec
+        source = topic(spec.source)
+        table.rows = {
+            number: TablePartition(
+                number,
+                stores[spec.changelog, number],
+                topic(spec.changelog),
+                writer,
+                lambda source=source, number=number: work.merged(source, number),  # type: ignore[misc] # bound for the linter
+            )
+            for number in sorted(work.partitions)
+        }
+        table.contents = {number: spec.contents(rows) for number, rows in table.rows.items()}
+    work.contents = {table.spec.changelog: table.contents for table in tables.values()}
+
+
+async def process(
+    work: Assignment,
+    records: Sequence[Record],
+    ends: Sequence[tuple[str, int, int]],
+    inbox: Callable[[str], Any],
+    hooks: Hooks,
+) -> bool:
+    """Give a batch to the agents, one after the other; return whether all of it is dealt with.
+
+    After it the `ends` of partitions were reached.
+    """
+    hooks.took(records)
+    work.begin()
+    complete = False
+    try:
+        complete = await _give(work, records, inbox)
+    finally:
+        work.end(ends, complete=complete, changed=bool(records))
+    if complete:
+        await work.room()
+        hooks.joined(records)
+    hooks.advanced()
+    return complete
+
+
+async def _give(work: Assignment, records: Sequence[Record], inbox: Callable[[str], Any]) -> bool:
+    by_topic: dict[str, list[Record]] = {}
+    for topic, run in groupby(records, itemgetter(0)):
+        by_topic.setdefault(topic, []).extend(run)
+    for topic, events in by_topic.items():
+        part = Part(work, events)
+        await inbox(topic).put(part)
+        await part.finished
+        if work.ending.is_set():
+            return False
+    return True

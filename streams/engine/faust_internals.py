@@ -1,0 +1,315 @@
+"""Everything that touches private names of Faust and aiokafka, and nothing else.
+
+The aiokafka consumer of Faust joins the group, keeps it informed and commits. Its partitions stay paused: reading
+(source), writing (writer) and tables (stores, takeover) are the engine's, which leaves none of the ways in which a
+plain Faust program loses events. `NAMES` lists what is relied upon; test_faust_internals.py fails with a sentence for
+each that a new Faust has no more.
+"""
+
+import asyncio
+import contextlib
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol
+
+from aiokafka import TopicPartition
+from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.structs import OffsetAndMetadata
+from faust.assignor.partition_assignor import PartitionAssignor
+from faust.streams import _current_event
+from faust.tables.manager import TableManager
+from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from mode import Service
+
+from streams.engine.membership import Committed, Notes, Positions
+from streams.errors import LeaseLostError, MembershipError
+
+_SILENCE_S = 15.0
+
+#: What this module relies on, and for what: (module, class or None, name, what it is needed for).
+NAMES = (
+    ("faust.transport.drivers.aiokafka", None, "AIOKafkaConsumerThread", "the member's thread"),
+    ("faust.transport.drivers.aiokafka", None, "DEFAULT_GENERATION_ID", "telling that the group has put a member out"),
+    ("faust.transport.drivers.aiokafka", "AIOKafkaConsumerThread", "_ensure_consumer", "reaching aiokafka's consumer"),
+    ("faust.transport.drivers.aiokafka", "AIOKafkaConsumerThread", "call_thread", "calling in the member's thread"),
+    ("faust.transport.drivers.aiokafka", "AIOKafkaConsumerThread", "on_partitions_revoked", "losing partitions"),
+    ("faust.transport.drivers.aiokafka", "AIOKafkaConsumerThread", "on_partitions_assigned", "owning partitions"),
+    ("faust.transport.drivers.aiokafka", "Consumer", "_new_consumer_thread", "putting that thread in"),
+    ("faust.transport.drivers.aiokafka", "Consumer", "_commit_livelock_detector", "switching it off"),
+    ("faust.transport.drivers.aiokafka", "Consumer", "wait_empty", "writing everything before partitions are given up"),
+    ("faust.transport.drivers.aiokafka", "Transport", "Fetcher", "fetching nothing through Faust"),
+    ("faust.app.base", "App", "_new_transport", "putting the transport in"),
+    ("faust.app.base", "App", "_on_agent_error", "ending the worker when an agent raises"),
+    ("faust.app.base", "App", "_create_directories", "making no directories for Faust's own stores"),
+    ("faust.app.base", "App", "on_rebalance_end", "hearing that Faust is done with a rebalance"),
+    ("faust.app.base", "App", "FlowControlQueue", "queues that Faust never empties"),
+    ("faust.tables.manager", "TableManager", "_update_channels", "reading no changelogs through Faust"),
+    ("faust.tables.manager", "TableManager", "recovery", "restoring nothing through Faust"),
+    ("faust.tables.recovery", "Recovery", "_restart_recovery", "going on at once after a rebalance"),
+    ("faust.tables.recovery", None, "RebalanceAgain", "a rebalance in the middle of resuming"),
+    ("faust.tables.recovery", None, "ServiceStopped", "a stop in the middle of resuming"),
+    ("faust.tables.recovery", "Recovery", "signal_recovery_start", "hearing of a rebalance"),
+    ("faust.tables.recovery", "Recovery", "_resume_streams", "resuming Faust's flow after a rebalance"),
+    ("faust.assignor.partition_assignor", "PartitionAssignor", "_assign", "the co-partitioned assignment"),
+    ("faust.streams", None, "_current_event", "telling a table which event a change belongs to"),
+    ("aiokafka.consumer.group_coordinator", "GroupCoordinator", "check_errors", "errors that aiokafka keeps"),
+    ("aiokafka.consumer.group_coordinator", "GroupCoordinator", "fetch_committed_offsets", "positions with notes"),
+)
+
+
+class Owner(Protocol):
+    """Whom the member tells. On the event loop, but for `fail`, which may be called from the member's thread."""
+
+    @property
+    def sources(self) -> frozenset[str]:
+        """The topics whose partitions are owned."""
+
+    def assigned(self) -> None:
+        """Hear that partitions are being assigned; Faust has not dealt with it yet."""
+
+    def revoked(self) -> None:
+        """Hear that an assignment is over, or is not going to be dealt with any more."""
+
+    async def on_lost(self) -> None:
+        """Hear that partitions are about to be taken away."""
+
+    def on_failed(self, error: BaseException) -> None:
+        """Hear that the worker cannot go on."""
+
+
+class Assignor(PartitionAssignor):
+    """Faust's co-partitioned assignor without standbys."""
+
+    def __init__(self, app: Any, replicas: int = 0) -> None:
+        del replicas
+        super().__init__(app, replicas=0)
+
+
+class _Recovery(Recovery):
+    """Restores nothing: the engine takes over when Faust is done with a rebalance."""
+
+    @Service.task
+    async def _restart_recovery(self) -> None:
+        while not self.should_stop:
+            stopped = await self.wait_for_stopped(self.signal_recovery_start)  # type: ignore[arg-type] # as Faust does
+            self.signal_recovery_start.clear()
+            if stopped:
+                break
+            try:
+                await self._resume_streams(generation_id=self._generation_id)
+            except (RebalanceAgain, IllegalStateError):
+                continue  # the next rebalance has begun
+            except ServiceStopped:
+                break
+
+
+class Tables(TableManager):
+    """Tables whose changelogs Faust neither assigns nor reads."""
+
+    async def on_start(self) -> None:
+        """Wait for nothing."""
+        await self._update_channels()
+        await self.recovery.start()
+
+    @property
+    def changelog_topics(self) -> set[str]:
+        """None, for the assignor."""
+        return set()
+
+    @property
+    def recovery(self) -> Recovery:
+        """What goes on after a rebalance."""
+        if self._recovery is None:
+            self._recovery = _Recovery(self.app, self, beacon=self.beacon, loop=self.loop)
+        return self._recovery
+
+    async def _update_channels(self) -> None:
+        self._tables_finalized.set()
+        self._tables_registered.set()
+
+    async def on_rebalance(
+        self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
+    ) -> None:
+        """Go on at once."""
+        self._recovery_started.set()
+        await self.recovery.on_rebalance(assigned, revoked, newly_assigned, generation_id)
+
+
+class _MemberThread(driver.AIOKafkaConsumerThread):
+    app: Any
+    #: Between its start and its stop, when calls of it are answered.
+    running = False
+    #: The group has gone on without this member: others own its partitions.
+    put_out = False
+
+    async def on_thread_started(self) -> None:
+        await super().on_thread_started()
+        self.running = True
+
+    async def on_thread_stop(self) -> None:
+        self.running = False
+        await super().on_thread_stop()
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        with self._failures_told():
+            self.put_out = bool(revoked) and self._coordinator.generation == driver.DEFAULT_GENERATION_ID
+            await super().on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        with self._failures_told():
+            self._ensure_consumer().pause(*(TopicPartition(tp.topic, tp.partition) for tp in assigned))
+            await super().on_partitions_assigned(assigned, generation_id)
+
+    @contextlib.contextmanager
+    def _failures_told(self) -> Iterator[None]:
+        # Trap: aiokafka logs what its callbacks raise, and goes on.
+        try:
+            yield
+        except Exception as error:
+            self.parent_loop.call_soon_threadsafe(self.app.owner.on_failed, error)
+            raise
+
+    async def commit_positions(self, positions: Positions, notes: Notes) -> None:
+        await self.call_thread(self._commit_positions, positions, notes)
+
+    async def _commit_positions(self, positions: Positions, notes: Notes) -> None:
+        await self._ensure_consumer().commit(
+            {TopicPartition(*at): OffsetAndMetadata(offset, notes.get(at, "")) for at, offset in positions.items()}
+        )
+
+    async def committed(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Committed]:
+        return await self.call_thread(self._committed, partitions)  # type: ignore[no-any-return]
+
+    async def _committed(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Committed]:
+        asked = [TopicPartition(*at) for at in partitions]
+        found = await self._coordinator.fetch_committed_offsets(asked)
+        return {(tp.topic, tp.partition): Committed(left.offset, left.metadata) for tp, left in found.items()}
+
+    async def check(self) -> None:
+        await self.call_thread(self._check)
+
+    async def _check(self) -> None:
+        self._coordinator.check_errors()
+
+    @property
+    def _coordinator(self) -> Any:
+        return self._ensure_consumer()._coordinator  # noqa: SLF001 aiokafka tells of its membership nowhere else
+
+
+class _Member(driver.Consumer):
+    app: Any
+    _thread: _MemberThread
+
+    def _new_consumer_thread(self) -> _MemberThread:
+        return _MemberThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        self.app.owner.revoked()
+        if self._thread.put_out:
+            # Trap: what is written now would overwrite what the new owners have written.
+            self.app.owner.on_failed(
+                LeaseLostError("the group has put this worker out; others own the partitions by now")
+            )
+            return
+        await self.app.owner.on_lost()
+        await super().on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        self.app.owner.assigned()
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:  # noqa: FBT001, FBT002 Faust's signature
+        del topics, start_new_transaction
+        return False
+
+    async def wait_empty(self) -> None:
+        await self.app.owner.on_lost()
+
+    @Service.task
+    async def _commit_livelock_detector(self) -> None:
+        # Faust's detector watches Faust's acks, of which there are none; readiness watches the real ones.
+        return
+
+
+class _Fetcher(Service):
+    """Fetches nothing. Faust's own gives up the app when it is stopped while partitions are being rebalanced."""
+
+    def __init__(self, app: Any, **kwargs: Any) -> None:
+        del app
+        super().__init__(**kwargs)
+
+
+class Transport(driver.Transport):
+    """Joins the group, and fetches nothing."""
+
+    Consumer = _Member
+    Fetcher = _Fetcher
+
+
+def thread_of(app: Any) -> Any:
+    """Return the member's thread, None before there is one."""
+    return None if app._consumer is None else app._consumer._thread  # noqa: SLF001 the thread is ours
+
+
+async def commit_positions(app: Any, positions: Positions, notes: Notes) -> None:
+    """Commit as this member. Raises KafkaError."""
+    await thread_of(app).commit_positions(positions, notes)
+
+
+async def committed(app: Any, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Committed]:
+    """Return where partitions were left. Raises MembershipError."""
+    # Trap: confluent-kafka reads notes beyond their end.
+    try:
+        async with asyncio.timeout(_SILENCE_S):
+            return await thread_of(app).committed(partitions)  # type: ignore[no-any-return]
+    except (TimeoutError, KafkaError) as error:
+        raise MembershipError(f"the group's positions cannot be read: {type(error).__name__}: {error}") from error
+
+
+async def check(app: Any) -> None:
+    """Raise MembershipError for what Faust and aiokafka only log, or keep until somebody asks."""
+    if app.crashed:
+        raise MembershipError(f"Faust has given up: {app.crash_reason!r}") from app.crash_reason
+    thread: _MemberThread | None = thread_of(app)
+    if thread is None or not thread.running:
+        return
+    try:
+        async with asyncio.timeout(_SILENCE_S):
+            await thread.check()
+    except TimeoutError:
+        raise MembershipError(f"the membership's thread has not answered within {_SILENCE_S:.0f} s") from None
+    except KafkaError as error:
+        raise MembershipError(f"the group cannot be joined: {type(error).__name__}: {error}") from error
+
+
+def owners(app: Any, topic: str) -> dict[int, str]:
+    """Return the address of the worker that owns each partition of a source, as of the last rebalance."""
+    urls = app.assignor._external_tps_url  # noqa: SLF001 Faust offers it by key only, hashed wrongly
+    return {tp.partition: url for tp, url in urls.items() if tp.topic == topic}
+
+
+@contextlib.contextmanager
+def current_event(event: Any) -> Iterator[None]:
+    """Have Faust take an event for the one that is being processed."""
+    token = _current_event.set(weakref.ref(event))
+    try:
+        yield
+    finally:
+        _current_event.reset(token)
+
+
+def inboxes(app: Any) -> Callable[[str], Any]:
+    """Return what gives the queue of the agent that reads a topic. Raises AssertionError if none or several do."""
+    found: dict[str, Any] = {}
+
+    def inbox(topic: str) -> Any:
+        if topic not in found:
+            channels = [channel for channel in app.topics if topic in channel.topics]
+            if len(channels) != 1:
+                raise AssertionError(f"{len(channels)} agents read {topic}; it has to be one")
+            found[topic] = channels[0].queue
+        return found[topic]
+
+    return inbox

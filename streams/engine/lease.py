@@ -1,0 +1,59 @@
+"""The lease: how long this worker may take itself for the owner without asking the group."""
+
+from streams.engine.outside import Clock
+from streams.errors import FrozenError, LeaseLostError
+
+
+class Lease:
+    """Watches the clock: the loop must not stand still, commits must get through."""
+
+    def __init__(self, lease_s: float, clock: Clock) -> None:
+        """Begin with nothing owned."""
+        self.lease_s = lease_s
+        self._clock = clock
+        self._ticked_at = 0.0
+        self._renewed_at = 0.0
+        self._confirmed_at = 0.0
+
+    def start(self) -> None:
+        """Watch the loop from now on."""
+        self._ticked_at = self._clock.monotonic()
+
+    def tick(self, *, owning: bool) -> None:
+        """Take note that the loop runs.
+
+        Raises FrozenError after it stood still, LeaseLostError when nothing could be committed for too long.
+        """
+        now = self._clock.monotonic()
+        if now - self._ticked_at > self.lease_s:
+            raise FrozenError(
+                f"stood still for {now - self._ticked_at:.1f} s; others may own the partitions by now, so this ends"
+            )
+        self._ticked_at = now
+        if owning and now - self._renewed_at > self.lease_s:
+            raise LeaseLostError(
+                f"nothing could be committed for {now - self._renewed_at:.1f} s; others may own the partitions"
+            )
+
+    def renew(self, at: float) -> None:
+        """Note that all that is acknowledged was committed at that time, or that there was nothing to commit."""
+        self._renewed_at = at
+
+    def confirm(self, at: float) -> None:
+        """Note that the group has confirmed, later than at that time, that this worker is a member."""
+        self._renewed_at = self._confirmed_at = at
+
+    def confirmed_within(self, seconds: float, now: float) -> bool:
+        """Return whether the last confirmation is no older."""
+        return now - self._confirmed_at <= seconds
+
+    @property
+    def held(self) -> bool:
+        """Whether no other worker can own these partitions yet: what is read from the tables is not old."""
+        now = self._clock.monotonic()
+        return now - self._ticked_at <= self.lease_s and now - self._confirmed_at <= self.lease_s
+
+    @property
+    def renewed_age_s(self) -> float:
+        """Seconds since `renew`."""
+        return self._clock.monotonic() - self._renewed_at

@@ -1,0 +1,76 @@
+"""Repair: what other workers wrote by mistake into the guarded logs is written over, from the tables."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+
+from confluent_kafka import KafkaException
+
+from streams.engine.assignment import Assignment
+from streams.engine.guard import Guard
+from streams.engine.writer import Writer
+
+logger = logging.getLogger(__name__)
+
+_SLICE = 200
+_WAIT_S = 0.02
+
+
+class Repair:
+    """Looks for foreign records and repairs them."""
+
+    def __init__(
+        self,
+        guard: Guard,
+        writer: Writer,
+        commit: Callable[[], Coroutine[None, None, bool]],
+        current: Callable[[], Assignment | None],
+        tables: Mapping[str, str],
+    ) -> None:
+        """Look at nothing yet; `tables` has for each guarded log (topic) the table that it follows from."""
+        self._guard = guard
+        self._writer = writer
+        self._commit = commit
+        self._current = current
+        self._tables = tables
+        self._looking = asyncio.Lock()
+
+    async def look(self) -> None:
+        """Compare the logs with what this worker has written, and repair what can be. What fails is tried again."""
+        async with self._looking:
+            work = self._current()
+            if work is None:
+                return
+            try:
+                await self._guard.look(lambda: self._writer.idle)
+                await self._repair(work)
+            except (KafkaException, TimeoutError) as error:
+                logger.warning("the own logs could not be looked at, trying again: %s", error)
+
+    async def _repair(self, work: Assignment) -> None:
+        """Write again what may be old in the guarded logs, once all that the predecessors knew is in the tables."""
+        gaps = [gap for gap in self._guard.gaps if work.caught_up(gap.partition)]
+        if not gaps:
+            return
+        keys = await self._guard.keys(gaps)
+        # A commit proves that the partitions still are this worker's, so that the others' writes are the old ones.
+        if not await self._commit() or self._current() is not work:
+            return
+        logger.warning("writing %d keys again: others wrote %s", sum(map(len, keys.values())), gaps)
+        written = []
+        for (topic, partition), found in keys.items():
+            contents = work.contents[self._tables[topic]][partition]
+            ordered = sorted(found)
+            for start in range(0, len(ordered), _SLICE):
+                # Trap: in the middle of a removal the tables still have what is already taken back.
+                if not await work.undisturbed() or self._current() is not work:
+                    return
+                written.append(work.rewrite(contents, topic, ordered[start : start + _SLICE]))
+                await asyncio.sleep(0)
+                if self._current() is not work:
+                    return
+        while any(checkpoint.pending for checkpoint in written):
+            await asyncio.sleep(_WAIT_S)
+            if self._current() is not work:
+                return
+        self._guard.repaired(gaps)

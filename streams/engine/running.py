@@ -1,0 +1,75 @@
+"""Runs a program until it is left, or fails."""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import NoReturn, cast
+
+import faust
+import uvloop
+from faust.contrib.asgi import faust_app_running
+
+from openbsp.commands import ExitCode
+from openbsp.log import event
+from streams.engine.app import App
+
+logger = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def running(app: App, on_failure: Callable[[BaseException], None]) -> AsyncIterator[App]:
+    """Run a program inside; when it is left, everything has been written, acknowledged and committed.
+
+    `on_failure` is called once if it cannot go on; it has to end the process at once: others may own the partitions.
+    Raises DataDirectoryError.
+    """
+    engine = app.engine
+    work = asyncio.create_task(engine.run())
+    work.add_done_callback(lambda task: None if task.cancelled() else engine.fail(_error_of(task)))
+    watch = asyncio.create_task(_watch(engine.failure, on_failure))
+    async with faust_app_running(app):
+        yield app
+    watch.cancel()
+    work.cancel()
+    engine.close()
+
+
+async def _watch(failure: "asyncio.Future[BaseException]", on_failure: Callable[[BaseException], None]) -> None:
+    on_failure(await failure)
+
+
+def _error_of(task: "asyncio.Task[None]") -> BaseException:
+    error = task.exception() or AssertionError("the engine's loop has ended")
+    return error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error
+
+
+async def run(app: App) -> int:
+    """Run a program until SIGINT or SIGTERM; return the exit code. Ends the process at once when it cannot go on."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    async with running(app, on_failure=end_process):
+        await stopping.wait()
+    return 0
+
+
+def end_process(error: BaseException) -> None:
+    """End the process at once: nothing that still waits may be written any more."""
+    logger.critical("engine failed: %s", error, exc_info=error, extra=event("process.aborted"))
+    logging.shutdown()
+    os._exit(ExitCode.FAILED)
+
+
+class Worker(faust.Worker):
+    """What `faust -A ... worker` runs: the program's `runner`. Faust's own would go on after failures."""
+
+    def execute_from_commandline(self) -> NoReturn:
+        """Run the program and exit."""
+        app = cast("App", self.app)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            code = runner.run(run(app) if app.runner is None else app.runner())
+        raise SystemExit(code)

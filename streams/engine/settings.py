@@ -1,0 +1,37 @@
+"""What the engine has to be told."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from openbsp.kafka.connection import KafkaSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """Settings of one worker. All workers of an application share `app_id` and divide the partitions among them."""
+
+    app_id: str
+    kafka: KafkaSettings
+    #: Address at which other workers reach this one.
+    url: str
+    #: Number of partitions of each source.
+    partitions: int
+    #: Put before the names of logs to get the topics.
+    topic_prefix: str = ""
+    #: Directory of the RocksDB stores; None: tables are kept in memory.
+    data_dir: Path | None = None
+    rocksdb_memory_bytes: int = 256 * 1024 * 1024
+    #: Milliseconds for which changes of a key may wait to be written once; 0: each.
+    coalesce_ms: int = 50
+    batch_records: int = 5_000
+    in_flight_records: int = 100_000
+    commit_interval_ms: int = 1_000
+    session_timeout_s: float = 10.0
+
+    @property
+    def lease_s(self) -> float:
+        """Seconds for which a worker may go on unconfirmed.
+
+        Less than the group's patience: what is done later might be done after others have taken over.
+        """
+        return self.session_timeout_s * 0.8

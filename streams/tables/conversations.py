@@ -1,0 +1,291 @@
+"""The conversation table: the row of each conversation and what each of its messages adds to it."""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from typing import Any, cast
+
+from streams.contract import Contract, Refused
+from streams.engine.hooks import Hook
+from streams.engine.stores import group_key, prefix, split_key
+from streams.engine.table import Sender, TablePartition
+from streams.limits import FACTS_BYTES, GROWTH
+from streams.state import contribution as contributions
+from streams.state import conversation
+from streams.state.contribution import Contribution
+from streams.state.conversation import ConversationFacts, Tally
+from streams.state.status_change import status_change
+from streams.tables.contributions import ContributionRecord
+from streams.tables.idle import last_activity
+
+_ROW = b""
+
+logger = logging.getLogger(__name__)
+
+
+def join_stored(key: bytes, a: bytes, b: bytes) -> bytes:
+    """Return what two records of the changelog for the same key say together."""
+    if split_key(key)[1] == _ROW:
+        return conversation.encode(conversation.join(conversation.decode(a), conversation.decode(b)))
+    return contributions.encode(contributions.join(contributions.decode(a), contributions.decode(b)))
+
+
+class InUse:
+    """A conversation whose tally is in memory. `size`: bytes of the stored row, or more."""
+
+    __slots__ = ("facts", "size", "tally")
+
+    def __init__(self, facts: ConversationFacts | None, size: int, tally: Tally) -> None:
+        """Take what is known."""
+        self.facts = facts
+        self.size = size
+        self.tally = tally
+
+
+class ConversationHooks:
+    """What is told of the conversations of a partition to those who ask."""
+
+    __slots__ = ("message_changed", "removed", "row_changed", "written")
+
+    def __init__(self) -> None:
+        """Tell nobody."""
+        #: The row of a conversation has been merged.
+        self.row_changed: Hook[[str]] = Hook()
+        #: What a message adds to a conversation has been merged: ids, what it was, what it is (None: removed).
+        self.message_changed: Hook[[str, str, Contribution | None, Contribution | None]] = Hook()
+        #: Everything about a conversation has been removed.
+        self.removed: Hook[[str]] = Hook()
+        #: A state (None: a tombstone) is on its way to its topic; once for each record, in order.
+        self.written: Hook[[str, dict[str, Any] | None]] = Hook()
+
+
+class ConversationPartition:
+    """One partition of the conversation table: a `streams.engine.table.Contents`.
+
+    The table holds facts only, under group keys: the row under the empty member, each contribution under its
+    message's id. Tallies are derived, and live only as long as their conversation is in use.
+    """
+
+    def __init__(self, rows: TablePartition, contract: Contract, sender: Sender, in_use_limit: int) -> None:
+        """Take over a restored partition; `sender` writes what follows from its rows."""
+        self.partition = rows.number
+        self.rows = rows
+        self.hooks = ConversationHooks()
+        self._contract = contract
+        self._sender = sender
+        self._in_use: OrderedDict[str, InUse] = OrderedDict()
+        self._in_use_limit = in_use_limit
+        self._changed_rows: dict[str, ConversationFacts] = {}
+        self._announced: dict[tuple[str, str], set[str]] = {}
+        #: When the bridge received the first of the events that have changed something since `flush`; None: not known.
+        self._received_at: int | None = None
+        self._changed: set[str] = set()
+        self._states = contract.topic("conversation-state")
+        self._changes = contract.topic("status-changes")
+
+    def apply_row(self, event: dict[str, object], size: int, *, replayed: bool) -> None:
+        """Merge an event of the conversation's row, of `size` bytes.
+
+        With the first one (or one that may have been it, `replayed`) the status changes that were told without their
+        conversation are told again, with it. Raises Refused if the merged row would become too large to be written.
+        """
+        conversation_id = str(event["id"])
+        entry = self.in_use(conversation_id)
+        new = conversation.facts_of(event)
+        merged = new if entry.facts is None else conversation.join(entry.facts, new)
+        at_most = entry.size + size * GROWTH
+        if at_most > FACTS_BYTES:
+            at_most = len(conversation.encode(merged))
+            if at_most > FACTS_BYTES:
+                raise Refused("too_large", f"the merged row would exceed {FACTS_BYTES} bytes")
+        if (entry.facts is None or replayed) and entry.tally.messages:
+            for message_id, contribution in self.messages(conversation_id):
+                self._announced.setdefault((conversation_id, message_id), set()).update(contribution.status)
+        entry.facts = self._changed_rows[conversation_id] = merged
+        entry.size = at_most
+        self._changed.add(conversation_id)
+        if self._received_at is None:
+            self._received_at = cast("int", event["received_at"])
+        self.hooks.row_changed(conversation_id)
+
+    def apply_contribution(self, conversation_id: str, record: ContributionRecord) -> None:
+        """Merge what a message adds, and note the status changes that it announces."""
+        entry = self.in_use(conversation_id)
+        message_id = record.message_id
+        key = group_key(conversation_id.encode(), message_id.encode())
+        stored = self.rows.get(key)
+        old = None if stored is None else contributions.decode(stored)
+        new = record.contribution
+        self._changed.add(conversation_id)
+        if self._received_at is None:
+            self._received_at = record.received_at
+        if new is None:
+            # What was announced before the removal is told, too: once is never zero times.
+            self._tell(conversation_id, message_id, self._announced.pop((conversation_id, message_id), set()))
+            entry.tally.replace(conversation_id, message_id, old, None)
+            del self.rows[key]
+            self.hooks.message_changed(conversation_id, message_id, old, None)
+            return
+        merged = new if old is None else contributions.join(old, new)
+        entry.tally.replace(conversation_id, message_id, old, merged)
+        self.rows[key] = contributions.encode(merged)
+        self.hooks.message_changed(conversation_id, message_id, old, merged)
+        if record.announce:
+            self._announced.setdefault((conversation_id, message_id), set()).update(record.announce)
+
+    def publish(self) -> None:
+        """Write the status changes that were announced since the last call, each with its conversation."""
+        for (conversation_id, message_id), announced in self._announced.items():
+            self._tell(conversation_id, message_id, announced)
+        self._announced.clear()
+
+    def _tell(self, conversation_id: str, message_id: str, announced: set[str]) -> None:
+        contribution = self.contribution(conversation_id, message_id)
+        # Trap: it is told even if the message has left since: whoever announced it here tells it nowhere else.
+        if contribution is None:
+            return
+        summary = conversation.summary(self.in_use(conversation_id).facts)
+        for status in sorted(announced):
+            fields = status_change(message_id, conversation_id, contribution, status, summary)
+            value, headers = self._contract.status_change(fields)
+            self._sender.write(self._changes, conversation_id.encode(), value, self.partition, headers)
+
+    def is_idle(self, conversation_id: str, before: int) -> bool:
+        """Return whether nothing that is known of a conversation is as late as `before`. Flush before."""
+        latest = last_activity(conversation_id, self.rows.scan(prefix(conversation_id.encode())))
+        return latest is None or latest < before
+
+    def retract(self, conversation_id: str) -> None:
+        """First half of a removal: take everything back from the changelog. Flush before.
+
+        The second half, `remove`, must wait until this is acknowledged: what is stored is the only list of it, and
+        may be gone from the disk when the removal has to be done again.
+        """
+        for key, _ in self.rows.scan(prefix(conversation_id.encode())):
+            self.rows.retract(key)
+
+    def remove(self, conversation_id: str) -> None:
+        """Second half of a removal: forget the row and all contributions, and say so on the state topic.
+
+        What is deleted here is told to the changelog once more: a store on disk that has its position from between
+        the halves, but not these deletions, would keep everything otherwise.
+        """
+        for key, _ in self.rows.scan(prefix(conversation_id.encode())):
+            del self.rows[key]
+        self._in_use.pop(conversation_id, None)
+        self._changed_rows.pop(conversation_id, None)
+        self._changed.discard(conversation_id)
+        self.hooks.removed(conversation_id)
+        self._write_state(conversation_id, None)
+
+    def flush(self) -> int | None:
+        """Write what has changed to the table and the state topic, once a key; see Contents."""
+        if self._changed_rows:
+            self.rows.mark()
+        for conversation_id, facts in self._changed_rows.items():
+            self.rows[group_key(conversation_id.encode(), _ROW)] = conversation.encode(facts)
+        self._changed_rows.clear()
+        self.rows.flush()
+        for conversation_id in self._changed:
+            self.write_state(conversation_id)
+        self._changed.clear()
+        received_at, self._received_at = self._received_at, None
+        self.trim()
+        return received_at
+
+    def trim(self) -> None:
+        """Drop the tallies that have not been used for longest, if there are too many; reading makes some as well."""
+        while len(self._in_use) > self._in_use_limit:
+            self._in_use.popitem(last=False)
+
+    def rewrite(self, topic: str, key: bytes) -> None:
+        """Write a key of the changelog, or a state, once more, over what another worker wrote by mistake."""
+        if topic == self.rows.changelog:
+            self.rows.rewrite(key)
+            return
+        try:
+            conversation_id = key.decode()
+        except UnicodeDecodeError:
+            logger.warning("%s[%d] holds a key that is no row's: %r", topic, self.partition, key)
+            return
+        self.write_state(conversation_id)
+
+    def write_state(self, conversation_id: str) -> None:
+        """Write the conversation's state; a tombstone if nothing is known of it."""
+        self._write_state(conversation_id, self.state(conversation_id))
+
+    def _write_state(self, conversation_id: str, fields: dict[str, object] | None) -> None:
+        value, headers = (None, None) if fields is None else self._contract.conversation_state(fields)
+        self._sender.write(self._states, conversation_id.encode(), value, self.partition, headers)
+        self.hooks.written(conversation_id, fields)
+
+    def state(self, conversation_id: str) -> dict[str, object] | None:
+        """Return the fields of the conversation's state, None if nothing is known of it."""
+        entry = self._fresh(conversation_id)
+        last_id = entry.tally.last_message
+        if entry.facts is None and entry.tally.messages == 0:
+            return None
+        last = None if last_id is None else self.contribution(conversation_id, last_id)
+        return conversation.state(conversation_id, entry.facts, entry.tally, last)
+
+    def standing(self, conversation_id: str) -> conversation.Standing | None:
+        """Return how the conversation stands, None if nothing is known of it: a cheap part of `state`."""
+        entry = self._fresh(conversation_id)
+        if entry.facts is None and entry.tally.messages == 0:
+            return None
+        return conversation.standing(entry.facts, entry.tally)
+
+    def _fresh(self, conversation_id: str) -> InUse:
+        entry = self.in_use(conversation_id)
+        if entry.tally.stale:
+            entry.tally = Tally.of(conversation_id, self.contributions(conversation_id))
+        return entry
+
+    def in_use(self, conversation_id: str) -> InUse:
+        """Return the conversation, brought into use if it is not."""
+        entry = self._in_use.get(conversation_id)
+        if entry is None:
+            facts, size = self._row(conversation_id)
+            entry = InUse(facts, size, Tally.of(conversation_id, self.contributions(conversation_id)))
+            self._in_use[conversation_id] = entry
+        else:
+            self._in_use.move_to_end(conversation_id)
+        return entry
+
+    def is_in_use(self, conversation_id: str) -> bool:
+        """Return whether the conversation's tally is in memory."""
+        return conversation_id in self._in_use
+
+    def take_into_use(self, conversation_id: str, tally: Tally) -> None:
+        """Bring a conversation into use, with the tally of all contributions that it has now."""
+        if conversation_id not in self._in_use:
+            self._in_use[conversation_id] = InUse(*self._row(conversation_id), tally)
+
+    def _row(self, conversation_id: str) -> tuple[ConversationFacts | None, int]:
+        changed = self._changed_rows.get(conversation_id)
+        if changed is not None:
+            return changed, len(conversation.encode(changed))
+        stored = self.rows.get(group_key(conversation_id.encode(), _ROW))
+        return (None, 0) if stored is None else (conversation.decode(stored), len(stored))
+
+    def contribution(self, conversation_id: str, message_id: str) -> Contribution | None:
+        """Return what one message adds to a conversation."""
+        stored = self.rows.get(group_key(conversation_id.encode(), message_id.encode()))
+        return None if stored is None else contributions.decode(stored)
+
+    def contributions(self, conversation_id: str) -> Iterator[tuple[str, Contribution]]:
+        """Yield what each message adds to a conversation, those that have left it among them."""
+        for key, stored in self.rows.scan(prefix(conversation_id.encode())):
+            _, member = split_key(key)
+            if member != _ROW:
+                yield member.decode(), contributions.decode(stored)
+
+    def messages(self, conversation_id: str) -> Iterable[tuple[str, Contribution]]:
+        """Return the messages of a conversation, newest first."""
+        found = [
+            (message_id, contribution)
+            for message_id, contribution in self.contributions(conversation_id)
+            if contributions.belongs_to(contribution, conversation_id)
+        ]
+        found.sort(key=lambda item: contributions.sort_key(*item), reverse=True)
+        return found

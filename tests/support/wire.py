@@ -1,0 +1,59 @@
+"""Records as a consumer gets them: whatever is compared has gone through its bytes."""
+
+from typing import Any
+
+from avro import rows
+from avro.catalogue import ENTITIES
+from avro.codec import Decoder, encoder
+from avro.schemas import latest
+from support.join import IDS
+from support.version_one import as_version_one
+
+Fields = dict[str, Any]
+
+
+class Wire:
+    """Writes and reads a record's values."""
+
+    def __init__(self, record: str) -> None:
+        self.encode = encoder(record, IDS[record])
+        self._decoder = Decoder(record)
+        self._decoder.learn(IDS[record], latest(record).text)
+
+    def decode(self, value: bytes) -> Fields:
+        return self._decoder.decode(value)
+
+    def __call__(self, fields: Fields) -> Fields:
+        return self.decode(self.encode(fields))
+
+
+class FirstVersion(Wire):
+    """The same for a consumer that knows version 1 of the record only."""
+
+    def __init__(self, record: str) -> None:
+        super().__init__(record)
+        self._record = record
+
+    def decode(self, value: bytes) -> Fields:
+        return as_version_one(self._record, super().decode(value))
+
+
+message_state, conversation_state = FirstVersion("MessageState"), FirstVersion("ConversationState")
+change = FirstVersion("StatusChange")
+_events = {"messages": Wire("MessageEvent"), "conversations": Wire("ConversationEvent")}
+
+
+def event_fields(envelope: Fields) -> Fields:
+    """Return the fields of the event that the bridge makes of a webhook's body."""
+    fields = rows.to_fields(ENTITIES[envelope["entity"]], envelope["data"])
+    return {"event_id": "e", "action": envelope["action"], "received_at": 0, **fields}
+
+
+def event_bytes(envelope: Fields) -> bytes:
+    """Return the value of the event's record."""
+    return _events[envelope["entity"]].encode(event_fields(envelope))
+
+
+def event_of(envelope: Fields) -> Fields:
+    """Return the event of a webhook's body, as the streams get it from the decoder."""
+    return _events[envelope["entity"]](event_fields(envelope))

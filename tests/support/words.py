@@ -1,0 +1,32 @@
+"""A second program on the engine, in plain Faust idiom: how often each word has been said."""
+
+import json
+
+from streams.engine.app import App
+from streams.engine.outside import Outside
+from streams.engine.settings import EngineSettings
+
+
+def create_app(settings: EngineSettings, outside: Outside | None = None) -> App:
+    """Declare it: words (keys of a topic) in, their counts in a table."""
+    app = App(settings, outside)
+    words = app.topic(f"{settings.topic_prefix}words", key_type=str, value_type=bytes, value_serializer="raw")
+    counts = app.Table(
+        "counts",
+        source="words",
+        changelog="counts",
+        join=lambda _, a, b: max(a, b, key=lambda value: json.loads(value)[1]),
+        key_type=str,
+        default=lambda: [0, -1],
+        help="Of each word: how often it was said, and up to which offset that is counted.",
+    )
+
+    @app.agent(words)
+    async def count_words(stream):
+        """Count each word once, however often its event comes."""
+        async for event in stream.events():
+            count, until = counts[event.key]
+            if event.message.offset > until:
+                counts[event.key] = [count + 1, event.message.offset]
+
+    return app
