@@ -127,7 +127,7 @@ PROMISES: Mapping[str, Promise] = MappingProxyType(
         "dead-letters": Promise(
             ("openbsp.dead-letter",),
             f"{_BRIDGE}; {_STREAMS} for a record that the streams refused",
-            "the row id where one is known, else absent or the id of the refusal",
+            "the record key: the row id where one is known, else absent",
             "when it was refused",
             "None.",
             "At least once. Bodies of entities outside the catalogue, and of rows of another organization, are kept"

@@ -5,6 +5,7 @@ from typing import Any
 
 from avro import cloudevents, codec, instants
 from avro.catalogue import ENTITIES, Kind, topic_name
+from avro.dead_letters import DeadLetters
 from avro.identity import name_id, status_change_event_id
 from avro.schemas import versions
 from streams.engine.source import Record
@@ -41,11 +42,10 @@ class Contract:
         self._message_state = codec.encoder("MessageState", schema_ids["MessageState"])
         self._conversation_state = codec.encoder("ConversationState", schema_ids["ConversationState"])
         self._status_change = codec.encoder("StatusChange", schema_ids["StatusChange"])
-        self._dead_letter = codec.encoder("DeadLetter", schema_ids["DeadLetter"])
+        self._dead_letters = DeadLetters(SOURCE, schema_ids["DeadLetter"])
         self._message_headers = cloudevents.header_maker(SOURCE, "openbsp.message-state")
         self._conversation_headers = cloudevents.header_maker(SOURCE, "openbsp.conversation-state")
         self._status_change_headers = cloudevents.header_maker(SOURCE, "openbsp.status-change")
-        self._dead_letter_headers = cloudevents.header_maker(SOURCE, "openbsp.dead-letter")
 
     def topic(self, name: str) -> str:
         """Return the full name of a catalogue topic."""
@@ -83,7 +83,6 @@ class Contract:
 
     def dead_letter(self, record: Record, refused: "Refused") -> Encoded:
         """Return the value and the headers of the dead letter for a record that cannot be used."""
-        now = instants.now()
         event_id = name_id(f"{record.topic}\n{record.partition}\n{record.offset}".encode())
         key = kept_key(record)
         size = None if record.value is None else len(record.value)
@@ -92,7 +91,7 @@ class Contract:
             "reason": refused.reason,
             "detail": refused.detail,
             "origin": "streams",
-            "received_at": now,
+            "received_at": instants.now(),
             "key": None if key is None else key.decode("utf-8", "replace"),
             "topic": record.topic,
             "partition": record.partition,
@@ -100,7 +99,7 @@ class Contract:
             "payload": record.value if size is None or size <= PAYLOAD_BYTES else None,
             "payload_size": size,
         }
-        return self._dead_letter(fields), self._dead_letter_headers(event_id, event_id, now)
+        return self._dead_letters.record(fields)
 
 
 def kept_key(record: Record) -> bytes | None:

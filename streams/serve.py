@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from avro.errors import ContractError
+from openbsp.backoff import Backoff
 from openbsp.commands import ExitCode
 from openbsp.errors import KafkaUnavailableError, RegistryError
 from openbsp.http.connections import Connections
@@ -117,7 +118,7 @@ def _end(error: BaseException) -> None:
 
 async def _answered(ask: Callable[[], Answer], stopping: asyncio.Event) -> Answer | None:
     """Ask until a server answers; None if the process is to stop first."""
-    wait = 0.5
+    backoff = Backoff(0.5, 10.0)
     while not stopping.is_set():
         try:
             return await _unless(stopping, asyncio.ensure_future(in_thread(ask)))
@@ -128,8 +129,7 @@ async def _answered(ask: Callable[[], Answer], stopping: asyncio.Event) -> Answe
                 raise
             logger.warning("waiting: %s", error, extra=event("process.waiting_for_servers"))
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), wait)
-            wait = min(wait * 2, 10.0)
+                await asyncio.wait_for(stopping.wait(), backoff.next_s())
     return None
 
 

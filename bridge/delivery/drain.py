@@ -3,7 +3,6 @@
 import asyncio
 import functools
 import logging
-import random
 import sqlite3
 import time
 
@@ -17,6 +16,7 @@ from bridge.delivery.spool.spool import Spool
 from bridge.http import reasons
 from bridge.http.events import Event
 from bridge.metrics import Metrics
+from openbsp.backoff import Backoff
 
 _log = logging.getLogger(__name__)
 
@@ -62,10 +62,9 @@ class Drain:
             await self._spool.arrived.wait()
             await self._preparation.ready.wait()
             self._spool.arrived.clear()
-            delay = _FIRST_RETRY_S
+            backoff = Backoff(_FIRST_RETRY_S, _LONGEST_RETRY_S)
             while not await self._pass():
-                await asyncio.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 not a secret
-                delay = min(delay * 2, _LONGEST_RETRY_S)
+                await backoff.wait()
 
     async def _pass(self) -> bool:
         """Go through the spool from its first event on. Returns whether it is empty now."""

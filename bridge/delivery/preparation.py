@@ -5,7 +5,6 @@ import contextlib
 import hashlib
 import json
 import logging
-import random
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Protocol
@@ -16,6 +15,7 @@ from avro.schemas import latest
 from bridge.delivery.records import RecordMaker
 from bridge.delivery.spool.spool import Spool
 from bridge.metrics import Metrics
+from openbsp.backoff import Backoff
 from openbsp.errors import RegistryError, TopicsError
 from openbsp.threads import in_thread
 
@@ -168,11 +168,10 @@ class Preparation:
 
 
 async def _attempts() -> AsyncIterator[None]:
-    delay = _FIRST_RETRY_S
+    backoff = Backoff(_FIRST_RETRY_S, _LONGEST_RETRY_S)
     while True:
         yield
-        await asyncio.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 not a secret
-        delay = min(delay * 2, _LONGEST_RETRY_S)
+        await backoff.wait()
 
 
 def _memory_name(registry_url: str) -> str:

@@ -11,12 +11,11 @@ from typing import Any, Protocol
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from avro.catalogue import MAX_MESSAGE_BYTES
 from bridge.delivery.records import Record
+from openbsp.kafka import clients
 from openbsp.kafka.connection import Config
 
 _log = logging.getLogger(__name__)
-_librdkafka = logging.getLogger("librdkafka")
 
 _TICK_S = 0.001
 _IDLE_S = 0.2
@@ -68,22 +67,14 @@ def producer_config(connection: Config, message_timeout_s: float) -> dict[str, A
 
     `connection` as from KafkaSettings.producer.
     """
-    return {
-        **connection,
-        "acks": "all",
-        "enable.idempotence": True,
-        # The partitioner of the Java clients, so that everyone finds a key in the same partition.
-        "partitioner": "murmur2_random",
+    return clients.producer_config(
+        connection,
+        message_timeout_s=message_timeout_s,
         # Records are handed over in batches already, and librdkafka spins for what is left of a short linger.
-        "linger.ms": 0,
-        "message.max.bytes": MAX_MESSAGE_BYTES,
-        "message.timeout.ms": int(message_timeout_s * 1000),
-        "queue.buffering.max.messages": _QUEUE_MESSAGES,
-        "queue.buffering.max.kbytes": _QUEUE_KIBIBYTES,
-        # A broker that comes back is found soon: the default is to wait up to 10 s between attempts.
-        "reconnect.backoff.max.ms": 1000,
-        "log.connection.close": False,
-    }
+        linger_ms=0,
+        queue_messages=_QUEUE_MESSAGES,
+        queue_kibibytes=_QUEUE_KIBIBYTES,
+    )
 
 
 class KafkaPublisher:
@@ -154,7 +145,7 @@ class KafkaPublisher:
             producer.poll(0)
 
     def _new_producer(self) -> Producer:
-        return Producer({**self._config, "error_cb": self._on_error}, logger=_librdkafka)
+        return Producer({**self._config, "error_cb": self._on_error}, logger=clients.LIBRDKAFKA)
 
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal():

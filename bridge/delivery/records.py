@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from avro import cloudevents, codec
 from avro.catalogue import ACTIONS, ENTITIES, TOPICS, topic_name
+from avro.dead_letters import DeadLetters
 from avro.rows import to_fields
 from bridge.http.events import Event
 
@@ -73,8 +74,7 @@ class RecordMaker:
                 headers = cloudevents.header_maker(source, f"openbsp.{entity.name}.{action}")
                 self._events[entity.name, action] = (topic, encode, headers)
         self._dead_letters = topic_name(prefix, _DEAD_LETTERS)
-        self._encode_dead_letter = _encoder(_DEAD_LETTERS, ids)
-        self._dead_letter_headers = cloudevents.header_maker(source, "openbsp.dead-letter")
+        self._dead_letter_records = DeadLetters(source, ids["DeadLetter"])
 
     def record(self, item: Event | DeadLetter) -> Record:
         """Return the record of an event or a dead letter."""
@@ -93,12 +93,10 @@ class RecordMaker:
         return Record(topic, event.id.encode(), encode(fields), headers)
 
     def _dead_letter(self, letter: DeadLetter) -> Record:
-        fields = letter.fields
-        key = fields["key"]
-        headers = self._dead_letter_headers(fields["event_id"], key or "", fields["received_at"])
-        if not key:
-            headers = [header for header in headers if header[0] != "ce_subject"]  # CloudEvents forbids an empty one
-        return Record(self._dead_letters, key.encode() if key else None, self._encode_dead_letter(fields), headers)
+        key = letter.fields["key"]
+        return Record(
+            self._dead_letters, key.encode() if key else None, *self._dead_letter_records.record(letter.fields)
+        )
 
 
 def _encoder(topic: str, ids: Mapping[str, int]) -> Callable[[Mapping[str, Any]], bytes]:

@@ -1,11 +1,11 @@
 """Locks on directories, held by processes and released by the kernel when they are gone."""
 
-import fcntl
 import os
 import time
 from pathlib import Path
 
 from openbsp.local.errors import DataDirectoryInUseError
+from openbsp.locks import LockHeldError, lock_file
 
 _POLL_SECONDS = 0.05
 
@@ -24,15 +24,14 @@ class DirectoryLock:
     def acquire(self, timeout: float) -> None:
         """Take the lock, waiting up to `timeout` seconds for the holder; DataDirectoryInUseError if it stays."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fd = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            self._wait(fd, time.monotonic() + timeout)
-            os.truncate(fd, 0)
-            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-        except BaseException:
-            os.close(fd)
-            raise
-        self._fd = fd
+        deadline = time.monotonic() + timeout
+        while self._fd is None:
+            try:
+                self._fd = lock_file(self._directory / "lock")
+            except LockHeldError as error:
+                if time.monotonic() >= deadline:
+                    raise DataDirectoryInUseError(self._directory, error.holder) from None
+                time.sleep(_POLL_SECONDS)
 
     def fileno(self) -> int:
         """Return the descriptor that holds the lock; pass it on to the children that work in the directory."""
@@ -46,15 +45,3 @@ class DirectoryLock:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
-
-    def _wait(self, fd: int, deadline: float) -> None:
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    owner = os.pread(fd, 20, 0).decode("ascii", "replace").strip()
-                    raise DataDirectoryInUseError(self._directory, owner) from None
-                time.sleep(_POLL_SECONDS)
-            else:
-                return

@@ -15,7 +15,9 @@ from typing import ParamSpec, TypeVar
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 
+from openbsp.kafka.clients import LIBRDKAFKA, admin_config
 from openbsp.kafka.connection import Config
+from openbsp.threads import in_thread
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -26,15 +28,15 @@ class Clients:
 
     def producer(self, config: Config) -> Producer:
         """Return a producer."""
-        return Producer(dict(config))
+        return Producer(dict(config), logger=LIBRDKAFKA)
 
     def consumer(self, config: Config) -> Consumer:
         """Return a consumer."""
-        return Consumer(dict(config))
+        return Consumer(dict(config), logger=LIBRDKAFKA)
 
     def admin(self, config: Config) -> AdminClient:
         """Return an admin client."""
-        return AdminClient(dict(config))
+        return AdminClient(admin_config(config))
 
 
 class Clock:
@@ -75,7 +77,7 @@ class Threads:
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what `function` returns, or raise what it raises; calls may overtake each other."""
-        return await asyncio.to_thread(function, *args, **kwargs)
+        return await in_thread(function, *args, **kwargs)
 
 
 @dataclass(frozen=True, slots=True)

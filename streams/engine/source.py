@@ -7,7 +7,7 @@ from typing import NamedTuple, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from avro.catalogue import MAX_MESSAGE_BYTES
+from openbsp.kafka.clients import reader_config
 from openbsp.kafka.connection import Config
 from streams.engine.outside import Clients, Thread
 
@@ -83,23 +83,7 @@ def read(consumer: Consumer, limit: int, wait_s: float) -> Read:
 
 def reader(clients: Clients, connection: Config, group: str) -> Consumer:
     """Return a consumer that is no member of any group: it reads what it is told to."""
-    return clients.consumer(
-        {
-            **connection,
-            "group.id": group,
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "auto.offset.reset": "earliest",
-            "fetch.wait.max.ms": 100,
-            "fetch.queue.backoff.ms": 20,
-            "queued.min.messages": 20_000,
-            "queued.max.messages.kbytes": 65_536,
-            "message.max.bytes": MAX_MESSAGE_BYTES,
-            "fetch.message.max.bytes": MAX_MESSAGE_BYTES,
-            "receive.message.max.bytes": 256 * 1024 * 1024,
-            "log_level": 4,
-        }
-    )
+    return clients.consumer(reader_config(connection, group))
 
 
 def assign(consumer: Consumer, positions: Mapping[tuple[str, int], int]) -> None:

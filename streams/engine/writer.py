@@ -10,7 +10,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, Message
 
-from avro.catalogue import MAX_MESSAGE_BYTES
+from openbsp.kafka.clients import producer_config
 from openbsp.kafka.connection import Config
 from streams.engine.outside import Clients
 from streams.errors import WriteFailedError
@@ -52,18 +52,13 @@ class Writer:
         acknowledged.
         """
         self._producer = clients.producer(
-            {
-                **connection,
-                "acks": "all",
-                "enable.idempotence": True,
-                "partitioner": "murmur2_random",
-                "linger.ms": 5,
-                "message.max.bytes": MAX_MESSAGE_BYTES,
-                "message.timeout.ms": int(max_pending_s * 1000),
-                "queue.buffering.max.messages": 1_000_000,
-                "queue.buffering.max.kbytes": 512 * 1024,
-                "log_level": 4,
-            }
+            producer_config(
+                connection,
+                message_timeout_s=max_pending_s,
+                linger_ms=5,
+                queue_messages=1_000_000,
+                queue_kibibytes=512 * 1024,
+            )
         )
         self._on_written = on_written
         self._on_settled = on_settled

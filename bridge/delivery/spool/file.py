@@ -4,7 +4,6 @@ What `append` returned from is on the disk. A file has one owner process, which 
 are readable by the owner's user only.
 """
 
-import fcntl
 import os
 import sqlite3
 import zlib
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bridge.errors import SpoolError, SpoolInUseError
+from openbsp.locks import LockHeldError, lock_file
 
 _VERSION = 1
 _APPLICATION_ID = 0x6F627370  # "obsp", as file(1) sees it
@@ -322,16 +322,10 @@ def _files(path: Path) -> tuple[Path, ...]:
 
 def _lock(path: Path) -> int:
     # A file of its own: POSIX forgets a process's locks on a file when it closes any descriptor of it, as SQLite does.
-    descriptor = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
-        os.close(descriptor)
-        raise SpoolInUseError(path, holder) from None
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
-    return descriptor
+        return lock_file(path.with_suffix(".lock"))
+    except LockHeldError as error:
+        raise SpoolInUseError(path, error.holder) from None
 
 
 def _sync_directory(path: Path) -> None:

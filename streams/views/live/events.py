@@ -11,7 +11,6 @@ what the others tell.
 
 import asyncio
 import contextlib
-import random
 import time
 from collections.abc import Callable, Mapping
 
@@ -19,6 +18,7 @@ from msgspec import Struct
 from starlette.types import Message, Receive, Scope, Send
 
 from avro.jsontext import encode
+from openbsp.backoff import Backoff
 from openbsp.http.tokens import Token
 from streams.metrics import Metrics
 from streams.views.cluster.peers import Peers
@@ -233,8 +233,7 @@ class EventStream:
         """Find sources once more, and go on from where they ended; return False if the stream is over."""
         told = dict(self._positions)
         await self._detach()
-        shortest, longest = _RETRY_S
-        pause = shortest
+        backoff = Backoff(*_RETRY_S)
         waiting = False
         heard_at = time.monotonic()
         while not self._over:
@@ -252,9 +251,7 @@ class EventStream:
                     heard_at = time.monotonic()
                     await _send(send, _HEARTBEAT)
                 self.wake.clear()
-                # Not all clients at the same moment.
-                await self._pause(pause * (0.5 + random.random()))  # noqa: S311 no secret
-                pause = min(pause * 2, longest)
+                await self._pause(backoff.next_s())
             else:
                 return True
         return False

@@ -1,0 +1,69 @@
+"""Settings of Kafka clients, once for each purpose; `connection` is KafkaSettings.librdkafka() or one derived from it.
+
+What librdkafka itself logs goes to the logger `librdkafka`, and so into the process's log: without it, to standard
+error as text.
+"""
+
+import logging
+from typing import Any
+
+from avro.catalogue import MAX_MESSAGE_BYTES
+from openbsp.kafka.connection import Config
+
+#: For clients that are polled; what others log would wait in a queue that grows.
+LIBRDKAFKA = logging.getLogger("librdkafka")
+
+#: What holds for all connections to brokers.
+_CONNECTION: Config = {
+    # A broker that comes back is found soon: the default is to wait up to 10 s between attempts.
+    "reconnect.backoff.max.ms": 1000,
+    "log.connection.close": False,
+    # Warnings and what is worse, as syslog counts.
+    "log_level": 4,
+}
+
+
+def producer_config(
+    connection: Config, *, message_timeout_s: float, linger_ms: int, queue_messages: int, queue_kibibytes: int
+) -> dict[str, Any]:
+    """Return the settings of a producer whose delivery reports mean that all in-sync replicas have a record.
+
+    `connection` as from KafkaSettings.producer, which says how to compress.
+    """
+    return {
+        **connection,
+        "acks": "all",
+        "enable.idempotence": True,
+        # The partitioner of the Java clients, so that everyone finds a key in the same partition.
+        "partitioner": "murmur2_random",
+        "linger.ms": linger_ms,
+        "message.max.bytes": MAX_MESSAGE_BYTES,
+        "message.timeout.ms": int(message_timeout_s * 1000),
+        "queue.buffering.max.messages": queue_messages,
+        "queue.buffering.max.kbytes": queue_kibibytes,
+        **_CONNECTION,
+    }
+
+
+def reader_config(connection: Config, group: str) -> dict[str, Any]:
+    """Return the settings of a consumer that is no member of any group: it reads the partitions that it is assigned."""
+    return {
+        **connection,
+        "group.id": group,
+        "enable.auto.commit": False,
+        "enable.partition.eof": True,
+        "auto.offset.reset": "earliest",
+        "fetch.wait.max.ms": 100,
+        "fetch.queue.backoff.ms": 20,
+        "queued.min.messages": 20_000,
+        "queued.max.messages.kbytes": 65_536,
+        "message.max.bytes": MAX_MESSAGE_BYTES,
+        "fetch.message.max.bytes": MAX_MESSAGE_BYTES,
+        "receive.message.max.bytes": 256 * 1024 * 1024,
+        **_CONNECTION,
+    }
+
+
+def admin_config(connection: Config) -> dict[str, Any]:
+    """Return the settings of an admin client, which logs nothing: it is never polled, and each call has its error."""
+    return {**connection, "log_level": 0}

@@ -1,0 +1,37 @@
+"""Exclusive locks on files, held by processes and released by the kernel when they are gone, however they end."""
+
+import fcntl
+import os
+from pathlib import Path
+
+
+class LockHeldError(Exception):
+    """Another process holds the lock: `holder`, its process id as a text, empty if that is unknown."""
+
+    def __init__(self, holder: str) -> None:
+        """Keep who it is."""
+        super().__init__(f"held by process {holder or 'unknown'}")
+        self.holder = holder
+
+
+def lock_file(path: Path) -> int:
+    """Lock the file at `path` (made for this user alone if it is not there), and write this process's id into it.
+
+    Returns the descriptor that holds the lock: closing it releases it, and whoever inherits it holds the lock too.
+    Raises LockHeldError at once, and OSError.
+
+    Trap: not POSIX's kind of lock, which a process loses when it closes any descriptor of the file.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+    except BlockingIOError:
+        holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
+        os.close(descriptor)
+        raise LockHeldError(holder) from None
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
