@@ -7,8 +7,11 @@ from types import MappingProxyType
 
 DAY_MS = 24 * 60 * 60 * 1000
 
-#: Larger than any record that the default body limit (1 MiB) can lead to: a merged row holds more than one body.
-MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+#: Largest body of a webhook, unless the bridge's setting says otherwise: OpenBSP has rows of more than a megabyte.
+MAX_BODY_BYTES = 4 * 1024 * 1024
+
+#: Larger than any record that such bodies can lead to: a merged row holds more than one, and more besides.
+MAX_MESSAGE_BYTES = 4 * MAX_BODY_BYTES
 
 
 #: What batches of records are compressed with unless a deployment decides otherwise: every client can read it.

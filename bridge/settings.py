@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from avro.catalogue import MAX_BODY_BYTES, MAX_MESSAGE_BYTES
 from openbsp.http.settings import ServiceSettings
 
 MEBIBYTE = 1024 * 1024
@@ -22,7 +23,12 @@ class BridgeSettings(ServiceSettings):
     deadline_s: float = Field(
         2.0, gt=0, le=4, description="Seconds from a request's arrival that it waits for Kafka before it is spooled."
     )
-    max_body_bytes: int = Field(MEBIBYTE, ge=1024, le=3 * MEBIBYTE, description="Largest body that is taken.")
+    max_body_bytes: int = Field(
+        MAX_BODY_BYTES,
+        ge=1024,
+        le=MAX_MESSAGE_BYTES * 3 // 4,
+        description="Largest body that is taken; of a larger one a dead letter says what its beginning tells.",
+    )
     max_json_depth: int = Field(100, ge=8, le=400, description="Deepest nesting of a body that is taken.")
     max_concurrent_requests: int = Field(
         1000, ge=1, description="Requests that are worked on at once in one process; more are answered 503 at once."

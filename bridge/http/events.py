@@ -85,7 +85,7 @@ def read_event(body: bytes, received_at: int, traceparent: bytes | None, max_dep
     entity = ENTITIES.get(name) if type(name) is str else None
     if entity is None:
         detail = "the entity is not in the catalogue" if type(name) is str else "`entity` is not a text"
-        raise RefusedError(reasons.UNSUPPORTED_ENTITY, detail, entity=_name(name), action=_known_action(action))
+        raise RefusedError(reasons.UNSUPPORTED_ENTITY, detail, entity=name_of(name), action=_known_action(action))
     row: Any = envelope.get("data")
     fault = _fault(action, row)
     if fault is not None:
@@ -97,7 +97,7 @@ def read_event(body: bytes, received_at: int, traceparent: bytes | None, max_dep
             fault,
             event_id=identity.name_id(b"dead-letter\n" + body) if keep else None,
             entity=entity.name,
-            action=_name(action),
+            action=name_of(action),
             key=_text(columns.get("id")),
             organization_id=_text(columns.get("organization_id")),
             keep=keep,
@@ -167,7 +167,8 @@ def _known_action(value: object) -> str | None:
     return value if type(value) is str and value in ACTIONS else None
 
 
-def _name(value: object) -> str | None:
+def name_of(value: object) -> str | None:
+    """Return what a refused envelope calls something, cut where a name would be longer; None for what is no text."""
     return value[:_NAME_LIMIT] if type(value) is str else None
 
 

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from bridge.http import reasons
-from bridge.http.webhook import Intake, Respond, Scope, TurnedDownError, Webhook
+from bridge.http.head import HEAD_BYTES
+from bridge.http.webhook import Intake, Respond, Scope, TooLargeError, TurnedDownError, Webhook
 from openbsp.http.problems import Answer
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -18,6 +19,8 @@ TIMED_OUT = "timed_out"
 #: What a refused client may still send before the connection is closed under it, so that it gets to read the answer.
 _LINGER_BYTES = 8 * 1024 * 1024
 _LINGER_S = 1.0
+#: How long the beginning of a body that is too large is waited for.
+_BEGINNING_S = 1.0
 
 
 class _ClientGoneError(Exception):
@@ -43,8 +46,11 @@ class Ingress:
         """
         webhook = Webhook(self._intake, respond)
         try:
-            webhook.admit(scope["method"], scope["headers"], _client(scope))
-            webhook.take(body)
+            try:
+                webhook.admit(scope["method"], scope["headers"], _client(scope))
+                webhook.take(body)
+            except TooLargeError as error:
+                webhook.refuse_large(error, body)
         except Exception as error:  # noqa: BLE001 it is answered, and logged
             webhook.fail(error)
 
@@ -53,9 +59,14 @@ class Ingress:
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         # Trap: at the end of its patience uvicorn cancels whoever waits, and then nobody hears the answer.
         webhook = Webhook(self._intake, lambda answer: None if answered.done() else answered.set_result(answer))
+        body = b""
         try:
-            webhook.admit(scope["method"], scope["headers"], _client(scope))
-            webhook.take(await self._body(scope, receive))
+            try:
+                webhook.admit(scope["method"], scope["headers"], _client(scope))
+                body = await self._body(scope, receive)
+                webhook.take(body)
+            except TooLargeError as error:
+                webhook.refuse_large(error, body or await _beginning(receive))
         except _ClientGoneError:
             webhook.drop()
             return
@@ -83,6 +94,23 @@ class Ingress:
             if not message.get("more_body") or size > self._intake.max_body:
                 return b"".join(chunks)
         raise _ClientGoneError
+
+
+async def _beginning(receive: Receive) -> bytes:
+    """Return the beginning of a body that is too large to be read, or as much of it as comes soon.
+
+    Trap: clients that are built on curl announce larger bodies, and wait to be asked for them; without asking, nothing
+    would be known of the event.
+    """
+    beginning = b""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_BEGINNING_S):
+            more = True
+            while more and len(beginning) < HEAD_BYTES:
+                message = await receive()
+                beginning += message.get("body", b"")
+                more = message.get("more_body", False)
+    return beginning
 
 
 def _client(scope: Scope) -> str | None:

@@ -6,12 +6,14 @@ from collections.abc import Callable, Collection, MutableMapping
 from typing import Any
 
 from avro import instants
+from avro.catalogue import ACTIONS, ENTITIES
 from bridge.delivery.keeper import Keeper
 from bridge.delivery.publisher import Report
 from bridge.delivery.records import DeadLetter
 from bridge.errors import NotStoredError
 from bridge.http import answers, reasons
-from bridge.http.events import Event, RefusedError, check_organization, read_event
+from bridge.http.events import Event, RefusedError, check_organization, name_of, read_event
+from bridge.http.head import read_head
 from bridge.http.request_log import RequestLine, RequestLog
 from bridge.metrics import Metrics
 from bridge.settings import BridgeSettings
@@ -40,6 +42,17 @@ class TurnedDownError(Exception):
         self.detail = detail
         self.allow = allow
         self.close = close
+
+
+class TooLargeError(TurnedDownError):
+    """A body that is larger than the limit, of a sender who may send: its beginning is still looked at.
+
+    `size` is how large it is, or how much of it has come.
+    """
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(reasons.TOO_LARGE, f"the body is larger than {limit} bytes", close=True)
+        self.size = size
 
 
 class Intake:
@@ -71,7 +84,18 @@ class Webhook:
     What either of the two raises goes to `fail`, which answers. `drop` ends a request that nobody waits for any more.
     """
 
-    __slots__ = ("_arrived", "_event", "_intake", "_line", "_received_at", "_refusal", "_respond", "_token", "_trace")
+    __slots__ = (
+        "_arrived",
+        "_event",
+        "_intake",
+        "_line",
+        "_received_at",
+        "_refusal",
+        "_respond",
+        "_token",
+        "_trace",
+        "_unread",
+    )
 
     def __init__(self, intake: Intake, respond: Respond) -> None:
         """Note the arrival."""
@@ -84,6 +108,8 @@ class Webhook:
         self._trace: bytes | None = None
         self._event: Event
         self._refusal: RefusedError
+        #: Whether some of the body will never be read, so that the connection has to end.
+        self._unread = False
         intake.in_progress += 1
 
     def admit(self, method: str, pairs: Collection[tuple[bytes, bytes]], client: str | None) -> None:
@@ -129,13 +155,27 @@ class Webhook:
             if self._token.organizations is not None:
                 check_organization(event, self._token.organizations)
         except RefusedError as refusal:
-            self._bury(refusal, body)
+            self._bury(refusal, body if refusal.keep else None, len(body))
             return
         line.event_id = event.event_id
         line.entity = event.entity.name
         line.action = event.action
         self._event = event
         self._intake.keep(event, self._arrived, self._kept)
+
+    def refuse_large(self, error: TooLargeError, beginning: bytes) -> None:
+        """Keep a dead letter of what the beginning of a body says that is too large; then answer."""
+        head = read_head(beginning)
+        known = head.entity is None or head.entity in ENTITIES
+        refusal = RefusedError(
+            error.reason,
+            error.detail,
+            entity=None if head.entity is None else name_of(head.entity),
+            action=head.action if head.action in ACTIONS else None,
+            key=head.id if known else None,
+            organization_id=head.organization_id if known else None,
+        )
+        self._bury(refusal, None, error.size)
 
     def fail(self, error: Exception) -> None:
         """Answer what `admit` or `take` raised; anything but TurnedDownError is a fault of the bridge."""
@@ -157,8 +197,7 @@ class Webhook:
 
     def _check_size(self, size: int) -> None:
         if size > self._intake.max_body:
-            detail = f"the body is larger than {self._intake.max_body} bytes"
-            raise TurnedDownError(reasons.TOO_LARGE, detail, close=True)
+            raise TooLargeError(size, self._intake.max_body)
 
     def _kept(self, report: Report | None, error: NotStoredError | None) -> None:
         event = self._event
@@ -173,14 +212,15 @@ class Webhook:
         else:
             self._not_stored(error)
 
-    def _bury(self, refusal: RefusedError, body: bytes) -> None:
-        """Keep a dead letter, then say why."""
+    def _bury(self, refusal: RefusedError, payload: bytes | None, size: int) -> None:
+        """Keep a dead letter of so many bytes, then say why."""
         line = self._line
         line.event_id = refusal.event_id
         line.entity = refusal.entity
         line.action = refusal.action
         line.detail = refusal.detail
         self._refusal = refusal
+        self._unread = refusal.reason is reasons.TOO_LARGE
         letter = DeadLetter(
             refusal.event_id,
             refusal.reason.code,
@@ -190,8 +230,8 @@ class Webhook:
             action=refusal.action,
             key=refusal.key,
             organization_id=refusal.organization_id,
-            payload=body if refusal.keep else None,
-            payload_size=len(body),
+            payload=payload,
+            payload_size=size,
         )
         self._intake.keep(letter, self._arrived, self._buried)
 
@@ -201,12 +241,12 @@ class Webhook:
             return
         refusal = self._refusal
         self._intake.metrics.dead_letters.labels(refusal.reason.code).inc()
-        answer = answers.problem(refusal.reason, refusal.detail, event_id=refusal.event_id)
+        answer = answers.problem(refusal.reason, refusal.detail, event_id=refusal.event_id, close=self._unread)
         self._end(refusal.reason.code, answer)
 
     def _not_stored(self, error: NotStoredError) -> None:
         self._line.detail = str(error)
-        self._end(reasons.NOT_STORED.code, answers.problem(reasons.NOT_STORED, str(error)))
+        self._end(reasons.NOT_STORED.code, answers.problem(reasons.NOT_STORED, str(error), close=self._unread))
 
     def _end(self, outcome: str, answer: Answer | None) -> None:
         respond, self._respond = self._respond, None

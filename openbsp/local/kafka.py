@@ -13,6 +13,7 @@ from typing import ClassVar
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from avro.catalogue import MAX_MESSAGE_BYTES
 from openbsp.local.errors import StartError
 from openbsp.local.ports import free_ports
 from openbsp.local.process import LogSink
@@ -21,7 +22,7 @@ from openbsp.local.server import JavaServer, local_address
 
 Properties = Mapping[str, str | int | bool]
 
-MESSAGE_MAX_BYTES = 4 << 20
+MESSAGE_MAX_BYTES = MAX_MESSAGE_BYTES
 
 _HEAP = ("-Xms64m", "-Xmx160m", "-XX:MaxDirectMemorySize=64m")
 _FORMAT_SECONDS = 60.0

@@ -242,3 +242,23 @@ def test_workers_end_when_their_supervisor_is_killed(workers):
     assert len(pids) == 2
     os.kill(workers.pid, signal.SIGKILL)
     eventually(lambda: not [pid for pid in pids if Path(f"/proc/{pid}").exists()])
+
+
+@pytest.mark.parametrize("filler", ["letters", "noise"])
+def test_a_body_of_four_mebibytes_reaches_its_topic_and_a_larger_one_leaves_a_dead_letter(
+    contract, start_bridge, filler
+):
+    bridge = start_bridge(BRIDGE_DEADLINE_S="4")
+    # Noise does not become smaller by compression.
+    text = "x" * 4_190_000 if filler == "letters" else os.urandom(4_190_000 // 2).hex()
+    receipt = post(bridge.url, message("large", content={"text": text})).json()
+    assert receipt["disposition"] == "published"
+    (record,) = read_all(contract.kafka.bootstrap_servers, contract.topic("messages"))
+    reader = AvroReader(contract.registry.url)
+    assert json.loads(reader.value(record)["content"]) == {"text": text}
+    answer = post(bridge.url, message("larger", content={"text": text + text}))
+    assert (answer.status_code, answer.json()["reason"]) == (413, "too_large")
+    (record,) = read_all(contract.kafka.bootstrap_servers, contract.topic("dead-letters"))
+    letter = reader.value(record)
+    assert (letter["entity"], letter["action"], letter["key"]) == ("messages", "insert", "larger")
+    assert (letter["payload"], letter["payload_size"] > 8_000_000) == (None, True)

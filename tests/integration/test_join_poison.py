@@ -73,11 +73,11 @@ def poisons(sources):
         yield Poison(topic, "bad_key", b"\xff\xfe", None, None)
         yield Poison(topic, "key_mismatch", b"another", value)
         yield Poison(topic, "no_key", b"", value)
-        yield Poison(topic, "too_large", b"k" * 100_000, value, None)
-        yield Poison(topic, "too_large", b"k" * 100_000, None, None)
-        yield Poison(topic, "not_wire_format", key, b"\x07" * (4 * MIB - 500))
-        yield Poison(topic, "not_wire_format", key, b"\x07" * (7 * MIB))
-    far = sources.value(inserted("m1", "c" * 100_000, "incoming", 1))
+        yield Poison(topic, "too_large", b"k" * 400_000, value, None)
+        yield Poison(topic, "too_large", b"k" * 400_000, None, None)
+        yield Poison(topic, "not_wire_format", key, b"\x07" * (16 * MIB - 500))
+        yield Poison(topic, "not_wire_format", key, b"\x07" * (28 * MIB))
+    far = sources.value(inserted("m1", "c" * 400_000, "incoming", 1))
     yield Poison("messages", "too_large", b"m1", far)
     yield Poison("messages", "out_of_range", b"m1", beyond(sources, updated_at=2**62))
     yield Poison("messages", "out_of_range", b"m1", beyond(sources, created_at=-(2**62), status={"sent": 0}))
@@ -124,7 +124,7 @@ def test_each_poison_becomes_a_dead_letter_and_the_stream_goes_on(contract, sour
         letter = letters[place]
         size = None if poison.value is None else len(poison.value)
         # Bytes that no record could hold beside what is said of them stay where they are.
-        kept = poison.value if size is None or size < 3 * MIB else None
+        kept = poison.value if size is None or size < 12 * MIB else None
         assert (letter["reason"], letter["payload"], letter["payload_size"]) == (poison.reason, kept, size), poison
         assert letter["origin"] == "streams"
         assert letter["detail"]
@@ -136,19 +136,19 @@ def test_rows_that_grow_beyond_a_record_are_refused_event_by_event(contract, sou
     before = [opened("c1", 1), inserted("m1", "c1", "incoming", 2)]
     sources.send(before)
     for key, entity, count, size in (
-        ("m1", message, 3, MIB),
-        ("c1", conversation, 3, MIB),
-        ("m2", message, 9, 400_000),
-        ("c2", conversation, 9, 400_000),
-        ("m3", message, 400, 10_000),
-        ("c3", conversation, 400, 10_000),
+        ("m1", message, 3, 4 * MIB),
+        ("c1", conversation, 3, 4 * MIB),
+        ("m2", message, 9, 1_600_000),
+        ("c2", conversation, 9, 1_600_000),
+        ("m3", message, 400, 40_000),
+        ("c3", conversation, 400, 40_000),
     ):
         sources.send(entity(key, **{f"column {n}": "x" * size}, updated_at=at(n)) for n in range(count))
     start_streams(STREAMS_STORE="rocksdb")
     await_committed(contract)
     for n in range(3):
-        sources.send([message("m4", **{f"column {n}": "x" * MIB}, updated_at=at(n))])
-        sources.send([conversation("c4", **{f"column {n}": "x" * MIB}, updated_at=at(n))])
+        sources.send([message("m4", **{f"column {n}": "x" * (4 * MIB)}, updated_at=at(n))])
+        sources.send([conversation("c4", **{f"column {n}": "x" * (4 * MIB)}, updated_at=at(n))])
         await_committed(contract)
 
     reader = AvroReader(contract.registry.url)
@@ -167,7 +167,7 @@ def test_rows_that_grow_beyond_a_record_are_refused_event_by_event(contract, sou
             columns = set().union(*(columns for kind, name, columns in taken if (kind, name) == (topic, key)))
             if columns:
                 assert set(states[key]["extra"]) == columns, key
-                assert sum(map(len, states[key]["extra"].values())) > MIB - 10, key
+                assert sum(map(len, states[key]["extra"].values())) > 4 * MIB - 10, key
     assert {letter["key"] for letter in refused} == {"m1", "c1", "m2", "c2", "m3", "c3", "m4", "c4"}
     last = [status_of("m1", "read", 500), conversation("c1", status="closed", updated_at=at(500))]
     sources.send(last)

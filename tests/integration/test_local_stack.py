@@ -47,7 +47,13 @@ def create_topic(kafka: str) -> None:
 def produce(kafka: str, text: str) -> None:
     failures: list[object] = []
     producer = Producer(
-        {"bootstrap.servers": kafka, "acks": "all", "message.timeout.ms": 20_000, "message.max.bytes": 4 << 20, **QUIET}
+        {
+            "bootstrap.servers": kafka,
+            "acks": "all",
+            "message.timeout.ms": 20_000,
+            "message.max.bytes": 16 << 20,
+            **QUIET,
+        }
     )
     producer.produce(TOPIC, text.encode(), on_delivery=lambda error, _: failures.append(error) if error else None)
     assert producer.flush(20) == 0
@@ -177,9 +183,9 @@ def test_no_topic_is_made_by_asking_for_it(stack: LocalStack) -> None:
     assert "nobody-made-this" not in admin(stack.kafka).list_topics(timeout=10).topics
 
 
-def test_records_may_have_4_mib(stack: LocalStack) -> None:
+def test_records_may_have_16_mib(stack: LocalStack) -> None:
     create_topic(stack.kafka)
-    produce(stack.kafka, "x" * (4 * 1024 * 1024 - 1000))
+    produce(stack.kafka, "x" * (16 * 1024 * 1024 - 1000))
 
 
 def test_the_registry_refuses_incompatible_schemas_as_confluents_does(stack: LocalStack) -> None:

@@ -1,0 +1,182 @@
+"""A body that is too large: what its beginning says is kept, and nothing else of it."""
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from avro.catalogue import MAX_BODY_BYTES
+from avro.codec import Decoder
+from avro.schemas import latest
+from bridge.http.head import HEAD_BYTES, Head, read_head
+from bridge.settings import BridgeSettings
+from support.fake_kafka import IDS, TIMED_OUT, FakeKafka
+from support.ingress import ORGANIZATION, TOKEN, RunningIngress, running_ingress
+
+SECRET = "what-was-in-it"
+LIMIT = 4096
+
+
+def envelope(size: int = 10_000, entity: str = "messages", **columns: Any) -> bytes:
+    """Return a body as OpenBSP writes it: `data` first, its short columns first."""
+    data = {"id": "m1", "organization_id": ORGANIZATION, **columns, "content": {"text": SECRET * (size // len(SECRET))}}
+    return json.dumps({"data": data, "action": "insert", "entity": entity}).encode()
+
+
+@pytest.fixture
+def ingress(tmp_path: Path) -> Iterator[RunningIngress]:
+    with running_ingress(tmp_path, max_body_bytes=LIMIT) as running:
+        yield running
+
+
+def letter_of(ingress: RunningIngress) -> dict[str, Any]:
+    (record,) = ingress.kafka.topic("dead-letters")
+    decoder = Decoder("DeadLetter")
+    decoder.learn(IDS["DeadLetter"], latest("DeadLetter").text)
+    assert SECRET.encode() not in record.value
+    letter = decoder.decode(record.value)
+    assert record.key == (None if letter["key"] is None else letter["key"].encode())
+    return letter
+
+
+def told(letter: dict[str, Any]) -> tuple[Any, ...]:
+    assert (letter["reason"], letter["payload"]) == ("too_large", None)
+    return letter["entity"], letter["action"], letter["key"], letter["organization_id"], letter["payload_size"]
+
+
+def refused(answer: Any, letter: dict[str, Any]) -> None:
+    assert (answer.status_code, answer.json()["reason"]) == (413, "too_large")
+    assert answer.json()["event_id"] == letter["event_id"]
+    assert answer.headers["connection"] == "close"
+
+
+def test_of_a_body_whose_length_says_that_it_is_too_large(ingress: RunningIngress):
+    body = envelope()
+    answer = ingress.post(body)
+    letter = letter_of(ingress)
+    refused(answer, letter)
+    assert told(letter) == (None, None, "m1", ORGANIZATION, len(body))
+    assert ingress.line_of(letter["event_id"])["outcome"] == "too_large"
+    assert ingress.metric("bridge_dead_letters_total", reason="too_large") == 1
+
+
+def test_of_a_body_that_turns_out_to_be_too_large(ingress: RunningIngress):
+    body = envelope(100_000)
+    answer = ingress.client.post(
+        f"{ingress.url}/webhooks",
+        content=iter([body[at : at + 1000] for at in range(0, len(body), 1000)]),
+        headers={"Content-Type": "application/json", "Authorization": f"Bearer {TOKEN}"},
+    )
+    letter = letter_of(ingress)
+    refused(answer, letter)
+    *rest, size = told(letter)
+    assert rest == [None, None, "m1", ORGANIZATION]
+    assert LIMIT < size <= len(body)
+
+
+def announced(ingress: RunningIngress, length: int, token: str = TOKEN) -> socket.socket:
+    client = socket.create_connection(ingress.service_address)
+    client.settimeout(10)
+    client.sendall(
+        f"POST /webhooks HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\nContent-Type: application/json\r\n"
+        f"Expect: 100-continue\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+    )
+    return client
+
+
+def test_of_a_body_that_is_announced_its_beginning_is_asked_for(ingress: RunningIngress):
+    """As curl announces each body of more than a megabyte."""
+    body = envelope(100_000)
+    with announced(ingress, len(body)) as client:
+        assert client.recv(1000).startswith(b"HTTP/1.1 100 ")
+        client.sendall(body[:HEAD_BYTES])
+        assert client.recv(1000).startswith(b"HTTP/1.1 413 ")
+    assert told(letter_of(ingress)) == (None, None, "m1", ORGANIZATION, len(body))
+
+
+def test_a_body_whose_beginning_does_not_come_is_answered_all_the_same(ingress: RunningIngress):
+    with announced(ingress, 3_000_000) as client:
+        answer = client.recv(1000)
+        while b"HTTP/1.1 413 " not in answer:
+            more = client.recv(1000)
+            assert more
+            answer += more
+    assert told(letter_of(ingress)) == (None, None, None, None, 3_000_000)
+
+
+def test_nobody_without_a_token_is_asked_for_a_body_or_leaves_a_trace(ingress: RunningIngress):
+    with announced(ingress, 3_000_000, "a-wrong-token-0123456789") as client:
+        assert client.recv(1000).startswith(b"HTTP/1.1 401 ")
+    assert ingress.kafka.log == []
+
+
+def test_of_another_entity_only_its_name_is_kept(ingress: RunningIngress):
+    body = json.dumps(
+        {"entity": "organizations_addresses", "action": "insert", "data": {"id": SECRET, "x": "y" * LIMIT}}
+    )
+    ingress.post(body.encode())
+    assert told(letter_of(ingress)) == ("organizations_addresses", "insert", None, None, len(body))
+
+
+def test_a_dead_letter_that_cannot_be_kept_is_not_told_as_kept(tmp_path: Path):
+    kafka = FakeKafka()
+    kafka.verdict = lambda _: TIMED_OUT
+    with running_ingress(tmp_path, kafka=kafka, max_body_bytes=200_000, spool_max_bytes=1024 * 1024) as ingress:
+        while ingress.post(envelope(150_000)).status_code == 202:
+            pass
+        while (answer := ingress.post(envelope(201_000))).status_code == 413:
+            pass  # a letter is smaller than the event that found no room
+        assert (answer.status_code, answer.json()["reason"]) == (503, "not_stored")
+        assert answer.headers["connection"] == "close"
+
+
+@pytest.mark.parametrize(
+    ("body", "head"),
+    [
+        (b'{"data":{"id":"1","organization_id":"o","content":"...', Head(None, None, "1", "o")),
+        (b'{"entity":"messages","action":"update","data":{"id":"1"', Head("messages", "update", "1")),
+        (b' { "data" : { "content" : {"id": "no"} , "id" : "1" } , "entity" : "messages"', Head("messages", None, "1")),
+        (b'{"data":{"id":"1"},"entity":"messages","action":"insert"}', Head("messages", "insert", "1")),
+        (b'{"data":{},"entity":"messages"}', Head("messages")),
+        (b'{"data":[{"id":"no"}],"id":"no","organization_id":"no","entity":"messages"', Head("messages")),
+        (b'{"data":{"id":7,"organization_id":null,"x":1', Head()),
+        (b'{"data":{"id":"cut o', Head()),
+        (b'{"data":{"id":"\\u00e9\xc3\xa9","x":"\xc3', Head(None, None, "\u00e9\u00e9")),
+        (b'{"data":{"content":"' + b"x" * HEAD_BYTES + b'","id":"1"}}', Head()),
+        (b'{"data":{"x":' + b"[" * 5000, Head()),
+        (b"{" * 5000, Head()),
+        (b'{"data":' * 5000, Head()),
+        (b"", Head()),
+        (b" ", Head()),
+        (b"\xff\xfe{}", Head()),
+        (b"[1]", Head()),
+        (b'{"entity"', Head()),
+        (b'{"entity":"messages",}', Head("messages")),
+    ],
+)
+def test_the_beginning_tells_what_it_can(body: bytes, head: Head):
+    assert read_head(body) == head
+
+
+@given(st.binary(max_size=2000) | st.text('{}[]":,\\ data id entity0', max_size=200).map(str.encode))
+def test_any_beginning_is_read(body: bytes):
+    assert all(value is None or type(value) is str for value in read_head(body))
+
+
+@given(st.integers(0, HEAD_BYTES))
+def test_a_beginning_that_is_cut_off_anywhere_never_tells_half_of_something(at: int):
+    head = read_head(envelope()[:at])
+    assert set(head) <= {None, "m1", ORGANIZATION}
+
+
+def test_bodies_of_four_mebibytes_are_taken_unless_decided_otherwise(tmp_path: Path):
+    assert BridgeSettings.model_fields["max_body_bytes"].default == MAX_BODY_BYTES == 4 * 1024 * 1024
+    body = envelope(MAX_BODY_BYTES - 1000)
+    assert MAX_BODY_BYTES - 2000 < len(body) < MAX_BODY_BYTES
+    with running_ingress(tmp_path, deadline_s=4) as ingress:
+        assert ingress.post(body).json()["disposition"] == "published"
