@@ -65,6 +65,10 @@ class Promise:
 
 
 _ROW_TIME = "the row's `updated_at`, else `created_at`, else when the bridge received it"
+_STATE_TIME = (
+    "the row's `updated_at`, else `created_at`, else the message's `timestamp` or newest status, or the time of the"
+    " conversation's last message; 1970 where nothing says any. It depends on the value alone"
+)
 _BRIDGE = "the bridge's setting BRIDGE_SOURCE, `openbsp` unless set"
 _STREAMS = "`openbsp-streams`"
 
@@ -94,7 +98,7 @@ PROMISES: Mapping[str, Promise] = MappingProxyType(
             ("openbsp.message-state",),
             _STREAMS,
             "the message id",
-            _ROW_TIME,
+            _STATE_TIME,
             _STATE_ORDER,
             _STATE_DELIVERY,
             _BY_KEY,
@@ -104,7 +108,7 @@ PROMISES: Mapping[str, Promise] = MappingProxyType(
             ("openbsp.conversation-state",),
             _STREAMS,
             "the conversation id",
-            _ROW_TIME,
+            _STATE_TIME,
             _STATE_ORDER,
             _STATE_DELIVERY,
             _BY_KEY,

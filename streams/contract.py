@@ -124,7 +124,12 @@ class Refused(Exception):  # noqa: N818 it is the record that is refused, not th
 
 
 def _time(fields: dict[str, Any]) -> int:
-    for name in ("updated_at", "created_at"):
+    """Return the time of a state. It depends on the state alone, so that writing it again gives the same record."""
+    for name in ("updated_at", "created_at", "timestamp"):
         if fields.get(name) is not None:
             return int(fields[name])
-    return instants.now()
+    status, last = fields.get("status"), fields.get("last_message")
+    told = list(status.values()) if isinstance(status, dict) else []
+    if last is not None and last.get("timestamp") is not None:
+        told.append(last["timestamp"])
+    return max(told, default=0)

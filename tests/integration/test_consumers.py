@@ -32,6 +32,7 @@ from support.wait import eventually
 pytestmark = pytest.mark.integration
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+SCHEMAS = EXAMPLES.parent / "avro" / "schemas"
 RUN_S = 280
 #: Maven writes some even where there is no terminal.
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -88,12 +89,12 @@ def environment(contract, **variables: str) -> dict[str, str]:
     }
 
 
-def run(command: list[str | Path], contract, cwd: Path = EXAMPLES) -> list[str]:
+def run(command: list[str | Path], contract, cwd: Path = EXAMPLES, **variables: str) -> list[str]:
     """Run an example up to the end of its topic and return what it printed."""
     done = subprocess.run(
         command,
         cwd=cwd,
-        env=environment(contract, UNTIL_END="1", GROUP_ID=f"{contract.prefix}{Path(command[-1]).stem}"),
+        env=environment(contract, UNTIL_END="1", GROUP_ID=f"{contract.prefix}{Path(command[-1]).stem}", **variables),
         timeout=RUN_S,
         capture_output=True,
         text=True,
@@ -139,13 +140,17 @@ def test_a_second_run_goes_on_where_the_first_one_ended(contract, writer, change
     assert json.loads(line)["id"] == "a-later-one"
 
 
-def test_java_with_apache_avro(contract, changes, tmp_path):
+@pytest.mark.parametrize("version", [None, 1], ids=["as written", "compiled against version 1"])
+def test_java_with_apache_avro(contract, changes, tmp_path, version):
     maven = tool("mvn", "maven")
     project = tmp_path / "java"
     shutil.copytree(EXAMPLES / "java", project)
-    printed = [
-        json.loads(line) for line in run([maven, "-q", "-B", "-ntp", "compile", "exec:java"], contract, cwd=project)
-    ]
+    own = {} if version is None else {"READER_SCHEMA": str(SCHEMAS / f"StatusChange.v{version}.avsc")}
+    command = [maven, "-q", "-B", "-ntp", "compile", "exec:java"]
+    printed = [json.loads(line) for line in run(command, contract, cwd=project, **own)]
+    failed = next(change for change in changes if change["status"] == "failed")
+    errors = next(record.pop("errors", None) for record in printed if record["id"] == failed["id"])
+    assert errors == (None if version == 1 else f"[{', '.join(failed['errors'])}]")
     expected = {name: changes[0][name] for name in ("id", "message_id", "conversation_id", "status")} | {
         "at": changes[0]["at"].replace("+00:00", "Z")
     }

@@ -11,6 +11,7 @@ import java.nio.ByteBuffer;
 import java.time.Duration;
 import java.util.HashMap;
 import java.util.Map;
+import java.util.Optional;
 import org.apache.avro.Schema;
 import org.apache.avro.data.TimeConversions.TimestampMicrosConversion;
 import org.apache.avro.generic.GenericData;
@@ -19,7 +20,13 @@ import org.apache.avro.generic.GenericRecord;
 import org.apache.avro.io.DecoderFactory;
 import org.apache.kafka.common.serialization.Deserializer;
 
-/** Reads Confluent's wire format (a zero byte, the schema id in four bytes, Avro) with nothing but Apache Avro. */
+/**
+ * Reads Confluent's wire format (a zero byte, the schema id in four bytes, Avro) with nothing but Apache Avro.
+ *
+ * <p>With a schema of its own, such as the version that a program was compiled against, each value is read as that: fields
+ * that it does not have are left out, those that the writer did not know have their defaults. Without one, each value has
+ * the fields that were written.
+ */
 final class ConfluentAvro implements Deserializer<GenericRecord> {
     private static final int PREFIX_BYTES = 5;
     private static final Duration TIMEOUT = Duration.ofSeconds(10);
@@ -29,9 +36,11 @@ final class ConfluentAvro implements Deserializer<GenericRecord> {
     private final GenericData data = new GenericData();
     private final Map<Integer, GenericDatumReader<GenericRecord>> readers = new HashMap<>();
     private final String registry;
+    private final Optional<Schema> own;
 
-    ConfluentAvro(String registry) {
+    ConfluentAvro(String registry, Optional<Schema> own) {
         this.registry = registry;
+        this.own = own;
         data.addLogicalTypeConversion(new TimestampMicrosConversion());
     }
 
@@ -60,7 +69,7 @@ final class ConfluentAvro implements Deserializer<GenericRecord> {
                 throw new IllegalStateException("schema id " + schemaId + ": the registry answers " + answer.statusCode());
             }
             var schema = new Schema.Parser().parse(json.readTree(answer.body()).get("schema").asText());
-            return new GenericDatumReader<>(schema, schema, data);
+            return new GenericDatumReader<>(schema, own.orElse(schema), data);
         } catch (IOException error) {
             throw new UncheckedIOException(error);
         } catch (InterruptedException error) {

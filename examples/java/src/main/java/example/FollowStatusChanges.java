@@ -2,10 +2,14 @@ package example;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
+import org.apache.avro.Schema;
 import org.apache.avro.generic.GenericRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.common.TopicPartition;
@@ -28,7 +32,13 @@ public final class FollowStatusChanges {
                 "auto.offset.reset", "earliest",
                 "enable.auto.commit", false);
 
-        try (var consumer = new KafkaConsumer<>(config, new StringDeserializer(), new ConfluentAvro(registry))) {
+        Optional<Schema> own = Optional.empty();
+        if (environment.containsKey("READER_SCHEMA")) {
+            own = Optional.of(new Schema.Parser().parse(Files.readString(Path.of(environment.get("READER_SCHEMA")))));
+        }
+        var deserializer = new ConfluentAvro(registry, own);
+
+        try (var consumer = new KafkaConsumer<>(config, new StringDeserializer(), deserializer)) {
             consumer.subscribe(List.of(topic));
             do {
                 for (var message : consumer.poll(POLL)) {
@@ -43,6 +53,10 @@ public final class FollowStatusChanges {
         var shown = new LinkedHashMap<String, Object>();
         for (var name : List.of("id", "message_id", "conversation_id", "status", "at")) {
             shown.put(name, change.get(name).toString());
+        }
+        // Older versions of the schema have no such field.
+        if (change.hasField("errors") && change.get("errors") != null) {
+            shown.put("errors", change.get("errors").toString());
         }
         System.out.println(new ObjectMapper().writeValueAsString(shown));
     }
