@@ -75,7 +75,7 @@ def measure(cluster: Cluster, directory: Path, seconds: int) -> list[Distributio
             "BRIDGE_SPOOL_DIR": str(directory / "spool"),
             "BRIDGE_LOG_LEVEL": "WARNING",
         },
-        log=directory / "openbsp.log",
+        log=directory / "bridge.log",
     )
     worker = PythonPart(
         "streams",

@@ -68,7 +68,7 @@ def open_stage(cluster: Cluster, conversations: Conversations, directory: Path) 
             "BRIDGE_SPOOL_DIR": str(directory / "spool"),
             "BRIDGE_LOG_LEVEL": "WARNING",
         },
-        log=directory / "openbsp.log",
+        log=directory / "bridge.log",
     )
     worker = PythonPart(
         "streams",

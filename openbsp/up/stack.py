@@ -128,7 +128,7 @@ class Stack:
             ["bridge", "serve"],
             variables="BRIDGE",
             environment={**environment, "BRIDGE_TOKENS": self._tokens, "BRIDGE_SPOOL_DIR": str(self._data / "spool")},
-            log=self.logs / "openbsp.log",
+            log=self.logs / "bridge.log",
             port=self._ports.bridge,
             keep_listening=True,
             on_log=self._on_log,

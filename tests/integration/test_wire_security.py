@@ -77,7 +77,7 @@ def test_the_five_payloads_pass_a_broker_that_wants_a_password(secured: tuple[Lo
         ["bridge", "serve"],
         variables="BRIDGE",
         environment=variables | {"BRIDGE_TOKENS": f"tests={TOKEN}", "BRIDGE_SPOOL_DIR": str(tmp_path / "spool")},
-        log=tmp_path / "openbsp.log",
+        log=tmp_path / "bridge.log",
     )
     streams = PythonPart(
         "streams",

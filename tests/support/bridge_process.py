@@ -82,7 +82,7 @@ class Bridge:
 
     @property
     def log(self) -> Path:
-        return self.directory / "openbsp.log"
+        return self.directory / "bridge.log"
 
     @property
     def environment(self) -> dict[str, str]:
