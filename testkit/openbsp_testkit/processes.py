@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 START_S = 300.0
 """The first start on a machine fetches Kafka and the registry, which takes as long as it takes."""
-STOP_S = 30.0
+STOP_S = 60.0
 
 _NAME = "bridge up"
 _LOG_BYTES = 8000

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -33,6 +34,13 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
+@pytest.fixture
+def cache(tmp_path: Path) -> Iterator[Path]:
+    """Choose an empty cache of the kit, and remove it: it gets 270 MB, and pytest keeps what tests leave."""
+    yield tmp_path / "cache"
+    shutil.rmtree(tmp_path / "cache", ignore_errors=True)
+
+
 def wheel(dist: Path, name: str) -> Path:
     (found,) = dist.glob(f"{name}-*.whl")
     return found
@@ -43,7 +51,7 @@ def kit(dist: Path, extras: str = "") -> str:
 
 
 @pytest.mark.timeout(600)
-def test_a_team_with_old_pins_and_our_names_runs_the_page(dist, tmp_path):
+def test_a_team_with_old_pins_and_our_names_runs_the_page(dist, cache, tmp_path):
     """Pytest 7, pydantic 1, Apache's avro, folders called as our packages; the services are beside the kit's wheel."""
     begin = time.monotonic()
     python = make_environment(
@@ -55,7 +63,7 @@ def test_a_team_with_old_pins_and_our_names_runs_the_page(dist, tmp_path):
         tmp_path / "project",
         python,
         {**PAGE_FILES, **STRICT, **FOLDERS},
-        OPENBSP_TESTKIT_CACHE=str(tmp_path / "cache"),
+        OPENBSP_TESTKIT_CACHE=str(cache),
         PYTHONPATH=".",
     )
     output = project.pytest()
@@ -169,14 +177,37 @@ def test_a_topic_that_is_not_there(topic):
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_an_old_python_without_a_kafka_client_and_with_asynchronous_tests(dist, tmp_path):
+def test_an_old_python_without_a_kafka_client_and_with_asynchronous_tests(dist, cache, tmp_path):
     """Python 3.10 where there is one; the services get a newer one. anyio runs its test on asyncio and on trio."""
     (tmp_path / "project").mkdir()
     python = make_environment(tmp_path / "venv", kit(dist), "pytest-asyncio", "anyio", "trio", python=_oldest_python())
     strict = STRICT["pytest.ini"] + "asyncio_default_fixture_loop_scope = function\n"
     files = {"test_async.py": ASYNC, "pytest.ini": strict}
-    project = Project(tmp_path / "project", python, files, OPENBSP_TESTKIT_CACHE=str(tmp_path / "cache"))
+    project = Project(tmp_path / "project", python, files, OPENBSP_TESTKIT_CACHE=str(cache))
     assert "5 passed in " in project.pytest(seconds=600)
+
+
+SMOKE = """
+from openbsp_testkit.rows import Organization
+
+def test_it_answers(send_webhook):
+    assert send_webhook(Organization().conversation().insert)["disposition"] == "published"
+"""
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_a_kit_from_a_repository_takes_the_services_from_the_same_commit(cache, tmp_path):
+    repository = f"git+{ROOT.as_uri()}@HEAD"
+    python = make_environment(tmp_path / "venv", f"openbsp-testkit @ {repository}#subdirectory=testkit")
+    (tmp_path / "project").mkdir()
+    project = Project(
+        tmp_path / "project", python, {"test_smoke.py": SMOKE, **STRICT}, OPENBSP_TESTKIT_CACHE=str(cache)
+    )
+    output = project.pytest(seconds=600)
+    git = shutil.which("git")
+    commit = subprocess.run([git, "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout
+    assert f"making an environment for openbsp-stream-bridge @ {repository.replace('HEAD', commit.strip())}" in output
 
 
 XDIST = """
