@@ -198,16 +198,15 @@ def test_it_answers(send_webhook):
 @pytest.mark.long
 @pytest.mark.timeout(900)
 def test_a_kit_from_a_repository_takes_the_services_from_the_same_commit(cache, tmp_path):
-    repository = f"git+{ROOT.as_uri()}@HEAD"
+    command = [shutil.which("git"), "-C", ROOT, "rev-parse", "HEAD"]
+    commit = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    repository = f"git+{ROOT.as_uri()}@{commit}"
     python = make_environment(tmp_path / "venv", f"openbsp-testkit @ {repository}#subdirectory=testkit")
     (tmp_path / "project").mkdir()
-    project = Project(
-        tmp_path / "project", python, {"test_smoke.py": SMOKE, **STRICT}, OPENBSP_TESTKIT_CACHE=str(cache)
-    )
+    files = {"test_smoke.py": SMOKE, **STRICT}
+    project = Project(tmp_path / "project", python, files, OPENBSP_TESTKIT_CACHE=str(cache))
     output = project.pytest(seconds=600)
-    git = shutil.which("git")
-    commit = subprocess.run([git, "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout
-    assert f"making an environment for openbsp-stream-bridge @ {repository.replace('HEAD', commit.strip())}" in output
+    assert f"making an environment for openbsp-stream-bridge @ {repository}" in output
 
 
 XDIST = """
