@@ -87,7 +87,8 @@ def find(options: Options, kit: Distribution | None = None) -> Source:
     if origin.get("dir_info", {}).get("editable") and _python_with_services(Path(sys.prefix)) is not None:
         return Installed(Path(sys.executable))
     if vcs := origin.get("vcs_info"):
-        return Requirement(f"{DISTRIBUTION} @ {vcs['vcs']}+{url}@{vcs['commit_id']}")
+        # Without a name before it: pip before 24 takes no `name @ git+file:///...`.
+        return Requirement(f"{vcs['vcs']}+{url}@{vcs['commit_id']}")
     if url.startswith("file:"):
         beside = Path(unquote(urlsplit(url).path)).parent
         if found := _wheel_in(beside, kit.version):
@@ -108,7 +109,7 @@ def _named(text: str) -> Source:
             f"{variable('services')}={text}: this directory is neither a virtual environment with {DISTRIBUTION} nor "
             "has it a wheel of that"
         )
-    if re.match(r"[A-Za-z][\w.-]*\s*(?:[\[=<>!~@]|$)", text):
+    if re.match(r"[A-Za-z][\w.-]*\s*(?:[\[=<>!~@+]|$)", text):
         return Requirement(text)
     raise ServicesError(f"{variable('services')}={text}: there is no such file or directory, and it is no requirement")
 

@@ -54,7 +54,7 @@ def test_from_a_repository_it_is_the_same_commit():
     kit = Kit(
         url="https://example.org/team/openbsp", vcs_info={"vcs": "git", "commit_id": "abc"}, subdirectory="testkit"
     )
-    assert find(Options(), kit) == Requirement("openbsp-stream-bridge @ git+https://example.org/team/openbsp@abc")
+    assert find(Options(), kit) == Requirement("git+https://example.org/team/openbsp@abc")
 
 
 def test_in_a_checkout_it_is_the_environment_of_the_developers():
@@ -67,7 +67,12 @@ def test_a_setting_counts_before_all_that(tmp_path):
     assert named(older) == Wheel(older)
     assert named(newer.parent) in {Wheel(older), Wheel(newer)}
     assert named(sys.prefix) == Installed(Path(sys.prefix) / "bin" / "python")
-    for text in ("openbsp-stream-bridge", "openbsp-stream-bridge==1.2.4", "openbsp-stream-bridge @ git+https://x/y"):
+    for text in (
+        "openbsp-stream-bridge",
+        "openbsp-stream-bridge==1.2.4",
+        "openbsp-stream-bridge @ git+https://x/y",
+        "git+https://x/y@1",
+    ):
         assert named(text) == Requirement(text)
 
 
