@@ -40,29 +40,29 @@ class Checkpoints:
         self._clock = clock
         self._noted = noted
         #: The positions with which the present assignment began; empty while nothing is owned.
-        self._began_at: dict[At, int] = {}
+        self._found: dict[At, int] = {}
         #: Positions and verified ends that were committed last in this assignment.
         self._committed: tuple[Ends, Ends] = ({}, {})
         self._committing = asyncio.Lock()
 
     def begin(self, positions: Ends) -> None:
         """Take over the positions that were found."""
-        self._began_at = dict(positions)
+        self._found = dict(positions)
 
     def end(self) -> None:
         """Nothing is owned any more."""
-        self._began_at = {}
+        self._found = {}
         self._committed = ({}, {})
 
     @property
     def age_s(self) -> float:
         """Seconds since all that is acknowledged was last known to be committed; 0 while nothing is owned."""
-        return self._lease.renewed_age_s if self._began_at else 0.0
+        return self._lease.renewed_age_s if self._found else 0.0
 
     def acknowledged(self, topic: str, partition: int) -> int:
         """Return the offset of an owned source up to which (exclusive) all that its records cause is acknowledged."""
         at = (topic, partition)
-        return max(self._writer.acknowledged.get(at, 0), self._began_at.get(at, 0))
+        return max(self._writer.acknowledged.get(at, 0), self._found.get(at, 0))
 
     async def commit(self) -> bool:
         """Commit up to where everything is acknowledged, noting up to where the guarded logs are verified.
@@ -71,10 +71,10 @@ class Checkpoints:
         """
         async with self._committing:
             asked_at = self._clock.monotonic()
-            if not self._began_at:
+            if not self._found:
                 self._lease.renew(asked_at)
                 return False
-            positions, verified = self._began_at | self._writer.acknowledged, self._guard.verified()
+            positions, verified = self._found | self._writer.acknowledged, self._guard.verified()
             if self._committed == (positions, verified):
                 # There is nothing that a successor would lack. Readers need the proof of membership even so.
                 self._lease.renew(asked_at)

@@ -109,7 +109,8 @@ class Engine:
         self._ends: Ends | None = None
         self._source: Source | None = None
         self._processing: asyncio.Task[None] | None = None
-        self._taking_over: tuple[Takeover, asyncio.Task[None]] | None = None
+        self._looking: asyncio.Task[None] | None = None
+        self._takeover: tuple[Takeover, asyncio.Task[None]] | None = None
         self._losing = asyncio.Lock()
         self._lease = Lease(settings.lease_s, self._clock)
         self._guard = Guard(KafkaLogs(outside, self.connection, settings.app_id))
@@ -208,9 +209,9 @@ class Engine:
             self.hooks.restoring,
         )
         # Trap: the task is there before anything else can run, so that losing the partitions again finds it.
-        task = asyncio.create_task(self._take_over(takeover, partitions, generation))
-        self._taking_over = (takeover, task)
-        task.add_done_callback(self._taken_over)
+        task = asyncio.create_task(self._restore_and_confirm(takeover, partitions, generation))
+        self._takeover = (takeover, task)
+        task.add_done_callback(self._fail_with)
 
     async def on_lost(self) -> None:
         """Give everything up. When this returns, nothing of this worker may be written any more.
@@ -219,11 +220,11 @@ class Engine:
         """
         # A stop can come during a rebalance: it has to wait as well.
         async with self._losing:
-            if self._taking_over is not None:
-                takeover, task = self._taking_over
+            if self._takeover is not None:
+                takeover, task = self._takeover
                 takeover.cancel()
                 await asyncio.wait([task])
-                self._taking_over = None
+                self._takeover = None
             work, source = self.assignment, self._source
             self.assignment = self._source = None
             if self.lifecycle.state is State.RUNNING:
@@ -258,19 +259,19 @@ class Engine:
             raise
         logger.info("gave up partitions %s, everything written", sorted(work.partitions))
 
-    def _taken_over(self, task: asyncio.Task[None]) -> None:
+    def _fail_with(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self.fail(error)
 
-    async def _take_over(self, takeover: Takeover, partitions: frozenset[int], generation: int) -> None:
+    async def _restore_and_confirm(self, takeover: Takeover, partitions: frozenset[int], generation: int) -> None:
         began = self._clock.monotonic()
         stores = await self.outside.threads.run(self._stores.own, partitions)
         if not takeover.going():
             return
         if not partitions:
             logger.info("no partitions in generation %d", generation)
-            self._begin(partitions, {}, NOTHING)
+            self._own(partitions, {}, NOTHING)
             return
         sources = [(topic, number) for topic in self.sources for number in partitions]
         committed = await self.membership.committed(sources)
@@ -293,9 +294,9 @@ class Engine:
             if not takeover.going():
                 return
         if takeover.going():
-            self._begin(partitions, stores, found)
+            self._own(partitions, stores, found)
 
-    def _begin(self, partitions: frozenset[int], stores: Mapping[At, Store], found: Found) -> None:
+    def _own(self, partitions: frozenset[int], stores: Mapping[At, Store], found: Found) -> None:
         settings = self.settings
         self._lease.confirm(self._clock.monotonic())
         work = Assignment(
@@ -327,6 +328,7 @@ class Engine:
         self._processing = asyncio.create_task(self._process_all(work, self._source, batches))
         self._source.start()
         self._looking = asyncio.create_task(self.look_at_logs())
+        self._looking.add_done_callback(self._fail_with)
 
     async def _process_all(self, work: Assignment, source: Source, batches: "asyncio.Queue[Batch]") -> None:
         while True:
