@@ -13,12 +13,12 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # What needs no servers, and so all processors; the rest shares one broker, so it runs one after the other.
-QUICK := tests/unit tests/property
+QUICK := tests/unit tests/property tests/simulation
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-fast test-long lint dist fmt docs site lock bench-ingress bench-join bench-views FORCE
+.PHONY: help setup run demo test test-fast test-long simulate simulate-mutations lint dist fmt docs site lock bench-ingress bench-join bench-views FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -54,6 +54,12 @@ test-fast: lint ## linters, types, unit and property tests: no servers
 
 test-long: setup ## the tests that take minutes
 	$(BIN)/pytest -m long
+
+simulate: setup ## run simulated histories: SEEDS=0-9999 (or SEED=17, shown with what the workers log)
+	cd tests && ../$(BIN)/python -m simulation.run $(or $(SEED),$(SEEDS),0-1999) $(if $(SEED),--verbose,--jobs 2)
+
+simulate-mutations: setup ## break each rule of the join once: the simulation has to find it
+	cd tests && ../$(BIN)/python -m simulation.run $(or $(SEEDS),0-2999) --mutation each
 
 lint: setup ## linters, types, and the rule which package may import which
 	$(BIN)/ruff check

@@ -12,6 +12,7 @@ from confluent_kafka.admin import OffsetSpec
 
 from openbsp.errors import RegistryError
 from simulation.log import partition_of
+from streams.errors import LeaseLostError
 
 NOWHERE = "no-such-topic"
 
@@ -284,6 +285,106 @@ def read(bench: Bench, partition: int) -> list[tuple[bytes | None, Any, bytes | 
     bench.until(complete)
     consumer.close()
     return found
+
+
+class Joined(Protocol):
+    """A member of a group.
+
+    `heard` are `("owned", partitions, generation)`, `("lost",)` and `("failed", error)`, in their order.
+    """
+
+    heard: list[tuple[Any, ...]]
+
+    def commit(self, positions: dict[Any, int], notes: dict[Any, str]) -> str | None:
+        """Commit as this member; return why that was refused."""
+
+    def committed(self, partitions: list[Any]) -> dict[Any, tuple[int, str]]:
+        """Return what is committed."""
+
+    def owners(self) -> dict[int, str]:
+        """Return the address of the owner of each partition."""
+
+    def freeze(self) -> None:
+        """Stand still for longer than the session lasts."""
+
+    def leave(self) -> None:
+        """Leave in order."""
+
+
+class GroupBench(Protocol):
+    """A group that nobody is in, for a topic."""
+
+    topic: str
+    partitions: int
+
+    def join(self, url: str) -> Joined:
+        """Start a member."""
+
+    def until(self, condition: Callable[[], object]) -> None:
+        """Let time pass until a condition holds."""
+
+
+class CoordinatorContract:
+    """Subclasses give the fixture `group`."""
+
+    def test_who_is_alone_owns_everything_and_finds_what_it_has_committed(self, group: GroupBench) -> None:
+        member = group.join("http://one:1")
+        assert owned(group, member) == set(range(group.partitions))
+        here, there = (group.topic, 0), (group.topic, 1)
+        assert member.committed([here, there]) == {}
+        assert member.commit({here: 7}, {here: "a note"}) is None
+        assert member.committed([here, there]) == {here: (7, "a note")}
+        assert member.commit({here: 8, there: 3}, {}) is None
+        assert member.committed([here, there]) == {here: (8, ""), there: (3, "")}
+        assert member.owners() == dict.fromkeys(range(group.partitions), "http://one:1")
+
+    def test_everything_is_given_up_before_anybody_owns_it_anew(self, group: GroupBench) -> None:
+        first = group.join("http://one:1")
+        owned(group, first)
+        second = group.join("http://two:2")
+        group.until(lambda: len(first.heard) >= 3 and second.heard)
+        (_, _, before), (lost,), (_, mine, generation) = first.heard[:3]
+        assert lost == "lost"
+        kind, theirs, other = second.heard[0]
+        assert kind == "owned"
+        assert other == generation > before
+        assert mine | theirs == set(range(group.partitions))
+        assert not mine & theirs
+        assert set(second.owners().values()) == {"http://one:1", "http://two:2"}
+
+    def test_who_leaves_has_given_up_first_and_others_follow(self, group: GroupBench) -> None:
+        first, second = group.join("http://one:1"), group.join("http://two:2")
+        group.until(lambda: shares(group, first, second))
+        first.leave()
+        assert first.heard[-1] == ("lost",)
+        group.until(lambda: second.heard[-1][0] == "owned" and second.heard[-1][1] == set(range(group.partitions)))
+
+    def test_who_stands_still_is_put_out_and_its_late_commit_refused(self, group: GroupBench) -> None:
+        first, second = group.join("http://one:1"), group.join("http://two:2")
+        group.until(lambda: shares(group, first, second))
+        here = group.topic, 0
+        assert first.commit({here: 5}, {}) is None
+        first.freeze()
+        group.until(lambda: second.heard[-1][0] == "owned" and second.heard[-1][1] == set(range(group.partitions)))
+        assert second.commit({here: 9}, {}) is None
+        group.until(lambda: first.heard[-1][0] == "failed")
+        assert isinstance(first.heard[-1][1], LeaseLostError)
+        assert first.commit({here: 6}, {}) is not None
+        assert second.committed([here]) == {here: (9, "")}
+
+
+def owned(group: GroupBench, member: Joined) -> set[int]:
+    """Wait until a member owns something, and return what."""
+    group.until(lambda: member.heard and member.heard[-1][0] == "owned" and member.heard[-1][1])
+    return set(member.heard[-1][1])
+
+
+def shares(group: GroupBench, *members: Joined) -> bool:
+    """Return whether these members, and no others, have divided everything among them."""
+    last = [member.heard[-1] for member in members if member.heard]
+    if len(last) < len(members) or {one[0] for one in last} != {"owned"} or len({one[2] for one in last}) > 1:
+        return False
+    return sorted(number for one in last for number in one[1]) == list(range(group.partitions))
 
 
 class RegistryContract:

@@ -107,6 +107,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.now = 0.0
         self.steps = 0
         self.faults: list[BaseException] = []
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._count = 0
         self._tasks: list[asyncio.Task[Any]] = []
         self.set_exception_handler(self._note)
         self.set_task_factory(self._new_task)
@@ -147,20 +149,29 @@ class SimulatedLoop(asyncio.BaseEventLoop):
                         continue  # it waits for something in a `finally`
                     break
         self._ready.clear()
-        self._scheduled.clear()
+        self._timers.clear()
         self.close()
 
+    def call_at(
+        self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """See asyncio. Timers of one moment go off in the order in which they were set."""
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        self._count += 1
+        heapq.heappush(self._timers, (when, self._count, timer))
+        return timer
+
     def _run_once(self) -> None:  # noqa: C901 one turn of the loop, and the hottest code of a history
-        ready, scheduled = self._ready, self._scheduled
-        while scheduled and scheduled[0]._cancelled:
-            heapq.heappop(scheduled)._scheduled = False
+        ready, timers = self._ready, self._timers
+        while timers and timers[0][2]._cancelled:
+            heapq.heappop(timers)
         if not ready and not self._stopping:
-            if not scheduled:
+            if not timers:
                 raise StuckError("nothing is ready and no timer is set")
-            self.now = max(self.now, scheduled[0]._when)
-        while scheduled and scheduled[0]._when <= self.now:
-            handle = heapq.heappop(scheduled)
-            handle._scheduled = False
+            self.now = max(self.now, timers[0][0])
+        now = self.now
+        while timers and timers[0][0] <= now:
+            handle = heapq.heappop(timers)[2]
             if not handle._cancelled:
                 ready.append(handle)
         for _ in range(len(ready)):

@@ -10,17 +10,23 @@ from openbsp.errors import RegistryError
 class SimulatedRegistry:
     """See openbsp.kafka.registry.Registry: what a worker asks of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: Mapping[str, int] | None = None) -> None:
+        """Have all schemas; `known` are the ids of each record's newest version, if they are to be those."""
         self.available = True
+        self.known = dict(known or {})
         self._texts: dict[int, str] = {}
-        self.known: dict[str, int] = {}
         for record in sorted({topic.schema for topic in TOPICS.values() if topic.schema is not None}):
-            for schema in versions(record):
-                self.known[record] = self.register(schema.text)
+            *older, newest = versions(record)
+            if record in self.known:
+                self._texts[self.known[record]] = newest.text
+            else:
+                self.known[record] = self.register(newest.text)
+            for schema in older:
+                self.register(schema.text)
 
     def register(self, text: str) -> int:
         """Take a schema in, under an id of its own."""
-        schema_id = len(self._texts) + 1
+        schema_id = max([*self._texts, *self.known.values()], default=0) + 1
         self._texts[schema_id] = text
         return schema_id
 

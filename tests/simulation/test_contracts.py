@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from simulation.contracts import LogContract, RegistryContract
+from simulation.contracts import CoordinatorContract, LogContract, RegistryContract
+from simulation.coordinator import Group, Member
 from simulation.log import Cluster, Network, SimulatedProducer
-from simulation.loop import SimulatedLoop
+from simulation.loop import Process, SimulatedLoop
 from simulation.registry import SimulatedRegistry
 
 
@@ -48,6 +49,71 @@ def bench(request: pytest.FixtureRequest) -> Iterator[SimulatedBench]:
 
 class TestLog(LogContract):
     """Once for each of some seeds."""
+
+
+class SimulatedMember:
+    """A member in a process of its own."""
+
+    def __init__(self, bench: "SimulatedGroup", url: str) -> None:
+        self.heard: list[tuple[Any, ...]] = []
+        self._bench = bench
+        self.process = Process(bench.loop, url)
+        self.member = Member(bench.group, url)
+        self._done(self._start())
+
+    async def _start(self) -> None:
+        self.member.start(self)
+
+    def on_owned(self, partitions: frozenset[int], generation: int) -> None:
+        self.heard.append(("owned", partitions, generation))
+
+    async def on_lost(self) -> None:
+        self.heard.append(("lost",))
+
+    def fail(self, error: BaseException) -> None:
+        self.heard.append(("failed", error))
+
+    def commit(self, positions: dict[Any, int], notes: dict[Any, str]) -> str | None:
+        return self._done(self.member.commit_positions(positions, notes, 5))
+
+    def committed(self, partitions: list[Any]) -> dict[Any, tuple[int, str]]:
+        return {at: tuple(left) for at, left in self._done(self.member.committed(partitions)).items()}
+
+    def owners(self) -> dict[int, str]:
+        return self.member.owners(self._bench.topic)
+
+    def freeze(self) -> None:
+        self.process.pause()
+        self._bench.loop.outside(self._bench.group.session_s * 2, self.process.resume)
+
+    def leave(self) -> None:
+        self._done(self.member.stop())
+
+    def _done(self, coroutine: Any) -> Any:
+        return self._bench.loop.run_until_complete(self.process.spawn(coroutine))
+
+
+class SimulatedGroup:
+    topic = "topic"
+    partitions = 4
+
+    def __init__(self, seed: int) -> None:
+        self.loop = SimulatedLoop()
+        self.group = Group(Network(self.loop, Random(seed)), [self.topic], self.partitions, session_s=1.0)
+
+    def join(self, url: str) -> SimulatedMember:
+        return SimulatedMember(self, url)
+
+    def until(self, condition: Callable[[], object]) -> None:
+        assert self.loop.until(lambda: bool(condition()), within=60)
+
+
+class TestCoordinator(CoordinatorContract):
+    @pytest.fixture(params=range(5))
+    def group(self, request: pytest.FixtureRequest) -> Iterator[SimulatedGroup]:
+        made = SimulatedGroup(request.param)
+        yield made
+        made.loop.shut()
 
 
 class TestRegistry(RegistryContract):

@@ -1,0 +1,295 @@
+"""Runs a history: real workers on simulated servers, a supervisor that starts them again, and a judge in the end."""
+
+import asyncio
+import zlib
+from collections import Counter
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from avro.schemas import latest
+from simulation.coordinator import Group, Member
+from simulation.disk import Disk
+from simulation.faults import STRIKES, Slot
+from simulation.log import Cluster, Network, partition_of
+from simulation.loop import Clock, Process, SimulatedLoop
+from simulation.outside import Threads
+from simulation.plan import SESSION_S, Arrival, Fault, Plan
+from simulation.program import FORGIVEN, IDS, PREFIX, SOURCES, TOPICS, Outside, Program
+from simulation.registry import SimulatedRegistry
+from support import wire
+from support.reference import fold
+
+#: Seconds after the last fault in which everything has to be as it should.
+CALM_S = 60.0
+_LOOK_S = 0.25
+_STATES = {"message-state": wire.message_state.decode, "conversation-state": wire.conversation_state.decode}
+_EVENTS = {"messages": "MessageEvent", "conversations": "ConversationEvent"}
+
+
+@dataclass
+class Outcome:
+    """What came of a history. `wrong` is empty if all is as it should be."""
+
+    wrong: list[str] = field(default_factory=list)
+    #: The same for every run of a plan.
+    digest: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+    #: How often each kind of end came to a worker.
+    ends: Counter[str] = field(default_factory=Counter)
+    foreign: int = 0
+
+
+class World:
+    """Everything of one history."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.outcome = Outcome()
+        self.loop = SimulatedLoop()
+        self.random = Random(f"world {plan.seed}")
+        self.network = Network(self.loop, Random(f"network {plan.seed}"))
+        self.network.latency_s = plan.latency_s
+        self.network.hiccups, self.network.congestion = plan.hiccups, plan.congestion
+        self.network.fetch_records = plan.fetch_records
+        self.cluster = Cluster(self.network)
+        self.cluster.appended = self._appended
+        for name in TOPICS:
+            self.cluster.create(PREFIX + name, plan.partitions)
+        self.registry = SimulatedRegistry(IDS)
+        self.sources = [PREFIX + name for name in SOURCES]
+        self.group = Group(self.network, self.sources, plan.partitions, SESSION_S)
+        self.group.on_commit = self._committed
+        self.slots: list[Slot] = []
+        self._programs: list[Program] = []
+        #: Schema ids that no worker knows at its start.
+        self._other_ids = {name: self.registry.register(latest(record).text) for name, record in _EVENTS.items()}
+
+    def run(self) -> Outcome:
+        """Let it happen."""
+        plan, loop, outcome = self.plan, self.loop, self.outcome
+        try:
+            for _ in range(plan.workers):
+                self.add()
+            for arrival in plan.arrivals:
+                loop.outside(arrival.at_s, self.arrive, arrival)
+            for fault in plan.faults:
+                loop.outside(fault.at_s, self.strike, fault)
+            loop.run_until_complete(asyncio.sleep(plan.end_s + 0.01))
+            self.calm()
+            self.expect("in the end", fold(plan.lasting))
+            if not outcome.wrong:
+                self.inherit()
+            if not outcome.wrong:
+                self.count_status_changes()
+            outcome.wrong += [f"a callback raised {error!r}" for error in loop.faults]
+        finally:
+            outcome.steps, outcome.seconds = loop.steps, loop.now
+            loop.shut()
+            for program in self._programs:
+                program.release()
+        return outcome
+
+    # What happens
+
+    def arrive(self, arrival: Arrival) -> None:
+        """Let an event come to its topic, as the bridge writes it."""
+        key = arrival.key.encode()
+        topic = PREFIX + arrival.entity
+        value = None if arrival.event is None else self._encoded(arrival)
+        partition = partition_of(key, self.plan.partitions)
+        log = self.cluster.log(topic, partition)
+        log.append(key, value, None, "bridge")
+
+    def strike(self, fault: Fault) -> None:
+        """Let something go wrong."""
+        STRIKES[fault.kind](self, self.slots[fault.worker % len(self.slots)], fault)
+
+    def add(self) -> Slot:
+        """Have one more worker."""
+        name = f"w{len(self.slots)}"
+        slot = Slot(name, Disk(Random(f"disk {self.plan.seed} {name}")))
+        self.slots.append(slot)
+        self.loop.outside(self.network.delay(), self.start, slot)
+        return slot
+
+    def remove(self, slot: Slot) -> None:
+        """End a worker in order, and for good."""
+        slot.wanted = False
+        process, program = slot.process, slot.program
+        if process is not None and program is not None and process.alive:
+            stopping = process.spawn(program.stop())
+            stopping.add_done_callback(lambda task: self._stopped(process, task))
+
+    def start(self, slot: Slot) -> None:
+        """Start a worker's process, unless one is there."""
+        if not slot.wanted or (slot.process is not None and slot.process.alive):
+            return
+        slot.starts += 1
+        for prepare in slot.before_start:
+            prepare()
+        slot.before_start.clear()
+        process = slot.process = Process(self.loop, f"{slot.name}.{slot.starts}")
+        process.steps_left, slot.steps_left = slot.steps_left, None
+        process.killed.append(lambda: self._killed(slot))
+        process.run(self._start, slot, process)
+
+    def _start(self, slot: Slot, process: Process) -> None:
+        outside = Outside(self.cluster, Clock(self.loop), Threads(self.network))  # type: ignore[arg-type]
+        program = slot.program = Program(
+            outside,
+            Member(self.group, f"http://{process.name}"),
+            self.plan.partitions,
+            self.registry,
+            slot.disk.open if self.plan.durable else None,
+            coalesce_ms=self.plan.coalesce_ms,
+            session_timeout_s=SESSION_S,
+            commit_interval_ms=self.plan.commit_ms,
+            batch_records=self.random.choice([3, 20, 5_000]),
+        )
+
+        def failed(failure: Any) -> None:
+            error = failure.result()
+            if not process.alive:
+                return
+            self.outcome.ends[type(error).__name__] += 1
+            if not isinstance(error, FORGIVEN):
+                self.outcome.wrong.append(f"{process.name} ended with {error!r}")
+            process.kill()
+
+        self._programs.append(program)
+        program.failure.add_done_callback(failed)
+        program.start()
+
+    def _killed(self, slot: Slot) -> None:
+        slot.disk.crash()
+        self.loop.outside(self.random.random() * SESSION_S, self.start, slot)
+
+    def _stopped(self, process: Process, task: Any) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self.outcome.ends[type(task.exception()).__name__] += 1
+        process.killed.clear()
+        process.alive = False
+        for producer in self.cluster.producers:
+            if producer.process is process:
+                producer.die()
+
+    def _appended(self, topic: str, partition: int, record: Any) -> None:
+        self._note(topic, partition, record.offset, record.key, record.writer)
+
+    def _committed(self, at: Any, before: int, offset: int) -> None:
+        self._note(*at, offset)
+        if offset < before:
+            self.outcome.wrong.append(f"a position of {at} went back from {before} to {offset}")
+
+    def _note(self, *what: Any) -> None:
+        self.outcome.digest = zlib.crc32(repr((round(self.loop.now, 6), *what)).encode(), self.outcome.digest)
+
+    # What should have come of it
+
+    def calm(self) -> None:
+        """Let everything be well again."""
+        self.registry.available = True
+        for slot in self.slots:
+            if slot.process is not None:
+                slot.process.writes_left = slot.process.steps_left = slot.steps_left = None
+                slot.process.resume()
+        for producer in self.cluster.producers:
+            producer.release()
+
+    def lag(self) -> dict[tuple[str, int], int]:
+        """Return how many records of each source partition are not committed, only of those that have some."""
+        lag = {}
+        for topic in self.sources:
+            for number, log in enumerate(self.cluster.topics[topic]):
+                committed = self.group.committed.get((topic, number))
+                behind = log.end - (0 if committed is None else committed.offset)
+                if behind:
+                    lag[topic, number] = behind
+        return lag
+
+    def expect(self, when: str, folded: Any) -> None:
+        """Wait until the state topics are as they should be; note what is not."""
+        last: tuple[Any, list[str]] = None, ["nothing was committed"]
+
+        def good() -> bool:
+            nonlocal last
+            if self.lag():
+                return False
+            sizes = [log.end for name in _STATES for log in self.cluster.topics[PREFIX + name]]
+            if last[0] != sizes:
+                last = sizes, self.differences(folded)
+            return not last[1]
+
+        deadline = self.loop.now + CALM_S
+        while not good():
+            if self.loop.now > deadline:
+                self.outcome.wrong += [f"{when}: {line}" for line in last[1]]
+                lag = self.lag()
+                self.outcome.wrong += [f"{when}: not committed: {lag}"] if lag else []
+                return
+            self.loop.run_until_complete(asyncio.sleep(_LOOK_S))
+
+    def differences(self, folded: Any) -> list[str]:
+        """Return a line for each state that is not as it should be."""
+        wrong = []
+        for (name, decode), expected in zip(_STATES.items(), folded[:2], strict=True):
+            found: dict[str, Any] = {}
+            for log in self.cluster.topics[PREFIX + name]:
+                found |= {
+                    one.key.decode(): decode(one.value)
+                    for one in log.newest().values()
+                    if one.key is not None and one.value is not None
+                }
+            for key in sorted(found.keys() | expected.keys()):
+                have, want = found.get(key), expected.get(key)
+                if have != want:
+                    wrong.append(f"{name} {key}: {_difference(have, want)}")
+        return wrong
+
+    def inherit(self) -> None:
+        """Let a worker that has nothing but the changelogs write all states again: it must know the same."""
+        for slot in self.slots:
+            self.remove(slot)
+        loop = self.loop
+        loop.until(lambda: not self.group.owners, 30, 0.1)
+        heir = self.add()
+        seen = set()
+        for arrival in self.plan.arrivals:
+            row = arrival.entity, arrival.key
+            if arrival.event is not None and row not in self.plan.removed and row not in seen:
+                seen.add(row)
+                self.arrive(arrival)
+        self.expect(f"of {heir.name}, the heir", fold(self.plan.lasting))
+
+    def count_status_changes(self) -> None:
+        """Note each status change that was never told, or should not have been."""
+        expected = fold(self.plan.events)[2]
+        found = {}
+        for log in self.cluster.topics[PREFIX + "status-changes"]:
+            for one in log.records:
+                fields = wire.change.decode(one.value)
+                found[fields["id"]] = fields["message_id"], fields["status"]
+        wrong = self.outcome.wrong
+        wrong += [f"never told: status change {pair}" for key, pair in sorted(expected.items()) if key not in found]
+        wrong += [
+            f"told by mistake: status change {pair}" for key, pair in sorted(found.items()) if key not in expected
+        ]
+
+    def _encoded(self, arrival: Arrival) -> bytes:
+        assert arrival.event is not None
+        value = wire.event_bytes(arrival.event)
+        return value[:1] + self._other_ids[arrival.entity].to_bytes(4) + value[5:] if arrival.other_id else value
+
+
+def _difference(have: Any, want: Any) -> str:
+    if have is None or want is None:
+        return f"{have and 'there'!r} instead of {want and 'there'!r}"
+    names = [name for name in want.keys() | have.keys() if have.get(name) != want.get(name)]
+    return ", ".join(f"{name}={have.get(name)!r} instead of {want.get(name)!r}" for name in sorted(names))
+
+
+def run(plan: Plan) -> Outcome:
+    """Run a history from its beginning to its judgement."""
+    return World(plan).run()

@@ -1,0 +1,192 @@
+"""Faults that are put into the program on purpose: the histories must find each of them.
+
+Each breaks one rule of docs/join.md, by replacing one thing that a worker does.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest.mock import patch
+from uuid import uuid4
+
+from simulation import coordinator, program
+
+MUTATIONS: dict[str, Callable[[], contextlib.AbstractContextManager[Any]]] = {}
+
+
+def mutation(rule: str) -> Callable[[Any], Any]:
+    """Register a fault, by the rule that it breaks."""
+
+    def keep(function: Any) -> Any:
+        MUTATIONS[rule] = function
+        return function
+
+    return keep
+
+
+_encoded = program.messages.message.encode
+
+
+def instead(owner: Any, name: str) -> Callable[[Any], Any]:
+    """Return a decorator that makes a mutation of a function, which is called with the original one first."""
+
+    def make(function: Any) -> Any:
+        @contextlib.contextmanager
+        def mutated() -> Iterator[None]:
+            original = getattr(owner, name)
+
+            def replaced(*args: Any, **named: Any) -> Any:
+                return function(original, *args, **named)
+
+            with patch.object(owner, name, replaced):
+                yield
+
+        return mutated
+
+    return make
+
+
+@mutation("a position is committed when all that the input before it caused is acknowledged")
+@instead(program.writer.Writer, "poll")
+def _commit_early(original: Any, self: Any) -> None:
+    for checkpoint in self._closed:
+        checkpoint.pending = 0
+    original(self)
+
+
+@mutation("contributions written, facts not: what is said again counts once")
+@instead(program.tallies.Tally, "replace")
+def _count_again(  # noqa: PLR0917 what it replaces
+    original: Any, self: Any, conversation_id: str, message_id: str, old: Any, new: Any
+) -> None:
+    original(self, conversation_id, message_id, None if old == new else old, new)
+
+
+@mutation("facts written, status changes not: what may have been merged before is announced again")
+@instead(program.table.TablePartition, "seen")
+def _announce_once(original: Any, self: Any, event: Any) -> bool:
+    del original, self, event
+    return False
+
+
+@mutation("a contribution merged, its status changes not: it tells what it announces when it is read again")
+@instead(program.conversations.ConversationPartition, "apply_contribution")
+def _tell_once(original: Any, self: Any, conversation_id: str, record: Any) -> None:
+    known, said = self.contribution(conversation_id, record.message_id), record.contribution
+    if known is not None and said is not None and program.contributions.join(known, said) == known:
+        record.announce = []
+    original(self, conversation_id, record)
+
+
+@mutation("a contribution merged, its status changes not: it is told even if the message has moved on")
+@instead(program.conversations.ConversationPartition, "_tell")
+def _tell_where_it_is(original: Any, self: Any, conversation_id: str, message_id: str, *announced: Any) -> None:
+    known = self.contribution(conversation_id, message_id)
+    if known is None or program.contributions.belongs_to(known, conversation_id):
+        original(self, conversation_id, message_id, *announced)
+
+
+@mutation("tables written, states not: the states of replayed messages are written again")
+@instead(program.messages.MessagePartition, "flush")
+def _write_what_is_new(original: Any, self: Any) -> Any:
+    known = {key for key, facts in self._changed.items() if self.rows.get(key.encode()) == _encoded(facts)}
+    write = self._write_state
+    self._write_state = lambda key, message_id, facts: None if message_id in known else write(key, message_id, facts)
+    received_at = original(self)
+    del self._write_state
+    return received_at
+
+
+@mutation("tables written, states not: the states of replayed conversations are written again")
+@instead(program.conversations.ConversationPartition, "apply_contribution")
+def _write_what_has_changed(original: Any, self: Any, conversation_id: str, record: Any) -> None:
+    known = self.contribution(conversation_id, record.message_id)
+    changed = conversation_id in self._changed
+    original(self, conversation_id, record)
+    if not changed and known is not None and known == self.contribution(conversation_id, record.message_id):
+        self._changed.discard(conversation_id)
+
+
+@mutation("in the middle of a removal: the facts, the only list of whom to tell, go last")
+@instead(program.messages.MessagePartition, "retract")
+def _forget_first(original: Any, self: Any, message_id: str) -> None:
+    original(self, message_id)
+    self.remove(message_id)
+
+
+@mutation("in the middle of removing a conversation: its facts go when the tombstones are acknowledged")
+@instead(program.conversations.ConversationPartition, "retract")
+def _delete_first(original: Any, self: Any, conversation_id: str) -> None:
+    original(self, conversation_id)
+    for key, _ in self.rows.scan(program.conversations.prefix(conversation_id.encode())):
+        self.rows.store.delete(key)
+
+
+@mutation("everything written, the position not committed: status changes keep their ids")
+@instead(program.conversations, "status_change")
+def _new_ids(original: Any, *args: Any) -> Any:
+    return original(*args) | {"id": str(uuid4())}
+
+
+@mutation("while it restores: the position is that of what is in the store")
+@instead(program.restoring.Changelog, "apply")
+def _save_before(original: Any, self: Any, record: Any) -> None:
+    self.store.save_position(record.offset + 20)
+    original(self, record)
+
+
+@mutation("with RocksDB: the saved position is not beyond what is acknowledged")
+@instead(program.engine.Engine, "_save_positions")
+def _save_too_much(original: Any, self: Any) -> None:
+    original(self)
+    for owned in self._tables.values():
+        for rows in owned.rows.values():
+            rows.store.save_position((self._guard.end(rows.changelog, rows.number) or 0) + 3)
+
+
+@mutation("in order comes the mark of a table, then the facts that it covers")
+@instead(program.messages.MessagePartition, "flush")
+def _mark_last(original: Any, self: Any) -> Any:
+    changed, mark = bool(self._changed), self.rows.mark
+    self.rows.mark = lambda: None
+    received_at = original(self)
+    self.rows.mark = mark
+    if changed:
+        mark()
+    return received_at
+
+
+@mutation("foreign records are written again by the owner")
+@instead(program.repair.Repair, "_repair")
+async def _no_repair(original: Any, self: Any, work: Any) -> None:
+    del original, self, work
+
+
+@mutation("up to where a log is verified is noted for the successor")
+@instead(program.checkpoints, "note")
+def _no_note(original: Any, verified: Any) -> str:
+    del original, verified
+    return ""
+
+
+@mutation("what follows the verified end is joined with what is known")
+@instead(program.restoring.Changelog, "apply")
+def _last_wins(original: Any, self: Any, record: Any) -> None:
+    original(program.restoring.Changelog(self.store, 1 << 62, self.join), record)
+
+
+@mutation("a worker that the group has put out ends")
+@instead(program.Program, "fail")
+def _stay(original: Any, self: Any, error: BaseException) -> None:
+    if not isinstance(error, program.LeaseLostError | program.FrozenError):
+        original(self, error)
+
+
+@mutation("a late commit of a former owner is refused")
+@instead(coordinator.Group, "commit")
+def _any_generation(  # noqa: PLR0917 what it replaces
+    original: Any, self: Any, member_id: int, generation: int, positions: Any, notes: Any
+) -> Any:
+    del generation
+    known = member_id if member_id in self._members else next(iter(self._members), -1)
+    return original(self, known, self.generation, positions, notes)

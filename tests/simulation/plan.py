@@ -1,0 +1,243 @@
+"""What happens in a history: events, and what goes wrong meanwhile. One seed decides it, and parts can be left out."""
+
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any
+
+from support.join_cases import Envelope, at, conversation, inserted, message, opened
+
+#: Short, so that not much has to happen until it runs out.
+SESSION_S = 1.0
+
+_STATUSES = ["accepted", "sent", "delivered", "read", "failed", "typing"]
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """An event, or a key's tombstone, that comes to its topic at a time. `other_id`: its schema id is a new one."""
+
+    at_s: float
+    entity: str
+    key: str
+    event: Envelope | None
+    other_id: bool = False
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What goes wrong at a time: with which worker, for how long or after how many, as its kind says."""
+
+    at_s: float
+    kind: str
+    worker: int = 0
+    amount: float = 0.0
+    other: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A history before it happens."""
+
+    seed: int
+    partitions: int
+    workers: int
+    durable: bool
+    coalesce_ms: int
+    commit_ms: int
+    fetch_records: int
+    latency_s: float
+    hiccups: float
+    congestion: float
+    arrivals: tuple[Arrival, ...]
+    faults: tuple[Fault, ...]
+
+    def without(self, *, arrivals: set[int] = frozenset(), faults: set[int] = frozenset()) -> "Plan":  # type: ignore[assignment]
+        """Return the plan without some of its arrivals and faults, by their places."""
+        return replace(
+            self,
+            arrivals=tuple(one for place, one in enumerate(self.arrivals) if place not in arrivals),
+            faults=tuple(one for place, one in enumerate(self.faults) if place not in faults),
+        )
+
+    @property
+    def end_s(self) -> float:
+        """When nothing comes and nothing goes wrong any more."""
+        return max([0.0, *(one.at_s for one in self.arrivals), *(one.at_s + _lasts(one) for one in self.faults)])
+
+    @property
+    def events(self) -> list[Envelope]:
+        """All events, as often as they come."""
+        return [one.event for one in self.arrivals if one.event is not None]
+
+    @property
+    def removed(self) -> set[tuple[str, str]]:
+        """Entity and id of the rows that are removed in the end."""
+        return {(one.entity, one.key) for one in self.arrivals if one.event is None}
+
+    @property
+    def lasting(self) -> list[Envelope]:
+        """The events of rows that are not removed."""
+        gone = self.removed
+        return [event for event in self.events if (event["entity"], event["data"]["id"]) not in gone]
+
+    def __str__(self) -> str:
+        where = "on disk" if self.durable else "in memory"
+        numbers = f"{self.partitions} partitions, {self.workers} workers, stores {where}"
+        lines = [f"seed {self.seed}: {numbers}, coalesce_ms={self.coalesce_ms}, commit_ms={self.commit_ms}"]
+        told = [(one.at_s, _told(one)) for one in (*self.arrivals, *self.faults)]
+        lines += [f"  {at_s:7.3f} s  {text}" for at_s, text in sorted(told)]
+        return "\n".join(lines)
+
+
+def _lasts(fault: Fault) -> float:
+    return fault.amount if fault.kind in {"pause", "late", "away", "coordinator away", "registry away"} else 0.0
+
+
+def _told(one: Arrival | Fault) -> str:
+    if isinstance(one, Fault):
+        return f"{one.kind}: worker {one.worker}, {one.amount:.3f}, other {one.other}"
+    if one.event is None:
+        return f"{one.entity} {one.key}: tombstone"
+    data = {name: value for name, value in one.event["data"].items() if name != "id"}
+    return f"{one.entity} {one.key}: {one.event['action']} {data}{' (another schema id)' if one.other_id else ''}"
+
+
+def plan_of(seed: int) -> Plan:
+    """Return the history of a seed."""
+    random = Random(f"plan {seed}")
+    partitions = random.choice([1, 1, 2, 3])
+    workers = random.choice([1, 2, 2, 3])
+    removals = random.random() < 0.35
+    late = not removals and random.random() < 0.6
+    span_s = random.choice([2.0, 4.0, 6.0] if late else [0.5, 1.5, 3.0])
+    events = _events(random)
+    arrivals = _arrivals(random, events, span_s)
+    if removals:
+        arrivals += _removals(random, events, arrivals)
+    durable = random.random() < 0.5
+    kinds = _kinds(durable=durable, late=late)
+    faults = [
+        _fault(random, random.choice(kinds), arrivals, workers=workers, partitions=partitions, late=late)
+        for _ in range(random.choice([0, 1, 1, 2, 2, 3, 4]))
+    ]
+    return Plan(
+        seed=seed,
+        partitions=partitions,
+        workers=workers,
+        durable=durable,
+        coalesce_ms=random.choice([0, 10, 50, 200]),
+        commit_ms=random.choice([10, 50, 200]),
+        fetch_records=random.choice([3, 20, 1_000]),
+        latency_s=random.choice([0.001, 0.01, 0.03]),
+        hiccups=random.choice([0.0, 0.0, 0.05]),
+        congestion=random.choice([0.0, 0.0, 0.02]),
+        arrivals=tuple(sorted(arrivals, key=lambda one: one.at_s)),
+        faults=tuple(sorted(faults, key=lambda one: one.at_s)),
+    )
+
+
+def _events(random: Random) -> list[Envelope]:
+    conversations = [f"c{number}" for number in range(random.randint(1, 3))]
+    events: list[Envelope] = []
+    for key in conversations:
+        for _ in range(random.choice([0, 1, 1, 2, 3])):
+            second = random.randint(1, 90)
+            events.append(
+                random.choice(
+                    [
+                        opened(key, second),
+                        conversation(key, status=random.choice(["open", "closed"]), updated_at=at(second)),
+                        conversation(key, name=random.choice(["a", "b", None]), updated_at=at(second)),
+                        conversation(key, extra={"tag": random.randint(0, 2)}),
+                    ]
+                )
+            )
+    for number in range(random.randint(1, 6)):
+        events += _life(random, f"m{number}", conversations)
+    return events
+
+
+def _life(random: Random, key: str, conversations: list[str]) -> list[Envelope]:
+    home = random.choice(conversations)
+    second = random.randint(1, 60)
+    events = [inserted(key, home, random.choice(["incoming", "outgoing", "outgoing", "internal"]), second)]
+    for _ in range(random.randint(0, 4)):
+        second += random.randint(0, 5)
+        status = random.choice(_STATUSES)
+        change: dict[str, Any] = {"updated_at": at(second)}
+        kind = random.random()
+        if kind < 0.6:
+            change["status"] = {status: at(second)}
+        elif kind < 0.75:
+            change["content"] = {"type": "text", "kind": "text", "text": f"edited at {second}"}
+        elif kind < 0.9:
+            change |= {"conversation_id": random.choice(conversations), "status": {status: at(second)}}
+        else:
+            change |= {"agent_id": random.choice([None, "a", "b"]), f"column{random.randint(0, 1)}": second}
+        events.append(message(key, **change))
+    return events
+
+
+def _arrivals(random: Random, events: list[Envelope], span_s: float) -> list[Arrival]:
+    told = events + random.choices(events, k=random.choice([0, len(events) // 4, len(events)]))
+    if random.random() < 0.7:
+        random.shuffle(told)
+    times = sorted(random.random() * span_s for _ in told)
+    if random.random() < 0.3:  # all at once
+        times = [0.2] * len(told)
+    other = random.random() < 0.3
+    return [
+        Arrival(at_s, event["entity"], event["data"]["id"], event, other and random.random() < 0.3)
+        for at_s, event in zip(times, told, strict=True)
+    ]
+
+
+def _removals(random: Random, events: list[Envelope], arrivals: list[Arrival]) -> list[Arrival]:
+    """Return tombstones for some messages, or for a conversation with all messages that ever were in it."""
+    messages = sorted({event["data"]["id"] for event in events if event["entity"] == "messages"})
+    gone = {("messages", key) for key in messages if random.random() < 0.4}
+    if random.random() < 0.5:
+        chosen = random.choice(
+            sorted({event["data"]["id"] for event in events if event["entity"] == "conversations"} | {"c0"})
+        )
+        gone.add(("conversations", chosen))
+        gone |= {
+            ("messages", event["data"]["id"]) for event in events if event["data"].get("conversation_id") == chosen
+        }
+    last: dict[tuple[str, str], float] = {}
+    for one in arrivals:
+        last[one.entity, one.key] = max(one.at_s, last.get((one.entity, one.key), 0.0))
+    spread = random.choice([0.0, 0.3, 1.0])
+    return [Arrival(last.get(row, 0.5) + 0.001 + random.random() * spread, *row, None) for row in sorted(gone)]
+
+
+def _kinds(*, durable: bool, late: bool) -> list[str]:
+    kinds = ["kill", "kill", "kill at a write", "kill at a write", "kill after a write", "kill after a write"]
+    kinds += ["kill after a write", "kill at a step", "kill as it starts", "pause", "add", "add", "remove"]
+    kinds += ["away", "coordinator away", "registry away", "compact", "kill all"]
+    if late:
+        kinds += ["late", "late", "late and killed", "late and killed", "long pause", "long pause"]
+    if durable:
+        kinds += ["lose directory", "copy directory", "kill at a write", "kill after a write", "kill as it starts"]
+    return kinds
+
+
+def _fault(random: Random, kind: str, arrivals: list[Arrival], *, workers: int, partitions: int, late: bool) -> Fault:
+    amount = {
+        "kill at a write": float(random.choice([random.randint(0, 5), random.randint(0, 60)])),
+        "kill after a write": float(random.choice([random.randint(0, 5), random.randint(0, 60)])),
+        "kill at a step": float(random.choice([random.randint(0, 20), random.randint(0, 600)])),
+        "kill as it starts": float(random.randint(5, 80)),
+        "pause": random.random() * SESSION_S * 0.7,
+        "long pause": SESSION_S * random.uniform(1.0, 4.0),
+        "late": SESSION_S * random.uniform(2.0, 5.0),
+        "late and killed": SESSION_S * random.uniform(1.0, 4.0),
+        "away": random.random() * (2.0 if late else 0.2),
+        "coordinator away": random.random() * 1.5,
+        "registry away": random.random() * 2.0,
+    }.get(kind, 0.0)
+    # Most of what can go wrong goes wrong while something is done.
+    removals = [one for one in arrivals if one.event is None]
+    near = random.choice(removals if removals and random.random() < 0.6 else arrivals).at_s
+    at_s = near + random.uniform(-0.1, 0.2) if random.random() < 0.8 else random.uniform(0.0, near + 1.0)
+    return Fault(max(0.01, at_s), kind, random.randrange(workers), amount, random.randrange(max(workers, partitions)))

@@ -1,0 +1,192 @@
+"""The program under simulation, and every name of it that the simulation uses: a rename ends here."""
+
+import asyncio
+import functools
+from collections.abc import Callable
+from typing import Any
+from unittest.mock import patch
+
+from confluent_kafka import KafkaException
+from pydantic import SecretStr
+
+from avro import catalogue, codec, compiled
+from avro.schemas import Schema
+from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
+from streams import app as program
+from streams import errors
+from streams.agents import removal
+from streams.contract import SOURCES
+from streams.engine import checkpoints, engine, repair, source, table, takeover, writer
+from streams.engine import restore as restoring
+from streams.engine.membership import Committed
+from streams.engine.outside import Outside
+from streams.engine.stores.memory import GroupedMemoryStore, MemoryStore
+from streams.errors import FrozenError, LeaseLostError, MembershipError
+from streams.settings import StoreKind, StreamsSettings
+from streams.state import contribution as contributions
+from streams.state import conversation as tallies
+from streams.tables import conversations, messages
+from streams.tables.owned import CONVERSATIONS
+from support.join import IDS, Stream
+
+__all__ = [
+    "COMPACTED",
+    "FORGIVEN",
+    "IDS",
+    "PREFIX",
+    "SOURCES",
+    "TOPICS",
+    "Committed",
+    "FrozenError",
+    "GroupedMemoryStore",
+    "LeaseLostError",
+    "MembershipError",
+    "MemoryStore",
+    "Outside",
+    "Program",
+    "checkpoints",
+    "contributions",
+    "conversations",
+    "engine",
+    "is_grouped",
+    "messages",
+    "removal",
+    "repair",
+    "restoring",
+    "source",
+    "table",
+    "takeover",
+    "tallies",
+    "writer",
+]
+
+PREFIX = "s."
+
+#: Catalogue names of all topics, and of those that may be compacted at once: changelogs may be after an hour.
+TOPICS = tuple(catalogue.TOPICS)
+COMPACTED = tuple(
+    name
+    for name, topic in catalogue.TOPICS.items()
+    if topic.cleanup_policy == "compact" and "min.compaction.lag.ms" not in topic.settings
+)
+
+#: What may end a worker; anything else is a fault of the program.
+FORGIVEN = (errors.StreamsError, KafkaException, TimeoutError)
+
+#: The simulated session is a tenth of the real one, and so are the times between two looks.
+_PACE = 0.1
+engine._TICK_S = 0.005
+engine._IDLE_TICK_S = 0.05
+repair._WAIT_S = 0.05
+
+_KAFKA = KafkaSettings()
+_REGISTRY = RegistrySettings()
+
+
+@functools.cache
+def _settings(partitions: int) -> tuple[StreamsSettings, TopicSettings]:
+    return (
+        StreamsSettings(store=StoreKind.MEMORY, tokens=SecretStr("t=token-of-the-tests")),
+        TopicSettings(prefix=PREFIX, partitions=partitions, replication_factor=1, min_insync_replicas=1),
+    )
+
+
+# Compiling a codec takes longer than most of what a history does, and it is the same each time.
+codec.encoder = functools.cache(codec.encoder)
+Schema.parsed_raw = functools.cache(Schema.parsed_raw)
+_readers: dict[int, Any] = {}
+_compile_reader = compiled.reader
+
+
+def _reader(schema: Any) -> Any:
+    known = _readers.get(id(schema))  # the cache above keeps it
+    if known is None:
+        known = _readers[id(schema)] = _compile_reader(schema)
+    return known
+
+
+compiled.reader = _reader
+
+
+def is_grouped(name: str) -> bool:
+    """Return whether the keys of a table are read by group."""
+    return name == CONVERSATIONS
+
+
+#: Programs whose worker has ended: declaring one takes longer than a history, and it has no state but its engine.
+_declared: list[program.JoinApp] = []
+
+
+class Program:
+    """One process of the program: made inside of it, on the simulated loop."""
+
+    def __init__(
+        self, outside: Outside, member: Any, partitions: int, registry: Any, open_store: Any, **settings: Any
+    ) -> None:
+        own, topics = _settings(partitions)
+        own = own.model_copy(update=settings)
+        # Making the real registry's client takes as long, too.
+        with patch.object(program, "Registry", lambda *_: registry):
+            app = _declared.pop() if _declared else program.create_app(own, _KAFKA, _REGISTRY, topics)
+        app.outside, app.registry = outside, registry
+        app.engine_settings = program.engine_settings(own, _KAFKA, topics)
+        app.contract.__init__(PREFIX, registry.known)  # type: ignore[misc] # it knows no other schema
+        self._app, self._member = app, member
+        self._engine = app.engine
+        self._engine.membership = member
+        self._queues: dict[str, asyncio.Queue[Any]] = {topic: asyncio.Queue() for topic in app.source_topics}
+        self._engine._inbox = self._queues.__getitem__
+        if open_store is not None:
+            self._engine._stores._new = open_store
+        self.failure = self._engine.failure
+        self._tasks: list[asyncio.Task[Any]] = []
+
+    def release(self) -> None:
+        """Give back what can be used again, once nothing of this process runs any more."""
+        app = self._app
+        app._engine = None
+        for one in app.tables.values():
+            one.owned.contents, one.owned.rows = {}, {}
+        _declared.append(app)
+
+    def start(self) -> None:
+        """Begin to work."""
+        app = self._app
+        work = [
+            agent.fun(Stream(self._queues[topic])) for agent in app.agents.values() for topic in agent.channel.topics
+        ]
+        work += [self._engine.run(), *(self._regularly(interval_s, timer) for interval_s, timer in app.engine_timers)]
+        for coroutine in work:
+            task = asyncio.create_task(coroutine)
+            task.add_done_callback(self._ended)
+            self._tasks.append(task)
+        self._member.start(self)
+
+    def on_owned(self, partitions: frozenset[int], generation: int) -> None:
+        """Hear what is owned."""
+        self._engine.on_owned(partitions, generation)
+
+    async def on_lost(self) -> None:
+        """Give everything up."""
+        await self._engine.on_lost()
+
+    def fail(self, error: BaseException) -> None:
+        """Hear of what only the end of the process can answer."""
+        self._engine.fail(error)
+
+    async def stop(self) -> None:
+        """End in order."""
+        await self._member.stop()
+        for task in self._tasks:
+            task.cancel()
+        self._engine.close()
+
+    async def _regularly(self, interval_s: float, timer: Callable[[], Any]) -> None:
+        while True:
+            await asyncio.sleep(interval_s * _PACE)
+            await timer()
+
+    def _ended(self, task: "asyncio.Task[Any]") -> None:
+        if not task.cancelled() and task.exception() is not None:
+            error = task.exception()
+            self.fail(error.exceptions[0] if isinstance(error, ExceptionGroup) else error)  # type: ignore[arg-type]

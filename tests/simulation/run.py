@@ -1,0 +1,117 @@
+"""`python -m simulation.run SEEDS`: runs histories by their seeds; one that fails is shown, shrunk."""
+
+import argparse
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import nullcontext
+
+from simulation.history import Outcome, run
+from simulation.mutations import MUTATIONS
+from simulation.plan import Plan, plan_of
+from simulation.shrink import shrink
+
+#: Shown of one seed.
+_MOST_LINES = 10
+#: Seeds that are shrunk.
+_MOST_FAILURES = 3
+
+
+def main() -> int:
+    """Run what the command line asks for; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("seeds", help="one seed, or a range such as 0-1999")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--verbose", action="store_true", help="show the plan and what the workers log")
+    parser.add_argument("--mutation", choices=[*MUTATIONS, "each"], help="put this fault, or each, into the program")
+    arguments = parser.parse_args()
+    first, _, last = arguments.seeds.partition("-")
+    seeds = range(int(first), int(last or first) + 1)
+    if arguments.mutation == "each":
+        return _mutate(seeds)
+    if arguments.jobs > 1:
+        return _divide(seeds, arguments.jobs)
+    if arguments.verbose:
+        logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    else:
+        logging.disable(logging.CRITICAL)
+    mutation = MUTATIONS[arguments.mutation] if arguments.mutation else nullcontext
+    with mutation():
+        return _run(seeds, verbose=arguments.verbose)
+
+
+def _run(seeds: range, *, verbose: bool) -> int:
+    began, failed, ends, simulated_s = time.monotonic(), 0, Counter[str](), 0.0
+    for seed in seeds:
+        plan = plan_of(seed)
+        if verbose:
+            print(plan, flush=True)
+        outcome = run(plan)
+        ends += outcome.ends
+        simulated_s += outcome.seconds
+        if outcome.wrong:
+            failed += 1
+            _show(f"seed {seed} fails", outcome)
+            if failed <= _MOST_FAILURES:
+                small = shrink(plan, _fails)
+                print(small, flush=True)
+                _show("  shrunk", run(small))
+    seconds = time.monotonic() - began
+    print(
+        f"{len(seeds)} histories in {seconds:.0f} s ({simulated_s:.0f} s simulated), {failed} failed; "
+        f"workers ended: {dict(ends)}",
+        flush=True,
+    )
+    return 1 if failed else 0
+
+
+def _fails(plan: Plan) -> bool:
+    return bool(run(plan).wrong)
+
+
+def _show(what: str, outcome: Outcome) -> None:
+    print(what)
+    for line in outcome.wrong[:_MOST_LINES]:
+        print(f"    {line}")
+    if len(outcome.wrong) > _MOST_LINES:
+        print(f"    and {len(outcome.wrong) - _MOST_LINES} more")
+
+
+def _divide(seeds: range, jobs: int) -> int:
+    size = -(-len(seeds) // jobs)
+    parts = [seeds[start : start + size] for start in range(0, len(seeds), size)]
+    running = [subprocess.Popen([sys.executable, "-m", "simulation.run", f"{part[0]}-{part[-1]}"]) for part in parts]
+    return max(process.wait() for process in running)
+
+
+def _mutate(seeds: range) -> int:
+    """Return 1 if a mutation is not found."""
+    logging.disable(logging.CRITICAL)
+    missed = 0
+    for rule, mutation in MUTATIONS.items():
+        began = time.process_time()
+        found: tuple[int, str] | None = None
+        with mutation():
+            for seed in seeds:
+                outcome = run(plan_of(seed))
+                if outcome.wrong:
+                    found = seed, outcome.wrong[0]
+                    break
+        missed += found is None
+        told = "NOT FOUND" if found is None else f"found by seed {found[0]}: {found[1][:120]}"
+        print(f"{time.process_time() - began:6.1f} s  {rule}\n          {told}", flush=True)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    if os.environ.get("PYTHONHASHSEED") != "0":
+        # The order of sets must be the same in each run.
+        os.execve(
+            sys.executable,
+            [sys.executable, "-m", "simulation.run", *sys.argv[1:]],
+            {**os.environ, "PYTHONHASHSEED": "0"},
+        )
+    sys.exit(main())

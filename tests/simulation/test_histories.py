@@ -1,0 +1,65 @@
+"""Whatever happens to the workers, tables and topics are in the end what the plain fold of all events says.
+
+`make simulate SEEDS=0-9999` runs other histories, `make simulate SEED=17` one of them (docs/simulation.md).
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from simulation.history import run
+from simulation.mutations import MUTATIONS
+from simulation.plan import plan_of
+from simulation.shrink import shrink
+
+HISTORIES = 2_000 if os.environ.get("CI") else 200
+
+#: Found by each of a few histories, so that those of CI are known to find something.
+SOON_FOUND = {
+    "contributions written, facts not: what is said again counts once",
+    "everything written, the position not committed: status changes keep their ids",
+}
+
+
+def simulate(*arguments: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "simulation.run", *arguments],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    print(done.stdout)
+    assert done.returncode == 0, f"{done.stdout[-10_000:]}\n{done.stderr[-10_000:]}"
+    print("figure:", done.stdout.splitlines()[-1])
+
+
+@pytest.mark.timeout(900)
+def test_histories_end_as_the_plain_fold_says() -> None:
+    simulate(f"0-{HISTORIES - 1}", "--jobs", "2")
+
+
+@pytest.mark.parametrize("seed", [3, 7])
+def test_a_history_is_the_same_each_time(seed: int) -> None:
+    first, second = run(plan_of(seed)), run(plan_of(seed))
+    assert first.wrong == []
+    assert (first.digest, first.steps, first.seconds) == (second.digest, second.steps, second.seconds)
+
+
+@pytest.mark.parametrize("rule", sorted(SOON_FOUND))
+def test_a_fault_of_the_program_is_found_and_its_history_shrinks(rule: str) -> None:
+    with MUTATIONS[rule]():
+        plan = next(plan for plan in map(plan_of, range(20)) if run(plan).wrong)
+        small = shrink(plan, lambda part: bool(run(part).wrong), runs=60)
+        assert run(small).wrong != []
+    assert len(small.arrivals) + len(small.faults) <= 4
+    assert run(small).wrong == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3_600)
+def test_each_rule_of_the_join_is_found_when_it_is_broken() -> None:
+    simulate("0-2999", "--mutation", "each")
