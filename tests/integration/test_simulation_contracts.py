@@ -1,19 +1,29 @@
 """The real servers keep what the simulation assumes of them (tests/simulation/contracts.py)."""
 
-from collections.abc import Callable
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
+from faust.contrib.asgi import faust_app_running
 
 from openbsp.kafka.connection import RegistrySettings
 from openbsp.kafka.registry import Registry
 from openbsp.local.ports import free_ports
-from simulation.contracts import LogContract, RegistryContract
+from simulation.contracts import CoordinatorContract, LogContract, RegistryContract
+from streams.engine.app import App
+from streams.engine.faust_internals import thread_of
+from streams.engine.settings import EngineSettings
 from support.wait import eventually
 
 pytestmark = pytest.mark.integration
+
+#: The shortest session that a broker allows by itself.
+SESSION_S = 6.0
 
 
 class RealBench:
@@ -64,6 +74,99 @@ class TestLog(LogContract):
         # A topic that has just been made has no leaders for a moment.
         eventually(lambda: _led(bench))
         return bench
+
+
+class RealMember:
+    """A Faust app in a thread of its own, whose engine only notes what it hears."""
+
+    def __init__(self, contract: Any, topic: str, url: str) -> None:
+        self.heard: list[tuple[Any, ...]] = []
+        self._topic = topic
+        self._settings = EngineSettings(
+            app_id=f"{contract.prefix}group",
+            kafka=contract.kafka,
+            url=url,
+            partitions=contract.topics.partitions,
+            session_timeout_s=SESSION_S,
+        )
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
+        self._thread.start()
+        assert self._started.wait(60)
+
+    async def _run(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._leaving = asyncio.Event()
+        self.app = app = App(self._settings)
+        app._engine = self
+
+        async def nothing(stream: Any) -> None:
+            async for _ in stream.take_events(1):
+                raise AssertionError("nothing is read")
+
+        app.agent(app.topic(self._topic, value_type=bytes, value_serializer="raw"), name="nothing")(nothing)
+        async with faust_app_running(app):
+            self._started.set()
+            await self._leaving.wait()
+
+    def on_owned(self, partitions: frozenset[int], generation: int) -> None:
+        self.heard.append(("owned", partitions, generation))
+
+    async def on_lost(self) -> None:
+        if self.heard and self.heard[-1] != ("lost",):
+            self.heard.append(("lost",))
+
+    def fail(self, error: BaseException) -> None:
+        self.heard.append(("failed", error))
+
+    async def look_at_logs(self) -> None:
+        """There is nothing to look at."""
+
+    def commit(self, positions: dict[Any, int], notes: dict[Any, str]) -> str | None:
+        return self._done(self.app.commit_positions(positions, notes, 5))
+
+    def committed(self, partitions: list[Any]) -> dict[Any, tuple[int, str]]:
+        return {at: tuple(left) for at, left in self._done(self.app.committed(partitions)).items()}
+
+    def owners(self) -> dict[int, str]:
+        return self.app.owners(self._topic)
+
+    def freeze(self) -> None:
+        # Only what keeps the membership alive: the group cannot tell the difference.
+        thread_of(self.app).thread_loop.call_soon_threadsafe(time.sleep, SESSION_S * 2)
+
+    def leave(self) -> None:
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._leaving.set)
+            self._thread.join(60)
+        assert not self._thread.is_alive()
+
+    def _done(self, coroutine: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(60)
+
+
+class RealGroup:
+    def __init__(self, contract: Any) -> None:
+        self.topic = contract.topic("conversations")
+        self.partitions = contract.topics.partitions
+        self.members: list[RealMember] = []
+        self._contract = contract
+
+    def join(self, url: str) -> RealMember:
+        self.members.append(RealMember(self._contract, self.topic, url))
+        return self.members[-1]
+
+    def until(self, condition: Callable[[], object]) -> None:
+        eventually(condition, within=90)
+
+
+class TestCoordinator(CoordinatorContract):
+    @pytest.fixture
+    def group(self, contract: Any) -> Iterator[RealGroup]:
+        made = RealGroup(contract)
+        yield made
+        for member in made.members:
+            member.leave()
 
 
 class TestRegistry(RegistryContract):

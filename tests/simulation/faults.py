@@ -161,5 +161,5 @@ def _registry_away(world: Any, _: Slot, fault: Fault) -> None:
 @strike("compact")
 def _compact(world: Any, _: Slot, __: Fault) -> None:
     for name in COMPACTED:
-        for log in world.cluster.topics[PREFIX + name]:
+        for log in world.cluster.topics.get(PREFIX + name, ()):
             log.compact(log.end)

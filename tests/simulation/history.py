@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from avro.schemas import latest
 from simulation.coordinator import Group, Member
 from simulation.disk import Disk
 from simulation.faults import STRIKES, Slot
@@ -15,16 +14,12 @@ from simulation.log import Cluster, Network, partition_of
 from simulation.loop import Clock, Process, SimulatedLoop
 from simulation.outside import Threads
 from simulation.plan import SESSION_S, Arrival, Fault, Plan
-from simulation.program import FORGIVEN, IDS, PREFIX, SOURCES, TOPICS, Outside, Program
-from simulation.registry import SimulatedRegistry
-from support import wire
-from support.reference import fold
+from simulation.program import FORGIVEN, PREFIX, Outside, Program
+from simulation.subjects import SUBJECTS, Subject
 
 #: Seconds after the last fault in which everything has to be as it should.
 CALM_S = 60.0
 _LOOK_S = 0.25
-_STATES = {"message-state": wire.message_state.decode, "conversation-state": wire.conversation_state.decode}
-_EVENTS = {"messages": "MessageEvent", "conversations": "ConversationEvent"}
 
 
 @dataclass
@@ -44,8 +39,9 @@ class Outcome:
 class World:
     """Everything of one history."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, subject: Subject) -> None:
         self.plan = plan
+        self.subject = subject
         self.outcome = Outcome()
         self.loop = SimulatedLoop()
         self.random = Random(f"world {plan.seed}")
@@ -55,16 +51,15 @@ class World:
         self.network.fetch_records = plan.fetch_records
         self.cluster = Cluster(self.network)
         self.cluster.appended = self._appended
-        for name in TOPICS:
+        for name in self.subject.topics:
             self.cluster.create(PREFIX + name, plan.partitions)
-        self.registry = SimulatedRegistry(IDS)
-        self.sources = [PREFIX + name for name in SOURCES]
+        self.registry = self.subject.registry
+        self.sources = [PREFIX + name for name in self.subject.sources]
+        self._came: list[Arrival] = []
         self.group = Group(self.network, self.sources, plan.partitions, SESSION_S)
         self.group.on_commit = self._committed
         self.slots: list[Slot] = []
         self._programs: list[Program] = []
-        #: Schema ids that no worker knows at its start.
-        self._other_ids = {name: self.registry.register(latest(record).text) for name, record in _EVENTS.items()}
 
     def run(self) -> Outcome:
         """Let it happen."""
@@ -78,11 +73,11 @@ class World:
                 loop.outside(fault.at_s, self.strike, fault)
             loop.run_until_complete(asyncio.sleep(plan.end_s + 0.01))
             self.calm()
-            self.expect("in the end", fold(plan.lasting))
+            self.expect("in the end")
             if not outcome.wrong:
                 self.inherit()
             if not outcome.wrong:
-                self.count_status_changes()
+                outcome.wrong += self.subject.finished(self.cluster, plan)
             outcome.wrong += [f"a callback raised {error!r}" for error in loop.faults]
         finally:
             outcome.steps, outcome.seconds = loop.steps, loop.now
@@ -96,11 +91,9 @@ class World:
     def arrive(self, arrival: Arrival) -> None:
         """Let an event come to its topic, as the bridge writes it."""
         key = arrival.key.encode()
-        topic = PREFIX + arrival.entity
-        value = None if arrival.event is None else self._encoded(arrival)
-        partition = partition_of(key, self.plan.partitions)
-        log = self.cluster.log(topic, partition)
-        log.append(key, value, None, "bridge")
+        log = self.cluster.log(PREFIX + arrival.entity, partition_of(key, self.plan.partitions))
+        log.append(key, self.subject.value(arrival), None, "bridge")
+        self._came.append(arrival)
 
     def strike(self, fault: Fault) -> None:
         """Let something go wrong."""
@@ -137,7 +130,7 @@ class World:
 
     def _start(self, slot: Slot, process: Process) -> None:
         outside = Outside(self.cluster, Clock(self.loop), Threads(self.network))  # type: ignore[arg-type]
-        program = slot.program = Program(
+        program = slot.program = self.subject.program(
             outside,
             Member(self.group, f"http://{process.name}"),
             self.plan.partitions,
@@ -209,87 +202,38 @@ class World:
                     lag[topic, number] = behind
         return lag
 
-    def expect(self, when: str, folded: Any) -> None:
-        """Wait until the state topics are as they should be; note what is not."""
-        last: tuple[Any, list[str]] = None, ["nothing was committed"]
-
-        def good() -> bool:
-            nonlocal last
-            if self.lag():
-                return False
-            sizes = [log.end for name in _STATES for log in self.cluster.topics[PREFIX + name]]
-            if last[0] != sizes:
-                last = sizes, self.differences(folded)
-            return not last[1]
-
+    def expect(self, when: str) -> None:
+        """Wait until everything is as it should be; note what is not."""
+        wanted = self.subject.expected(self._came)
+        logs = [log for name in self.subject.judged for log in self.cluster.topics[PREFIX + name]]
+        looked_at: list[int] | None = None
+        wrong = ["nothing was committed"]
         deadline = self.loop.now + CALM_S
-        while not good():
+        while True:
+            if not self.lag():
+                ends = [log.end for log in logs]
+                if looked_at != ends:
+                    looked_at, wrong = ends, self.subject.differences(self.cluster, wanted)
+                if not wrong:
+                    return
             if self.loop.now > deadline:
-                self.outcome.wrong += [f"{when}: {line}" for line in last[1]]
                 lag = self.lag()
-                self.outcome.wrong += [f"{when}: not committed: {lag}"] if lag else []
+                wrong += [f"not committed: {lag}"] if lag else []
+                self.outcome.wrong += [f"{when}: {line}" for line in wrong]
                 return
             self.loop.run_until_complete(asyncio.sleep(_LOOK_S))
 
-    def differences(self, folded: Any) -> list[str]:
-        """Return a line for each state that is not as it should be."""
-        wrong = []
-        for (name, decode), expected in zip(_STATES.items(), folded[:2], strict=True):
-            found: dict[str, Any] = {}
-            for log in self.cluster.topics[PREFIX + name]:
-                found |= {
-                    one.key.decode(): decode(one.value)
-                    for one in log.newest().values()
-                    if one.key is not None and one.value is not None
-                }
-            for key in sorted(found.keys() | expected.keys()):
-                have, want = found.get(key), expected.get(key)
-                if have != want:
-                    wrong.append(f"{name} {key}: {_difference(have, want)}")
-        return wrong
-
     def inherit(self) -> None:
-        """Let a worker that has nothing but the changelogs write all states again: it must know the same."""
+        """Let a worker that has nothing but the changelogs write everything again: it must know the same."""
         for slot in self.slots:
             self.remove(slot)
-        loop = self.loop
-        loop.until(lambda: not self.group.owners, 30, 0.1)
+        self.loop.until(lambda: not self.group.owners, 30, 0.1)
         heir = self.add()
-        seen = set()
-        for arrival in self.plan.arrivals:
-            row = arrival.entity, arrival.key
-            if arrival.event is not None and row not in self.plan.removed and row not in seen:
-                seen.add(row)
-                self.arrive(arrival)
-        self.expect(f"of {heir.name}, the heir", fold(self.plan.lasting))
-
-    def count_status_changes(self) -> None:
-        """Note each status change that was never told, or should not have been."""
-        expected = fold(self.plan.events)[2]
-        found = {}
-        for log in self.cluster.topics[PREFIX + "status-changes"]:
-            for one in log.records:
-                fields = wire.change.decode(one.value)
-                found[fields["id"]] = fields["message_id"], fields["status"]
-        wrong = self.outcome.wrong
-        wrong += [f"never told: status change {pair}" for key, pair in sorted(expected.items()) if key not in found]
-        wrong += [
-            f"told by mistake: status change {pair}" for key, pair in sorted(found.items()) if key not in expected
-        ]
-
-    def _encoded(self, arrival: Arrival) -> bytes:
-        assert arrival.event is not None
-        value = wire.event_bytes(arrival.event)
-        return value[:1] + self._other_ids[arrival.entity].to_bytes(4) + value[5:] if arrival.other_id else value
+        for arrival in self.subject.again(self.plan):
+            self.arrive(arrival)
+        self.expect(f"of {heir.name}, the heir")
 
 
-def _difference(have: Any, want: Any) -> str:
-    if have is None or want is None:
-        return f"{have and 'there'!r} instead of {want and 'there'!r}"
-    names = [name for name in want.keys() | have.keys() if have.get(name) != want.get(name)]
-    return ", ".join(f"{name}={have.get(name)!r} instead of {want.get(name)!r}" for name in sorted(names))
-
-
-def run(plan: Plan) -> Outcome:
+def run(plan: Plan, subject: str = "join") -> Outcome:
     """Run a history from its beginning to its judgement."""
-    return World(plan).run()
+    return World(plan, SUBJECTS[subject]()).run()

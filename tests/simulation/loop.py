@@ -211,6 +211,9 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """Refuse: what happens in a real thread is not decided by a seed."""
         raise AssertionError(f"{func} is to be run in a thread")
 
+    def _check_closed(self) -> None:
+        """Let what is collected after the end have its `finally`: nothing of it is run any more."""
+
     def _process_events(self, _: Any) -> None:
         """There are no files and no sockets."""
 

@@ -98,6 +98,8 @@ def _told(one: Arrival | Fault) -> str:
         return f"{one.kind}: worker {one.worker}, {one.amount:.3f}, other {one.other}"
     if one.event is None:
         return f"{one.entity} {one.key}: tombstone"
+    if not one.event:
+        return f"{one.entity} {one.key}"
     data = {name: value for name, value in one.event["data"].items() if name != "id"}
     return f"{one.entity} {one.key}: {one.event['action']} {data}{' (another schema id)' if one.other_id else ''}"
 

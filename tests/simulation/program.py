@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 from unittest.mock import patch
 
@@ -20,6 +20,7 @@ from streams.engine import checkpoints, engine, repair, source, table, takeover,
 from streams.engine import restore as restoring
 from streams.engine.membership import Committed
 from streams.engine.outside import Outside
+from streams.engine.settings import EngineSettings
 from streams.engine.stores.memory import GroupedMemoryStore, MemoryStore
 from streams.errors import FrozenError, LeaseLostError, MembershipError
 from streams.settings import StoreKind, StreamsSettings
@@ -27,6 +28,7 @@ from streams.state import contribution as contributions
 from streams.state import conversation as tallies
 from streams.tables import conversations, messages
 from streams.tables.owned import CONVERSATIONS
+from support import words
 from support.join import IDS, Stream
 
 __all__ = [
@@ -39,11 +41,13 @@ __all__ = [
     "Committed",
     "FrozenError",
     "GroupedMemoryStore",
+    "JoinProgram",
     "LeaseLostError",
     "MembershipError",
     "MemoryStore",
     "Outside",
     "Program",
+    "WordsProgram",
     "checkpoints",
     "contributions",
     "conversations",
@@ -113,50 +117,29 @@ def is_grouped(name: str) -> bool:
     return name == CONVERSATIONS
 
 
-#: Programs whose worker has ended: declaring one takes longer than a history, and it has no state but its engine.
-_declared: list[program.JoinApp] = []
-
-
 class Program:
-    """One process of the program: made inside of it, on the simulated loop."""
+    """One process of a program: made inside of it, on the simulated loop."""
 
-    def __init__(
-        self, outside: Outside, member: Any, partitions: int, registry: Any, open_store: Any, **settings: Any
-    ) -> None:
-        own, topics = _settings(partitions)
-        own = own.model_copy(update=settings)
-        # Making the real registry's client takes as long, too.
-        with patch.object(program, "Registry", lambda *_: registry):
-            app = _declared.pop() if _declared else program.create_app(own, _KAFKA, _REGISTRY, topics)
-        app.outside, app.registry = outside, registry
-        app.engine_settings = program.engine_settings(own, _KAFKA, topics)
-        app.contract.__init__(PREFIX, registry.known)  # type: ignore[misc] # it knows no other schema
+    def __init__(self, app: Any, member: Any, open_store: Any) -> None:
         self._app, self._member = app, member
         self._engine = app.engine
         self._engine.membership = member
-        self._queues: dict[str, asyncio.Queue[Any]] = {topic: asyncio.Queue() for topic in app.source_topics}
-        self._engine._inbox = self._queues.__getitem__
         if open_store is not None:
             self._engine._stores._new = open_store
         self.failure = self._engine.failure
         self._tasks: list[asyncio.Task[Any]] = []
 
+    def agents(self) -> Iterable[Coroutine[Any, Any, Any]]:
+        """Return what the agents do."""
+        raise NotImplementedError
+
     def release(self) -> None:
         """Give back what can be used again, once nothing of this process runs any more."""
-        app = self._app
-        app._engine = None
-        for one in app.tables.values():
-            one.owned.contents, one.owned.rows = {}, {}
-        _declared.append(app)
 
     def start(self) -> None:
         """Begin to work."""
-        app = self._app
-        work = [
-            agent.fun(Stream(self._queues[topic])) for agent in app.agents.values() for topic in agent.channel.topics
-        ]
-        work += [self._engine.run(), *(self._regularly(interval_s, timer) for interval_s, timer in app.engine_timers)]
-        for coroutine in work:
+        timers = (self._regularly(interval_s, timer) for interval_s, timer in self._app.engine_timers)
+        for coroutine in (*self.agents(), self._engine.run(), *timers):
             task = asyncio.create_task(coroutine)
             task.add_done_callback(self._ended)
             self._tasks.append(task)
@@ -190,3 +173,64 @@ class Program:
         if not task.cancelled() and task.exception() is not None:
             error = task.exception()
             self.fail(error.exceptions[0] if isinstance(error, ExceptionGroup) else error)  # type: ignore[arg-type]
+
+
+#: Programs whose worker has ended: declaring one takes longer than a history, and it has no state but its engine.
+_declared: list[program.JoinApp] = []
+
+
+class JoinProgram(Program):
+    """The join."""
+
+    def __init__(
+        self, outside: Outside, member: Any, partitions: int, registry: Any, open_store: Any, **settings: Any
+    ) -> None:
+        own, topics = _settings(partitions)
+        own = own.model_copy(update=settings)
+        # Making the real registry's client takes as long, too.
+        with patch.object(program, "Registry", lambda *_: registry):
+            app = _declared.pop() if _declared else program.create_app(own, _KAFKA, _REGISTRY, topics)
+        app.outside, app.registry = outside, registry
+        app.engine_settings = program.engine_settings(own, _KAFKA, topics)
+        app.contract.__init__(PREFIX, registry.known)  # type: ignore[misc] # it knows no other schema
+        super().__init__(app, member, open_store)
+        self._queues: dict[str, asyncio.Queue[Any]] = {topic: asyncio.Queue() for topic in app.source_topics}
+        self._engine._inbox = self._queues.__getitem__
+
+    def agents(self) -> Iterable[Coroutine[Any, Any, Any]]:
+        """See Program."""
+        agents = self._app.agents.values()
+        return [agent.fun(Stream(self._queues[topic])) for agent in agents for topic in agent.channel.topics]
+
+    def release(self) -> None:
+        """See Program."""
+        self._app._engine = None
+        for one in self._app.tables.values():
+            one.owned.contents, one.owned.rows = {}, {}
+        _declared.append(self._app)
+
+
+class WordsProgram(Program):
+    """The second program: words are counted, in Faust's own streams."""
+
+    def __init__(
+        self, outside: Outside, member: Any, partitions: int, registry: Any, open_store: Any, **settings: Any
+    ) -> None:
+        del registry
+        app = words.create_app(
+            EngineSettings(
+                app_id="words",
+                kafka=_KAFKA,
+                url="http://127.0.0.1:1",
+                partitions=partitions,
+                topic_prefix=PREFIX,
+                **settings,
+            ),
+            outside,
+        )
+        super().__init__(app, member, open_store)
+
+    def agents(self) -> Iterable[Coroutine[Any, Any, Any]]:
+        """See Program."""
+        self._app.flow_control.resume()  # as Faust does after a rebalance
+        return [agent.fun(agent.stream()) for agent in self._app.agents.values()]

@@ -11,8 +11,9 @@ from contextlib import nullcontext
 
 from simulation.history import Outcome, run
 from simulation.mutations import MUTATIONS
-from simulation.plan import Plan, plan_of
+from simulation.plan import plan_of
 from simulation.shrink import shrink
+from simulation.subjects import SUBJECTS
 
 #: Shown of one seed.
 _MOST_LINES = 10
@@ -27,38 +28,40 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--verbose", action="store_true", help="show the plan and what the workers log")
     parser.add_argument("--mutation", choices=[*MUTATIONS, "each"], help="put this fault, or each, into the program")
+    parser.add_argument("--subject", choices=[*SUBJECTS], default="join", help="the program that is run")
     arguments = parser.parse_args()
     first, _, last = arguments.seeds.partition("-")
     seeds = range(int(first), int(last or first) + 1)
     if arguments.mutation == "each":
         return _mutate(seeds)
     if arguments.jobs > 1:
-        return _divide(seeds, arguments.jobs)
+        return _divide(seeds, arguments.jobs, arguments.subject)
     if arguments.verbose:
         logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     else:
         logging.disable(logging.CRITICAL)
     mutation = MUTATIONS[arguments.mutation] if arguments.mutation else nullcontext
     with mutation():
-        return _run(seeds, verbose=arguments.verbose)
+        return _run(seeds, arguments.subject, verbose=arguments.verbose)
 
 
-def _run(seeds: range, *, verbose: bool) -> int:
+def _run(seeds: range, subject: str, *, verbose: bool) -> int:
+    make = SUBJECTS[subject]().plan
     began, failed, ends, simulated_s = time.monotonic(), 0, Counter[str](), 0.0
     for seed in seeds:
-        plan = plan_of(seed)
+        plan = make(seed)
         if verbose:
             print(plan, flush=True)
-        outcome = run(plan)
+        outcome = run(plan, subject)
         ends += outcome.ends
         simulated_s += outcome.seconds
         if outcome.wrong:
             failed += 1
             _show(f"seed {seed} fails", outcome)
             if failed <= _MOST_FAILURES:
-                small = shrink(plan, _fails)
+                small = shrink(plan, lambda part: bool(run(part, subject).wrong))
                 print(small, flush=True)
-                _show("  shrunk", run(small))
+                _show("  shrunk", run(small, subject))
     seconds = time.monotonic() - began
     print(
         f"{len(seeds)} histories in {seconds:.0f} s ({simulated_s:.0f} s simulated), {failed} failed; "
@@ -66,10 +69,6 @@ def _run(seeds: range, *, verbose: bool) -> int:
         flush=True,
     )
     return 1 if failed else 0
-
-
-def _fails(plan: Plan) -> bool:
-    return bool(run(plan).wrong)
 
 
 def _show(what: str, outcome: Outcome) -> None:
@@ -80,10 +79,13 @@ def _show(what: str, outcome: Outcome) -> None:
         print(f"    and {len(outcome.wrong) - _MOST_LINES} more")
 
 
-def _divide(seeds: range, jobs: int) -> int:
+def _divide(seeds: range, jobs: int, subject: str) -> int:
     size = -(-len(seeds) // jobs)
     parts = [seeds[start : start + size] for start in range(0, len(seeds), size)]
-    running = [subprocess.Popen([sys.executable, "-m", "simulation.run", f"{part[0]}-{part[-1]}"]) for part in parts]
+    running = [
+        subprocess.Popen([sys.executable, "-m", "simulation.run", f"{part[0]}-{part[-1]}", "--subject", subject])
+        for part in parts
+    ]
     return max(process.wait() for process in running)
 
 

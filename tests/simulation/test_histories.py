@@ -42,6 +42,11 @@ def test_histories_end_as_the_plain_fold_says() -> None:
     simulate(f"0-{HISTORIES - 1}", "--jobs", "2")
 
 
+@pytest.mark.timeout(900)
+def test_words_are_counted_exactly_in_histories_of_the_second_program() -> None:
+    simulate(f"0-{HISTORIES // 4 - 1}", "--jobs", "2", "--subject", "words")
+
+
 @pytest.mark.parametrize("seed", [3, 7])
 def test_a_history_is_the_same_each_time(seed: int) -> None:
     first, second = run(plan_of(seed)), run(plan_of(seed))

@@ -1,0 +1,191 @@
+"""The programs that histories are about: their topics, what comes to those, and what must come of it."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from random import Random
+from typing import Any, Protocol
+
+import msgspec
+
+from avro.schemas import latest
+from simulation.log import Cluster
+from simulation.plan import Arrival, Plan, plan_of
+from simulation.program import (
+    IDS,
+    PREFIX,
+    SOURCES,
+    TOPICS,
+    JoinProgram,
+    Program,
+    WordsProgram,
+)
+from simulation.registry import SimulatedRegistry
+from support import wire
+from support.reference import fold
+
+
+class Subject(Protocol):
+    """A program, as a history needs to know it. Topics have no prefix here."""
+
+    topics: tuple[str, ...]
+    sources: tuple[str, ...]
+    #: The topics whose last records are judged.
+    judged: tuple[str, ...]
+    registry: SimulatedRegistry
+    program: type[Program]
+
+    def plan(self, seed: int) -> Plan:
+        """Return the history of a seed."""
+
+    def value(self, arrival: Arrival) -> bytes | None:
+        """Return the bytes of an arrival."""
+
+    def expected(self, arrivals: Iterable[Arrival]) -> Any:
+        """Return what must come of all that has come, for `differences`."""
+
+    def differences(self, cluster: Cluster, expected: Any) -> list[str]:
+        """Return a line for each last record that is not as it should be."""
+
+    def again(self, plan: Plan) -> list[Arrival]:
+        """Return what makes a new owner write everything again."""
+
+    def finished(self, cluster: Cluster, plan: Plan) -> list[str]:
+        """Return a line for whatever else should not be there in the end, or is not."""
+
+
+class JoinSubject:
+    """The join, judged by the plain fold."""
+
+    topics = TOPICS
+    sources = SOURCES
+    judged = ("message-state", "conversation-state")
+    program = JoinProgram
+    _states = (wire.message_state.decode, wire.conversation_state.decode)
+
+    def __init__(self) -> None:
+        self.registry = SimulatedRegistry(IDS)
+        #: Schema ids that no worker knows at its start.
+        self._other_ids = {
+            name: self.registry.register(latest(record).text)
+            for name, record in (("messages", "MessageEvent"), ("conversations", "ConversationEvent"))
+        }
+
+    def plan(self, seed: int) -> Plan:
+        """See Subject."""
+        return plan_of(seed)
+
+    def value(self, arrival: Arrival) -> bytes | None:
+        """See Subject."""
+        if arrival.event is None:
+            return None
+        value = wire.event_bytes(arrival.event)
+        return value[:1] + self._other_ids[arrival.entity].to_bytes(4) + value[5:] if arrival.other_id else value
+
+    def expected(self, arrivals: Iterable[Arrival]) -> Any:
+        """See Subject: message states and conversation states, by id."""
+        came = list(arrivals)
+        gone = {(one.entity, one.key) for one in came if one.event is None}
+        return fold([one.event for one in came if one.event is not None and (one.entity, one.key) not in gone])[:2]
+
+    def differences(self, cluster: Cluster, expected: Any) -> list[str]:
+        """See Subject."""
+        wrong = []
+        for name, decode, wanted in zip(self.judged, self._states, expected, strict=True):
+            found = {key: decode(value) for key, value in newest(cluster, name).items()}
+            wrong += different(name, found, wanted)
+        return wrong
+
+    def again(self, plan: Plan) -> list[Arrival]:
+        """See Subject: an event of each row that is not removed."""
+        first = {(one.entity, one.key): one for one in reversed(plan.arrivals) if one.event is not None}
+        return [one for row, one in first.items() if row not in plan.removed]
+
+    def finished(self, cluster: Cluster, plan: Plan) -> list[str]:
+        """See Subject: status changes are told, each under the id that it has."""
+        expected = fold(plan.events)[2]
+        found = {}
+        for log in cluster.topics[PREFIX + "status-changes"]:
+            for one in log.records:
+                fields = wire.change.decode(one.value or b"")
+                found[fields["id"]] = fields["message_id"], fields["status"]
+        never = [f"never told: status change {pair}" for key, pair in sorted(expected.items()) if key not in found]
+        return never + [
+            f"told by mistake: status change {pair}" for key, pair in sorted(found.items()) if key not in expected
+        ]
+
+
+class WordsSubject:
+    """A second program on the engine (support.words), judged by counting."""
+
+    topics = ("words", "counts")
+    sources = ("words",)
+    judged = ("counts",)
+    program = WordsProgram
+
+    def __init__(self) -> None:
+        self.registry = SimulatedRegistry()
+
+    def plan(self, seed: int) -> Plan:
+        """See Subject: with the accidents of the join's history."""
+        plan = plan_of(seed)
+        random = Random(f"words {seed}")
+        words = [f"word{number}" for number in range(random.randint(1, 8))]
+        arrivals = [Arrival(one.at_s, "words", random.choice(words), {}) for one in plan.arrivals]
+        return replace(plan, arrivals=tuple(arrivals))
+
+    def value(self, arrival: Arrival) -> bytes | None:
+        """See Subject."""
+        del arrival
+        return b""
+
+    def expected(self, arrivals: Iterable[Arrival]) -> Any:
+        """See Subject: how often each word came."""
+        counts: dict[str, int] = {}
+        for one in arrivals:
+            counts[one.key] = counts.get(one.key, 0) + 1
+        return counts
+
+    def differences(self, cluster: Cluster, expected: Any) -> list[str]:
+        """See Subject."""
+        decode = msgspec.json.decode
+        found = {decode(key): {"count": decode(value)[0]} for key, value in newest(cluster, "counts").items()}
+        return different("counts", found, {key: {"count": count} for key, count in expected.items()})
+
+    def again(self, plan: Plan) -> list[Arrival]:
+        """See Subject: each word once more, which counts."""
+        return [Arrival(plan.end_s, "words", word, {}) for word in sorted({one.key for one in plan.arrivals})]
+
+    def finished(self, cluster: Cluster, plan: Plan) -> list[str]:
+        """See Subject."""
+        del cluster, plan
+        return []
+
+
+SUBJECTS: dict[str, type[JoinSubject] | type[WordsSubject]] = {"join": JoinSubject, "words": WordsSubject}
+
+
+def newest(cluster: Cluster, name: str) -> dict[str, bytes]:
+    """Return the last value of each key of a topic, without marks and tombstones."""
+    return {
+        one.key.decode(): one.value
+        for log in cluster.topics[PREFIX + name]
+        for one in log.newest().values()
+        if one.key and one.value is not None
+    }
+
+
+def different(name: str, found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """Return a line for each key whose value is not as it should be."""
+    lines = []
+    for key in sorted(found.keys() | wanted.keys()):
+        have, want = found.get(key), wanted.get(key)
+        if have is None or want is None:
+            if have is not want:
+                lines.append(f"{name} {key}: {'is missing' if have is None else 'should not be there'}")
+        elif have != want:
+            names = sorted(field for field in want.keys() | have.keys() if have.get(field) != want.get(field))
+            lines.append(
+                f"{name} {key}: "
+                + ", ".join(f"{field}={have.get(field)!r} instead of {want.get(field)!r}" for field in names)
+            )
+    return lines
