@@ -362,8 +362,9 @@ class CoordinatorContract:
     def test_who_stands_still_is_put_out_and_its_late_commit_refused(self, group: GroupBench) -> None:
         first, second = group.join("http://one:1"), group.join("http://two:2")
         group.until(lambda: shares(group, first, second))
-        here = group.topic, 0
+        here = group.topic, min(first.heard[-1][1])
         assert first.commit({here: 5}, {}) is None
+        assert second.commit({here: 5}, {}) is not None
         first.freeze()
         group.until(lambda: second.heard[-1][0] == "owned" and second.heard[-1][1] == set(range(group.partitions)))
         assert second.commit({here: 9}, {}) is None

@@ -187,6 +187,7 @@ class Member:
         self._url = url
         self._id: int | None = None
         self._generation = -1
+        self._owned: frozenset[int] = frozenset()
         self._owner: Owner | None = None
         self._running: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
@@ -214,6 +215,8 @@ class Member:
         """Commit as this member; return why not. What was not done in time may still be done later."""
         if self._id is None:
             return "not a member"
+        if any(number not in self._owned for _, number in positions):
+            return "IllegalStateError: not assigned"
         try:
             async with asyncio.timeout(within_s):
                 return await self._ask(self._group.commit, self._id, self._generation, dict(positions), dict(notes))
@@ -242,6 +245,7 @@ class Member:
         while not self._stopping.is_set():
             self._id, joining = await self._ask(self._group.join, self._id, self._url)
             self._generation, partitions = await self._answered(joining)
+            self._owned = partitions
             telling = asyncio.create_task(self._tell(owner, partitions))
             self._losing = False
             problem = await self._heartbeats()
