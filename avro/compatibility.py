@@ -12,7 +12,7 @@ from typing import Any
 
 import fastavro
 
-from avro import examples, released
+from avro import columns, examples, released
 from avro.errors import SchemasError
 from avro.schemas import Schema, records, versions
 
@@ -28,9 +28,9 @@ def check() -> None:
     """Check all schemas of this installation. Raises SchemasError with a line for each fault.
 
     Faults are: a released file that changed or is gone, a file that is not in the list of released ones, two versions
-    that do not fit, and an example that another version cannot read.
+    that do not fit, an example that another version cannot read, and a column that has no field somewhere.
     """
-    faults = released.faults()
+    faults = [*released.faults(), *columns.faults()]
     for record in records():
         for older, newer in combinations(versions(record), 2):
             faults += differences(older, newer)
