@@ -89,7 +89,7 @@ def create_app(
     app.agent(topic("messages"), name="merge_messages")(merge_messages(message_table.of, intake, remover))
     app.agent(topic("conversations"), name="merge_rows")(merge_rows(conversation_table.of, intake, remover))
     app.agent(topic("streams-contributions"), name="merge_contributions")(
-        merge_contributions(conversation_table.of, intake, remover)
+        merge_contributions(message_table.of, conversation_table.of, intake, remover)
     )
 
     if settings.idle_after_s is not None:

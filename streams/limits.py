@@ -16,4 +16,4 @@ ID_BYTES = MAX_MESSAGE_BYTES // 64
 PAYLOAD_BYTES = MAX_MESSAGE_BYTES * 3 // 4
 
 #: No value of an event grows by more than this factor when it becomes facts: short names weigh most.
-GROWTH = 5
+GROWTH = 7

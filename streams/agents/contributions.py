@@ -1,24 +1,22 @@
-"""contributions -> conversation table: conversations hear what their messages add, and leave when they are idle."""
+"""contributions -> both tables: conversations hear what their messages add, messages hear what others know of them."""
 
 from itertools import groupby
 
 from streams.agents.conversations import ConversationsOf
-from streams.agents.intake import SLICE, Intake
-from streams.agents.messages import Agent, Stream
+from streams.agents.intake import SLICE, Intake, Merge
+from streams.agents.messages import Agent, MessagesOf, Stream
 from streams.agents.removal import Removal, Remover
 from streams.contract import Refused
 from streams.engine.source import Record
-from streams.tables.contributions import decode_contribution
+from streams.tables.contributions import HOLDERS, HolderRecord, VerdictRecord, decode_record
 from streams.tables.idle import EVICTION, decode_eviction
 
 
-def merge_contributions(conversations: ConversationsOf, intake: Intake, remover: Remover) -> Agent:
+def merge_contributions(
+    messages: MessagesOf, conversations: ConversationsOf, intake: Intake, remover: Remover
+) -> Agent:
     """Return the agent."""
-
-    def merge(event: Record) -> None:
-        key = intake.text(event.key)
-        assert event.value is not None  # noqa: S101 without a value it goes another way
-        conversations(event).apply_contribution(key, decode_contribution(event.value))
+    merge = _merging(messages, conversations, intake)
 
     def removing(event: Record) -> Removal | None:
         key = intake.text(event.key)
@@ -41,6 +39,22 @@ def merge_contributions(conversations: ConversationsOf, intake: Intake, remover:
                     break
 
     return agent
+
+
+def _merging(messages: MessagesOf, conversations: ConversationsOf, intake: Intake) -> Merge:
+    def merge(event: Record) -> None:
+        assert event.value is not None  # noqa: S101 without a value it goes another way
+        told = decode_record(event.value)
+        if isinstance(told, HolderRecord):
+            if event.key is None or not event.key.startswith(HOLDERS):
+                raise Refused("bad_key", "the key is not that of an external id")
+            messages(event).apply_holder(event.key, told)
+        elif isinstance(told, VerdictRecord):
+            messages(event).apply_verdict(intake.text(event.key), told)
+        else:
+            conversations(event).apply_contribution(intake.text(event.key), told)
+
+    return merge
 
 
 def _asks_to_leave(event: Record) -> bool:

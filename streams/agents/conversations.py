@@ -1,6 +1,6 @@
 """conversations -> conversation table: what is told of a conversation's row is merged."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import groupby
 
 from streams.agents.intake import SLICE, Intake
@@ -24,6 +24,9 @@ def merge_rows(conversations: ConversationsOf, intake: Intake, remover: Remover)
     def removing(event: Record) -> Removal:
         return Removal(conversations(event), intake.text(event.key))
 
+    def tell_messages(event: Record) -> Iterator[None]:
+        return conversations(event).tell_messages(intake.text(event.key))
+
     async def agent(stream: Stream) -> None:
         """Merge what is told of each conversation's row, write its state."""
         inbox = stream.inbox
@@ -32,7 +35,7 @@ def merge_rows(conversations: ConversationsOf, intake: Intake, remover: Remover)
                 if removed:
                     await remover.remove(inbox, list(run), removing)
                 else:
-                    await intake.take(inbox, list(run), merge)
+                    await intake.take(inbox, list(run), merge, tell_messages)
                 if inbox.ending.is_set():
                     break
 

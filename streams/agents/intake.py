@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 
 from avro.codec import CodecError, UnknownSchemaIdError
 from streams.contract import Contract, Refused, kept_key
@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 SLICE = 250
 
 Merge = Callable[[Record], None]
+#: What follows from an event that was merged, in small steps.
+Then = Callable[[Record], Iterator[None]]
 #: Loads a writer schema (of a source by its catalogue name, by id) into the contract, returns False if it could not be
 #: asked for, or raises Refused.
 Learn = Callable[[str, int], Coroutine[None, None, bool]]
@@ -34,7 +36,7 @@ class Intake:
         self._sender = sender
         self._learn = learn
 
-    async def take(self, inbox: Inbox, events: Sequence[Record], merge: Merge) -> None:
+    async def take(self, inbox: Inbox, events: Sequence[Record], merge: Merge, then: Then | None = None) -> None:
         """Merge events one by one. What cannot be used at all becomes a dead letter.
 
         While the registry does not answer, an event with an unknown schema waits, and what comes after it. Once the
@@ -53,6 +55,9 @@ class Intake:
                 self.refuse(event, refused)
             except CodecError as error:
                 self.refuse(event, Refused(error.reason, error.detail))
+            else:
+                if then is not None:
+                    await _step_by_step(inbox, then(event))
             done(event)
 
     def refuse(self, event: Record, refused: Refused) -> None:
@@ -101,3 +106,9 @@ class Intake:
             return False
         finally:
             ending.cancel()
+
+
+async def _step_by_step(inbox: Inbox, steps: Iterator[None]) -> None:
+    for count, _ in enumerate(steps, 1):
+        if count % SLICE == 0:
+            await inbox.breathe()

@@ -1,46 +1,170 @@
 """What one message adds to its conversation: the part of the message's facts that the conversation needs."""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from msgspec import DecodeError, Struct, json, msgpack
 
 from avro import jsontext
+from streams.state import existence, former, registers
 from streams.state import status as statuses
-from streams.state.registers import NEVER, Register, newer
+from streams.state.registers import NEVER, Register, Registers, Version, moment_of, newer, shown, text_of
 
 PREVIEW_CHARACTERS = 280
+REACTION = "reaction"
+DAY_US = 24 * 60 * 60 * 1_000_000
+
+#: What a conversation takes from its newest message while its own row is unknown.
+BORROWED = ("organization_id", "service", "organization_address", "contact_address", "group_address")
+
+#: The columns that a contribution has, in their order in it; of `content` it has the summary.
+NAMES = (*BORROWED, "conversation_id", "direction", "timestamp", "created_at", "updated_at", "content")
+_PLACES = {name: place for place, name in enumerate(NAMES)}
+_CONVERSATION, _DIRECTION, _TIMESTAMP, _CREATED, _UPDATED, _CONTENT = range(len(BORROWED), len(NAMES))
+_ORGANIZATION = 0
 
 #: content.type, content.kind and the beginning of the text.
 ContentSummary = tuple[str | None, str | None, str | None]
 
+#: One for each of NAMES, or none at all.
+Columns = list[Register | None]
+
+#: The number with which a stored contribution begins; those of former versions are read by `streams.state.former`.
+FORMAT = 2
+
+Ordered = TypeVar("Ordered", int, Version)
+
 
 class Contribution(Struct, array_like=True, frozen=True, gc=False):
-    """Registers and status of a message. It counts only in the conversation that `conversation_id` names."""
+    """Registers and status of a message. It counts only in the conversation that `conversation_id` names.
 
-    conversation_id: Register | None
-    organization_id: Register | None
-    direction: Register | None
-    timestamp: Register | None
-    created_at: Register | None
-    summary: tuple[int, ContentSummary] | None
-    status: statuses.Moments
+    As `MessageFacts`, but without what a conversation does not need. `keys` is the number of status keys if they are
+    more than `status` and `partial_status` hold.
+    """
+
+    format: int = FORMAT
+    columns: Columns = []
+    status: Registers = {}
+    partial_columns: Columns = []
+    partial_status: Registers = {}
+    newest: Version | None = None
+    newest_partial: int | None = None
+    keys: int = 0
+    announced: list[str] = []
+    organizations: list[str] = []
+    received_at: int | None = None
+    deletes: list[str | None] = []
+    rival: existence.Rival | None = None
 
 
-decode = msgpack.Decoder(Contribution).decode
 encode = msgpack.Encoder().encode
+_decode = msgpack.Decoder(Contribution).decode
+
+
+def decode(stored: bytes) -> Contribution:
+    """Return a stored contribution."""
+    # Trap: the first member of an array of up to fifteen stands in the second byte.
+    if stored[1] == FORMAT:
+        return _decode(stored)
+    told = former.contribution(stored)
+    return Contribution(**told | {"columns": _placed(told["columns"])})
+
+
+def of(
+    columns: Mapping[str, Register],
+    partial_columns: Mapping[str, Register],
+    status: Registers,
+    partial_status: Registers,
+    *,
+    newest: Version | None,
+    newest_partial: int | None,
+    announced: list[str],
+    organizations: list[str],
+    received_at: int | None,
+    deletes: list[str | None],
+    rival: existence.Rival | None,
+) -> Contribution:
+    """Return the contribution of a message; of too many status keys it has those that matter to a conversation."""
+    keys = 0
+    if len(status) + len(partial_status) > statuses.ANNOUNCED_PER_ROW:
+        keys = len({*status, *partial_status})
+        wanted = statuses.DOCUMENTED.keys() | set(announced)
+        status = {key: register for key, register in status.items() if key in wanted}
+        partial_status = {key: register for key, register in partial_status.items() if key in wanted}
+    return Contribution(
+        columns=_placed(columns),
+        status=status,
+        partial_columns=_placed(partial_columns),
+        partial_status=partial_status,
+        newest=newest,
+        newest_partial=newest_partial,
+        keys=keys,
+        announced=announced,
+        organizations=organizations,
+        received_at=received_at,
+        deletes=deletes,
+        rival=rival,
+    )
+
+
+def _placed(columns: Mapping[str, Register]) -> Columns:
+    return [columns.get(name) for name in NAMES] if columns else []
 
 
 def join(a: Contribution, b: Contribution) -> Contribution:
     """Return what both say together. Idempotent, commutative, associative."""
-    return Contribution(
-        _newer(a.conversation_id, b.conversation_id),
-        _newer(a.organization_id, b.organization_id),
-        _newer(a.direction, b.direction),
-        _newer(a.timestamp, b.timestamp),
-        _newer(a.created_at, b.created_at),
-        _newer_summary(a.summary, b.summary),
-        statuses.join(a.status, b.status),
+    names, limit = existence.join_names, existence.NAMES_LIMIT
+    joined = Contribution(
+        columns=_join_columns(a.columns, b.columns),
+        status=registers.join(a.status, b.status),
+        partial_columns=_join_columns(a.partial_columns, b.partial_columns),
+        partial_status=registers.join(a.partial_status, b.partial_status),
+        newest=later(a.newest, b.newest),
+        newest_partial=later(a.newest_partial, b.newest_partial),
+        keys=max(a.keys, b.keys),
+        announced=names(a.announced, b.announced),
+        organizations=names(a.organizations, b.organizations, limit),
+        received_at=later(a.received_at, b.received_at),
+        deletes=existence.join_deletes(a.deletes, b.deletes),
+        rival=existence.join_rivals(a.rival, b.rival),
     )
+    return _stripped(joined) if existence.is_certain(joined.deletes, joined.organizations) else joined
+
+
+def _stripped(part: Contribution) -> Contribution:
+    return Contribution(
+        status=names_only(part.status),
+        partial_status=names_only(part.partial_status),
+        newest=part.newest,
+        newest_partial=part.newest_partial,
+        keys=part.keys,
+        organizations=part.organizations,
+        deletes=part.deletes,
+        rival=part.rival,
+    )
+
+
+def names_only(status: Registers) -> Registers:
+    """Return a status of which nothing is kept but its keys, so that they can be counted."""
+    return dict.fromkeys(status, (0, 0, None))
+
+
+def later(a: Ordered | None, b: Ordered | None) -> Ordered | None:
+    """Return the larger of two, or the one that there is."""
+    if a is None or b is None:
+        return b if a is None else a
+    return max(a, b)
+
+
+def _join_columns(a: Columns, b: Columns) -> Columns:
+    if not b or a == b:
+        return a
+    if not a:
+        return b
+    return [
+        _newer_summary(x, y) if place == _CONTENT else _newer(x, y)
+        for place, (x, y) in enumerate(zip(a, b, strict=True))
+    ]
 
 
 def _newer(a: Register | None, b: Register | None) -> Register | None:
@@ -49,29 +173,153 @@ def _newer(a: Register | None, b: Register | None) -> Register | None:
     return a if a == b else newer(a, b)
 
 
-def _newer_summary(a: Any, b: Any) -> Any:
+def _newer_summary(a: Register | None, b: Register | None) -> Register | None:
     if a is None or b is None:
         return a or b
-    return a if (a[0], summary_order(a[1])) >= (b[0], summary_order(b[1])) else b
+    return a if (a[:2], summary_order(a[2])) >= (b[:2], summary_order(b[2])) else b
 
 
-def belongs_to(contribution: Contribution, conversation_id: str) -> bool:
-    """Return whether the message is in that conversation now; one that has left counts no more."""
-    register = contribution.conversation_id
-    return register is not None and register[1] == conversation_id
+def age_of(
+    status: Registers, partial_status: Registers, newest: Version | None, newest_partial: int | None, keys: int = 0
+) -> existence.Age:
+    """Return the age of a message: the number of status keys that it ever had, and its newest row's stamp.
+
+    Of rows that hold only what changed the number says nothing, so their instants decide, as everywhere.
+    """
+    count = max(keys, len(status | partial_status if partial_status else status))
+    stamp = None if newest is None else newest[1]
+    return count, later(stamp, newest_partial) or 0
 
 
-def text_of(register: Register | None) -> str | None:
-    """Return the register's text, None if it has none or something else."""
-    return register[1] if register is not None and type(register[1]) is str else None
+def exists(part: Contribution) -> bool:
+    """Return whether the message is: neither deleted nor superseded."""
+    if part.deletes and existence.is_deleted(part.deletes, part.organizations):
+        return False
+    return part.rival is None or not existence.is_superseded(
+        age_of(part.status, part.partial_status, part.newest, part.newest_partial, part.keys), part.rival
+    )
 
 
-def time_of(contribution: Contribution) -> int | None:
+def register_at(part: Contribution, place: int) -> Register | None:
+    """Return the register of a column that counts."""
+    whole = part.columns[place] if part.columns else None
+    return shown(whole, part.partial_columns[place]) if part.partial_columns else whole
+
+
+def column(part: Contribution, name: str) -> Register | None:
+    """Return the register of one of NAMES."""
+    return register_at(part, _PLACES[name])
+
+
+def belongs_to(part: Contribution, conversation_id: str) -> bool:
+    """Return whether the message is, and is in that conversation now; one that has left counts no more."""
+    register = register_at(part, _CONVERSATION)
+    return register is not None and register[2] == conversation_id and exists(part)
+
+
+def direction_of(part: Contribution) -> str | None:
+    """Return incoming, outgoing or internal, or what else it says; None if it says none."""
+    return text_of(register_at(part, _DIRECTION))
+
+
+def organization_of(part: Contribution) -> str | None:
+    """Return the organization that the message names."""
+    return text_of(register_at(part, _ORGANIZATION))
+
+
+def is_of(part: Contribution, owner: str | None) -> bool:
+    """Return whether the message may be in a conversation of that organization (None: of nobody knows which)."""
+    return owner is None or organization_of(part) in (None, owner)
+
+
+def time_of(part: Contribution) -> int | None:
     """Return the message's time: timestamp, else created_at, else None."""
-    for register in (contribution.timestamp, contribution.created_at):
-        if register is not None and type(register[1]) is int:
-            return register[1]
-    return None
+    time = moment_of(register_at(part, _TIMESTAMP))
+    return moment_of(register_at(part, _CREATED)) if time is None else time
+
+
+def status_of(part: Contribution) -> Registers:
+    """Return the registers of the status that count."""
+    return registers.all_shown(part.status, part.partial_status)
+
+
+def moments_of(part: Contribution) -> statuses.Moments:
+    """Return the status keys that are present, with their instants."""
+    return statuses.moments_of(status_of(part))
+
+
+def delivery_status_of(part: Contribution) -> str | None:
+    """Return the message's delivery_status."""
+    return statuses.delivery_status(key for key, register in status_of(part).items() if register[2] is not None)
+
+
+def summary_of(part: Contribution) -> Sequence[str | None]:
+    """Return type, kind and preview of the content."""
+    register = register_at(part, _CONTENT)
+    return (None, None, None) if register is None else register[2]
+
+
+def borrowed_of(part: Contribution) -> dict[str, str | None]:
+    """Return what a conversation takes from its newest message while its own row is unknown."""
+    return {name: text_of(register_at(part, place)) for place, name in enumerate(BORROWED)}
+
+
+def is_scheduled(direction: Any, delivery_status: str | None, timestamp: Any, written_at: Any) -> bool:
+    """Return whether nobody has seen the message yet: it is to be sent later than its row was written."""
+    return (
+        direction == "outgoing"
+        and delivery_status in (None, "pending")
+        and timestamp is not None
+        and written_at is not None
+        and timestamp > written_at
+    )
+
+
+class Role(NamedTuple):
+    """What a message is in its conversation.
+
+    `shown`: it may be the one that the conversation shows as its last. `said`: somebody has said something with it.
+    `active_at`: when that was, but not later than a day after it was received; None if it is not said or has no time.
+    """
+
+    position: tuple[int, str]
+    direction: str | None
+    delivery_status: str | None
+    shown: bool
+    said: bool
+    scheduled: bool
+    unread: bool
+    active_at: int | None
+
+
+def role_of(message_id: str, part: Contribution) -> Role:
+    """Return what a message is in its conversation."""
+    direction = direction_of(part)
+    status = status_of(part)
+    present = [key for key, register in status.items() if register[2] is not None]
+    delivered = statuses.delivery_status(present)
+    timestamp = moment_of(register_at(part, _TIMESTAMP))
+    created_at = moment_of(register_at(part, _CREATED))
+    updated_at = moment_of(register_at(part, _UPDATED))
+    time = created_at if timestamp is None else timestamp
+    scheduled = is_scheduled(direction, delivered, timestamp, created_at if updated_at is None else updated_at)
+    spoken = direction in ("incoming", "outgoing") and not scheduled and summary_of(part)[1] != REACTION
+    said = spoken and not (direction == "outgoing" and delivered == "failed")
+    return Role(
+        (NEVER if time is None else time, message_id),
+        direction,
+        delivered,
+        spoken,
+        said,
+        scheduled,
+        direction == "incoming" and "read" not in present,
+        capped(time, part.received_at) if said else None,
+    )
+
+
+def capped(at: int | None, received_at: int | None) -> int | None:
+    """Return an instant that a row tells, but none later than a day after the row was received."""
+    return at if at is None or received_at is None else min(at, received_at + DAY_US)
 
 
 class _Content(Struct):
@@ -110,12 +358,12 @@ def _decode_slowly(content: str) -> _Content:
     return _Content(told.get("type"), told.get("kind"), told.get("text"))
 
 
-def summary_order(summary: ContentSummary) -> tuple[tuple[bool, str], ...]:
+def summary_order(summary: Sequence[str | None]) -> tuple[tuple[bool, str], ...]:
     """Return a total order over summaries."""
     return tuple((text is not None, text or "") for text in summary)
 
 
-def sort_key(message_id: str, contribution: Contribution) -> tuple[int, str]:
+def sort_key(message_id: str, part: Contribution) -> tuple[int, str]:
     """Return the order of messages in a conversation: by time, then id; those without a time come first."""
-    time = time_of(contribution)
+    time = time_of(part)
     return (NEVER if time is None else time, message_id)

@@ -1,19 +1,32 @@
-"""Last-writer-wins registers: a value with the version (an instant) at which it was written."""
+"""Last-writer-wins registers: a value with the version of the row that said it.
+
+A whole row says how many keys its status has, and OpenBSP never takes a key away: of two whole rows the one with more
+keys was committed later, whatever their instants say. A row that holds only what changed does not tell that. So the
+newest value of either kind is kept, and `shown` says which of the two counts.
+"""
 
 from typing import Any
 
-#: Text, instant (microseconds since the epoch), JSON text of a column without a typed field, explicit null.
-Value = str | int | bytes | None
+#: Text; instant (microseconds since the epoch), or `[instant, JSON text]` where the text says more; JSON text of a
+#: value without a typed field; list of JSON texts; explicit null.
+Value = str | int | list[Any] | bytes | None
 
-#: `(version, value)`. The version is the row's `updated_at`, else `created_at`, else NEVER.
+#: `(keys, stamp, value)`: the number of status keys of the row, and `stamp_of` what it says about its age.
 # Trap: the value is a Value, but msgspec refuses unions of str and bytes; as Any it reads them apart all the same.
-Register = tuple[int, Any]
+Register = tuple[int, int, Any]
+Registers = dict[str, Register]
 
-#: The version of a row that says nothing about its age, and the time of a message that says nothing about its own.
+#: The version of a row: `(keys, stamp)`.
+Version = tuple[int, int]
+
+#: The time of a row or a message that says nothing about its own; before everything else.
 NEVER = 1 - 2**63
 
 #: The version of a value that overrules no other.
-UNFIT = NEVER - 1
+UNFIT: Version = (-1, -(2**63))
+
+#: Of rows that say nothing about their age. Even, as the last bit says that the row is an update.
+_UNDATED = 2 - 2**63
 
 _RANK = {type(None): 0, int: 1, str: 2, bytes: 3}
 
@@ -22,17 +35,121 @@ def newer(a: Register, b: Register) -> Register:
     """Return the register that wins: the later version; on a tie the larger content, whichever came first."""
     if a[0] != b[0]:
         return a if a[0] > b[0] else b
-    return a if content_order(a[1]) >= content_order(b[1]) else b
+    if a[1] != b[1]:
+        return a if a[1] > b[1] else b
+    return a if a[2] == b[2] or content_order(a[2]) >= content_order(b[2]) else b
 
 
-def content_order(value: Value) -> tuple[int, Any]:
-    """Return a total order over values of different types."""
-    return (_RANK[type(value)], 0 if value is None else value)
+def join(a: Registers, b: Registers) -> Registers:
+    """Return the newer register of each name. Returns one of both if it says it all."""
+    if not b or a is b:
+        return a
+    if not a:
+        return b
+    joined = dict(a)
+    for name, register in b.items():
+        known = joined.get(name)
+        joined[name] = register if known is None else newer(known, register)
+    return joined
 
 
-def version_of(fields: dict[str, Any]) -> int:
-    """Return the version of an event's row."""
-    version = fields["updated_at"]
-    if version is None:
-        version = fields["created_at"]
-    return NEVER if version is None else int(version)
+def shown(whole: Register | None, partial: Register | None) -> Register | None:
+    """Return the register that counts: of a whole row and of one that holds only what changed, the later instant.
+
+    The latter on a tie: it is an update.
+    """
+    if partial is None:
+        return whole
+    if whole is None:
+        return partial
+    return partial if partial[1] >> 1 >= whole[1] >> 1 else whole
+
+
+def all_shown(whole: Registers, partial: Registers) -> Registers:
+    """Return the registers that count."""
+    if not partial:
+        return whole
+    found = dict(whole)
+    for name, register in partial.items():
+        known = found.get(name)
+        found[name] = register if known is None or register[1] >> 1 >= known[1] >> 1 else known
+    return found
+
+
+def content_order(value: Value) -> tuple[int, Any, bytes]:
+    """Return a total order over values of different types: null, instants, text, JSON text, lists."""
+    if type(value) is list:
+        return (1, *value) if value and type(value[0]) is int else (4, value, b"")
+    return _RANK[type(value)], 0 if value is None else value, b""
+
+
+def stamp_of(fields: dict[str, Any]) -> int:
+    """Return what the row of an event says about its age: its instant, then whether it is an update."""
+    at = fields["updated_at"]
+    if at is None:
+        at = fields["created_at"]
+    stamp = _UNDATED if at is None else int(at) * 2
+    return stamp + 1 if fields["action"] == "update" else stamp
+
+
+def undated(at: int | None) -> int:
+    """Return the stamp of an instant of which nothing more is known."""
+    return _UNDATED if at is None or at <= NEVER else at * 2
+
+
+def instant_of(stamp: int) -> int | None:
+    """Return the instant of a row with that stamp, None if it says none."""
+    return None if stamp <= _UNDATED + 1 else stamp >> 1
+
+
+def text_of(register: Register | None) -> str | None:
+    """Return the register's text, None if it has none or something else."""
+    return register[2] if register is not None and type(register[2]) is str else None
+
+
+def moment_of(register: Register | None) -> int | None:
+    """Return the register's instant, None if it has none or something else."""
+    value = None if register is None else register[2]
+    if type(value) is list and value:
+        value = value[0]
+    return value if type(value) is int else None
+
+
+def columns_of(event: dict[str, Any], names: tuple[str, ...], version: Version) -> Registers:
+    """Return the registers of an event's columns; those that it does not name have none.
+
+    An instant whose text says more than microseconds stands in both `event` and its `extra`.
+    """
+    keys, stamp = version
+    columns: Registers = {}
+    for name in names:
+        value = event[name]
+        if value is not None:
+            columns[name] = (keys, stamp, value)
+    for name, text in event["extra"].items():
+        known = columns.get(name)
+        exact = text.encode()
+        columns[name] = (keys, stamp, exact if known is None else [known[2], exact])
+    for name in event["nulls"]:
+        columns[name] = (keys, stamp, None)
+    return columns
+
+
+def fields_of(columns: Registers) -> tuple[dict[str, Any], dict[str, str], list[str]]:
+    """Return the typed fields, the `extra` and the sorted `nulls` that registers of columns show."""
+    fields: dict[str, Any] = {}
+    extra: dict[str, str] = {}
+    nulls: list[str] = []
+    for name, (_, _, value) in columns.items():
+        kind = type(value)
+        if value is None:
+            nulls.append(name)
+        elif kind is bytes:
+            extra[name] = value.decode()
+        elif kind is list:
+            fields[name] = value[0]
+            extra[name] = value[1].decode()
+        else:
+            fields[name] = value
+    nulls.sort()
+    return fields, extra, nulls

@@ -1,40 +1,108 @@
-"""The status of a message: keys with the instants at which they were reached."""
+"""The status of a message: a register for each key. A key is present as long as its value is not null."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-#: Delivery statuses, lowest first (docs/design.md). Other keys (typing, edited, ...) say nothing about delivery.
+from streams.state.registers import Registers, Version, instant_of, moment_of
+
+#: Delivery statuses, lowest first. Other keys (typing, edited, ...) say nothing about delivery.
 RANKS: Mapping[str, int] = {
     status: rank
     for rank, status in enumerate(
         ("pending", "held_for_quality_assessment", "accepted", "sent", "failed", "delivered", "read", "deleted")
     )
 }
+#: Stands alone when a media download failed.
+ERROR = "error"
+#: No status but a list of what went wrong.
+ERRORS = "errors"
+#: Keys whose status changes tell the errors.
+FAILURES = frozenset(("failed", ERROR))
+#: Keys that OpenBSP writes, in the order in which they are announced if there are too many.
+DOCUMENTED: Mapping[str, int] = {
+    status: place for place, status in enumerate((*RANKS, ERROR, "typing", "edited", "preprocessing", "preprocessed"))
+}
+#: So many keys of one row give status changes; the others are data.
+ANNOUNCED_PER_ROW = 64
 
-Moments = dict[str, int]
+_RANKS = {**RANKS, ERROR: RANKS["failed"]}
+
+#: Key to the instant at which it was reached, only keys that are present.
+Moments = dict[str, int | None]
 
 
-def join(a: Moments, b: Moments) -> Moments:
-    """Return the union; the later instant wins for each key."""
-    joined = dict(a)
-    for status, at in b.items():
-        known = joined.get(status)
-        if known is None or at > known:
-            joined[status] = at
-    return joined
+def registers_of(event: dict[str, Any], version: Version) -> Registers:
+    """Return the registers of a MessageEvent's status."""
+    keys, stamp = version
+    found: Registers = {key: (keys, stamp, at) for key, at in (event["status"] or {}).items()}
+    for key, text in (event["status_extra"] or {}).items():
+        at = found.get(key)
+        value = None if text == "null" else text.encode()
+        found[key] = (keys, stamp, value if at is None else [at[2], value])
+    if event["errors"] is not None:
+        found[ERRORS] = (keys, stamp, event["errors"])
+    return found
 
 
-def delivery_status(moments: Moments) -> str | None:
-    """Return the highest-ranked status that was reached, None if none of them was."""
+def count_of(event: dict[str, Any]) -> int:
+    """Return the number of keys of a MessageEvent's status."""
+    moments, extra = event["status"] or {}, event["status_extra"] or {}
+    beside = sum(key not in moments for key in extra) if extra else 0
+    return len(moments) + beside + (event["errors"] is not None)
+
+
+def announced(status: Registers) -> list[str]:
+    """Return the keys of a row's status that give status changes, sorted."""
+    names = [name for name, register in status.items() if name != ERRORS and register[2] is not None]
+    if len(names) > ANNOUNCED_PER_ROW:
+        last = len(DOCUMENTED)
+        names.sort(key=lambda name: (DOCUMENTED.get(name, last), name))
+        del names[ANNOUNCED_PER_ROW:]
+    names.sort()
+    return names
+
+
+def moments_of(status: Registers) -> Moments:
+    """Return the keys that are present. One whose value is no instant has that of the row that said it, or None."""
+    return {
+        key: instant_of(register[1]) if (at := moment_of(register)) is None else at
+        for key, register in status.items()
+        if register[2] is not None and key != ERRORS
+    }
+
+
+def delivery_status(present: Iterable[str]) -> str | None:
+    """Return the highest-ranked of the keys that are present, None if none of them is ranked. An error is a failure."""
     best = None
     highest = -1
-    for status in moments:
-        rank = RANKS.get(status, -1)
+    for status in present:
+        rank = _RANKS.get(status, -1)
         if rank > highest:
             best, highest = status, rank
-    return best
+    return "failed" if best == ERROR else best
 
 
-def previous_status(moments: Moments, status: str) -> str | None:
-    """Return the highest-ranked status that was reached before `status`; rank decides between equal instants."""
-    this = (moments[status], RANKS.get(status, -1))
-    return delivery_status({other: at for other, at in moments.items() if (at, RANKS.get(other, -1)) < this})
+def previous_status(moments: Mapping[str, int | None], status: str, at: int) -> str | None:
+    """Return the highest-ranked status that was reached before `status`; rank decides between equal instants.
+
+    Looks at the ranked keys only, however many there are.
+    """
+    this = (at, _RANKS.get(status, -1))
+    before = [
+        other
+        for other, rank in _RANKS.items()
+        if other != status and (moment := moments.get(other)) is not None and (moment, rank) < this
+    ]
+    return delivery_status(before)
+
+
+def errors_of(status: Registers) -> list[str] | None:
+    """Return the JSON text of each of the errors, in whatever shape they came, else that of `error`, else None."""
+    for name in (ERRORS, ERROR):
+        register = status.get(name)
+        value = None if register is None else register[2]
+        if type(value) is list and name == ERRORS:
+            return value
+        if type(value) is bytes:
+            return [value.decode()]
+    return None

@@ -6,27 +6,44 @@ from avro.identity import status_change_id
 from streams.state import contribution as contributions
 from streams.state import status as statuses
 from streams.state.contribution import Contribution
+from streams.state.registers import instant_of
 
 
-def status_change(
-    message_id: str, conversation_id: str, contribution: Contribution, status: str, conversation: Any
-) -> dict[str, Any]:
-    """Return the fields of the StatusChange for one status key that the message has.
+def status_changes(
+    message_id: str, conversation_id: str, part: Contribution, announced: list[str], conversation: Any
+) -> list[dict[str, Any]]:
+    """Return the fields of the StatusChange for each of the announced status keys.
 
-    `conversation` is the row's summary (`conversation.summary`). Only the id is the same whenever this is made:
-    the rest tells what was known at that moment.
+    `conversation` is the row's summary (`conversation.summary`). Only the id is the same whenever this is made: the
+    rest tells what was known at that moment. A status without an instant has that of the row that said it, else the
+    message's, else 1970.
     """
-    at = contribution.status[status]
-    time = contributions.time_of(contribution)
-    return {
-        "id": status_change_id(message_id, status),
+    status = contributions.status_of(part)
+    moments = statuses.moments_of(status)
+    time = contributions.time_of(part)
+    common = {
         "message_id": message_id,
         "conversation_id": conversation_id,
-        "organization_id": contributions.text_of(contribution.organization_id),
-        "direction": contributions.text_of(contribution.direction),
-        "status": status,
-        "at": at,
-        "previous": statuses.previous_status(contribution.status, status),
-        "seconds_since_message": None if time is None else (at - time) / 1_000_000,
+        "organization_id": contributions.organization_of(part),
+        "direction": contributions.direction_of(part),
         "conversation": conversation,
     }
+    changes = []
+    for key in announced:
+        at = moments.get(key)
+        if at is None and key in status:
+            at = instant_of(status[key][1])
+        if at is None:
+            at = time or 0
+        changes.append(
+            {
+                "id": status_change_id(message_id, key),
+                "status": key,
+                "at": at,
+                "previous": statuses.previous_status(moments, key, at),
+                "seconds_since_message": None if time is None else (at - time) / 1_000_000,
+                "errors": statuses.errors_of(status) if key in statuses.FAILURES else None,
+                **common,
+            }
+        )
+    return changes

@@ -1,10 +1,15 @@
-"""Records of the topic between the two tables: what a message adds to a conversation."""
+"""Records of the topic between the tables: what a message adds to a conversation, and what others know of a message."""
 
-from msgspec import DecodeError, Struct, ValidationError, msgpack
+from hashlib import sha256
+
+from msgspec import DecodeError, Raw, Struct, ValidationError, msgpack
 
 from avro.instants import FIRST, LAST
 from streams.contract import Refused
+from streams.state import contribution as contributions
+from streams.state import existence
 from streams.state.contribution import Contribution
+from streams.state.registers import Register
 
 
 class ContributionRecord(Struct, array_like=True):
@@ -20,39 +25,100 @@ class ContributionRecord(Struct, array_like=True):
     received_at: int | None = None
 
 
-encode_contribution = msgpack.Encoder().encode
-_decode = msgpack.Decoder(ContributionRecord).decode
+class _StoredRecord(Struct, array_like=True):
+    """The same, before its contribution is read: that may be one of a former version."""
+
+    message_id: str
+    contribution: Raw
+    announce: list[str]
+    received_at: int | None = None
 
 
-def decode_contribution(value: bytes) -> ContributionRecord:
-    """Return a contribution record, read from its bytes. Raises Refused if it is none."""
+class HolderRecord(Struct, array_like=True):
+    """A value of the contributions topic, keyed by `holders_key`: how old a message is that has had an external id.
+
+    None when the message is removed.
+    """
+
+    no_message: str
+    message_id: str
+    age: existence.Age | None
+
+
+class VerdictRecord(Struct, array_like=True):
+    """A value of the contributions topic, keyed by message: what others know of whether it exists.
+
+    The deletes of a conversation that it was in; a rival with one of its external ids, and how old the message is as
+    far as is known there.
+    """
+
+    no_message: str
+    deletes: list[str | None]
+    rival: existence.Rival | None
+    known: existence.Age | None
+    version: int = 1
+
+
+#: How each of them begins: no message has an empty id.
+_HOLDER, _VERDICT = b"\x93\xa0", b"\x95\xa0"
+
+#: How keys of holders begin: no id, as it is not UTF-8.
+HOLDERS = b"\xff"
+
+encode_record = msgpack.Encoder().encode
+_decode = msgpack.Decoder(_StoredRecord).decode
+_decode_holder = msgpack.Decoder(HolderRecord).decode
+_decode_verdict = msgpack.Decoder(VerdictRecord).decode
+
+
+def holders_key(organization: str, external_id: str) -> bytes:
+    """Return the key under which the messages of an organization that have had an external id meet."""
+    name = organization.encode()
+    return HOLDERS + sha256(b"%d\n%b\n%b" % (len(name), name, external_id.encode())).digest()
+
+
+def decode_record(value: bytes) -> ContributionRecord | HolderRecord | VerdictRecord:
+    """Return a record of the contributions topic, read from its bytes. Raises Refused if it is none."""
     try:
-        record = _decode(value)
-    except (DecodeError, ValidationError) as error:
+        if value.startswith(_HOLDER):
+            return _decode_holder(value)
+        if value.startswith(_VERDICT):
+            return _decode_verdict(value)
+        stored = _decode(value)
+        # Trap: a Raw is equal to no bytes.
+        told = bytes(stored.contribution)
+        part = None if told == _NOTHING else contributions.decode(told)
+    except (DecodeError, ValidationError, IndexError) as error:
         raise Refused("undecodable", f"not a contribution: {error}") from None
-    contribution = record.contribution
     # Trap: the empty member of a conversation's group is its row.
-    if not record.message_id:
+    if not stored.message_id:
         raise Refused("undecodable", "not a contribution: no message has an empty id")
-    if contribution is not None and not (_fits(contribution) and contribution.status.keys() >= set(record.announce)):
+    if part is not None and not (_fits(part) and set(part.announced) >= set(stored.announce)):
         raise Refused("undecodable", "not a contribution: values that no message has")
-    return record
+    return ContributionRecord(stored.message_id, part, stored.announce, stored.received_at)
 
 
-def _fits(contribution: Contribution) -> bool:
-    for register in (
-        contribution.conversation_id,
-        contribution.organization_id,
-        contribution.direction,
-        contribution.timestamp,
-        contribution.created_at,
-    ):
-        if register is not None:
-            value = register[1]
-            kind = type(value)
-            if kind is int:
-                if not FIRST <= value <= LAST:
-                    return False
-            elif value is not None and kind is not str and kind is not bytes:
-                return False
-    return all(FIRST <= at <= LAST for at in contribution.status.values())
+_NOTHING = b"\xc0"
+
+
+def _fits(part: Contribution) -> bool:
+    return (
+        len(part.columns) in (0, len(contributions.NAMES))
+        and len(part.partial_columns) in (0, len(contributions.NAMES))
+        and all(_fits_register(register) for register in (*part.columns, *part.partial_columns))
+        and all(_fits_register(register) for register in (*part.status.values(), *part.partial_status.values()))
+    )
+
+
+def _fits_register(register: Register | None) -> bool:
+    if register is None:
+        return True
+    value = register[2]
+    kind = type(value)
+    if kind is int:
+        return bool(FIRST <= value <= LAST)
+    if kind is list:
+        # A summary, errors, or an instant with its exact text.
+        exact = len(value) == 2 and type(value[0]) is int and type(value[1]) is bytes  # noqa: PLR2004
+        return (exact and FIRST <= value[0] <= LAST) or all(text is None or type(text) is str for text in value)
+    return value is None or kind is str or kind is bytes

@@ -14,8 +14,8 @@ from streams.state import contribution as contributions
 from streams.state import conversation
 from streams.state.contribution import Contribution
 from streams.state.conversation import ConversationFacts, Tally
-from streams.state.status_change import status_change
-from streams.tables.contributions import ContributionRecord
+from streams.state.status_change import status_changes
+from streams.tables.contributions import ContributionRecord, VerdictRecord, encode_record
 from streams.tables.idle import last_activity
 
 _ROW = b""
@@ -82,6 +82,7 @@ class ConversationPartition:
         self._changed: set[str] = set()
         self._states = contract.topic("conversation-state")
         self._changes = contract.topic("status-changes")
+        self._contributions = contract.topic("streams-contributions")
 
     def apply_row(self, event: dict[str, object], size: int, *, replayed: bool) -> None:
         """Merge an event of the conversation's row, of `size` bytes.
@@ -98,15 +99,30 @@ class ConversationPartition:
             at_most = len(conversation.encode(merged))
             if at_most > FACTS_BYTES:
                 raise Refused("too_large", f"the merged row would exceed {FACTS_BYTES} bytes")
-        if (entry.facts is None or replayed) and entry.tally.messages:
+        if (not conversation.is_known(entry.facts) or replayed) and not entry.tally.empty:
             for message_id, contribution in self.messages(conversation_id):
-                self._announced.setdefault((conversation_id, message_id), set()).update(contribution.status)
+                self._announced.setdefault((conversation_id, message_id), set()).update(contribution.announced)
+        entry.tally.row_changed(merged)
         entry.facts = self._changed_rows[conversation_id] = merged
         entry.size = at_most
         self._changed.add(conversation_id)
         if self._received_at is None:
             self._received_at = cast("int", event["received_at"])
         self.hooks.row_changed(conversation_id)
+
+    def tell_messages(self, conversation_id: str) -> Iterator[None]:
+        """Tell the messages that have been in a conversation that it is deleted, if it is: one with each step."""
+        facts = self.in_use(conversation_id).facts
+        if facts is not None and facts.deletes:
+            for message_id, contribution in self.contributions(conversation_id):
+                self._tell_message(message_id, facts, contribution)
+                yield
+
+    def _tell_message(self, message_id: str, facts: ConversationFacts, contribution: Contribution) -> None:
+        # What it has heard before it need not hear again: its answer to that is what came here.
+        if not set(facts.deletes) <= set(contribution.deletes):
+            verdict = encode_record(VerdictRecord("", facts.deletes, None, None))
+            self._sender.write(self._contributions, message_id.encode(), verdict)
 
     def apply_contribution(self, conversation_id: str, record: ContributionRecord) -> None:
         """Merge what a message adds, and note the status changes that it announces."""
@@ -130,6 +146,8 @@ class ConversationPartition:
         entry.tally.replace(conversation_id, message_id, old, merged)
         self.rows[key] = contributions.encode(merged)
         self.hooks.message_changed(conversation_id, message_id, old, merged)
+        if entry.facts is not None and entry.facts.deletes:
+            self._tell_message(message_id, entry.facts, merged)
         if record.announce:
             self._announced.setdefault((conversation_id, message_id), set()).update(record.announce)
 
@@ -142,11 +160,12 @@ class ConversationPartition:
     def _tell(self, conversation_id: str, message_id: str, announced: set[str]) -> None:
         contribution = self.contribution(conversation_id, message_id)
         # Trap: it is told even if the message has left since: whoever announced it here tells it nowhere else.
-        if contribution is None:
+        if contribution is None or not announced or not contributions.exists(contribution):
             return
-        summary = conversation.summary(self.in_use(conversation_id).facts)
-        for status in sorted(announced):
-            fields = status_change(message_id, conversation_id, contribution, status, summary)
+        facts = self.in_use(conversation_id).facts
+        # A message of another organization must not carry what is known of the conversation.
+        summary = conversation.summary(facts) if conversation.tells(facts, contribution) else None
+        for fields in status_changes(message_id, conversation_id, contribution, sorted(announced), summary):
             value, headers = self._contract.status_change(fields)
             self._sender.write(self._changes, conversation_id.encode(), value, self.partition, headers)
 
@@ -223,7 +242,7 @@ class ConversationPartition:
         """Return the fields of the conversation's state, None if nothing is known of it."""
         entry = self._fresh(conversation_id)
         last_id = entry.tally.last_message
-        if entry.facts is None and entry.tally.messages == 0:
+        if not conversation.exists(entry.facts, entry.tally):
             return None
         last = None if last_id is None else self.contribution(conversation_id, last_id)
         return conversation.state(conversation_id, entry.facts, entry.tally, last)
@@ -231,14 +250,14 @@ class ConversationPartition:
     def standing(self, conversation_id: str) -> conversation.Standing | None:
         """Return how the conversation stands, None if nothing is known of it: a cheap part of `state`."""
         entry = self._fresh(conversation_id)
-        if entry.facts is None and entry.tally.messages == 0:
+        if not conversation.exists(entry.facts, entry.tally):
             return None
         return conversation.standing(entry.facts, entry.tally)
 
     def _fresh(self, conversation_id: str) -> InUse:
         entry = self.in_use(conversation_id)
         if entry.tally.stale:
-            entry.tally = Tally.of(conversation_id, self.contributions(conversation_id))
+            entry.tally = Tally.of(conversation_id, self.contributions(conversation_id), entry.facts)
         return entry
 
     def in_use(self, conversation_id: str) -> InUse:
@@ -246,7 +265,7 @@ class ConversationPartition:
         entry = self._in_use.get(conversation_id)
         if entry is None:
             facts, size = self._row(conversation_id)
-            entry = InUse(facts, size, Tally.of(conversation_id, self.contributions(conversation_id)))
+            entry = InUse(facts, size, Tally.of(conversation_id, self.contributions(conversation_id), facts))
             self._in_use[conversation_id] = entry
         else:
             self._in_use.move_to_end(conversation_id)
@@ -260,6 +279,10 @@ class ConversationPartition:
         """Bring a conversation into use, with the tally of all contributions that it has now."""
         if conversation_id not in self._in_use:
             self._in_use[conversation_id] = InUse(*self._row(conversation_id), tally)
+
+    def row(self, conversation_id: str) -> ConversationFacts | None:
+        """Return what is known of a conversation's row."""
+        return self._row(conversation_id)[0]
 
     def _row(self, conversation_id: str) -> tuple[ConversationFacts | None, int]:
         changed = self._changed_rows.get(conversation_id)

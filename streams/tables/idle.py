@@ -16,7 +16,7 @@ from streams.state import contribution as contributions
 from streams.state import conversation
 from streams.state.contribution import Contribution
 from streams.state.conversation import ConversationFacts
-from streams.state.registers import NEVER, Register
+from streams.state.registers import NEVER, Register, instant_of, moment_of
 
 #: How each eviction begins: no Avro record and no contribution does.
 EVICTION = b"\x92\xa0"
@@ -89,15 +89,16 @@ def _latest(conversation_id: str, member: bytes, stored: bytes) -> int:
 
 
 def _of_row(facts: ConversationFacts) -> int:
-    instants = (facts.columns.get("created_at"), facts.columns.get("updated_at"))
-    return max([NEVER, *_values(*instants), *(version for version, _ in facts.columns.values())])
+    columns = facts.columns
+    return _latest_of([columns.get("created_at"), columns.get("updated_at")], columns.values())
 
 
 def _of_message(part: Contribution) -> int:
-    registers = (part.conversation_id, part.organization_id, part.direction, part.timestamp, part.created_at)
-    versions = [register[0] for register in (*registers, part.summary) if register is not None]
-    return max([NEVER, *_values(part.timestamp, part.created_at), *versions, *part.status.values()])
+    told = [*part.columns, *part.partial_columns, *part.status.values(), *part.partial_status.values()]
+    return _latest_of(told, told)
 
 
-def _values(*registers: Register | None) -> list[int]:
-    return [register[1] for register in registers if register is not None and type(register[1]) is int]
+def _latest_of(values: Iterable[Register | None], versions: Iterable[Register | None]) -> int:
+    moments = [moment_of(register) for register in values]
+    moments += [instant_of(register[1]) for register in versions if register is not None]
+    return max((moment for moment in moments if moment is not None), default=NEVER)

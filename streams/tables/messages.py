@@ -3,19 +3,32 @@
 import logging
 from typing import cast
 
+from msgspec import msgpack
+
 from streams.contract import Contract, Refused
 from streams.engine.table import Sender, TablePartition
 from streams.limits import FACTS_BYTES, GROWTH, ID_BYTES
-from streams.state import message
+from streams.state import existence, message
 from streams.state.message import MessageFacts
-from streams.tables.contributions import ContributionRecord, encode_contribution
+from streams.tables.contributions import (
+    HOLDERS,
+    ContributionRecord,
+    HolderRecord,
+    VerdictRecord,
+    encode_record,
+    holders_key,
+)
 
 logger = logging.getLogger(__name__)
+
+_encode_holders = msgpack.Encoder().encode
+_decode_holders = msgpack.Decoder(dict[str, existence.Age]).decode
 
 
 def join_stored(key: bytes, a: bytes, b: bytes) -> bytes:
     """Return what two records of the changelog for the same key say together."""
-    del key
+    if key.startswith(HOLDERS):
+        return _encode_holders(existence.join_holders(_decode_holders(a), _decode_holders(b)))
     return message.encode(message.join(message.decode(a), message.decode(b)))
 
 
@@ -32,6 +45,10 @@ class MessagePartition:
         #: Of those, how large they are at the most when they are stored.
         self._sizes: dict[str, int] = {}
         self._announce: dict[str, set[str]] = {}
+        #: Messages whose age those with their external ids have to hear.
+        self._aged: set[str] = set()
+        #: How many messages have turned out to be superseded since the partition was taken over.
+        self.superseded = 0
         #: When the first event since `publish` was received.
         self._received_at: int | None = None
         self._states = contract.topic("message-state")
@@ -73,32 +90,65 @@ class MessagePartition:
         self._sizes[message_id] = at_most
         if self._received_at is None:
             self._received_at = cast("int", event["received_at"])
-        announce = self._announce.get(message_id)
-        if announce is None:
-            announce = self._announce[message_id] = set()
-        if replayed or known is None or message.conversation_of(known) is None:
-            announce.update(merged.status)
+        before = None if replayed else known
+        self._announce.setdefault(message_id, set()).update(message.newly_announced(before, merged))
+        if message.is_to_tell_age(before, merged):
+            self._aged.add(message_id)
+
+    def apply_verdict(self, message_id: str, record: VerdictRecord) -> None:
+        """Hear what others know of whether a message exists; of one that nobody knows any more, nothing is kept."""
+        known = self.facts(message_id)
+        if known is None:
+            return
+        merged = message.with_verdict(known, record.deletes, record.rival)
+        self._changed[message_id] = merged
+        self._sizes[message_id] = self._sizes.get(message_id, 0) + len(message.encode(merged))
+        self._announce.setdefault(message_id, set())
+        if record.known is not None and message.age(merged) > record.known:
+            self._aged.add(message_id)
+        if message.exists(known) and not merged.deletes and not message.exists(merged):
+            self.superseded += 1
+
+    def apply_holder(self, key: bytes, record: HolderRecord) -> None:
+        """Note how old a message is that has had an external id, and say who is superseded by that."""
+        stored = self.rows.get(key)
+        holders = {} if stored is None else _decode_holders(stored)
+        if record.age is None:
+            holders.pop(record.message_id, None)
         else:
-            announce.update(merged.status.keys() - known.status.keys())
+            holders = existence.join_holders(holders, {record.message_id: record.age})
+            for message_id, rival, known in existence.verdicts(holders, record.message_id):
+                verdict = encode_record(VerdictRecord("", [], rival, known))
+                self._sender.write(self._contributions, message_id.encode(), verdict)
+        if holders:
+            self.rows[key] = _encode_holders(holders)
+        else:
+            del self.rows[key]
 
     def publish(self) -> None:
         """Tell the conversations of the messages that have changed since the last call."""
         for message_id, announce in self._announce.items():
             facts = self._changed[message_id]
+            if message_id in self._aged:
+                value = encode_record(HolderRecord("", message_id, message.age(facts)))
+                for holding in message.holdings(facts):
+                    self._sender.write(self._contributions, holders_key(*holding), value)
             if not facts.conversations:
                 continue
             contribution = message.contribution(facts)
             current = message.conversation_of(facts)
             for conversation in facts.conversations:
                 told = sorted(announce) if conversation == current else []
-                value = encode_contribution(ContributionRecord(message_id, contribution, told, self._received_at))
+                value = encode_record(ContributionRecord(message_id, contribution, told, self._received_at))
                 self._sender.write(self._contributions, conversation.encode(), value)
         self._announce.clear()
+        self._aged.clear()
         self._received_at = None
 
     def flush(self) -> None:
         """Write what has changed: to the table and the state topic, once a message."""
         if not self._changed:
+            self.rows.flush()
             return
         self.rows.mark()
         for message_id, facts in self._changed.items():
@@ -110,6 +160,9 @@ class MessagePartition:
         self._sizes.clear()
 
     def _write_state(self, key: bytes, message_id: str, facts: MessageFacts) -> None:
+        if not message.exists(facts):
+            self._sender.write(self._states, key, None, self.partition)
+            return
         value, headers = self._contract.message_state(message.state(message_id, facts))
         self._sender.write(self._states, key, value, self.partition, headers)
 
@@ -121,9 +174,12 @@ class MessagePartition:
         key = message_id.encode()
         facts = self.facts(message_id)
         if facts is not None:
-            value = encode_contribution(ContributionRecord(message_id, None, []))
+            value = encode_record(ContributionRecord(message_id, None, []))
             for conversation in facts.conversations:
                 self._sender.write(self._contributions, conversation.encode(), value)
+            value = encode_record(HolderRecord("", message_id, None))
+            for holding in message.holdings(facts):
+                self._sender.write(self._contributions, holders_key(*holding), value)
         self._sender.write(self._states, key, None, self.partition)
 
     def remove(self, message_id: str) -> None:
@@ -132,6 +188,9 @@ class MessagePartition:
 
     def rewrite(self, topic: str, key: bytes) -> None:
         """Write the row of a message and its state once more, whichever of both another worker wrote by mistake."""
+        if key.startswith(HOLDERS):
+            self.rows.rewrite(key)
+            return
         try:
             message_id = key.decode()
         except UnicodeDecodeError:

@@ -27,7 +27,8 @@ def agree(shipped: Shipped, events: list[Envelope]) -> None:
     assert shipped.message_states == messages
     assert shipped.conversation_states == conversations
     told = {key: (change["message_id"], change["status"]) for key, change in shipped.status_changes.items()}
-    assert told == status_changes
+    # Of a message that is no more it may have been told what it was, or not.
+    assert {key: pair for key, pair in told.items() if pair[0] in messages} == status_changes
 
 
 @patient

@@ -26,6 +26,8 @@ INSTANTS = [
     "1969-12-31T23:59:59.999999Z",
     "0001-01-01T00:00:00Z",
 ]
+#: When events are received, in microseconds: later than all that they tell, before, and in between.
+RECEIVED = [253_402_300_799_999_999, 0, 1_778_038_763_000_000 - 86_400_000_000]
 NO_INSTANTS = ["", "infinity", "2026-05-06", "2026-05-06T03:39:23", "2026-05-06T03:39:23.1234567Z", "a\u00e9"]
 
 STATUS_KEYS = [
@@ -72,6 +74,7 @@ content = st.one_of(
     st.builds(lambda text: {"type": "text", "kind": "text", "text": text}, texts | st.just("long " * 80)),
     st.builds(lambda text: {"type": "text", "text": {"body": text}}, texts | st.just("\u00e9" * 281)),
     st.builds(lambda kind, size: {"type": "file", "kind": kind, "file": {"size": size}}, texts, st.integers(0, 2)),
+    st.builds(lambda text: {"type": "text", "kind": "reaction", "text": text}, texts),
     st.builds(lambda data: {"type": "data", "kind": "order", "data": data}, json_values),
     # Parts that are no texts must not hide the others.
     st.fixed_dictionaries(
@@ -80,12 +83,16 @@ content = st.one_of(
     json_values,
 )
 
+#: Mostly one: what belongs to another organization belongs nowhere.
+organization = st.sampled_from(["o", "o", "o", "p", ""])
+external_ids = st.sampled_from(["w1", "w1", "w2", ""])
+
 direction = st.sampled_from(["incoming", "incoming", "outgoing", "outgoing", "internal", "sideways"])
 
 _MESSAGE_COLUMNS: dict[str, st.SearchStrategy[Any]] = {
-    "organization_id": texts,
+    "organization_id": organization,
     "conversation_id": st.sampled_from(CONVERSATION_IDS),
-    "external_id": texts,
+    "external_id": external_ids,
     "direction": direction,
     "agent_id": texts,
     "contact_address": texts,
@@ -100,13 +107,16 @@ _MESSAGE_COLUMNS: dict[str, st.SearchStrategy[Any]] = {
     "updated_at": instants,
 }
 _CONVERSATION_COLUMNS: dict[str, st.SearchStrategy[Any]] = {
-    "organization_id": texts,
+    "organization_id": organization,
     "service": st.sampled_from(["whatsapp", "instagram"]),
     "organization_address": texts,
     "contact_address": texts,
     "group_address": texts,
     "name": texts,
-    "extra": st.dictionaries(texts, json_values, max_size=2),
+    "extra": st.one_of(
+        st.dictionaries(texts, json_values, max_size=2),
+        st.builds(lambda at: {"archived": at, "pinned": None}, instants | st.none() | anything),
+    ),
     "status": st.sampled_from(["open", "active", "closed", "Closed", ""]),
     "created_at": instants,
     "updated_at": instants,
@@ -164,10 +174,25 @@ def _rows(columns: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[Row]:
 
 def _envelopes(entity: str, ids: list[str], rows: st.SearchStrategy[Row]) -> st.SearchStrategy[Envelope]:
     return st.builds(
-        lambda key, row, action: {"entity": entity, "action": action, "data": {"id": key, **row}},
+        lambda key, row, action, received_at: {
+            "entity": entity,
+            "action": action,
+            "data": {"id": key, **row},
+            "received_at": received_at,
+        },
         st.sampled_from(ids),
         rows,
         st.sampled_from(["insert", "update"]),
+        st.sampled_from(RECEIVED),
+    )
+
+
+def deletes(entity: str, ids: list[str]) -> st.SearchStrategy[Envelope]:
+    """Return deletes of rows: ids and nothing else."""
+    return st.builds(
+        lambda key, told: {"entity": entity, "action": "delete", "data": {"id": key, **told}},
+        st.sampled_from(ids),
+        st.fixed_dictionaries({}, optional={"organization_id": organization}),
     )
 
 
@@ -184,22 +209,67 @@ def histories(draw: st.DrawFn) -> list[Envelope]:
     """Draw a message as it lives: an insert, receipts in parts or in whole rows, perhaps edited, moved or orphaned."""
     key = draw(st.sampled_from(MESSAGE_IDS))
     row = {"id": key, **draw(_whole(_MESSAGE_COLUMNS))}
+    grows = draw(st.booleans())
     events = [{"entity": "messages", "action": "insert", "data": row}]
     for _ in range(draw(st.integers(0, 4))):
         names = draw(st.sampled_from([("status",), ("status",), ("content",), ("conversation_id",), ("direction",)]))
         change = draw(_only(_MESSAGE_COLUMNS, "updated_at", *names))
         if draw(st.integers(0, 4)) == 0:
             change["conversation_id"] = draw(st.none() | anything)
-        row = row | change
+        if grows and isinstance(row["status"], dict) and isinstance(change.get("status"), dict):
+            # As OpenBSP does it: no key is ever dropped.
+            row = row | change | {"status": row["status"] | change["status"]}
+        else:
+            row = row | change
         whole = draw(st.booleans())
         events.append({"entity": "messages", "action": "update", "data": row if whole else {"id": key, **change}})
     return events
 
 
+@st.composite
+def ghosts(draw: st.DrawFn) -> list[Envelope]:
+    """Draw messages that get one external id: the real one late, the others from receipts that came too early."""
+    real, *others = draw(st.lists(st.sampled_from(MESSAGE_IDS), min_size=2, max_size=3, unique=True))
+    external_id = draw(external_ids)
+    where = {
+        "organization_id": "o",
+        "conversation_id": draw(st.sampled_from(CONVERSATION_IDS)),
+        "direction": "outgoing",
+    }
+    events = []
+
+    def told(key: str, action: str, **more: Any) -> None:
+        at = draw(instants)
+        row = {"id": key, **where, "created_at": at, "updated_at": draw(instants), **more}
+        events.append({"entity": "messages", "action": action, "data": row})
+
+    status = draw(plain_status)
+    told(real, "insert", external_id=None, content={"type": "text", "text": "a"}, status={"pending": draw(instants)})
+    for other in others:
+        told(other, "insert", external_id=external_id, content={}, status=status)
+        for _ in range(draw(st.integers(0, 2))):
+            told(other, "update", external_id=external_id, content={}, status=status | draw(plain_status))
+    told(
+        real,
+        "update",
+        external_id=external_id,
+        content={"type": "text", "text": "b"},
+        status=status | {"accepted": draw(instants)},
+    )
+    return events
+
+
+single_events = st.one_of(
+    message_events,
+    conversation_events,
+    message_events,
+    conversation_events,
+    deletes("messages", MESSAGE_IDS) | deletes("conversations", CONVERSATION_IDS),
+)
 event_sets = st.builds(
     lambda lives, single: [event for life in lives for event in life] + single,
-    st.lists(histories(), max_size=4),
-    st.lists(message_events | conversation_events, max_size=6),
+    st.lists(st.one_of(histories(), histories(), ghosts()), max_size=4),
+    st.lists(single_events, max_size=6),
 )
 
 

@@ -7,10 +7,8 @@ from typing import Any, Self
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from avro.catalogue import TOPICS
 from support.consume import AvroReader, newest_by_key, read_all
 from support.reference import fold
-from support.version_one import as_version_one
 from support.wait import eventually
 
 SOURCES = ("messages", "conversations", "streams-contributions")
@@ -66,12 +64,11 @@ def outcome_of(contract: Any) -> Outcome:
 def states(contract: Any, topic: str) -> dict[str, Fields]:
     """Return the last state of each key of a state topic, without tombstones; each key is in one partition only."""
     reader = AvroReader(contract.registry.url)
-    record = str(TOPICS[topic].schema)
     found = records(contract, topic)
     places = {(message.key(), message.partition()) for message in found}
     assert len(places) == len({key for key, _ in places}), f"{topic}: a key is in two partitions"
     return {
-        key: as_version_one(record, plain(reader.value(message)))
+        key: plain(reader.value(message))
         for key, message in newest_by_key(found).items()
         if message.value() is not None
     }

@@ -17,56 +17,86 @@ INSTANTS = {"messages": ["created_at", "updated_at", "timestamp"], "conversation
 
 #: On a tie of versions the larger kind wins, then the larger value.
 NULL, INSTANT, TEXT, JSON, LIST = range(5)
-NEVER, FOREVER = -(10**30), 10**30
+NEVER = -(10**30)
 
-#: `(name, version, kind, value)`.
-Entry = tuple[str, int, int, Any]
+#: Which of two rows is newer: number of keys in `status`, instant, whether it is an update.
+Version = tuple[int, int, bool]
+#: `(name, is partial, version, kind, value)`.
+Entry = tuple[str, bool, Version, int, Any]
+#: A webhook's body, with `received_at` in microseconds, or None if nobody knows.
+Event = dict[str, Any]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ISO = re.compile(r"\d{4}(-\d\d){2}[T ]\d\d(:\d\d){2}(\.\d+)?(Z|[+-]\d\d(:?\d\d){0,2})", re.ASCII)
 
 
+def winners(entries: Iterable[Entry]) -> dict[str, tuple[Version, int, Any]]:
+    """Return the winning version, kind and value of each name.
+
+    A row that holds only what changed says nothing of how many keys its message has, so such rows are compared with
+    each other, and with the newest whole row, by their instants alone; on a tie with it they win.
+    """
+    best: dict[str, dict[bool, tuple[Version, int, Any]]] = {}
+    for name, partial, *rest in entries:
+        own = best.setdefault(name, {})
+        own[partial] = max(tuple(rest), own.get(partial, tuple(rest)))
+    return {name: max(own.items(), key=lambda item: (item[1][0][1], item[0]))[1] for name, own in best.items()}
+
+
 def newest(entries: Iterable[Entry]) -> list[dict[str, Any]]:
     """Return the winning value of each name, in one dict for each kind."""
-    best: dict[str, tuple[int, int, Any]] = {}
-    for name, *rest in entries:
-        best[name] = max(tuple(rest), best.get(name, tuple(rest)))
-    return [{name: entry[2] for name, entry in best.items() if entry[1] == kind} for kind in range(5)]
+    found = winners(entries)
+    return [{name: entry[2] for name, entry in found.items() if entry[1] == kind} for kind in range(5)]
 
 
-def column(entity: str, row: dict[str, Any], name: str) -> Entry:
+def column(event: Event, name: str) -> Entry:
     """Return the entry of a column."""
-    value, version = row[name], _version(row)
+    entity, row = event["entity"], event["data"]
+    value, own = row[name], version(event)
     if value is None:
         kind = NULL
     elif (entity, name) == ("messages", "content"):
         # A conversation knows only the gist of a content: it decides a tie before the content does.
         kind, value = TEXT, ([(part is not None, part or "") for part in gist(value)], json_text(value))
     elif name in INSTANTS[entity] and instant(value) is not None:
-        kind, value = INSTANT, instant(value)
+        kind, value = INSTANT, (instant(value), beyond(value))
     elif name in TEXTS[entity] and isinstance(value, str):
         kind = TEXT
     else:
         kind, value = JSON, json_text(value)
     if (entity, name) == ("messages", "conversation_id") and kind != TEXT:
         # A message that has a conversation always has one: what is no id never overrules an id.
-        version = NEVER - 1
-    return name, version, kind, value
+        own = NEVER - 1, NEVER - 1, False
+    return name, is_partial(event), own, kind, value
 
 
-def member(row: dict[str, Any], name: str) -> Entry:
-    """Return the entry of a member, other than null, of the row's status object: the later instant wins."""
-    value = row["status"][name]
-    if name == "errors" and isinstance(value, list):
-        return name, _version(row), LIST, [json_text(error) for error in value]
-    if name != "errors" and instant(value) is not None:
-        return name, FOREVER, INSTANT, instant(value)
-    return name, _version(row), JSON, json_text(value)
+def member(event: Event, name: str) -> Entry:
+    """Return the entry of a member of the row's status object."""
+    value = event["data"]["status"][name]
+    if value is None:
+        kind = NULL
+    elif name == "errors" and isinstance(value, list):
+        kind, value = LIST, [json_text(error) for error in value]
+    elif name != "errors" and instant(value) is not None:
+        kind, value = INSTANT, (instant(value), beyond(value))
+    else:
+        kind, value = JSON, json_text(value)
+    return name, is_partial(event), version(event), kind, value
 
 
-def _version(row: dict[str, Any]) -> int:
+def is_partial(event: Event) -> bool:
+    """Return whether the row holds only what changed: the update of a message that does not name its conversation."""
+    return (event["entity"], event["action"]) == ("messages", "update") and "conversation_id" not in event["data"]
+
+
+def version(event: Event) -> Version:
+    """Return which of two rows is newer; how many keys a partial row, or a conversation, has does not matter."""
+    row = event["data"]
     told = [instant(row.get(name)) for name in ("updated_at", "created_at")]
-    return next((at for at in told if at is not None), NEVER)
+    at = next((moment for moment in told if moment is not None), NEVER)
+    status = row.get("status")
+    counts = event["entity"] == "messages" and isinstance(status, dict) and not is_partial(event)
+    return len(status) if counts else 0, at, event["action"] == "update"
 
 
 def instant(value: Any) -> int | None:
@@ -77,6 +107,11 @@ def instant(value: Any) -> int | None:
         return (datetime.fromisoformat(value).astimezone(UTC) - _EPOCH) // timedelta(microseconds=1)
     except (ValueError, OverflowError):
         return None
+
+
+def beyond(text: str) -> str:
+    """Return the JSON text of an instant that says more than microseconds, else nothing."""
+    return json_text(text) if re.search(r"\.\d{6}\d*[1-9]", text) else ""
 
 
 def json_text(value: Any) -> str:

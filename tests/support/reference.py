@@ -1,6 +1,7 @@
 """The judge: what a set of events adds up to, said as plainly as docs/design.md does. Imports nothing of the project.
 
-Takes bodies of webhooks with numbers as int or Decimal; instants are microseconds since 1970, absent fields None.
+Takes bodies of webhooks with numbers as int or Decimal, and `received_at` if it is known; instants are microseconds
+since 1970, absent fields None.
 """
 
 import json
@@ -9,26 +10,116 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import NAMESPACE_OID, uuid5
 
-from support.received import INSTANTS, NEVER, TEXTS, column, gist, member, newest
+from support.received import (
+    INSTANTS,
+    NEVER,
+    TEXTS,
+    Event,
+    Version,
+    column,
+    gist,
+    instant,
+    is_partial,
+    member,
+    newest,
+    version,
+    winners,
+)
 
 RANKS = ["pending", "held_for_quality_assessment", "accepted", "sent", "failed", "delivered", "read", "deleted"]
+OTHERS = ["error", "typing", "edited", "preprocessing", "preprocessed"]
+CHANGES_PER_ROW = 64
+DAY = 24 * 60 * 60 * 1_000_000
 Fields = dict[str, Any]
 
 
-def fold(events: Iterable[Fields]) -> tuple[dict[str, Fields], dict[str, Fields], dict[str, tuple[str, str]]]:
-    """Return MessageStates by id, ConversationStates by id, (message id, status) by id of the StatusChange."""
-    rows: dict[str, dict[str, list[Fields]]] = {"messages": defaultdict(list), "conversations": defaultdict(list)}
-    members: dict[str, list[Fields]] = defaultdict(list)
+def fold(events: Iterable[Event]) -> tuple[dict[str, Fields], dict[str, Fields], dict[str, tuple[str, str]]]:
+    """Return MessageStates by id, ConversationStates by id, (message id, status) by id of the StatusChange.
+
+    Only those of rows that exist: neither deleted nor superseded.
+    """
+    told: dict[str, dict[str, list[Event]]] = {"messages": defaultdict(list), "conversations": defaultdict(list)}
+    deletes: dict[str, dict[str, list[Fields]]] = {"messages": defaultdict(list), "conversations": defaultdict(list)}
     for event in events:
-        rows[event["entity"]][event["data"]["id"]].append(event["data"])
-    messages = {key: message(key, own) for key, own in rows["messages"].items()}
-    for state in messages.values():
-        if state["conversation_id"] is not None:
-            members[state["conversation_id"]].append(state)
-    keys = rows["conversations"].keys() | members.keys()
-    conversations = {key: conversation(key, rows["conversations"].get(key, []), members[key]) for key in keys}
-    pairs = [(state["id"], status) for own in members.values() for state in own for status in state["status"]]
+        key = event["data"]["id"]
+        if event["action"] == "delete":
+            deletes[event["entity"]][key].append(event["data"])
+        else:
+            told[event["entity"]][key].append(event)
+
+    def deleted(key: str, own: list[Event]) -> bool:
+        named = {event["data"]["conversation_id"] for event in own if is_text(event["data"].get("conversation_id"))}
+        orders = deletes["messages"].get(key, [])
+        orders = orders + [order for name in named for order in deletes["conversations"].get(name, [])]
+        return concern(orders, own)
+
+    gone = superseded(told["messages"])
+    members: dict[str, list[tuple[Fields, list[Event]]]] = defaultdict(list)
+    messages = {}
+    for key, own in told["messages"].items():
+        if key not in gone and not deleted(key, own):
+            messages[key] = state = message(key, own)
+            if state["conversation_id"] is not None:
+                members[state["conversation_id"]].append((state, own))
+    conversations = {
+        key: conversation(key, told["conversations"].get(key, []), members[key])
+        for key in told["conversations"].keys() | members.keys()
+        if not concern(deletes["conversations"].get(key, []), told["conversations"].get(key, []))
+    }
+    pairs = [
+        (state["id"], status)
+        for own in members.values()
+        for state, rows in own
+        for event in rows
+        for status in announced(event["data"])
+    ]
     return messages, conversations, {status_change_id(*pair): pair for pair in pairs}
+
+
+def is_text(value: Any) -> bool:
+    """Return whether a column names something."""
+    return isinstance(value, str)
+
+
+def organizations(own: list[Event]) -> set[str]:
+    """Return the organizations that any of the rows names."""
+    return {event["data"]["organization_id"] for event in own if is_text(event["data"].get("organization_id"))}
+
+
+def concern(deletes: list[Fields], own: list[Event]) -> bool:
+    """Return whether one of the deletes is about these rows: an organization cannot delete what is another's."""
+    named = organizations(own)
+    return any(
+        not is_text(order.get("organization_id")) or not named or order["organization_id"] in named for order in deletes
+    )
+
+
+def superseded(told: dict[str, list[Event]]) -> set[str]:
+    """Return the messages of which a newer one of the same organization has had the same external id."""
+    holders: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for key, own in told.items():
+        for name in {event["data"]["external_id"] for event in own if is_text(event["data"].get("external_id"))}:
+            for organization in organizations(own):
+                holders[organization, name].append(key)
+    newest_of = {pair: max(keys, key=lambda key: (age(told[key]), key)) for pair, keys in holders.items()}
+    return {key for pair, keys in holders.items() for key in keys if key != newest_of[pair]}
+
+
+def age(own: list[Event]) -> Version:
+    """Return the version of a message: the number of keys that its status ever had, the instant of its newest row."""
+    keys = {name for event in own if isinstance(event["data"].get("status"), dict) for name in event["data"]["status"]}
+    whole = [version(event) for event in own if not is_partial(event)]
+    partial = [version(event) for event in own if is_partial(event)]
+    latest = max((max(some) for some in (whole, partial) if some), key=lambda one: one[1:])
+    return len(keys), *latest[1:]
+
+
+def announced(row: Fields) -> list[str]:
+    """Return the keys of the row's status of which somebody hears: a few, should there be thousands."""
+    status = row.get("status") if isinstance(row.get("status"), dict) else None
+    names = [name for name, value in (status or {}).items() if name != "errors" and value is not None]
+    known = RANKS + OTHERS
+    return sorted(names, key=lambda name: (known.index(name) if name in known else 99, name))[:CHANGES_PER_ROW]
 
 
 def status_change_id(message_id: str, status: str) -> str:
@@ -37,31 +128,40 @@ def status_change_id(message_id: str, status: str) -> str:
     return str(uuid5(uuid5(NAMESPACE_OID, "openbsp-stream-bridge"), name))
 
 
-def columns(entity: str, key: str, rows: list[Fields]) -> Fields:
-    """Return the columns' fields, last writer wins; but the id is the same, and a message's status objects merge."""
+def columns(entity: str, key: str, own: list[Event]) -> Fields:
+    """Return the columns' fields, the newest row wins; but the id is the same, and a message's status objects merge."""
     apart = {"id": str, "status": dict if entity == "messages" else ()}
-    told = [(row, name) for row in rows for name in row if not isinstance(row[name], apart.get(name, ()))]
-    nulls, instants, texts, extra, _ = newest(column(entity, row, name) for row, name in told)
+    told = [(event, name) for event in own for name in event["data"]]
+    told = [(event, name) for event, name in told if not isinstance(event["data"][name], apart.get(name, ()))]
+    nulls, instants, texts, extra, _ = newest(column(event, name) for event, name in told)
     fields: Fields = dict.fromkeys(TEXTS[entity] + INSTANTS[entity])
+    extra |= {name: exact for name, (_, exact) in instants.items() if exact}
+    instants = {name: at for name, (at, _) in instants.items()}
     return fields | instants | texts | {"id": key, "extra": extra, "nulls": sorted(nulls)}
 
 
-def message(key: str, rows: list[Fields]) -> Fields:
+def message(key: str, own: list[Event]) -> Fields:
     """Merge the rows of one message into its MessageState."""
-    told = [row for row in rows if isinstance(row.get("status"), dict)]
-    members = [(row, name) for row in told for name, value in row["status"].items() if value is not None]
-    _, moments, _, odd, errors = newest(member(row, name) for row, name in members)
-    fields = columns("messages", key, rows)
+    told = [event for event in own if isinstance(event["data"].get("status"), dict)]
+    members = [(event, name) for event in told for name in event["data"]["status"]]
+    told_of = winners(member(event, name) for event, name in members)
+    _, moments, _, odd, errors = newest(member(event, name) for event, name in members)
+    odd |= {name: exact for name, (_, exact) in moments.items() if exact}
+    moments = {name: at for name, (at, _) in moments.items()}
+    for name in odd.keys() - moments.keys() - {"errors"}:  # present, but it does not say since when
+        if (written := told_of[name][0][1]) != NEVER:
+            moments[name] = written
+    fields = columns("messages", key, own)
     if moments or odd or errors:  # then a status that is null or no object says nothing
         fields["nulls"] = [name for name in fields["nulls"] if name != "status"]
         fields["extra"].pop("status", None)
-    ranked = [name for name in RANKS if name in moments]
+    ranked = [name for name in RANKS for one in (name, "error" if name == "failed" else name) if one in moments | odd]
     fields |= {"status": moments, "status_extra": odd or None, "errors": errors.get("errors")}
     fields |= {"content": fields["content"] and fields["content"][1], "delivery_status": ranked[-1] if ranked else None}
     for name in ("sent", "delivered", "read"):
         at, since = moments.get(name), time(fields)
         fields[f"{name}_after_ms"] = None if at is None or since is None else (at - since) // 1000
-    return fields
+    return fields | {"scheduled": is_scheduled(fields)}
 
 
 def time(state: Fields) -> Any:
@@ -69,32 +169,97 @@ def time(state: Fields) -> Any:
     return state["created_at"] if state["timestamp"] is None else state["timestamp"]
 
 
-def conversation(key: str, rows: list[Fields], members: list[Fields]) -> Fields:
+def order(state: Fields) -> tuple[Any, str]:
+    """Return what messages are ordered by."""
+    return NEVER if time(state) is None else time(state), state["id"]
+
+
+def is_scheduled(state: Fields) -> bool:
+    """Return whether nobody has seen the message yet."""
+    written = state["created_at"] if state["updated_at"] is None else state["updated_at"]
+    waits = state["direction"] == "outgoing" and state["delivery_status"] in (None, "pending")
+    return waits and None not in (state["timestamp"], written) and state["timestamp"] > written
+
+
+def is_shown(state: Fields) -> bool:
+    """Return whether the message can be the one that a conversation shows as its last."""
+    reaction = gist(content(state))[1] == "reaction"
+    return state["direction"] in ("incoming", "outgoing") and not reaction and not is_scheduled(state)
+
+
+def is_said(state: Fields) -> bool:
+    """Return whether somebody has said something with the message."""
+    return is_shown(state) and (state["direction"], state["delivery_status"]) != ("outgoing", "failed")
+
+
+def content(state: Fields) -> Any:
+    """Return the message's content."""
+    return json.loads(state["content"] or "null", parse_float=str)
+
+
+def conversation(key: str, rows: list[Event], members: list[tuple[Fields, list[Event]]]) -> Fields:
     """Merge the rows of one conversation, and count its messages, into its ConversationState."""
-    incoming, outgoing = ([one for one in members if one["direction"] == name] for name in ("incoming", "outgoing"))
-    came, went = (sorted(at for one in own if (at := time(one)) is not None) for own in (incoming, outgoing))
-    spoken = sorted(incoming + outgoing, key=lambda one: (NEVER if time(one) is None else time(one), one["id"]))
-    replies = [at for at in went if came and at >= came[0]]
     fields = columns("conversations", key, rows)
+    newest_message = max((state for state, _ in members), key=order, default=None)
+    if not rows and newest_message is not None:
+        fields |= {name: newest_message[name] for name in TEXTS["conversations"][:5]}
+    owner = fields["organization_id"]
+    if owner is None and newest_message is not None:
+        owner = newest_message["organization_id"]
+    members = [(state, own) for state, own in members if owner is None or state["organization_id"] in (None, owner)]
+    states = [state for state, _ in members]
+    said = sorted((state for state in states if is_said(state)), key=order)
+    came, went = ([one for one in said if one["direction"] == name] for name in ("incoming", "outgoing"))
+    came_at, went_at = ([time(one) for one in own if time(one) is not None] for own in (came, went))
+    replies = [at for at in went_at if came_at and at >= came_at[0]]
+    unanswered = [one for one in came if not went or order(one) > order(went[-1])]
+    outgoing = [one for one in states if one["direction"] == "outgoing"]
+    shown = [state for state in states if is_shown(state)]
+    archived = is_archived(fields, came_at + went_at)
+    active = [capped(time(state), own) for state, own in members if is_said(state)]
+    active = [at for at in [*active, capped(fields["created_at"], rows)] if at is not None]
+    window = fields["service"] in ("whatsapp", "instagram") and came_at != []
     return fields | {
         "known": bool(rows),
         "message_count": len(members),
-        "incoming_count": len(incoming),
+        "incoming_count": sum(one["direction"] == "incoming" for one in states),
         "outgoing_count": len(outgoing),
-        "internal_count": sum(one["direction"] == "internal" for one in members),
-        "status_counts": dict(Counter(one["delivery_status"] for one in outgoing if one["delivery_status"])),
-        "unread_count": sum("read" not in one["status"] for one in incoming),
-        "last_message": last_message(spoken[-1]) if spoken else None,
-        "last_incoming_at": came[-1] if came else None,
-        "last_outgoing_at": went[-1] if went else None,
-        "awaiting_reply": spoken != [] and spoken[-1]["direction"] == "incoming" and fields["status"] != "closed",
-        "first_response_seconds": (replies[0] - came[0]) / 1_000_000 if replies else None,
+        "internal_count": sum(one["direction"] == "internal" for one in states),
+        "status_counts": dict(Counter(one["delivery_status"] or "none" for one in outgoing)),
+        "unread_count": sum(
+            one["direction"] == "incoming" and "read" not in one["status"] | (one["status_extra"] or {})
+            for one in states
+        ),
+        "last_message": last_message(max(shown, key=order)) if shown else None,
+        "first_incoming_at": came_at[0] if came_at else None,
+        "last_incoming_at": came_at[-1] if came_at else None,
+        "last_outgoing_at": went_at[-1] if went_at else None,
+        "awaiting_reply": unanswered != [] and fields["status"] != "closed" and not archived,
+        "unanswered_count": len(unanswered),
+        "first_response_seconds": (replies[0] - came_at[0]) / 1_000_000 if replies else None,
+        "reply_window_until": came_at[-1] + DAY if window else None,
+        "archived": archived,
+        "scheduled_count": sum(is_scheduled(one) for one in states),
+        "failed_count": sum(one["delivery_status"] == "failed" for one in outgoing),
+        "active_at": max(active) if active else None,
     }
+
+
+def is_archived(fields: Fields, said_at: list[Any]) -> bool:
+    """Return whether somebody has put the conversation away since the last thing that was said in it."""
+    extra = json.loads(fields["extra"].get("extra", "null"), parse_float=str)
+    at = instant(extra.get("archived")) if isinstance(extra, dict) else None
+    return at is not None and at >= max(said_at, default=at)
+
+
+def capped(at: Any, own: list[Event]) -> Any:
+    """Return an instant, but none later than a day after the row was last received."""
+    received = [event.get("received_at") for event in own]
+    return at if at is None or None in received else min(at, max(received) + DAY)
 
 
 def last_message(state: Fields) -> Fields:
     """Return what a conversation shows of its last message."""
-    content = gist(json.loads(state["content"] or "null", parse_int=float))
-    fields = dict(zip(("type", "kind", "preview"), content, strict=True))
+    fields = dict(zip(("type", "kind", "preview"), gist(content(state)), strict=True))
     same = {name: state[name] for name in ("direction", "delivery_status")}
     return {"message_id": state["id"], "timestamp": time(state)} | same | fields

@@ -3,7 +3,7 @@
 import asyncio
 import atexit
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from streams.engine.hooks import Hook
@@ -74,9 +74,9 @@ class Shipped:
         self._process(records)
 
     def relay(self, count: int | None = None) -> None:
-        """Process up to `count` records of the topic between the tables."""
-        end = len(self.between) if count is None else min(self.read + count, len(self.between))
-        while self.read < end:
+        """Process up to `count` records of the topic between the tables, or all and what follows from them."""
+        end = None if count is None else self.read + count
+        while self.read < (len(self.between) if end is None else min(end, len(self.between))):
             key, value = self.between[self.read]
             self._process([Record("streams-contributions", 0, self.read, key, value)])
             self.read += 1
@@ -87,6 +87,11 @@ class Shipped:
         for key in [key for key, position in self._told_at.items() if position >= self.read]:
             del self._told_at[key], self.status_changes[key]
         self._join = self._start()
+
+    def stored(self) -> Iterator[bytes]:
+        """Yield all values of both tables."""
+        for store in self._stores.values():
+            yield from (value for _, value in store.scan(b""))
 
     def _start(self) -> Join:
         app = _program()

@@ -23,6 +23,9 @@ TOKENS = f"all={ALL},acme={ACME}@acme"
 PREFIX = "openbsp."
 URL = "http://127.0.0.1:1"
 
+#: When the bridge received everything: 2026-05-07T00:00:00Z, after all that the events tell.
+RECEIVED_AT = 1_778_112_000_000_000
+
 Offsets = dict[tuple[str, int], int]
 
 
@@ -138,7 +141,9 @@ class World:
             entity = envelope["entity"]
             topic = self.contract.topic(entity)
             fields = to_fields(ENTITIES[entity], envelope["data"])
-            value = self._encode[entity]({"event_id": "e", "action": envelope["action"], "received_at": 0, **fields})
+            value = self._encode[entity](
+                {"event_id": "e", "action": envelope["action"], "received_at": RECEIVED_AT, **fields}
+            )
             self._arrive(topic, envelope["data"]["id"].encode(), value)
 
     def delete(self, entity: str, key: str) -> None:

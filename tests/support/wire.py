@@ -2,14 +2,16 @@
 
 from typing import Any
 
-from avro import rows
+from avro import instants, rows
 from avro.catalogue import ENTITIES
 from avro.codec import Decoder, encoder
 from avro.schemas import latest
 from support.join import IDS
-from support.version_one import as_version_one
 
 Fields = dict[str, Any]
+
+#: When events are received that do not say it: nothing that they tell is later than that.
+LATER_THAN_ALL = instants.LAST
 
 
 class Wire:
@@ -27,26 +29,19 @@ class Wire:
         return self.decode(self.encode(fields))
 
 
-class FirstVersion(Wire):
-    """The same for a consumer that knows version 1 of the record only."""
-
-    def __init__(self, record: str) -> None:
-        super().__init__(record)
-        self._record = record
-
-    def decode(self, value: bytes) -> Fields:
-        return as_version_one(self._record, super().decode(value))
-
-
-message_state, conversation_state = FirstVersion("MessageState"), FirstVersion("ConversationState")
-change = FirstVersion("StatusChange")
+message_state, conversation_state, change = Wire("MessageState"), Wire("ConversationState"), Wire("StatusChange")
 _events = {"messages": Wire("MessageEvent"), "conversations": Wire("ConversationEvent")}
 
 
 def event_fields(envelope: Fields) -> Fields:
     """Return the fields of the event that the bridge makes of a webhook's body."""
     fields = rows.to_fields(ENTITIES[envelope["entity"]], envelope["data"])
-    return {"event_id": "e", "action": envelope["action"], "received_at": 0, **fields}
+    return {
+        "event_id": "e",
+        "action": envelope["action"],
+        "received_at": envelope.get("received_at", LATER_THAN_ALL),
+        **fields,
+    }
 
 
 def event_bytes(envelope: Fields) -> bytes:

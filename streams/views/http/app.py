@@ -106,13 +106,13 @@ class Views:
             return view
         reader = reader_of(request)
         await view.prepare(conversation_id)
-        _conversation(view, conversation_id, reader)
+        owner = _conversation(view, conversation_id, reader).organization
         found = await view.messages(conversation_id, below, limit + 1)
         more = cursor_of(contributions.sort_key(*found[limit - 1])) if len(found) > limit else None
         items = []
         for message_id, contribution in found[:limit]:
-            organization = contributions.text_of(contribution.organization_id)
-            if organization is None or reader.may_see(organization):
+            organization = contributions.organization_of(contribution)
+            if contributions.is_of(contribution, owner) and (organization is None or reader.may_see(organization)):
                 items.append(render.conversation_message(message_id, contribution))
         body = render.page("messages", items, more)
         return _answer(request, body, tag_of(body))

@@ -307,4 +307,4 @@ def _removed(conversation_id: str, position: tuple[int, int] | None) -> Event:
 
 
 def _organization_of(contribution: Contribution) -> str | None:
-    return contributions.text_of(contribution.organization_id)
+    return contributions.organization_of(contribution)

@@ -6,7 +6,7 @@ A page costs the number of conversations on it, whatever the number in the table
 import heapq
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sortedcontainers import SortedList
 
@@ -155,17 +155,3 @@ class ConversationIndex:
         group.discard(facets, position)
         if not group:
             del self._organizations[facets.organization]
-
-
-def active_at(fields: dict[str, Any]) -> int | None:
-    """Return when a conversation was active last: the newest instant of its row and of its last messages.
-
-    A function of the ConversationState alone. Receipts do not count, as in a messaging app.
-    """
-    moments = (
-        fields.get("created_at"),
-        fields.get("updated_at"),
-        fields["last_incoming_at"],
-        fields["last_outgoing_at"],
-    )
-    return max((moment for moment in moments if moment is not None), default=None)

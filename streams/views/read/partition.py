@@ -106,7 +106,7 @@ class _Preparation:
             self._counting.add(message_id, contribution)
         if count == _SLICE:
             return False
-        self._task.take_into_use(self.conversation_id, self._counting.tally())
+        self._task.take_into_use(self.conversation_id, self._counting.tally(self._task.row(self.conversation_id)))
         return True
 
 
@@ -218,7 +218,7 @@ class PartitionView:
         """Return a message, None if there is none."""
         self._check()
         facts = self._messages.facts(message_id)
-        if facts is None:
+        if facts is None or not message.exists(facts):
             return None
         fields = message.state(message_id, facts)
         body = render.message(fields)
@@ -315,7 +315,10 @@ class PartitionView:
         found = self._task.contribution(conversation_id, message_id)
         if found is None or not contributions.belongs_to(found, conversation_id):
             return None, None
-        return contributions.text_of(found.organization_id), render.conversation_message(message_id, found)
+        standing = self._task.standing(conversation_id)
+        if standing is not None and not contributions.is_of(found, standing.organization):
+            return None, None
+        return contributions.organization_of(found), render.conversation_message(message_id, found)
 
     def _changed(self, conversation_id: str) -> None:
         self._rendered.drop(conversation_id)
@@ -346,34 +349,22 @@ class PartitionView:
         if standing is None:
             self._index.remove(conversation_id)
         else:
-            last_id = self._task.in_use(conversation_id).tally.last_message if standing.organization is None else None
-            self._put(conversation_id, standing, last_id)
+            self._put(conversation_id, standing)
 
-    def _put(self, conversation_id: str, standing: Standing, last_id: str | None) -> None:
-        organization = self._organization(conversation_id, standing.organization, last_id)
-        self._index.put(conversation_id, Facets(organization, *standing[1:4]), standing.active_at)
-
-    def _organization(self, conversation_id: str, of_row: str | None, last_id: str | None) -> str | None:
-        """Return whose the conversation is: its row says it, and until there is one its last message."""
-        if of_row is not None or last_id is None:
-            return of_row
-        found = self._task.contribution(conversation_id, last_id)
-        return None if found is None else contributions.text_of(found.organization_id)
+    def _put(self, conversation_id: str, standing: Standing) -> None:
+        self._index.put(conversation_id, Facets(*standing[:4]), standing.active_at)
 
     def _render(self, conversation_id: str, fields: dict[str, Any]) -> Rendered:
         body = render.conversation(fields)
-        last = fields["last_message"]
-        organization = self._organization(
-            conversation_id, fields.get("organization_id"), None if last is None else last["message_id"]
-        )
+        standing = self._task.standing(conversation_id)
+        organization = None if standing is None else standing.organization
         rendered = Rendered(body, tag_of(body), organization)
         self._rendered.keep(conversation_id, rendered)
         return rendered
 
     def _index_stored(self, conversation_id: str, facts: ConversationFacts | None, tally: Tally) -> None:
-        if facts is None and tally.messages == 0:
-            return
-        self._put(conversation_id, conversation.standing(facts, tally), tally.last_message)
+        if conversation.exists(facts, tally):
+            self._put(conversation_id, conversation.standing(facts, tally))
 
     def _everything(self) -> Iterator[tuple[str, ConversationFacts | None, Tally] | None]:
         """Yield each stored conversation when all of it has been read, and None for each entry before."""
@@ -388,4 +379,4 @@ class PartitionView:
                 else:
                     facts = conversation.decode(value)
                 yield None
-            yield conversation_id, facts, counting.tally()
+            yield conversation_id, facts, counting.tally(facts)

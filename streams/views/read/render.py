@@ -12,7 +12,6 @@ from msgspec.json import Encoder
 from streams.state import contribution as contributions
 from streams.state import status as statuses
 from streams.state.contribution import Contribution
-from streams.views.read.index import active_at
 
 Value = TypeVar("Value")
 
@@ -34,7 +33,7 @@ class LastMessage(Struct):
 
 
 class Conversation(Struct):
-    """A ConversationState, and `active_at`, by which lists are ordered."""
+    """A ConversationState. Lists are ordered by `active_at`."""
 
     id: str
     organization_id: str | None
@@ -55,10 +54,16 @@ class Conversation(Struct):
     status_counts: dict[str, int]
     unread_count: int
     last_message: LastMessage | None
+    first_incoming_at: datetime | None
     last_incoming_at: datetime | None
     last_outgoing_at: datetime | None
     awaiting_reply: bool
+    unanswered_count: int
     first_response_seconds: float | None
+    reply_window_until: datetime | None
+    archived: bool
+    scheduled_count: int
+    failed_count: int
     extra: dict[str, Raw]
 
 
@@ -82,6 +87,7 @@ class Message(Struct):
     content: Raw | None
     status: dict[str, Any]
     delivery_status: str | None
+    scheduled: bool
     sent_after_ms: int | None
     delivered_after_ms: int | None
     read_after_ms: int | None
@@ -97,8 +103,9 @@ class ConversationMessage(Struct):
     kind: str | None
     preview: str | None
     timestamp: datetime | None
-    status: dict[str, datetime]
+    status: dict[str, datetime | None]
     delivery_status: str | None
+    scheduled: bool
 
 
 def conversation(fields: dict[str, Any]) -> bytes:
@@ -117,7 +124,7 @@ def conversation(fields: dict[str, Any]) -> bytes:
             get("status"),
             _instant(get("created_at")),
             _instant(get("updated_at")),
-            _instant(active_at(fields)),
+            _instant(fields["active_at"]),
             fields["known"],
             fields["message_count"],
             fields["incoming_count"],
@@ -126,10 +133,16 @@ def conversation(fields: dict[str, Any]) -> bytes:
             _in_order(fields["status_counts"]),
             fields["unread_count"],
             None if last is None else _last_message(last),
+            _instant(fields["first_incoming_at"]),
             _instant(fields["last_incoming_at"]),
             _instant(fields["last_outgoing_at"]),
             fields["awaiting_reply"],
+            fields["unanswered_count"],
             fields["first_response_seconds"],
+            _instant(fields["reply_window_until"]),
+            fields["archived"],
+            fields["scheduled_count"],
+            fields["failed_count"],
             _raw(fields["extra"]),
         )
     )
@@ -162,6 +175,7 @@ def message(fields: dict[str, Any]) -> bytes:
             None if content is None else Raw(content.encode()),
             status,
             fields["delivery_status"],
+            fields["scheduled"],
             get("sent_after_ms"),
             get("delivered_after_ms"),
             get("read_after_ms"),
@@ -172,17 +186,19 @@ def message(fields: dict[str, Any]) -> bytes:
 
 def conversation_message(message_id: str, contribution: Contribution) -> bytes:
     """Return what a conversation knows of one of its messages, as JSON."""
-    content_type, kind, preview = contribution.summary[1] if contribution.summary else (None, None, None)
+    content_type, kind, preview = contributions.summary_of(contribution)
+    role = contributions.role_of(message_id, contribution)
     return _encode(
         ConversationMessage(
             message_id,
-            contributions.text_of(contribution.direction),
+            role.direction,
             content_type,
             kind,
             preview,
             _instant(contributions.time_of(contribution)),
-            _moments(contribution.status),
-            statuses.delivery_status(contribution.status),
+            _moments(contributions.moments_of(contribution)),
+            role.delivery_status,
+            role.scheduled,
         )
     )
 
@@ -212,9 +228,9 @@ def _raw(texts: dict[str, str]) -> dict[str, Raw]:
     return {name: Raw(text.encode()) for name, text in _in_order(texts).items()} if texts else {}
 
 
-def _moments(moments: statuses.Moments) -> dict[str, datetime]:
-    in_order = sorted(moments.items(), key=lambda item: (item[1], item[0]))
-    return {key: _EPOCH + timedelta(0, 0, at) for key, at in in_order}
+def _moments(moments: statuses.Moments) -> dict[str, datetime | None]:
+    in_order = sorted(moments.items(), key=lambda item: (item[1] or 0, item[0]))
+    return {key: _instant(at) for key, at in in_order}
 
 
 def _instant(micros: int | None) -> datetime | None:

@@ -18,6 +18,7 @@ from streams.state.contribution import Contribution
 from streams.tables.contributions import ContributionRecord
 from streams.tables.conversations import ConversationPartition
 from streams.tables.owned import CONVERSATIONS
+from support.parts import part_of
 
 SMALL, LARGE = 10, 100_000
 RECORDS = ("MessageEvent", "ConversationEvent", "MessageState", "ConversationState", "StatusChange", "DeadLetter")
@@ -63,9 +64,8 @@ class DeafWriter(Writer):
 
 
 def contribution(time: int, direction: str = "incoming", **status: int) -> Contribution:
-    return Contribution(
-        (time, "c"), (0, "org"), (0, direction), (time, time), None, (time, ("text", None, "hi")), status
-    )
+    columns = {"conversation_id": "c", "organization_id": "org", "direction": direction, "timestamp": time}
+    return part_of(columns | {"content": ["text", None, "hi"]}, time, status)
 
 
 def task_of(size: int) -> tuple[ConversationPartition, CountingStore, DeafWriter]:
@@ -86,7 +86,7 @@ def events() -> list[ContributionRecord]:
     """Return new messages, last and out of order, and changes of known ones; none takes an extreme its place away."""
     return [
         ContributionRecord("new", contribution(10_000_000), []),
-        ContributionRecord("late", contribution(1_005, "outgoing", sent=5), ["sent"]),
+        ContributionRecord("late", contribution(999, "outgoing", sent=5), ["sent"]),
         ContributionRecord("m5", contribution(1_050, read=7), ["read"]),
         ContributionRecord("new", contribution(10_000_000, read=9), ["read"]),
         ContributionRecord("early", contribution(1), []),
@@ -113,8 +113,11 @@ def test_an_event_costs_the_same_in_a_conversation_of_any_size(together):
     assert "scan" not in costs[1][0]
 
 
+TESTS = Path(__file__).parents[2]
+
 _ON_DISK = """
 import json, os, sys
+sys.path.append(sys.argv[4])
 from pathlib import Path
 import psutil
 from avro.schemas import latest
@@ -124,6 +127,7 @@ from streams.state.contribution import Contribution
 from streams.tables.contributions import ContributionRecord
 from streams.tables.conversations import ConversationPartition
 from streams.engine.stores.rocks import RocksMemory, RocksStore
+from support.parts import part_of
 
 class DeafWriter:
     def write(self, *_, **__):
@@ -139,11 +143,9 @@ rows = TablePartition(0, store, contract.topic("streams-conversations-changelog"
 task = ConversationPartition(rows, contract, DeafWriter(), 100)
 found = []
 for number in range(int(sys.argv[3])):
-    summary = (number, ("text", None, os.urandom(125).hex()))
-    part = Contribution(
-        (number, "c"), (0, "org"), (0, "incoming"), (number, number), None, summary,
-        {"sent": number},
-    )
+    columns = {"conversation_id": "c", "organization_id": "org", "direction": "incoming", "timestamp": number}
+    columns["content"] = ["text", None, os.urandom(125).hex()]
+    part = part_of(columns, number, {"sent": number})
     task.apply_contribution("c", ContributionRecord(f"m{number:08}", part, ["sent"]))
     if number % 1000 == 999:
         task.publish()
@@ -159,7 +161,7 @@ def test_memory_is_bounded_with_a_hundred_thousand_messages_on_disk(tmp_path: Pa
     """Beyond what RocksDB may use for all its stores together."""
     limit_mib = 8
     done = subprocess.run(
-        [sys.executable, "-c", _ON_DISK, str(tmp_path / "db"), str(limit_mib << 20), str(LARGE)],
+        [sys.executable, "-c", _ON_DISK, str(tmp_path / "db"), str(limit_mib << 20), str(LARGE), str(TESTS)],
         capture_output=True,
         text=True,
         check=False,

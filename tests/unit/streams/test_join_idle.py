@@ -18,42 +18,52 @@ from streams.state import contribution as contributions
 from streams.state import conversation
 from streams.state.contribution import Contribution
 from streams.state.conversation import ConversationFacts
-from streams.state.registers import NEVER
-from streams.tables.contributions import ContributionRecord, encode_contribution
+from streams.state.registers import undated
+from streams.tables.contributions import ContributionRecord, encode_record
 from streams.tables.idle import encode_eviction, idle_conversations, last_activity
 from streams.tables.owned import CONVERSATIONS, MESSAGES
 from support.join import Join, program
+from support.parts import part_of
 
 IDLE_BEFORE = 1_000
 OLD, NEW = 500, 2_000
 
 instants = st.integers(-50, 50)
-versions = st.just(NEVER) | instants
+versions = st.none() | instants
 texts = st.sampled_from(["c", "d"])
 
 
 def registers(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    return st.none() | st.tuples(versions, st.none() | values)
+    return st.tuples(st.just(0), versions.map(undated), st.none() | values)
 
 
 parts = st.builds(
-    Contribution,
-    conversation_id=registers(texts),
-    organization_id=registers(texts),
-    direction=registers(texts),
-    timestamp=registers(instants | st.just(b'"infinity"')),
-    created_at=registers(instants),
-    summary=st.none() | st.tuples(versions, st.just(("text", None, "hi"))),
-    status=st.dictionaries(st.sampled_from(["sent", "read"]), instants),
-)
-rows = st.builds(
-    ConversationFacts,
+    lambda columns, partial, status: Contribution(
+        columns=[columns.get(name) for name in contributions.NAMES],
+        partial_columns=[partial.get(name) for name in contributions.NAMES],
+        status=status,
+    ),
     st.fixed_dictionaries(
         {},
         optional={
-            "name": st.tuples(versions, texts | st.none()),
-            "updated_at": st.tuples(versions, instants | st.just(b"{}") | st.none()),
-            "created_at": st.tuples(versions, instants),
+            "conversation_id": registers(texts),
+            "direction": registers(texts),
+            "timestamp": registers(instants | st.just(b'"infinity"')),
+            "created_at": registers(instants),
+            "updated_at": registers(instants),
+        },
+    ),
+    st.fixed_dictionaries({}, optional={"service": registers(texts), "timestamp": registers(instants)}),
+    st.dictionaries(st.sampled_from(["sent", "read"]), registers(instants)),
+)
+rows = st.builds(
+    lambda columns: ConversationFacts(columns=columns),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "name": registers(texts),
+            "updated_at": registers(instants | st.just(b"{}")),
+            "created_at": registers(instants),
         },
     ),
 )
@@ -63,19 +73,15 @@ tables = st.dictionaries(texts, st.tuples(st.none() | rows, st.dictionaries(st.s
 def told_by(key: str, row: ConversationFacts | None, messages: dict[str, Contribution]) -> set[int]:
     """Return all instants that a conversation tells, said another way than the code says it."""
     found = list(row.columns.items()) if row is not None else []
-    told = {version for _, (version, _) in found}
-    told |= {value for name, (_, value) in found if name.endswith("_at") and isinstance(value, int)}
     for part in messages.values():
-        if part.conversation_id is not None and part.conversation_id[1] == key:
-            fields = {name: getattr(part, name) for name in part.__struct_fields__}
-            told |= set(fields.pop("status").values())
-            told |= {register[0] for register in fields.values() if register is not None}
-            told |= {
-                fields[name][1]
-                for name in ("timestamp", "created_at")
-                if fields[name] is not None and isinstance(fields[name][1], int)
-            }
-    return told - {NEVER}
+        if contributions.belongs_to(part, key):
+            found += zip(contributions.NAMES, part.columns, strict=True)
+            found += zip(contributions.NAMES, part.partial_columns, strict=True)
+            found += part.status.items()
+    told = [(name, *register) for name, register in found if register is not None]
+    dated = {stamp // 2 for _, _, stamp, _ in told if stamp != undated(None)}
+    values = {value for _, _, _, value in told if isinstance(value, int)}
+    return dated | values
 
 
 def fill(store: Store, table: dict[str, tuple[ConversationFacts | None, dict[str, Contribution]]]) -> None:
@@ -99,7 +105,8 @@ def test_the_last_activity_is_the_latest_instant_that_a_conversation_tells(table
 
 
 def message_of(conversation_id: str, at: int) -> Contribution:
-    return Contribution((at, conversation_id), (at, "org"), (at, "incoming"), (at, at), (at, at), None, {"read": at})
+    columns = {"conversation_id": conversation_id, "organization_id": "org", "direction": "incoming"}
+    return part_of(columns | {"timestamp": at, "created_at": at}, at, {"read": at})
 
 
 def test_a_search_lets_others_get_their_turn_in_conversations_of_any_size(tmp_path: Path):
@@ -158,7 +165,7 @@ def join_of(store: Store, broker: Broker) -> Join:
 
 
 def contribution(conversation_id: str, message_id: str, part: Contribution) -> Record:
-    value = encode_contribution(ContributionRecord(message_id, part, []))
+    value = encode_record(ContributionRecord(message_id, part, []))
     return Record("streams-contributions", 0, 0, conversation_id.encode(), value)
 
 

@@ -10,10 +10,16 @@ from avro.jsontext import encode_text
 from streams.state import contribution as contributions
 from streams.state import message
 from streams.state.contribution import Contribution, summarize
-from streams.state.status_change import status_change
+from streams.state.status_change import status_changes
 from support.wire import change, event_of
 
 NOTHING = (None, None, None)
+
+
+def tell(conversation_id: str, part: Contribution, status: str, known: Any) -> dict[str, Any]:
+    """Return the one StatusChange, as a consumer reads it."""
+    [told] = status_changes("m", conversation_id, part, [status], known)
+    return change(told)
 
 
 def contribution_of(*rows: dict[str, Any]) -> Contribution:
@@ -58,11 +64,10 @@ def test_content_that_is_no_json_says_nothing(text: str) -> None:
 def test_of_contents_of_one_version_message_and_conversation_choose_the_same() -> None:
     """The message knows the whole contents, and could choose the one that is the larger JSON text."""
     plain, other = {"content": {"text": "b"}}, {"content": {"zz": 1}}
-    chosen = contribution_of(plain, other).summary
-    assert chosen is not None
-    assert chosen[1] == (None, None, "b")
-    assert contributions.join(contribution_of(plain), contribution_of(other)).summary == chosen
-    assert contributions.join(contribution_of(other), contribution_of(plain)).summary == chosen
+    chosen = contribution_of(plain, other)
+    assert contributions.summary_of(chosen) == [None, None, "b"]
+    assert contributions.join(contribution_of(plain), contribution_of(other)) == chosen
+    assert contributions.join(contribution_of(other), contribution_of(plain)) == chosen
 
 
 def test_a_message_counts_only_where_its_newest_row_says() -> None:
@@ -100,8 +105,8 @@ def test_a_status_change_tells_of_the_message_and_of_what_is_known_of_the_conver
         }
     )
     known = {"status": "open", "service": None, "contact_address": "x", "organization_address": None, "name": None}
-    told = change(status_change("m", "c", part, "read", known))
-    assert told.pop("id") == change(status_change("m", "other", part, "read", None))["id"]
+    told = tell("c", part, "read", known)
+    assert told.pop("id") == tell("other", part, "read", None)["id"]
     assert told == {
         "message_id": "m",
         "conversation_id": "c",
@@ -112,10 +117,44 @@ def test_a_status_change_tells_of_the_message_and_of_what_is_known_of_the_conver
         "previous": "pending",
         "seconds_since_message": 1.5,
         "conversation": known,
+        "errors": None,
     }
+
+
+@pytest.mark.parametrize(
+    ("status", "key", "errors"),
+    [
+        (
+            {"failed": "1970-01-01T00:00:00Z", "errors": [{"code": 1}, "x", None]},
+            "failed",
+            ['{"code":1}', '"x"', "null"],
+        ),
+        ({"failed": "1970-01-01T00:00:00Z", "errors": [None]}, "failed", ["null"]),
+        ({"failed": True, "errors": {"code": 1}}, "failed", ['{"code":1}']),
+        ({"failed": "", "errors": "no"}, "failed", ['"no"']),
+        ({"failed": "1970-01-01T00:00:00Z", "errors": None}, "failed", None),
+        ({"failed": "1970-01-01T00:00:00Z", "error": "gone"}, "failed", ['"gone"']),
+        ({"error": "gone"}, "error", ['"gone"']),
+        ({"sent": "1970-01-01T00:00:00Z", "errors": [1]}, "sent", None),
+    ],
+)
+def test_of_a_failure_it_tells_the_errors_in_whatever_shape_they_came(
+    status: dict[str, Any], key: str, errors: list[str] | None
+) -> None:
+    assert tell("c", contribution_of({"conversation_id": "c", "status": status}), key, None)["errors"] == errors
+
+
+def test_a_status_without_an_instant_is_told_with_that_of_its_row_else_of_its_message_else_1970() -> None:
+    row: dict[str, Any] = {"conversation_id": "c", "status": {"sent": "infinity"}}
+    assert tell("c", contribution_of(row), "sent", None)["at"] == 0
+    row["timestamp"] = "1970-01-01T00:00:01Z"
+    assert tell("c", contribution_of(row), "sent", None)["at"] == 1_000_000
+    row["updated_at"] = "1970-01-01T00:00:02Z"
+    told = tell("c", contribution_of(row), "sent", None)
+    assert (told["at"], told["seconds_since_message"]) == (2_000_000, 1.0)
 
 
 def test_a_status_change_of_a_message_without_time_or_direction_can_be_told() -> None:
     part = contribution_of({"conversation_id": "c", "direction": 5, "status": {"bounced": "1970-01-01T00:00:00Z"}})
-    told = change(status_change("m", "c", part, "bounced", None))
+    told = tell("c", part, "bounced", None)
     assert (told["direction"], told["seconds_since_message"], told["conversation"]) == (None, None, None)

@@ -63,7 +63,8 @@ def test_delivery_statuses_are_counted_of_outgoing_and_unread_of_incoming_messag
         outgoing(7, status=typing),
         {"direction": "internal", "status": sent},
     )
-    assert state["status_counts"] == {"read": 1, "sent": 2}
+    assert state["status_counts"] == {"read": 1, "sent": 2, "none": 1}
+    assert sum(state["status_counts"].values()) == state["outgoing_count"]
     assert state["unread_count"] == 2
 
 

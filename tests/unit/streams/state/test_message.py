@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from avro.jsontext import encode_text
+from streams.state import contribution as contributions
 from streams.state import message
 from streams.state.message import MessageFacts
 from streams.state.status import RANKS, delivery_status, previous_status
@@ -59,23 +61,23 @@ def test_a_column_can_change_its_type() -> None:
     assert (state["service"], state["extra"]) == ("a", {})
 
 
-def test_the_status_is_the_union_and_the_later_instant_wins_whatever_the_versions() -> None:
+def test_each_key_of_the_status_has_the_value_of_the_newest_row_that_names_it() -> None:
     state = state_of(
         {"status": {"sent": NEW, "typing": OLD}, "updated_at": OLD},
         {"status": {"sent": OLD, "bounced": OLD}, "updated_at": NEW},
     )
-    assert state["status"] == {"sent": T0 + SECOND, "typing": T0, "bounced": T0}
+    assert state["status"] == {"sent": T0, "typing": T0, "bounced": T0}
     assert state["delivery_status"] == "sent"
 
 
-def test_a_null_in_a_status_counts_as_absent() -> None:
-    state = state_of(
-        {"status": {"sent": OLD, "odd": 5, "errors": [1]}, "updated_at": OLD},
-        {"status": {"sent": None, "odd": None, "errors": None, "new": None}, "updated_at": NEW},
-    )
-    assert state["status"] == {"sent": T0}
-    assert state["status_extra"] == {"odd": "5"}
-    assert state["errors"] == ["1"]
+def test_a_null_in_a_status_takes_the_key_back_until_a_newer_row_names_it_again() -> None:
+    some: dict[str, Any] = {"status": {"sent": OLD, "odd": 5, "errors": [1]}, "updated_at": OLD}
+    none = {"status": {"sent": None, "odd": None, "errors": None, "new": None}, "updated_at": NEW}
+    state = state_of(some, none)
+    assert (state["status"], state["status_extra"], state["errors"]) == ({}, None, None)
+    assert state["delivery_status"] is None
+    again = state_of(some, none, {"status": {"sent": NEW}, "updated_at": "2026-05-06T03:39:25Z"})
+    assert (again["status"], again["delivery_status"]) == ({"sent": T0 + SECOND}, "sent")
 
 
 def test_a_status_that_is_null_or_no_object_shows_only_while_nothing_is_known_of_it() -> None:
@@ -105,11 +107,22 @@ def test_errors_that_are_no_list_count_if_they_are_newer() -> None:
         assert (state["errors"], state["status_extra"]) == (["1"], None)
 
 
-def test_a_status_that_is_no_instant_waits_for_one() -> None:
-    state = state_of({"status": {"read": "infinity"}, "updated_at": NEW})
-    assert (state["status"], state["status_extra"], state["delivery_status"]) == ({}, {"read": '"infinity"'}, None)
-    state = state_of({"status": {"read": "infinity"}, "updated_at": NEW}, {"status": {"read": OLD}})
-    assert (state["status"], state["status_extra"], state["delivery_status"]) == ({"read": T0}, None, "read")
+@pytest.mark.parametrize("value", ["infinity", "", True, 0, {}, []])
+def test_a_status_that_is_no_instant_is_present_since_its_row_was_written(value: Any) -> None:
+    text = encode_text(value)
+    state = state_of({"status": {"read": value}, "updated_at": NEW})
+    assert (state["status"], state["status_extra"]) == ({"read": T0 + SECOND}, {"read": text})
+    assert state["delivery_status"] == "read"
+    undated = state_of({"status": {"read": value}})
+    assert (undated["status"], undated["status_extra"], undated["delivery_status"]) == ({}, {"read": text}, "read")
+    later = state_of({"status": {"read": value}, "updated_at": OLD}, {"status": {"read": OLD}, "updated_at": NEW})
+    assert (later["status"], later["status_extra"]) == ({"read": T0}, None)
+
+
+def test_an_error_alone_is_a_failure() -> None:
+    assert state_of({"status": {"error": "media is gone"}})["delivery_status"] == "failed"
+    assert state_of({"status": {"error": "x", "delivered": OLD}})["delivery_status"] == "delivered"
+    assert state_of({"status": {"errors": ["x"], "sent": OLD}})["delivery_status"] == "sent"
 
 
 def test_durations_are_whole_milliseconds_from_timestamp_else_created_at() -> None:
@@ -157,8 +170,22 @@ def test_the_ranks_of_delivery_are_the_documented_ones() -> None:
 
 def test_previous_is_the_highest_rank_before_and_of_equal_instants_the_rank_decides() -> None:
     moments = {"pending": 1, "sent": 2, "delivered": 2, "failed": 5, "typing": 3}
-    assert previous_status(moments, "pending") is None
-    assert previous_status(moments, "sent") == "pending"
-    assert previous_status(moments, "delivered") == "sent"
-    assert previous_status(moments, "typing") == "delivered"
-    assert previous_status(moments, "failed") == "delivered"
+    told = {status: previous_status(moments, status, at) for status, at in moments.items()}
+    assert told == {
+        "pending": None,
+        "sent": "pending",
+        "delivered": "sent",
+        "typing": "delivered",
+        "failed": "delivered",
+    }
+
+
+def test_a_row_with_thousands_of_status_keys_announces_a_few_those_that_are_documented_first() -> None:
+    status = {f"k{number:05}": OLD for number in range(32_000)} | {"read": NEW, "gone": None, "errors": []}
+    facts = facts_of({"conversation_id": "c", "status": status})
+    assert len(facts.announced) == 64
+    assert set(facts.announced) == {"read", *(f"k{number:05}" for number in range(63))}
+    assert len(message.state("m", facts)["status"]) == 32_001
+    part = message.contribution(facts)
+    assert len(part.status) == 64
+    assert contributions.age_of(part.status, {}, part.newest, None, part.keys) == message.age(facts)

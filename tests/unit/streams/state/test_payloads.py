@@ -53,10 +53,17 @@ CONVERSATION_STATE: dict[str, Any] = {
         "timestamp": at(25),
         "delivery_status": "read",
     },
+    "first_incoming_at": at(23),
     "last_incoming_at": at(23),
     "last_outgoing_at": at(25),
     "awaiting_reply": False,
+    "unanswered_count": 0,
     "first_response_seconds": 2.0,
+    "reply_window_until": at(23) + 24 * 60 * 60 * 1_000_000,
+    "archived": False,
+    "scheduled_count": 0,
+    "failed_count": 0,
+    "active_at": at(25),
 }
 
 OUTGOING_STATE: dict[str, Any] = {
@@ -84,6 +91,7 @@ OUTGOING_STATE: dict[str, Any] = {
     "sent_after_ms": 1_000,
     "delivered_after_ms": 2_000,
     "read_after_ms": 10_000,
+    "scheduled": False,
 }
 
 #: `(message id, status)` to at, previous, seconds_since_message.

@@ -484,7 +484,7 @@ actions = st.one_of(
     st.sampled_from([ALL, ACME]),
 )
 def test_whenever_a_client_comes_and_goes_it_knows_in_the_end_what_there_is(before, during, query, token):
-    """And is told nothing that it knows already, unless it came back."""
+    """And is told nothing that it knows already, unless it came back, or another organization wrote into it."""
     note(f"{before} {during} {query!r} {token}")
     asyncio.run(_lives(before, during, query, token))
 
@@ -501,7 +501,7 @@ async def _lives(before, during, query, token):
         if action[0] == "reconnect":
             await client.until(lambda heard=client: "ready" in heard.names)
             client.hear_all(copy)
-            assert history.came_back or not copy.repeats
+            assert history.came_back or history.strangers or not copy.repeats
             await client.__aexit__()
             history.came_back = True
             client = listen(world, f"/events{query}", token, last_id=copy.last_id)
@@ -518,7 +518,7 @@ async def _lives(before, during, query, token):
     await client.until(knows_all)
     await asyncio.sleep(0)
     assert knows_all()
-    assert history.came_back or not copy.repeats
+    assert history.came_back or history.strangers or not copy.repeats
     await client.__aexit__()
 
 
@@ -529,6 +529,8 @@ class _History:
         self.world = world
         self.version = 0
         self.came_back = False
+        #: Whether a conversation has been another organization's than its messages.
+        self.strangers = False
 
     async def act(self, action: tuple) -> None:
         self.version += 1
@@ -540,6 +542,7 @@ class _History:
         self.world.post(message(f"{key}{number}", key, direction=direction, timestamp=at, updated_at=at))
 
     async def _row(self, key: str, status: str, organization: str) -> None:
+        self.strangers = self.strangers or organization != "acme"
         self.world.post(conversation(key, organization, status=status, updated_at=instant(self.version)))
 
     async def _delete(self, key: str) -> None:

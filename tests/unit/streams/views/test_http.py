@@ -92,10 +92,16 @@ async def test_a_conversation_is_what_its_row_and_messages_say(world):
             "timestamp": instant(11),
             "delivery_status": "pending",
         },
+        "first_incoming_at": instant(10),
         "last_incoming_at": instant(10),
         "last_outgoing_at": instant(11),
         "awaiting_reply": False,
+        "unanswered_count": 0,
         "first_response_seconds": 1.0,
+        "reply_window_until": "2026-05-07T00:00:10Z",
+        "archived": False,
+        "scheduled_count": 0,
+        "failed_count": 0,
         "extra": {},
     }
 
@@ -135,13 +141,15 @@ async def test_lists_are_ordered_by_activity_and_filtered(world):
         message("new", "c1", timestamp=instant(100)), conversation("c2", status="closed", updated_at=instant(50))
     )
     await world.settle()
-    assert await ids(world) == ["c1", "c2", "x1"]
+    # Closing a conversation is no activity.
+    assert await ids(world) == ["c1", "x1", "c2"]
     assert await ids(world, "?awaiting_reply=true") == ["c1"]
     assert await ids(world, "?awaiting_reply=false&status=closed") == ["c2"]
     assert await ids(world, "?status=open&organization_id=other&service=whatsapp") == ["x1"]
     assert await ids(world, "?status=open&service=instagram") == []
-    assert await ids(world, f"?updated_since={instant(50)}") == ["c1", "c2"]
-    assert await ids(world, "?updated_since=2026-05-06T01:00:50%2B01:00") == ["c1", "c2"]
+    assert await ids(world, f"?updated_since={instant(11)}") == ["c1", "x1", "c2"]
+    assert await ids(world, f"?updated_since={instant(50)}") == ["c1"]
+    assert await ids(world, "?updated_since=2026-05-06T01:00:50%2B01:00") == ["c1"]
 
 
 async def test_what_is_not_written_yet_is_listed_as_it_is_shown(world):
@@ -198,10 +206,7 @@ async def test_changes_while_everything_is_indexed_are_not_lost(monkeypatch):
     go_on = hold(monkeypatch, partition)
     world.own()
     await asyncio.sleep(0)
-    world.post(
-        conversation("c050", created_at=instant(50), updated_at=instant(500)),
-        conversation("new", created_at=instant(501)),
-    )
+    world.post(message("last", "c050", timestamp=instant(500)), conversation("new", created_at=instant(501)))
     world.delete("conversations", "c051")
     await world.settle()
     async with world.client() as client:
@@ -314,7 +319,7 @@ async def test_the_bound_see_only_theirs(world):
         assert (await client.get("/messages/c1-m1")).status_code == 200
 
 
-async def test_while_a_row_is_unknown_its_last_message_says_whose_a_conversation_is(world):
+async def test_while_a_row_is_unknown_its_newest_message_says_whose_a_conversation_is(world):
     world.post(
         message("u1", "unknown", timestamp=instant(300)),
         message("n1", "nobodys", organization=None, timestamp=instant(301)),
@@ -322,23 +327,27 @@ async def test_while_a_row_is_unknown_its_last_message_says_whose_a_conversation
     )
     await world.settle()
     assert await ids(world, "?limit=3") == ["nobodys", "unknown", "x1"]
-    assert await ids(world, "", ACME) == ["unknown", "c2", "c1"]
+    assert await ids(world, "", ACME) == ["unknown", "c2", "c1", "internal"]
     async with world.client(ACME) as client:
         assert (await client.get("/conversations/unknown")).json()["known"] is False
         assert (await client.get("/messages/u1")).status_code == 200
-        for path in ("/conversations/nobodys", "/messages/n1", "/conversations/internal"):
+        for path in ("/conversations/nobodys", "/messages/n1"):
             assert_problem(await client.get(path), "not_found")
     world.post(conversation("unknown", "other"))
     await world.settle()
     async with world.client(ACME) as client:
         assert_problem(await client.get("/conversations/unknown"), "not_found")
-    assert await ids(world, "", ACME) == ["c2", "c1"]
+    assert await ids(world, "", ACME) == ["c2", "c1", "internal"]
 
 
 async def test_a_message_of_another_organization_is_not_shown_in_a_conversation_of_ones_own(world):
     world.post(message("stray", "c1", "other", timestamp=instant(50)))
     await world.settle()
     async with world.client(ACME) as client:
+        shown = (await client.get("/conversations/c1/messages")).json()["messages"]
+        assert (await client.get("/conversations/c1")).json()["message_count"] == 2
+    assert [item["id"] for item in shown] == ["c1-m2", "c1-m1"]
+    async with world.client() as client:
         shown = (await client.get("/conversations/c1/messages")).json()["messages"]
     assert [item["id"] for item in shown] == ["c1-m2", "c1-m1"]
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.state.registers import NEVER
-from streams.views.read.index import ConversationIndex, Facets, Filter, active_at
+from streams.views.read.index import ConversationIndex, Facets, Filter
 
 IDS = ["a", "b", "c", "d", "\u00e9", "\U0001f600"]
 organizations = st.sampled_from([None, "o1", "o2"])
@@ -77,9 +77,3 @@ def test_no_filter_admits_conversations_of_no_organization_to_those_who_are_boun
     index.put("a", Facets(None, "open", None, awaiting_reply=True), 1)
     assert index.page(Filter(frozenset({"o1"})), None, 10) == []
     assert index.page(Filter(), None, 10) == [(1, "a")]
-
-
-def test_activity_is_the_newest_of_row_and_messages():
-    fields = {"created_at": 1, "updated_at": None, "last_incoming_at": 3, "last_outgoing_at": 2}
-    assert active_at(fields) == 3
-    assert active_at({"last_incoming_at": None, "last_outgoing_at": None}) is None

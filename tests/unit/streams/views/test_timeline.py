@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 
+from streams.state import contribution as contributions
 from streams.views.http.problems import ProblemError
 from streams.views.read import timeline
 from support.gate import hold
@@ -133,5 +134,5 @@ async def test_a_page_of_a_long_conversation_does_not_read_all_of_it(monkeypatch
     page = await view.messages("c", None, 5)
     assert len(page) == 5
     assert not reads
-    times = [contribution.timestamp[1] for _, contribution in page]
+    times = [contributions.time_of(contribution) for _, contribution in page]
     assert all(later >= earlier for later, earlier in pairwise(times))

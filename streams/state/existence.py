@@ -1,0 +1,108 @@
+"""Whether a row still is: it can be deleted, and a message can be superseded by another one with its external id.
+
+What is known of that only grows, so it is the same in whatever order it is told.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from streams.state.registers import Version
+
+#: `(keys, stamp, wins ties)` of another message with the same external id.
+Rival = tuple[int, int, bool]
+
+#: The age of a message by which those with one external id are compared: `(keys ever named, stamp)`.
+Age = Version
+
+#: The age of a holder that is too old to be remembered; nothing has to be told of it again.
+FORGOTTEN: Age = (2**31, 0)
+
+#: So many organizations, and so many external ids, are remembered of one message; nobody has ever sent more than two.
+NAMES_LIMIT = 8
+
+#: So many holders of one external id are remembered, the newest ones.
+HOLDERS_LIMIT = 64
+
+
+def is_deleted(deletes: Sequence[str | None], organizations: Sequence[str]) -> bool:
+    """Return whether one of the deletes is about a row: an organization cannot delete what is another's.
+
+    `deletes` are the organizations that the deletes name (None: none), `organizations` those that the row ever named.
+    """
+    return bool(deletes) and (not organizations or is_certain(deletes, organizations))
+
+
+def is_certain(deletes: Sequence[str | None], organizations: Sequence[str]) -> bool:
+    """Return whether a row is deleted whatever else is told of it."""
+    return bool(deletes) and (None in deletes or any(name in organizations for name in deletes))
+
+
+def is_superseded(age: Age, rival: Rival | None) -> bool:
+    """Return whether a message of that age is not the newest of those with its external id."""
+    return rival is not None and rival > (*age, False)
+
+
+def join_rivals(a: Rival | None, b: Rival | None) -> Rival | None:
+    """Return the newer one."""
+    if a is None or b is None:
+        return a or b
+    return max(a, b)
+
+
+def join_names(a: list[str], b: list[str], limit: int | None = None) -> list[str]:
+    """Return the sorted union, the first ones of it."""
+    if not b or a == b:
+        return a
+    return sorted({*a, *b})[:limit]
+
+
+def join_deletes(a: list[str | None], b: list[str | None]) -> list[str | None]:
+    """Return the sorted union, null first."""
+    if not b or a == b:
+        return a
+    return sorted({*a, *b}, key=lambda name: (name is not None, name or ""))
+
+
+def join_holders(a: Mapping[str, Age], b: Mapping[str, Age]) -> dict[str, Age]:
+    """Return the newest age of each message that has had an external id; of too many, the newest ones."""
+    joined = dict(a)
+    for message_id, age in b.items():
+        joined[message_id] = max(age, joined.get(message_id, age))
+    if len(joined) > HOLDERS_LIMIT:
+        newest = sorted(joined.items(), key=_newest, reverse=True)
+        joined = dict(newest[:HOLDERS_LIMIT])
+    return joined
+
+
+class Verdict(NamedTuple):
+    """What a holder of an external id has to hear: its newest `rival`, and how old it is itself as far as is known."""
+
+    message_id: str
+    rival: Rival
+    known: Age
+
+
+def verdicts(holders: Mapping[str, Age], message_id: str) -> list[Verdict]:
+    """Return who has to hear what after a message told its age: it, the next older one, and the newest one.
+
+    That is enough, even if what was said before is lost in a crash and only what caused it is said again: whoever was
+    told that it is older than a message is told again when that message, or one in between, tells its age again. The
+    newest one hears of the second: from then on it tells its age whenever that changes, which nobody needs of a
+    message that is alone.
+    """
+    order = sorted(holders.items(), key=_newest)
+    place = next((at for at, (holder, _) in enumerate(order) if holder == message_id), None)
+    if len(order) <= 1 and place is not None:
+        return []
+    wanted = {message_id, order[-1][0]} | ({order[place - 1][0]} if place else set())
+    newest, second = order[-1], order[-2] if len(order) > 1 else None
+    told = []
+    for holder in sorted(wanted):
+        rival = second if holder == newest[0] else newest
+        if rival is not None:
+            told.append(Verdict(holder, (*rival[1], rival[0] > holder), holders.get(holder, FORGOTTEN)))
+    return told
+
+
+def _newest(holder: tuple[str, Age]) -> tuple[Age, str]:
+    return holder[1], holder[0]

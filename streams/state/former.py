@@ -1,0 +1,109 @@
+"""What version 1 stored, read as what it means now.
+
+It ordered rows by their instants alone and did not keep how many status keys a row had. They are taken to be one fewer
+than the message has: a whole row that has all of them is newer, so whoever posts it again mends what was wrong.
+"""
+
+from typing import Any
+
+from msgspec import Struct, msgpack
+
+from streams.state.registers import NEVER, UNFIT, Register, Registers, newer, undated
+
+_UNFIT = NEVER - 1
+
+_Register = tuple[int, Any]
+
+
+class _Message(Struct, array_like=True):
+    columns: dict[str, _Register]
+    status: dict[str, int]
+    errors: tuple[int, list[str]] | None
+    status_extra: dict[str, tuple[int, str]]
+    conversations: list[str]
+
+
+class _Contribution(Struct, array_like=True):
+    conversation_id: _Register | None
+    organization_id: _Register | None
+    direction: _Register | None
+    timestamp: _Register | None
+    created_at: _Register | None
+    summary: tuple[int, list[str | None]] | None
+    status: dict[str, int]
+
+
+class _Conversation(Struct, array_like=True):
+    columns: dict[str, _Register]
+
+
+_message = msgpack.Decoder(_Message).decode
+_contribution = msgpack.Decoder(_Contribution).decode
+_conversation = msgpack.Decoder(_Conversation).decode
+
+
+def message(stored: bytes) -> dict[str, Any]:
+    """Return the members of MessageFacts that stored facts of version 1 tell."""
+    old = _message(stored)
+    keys = len(old.status.keys() | old.status_extra.keys() | ({"errors"} if old.errors is not None else set()))
+    keys = max(keys - 1, 0)
+    columns = {name: _register(keys, *register) for name, register in old.columns.items()}
+    newest = max((stamp for _, stamp, _ in columns.values()), default=undated(None))
+    status: Registers = {key: (keys, newest, at) for key, at in old.status.items()}
+    for key, (version, text) in old.status_extra.items():
+        # A key that has an instant showed no oddity.
+        status.setdefault(key, _register(keys, version, text.encode()))
+    if old.errors is not None:
+        told = _register(keys, *old.errors)
+        status["errors"] = newer(status.get("errors", told), told)
+    return {
+        "columns": columns,
+        "status": status,
+        "newest": (keys, newest),
+        "conversations": old.conversations,
+        "organizations": _text(columns.get("organization_id")),
+        "external_ids": _text(columns.get("external_id")),
+        "announced": sorted(old.status),
+    }
+
+
+def contribution(stored: bytes) -> dict[str, Any]:
+    """Return the members of Contribution that a stored one of version 1 tells, its columns by name.
+
+    Nobody told it when the row was written; that is what the versions of its columns were made of.
+    """
+    old = _contribution(stored)
+    keys = max(len(old.status) - 1, 0)
+    names = ("conversation_id", "organization_id", "direction", "timestamp", "created_at")
+    told = [(name, getattr(old, name)) for name in names] + [("content", old.summary)]
+    columns = {name: _register(keys, *register) for name, register in told if register is not None}
+    newest = max((stamp for _, stamp, _ in columns.values()), default=undated(None))
+    written_at = max((register[0] for _, register in told if register is not None), default=NEVER)
+    if written_at > NEVER:
+        columns["updated_at"] = (keys, newest, written_at)
+    return {
+        "columns": columns,
+        "status": {key: (keys, newest, at) for key, at in old.status.items()},
+        "newest": (keys, newest),
+        "announced": sorted(old.status),
+        "organizations": _text(columns.get("organization_id")),
+    }
+
+
+def conversation(stored: bytes) -> dict[str, Any]:
+    """Return the members of ConversationFacts that stored facts of version 1 tell."""
+    old = _conversation(stored)
+    columns = {name: _register(0, *register) for name, register in old.columns.items()}
+    return {
+        "columns": columns,
+        "newest": max((stamp for _, stamp, _ in columns.values()), default=undated(None)),
+        "organizations": _text(columns.get("organization_id")),
+    }
+
+
+def _register(keys: int, version: int, value: Any) -> Register:
+    return (*UNFIT, value) if version == _UNFIT else (keys, undated(version), value)
+
+
+def _text(register: Register | None) -> list[str]:
+    return [register[2]] if register is not None and type(register[2]) is str else []
