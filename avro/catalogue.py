@@ -51,7 +51,13 @@ class Topic:
 
     def config(self) -> dict[str, str]:
         """Return the topic settings that the project sets and verifies."""
-        config = {"cleanup.policy": self.cleanup_policy, "max.message.bytes": str(MAX_MESSAGE_BYTES), **self.settings}
+        config = {
+            "cleanup.policy": self.cleanup_policy,
+            "max.message.bytes": str(MAX_MESSAGE_BYTES),
+            # The broker's clock: retention must not depend on whether a producer's clock is right.
+            "message.timestamp.type": "LogAppendTime",
+            **self.settings,
+        }
         if self.retention_ms is not None:
             config["retention.ms"] = str(self.retention_ms)
         return config

@@ -100,22 +100,35 @@ def serve(
 
 @topics_app.command("check")
 def topics_check() -> None:
-    """Say how the cluster's topics differ from the catalogue; exit code 1 if they do."""
+    """Say how the cluster's topics differ from the catalogue, and how much that matters.
+
+    wrong: results would be wrong, a worker does not start and the bridge spools. risk: something can be lost or
+    refused. choice: another setting than the project's, which harms nothing. Exit code 1 if anything is wrong.
+    """
+    from openbsp.kafka.findings import Grade
     from openbsp.kafka.topics import Topics
 
     kafka, topics = load(KafkaSettings, TopicSettings)
-    Topics(kafka, topics).check()
-    typer.echo("all topics are as the catalogue says")
+    inspection = Topics(kafka, topics).inspect()
+    for finding in sorted(inspection.findings, key=lambda finding: list(Grade).index(finding.grade)):
+        typer.echo(str(finding))
+    if inspection.of(Grade.WRONG):
+        sys.exit(ExitCode.NOT_STARTED)
+    if not inspection.findings:
+        typer.echo("all topics are as the catalogue says")
 
 
 @topics_app.command("apply")
 def topics_apply() -> None:
-    """Create the topics that are missing; never change one that is there."""
+    """Create the topics that are missing. Of one that is there, only the clock is changed: it uses the broker's."""
     from openbsp.kafka.topics import Topics
 
     kafka, topics = load(KafkaSettings, TopicSettings)
-    created = Topics(kafka, topics).apply()
+    client = Topics(kafka, topics)
+    created = client.apply()
     typer.echo("\n".join(f"created {name}" for name in created) or "all topics were there")
+    for name in client.migrate():
+        typer.echo(f"{name} uses the broker's clock now")
 
 
 @schemas_app.command("check")

@@ -33,6 +33,8 @@ async def refresh(service: "Service") -> None:
     metrics.spool_bytes.set(spool.size)
     metrics.spool_oldest_seconds.set(observed.oldest_s)
     metrics.spool_quarantined.set(observed.quarantined)
+    if service.clock.ahead_s is not None:
+        metrics.clock_skew_seconds.set(service.clock.ahead_s)
     metrics.requests_in_progress.set(service.ingress.in_progress)
     metrics.fold()
     service.requests.fold()
@@ -54,6 +56,7 @@ def state(service: "Service") -> str:
     normal = (
         service.preparation.maker is not None
         and not service.preparation.open
+        and not _remarks(service)
         and not spool.events
         and spool.failing is None
         and not service.observed.quarantined
@@ -69,6 +72,7 @@ def details(service: "Service") -> dict[str, Any]:
         "publishing": service.preparation.maker is not None and not spool.events,
         "waiting_for": dict(service.preparation.open),
         "faults": sorted(service.preparation.faults),
+        "remarks": _remarks(service),
         "last_publish_failure": service.keeper.last_failure,
         "spool": {
             "events": spool.events,
@@ -81,3 +85,9 @@ def details(service: "Service") -> dict[str, Any]:
             "last_drain_failure": service.drain.last_failure,
         },
     }
+
+
+def _remarks(service: "Service") -> list[str]:
+    """Return what an operator should know of although it hinders nothing."""
+    clock = service.clock.remark
+    return [*service.preparation.remarks, *([] if clock is None else [clock])]

@@ -82,14 +82,33 @@ class Metrics(ServiceMetrics):
         self.spool_damaged_files = self._counter(
             "bridge_spool_damaged_files", "Damaged spool files that were set aside."
         )
+        self.spool_recovered_files = self._counter(
+            "bridge_spool_recovered_files",
+            "Spool files that were removed or moved away under the running bridge, and made again with what they held.",
+        )
         self.kafka_verified = self._gauge(
             "bridge_kafka_verified",
-            "1 once the topics were found to be as the catalogue has them.",
+            "1 while the topics that the bridge writes to are as the catalogue has them; else events are spooled.",
             across_processes="livemin",
+        )
+        self.topic_remarks = self._gauge(
+            "bridge_topic_remarks",
+            "Differences of topics from the catalogue that do not stop the bridge, but can lose or refuse something; "
+            "/readyz names them.",
+            across_processes="livemax",
+        )
+        self.topics_replaced = self._counter(
+            "bridge_topics_replaced", "Topics that were deleted and created again while the bridge ran."
+        )
+        self.clock_skew_seconds = self._gauge(
+            "bridge_clock_skew_seconds",
+            "Seconds by which this machine's clock is ahead of the brokers', negative if behind, as acknowledgements "
+            "tell; 0 while it is not known.",
+            across_processes="livemostrecent",
         )
         self.schema_ids_known = self._gauge(
             "bridge_schema_ids_known",
-            "1 once the schema ids are known; before that, events are spooled.",
+            "1 while there are schema ids to publish with; else events are spooled.",
             across_processes="livemin",
         )
 

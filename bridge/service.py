@@ -11,14 +11,17 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 
 from bridge import health
+from bridge.delivery.clock import ClockSkew
 from bridge.delivery.drain import Drain
 from bridge.delivery.keeper import Keeper
-from bridge.delivery.preparation import Preparation, SchemaIds, TopicsCheck
+from bridge.delivery.preparation import Preparation
 from bridge.delivery.publisher import KafkaPublisher, Publisher, producer_config
 from bridge.delivery.records import RecordMaker
+from bridge.delivery.schema_watch import SchemaIds
 from bridge.delivery.spool.file import SpoolFile
 from bridge.delivery.spool.leftovers import Leftovers
 from bridge.delivery.spool.spool import Spool
+from bridge.delivery.topic_watch import TopicsCheck
 from bridge.http.ingress import Ingress
 from bridge.http.request_log import RequestLog
 from bridge.http.webhook import Intake
@@ -42,20 +45,25 @@ PATIENCE_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """What the ingress talks to. `new_publisher` takes a record's time limit in seconds, and whom to tell of errors."""
+    """What the ingress talks to.
+
+    `new_publisher` takes a record's time limit in seconds, whom to tell of fatal errors, and of brokers' clocks.
+    """
 
     naming: TopicSettings
     registry_url: str
     topics: TopicsCheck
     registry: SchemaIds
-    new_publisher: Callable[[float, Callable[[], None]], Publisher]
+    new_publisher: Callable[[float, Callable[[], None], Callable[[int], None]], Publisher]
 
 
 def outside(kafka: KafkaSettings, registry: RegistrySettings, topics: TopicSettings) -> Outside:
     """Return the real Kafka and the real registry."""
 
-    def new_publisher(message_timeout_s: float, on_replaced: Callable[[], None]) -> Publisher:
-        return KafkaPublisher(producer_config(kafka.producer(), message_timeout_s), on_replaced)
+    def new_publisher(
+        message_timeout_s: float, on_replaced: Callable[[], None], on_appended: Callable[[int], None]
+    ) -> Publisher:
+        return KafkaPublisher(producer_config(kafka.producer(), message_timeout_s), on_replaced, on_appended)
 
     return Outside(topics, registry.url, Topics(kafka, topics), Registry(registry, topics.prefix), new_publisher)
 
@@ -70,6 +78,7 @@ class Service:
     access: Access
     spool: Spool
     preparation: Preparation
+    clock: ClockSkew
     keeper: Keeper
     drain: Drain
     ingress: Ingress
@@ -92,8 +101,8 @@ async def running(
 ) -> AsyncIterator[Service]:
     """Run the ingress as worker `number`, which was restarted so often. `spool_file` is closed at the end.
 
-    Waits up to `patience_s` seconds for Kafka and the registry, then goes on without them. Raises TokensError, and
-    ContractError if they answer and do not fit.
+    Waits up to `patience_s` seconds for Kafka and the registry, then goes on without them, and also if they answer and
+    do not fit: events are spooled then. Raises TokensError.
     """
     collectors = CollectorRegistry()
     metrics = Metrics(collectors)
@@ -111,20 +120,29 @@ async def running(
         _release_quarantine(spool_file)
         spool = Spool(spool_file, settings.spool_max_bytes, metrics)
         stack.push_async_callback(spool.close)
+        # A second more than the deadline: what a request no longer waits for must not pile up in the producer.
+        clock = ClockSkew()
+        replaced, appended = metrics.producers_replaced.inc, clock.appended
+        publisher = world.new_publisher(settings.deadline_s + 1, replaced, appended)
+        drain_publisher = world.new_publisher(_DRAIN_TIMEOUT_S, replaced, appended)
+        publishers = (publisher, drain_publisher)
+        for each in publishers:
+            # By then all requests are answered: what a producer still has is in the spool.
+            stack.push_async_callback(each.close, 0.0)
+
+        def renew() -> None:
+            for each in publishers:
+                each.renew()
+
         preparation = Preparation(
             world.topics,
             world.registry,
             spool,
             new_maker=new_maker,
             registry_url=world.registry_url,
+            on_replaced=renew,
             metrics=metrics,
         )
-        # A second more than the deadline: what a request no longer waits for must not pile up in the producer.
-        publisher = world.new_publisher(settings.deadline_s + 1, metrics.producers_replaced.inc)
-        drain_publisher = world.new_publisher(_DRAIN_TIMEOUT_S, metrics.producers_replaced.inc)
-        for each in (publisher, drain_publisher):
-            # By then all requests are answered: what a producer still has is in the spool.
-            stack.push_async_callback(each.close, 0.0)
         keeper = Keeper(publisher, spool, preparation, settings.deadline_s, metrics)
         drain = Drain(
             spool,
@@ -147,6 +165,7 @@ async def running(
             access,
             spool,
             preparation,
+            clock,
             keeper,
             drain,
             ingress,

@@ -24,7 +24,8 @@ class TopicsError(ContractError):
 class RegistryError(ContractError):
     """The schema registry refused (`refused`; `absent` where it does not know what was asked for), or cannot be asked.
 
-    One that does not let this client in, or not so often, has refused nothing: that says nothing of schemas.
+    Only its own error codes are a refusal. One that does not let this client in, or not so often, has refused nothing;
+    nor has a proxy before it that answers 404, or one that answers something that is no answer.
     """
 
     def __init__(self, message: str, *, refused: bool, absent: bool = False) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from prometheus_client.metrics import MetricWrapperBase
 
 #: How the values of several processes of a service become one; it has no effect on a single process.
-AcrossProcesses = Literal["all", "livesum", "livemax", "livemin"]
+AcrossProcesses = Literal["all", "livesum", "livemax", "livemin", "livemostrecent"]
 
 
 @dataclass(frozen=True, slots=True)

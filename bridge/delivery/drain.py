@@ -65,6 +65,7 @@ class Drain:
             backoff = Backoff(_FIRST_RETRY_S, _LONGEST_RETRY_S)
             while not await self._pass():
                 await backoff.wait()
+                await self._preparation.ready.wait()
 
     async def _pass(self) -> bool:
         """Go through the spool from its first event on. Returns whether it is empty now."""
@@ -88,8 +89,10 @@ class Drain:
         return False
 
     async def _window(self, rows: list[Row]) -> bool:
-        """Publish some events. Returns False if all attempts failed."""
-        maker = self._preparation.known_maker()
+        """Publish some events. Returns False if all attempts failed, or nothing may be published now."""
+        maker = self._preparation.maker
+        if maker is None:
+            return False
         batch = []
         for row in rows:
             try:
@@ -174,6 +177,7 @@ class Drain:
     def _hold(self, record: Record, failure: Failure) -> None:
         self._held.add(record.key)
         self.last_failure = f"{failure.error}: {failure.detail}"
+        self._preparation.doubt()
         self._metrics.publish_failures.labels(failure.error).inc()
 
     def _count(self, item: Item) -> None:

@@ -134,6 +134,8 @@ class Keeper:
         self.last_failure = detail
         self._failed_at = time.monotonic()
         self._metrics.publish_failures.labels(error).inc()
+        # The drain must not go on in a topic that somebody may have created again meanwhile.
+        self._preparation.doubt()
         self._to_spool(waiting)
 
     def _to_spool(self, waiting: _Waiting) -> None:

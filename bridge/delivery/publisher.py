@@ -9,11 +9,12 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import msgspec
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException, Message, Producer
 
 from bridge.delivery.records import Record
 from openbsp.kafka import clients
 from openbsp.kafka.connection import Config
+from openbsp.log import event
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +59,9 @@ class Publisher(Protocol):
     def publish(self, record: Record, on_report: OnReport) -> None:
         """Hand over a record. Never waits, never raises: a full queue is a report as well."""
 
+    def renew(self) -> None:
+        """Forget what is known of the topics: they were created again, or have other partitions."""
+
     async def close(self, flush_s: float) -> None:
         """Wait up to `flush_s` seconds for what is under way, then give up. No reports come after it."""
 
@@ -86,8 +90,19 @@ class KafkaPublisher:
     would have to take the interpreter's lock from the busy loop, which takes up to 5 ms each time.
     """
 
-    def __init__(self, config: dict[str, Any], on_replaced: Callable[[], None] = lambda: None) -> None:
-        """Start the producer. `config` as from `producer_config`; `on_replaced` is told of fatal errors."""
+    def __init__(
+        self,
+        config: dict[str, Any],
+        on_replaced: Callable[[], None] = lambda: None,
+        on_appended: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """Start the producer. `config` as from `producer_config`; `on_replaced` is told of fatal errors.
+
+        `on_appended` is told of some of the acknowledged records when their broker appended them, in milliseconds
+        since the epoch by the broker's clock.
+        """
+        self._on_appended = on_appended
+        self._sampled = False
         self._config = config
         self._on_replaced = on_replaced
         self._loop = asyncio.get_running_loop()
@@ -95,6 +110,8 @@ class KafkaPublisher:
         self._under_way = 0
         self._patient_until = 0.0
         self._fatal = False
+        #: The latest offset that this producer was told, by topic and partition.
+        self._offsets: dict[tuple[str, int], int] = {}
         self._replaceable_at = 0.0
         self._closed = False
         self._retired: list[Producer] = []
@@ -132,6 +149,14 @@ class KafkaPublisher:
         else:
             self._under_way += 1
 
+    def renew(self) -> None:
+        """Make a new producer: librdkafka keeps a topic's former partitions for minutes; see Publisher."""
+        _log.warning(
+            "the producer is replaced, because the topics are others now; what it had goes to the spool",
+            extra=event("producer.renewed"),
+        )
+        self._replace()
+
     async def close(self, flush_s: float) -> None:
         """Flush for up to `flush_s` seconds; see Publisher."""
         deadline = time.monotonic() + flush_s
@@ -155,11 +180,13 @@ class KafkaPublisher:
         try:
             if self._waiting and (not self._under_way or time.monotonic() >= self._patient_until):
                 self._hand_over()
+            self._sampled = False
             self._producer.poll(0)
             for producer in self._retired:
                 producer.poll(0)
             self._retired = [producer for producer in self._retired if len(producer)]
             if self._fatal and time.monotonic() >= self._replaceable_at:
+                _log.error("the producer met a fatal error and is replaced; what it had goes to the spool")
                 self._replace()
         finally:
             # Whatever a callback raised, the next reports are asked for.
@@ -170,11 +197,26 @@ class KafkaPublisher:
         self._under_way -= 1
         if self._closed:
             return
-        failure = None if error is None else _failure(error)
-        on_report(Report(message.topic() or "", message.partition() or 0, message.offset() or 0, failure))
+        topic, partition, offset = message.topic() or "", message.partition() or 0, message.offset() or 0
+        if error is None and not self._sampled:
+            self._sampled = True
+            kind, stamp = message.timestamp()
+            if kind == TIMESTAMP_LOG_APPEND_TIME:
+                self._on_appended(stamp)
+        failure = _failure(error) if error is not None else self._went_back(topic, partition, offset)
+        on_report(Report(topic, partition, offset, failure))
+
+    def _went_back(self, topic: str, partition: int, offset: int) -> Failure | None:
+        # Trap: if a topic is deleted and created again within a moment, the producer goes on without an error. Its
+        # records may be where nobody wants them: in a topic of another policy, in a partition of another count.
+        at = (topic, partition)
+        if offset > self._offsets.get(at, -1):
+            self._offsets[at] = offset
+            return None
+        return Failure("TOPIC_CREATED_AGAIN", f"{topic}: offsets of partition {partition} went back to {offset}")
 
     def _replace(self) -> None:
-        _log.error("the producer met a fatal error and is replaced; what it had goes to the spool")
+        self._offsets.clear()
         self._replaceable_at = time.monotonic() + _REPLACE_EVERY_S
         self._producer.purge()
         try:

@@ -105,6 +105,9 @@ class KafkaSettings(BaseSettings):
         """Return the connection part of a confluent-kafka configuration."""
         given: dict[str, object] = {
             "bootstrap.servers": self.bootstrap_servers,
+            # Trap: on a broker with auto.create.topics.enable=true, asking for a topic that is missing would create it
+            # with the broker's defaults: another partition count, another policy. Only `bridge topics apply` creates.
+            "allow.auto.create.topics": "false",
             "security.protocol": self.security_protocol.value,
             "ssl.ca.location": self.ssl_ca_file,
             "ssl.certificate.location": self.ssl_certificate_file,
@@ -192,6 +195,12 @@ class TopicSettings(BaseSettings):
     partitions: int = Field(12, ge=1, le=10_000, description="Partitions of each topic; the join needs them equal.")
     replication_factor: int = Field(3, ge=1, le=100, description="Replicas of each partition.")
     min_insync_replicas: int = Field(2, ge=1, le=100, description="Replicas that must have a record before it counts.")
+    retention_days: float = Field(
+        30.0, ge=0, le=36_500, description="Days for which events and status changes are kept; 0: without end."
+    )
+    dead_letter_retention_days: float = Field(
+        90.0, ge=0, le=36_500, description="Days for which dead letters are kept; 0: without end."
+    )
 
     @model_validator(mode="after")
     def _reachable(self) -> Self:

@@ -3,6 +3,7 @@
 Blocking; call from a thread where an event loop runs.
 """
 
+import json
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,10 +24,21 @@ _CLIENT_ERRORS = range(400, 500)
 _NOT_FOUND = 404
 #: These say nothing of what was asked: the same question may be answered later.
 _NOT_NOW = frozenset({401, 403, 408, 429})
+_NO_SUBJECT = 40401
+_NO_VERSION = 40402
+_NO_SCHEMA = 40403
+_NO_SUBJECT_RULE = 40408
+#: Codes with which a registry, as against a proxy before it or a wrong path, says that it does not have something.
+_ABSENT = frozenset({_NO_SUBJECT, _NO_VERSION, _NO_SCHEMA, _NO_SUBJECT_RULE})
+#: Ids travel in four bytes, and every client reads them as a signed number.
+_LARGEST_ID = 2**31 - 1
+_LOOKED_UP = frozenset({_NO_SUBJECT, _NO_SCHEMA})
+_BY_ID = frozenset({_NO_SCHEMA})
+_REGISTER = "run `bridge schemas register` once against this registry"
+_WRONG_ADDRESS = "this is no answer of a schema registry; SCHEMA_REGISTRY_URL must be the address of its Confluent API"
 _HINTS = {
     401: "SCHEMA_REGISTRY_USERNAME and SCHEMA_REGISTRY_PASSWORD must be those of a user of this registry",
     403: "give the user in SCHEMA_REGISTRY_USERNAME the right to do this",
-    _NOT_FOUND: "run `bridge schemas register` once against this registry",
     408: "the registry is too slow; ask again later",
     429: "the registry is asked too often; ask again later, or raise its limits",
 }
@@ -98,26 +110,60 @@ class Registry:
             raise SchemasError(faults)
 
     def ids(self) -> Mapping[str, int]:
-        """Return the id of each record's newest version, by record name. Reads only.
+        """Return the id of each record's newest version, by record name. Reads only; asks afresh each time.
 
-        Raises RegistryError; `refused` means that a schema is not registered.
+        Raises RegistryError; `absent` means that a schema is not registered. An id that no client could read, or that
+        the registry itself gives another schema, is a fault of the registry.
         """
-        found = {}
+        # Trap: the client remembers answers for ever, and a registry may have lost what it answered.
+        self._client.clear_caches()  # type: ignore[no-untyped-call]
+        found: dict[str, int] = {}
         for topic, record in _subjects():
             name = subject(self._prefix, topic.name)
             doing = f"looking up {record} under {name}"
-            answer = self._ask(doing, self._client.lookup_schema, name, _wire(latest(record)))
-            if answer.schema_id is None:
-                raise RegistryError(f"{self._url}: {doing}: no id in the answer", refused=True)
-            found[record] = answer.schema_id
+            answer = self._ask(doing, self._client.lookup_schema, name, _wire(latest(record)), known_as=_LOOKED_UP)
+            found[record] = self._usable(doing, answer.schema_id)
+        if strangers := self._strangers(found):
+            raise RegistryError(f"{self._url}: the registry contradicts itself: {'; '.join(strangers)}", refused=False)
         return found
 
+    def strangers(self, ids: Mapping[str, int]) -> list[str]:
+        """Return a line for each record under whose id the registry has another schema, or none. Asks afresh.
+
+        Raises RegistryError when it cannot tell.
+        """
+        self._client.clear_caches()  # type: ignore[no-untyped-call]
+        return self._strangers(ids)
+
     def text(self, schema_id: int) -> str:
-        """Return the schema text of an id. Raises RegistryError; `refused` means that there is no such id."""
-        schema = self._ask(f"asking for schema id {schema_id}", self._client.get_schema, schema_id)
-        if schema.schema_str is None:
-            raise RegistryError(f"{self._url}: schema id {schema_id} has no text", refused=True)
-        return str(schema.schema_str)
+        """Return the schema text of an id. Raises RegistryError; `absent` means that there is no such id."""
+        doing = f"asking for schema id {schema_id}"
+        schema = self._ask(doing, self._client.get_schema, schema_id, known_as=_BY_ID)
+        if not isinstance(schema.schema_str, str):
+            raise RegistryError(f"{self._url}: {doing}: no text in the answer", refused=False)
+        return schema.schema_str
+
+    def _strangers(self, ids: Mapping[str, int]) -> list[str]:
+        found = []
+        for record, schema_id in ids.items():
+            try:
+                text = self.text(schema_id)
+            except RegistryError as error:
+                if not error.absent:
+                    raise
+                found.append(f"id {schema_id} of {record} is not registered")
+            else:
+                if not _same(text, latest(record).text):
+                    found.append(f"id {schema_id} of {record} is another schema, {_name(text)}")
+        return found
+
+    def _usable(self, doing: str, schema_id: object) -> int:
+        if isinstance(schema_id, bool) or not isinstance(schema_id, int) or not 0 <= schema_id <= _LARGEST_ID:
+            raise RegistryError(
+                f"{self._url}: {doing}: the answer has no usable id, but {schema_id!r:.40}; {_WRONG_ADDRESS}",
+                refused=False,
+            )
+        return schema_id
 
     def _faults(self, name: str, record: str) -> list[str]:
         doing = f"checking {record} under {name}"
@@ -150,19 +196,58 @@ class Registry:
                 return absent
             raise
 
-    def _ask(self, doing: str, question: Callable[..., _T], *arguments: object) -> _T:
+    def _ask(
+        self, doing: str, question: Callable[..., _T], *arguments: object, known_as: frozenset[int] = _ABSENT
+    ) -> _T:
+        """Ask. `known_as` are the codes with which a registry may say that it does not have what is asked for."""
         try:
             return question(*arguments)
         except SchemaRegistryError as error:
-            status = error.http_status_code
-            hint = f" ({_HINTS[status]})" if status in _HINTS else ""
+            status, code = error.http_status_code, error.error_code
+            absent = status == _NOT_FOUND and code in known_as
+            answered = absent if status == _NOT_FOUND else isinstance(code, int) and code > 0
+            refused = answered and status in _CLIENT_ERRORS and status not in _NOT_NOW
             raise RegistryError(
-                f"{self._url}: {doing}: {error.error_message}{hint}",
-                refused=status in _CLIENT_ERRORS and status not in _NOT_NOW,
-                absent=status == _NOT_FOUND,
+                f"{self._url}: {doing}: {error.error_message!s:.300}{_hint(status, absent=absent)}",
+                refused=refused,
+                absent=absent,
             ) from error
         except Exception as error:  # the client lets errors of its HTTP library through
             raise RegistryError(f"{self._url}: {doing}: {type(error).__name__}: {error}", refused=False) from error
+
+
+def _hint(status: int, *, absent: bool) -> str:
+    if status == _NOT_FOUND:
+        return f" ({_REGISTER if absent else _WRONG_ADDRESS})"
+    return f" ({_HINTS[status]})" if status in _HINTS else ""
+
+
+def _same(one: str, other: str) -> bool:
+    return _meaning(one) == _meaning(other)
+
+
+def _meaning(text: str) -> object:
+    """Return what a schema says, without its comments: some registries do not keep them."""
+    try:
+        return _without_comments(json.loads(text))
+    except ValueError:
+        return text
+
+
+def _without_comments(part: object) -> object:
+    if isinstance(part, dict):
+        return {name: _without_comments(value) for name, value in part.items() if name != "doc"}
+    if isinstance(part, list):
+        return [_without_comments(value) for value in part]
+    return part
+
+
+def _name(text: str) -> str:
+    """Return what another team's schema is called."""
+    read = _meaning(text)
+    if isinstance(read, dict) and "name" in read:
+        return ".".join(str(read[key]) for key in ("namespace", "name") if key in read)
+    return f"{text:.40}"
 
 
 def _wire(schema: Schema) -> RegistrySchema:

@@ -1,17 +1,32 @@
-"""Topics as the catalogue wants them: created once, verified at each start, never guessed."""
+"""Topics as the catalogue wants them: created once, verified at each start and while running, never guessed."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType  # type: ignore[attr-defined]
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
 
 from avro.catalogue import TOPICS, topic_name
 from openbsp.errors import KafkaSettingsError, KafkaUnavailableError, TopicsError
 from openbsp.kafka.connection import KafkaSettings, TopicSettings
+from openbsp.kafka.findings import DAY_MS, Finding, Grade, Inspection, judge
 
 _TIMEOUT_S = 15.0
 _POLL_S = 0.05
+
+#: What `migrate` sets on topics that exist: it changes no record and hinders nobody.
+_MIGRATED = "message.timestamp.type"
+
+#: The broker has answered with these, as against none having answered.
+_ANSWERED = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED})
 
 
 class Topics:
@@ -34,7 +49,7 @@ class Topics:
         """Create the topics that are missing and return their names.
 
         Existing ones are left as they are, and others may apply at the same time. Raises TopicsError when a topic
-        differs or cannot be made, KafkaUnavailableError when no broker answers.
+        is wrong or cannot be made, KafkaUnavailableError when no broker answers.
         """
         existing = self._partition_counts()
         missing = [name for name in self._wanted() if name not in existing]
@@ -44,33 +59,93 @@ class Topics:
         self.check()
         return missing
 
+    def migrate(self) -> list[str]:
+        """Let topics that exist use the broker's clock, and return the names of those that did not.
+
+        Raises TopicsError when that is refused, KafkaUnavailableError when no broker answers.
+        """
+        names = [name for name in self._wanted() if name in self._partition_counts()]
+        wanted = {name: self._config(name)[_MIGRATED] for name in names}
+        actual, _ = self._configs(names)
+        changed = [name for name in names if name in actual and actual[name].get(_MIGRATED) != wanted[name]]
+        entries = {
+            name: [ConfigEntry(_MIGRATED, wanted[name], incremental_operation=AlterConfigOpType.SET)]
+            for name in changed
+        }
+        faults = []
+        resources = [
+            ConfigResource(ResourceType.TOPIC, name, incremental_configs=of_it) for name, of_it in entries.items()
+        ]
+        if resources:
+            answers = self._admin.incremental_alter_configs(resources, request_timeout=_TIMEOUT_S)
+            for resource, future in answers.items():
+                try:
+                    future.result()
+                except KafkaException as error:
+                    faults.append(
+                        f"{resource.name}: {_MIGRATED} cannot be set to {wanted[resource.name]}, which needs the right "
+                        f"AlterConfigs: {error.args[0].str()}"
+                    )
+        if faults:
+            raise TopicsError(faults)
+        return changed
+
     def check(self) -> None:
-        """Raise TopicsError with every difference between the cluster and the catalogue, if there is one.
+        """Raise TopicsError with everything that would make results wrong, if there is anything.
 
         Raises KafkaUnavailableError when no broker answers.
         """
-        counts = self._partition_counts()
-        faults = []
+        wrong = self.inspect().of(Grade.WRONG)
+        if wrong:
+            raise TopicsError([finding.text for finding in wrong])
+
+    def inspect(self) -> Inspection:
+        """Return every difference between the cluster and the catalogue. Changes nothing.
+
+        Raises KafkaUnavailableError when no broker answers.
+        """
+        findings = []
+        identities = {}
         present = []
-        for name in self._wanted():
-            if name not in counts:
-                faults.append(f"{name}: missing; run `bridge topics apply`")
+        asked = self._admin.describe_topics(TopicCollection(list(self._wanted())), request_timeout=_TIMEOUT_S)
+        for full_name, topic in self._wanted().items():
+            try:
+                description = asked[full_name].result()
+            except KafkaException as error:
+                findings.append(self._not_described(full_name, topic, error))
                 continue
-            present.append(name)
-            if counts[name] != self._settings.partitions:
-                faults.append(
-                    f"{name}: {counts[name]} partitions, the join needs TOPIC_PARTITIONS={self._settings.partitions}"
+            present.append(full_name)
+            identities[topic] = str(description.topic_id)
+            count = len(description.partitions)
+            if count != self._settings.partitions:
+                findings.append(
+                    Finding(
+                        topic,
+                        Grade.WRONG,
+                        f"{full_name}: {count} partitions, the join needs TOPIC_PARTITIONS={self._settings.partitions}",
+                    )
                 )
-        faults += self._config_faults(present)
-        if faults:
-            raise TopicsError(faults)
+        return Inspection((*findings, *self._config_findings(present)), identities)
+
+    def _not_described(self, full_name: str, topic: str, error: KafkaException) -> Finding:
+        code = error.args[0].code()
+        if code == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return Finding(topic, Grade.WRONG, f"{full_name}: missing; run `bridge topics apply`")
+        if code not in _ANSWERED:
+            raise self._unavailable(error) from error
+        return Finding(topic, Grade.RISK, f"{full_name}: cannot be verified: {error.args[0].str()}")
 
     def _wanted(self) -> dict[str, str]:
         return {topic_name(self._settings.prefix, name): name for name in TOPICS}
 
     def _config(self, full_name: str) -> dict[str, str]:
-        config = TOPICS[self._wanted()[full_name]].config()
-        return {**config, "min.insync.replicas": str(self._settings.min_insync_replicas)}
+        topic = TOPICS[self._wanted()[full_name]]
+        config = {**topic.config(), "min.insync.replicas": str(self._settings.min_insync_replicas)}
+        if topic.retention_ms is not None:
+            dead = topic.name == "dead-letters"
+            days = self._settings.dead_letter_retention_days if dead else self._settings.retention_days
+            config["retention.ms"] = str(round(days * DAY_MS) or -1)
+        return config
 
     def _new_topic(self, full_name: str) -> NewTopic:
         return NewTopic(
@@ -102,29 +177,42 @@ class Topics:
         if error.code() != KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 the code's public name in confluent-kafka
             self._cause = error.str()
 
+    def _unavailable(self, error: KafkaException) -> KafkaUnavailableError:
+        self._admin.poll(0)
+        cause = self._cause or error.args[0].str()
+        return KafkaUnavailableError(f"{self._servers}: no broker answered: {cause}")
+
     def _partition_counts(self) -> dict[str, int]:
         try:
             metadata = self._admin.list_topics(timeout=_TIMEOUT_S)
         except KafkaException as error:
-            self._admin.poll(0)
-            cause = self._cause or error.args[0].str()
-            raise KafkaUnavailableError(f"{self._servers}: no broker answered: {cause}") from error
+            raise self._unavailable(error) from error
         return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
 
-    def _config_faults(self, names: list[str]) -> list[str]:
+    def _configs(self, names: list[str]) -> tuple[dict[str, Mapping[str, str | None]], dict[str, str]]:
+        """Return the settings of each topic, and for those that cannot be read the reason."""
         if not names:
-            return []
-        faults = []
+            return {}, {}
+        found: dict[str, Mapping[str, str | None]] = {}
+        unreadable = {}
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
         for resource, future in self._admin.describe_configs(resources, request_timeout=_TIMEOUT_S).items():
             try:
-                actual = future.result()
+                found[resource.name] = {name: entry.value for name, entry in future.result().items()}
             except KafkaException as error:
-                faults.append(f"{resource.name}: settings cannot be read: {error.args[0].str()}")
-                continue
-            for setting, wanted in self._config(resource.name).items():
-                entry = actual.get(setting)
-                if entry is None or entry.value != wanted:
-                    value = "unset" if entry is None else entry.value
-                    faults.append(f"{resource.name}: {setting} is {value}, the contract says {wanted}")
-        return faults
+                unreadable[resource.name] = error.args[0].str()
+        return found, unreadable
+
+    def _config_findings(self, names: list[str]) -> list[Finding]:
+        found, unreadable = self._configs(names)
+        wanted = self._wanted()
+        findings = [
+            Finding(wanted[name], Grade.RISK, f"{name}: settings cannot be read: {why}")
+            for name, why in unreadable.items()
+        ]
+        for name, actual in found.items():
+            for setting, value in self._config(name).items():
+                finding = judge(wanted[name], name, setting, actual.get(setting), value)
+                if finding is not None:
+                    findings.append(finding)
+        return findings

@@ -154,5 +154,7 @@ class Stack:
 def _prepare(servers: LocalStack) -> None:
     """Create the topics and register the schemas."""
     (topics,) = load(TopicSettings)
-    Topics(KafkaSettings(bootstrap_servers=servers.kafka), topics).apply()
+    client = Topics(KafkaSettings(bootstrap_servers=servers.kafka), topics)
+    client.apply()
+    client.migrate()
     Registry(RegistrySettings(url=servers.registry), topics.prefix).register()

@@ -8,12 +8,15 @@ each that a new Faust has no more.
 
 import asyncio
 import contextlib
+import functools
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
+import aiokafka.client
 from aiokafka import TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.structs import OffsetAndMetadata
 from faust.assignor.partition_assignor import PartitionAssignor
 from faust.streams import _current_event
@@ -25,6 +28,9 @@ from mode import Service
 
 from streams.engine.membership import Committed, Notes, Positions
 from streams.errors import LeaseLostError, MembershipError
+
+# Trap: aiokafka lets the broker create each topic that it asks for and that is missing, and has no setting for it.
+aiokafka.client.MetadataRequest = functools.partial(MetadataRequest, allow_auto_topic_creation=False)
 
 _SILENCE_S = 15.0
 

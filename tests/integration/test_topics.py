@@ -1,14 +1,21 @@
 """Topics on a real broker: made once as the catalogue says, verified, never changed."""
 
+import os
+import subprocess
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
 import openbsp.kafka.topics
 from avro.catalogue import TOPICS
 from openbsp.errors import KafkaUnavailableError, TopicsError
 from openbsp.kafka.connection import KafkaSettings, TopicSettings
+from openbsp.kafka.findings import Grade
 from openbsp.kafka.topics import Topics
 from support.wait import eventually
 
@@ -76,31 +83,106 @@ def test_a_wrong_partition_count_is_named_by_both_and_left_alone(bare_contract, 
     assert len(admin.list_topics(name, timeout=10).topics[name].partitions) == 3
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        ("messages", "cleanup.policy", "compact", "delete"),
-        ("message-state", "cleanup.policy", "delete", "compact"),
-        ("dead-letters", "retention.ms", "1000", str(90 * 24 * 3600 * 1000)),
-        ("conversation-state", "max.message.bytes", "1000", str(16 * 1024 * 1024)),
-        ("streams-messages-changelog", "min.compaction.lag.ms", "0", "3600000"),
-        ("messages", "min.insync.replicas", "2", "1"),
-    ],
-    ids=lambda change: " ".join(change[:2]),
-)
-def test_a_policy_that_somebody_changed_is_named_and_left_alone(bare_contract, topics, admin, change):
-    topic, setting, value, wanted = change
-    topics.apply()
-    name = bare_contract.topic(topic)
+def change_setting(admin, name: str, setting: str, value: str) -> None:
     entry = ConfigEntry(setting, value, incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=[entry])
     admin.incremental_alter_configs([resource])[resource].result(10)
     eventually(lambda: described(admin, name)[setting] == value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("messages", "cleanup.policy", "compact", "delete", Grade.WRONG),
+        ("message-state", "cleanup.policy", "delete", "compact", Grade.WRONG),
+        ("message-state", "cleanup.policy", "compact,delete", "compact", Grade.WRONG),
+        ("dead-letters", "retention.ms", "1000", str(90 * 24 * 3600 * 1000), Grade.RISK),
+        ("messages", "retention.ms", str(7 * 24 * 3600 * 1000), str(30 * 24 * 3600 * 1000), Grade.CHOICE),
+        ("messages", "retention.ms", "-1", str(30 * 24 * 3600 * 1000), Grade.CHOICE),
+        ("conversation-state", "max.message.bytes", "1000", str(16 * 1024 * 1024), Grade.RISK),
+        ("conversation-state", "max.message.bytes", "32000000", str(16 * 1024 * 1024), Grade.CHOICE),
+        ("streams-messages-changelog", "min.compaction.lag.ms", "0", "3600000", Grade.RISK),
+        ("messages", "min.insync.replicas", "2", "1", Grade.CHOICE),
+        ("messages", "message.timestamp.type", "CreateTime", "LogAppendTime", Grade.RISK),
+    ],
+    ids=lambda change: " ".join(change[:3]),
+)
+def test_a_setting_that_somebody_changed_is_named_graded_and_left_alone(bare_contract, topics, admin, change):
+    topic, setting, value, wanted, grade = change
+    topics.apply()
+    name = bare_contract.topic(topic)
+    change_setting(admin, name, setting, value)
+    (finding,) = topics.inspect().findings
+    assert (finding.topic, finding.grade) == (topic, grade)
+    assert finding.text.startswith(f"{name}: {setting} is {value}, the contract says {wanted}")
     for act in (topics.apply, topics.check):
-        with pytest.raises(TopicsError) as found:
+        if grade is Grade.WRONG:
+            with pytest.raises(TopicsError) as found:
+                act()
+            assert found.value.faults == [finding.text]
+        else:
             act()
-        assert found.value.faults == [f"{name}: {setting} is {value}, the contract says {wanted}"]
     assert described(admin, name)[setting] == value
+
+
+def test_a_lower_number_of_replicas_than_the_setting_is_a_risk(bare_contract, topics):
+    topics.apply()
+    wanted = bare_contract.topics.model_copy(update={"min_insync_replicas": 2})
+    grades = {finding.grade for finding in Topics(bare_contract.kafka, wanted).inspect().findings}
+    assert grades == {Grade.RISK}
+
+
+@pytest.mark.parametrize(("days", "milliseconds"), [(7.5, "648000000"), (0, "-1")])
+def test_the_operator_decides_how_long_events_are_kept(bare_contract, admin, days, milliseconds):
+    settings = bare_contract.topics.model_copy(update={"retention_days": days, "dead_letter_retention_days": days})
+    Topics(bare_contract.kafka, settings).apply()
+    for name in ("messages", "streams-contributions", "dead-letters"):
+        assert described(admin, bare_contract.topic(name))["retention.ms"] == milliseconds
+    assert Topics(bare_contract.kafka, settings).inspect().findings == ()
+
+
+def test_topics_of_a_former_version_are_given_the_brokers_clock_once(bare_contract, topics, admin):
+    topics.apply()
+    former = [bare_contract.topic(name) for name in ("messages", "message-state")]
+    for name in former:
+        change_setting(admin, name, "message.timestamp.type", "CreateTime")
+    assert topics.migrate() == former
+    eventually(lambda: topics.inspect().findings == ())
+    assert topics.migrate() == []
+
+
+def test_a_topic_that_is_created_again_has_another_identity(bare_contract, topics, admin):
+    topics.apply()
+    before = topics.inspect().identities
+    assert set(before) == set(TOPICS)
+    name = bare_contract.topic("conversations")
+    admin.delete_topics([name])[name].result(10)
+    eventually(lambda: topics.apply() == [name])
+    after = topics.inspect().identities
+    assert {topic for topic in TOPICS if before[topic] != after[topic]} == {"conversations"}
+
+
+def test_the_command_grades_what_it_finds_and_fails_only_for_what_is_wrong(bare_contract, topics, admin):
+    def check() -> tuple[int, list[str]]:
+        bridge = Path(sys.executable).with_name("bridge")
+        own = ("BRIDGE_", "STREAMS_", "KAFKA_", "SCHEMA_REGISTRY_", "TOPIC_")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(own)}
+        done = subprocess.run(
+            [bridge, "topics", "check"],
+            env={**environment, **bare_contract.environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode, [line.partition(":")[0] for line in done.stdout.splitlines()]
+
+    topics.apply()
+    assert check() == (0, ["all topics are as the catalogue says"])
+    change_setting(admin, bare_contract.topic("messages"), "retention.ms", "-1")
+    change_setting(admin, bare_contract.topic("messages"), "max.message.bytes", "1000")
+    assert check() == (0, ["risk", "choice"])
+    change_setting(admin, bare_contract.topic("message-state"), "cleanup.policy", "delete")
+    assert check() == (1, ["wrong", "risk", "choice"])
 
 
 def test_what_the_cluster_cannot_make_is_refused_with_its_reason(bare_contract):
@@ -114,3 +196,20 @@ def test_without_a_broker_the_error_says_what_was_tried_and_why_it_failed(monkey
     with pytest.raises(KafkaUnavailableError, match=r"127\.0\.0\.1:9: no broker answered: .*Connection refused"):
         Topics(KafkaSettings(bootstrap_servers="127.0.0.1:9"), TopicSettings()).check()
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("hours", [2, -40 * 24], ids=["2 h ahead", "40 days behind"])
+def test_a_record_of_a_producer_whose_clock_is_wrong_is_taken_and_has_the_brokers_time(contract, hours):
+    """Else the broker refuses it, or retention deletes it at once."""
+    producer = Producer(contract.kafka.librdkafka())
+    delivered = []
+    wrong = int((time.time() + hours * 3600) * 1000)
+    producer.produce(
+        contract.topic("messages"), b"x", timestamp=wrong, on_delivery=lambda *report: delivered.append(report)
+    )
+    producer.flush(20)
+    ((error, message),) = delivered
+    assert error is None
+    kind, stamp = message.timestamp()
+    assert kind == TIMESTAMP_LOG_APPEND_TIME
+    assert abs(stamp / 1000 - time.time()) < 60

@@ -1,12 +1,14 @@
 """A publisher, topics and a registry in memory, which do as they are told. They pass the contract of the real ones."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
 from bridge.delivery.publisher import Failure, OnReport, Report
 from bridge.delivery.records import Record
-from openbsp.errors import KafkaUnavailableError, RegistryError, TopicsError
+from openbsp.errors import KafkaUnavailableError, RegistryError
+from openbsp.kafka.findings import Finding, Grade, Inspection
 
 IDS = {
     name: number
@@ -33,15 +35,20 @@ class FakeKafka:
         self.verdict: Verdict = lambda _: None
         self.answers = True
         self.attempts = 0
+        #: Seconds by which the brokers' clock is ahead of this machine's.
+        self.clock_ahead_s = 0.0
+        self.publishers: list[FakePublisher] = []
         self._waiting: deque[tuple[FakePublisher, Record, OnReport]] = deque()
 
     def topic(self, name: str) -> list[Record]:
         """Return the records of a topic, in order."""
         return [record for record in self.log if record.topic.endswith(name)]
 
-    def new_publisher(self, _: float = 1.0, __: Callable[[], None] = lambda: None) -> "FakePublisher":
+    def new_publisher(
+        self, _: float = 1.0, __: Callable[[], None] = lambda: None, on_appended: Callable[[int], None] = lambda _: None
+    ) -> "FakePublisher":
         """Make a publisher, as service.Outside does."""
-        return FakePublisher(self)
+        return FakePublisher(self, on_appended)
 
     def stop_answering(self) -> None:
         """Go on taking records, but report nothing."""
@@ -66,10 +73,13 @@ class FakeKafka:
 class FakePublisher:
     """See bridge.delivery.publisher.Publisher."""
 
-    def __init__(self, kafka: FakeKafka) -> None:
+    def __init__(self, kafka: FakeKafka, on_appended: Callable[[int], None]) -> None:
         self.loop = asyncio.get_running_loop()
+        self._on_appended = on_appended
         self._kafka = kafka
         self._closed = False
+        kafka.publishers.append(self)
+        self.renewed = 0
 
     def publish(self, record: Record, on_report: OnReport) -> None:
         self._kafka.take(self, record, on_report)
@@ -82,24 +92,32 @@ class FakePublisher:
             on_report(Report(record.topic, -1, -1, failure))
             return
         self._kafka.log.append(record)
+        self._on_appended(int((time.time() + self._kafka.clock_ahead_s) * 1000))
         on_report(Report(record.topic, 0, len(self._kafka.topic(record.topic)) - 1))
+
+    def renew(self) -> None:
+        self.renewed += 1
 
     async def close(self, flush_s: float) -> None:  # noqa: ARG002 nothing is under way here
         self._closed = True
 
 
 class FakeTopics:
-    """See openbsp.kafka.topics.Topics. `faults` is raised as a TopicsError; not `available`: Kafka is down."""
+    """See openbsp.kafka.topics.Topics. `faults` are what is wrong with the messages; not `available`: Kafka is down."""
 
     def __init__(self, faults: Iterable[str] = ()) -> None:
         self.faults = list(faults)
+        self.others: list[Finding] = []
+        self.identities = {"messages": "first"}
         self.available = True
+        self.looks = 0
 
-    def check(self) -> None:
+    def inspect(self) -> Inspection:
+        self.looks += 1
         if not self.available:
             raise KafkaUnavailableError("no broker answered")
-        if self.faults:
-            raise TopicsError(self.faults)
+        wrong = [Finding("messages", Grade.WRONG, fault) for fault in self.faults]
+        return Inspection((*wrong, *self.others), dict(self.identities))
 
 
 class FakeRegistry:
@@ -108,10 +126,20 @@ class FakeRegistry:
     def __init__(self) -> None:
         self.available = True
         self.registered = True
+        self.known: Mapping[str, int] = IDS
+        #: Ids that other teams' schemas have now.
+        self.taken: set[int] = set()
 
     def ids(self) -> Mapping[str, int]:
+        self._answer()
+        if not self.registered:
+            raise RegistryError("no such subject", refused=True, absent=True)
+        return self.known
+
+    def strangers(self, ids: Mapping[str, int]) -> list[str]:
+        self._answer()
+        return [f"id {number} of {name} is another schema" for name, number in ids.items() if number in self.taken]
+
+    def _answer(self) -> None:
         if not self.available:
             raise RegistryError("the registry does not answer", refused=False)
-        if not self.registered:
-            raise RegistryError("no such subject", refused=True)
-        return IDS

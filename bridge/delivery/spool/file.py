@@ -57,10 +57,15 @@ def is_damage(error: sqlite3.Error) -> bool:
     return code is not None and (code & 0xFF) in _DAMAGE
 
 
+#: Device and inode of a file; None where there is none.
+_Identity = tuple[int, int] | None
+
+
 class SpoolFile:
     """One spool file, locked and open.
 
     Where a disk fails while the file is replaced by a new one, everything raises sqlite3.Error until it can be opened.
+    Somebody may remove the file, move it or mount over its directory meanwhile: `displaced` tells, `recover` mends it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -77,6 +82,8 @@ class SpoolFile:
         except OSError as error:
             raise SpoolError(path, f"cannot be used: {error.strerror}") from error
         self._closed = False
+        #: Of the files that the connection has open, in the order of `_files`.
+        self._identities: tuple[_Identity, ...] = ()
         try:
             self._connection: sqlite3.Connection | None = self._open_or_replace()
         except BaseException:
@@ -88,6 +95,55 @@ class SpoolFile:
         self._closed = True
         self._disconnect()
         os.close(self._lock)
+
+    def displaced(self) -> bool:
+        """Tell whether what is written goes to files that a next start would not find. Costs microseconds."""
+        if self._connection is None:
+            return False  # the next use opens what is at the path
+        main, log, _ = self._identities
+        path, log_path, _ = _files(self.path)
+        return _identity(path) != main or _identity(log_path) != log
+
+    def recover(self) -> None:
+        """Have at the path again what the displaced files hold, besides what may be there by now.
+
+        Nothing is lost, for a file that was removed is there as long as it is open. Raises sqlite3.Error, and can be
+        repeated.
+        """
+        old = self._db
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock_again()
+            if _identity(self.path) == self._identities[0]:
+                # The write-ahead log is gone, the file is not: with the log folded into it, it has everything.
+                self.make_room()
+                self._disconnect()
+                self._connection = self._open()
+                return
+            for path, identity in zip(_files(self.path), self._identities, strict=True):
+                # Trap: a part that was left behind belongs to the old connection. The new one would use it as its own.
+                if identity is not None and _identity(path) == identity:
+                    path.unlink(missing_ok=True)
+            identities = self._identities
+            try:
+                new = self._open_or_replace()
+                _copy(old, new)
+            except BaseException:
+                self._identities = identities
+                raise
+            _sync_directory(self.path.parent.parent)
+        except (OSError, SpoolError) as error:
+            raise sqlite3.OperationalError(f"{self.path} is not there any more, nor can it be made: {error}") from error
+        self._connection = new
+        self.generation += 1
+        old.close()
+
+    def _lock_again(self) -> None:
+        held = os.fstat(self._lock)
+        if _identity(self.path.with_suffix(".lock")) != (held.st_dev, held.st_ino):
+            lock = _lock(self.path)
+            os.close(self._lock)
+            self._lock = lock
 
     def remove(self) -> None:
         """Delete the file, which must be empty; only `close` may follow."""
@@ -272,6 +328,7 @@ class SpoolFile:
         except BaseException:
             db.close()
             raise
+        self._identities = tuple(map(_identity, _files(self.path)))
         return db
 
     def _bring_up(self, db: sqlite3.Connection) -> None:
@@ -314,6 +371,34 @@ def _check(db: sqlite3.Connection) -> None:
         error = sqlite3.DatabaseError(verdict)
         error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
         raise error
+
+
+def _copy(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
+    """Add to a file everything that another one holds."""
+    insert = "INSERT INTO event (received_at, crc, body) VALUES (?, ?, ?)"
+    new.execute("BEGIN IMMEDIATE")
+    try:
+        new.executemany(insert, old.execute("SELECT received_at, crc, body FROM event ORDER BY seq"))
+        for *event, why in old.execute("SELECT received_at, crc, body, why FROM quarantine ORDER BY seq"):
+            # Its number has to be one that no event gets.
+            number = new.execute(insert, event).lastrowid
+            new.execute(
+                "INSERT INTO quarantine SELECT seq, received_at, crc, body, ? FROM event WHERE seq = ?", (why, number)
+            )
+            new.execute("DELETE FROM event WHERE seq = ?", (number,))
+        new.executemany("INSERT OR REPLACE INTO memory VALUES (?, ?)", old.execute("SELECT name, value FROM memory"))
+        new.execute("COMMIT")
+    except BaseException:
+        new.close()
+        raise
+
+
+def _identity(path: Path) -> _Identity:
+    try:
+        found = os.stat(path)  # noqa: PTH116 called for every commit, and four times as fast
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _files(path: Path) -> tuple[Path, ...]:

@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from bridge.delivery.spool.file import Row, SpoolFile, is_damage
+from bridge.delivery.spool.file import Row, SpoolFile, Totals, is_damage
 from bridge.errors import NotStoredError, SpoolFullError
 from bridge.metrics import Metrics
+from openbsp.log import event
 from openbsp.threads import in_thread
 
 _log = logging.getLogger(__name__)
@@ -127,12 +128,12 @@ class Spool:
 
     async def status(self) -> tuple[int | None, int]:
         """Return when the first event was received, in microseconds since the epoch, and how many are in quarantine."""
-        return await self._call(lambda: (self._file.oldest(), self._file.quarantined()))
+        return await self._call(self._status)
 
     async def probe(self) -> None:
         """Find out whether a spool that failed can be written again."""
         try:
-            await self._call(self._file.remember, "probe", "")
+            await self._call(self._probe)
         except sqlite3.Error as error:
             self.failing = str(error)
         else:
@@ -214,17 +215,39 @@ class Spool:
         rows = [(ticket.received_at, ticket.body) for ticket in tickets]
         started = time.perf_counter()
         error: Exception | None = None
+        appended = False
         for attempt in (1, 2):
             try:
+                self._stay_in_place(0)
                 self._file.append(rows)
+                appended = True
+                # A commit counts only in the file that the next start will find.
+                self._stay_in_place(len(rows))
                 error = None
                 break
             except Exception as raised:  # noqa: BLE001 whatever it is, it must not end the thread
                 error = raised
-                if attempt == 2 or not (self._replace_if_damaged(raised) or self._made_room()):  # noqa: PLR2004
+                if appended or attempt == 2:  # noqa: PLR2004
+                    break
+                if not (self._replace_if_damaged(raised) or self._made_room()):
                     break
         took = time.perf_counter() - started
-        self._loop.call_soon_threadsafe(self._stored, tickets, error, took)
+        self._loop.call_soon_threadsafe(self._stored, tickets, error, took, appended)
+
+    def _probe(self) -> None:
+        self._stay_in_place(0)
+        self._file.remember("probe", "")
+
+    def _status(self) -> tuple[int | None, int]:
+        self._stay_in_place(0)
+        return self._file.oldest(), self._file.quarantined()
+
+    def _stay_in_place(self, under_way: int) -> None:
+        """Have the file at its path again if it is not there; `under_way` of its events are not settled yet."""
+        if not self._file.displaced():
+            return
+        self._file.recover()
+        self._loop.call_soon_threadsafe(self._recovered, self._file.totals(), under_way)
 
     def _made_room(self) -> bool:
         # Trap: with the disk nearly full, the write-ahead log is far from the size at which SQLite folds it in.
@@ -247,7 +270,24 @@ class Spool:
 
     # And this on the loop again.
 
-    def _stored(self, tickets: list[Ticket], error: Exception | None, took: float) -> None:
+    def _recovered(self, totals: Totals, under_way: int) -> None:
+        _log.error(
+            "the spool file %s was removed or moved away, or its directory mounted over; it was made again with the %d "
+            "events that it held, and nothing is lost",
+            self._file.path,
+            totals.events,
+            extra=event("spool.recovered", events=totals.events),
+        )
+        self._metrics.spool_recovered_files.inc()
+        self._generation += 1
+        waiting = list(self._unsettled)[under_way:]
+        self.events = totals.events + len(waiting)
+        self.size = totals.size + _ROW_OVERHEAD * totals.events
+        self.size += sum(len(ticket.body) + _ROW_OVERHEAD for ticket in waiting)
+        if self.events:
+            self.arrived.set()
+
+    def _stored(self, tickets: list[Ticket], error: Exception | None, took: float, appended: bool) -> None:  # noqa: FBT001 a callback
         self._metrics.spool_commit_seconds.observe(took)
         if error is None:
             self.failing = None
@@ -262,8 +302,13 @@ class Spool:
         self._metrics.spool_failures.inc()
         for ticket in tickets:
             del self._unsettled[ticket]
-            self._forget(len(ticket.body))
-            ticket.on_stored(NotStoredError(f"the spool cannot be written: {error}"))
+            if appended:
+                # It is in a file that is open, although no restart would find it: the drain publishes it.
+                self.arrived.set()
+            else:
+                self._forget(len(ticket.body))
+            detail = "; the event may be stored" if appended else ""
+            ticket.on_stored(NotStoredError(f"the spool cannot be written: {error}{detail}"))
 
     def _lost(self, aside: object) -> None:
         _log.error("the spool file is damaged and was set aside as %s: its events did not reach Kafka", aside)

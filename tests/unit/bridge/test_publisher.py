@@ -88,6 +88,10 @@ class DeliveredMessage:
     def offset() -> int:
         return 7
 
+    @staticmethod
+    def timestamp() -> tuple[int, int]:
+        return 0, 0
+
 
 def test_after_a_fatal_error_there_is_a_new_producer_and_everything_was_reported(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(FatalProducer, "made", [])
@@ -111,6 +115,47 @@ def test_after_a_fatal_error_there_is_a_new_producer_and_everything_was_reported
 
     asyncio.run(check())
     assert len(FatalProducer.made) == 2
+
+
+class RewindingProducer(FatalProducer):
+    """Stands for a producer whose topic is deleted and created again between two records: the offsets go back."""
+
+    offsets: ClassVar[list[int]] = []
+
+    def __init__(self, config: dict[str, Any], **options: Any) -> None:
+        super().__init__(config, **options)
+        self.broken = False
+
+    def _report(self) -> None:
+        while self.queue:
+            offset = self.offsets.pop(0)
+            message = type("Delivered", (DeliveredMessage,), {"offset": staticmethod(lambda offset=offset: offset)})
+            self.queue.pop(0)(None, message)
+
+
+def test_a_record_whose_offset_went_back_is_not_acknowledged_until_the_producer_is_renewed(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(RewindingProducer, "made", [])
+    monkeypatch.setattr(RewindingProducer, "offsets", [7, 8, 0, 1, 0, 1])
+    monkeypatch.setattr(module, "Producer", RewindingProducer)
+
+    async def check() -> list[str | None]:
+        publisher = KafkaPublisher(producer_config({}, 1))
+        reports: asyncio.Queue[Report] = asyncio.Queue()
+        errors = []
+        for number in range(6):
+            if number == 4:
+                publisher.renew()
+            publisher.publish(Record("t", None, b"", []), reports.put_nowait)
+            failure = (await asyncio.wait_for(reports.get(), 10)).failure
+            errors.append(failure and failure.error)
+        await publisher.close(1)
+        return errors
+
+    again = "TOPIC_CREATED_AGAIN"
+    assert asyncio.run(check()) == [None, None, again, again, None, None]
+    assert len(RewindingProducer.made) == 2
 
 
 def test_a_producer_that_cannot_be_made_is_tried_again(monkeypatch: pytest.MonkeyPatch):

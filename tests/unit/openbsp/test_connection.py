@@ -21,7 +21,11 @@ def no_variables_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_any_variable_the_local_servers_are_meant() -> None:
     kafka, registry, topics = load(KafkaSettings, RegistrySettings, TopicSettings)
-    assert kafka.librdkafka() == {"bootstrap.servers": "127.0.0.1:9092", "security.protocol": "PLAINTEXT"}
+    assert kafka.librdkafka() == {
+        "bootstrap.servers": "127.0.0.1:9092",
+        "allow.auto.create.topics": "false",
+        "security.protocol": "PLAINTEXT",
+    }
     assert registry.client_config() == {"url": "http://127.0.0.1:8081", "timeout": 5.0, "max.retries": 0}
     assert (topics.prefix, topics.partitions, topics.replication_factor, topics.min_insync_replicas) == (
         "openbsp.",
@@ -54,6 +58,7 @@ def test_scram_over_tls_with_a_client_certificate(monkeypatch: pytest.MonkeyPatc
     (kafka,) = load(KafkaSettings)
     assert kafka.librdkafka() == {
         "bootstrap.servers": "127.0.0.1:9092",
+        "allow.auto.create.topics": "false",
         "security.protocol": "SASL_SSL",
         "ssl.ca.location": str(files["CA"]),
         "ssl.certificate.location": str(files["CERTIFICATE"]),

@@ -9,11 +9,11 @@ from openbsp.kafka.connection import RegistrySettings
 from openbsp.kafka.registry import Registry
 
 
-def failure(monkeypatch: pytest.MonkeyPatch, status: int) -> RegistryError:
-    """Return what becomes of an answer with this status."""
+def failure(monkeypatch: pytest.MonkeyPatch, status: int, code: int | None = None) -> RegistryError:
+    """Return what becomes of an answer with this status, and with an error code of the registry's."""
 
     def answer(*_: object) -> None:
-        raise SchemaRegistryError(status, status * 100 + 1, "the registry's reason")
+        raise SchemaRegistryError(status, status * 100 + 1 if code is None else code, "the registry's reason")
 
     monkeypatch.setattr(SchemaRegistryClient, "get_schema", answer)
     with Registry(RegistrySettings(), "") as registry, pytest.raises(RegistryError, match="the registry's reason") as e:
@@ -37,7 +37,17 @@ def test_a_registry_that_fails_has_refused_nothing(monkeypatch: pytest.MonkeyPat
     assert not failure(monkeypatch, status).refused
 
 
-@pytest.mark.parametrize("status", [400, 404, 409, 422])
-def test_only_what_is_not_found_is_absent(monkeypatch: pytest.MonkeyPatch, status: int):
-    error = failure(monkeypatch, status)
+@pytest.mark.parametrize(("status", "code"), [(400, 40001), (404, 40403), (409, 409), (422, 42201)])
+def test_only_what_is_not_found_is_absent(monkeypatch: pytest.MonkeyPatch, status: int, code: int):
+    error = failure(monkeypatch, status, code)
     assert (error.refused, error.absent) == (True, status == 404)
+
+
+@pytest.mark.parametrize("code", [-1, 0, 404, 40401, 40402, 40499])
+def test_a_404_without_the_registrys_own_code_for_what_was_asked_is_no_answer(
+    monkeypatch: pytest.MonkeyPatch, code: int
+):
+    """A proxy answers it, a wrong path; or the code is about something else than a schema id."""
+    error = failure(monkeypatch, 404, code)
+    assert (error.refused, error.absent) == (False, False)
+    assert "SCHEMA_REGISTRY_URL" in str(error)

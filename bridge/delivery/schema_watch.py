@@ -1,0 +1,147 @@
+"""The registry's schema ids: remembered over restarts, asked for regularly, given up when they mean something else."""
+
+import asyncio
+import hashlib
+import json
+import logging
+import sqlite3
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from avro.catalogue import TOPICS
+from avro.errors import ContractError
+from avro.schemas import latest
+from bridge.delivery.attempts import attempts
+from bridge.delivery.spool.spool import Spool
+from bridge.metrics import Metrics
+from openbsp.errors import RegistryError
+from openbsp.log import event
+from openbsp.threads import in_thread
+
+_log = logging.getLogger(__name__)
+
+_EVERY_S = 15.0
+
+
+class SchemaIds(Protocol):
+    """As openbsp.kafka.registry.Registry."""
+
+    def ids(self) -> Mapping[str, int]:
+        """Return the schema id by record name. Raises RegistryError."""
+
+    def strangers(self, ids: Mapping[str, int]) -> list[str]:
+        """Return a line for each id under which the registry has another schema, or none. Raises RegistryError."""
+
+
+class SchemaWatch:
+    """Asks for as long as the bridge runs; `ids` are those to publish with, None while none can be used.
+
+    What is known stays in use while the registry cannot be asked. It is given up when the registry itself says that an
+    id means another schema, or none: a reader could not read, or would misread, what is published with it.
+    """
+
+    def __init__(
+        self, registry: SchemaIds, registry_url: str, spool: Spool, on_change: Callable[[], None], metrics: Metrics
+    ) -> None:
+        """Put the parts together; nothing is asked yet. `on_change` is called after each answer."""
+        self._registry = registry
+        self._spool = spool
+        self._memory = _memory_name(registry_url)
+        self._on_change = on_change
+        self._metrics = metrics
+        self._remembered: Mapping[str, int] | None = None
+        self._given_up = ""  # which ids mean another schema now
+        self.ids: Mapping[str, int] | None = None
+        #: Why the registry's latest answer was none, None if it was one; and whether it has answered, and does not fit.
+        self.problem: str | None = "has not answered yet"
+        self.wrong = False
+        self.asked = False
+
+    async def recall(self) -> None:
+        """Use the ids of a former start, until the registry answers."""
+        remembered = await self._spool.recall(self._memory)
+        ids = None if remembered is None else json.loads(remembered)
+        if ids is not None:
+            self._remembered = ids
+            self._use(ids)
+
+    async def run(self) -> None:
+        """Ask, for as long as it takes and again and again."""
+        while True:
+            async for _ in attempts():
+                if await self._ask():
+                    break
+            await asyncio.sleep(_EVERY_S)
+
+    async def _ask(self) -> bool:
+        """Ask once. Returns whether there was an answer that can be used."""
+        try:
+            ids = dict(await in_thread(self._registry.ids))
+        except Exception as error:  # noqa: BLE001 whatever the client library raises, it is asked again
+            await self._failed(error)
+            return False
+        finally:
+            self.asked = True
+        self._answered(ids)
+        self._on_change()
+        await self._remember(ids)
+        return True
+
+    async def _remember(self, ids: Mapping[str, int] | None) -> None:
+        if ids == self._remembered:
+            return
+        try:
+            await self._spool.remember(self._memory, json.dumps(ids))
+        except sqlite3.Error as error:
+            _log.warning("schema ids cannot be remembered: %s", error, extra=event("schemas.not_remembered"))
+        else:
+            self._remembered = ids
+
+    def _answered(self, ids: Mapping[str, int]) -> None:
+        if self.ids not in (None, ids):
+            changed = event("schemas.ids_changed")
+            _log.error("the registry has other schema ids now: %s, not %s", ids, self.ids, extra=changed)
+        if self.wrong:
+            _log.warning(
+                "the registry has the schemas again; spooled events are published", extra=event("schemas.repaired")
+            )
+        self.problem = None
+        self.wrong = False
+        self._given_up = ""
+        self._use(ids)
+
+    async def _failed(self, error: Exception) -> None:
+        text = str(error) if isinstance(error, ContractError) else f"{type(error).__name__}: {error}"
+        strangers = await self._strangers()
+        if strangers:
+            self._given_up = f"{'; '.join(strangers)}. "
+            self.ids = None
+            self._metrics.schema_ids_known.set(0)
+            await self._remember(None)
+        text = self._given_up + text
+        wrong = bool(self._given_up) or (isinstance(error, RegistryError) and error.refused)
+        if text != self.problem:
+            consequence = "events are spooled until this is over" if self.ids is None else "the known ids stay in use"
+            level = logging.ERROR if wrong else logging.WARNING
+            _log.log(level, "schema registry: %s: %s", consequence, text, extra=event("schemas.unknown"))
+        self.problem = text
+        self.wrong = wrong
+        self._on_change()
+
+    async def _strangers(self) -> list[str]:
+        if self.ids is None:
+            return []
+        try:
+            return await in_thread(self._registry.strangers, self.ids)
+        except Exception:  # noqa: BLE001 it cannot be asked, which is what the caller reports already
+            return []
+
+    def _use(self, ids: Mapping[str, int]) -> None:
+        self.ids = ids
+        self._metrics.schema_ids_known.set(1)
+
+
+def _memory_name(registry_url: str) -> str:
+    # The ids belong to a registry and to the very texts that were registered.
+    texts = [latest(topic.schema).text for topic in TOPICS.values() if topic.schema is not None]
+    return "schema ids " + hashlib.sha256("\n".join([registry_url, *texts]).encode()).hexdigest()

@@ -1,0 +1,108 @@
+"""How a topic differs from the catalogue, and how much that matters. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+DAY_MS = 24 * 60 * 60 * 1000
+
+
+class Grade(Enum):
+    """What a difference leads to."""
+
+    #: Results would be wrong: a worker does not start, and the bridge publishes nothing to the topic.
+    WRONG = "wrong"
+    #: Something can be lost, refused or deleted early.
+    RISK = "risk"
+    #: Another choice than the project's, which harms nothing.
+    CHOICE = "choice"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A difference. `topic` is the name in the catalogue, without prefix; `text` has the full name."""
+
+    topic: str
+    grade: Grade
+    text: str
+
+    def __str__(self) -> str:
+        """Return a line for people."""
+        return f"{self.grade.value}: {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What a look at the cluster found. `identities` has the id of each topic that is there, by catalogue name.
+
+    A topic that was deleted and created again has another id.
+    """
+
+    findings: tuple[Finding, ...]
+    identities: Mapping[str, str]
+
+    def of(self, grade: Grade) -> list[Finding]:
+        """Return the findings of a grade."""
+        return [finding for finding in self.findings if finding.grade is grade]
+
+
+def judge(topic: str, full_name: str, setting: str, actual: str | None, wanted: str) -> Finding | None:
+    """Return how a topic's setting differs from what is wanted, None if it does not."""
+    if actual == wanted:
+        return None
+    value = "unset" if actual is None else actual
+    grade, consequence = _CONSEQUENCES[setting](actual, wanted)
+    return Finding(topic, grade, f"{full_name}: {setting} is {value}, the contract says {wanted}{consequence}")
+
+
+_Judged = tuple[Grade, str]
+
+
+def _policy(actual: str | None, _: str) -> _Judged:
+    if actual == "delete":
+        return Grade.WRONG, ": states would be deleted by age; set it with kafka-configs"
+    return Grade.WRONG, ": records that are needed would be removed; set it with kafka-configs"
+
+
+def _largest(actual: str | None, wanted: str) -> _Judged:
+    if _number(actual) < int(wanted):
+        return Grade.RISK, ": larger records are refused and become dead letters"
+    return Grade.CHOICE, ""
+
+
+def _retention(actual: str | None, _: str) -> _Judged:
+    # Without end is -1.
+    if 0 <= _number(actual) < DAY_MS:
+        return Grade.RISK, ": records are deleted that a worker may not have read yet"
+    return Grade.CHOICE, ""
+
+
+def _replicas(actual: str | None, wanted: str) -> _Judged:
+    if _number(actual) < int(wanted):
+        return Grade.RISK, ": an acknowledged record may be on fewer replicas"
+    return Grade.CHOICE, ""
+
+
+def _compaction(actual: str | None, wanted: str) -> _Judged:
+    if _number(actual) < int(wanted):
+        return Grade.RISK, ": a worker that comes back late may miss what was removed"
+    return Grade.CHOICE, ""
+
+
+def _timestamps(_: str | None, __: str) -> _Judged:
+    return Grade.RISK, ": a producer's wrong clock decides what retention deletes; run `bridge topics apply`"
+
+
+_CONSEQUENCES = {
+    "cleanup.policy": _policy,
+    "max.message.bytes": _largest,
+    "retention.ms": _retention,
+    "min.insync.replicas": _replicas,
+    "min.compaction.lag.ms": _compaction,
+    "delete.retention.ms": _compaction,
+    "message.timestamp.type": _timestamps,
+}
+
+
+def _number(text: str | None) -> int:
+    return 0 if text is None else int(text)

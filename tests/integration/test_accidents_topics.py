@@ -1,0 +1,164 @@
+"""Topics that go wrong under a running bridge, on a broker that creates topics by itself, as Kafka's default is."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+
+from openbsp.local.stack import LocalStack
+from support.bridge_process import TOKEN, Bridge
+from support.consume import headers_of, read_all
+from support.load import Load
+from support.wait import eventually
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[LocalStack]:
+    with LocalStack(kafka_properties={"auto.create.topics.enable": "true"}) as running:
+        yield running
+
+
+@pytest.fixture
+def bridge(servers: LocalStack, tmp_path: Path) -> Iterator[Bridge]:
+    bridge = Bridge(servers.kafka, servers.registry, tmp_path)
+    bridge.prepare()
+    bridge.start()
+    yield bridge
+    bridge.close()
+
+
+@pytest.fixture
+def admin(servers: LocalStack) -> AdminClient:
+    return AdminClient({"bootstrap.servers": servers.kafka, "log_level": 0})
+
+
+def delete(admin: AdminClient, name: str) -> None:
+    admin.delete_topics([name])[name].result(10)
+    eventually(lambda: name not in admin.list_topics(timeout=10).topics)
+
+
+def create(admin: AdminClient, topic: NewTopic) -> None:
+    def created() -> bool:
+        admin.create_topics([topic])[topic.topic].result(10)
+        return True
+
+    eventually(created)
+
+
+def named(bridge: Bridge, text: str) -> Callable[[], bool]:
+    """Return whether the bridge is degraded and says why."""
+
+    def look() -> bool:
+        state = bridge.readiness()
+        return state["status"] == "degraded" and text in state["waiting_for"].get("kafka", "")
+
+    return look
+
+
+def ready(bridge: Bridge) -> bool:
+    return bridge.readiness()["status"] == "ready"
+
+
+def assert_nothing_lost(bridge: Bridge, load: Load, gone: set[str]) -> None:
+    """Look for each event that was accepted, but for those that were in the topic when it was deleted."""
+    eventually(lambda: bridge.spooled == 0, within=60)
+    messages = read_all(bridge.kafka, bridge.topic)
+    found = {headers_of(message)["ce_id"] for message in messages}
+    accepted = set(load.accepted.values()) - gone
+    lost = accepted - found
+    print(f"\nfigure: lost: {len(lost)} of {len(accepted)} accepted ({load.outcomes})")
+    assert not lost
+    assert load.outcomes.keys() <= {"published", "spooled"}
+    assert load.slowest < 5
+    assert {message.partition() for message in messages} == {0, 1, 2, 3}
+
+
+def published(load: Load) -> set[str]:
+    """Return the events that were answered as published so far."""
+    return {each.answer["event_id"] for each in list(load.attempts) if each.answer.get("disposition") == "published"}
+
+
+def test_a_topic_that_is_deleted_is_missing_until_an_operator_creates_it(bridge: Bridge, admin: AdminClient):
+    with Load(bridge.url, TOKEN, per_second=50) as load:
+        eventually(lambda: load.count("published") > 50)
+        delete(admin, bridge.topic)
+        gone = published(load)
+        eventually(named(bridge, f"{bridge.topic}: missing"), within=30)
+        before = len(load.attempts)
+        eventually(lambda: len(load.attempts) > before + 50)
+        assert bridge.topic not in admin.list_topics(timeout=10).topics
+        bridge.prepare()
+        eventually(lambda: bridge.spooled == 0, within=30)
+        before = load.count("published")
+        eventually(lambda: load.count("published") > before + 50)
+    assert_nothing_lost(bridge, load, gone)
+    eventually(lambda: ready(bridge))
+
+
+@pytest.mark.parametrize(
+    ("partitions", "config", "reason"),
+    [(1, {}, "1 partitions"), (4, {"cleanup.policy": "compact"}, "cleanup.policy is compact")],
+    ids=["one partition", "another policy"],
+)
+def test_a_topic_that_somebody_creates_again_and_wrong_is_not_written_to(
+    bridge: Bridge, admin: AdminClient, partitions: int, config: dict[str, str], reason: str
+):
+    with Load(bridge.url, TOKEN, per_second=100) as load:
+        # Each partition has records by then: what tells the producer that they are gone.
+        eventually(lambda: load.count("published") > 100)
+        admin.delete_topics([bridge.topic])[bridge.topic].result(10)
+        create(admin, NewTopic(bridge.topic, partitions, 1, config=config))
+        gone = published(load)
+        eventually(named(bridge, f"{bridge.topic}: {reason}"), within=30)
+        before = load.count("spooled")
+        eventually(lambda: load.count("spooled") > before + 50)
+        assert load.count("published") - len(gone) < 20
+        # What was written to the wrong topic in the meantime is not in doubt either: it is in the spool as well.
+        delete(admin, bridge.topic)
+        bridge.prepare()
+        eventually(lambda: bridge.spooled == 0, within=30)
+        before = load.count("published")
+        eventually(lambda: load.count("published") > before + 50)
+    assert_nothing_lost(bridge, load, gone)
+    eventually(lambda: ready(bridge))
+
+
+def test_more_partitions_than_the_setting_are_not_used_until_the_operator_decides(bridge: Bridge, admin: AdminClient):
+    admin.create_partitions([NewPartitions(bridge.topic, 8)])[bridge.topic].result(10)
+    eventually(named(bridge, f"{bridge.topic}: 8 partitions, the join needs TOPIC_PARTITIONS=4"), within=30)
+    assert post(bridge, "m1")["disposition"] == "spooled"
+
+
+def test_it_starts_without_topics_and_with_settings_that_an_operator_chose(
+    servers: LocalStack, admin: AdminClient, tmp_path: Path
+):
+    bridge = Bridge(servers.kafka, servers.registry, tmp_path)
+    try:
+        bridge.start()
+        assert named(bridge, f"{bridge.topic}: missing")()
+        assert post(bridge, "m1")["disposition"] == "spooled"
+        create(admin, NewTopic(bridge.topic, 4, 1, config={"retention.ms": "3600000", "max.message.bytes": "100000"}))
+        bridge.prepare()
+        eventually(lambda: bridge.spooled == 0, within=30)
+        assert post(bridge, "m2")["disposition"] == "published"
+        state = bridge.readiness()
+        assert state["status"] == "degraded"
+        assert sum("retention.ms" in remark or "max.message.bytes" in remark for remark in state["remarks"]) == 2
+    finally:
+        bridge.close()
+
+
+def post(bridge: Bridge, message_id: str) -> dict[str, str]:
+    answer = httpx.post(
+        f"{bridge.url}/webhooks",
+        json={"entity": "messages", "action": "insert", "data": {"id": message_id}},
+        headers={"Authorization": f"Bearer {TOKEN}"},
+        timeout=5,
+        trust_env=False,
+    )
+    assert answer.status_code == 202
+    return answer.json()

@@ -1,0 +1,172 @@
+"""Topics and schema ids that an operator's accident changes: noticed, named, waited for; receiving never stops."""
+
+from pathlib import Path
+
+import pytest
+
+from bridge.delivery import schema_watch, topic_watch
+from openbsp.kafka.findings import Finding, Grade
+from support.fake_kafka import IDS, TIMED_OUT, FakeKafka, FakeRegistry, FakeTopics
+from support.ingress import message, running_ingress
+from support.wait import eventually
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topic_watch, "_EVERY_S", 0.05)
+    monkeypatch.setattr(schema_watch, "_EVERY_S", 0.05)
+
+
+def keys(kafka: FakeKafka) -> list[str]:
+    return [record.key.decode() for record in kafka.topic("messages")]
+
+
+def ids(kafka: FakeKafka) -> list[int]:
+    """Return the schema id of each message in the topic."""
+    return [int.from_bytes(record.value[1:5]) for record in kafka.topic("messages")]
+
+
+def test_with_wrong_topics_it_starts_spools_and_publishes_once_they_are_repaired(tmp_path: Path):
+    topics = FakeTopics(["messages: 3 partitions"])
+    with running_ingress(tmp_path, topics=topics) as ingress:
+        assert ingress.post(message("kept")).json()["disposition"] == "spooled"
+        details = ingress.details()
+        assert (details["status"], details["faults"]) == ("degraded", ["kafka"])
+        assert details["waiting_for"] == {"kafka": "messages: 3 partitions"}
+        assert ingress.kafka.attempts == 0
+        topics.faults = []
+        eventually(lambda: keys(ingress.kafka) == ["kept"])
+        eventually(lambda: ingress.details()["status"] == "ready")
+
+
+def test_a_topic_that_becomes_wrong_while_it_runs_stops_the_publishing_and_is_named(tmp_path: Path):
+    topics = FakeTopics()
+    with running_ingress(tmp_path, topics=topics) as ingress:
+        assert ingress.post(message("before")).json()["disposition"] == "published"
+        topics.faults = ["messages: missing"]
+        eventually(lambda: ingress.details()["waiting_for"] == {"kafka": "messages: missing"})
+        assert ingress.metric("bridge_kafka_verified") == 0
+        assert ingress.post(message("while")).json()["disposition"] == "spooled"
+        assert keys(ingress.kafka) == ["before"]
+        topics.faults = []
+        eventually(lambda: keys(ingress.kafka) == ["before", "while"])
+        assert ingress.metric("bridge_kafka_verified") == 1
+        # Producers know the former partitions: each of them was renewed.
+        assert [publisher.renewed for publisher in ingress.kafka.publishers] == [1, 1]
+
+
+def test_a_topic_that_was_created_again_between_two_looks_is_noticed(tmp_path: Path):
+    topics = FakeTopics()
+    with running_ingress(tmp_path, topics=topics) as ingress:
+        topics.identities = {"messages": "second"}
+        eventually(lambda: ingress.metric("bridge_topics_replaced_total") == 1)
+        assert [publisher.renewed for publisher in ingress.kafka.publishers] == [1, 1]
+        assert ingress.post(message()).json()["disposition"] == "published"
+
+
+def test_after_a_record_was_not_acknowledged_nothing_is_published_before_the_topics_are_verified(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(topic_watch, "_EVERY_S", 3600)
+    kafka, topics = FakeKafka(), FakeTopics()
+    with running_ingress(tmp_path, kafka=kafka, topics=topics) as ingress:
+        kafka.verdict = lambda _: TIMED_OUT
+        topics.faults = ["messages: 1 partitions"]
+        assert ingress.post(message("kept")).json()["disposition"] == "spooled"
+        eventually(lambda: ingress.details()["waiting_for"] == {"kafka": "messages: 1 partitions"})
+        kafka.verdict = lambda _: None
+        attempts, looks = kafka.attempts, topics.looks
+        eventually(lambda: topics.looks > looks)
+        assert kafka.attempts == attempts
+        topics.faults = []
+        eventually(lambda: keys(kafka) == ["kept"])
+
+
+@pytest.mark.parametrize(
+    "finding",
+    [
+        Finding("messages", Grade.RISK, "messages: retention.ms is 1000"),
+        Finding("message-state", Grade.WRONG, "message-state: missing"),
+    ],
+    ids=["a risk", "another's topic"],
+)
+def test_what_does_not_hinder_publishing_is_named_and_hinders_nothing(tmp_path: Path, finding: Finding):
+    topics = FakeTopics()
+    topics.others = [finding]
+    with running_ingress(tmp_path, topics=topics) as ingress:
+        assert ingress.post(message()).json()["disposition"] == "published"
+        details = ingress.details()
+        assert (details["status"], details["remarks"]) == ("degraded", [finding.text])
+        assert ingress.metric("bridge_topic_remarks") == 1
+        topics.others = []
+        eventually(lambda: ingress.details()["status"] == "ready")
+
+
+def test_another_choice_of_an_operator_is_no_fault(tmp_path: Path):
+    topics = FakeTopics()
+    topics.others = [Finding("messages", Grade.CHOICE, "messages: retention.ms is -1")]
+    with running_ingress(tmp_path, topics=topics) as ingress:
+        assert ingress.details()["status"] == "ready"
+
+
+def test_without_registered_schemas_it_starts_spools_and_publishes_once_they_are(tmp_path: Path):
+    registry = FakeRegistry()
+    registry.registered = False
+    with running_ingress(tmp_path, registry=registry) as ingress:
+        assert ingress.post(message("kept")).json()["disposition"] == "spooled"
+        details = ingress.details()
+        assert (details["status"], details["faults"]) == ("degraded", ["schema_registry"])
+        assert details["waiting_for"] == {"schema_registry": "no such subject"}
+        registry.registered = True
+        eventually(lambda: keys(ingress.kafka) == ["kept"])
+
+
+def test_other_ids_than_remembered_are_used_from_then_on(tmp_path: Path):
+    with running_ingress(tmp_path) as ingress:
+        ingress.post(message("first"))
+    registry = FakeRegistry()
+    registry.known = {name: number + 100 for name, number in IDS.items()}
+    with running_ingress(tmp_path, registry=registry) as ingress:
+        assert ingress.post(message("second")).json()["disposition"] == "published"
+        assert ids(ingress.kafka) == [IDS["MessageEvent"] + 100]
+
+
+def test_what_a_registry_cannot_tell_leaves_the_known_ids_in_use(tmp_path: Path):
+    registry = FakeRegistry()
+    with running_ingress(tmp_path, registry=registry) as ingress:
+        registry.available = False
+        eventually(lambda: "schema_registry" in ingress.details()["waiting_for"])
+        assert ingress.post(message()).json()["disposition"] == "published"
+        assert ingress.details()["status"] == "degraded"
+        registry.available = True
+        eventually(lambda: ingress.details()["status"] == "ready")
+
+
+def test_ids_that_mean_another_schema_now_are_given_up_until_ours_are_registered_again(tmp_path: Path):
+    """A registry lost its data, and others registered first."""
+    registry = FakeRegistry()
+    with running_ingress(tmp_path, registry=registry) as ingress:
+        assert ingress.post(message("before")).json()["disposition"] == "published"
+        registry.registered = False
+        registry.taken = {IDS["MessageEvent"]}
+        eventually(lambda: ingress.details()["faults"] == ["schema_registry"])
+        assert "id 1 of MessageEvent is another schema" in ingress.details()["waiting_for"]["schema_registry"]
+        assert ingress.metric("bridge_schema_ids_known") == 0
+        assert ingress.post(message("while")).json()["disposition"] == "spooled"
+        assert keys(ingress.kafka) == ["before"]
+        registry.registered = True
+        registry.known = {name: number + 100 for name, number in IDS.items()}
+        eventually(lambda: keys(ingress.kafka) == ["before", "while"])
+        assert ids(ingress.kafka) == [IDS["MessageEvent"], IDS["MessageEvent"] + 100]
+
+
+def test_ids_that_were_given_up_are_not_used_after_a_restart(tmp_path: Path):
+    registry = FakeRegistry()
+    with running_ingress(tmp_path, registry=registry) as ingress:
+        registry.registered = False
+        registry.taken = {IDS["MessageEvent"]}
+        eventually(lambda: ingress.details()["faults"] == ["schema_registry"])
+    registry.available = False
+    with running_ingress(tmp_path, registry=registry) as ingress:
+        assert ingress.post(message()).json()["disposition"] == "spooled"
+        assert ingress.kafka.attempts == 0

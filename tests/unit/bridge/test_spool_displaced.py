@@ -1,0 +1,222 @@
+"""A spool whose files somebody removes, moves or covers while it is used: a restart finds what was accepted."""
+
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bridge.delivery.spool.file import SpoolFile
+from support.fake_kafka import TIMED_OUT, FakeKafka
+from support.ingress import message, running_ingress
+from support.wait import eventually
+
+Accident = Callable[[Path], None]
+
+
+def remove_all(path: Path) -> None:
+    for part in path.parent.iterdir():
+        part.unlink()
+
+
+def remove_directory(path: Path) -> None:
+    shutil.rmtree(path.parent)
+
+
+def move_directory(path: Path) -> None:
+    path.parent.rename(path.parent.with_name("elsewhere"))
+
+
+def mount_over(path: Path) -> None:
+    """Put another directory in the place, as a mount does; it has files of its own."""
+    move_directory(path)
+    path.parent.mkdir()
+    (path.parent / "lost+found").touch()
+
+
+def mount_over_with_another_spool(path: Path) -> None:
+    other = SpoolFile(path.parent.with_name("other") / path.name)
+    other.append([(0, b"was there")])
+    other.close()
+    move_directory(path)
+    path.parent.with_name("other").rename(path.parent)
+
+
+def mount_over_with_a_damaged_spool(path: Path) -> None:
+    mount_over(path)
+    path.write_bytes(b"\xa5" * 8192)
+
+
+def remove_main(path: Path) -> None:
+    path.unlink()
+
+
+def move_main(path: Path) -> None:
+    path.rename(path.with_name("renamed"))
+
+
+def remove_log(path: Path) -> None:
+    path.with_name(f"{path.name}-wal").unlink()
+
+
+def empty_log(path: Path) -> None:
+    log = path.with_name(f"{path.name}-wal")
+    log.unlink()
+    log.touch()
+
+
+ACCIDENTS = [
+    remove_all,
+    remove_directory,
+    move_directory,
+    mount_over,
+    mount_over_with_another_spool,
+    mount_over_with_a_damaged_spool,
+    remove_main,
+    move_main,
+    remove_log,
+    empty_log,
+]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "spool" / "spool-0.db"
+
+
+@pytest.fixture
+def file(path: Path) -> Iterator[SpoolFile]:
+    opened = SpoolFile(path)
+    yield opened
+    opened.close()
+
+
+def bodies(file: SpoolFile) -> list[bytes]:
+    return [row.body for row in file.read(0, 1_000_000, 1 << 40)]
+
+
+@pytest.mark.parametrize("accident", ACCIDENTS, ids=lambda accident: accident.__name__)
+def test_what_was_stored_before_and_after_is_found_by_the_next_start(path: Path, accident: Accident):
+    file = SpoolFile(path)
+    file.append([(1, b"a"), (2, b"quarantined"), (3, b"c")])
+    file.delete(file.read(0, 1, 1000))
+    file.quarantine(file.read(0, 1, 1000)[0], "refused")
+    file.remember("name", "value")
+    assert not file.displaced()
+    accident(path)
+    assert file.displaced()
+    file.recover()
+    assert not file.displaced()
+    file.append([(4, b"d")])
+    numbers = [row.seq for row in file.read(0, 10, 1000)]
+    file.close()
+    again = SpoolFile(path)
+    there = [b"was there"] if accident is mount_over_with_another_spool else []
+    assert bodies(again) == [*there, b"c", b"d"]
+    assert (again.quarantined(), again.recall("name")) == (1, "value")
+    # A number is never used twice, not even that of an event in quarantine.
+    again.quarantine(again.read(numbers[-1] - 1, 1, 1000)[0], "refused")
+    assert again.quarantined() == 2
+    again.close()
+
+
+def test_a_sound_file_is_never_taken_for_a_displaced_one(path: Path):
+    for _ in range(2):
+        file = SpoolFile(path)
+        for number in range(20):
+            file.append([(number, b"x" * 100_000)])
+            assert not file.displaced()
+        file.make_room()
+        file.delete(file.read(0, 1000, 1 << 40))
+        file.shrink()
+        assert not file.displaced()
+        file.append([(1, b"last")])
+        assert file.start_over(1_000_000)
+        assert not file.displaced()
+        file.append([(1, b"new")])
+        assert not file.displaced()
+        file.close()
+
+
+def test_rows_of_the_former_file_mean_nothing_in_the_new_one(file: SpoolFile, path: Path):
+    file.append([(1, b"old")])
+    old = file.read(0, 10, 1000)
+    remove_all(path)
+    file.recover()
+    file.delete(old)
+    assert bodies(file) == [b"old"]
+
+
+def test_a_second_bridge_cannot_have_the_new_file(file: SpoolFile, path: Path):
+    file.append([(1, b"a")])
+    remove_directory(path)
+    file.recover()
+    with pytest.raises(Exception, match="in use by process"):
+        SpoolFile(path)
+
+
+def test_where_it_cannot_be_made_again_nothing_is_lost_and_it_is_tried_again(file: SpoolFile, path: Path):
+    file.append([(1, b"a")])
+    remove_directory(path)
+    path.parent.write_text("a file is in the way")
+    for _ in range(2):
+        assert file.displaced()
+        with pytest.raises(sqlite3.OperationalError, match="nor can it be made"):
+            file.recover()
+    assert bodies(file) == [b"a"]
+    path.parent.unlink()
+    file.recover()
+    file.append([(2, b"b")])
+    assert bodies(file) == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("accident", ACCIDENTS, ids=lambda accident: accident.__name__)
+def test_every_event_that_is_answered_with_spooled_survives_a_restart(tmp_path: Path, accident: Accident):
+    kafka = FakeKafka()
+    kafka.verdict = lambda _: TIMED_OUT
+    with running_ingress(tmp_path, kafka=kafka) as ingress:
+        path = ingress.spool_directory / "spool-0.db"
+        assert ingress.post(message("before")).json()["disposition"] == "spooled"
+        accident(path)
+        assert ingress.post(message("after")).json()["disposition"] == "spooled"
+        eventually(lambda: ingress.metric("bridge_spool_recovered_files_total") == 1)
+        eventually(lambda: ingress.metric("bridge_spool_events") >= 2)
+    with running_ingress(tmp_path, kafka=FakeKafka()) as ingress:
+        eventually(lambda: ingress.service.spool.events == 0)
+        assert [record.key for record in ingress.kafka.topic("messages")] == [b"before", b"after"]
+
+
+def test_files_that_go_while_nothing_comes_are_noticed_too_and_all_is_published_once_kafka_takes_it(tmp_path: Path):
+    kafka = FakeKafka()
+    kafka.verdict = lambda _: TIMED_OUT
+    with running_ingress(tmp_path, kafka=kafka) as ingress:
+        path = ingress.spool_directory / "spool-0.db"
+        for number in range(20):
+            ingress.post(message(f"m{number}"))
+        remove_all(path)
+        eventually(lambda: path.exists() and ingress.metric("bridge_spool_recovered_files_total") == 1)
+        assert ingress.metric("bridge_spool_events") == 20
+        kafka.verdict = lambda _: None
+        eventually(lambda: ingress.service.spool.events == 0)
+        assert {record.key for record in kafka.topic("messages")} == {b"m%d" % number for number in range(20)}
+        eventually(lambda: ingress.details()["status"] == "ready")
+        assert ingress.service.spool.size == 0
+
+
+def test_an_event_that_no_restart_would_find_is_not_accepted(tmp_path: Path):
+    kafka = FakeKafka()
+    kafka.verdict = lambda _: TIMED_OUT
+    with running_ingress(tmp_path, kafka=kafka) as ingress:
+        assert ingress.post(message("before")).json()["disposition"] == "spooled"
+        remove_directory(ingress.spool_directory / "spool-0.db")
+        ingress.spool_directory.write_text("a file is in the way")
+        assert ingress.post(message("refused")).status_code == 503
+        eventually(lambda: ingress.get("/readyz").status_code == 503)
+        assert "nor can it be made" in ingress.details()["spool"]["failing"]
+        ingress.spool_directory.unlink()
+        eventually(lambda: ingress.get("/readyz").status_code == 200)
+        assert ingress.post(message("after")).json()["disposition"] == "spooled"
+        kafka.verdict = lambda _: None
+        eventually(lambda: ingress.service.spool.events == 0)
+        assert {record.key for record in kafka.topic("messages")} >= {b"before", b"after"}

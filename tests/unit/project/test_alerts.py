@@ -1,0 +1,43 @@
+"""The alert rules in deploy/: they ask for metrics that exist, and the runbook says what to do about each of them."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bridge import metrics as of_bridge
+from streams import metrics as of_streams
+
+ROOT = Path(__file__).parents[3]
+RULES = [
+    rule
+    for file in sorted((ROOT / "deploy" / "prometheus" / "rules").glob("*.yml"))
+    for group in yaml.safe_load(file.read_text("utf-8"))["groups"]
+    for rule in group["rules"]
+]
+#: What a metric of ours is called in an expression, however it is shown.
+METRIC = re.compile(r"\b(?:bridge|streams)_[a-z0-9_]+")
+
+
+def known() -> set[str]:
+    """Return the series that both processes have."""
+    names = {description.name for module in (of_bridge, of_streams) for description in module.describe()}
+    return names | {f"{name}_{part}" for name in names for part in ("total", "bucket", "sum", "count")}
+
+
+def test_prometheus_reads_them():
+    settings = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text("utf-8"))
+    assert settings["rule_files"] == ["rules/*.yml"]
+    assert RULES
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
+def test_a_rule_asks_for_metrics_that_exist_and_has_a_row_in_the_runbook(rule: dict[str, Any]):
+    asked = set(METRIC.findall(rule["expr"]))
+    assert asked
+    assert asked <= known()
+    assert f"`{rule['alert']}`" in (ROOT / "docs" / "runbook.md").read_text("utf-8")
+    assert rule["labels"]["severity"] in {"critical", "warning"}
+    assert rule["annotations"]["summary"].endswith(".")
