@@ -57,7 +57,11 @@ def services_python(options: Options, say: Say) -> Path:
         with _locked(cache / f"{key}.lock") as lock:
             if not (directory / _COMPLETE).exists():
                 say(f"making an environment for {source}, once, in {directory}")
-                _make(directory, source, interpreter, lock)
+                try:
+                    _make(directory, source, interpreter, lock)
+                except BaseException:
+                    shutil.rmtree(directory, ignore_errors=True)
+                    raise
             (directory / _COMPLETE).touch()
     except OSError as error:
         raise ServicesError(

@@ -33,21 +33,19 @@ def options(tmp_path) -> Options:
     return Options(services=str(tmp_path / NAME), cache=str(tmp_path / "cache"))
 
 
-def test_it_is_made_once(options, said, monkeypatch):
+def test_it_is_made_once_and_never_half(options, said, monkeypatch):
     python = services_python(options, said.append)
     assert python.exists()
     assert list(python.parents[1].glob("lib/python*/site-packages/bridge"))
     assert len(said) == 1
-    monkeypatch.setattr(environment, "_make", lambda *_: pytest.fail("made again"))
-    assert services_python(options, said.append) == python
 
-
-def test_one_that_is_not_complete_is_made_again(options, said):
-    python = services_python(options, said.append)
     (python.parents[1] / "openbsp-complete").unlink()
     (python.parents[1] / "left-over").touch()
     assert services_python(options, said.append) == python
     assert not (python.parents[1] / "left-over").exists()
+
+    monkeypatch.setattr(environment, "_make", lambda *_: pytest.fail("made again"))
+    assert services_python(options, said.append) == python
 
 
 def test_a_failure_says_what_pip_said_and_what_to_set(options, said):
@@ -56,7 +54,7 @@ def test_a_failure_says_what_pip_said_and_what_to_set(options, said):
         archive.writestr(LOCK_FILE, "no-hash==1\n")
     with pytest.raises(ServicesError, match=r"(?s)OPENBSP_TESTKIT_SERVICES.*hash"):
         services_python(options, said.append)
-    assert not list(Path(options.cache).glob("*/openbsp-complete"))
+    assert [path.suffix for path in Path(options.cache).iterdir()] == [".lock"], "what is not whole is removed"
 
 
 def test_a_wheel_of_something_else_is_an_error(options, said):
@@ -66,11 +64,13 @@ def test_a_wheel_of_something_else_is_an_error(options, said):
         services_python(options, said.append)
 
 
-def test_what_was_not_used_for_long_is_removed(options, said):
-    old = services_python(options, said.append).parents[1]
-    os.utime(old / "openbsp-complete", (0, 0))
-    environment._forget_old(old.parent)
-    assert not old.exists()
+def test_what_was_not_used_for_long_is_removed(tmp_path):
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "openbsp-complete").touch()
+    os.utime(tmp_path / "old" / "openbsp-complete", (0, 0))
+    environment._forget_old(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
 
 
 def test_a_python_that_is_too_old_or_missing_is_named(options, said, tmp_path):
