@@ -28,6 +28,7 @@ from streams.agents.messages import merge_messages
 from streams.agents.removal import Remover
 from streams.contract import Contract, Refused
 from streams.engine.app import App
+from streams.engine.hooks import Hook
 from streams.engine.outside import Outside
 from streams.engine.settings import EngineSettings
 from streams.settings import StoreKind, StreamsSettings
@@ -45,6 +46,8 @@ class JoinApp(App):
     contract: Contract
     intake: Intake
     registry: Registry
+    #: A message has turned out to be superseded by another one with its external id.
+    superseded: Hook[[]]
 
 
 def create_app(
@@ -58,6 +61,7 @@ def create_app(
     contract = Contract(topics.prefix)
     app = JoinApp(engine_settings(settings, kafka, topics), outside)
     app.contract, app.registry = contract, Registry(registry, topics.prefix)
+    app.superseded = Hook()
     app.intake = intake = Intake(contract, lambda: app.engine.writer, partial(learn, app))
     remover = Remover(intake, lambda: app.engine.writer)
 
@@ -72,7 +76,7 @@ def create_app(
         changelog=MESSAGES,
         guarded=("message-state",),
         join=messages.join_stored,
-        contents=lambda rows: MessagePartition(rows, contract, app.engine.writer),
+        contents=lambda rows: MessagePartition(rows, contract, app.engine.writer, app.superseded),
         help="All that was said of each message, merged column by column.",
     )
     conversation_table = app.Table(

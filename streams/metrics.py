@@ -25,6 +25,10 @@ class Metrics(ServiceMetrics):
             "streams_records_written", "Records that all in-sync replicas have acknowledged, by topic.", "topic"
         )
         self.dead_letters = self._counts("streams_dead_letters", "Dead letters made by the join, by reason.", "reason")
+        self.superseded = self._counter(
+            "streams_messages_superseded",
+            "Messages that turned out to be older than another with their external id.",
+        )
         self.event_seconds = self._durations(
             "streams_event_seconds",
             "Time from the bridge's receiving a webhook to the acknowledgement of everything that follows from it, its "

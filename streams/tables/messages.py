@@ -6,6 +6,7 @@ from typing import cast
 from msgspec import msgpack
 
 from streams.contract import Contract, Refused
+from streams.engine.hooks import Hook
 from streams.engine.table import Sender, TablePartition
 from streams.limits import FACTS_BYTES, GROWTH, ID_BYTES
 from streams.state import existence, message
@@ -35,11 +36,17 @@ def join_stored(key: bytes, a: bytes, b: bytes) -> bytes:
 class MessagePartition:
     """One partition of the message table: a `streams.engine.table.Contents`."""
 
-    def __init__(self, rows: TablePartition, contract: Contract, sender: Sender) -> None:
-        """Take over a restored partition; `sender` writes what follows from its rows."""
+    def __init__(
+        self, rows: TablePartition, contract: Contract, sender: Sender, superseded: Hook[[]] | None = None
+    ) -> None:
+        """Take over a restored partition; `sender` writes what follows from its rows.
+
+        `superseded` is told of each message that turns out to be superseded.
+        """
         self.partition = rows.number
         self.rows = rows
         self._contract = contract
+        self._superseded = superseded
         self._sender = sender
         self._changed: dict[str, MessageFacts] = {}
         #: Of those, how large they are at the most when they are stored.
@@ -47,8 +54,6 @@ class MessagePartition:
         self._announce: dict[str, set[str]] = {}
         #: Messages whose age those with their external ids have to hear.
         self._aged: set[str] = set()
-        #: How many messages have turned out to be superseded since the partition was taken over.
-        self.superseded = 0
         #: When the first event since `publish` was received.
         self._received_at: int | None = None
         self._states = contract.topic("message-state")
@@ -106,8 +111,8 @@ class MessagePartition:
         self._announce.setdefault(message_id, set())
         if record.known is not None and message.age(merged) > record.known:
             self._aged.add(message_id)
-        if message.exists(known) and not merged.deletes and not message.exists(merged):
-            self.superseded += 1
+        if self._superseded is not None and message.exists(known) and not merged.deletes and not message.exists(merged):
+            self._superseded()
 
     def apply_holder(self, key: bytes, record: HolderRecord) -> None:
         """Note how old a message is that has had an external id, and say who is superseded by that."""

@@ -64,6 +64,7 @@ class ViewsService:
         """Hear what a program does, and have it watch how far it is behind."""
         self.tables.listen(app.hooks)
         app.intake.refused.add(self.tables.refused)
+        app.superseded.add(self.metrics.superseded.inc)
         app.timer(LOOK_EVERY_S, name="watch_lag")(self._lag.look)
 
     def start(self) -> None:

@@ -70,7 +70,7 @@ def value_of_a_later_version(contract, envelope) -> bytes:
     answer = httpx.post(url, json={"schema": json.dumps(schema)}, timeout=10, trust_env=False)
     answer.raise_for_status()
     fields = to_fields(ENTITIES["messages"], envelope["data"])
-    fields |= {"event_id": "e", "action": envelope["action"], "received_at": 0, "of_the_future": "?"}
+    fields |= {"event_id": "e", "action": envelope["action"], "received_at": 2**51, "of_the_future": "?"}
     body = io.BytesIO()
     parsed = fastavro.parse_schema(
         json.loads(json.dumps(schema).replace('"logicalType": "timestamp-micros"', '"x": 0'))

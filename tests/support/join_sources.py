@@ -5,6 +5,7 @@ from typing import Any
 
 from confluent_kafka import Producer
 
+from avro import instants
 from avro.catalogue import ENTITIES, MAX_MESSAGE_BYTES
 from avro.codec import encoder
 from avro.rows import to_fields
@@ -45,7 +46,7 @@ class Sources:
         """Return the record value of a webhook's body."""
         entity = envelope["entity"]
         fields = to_fields(ENTITIES[entity], envelope["data"])
-        fields |= {"event_id": "e", "action": envelope["action"], "received_at": 0}
+        fields |= {"event_id": "e", "action": envelope["action"], "received_at": instants.now()}
         return self._encoders[entity](fields)
 
     def remove(self, entity: str, *keys: str) -> None:

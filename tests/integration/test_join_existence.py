@@ -1,0 +1,77 @@
+"""Superseded and deleted rows through a real broker, in several orders of arrival, twice, and after a kill."""
+
+import random
+
+import httpx
+import pytest
+
+from support.join_cases import at, inserted, message, opened, status_of
+from support.join_outcome import await_committed, expected_of, outcome_of, records
+from support.join_sources import Sources
+from support.join_views import Views
+
+pytestmark = pytest.mark.integration
+
+TOKEN = "token-of-the-tests"
+
+
+def ghosts(name: str) -> list[dict]:
+    """Return a message whose receipt came before its external id, what the platform made of that, and their end."""
+    real, ghost, where = f"{name}-real", f"{name}-ghost", f"{name}-c"
+    status = {"pending": at(10), "sent": at(12), "accepted": at(12), "delivered": at(13)}
+    return [
+        opened(where, 1),
+        inserted(f"{name}-in", where, "incoming", 5),
+        inserted(real, where, "outgoing", 10, external_id=None),
+        inserted(ghost, where, "outgoing", 11, external_id=f"wamid.{name}", content={}, status={"sent": at(11)}),
+        status_of(ghost, "sent", 12),
+        message(
+            real,
+            **inserted(real, where, "outgoing", 10)["data"]
+            | {"external_id": f"wamid.{name}", "status": status, "updated_at": at(13)},
+        ),
+    ]
+
+
+def deletes(name: str) -> list[dict]:
+    """Return a message that is deleted, and a conversation that is deleted with its messages."""
+    kept, gone = f"{name}-kept", f"{name}-gone"
+    return [
+        opened(kept, 1),
+        inserted(f"{name}-m1", kept, "incoming", 5),
+        inserted(f"{name}-m2", kept, "outgoing", 6),
+        {"entity": "messages", "action": "delete", "data": {"id": f"{name}-m2"}},
+        opened(gone, 2),
+        inserted(f"{name}-m3", gone, "incoming", 7),
+        inserted(f"{name}-m4", gone, "outgoing", 8),
+        {"entity": "conversations", "action": "delete", "data": {"id": gone}},
+    ]
+
+
+@pytest.mark.parametrize("store", ["memory", "rocksdb"])
+def test_superseded_and_deleted_rows_are_gone_and_stay_gone(contract, start_streams, store):
+    sources = Sources(contract)
+    events = [event for number in range(8) for event in (*ghosts(f"g{number}"), *deletes(f"d{number}"))]
+    order = random.Random(12)
+    first = events + order.sample(events, len(events) // 2)
+    order.shuffle(first)
+    worker = start_streams(STREAMS_STORE=store, STREAMS_SESSION_TIMEOUT_S="6")
+    sources.send(first)
+    await_committed(contract)
+    expected = expected_of(events)
+    assert outcome_of(contract).differences(expected) == []
+    superseded = httpx.get(f"{worker.url}/metrics", trust_env=False).text
+    assert "\nstreams_messages_superseded_total 0.0" not in superseded
+
+    worker.kill()
+    worker = start_streams(STREAMS_STORE=store, STREAMS_SESSION_TIMEOUT_S="6")
+    sources.send(order.sample(events, len(events)))
+    await_committed(contract)
+    assert outcome_of(contract).differences(expected) == []
+    with Views([worker.url], TOKEN) as views:
+        assert views.differences(expected) == []
+        for number in range(8):
+            for key in (f"g{number}-ghost", f"d{number}-m2", f"d{number}-m3", f"d{number}-m4"):
+                assert views.get("messages", key) is None
+            assert views.get("conversations", f"d{number}-gone") is None
+    assert records(contract, "dead-letters") == []
