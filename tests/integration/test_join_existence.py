@@ -5,7 +5,7 @@ import random
 import httpx
 import pytest
 
-from support.join_cases import at, inserted, message, opened, status_of
+from support.join_cases import at, inserted, opened, status_of
 from support.join_outcome import await_committed, expected_of, outcome_of, records
 from support.join_sources import Sources
 from support.join_views import Views
@@ -19,17 +19,17 @@ def ghosts(name: str) -> list[dict]:
     """Return a message whose receipt came before its external id, what the platform made of that, and their end."""
     real, ghost, where = f"{name}-real", f"{name}-ghost", f"{name}-c"
     status = {"pending": at(10), "sent": at(12), "accepted": at(12), "delivered": at(13)}
+    receipt = inserted(ghost, where, "outgoing", 11, external_id=f"wamid.{name}")
+    receipt["data"] |= {"content": {}, "status": {"sent": at(11)}}
+    found = inserted(real, where, "outgoing", 10, external_id=f"wamid.{name}")
+    found["data"] |= {"status": status, "updated_at": at(13)}
     return [
         opened(where, 1),
         inserted(f"{name}-in", where, "incoming", 5),
         inserted(real, where, "outgoing", 10, external_id=None),
-        inserted(ghost, where, "outgoing", 11, external_id=f"wamid.{name}", content={}, status={"sent": at(11)}),
+        receipt,
         status_of(ghost, "sent", 12),
-        message(
-            real,
-            **inserted(real, where, "outgoing", 10)["data"]
-            | {"external_id": f"wamid.{name}", "status": status, "updated_at": at(13)},
-        ),
+        found | {"action": "update"},
     ]
 
 
