@@ -36,6 +36,8 @@ async def refresh(service: "Service") -> None:
     if service.clock.ahead_s is not None:
         metrics.clock_skew_seconds.set(service.clock.ahead_s)
     metrics.requests_in_progress.set(service.ingress.in_progress)
+    metrics.webhooks_waiting.set(service.ingress.memory.waiting)
+    metrics.memory_bytes.set(service.ingress.memory.held)
     metrics.fold()
     service.requests.fold()
 
@@ -61,6 +63,7 @@ def state(service: "Service") -> str:
         and spool.failing is None
         and not service.observed.quarantined
         and not spool.damaged_files
+        and not service.gate.reached
     )
     return "ready" if normal else "degraded"
 
@@ -73,6 +76,7 @@ def details(service: "Service") -> dict[str, Any]:
         "waiting_for": dict(service.preparation.open),
         "faults": sorted(service.preparation.faults),
         "remarks": _remarks(service),
+        "limits_reached": list(service.gate.reached),
         "last_publish_failure": service.keeper.last_failure,
         "spool": {
             "events": spool.events,

@@ -45,6 +45,28 @@ class Metrics(ServiceMetrics):
         self.requests_in_progress = self._gauge(
             "bridge_requests_in_progress", "Webhooks that are being worked on.", across_processes="livesum"
         )
+        self.webhooks_waiting = self._gauge(
+            "bridge_webhooks_waiting",
+            "Webhooks that wait for memory (BRIDGE_MEMORY_BYTES).",
+            across_processes="livesum",
+        )
+        self.memory_bytes = self._gauge(
+            "bridge_memory_bytes",
+            "Bytes that events in progress hold: bodies, the producer's queue and the spool's queue.",
+            across_processes="livesum",
+        )
+        self.accept_pauses = self._counter(
+            "bridge_accept_pauses",
+            "How often new connections had to wait in the backlog, by the limit that was reached: descriptors, "
+            "connections, memory.",
+            "limit",
+        )
+        self.misdirected = self._counter(
+            "bridge_misdirected",
+            "Requests to a path that does not exist or takes no such method, by method: POST, which may be webhooks "
+            "that are lost, or other.",
+            "method",
+        )
         self.worker_restarts = self._gauge(
             "bridge_worker_restarts",
             "How often the worker processes that run now took the place of one that died, since the start.",

@@ -14,6 +14,7 @@ from bridge import health
 from bridge.delivery.clock import ClockSkew
 from bridge.delivery.drain import Drain
 from bridge.delivery.keeper import Keeper
+from bridge.delivery.memory import Memory, cost
 from bridge.delivery.preparation import Preparation
 from bridge.delivery.publisher import KafkaPublisher, Publisher, producer_config
 from bridge.delivery.records import RecordMaker
@@ -22,6 +23,7 @@ from bridge.delivery.spool.file import SpoolFile
 from bridge.delivery.spool.leftovers import Leftovers
 from bridge.delivery.spool.spool import Spool
 from bridge.delivery.topic_watch import TopicsCheck
+from bridge.http.gate import Gate, most_connections
 from bridge.http.ingress import Ingress
 from bridge.http.request_log import RequestLog
 from bridge.http.webhook import Intake
@@ -82,6 +84,7 @@ class Service:
     keeper: Keeper
     drain: Drain
     ingress: Ingress
+    gate: Gate
     requests: RequestLog
     observed: health.Observed
     #: Done when a part that should run for ever ended; its exception says why.
@@ -143,7 +146,8 @@ async def running(
             on_replaced=renew,
             metrics=metrics,
         )
-        keeper = Keeper(publisher, spool, preparation, settings.deadline_s, metrics)
+        memory = Memory(settings.memory_bytes)
+        keeper = Keeper(publisher, spool, preparation, settings.deadline_s, metrics, memory=memory)
         drain = Drain(
             spool,
             drain_publisher,
@@ -153,7 +157,7 @@ async def running(
             metrics=metrics,
         )
         requests = RequestLog(metrics, lines)
-        intake = Intake(settings, access.authenticate, keeper, metrics, requests)
+        intake = Intake(settings, access.authenticate, keeper, metrics, requests, memory=memory)
         ingress = Ingress(intake)
         if lines is not None:
             lines.dropped = metrics.log_lines_dropped.inc
@@ -169,6 +173,7 @@ async def running(
             keeper,
             drain,
             ingress,
+            Gate(most_connections(settings.connections), cost(settings.max_body_bytes), memory, metrics),
             requests,
             health.Observed(),
             failed,

@@ -18,6 +18,9 @@ class BridgeSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="BRIDGE_", frozen=True, hide_input_in_errors=True)
 
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    connections: int = Field(
+        4_096, ge=1, le=1_000_000, description="Open connections of one process; more wait in the socket's backlog."
+    )
     workers: int = Field(1, ge=1, le=64, description="Processes that answer, each with a spool of its own.")
     source: str = Field("openbsp", min_length=1, description="`ce_source` of the records: which OpenBSP they are from.")
     deadline_s: float = Field(
@@ -30,8 +33,11 @@ class BridgeSettings(ServiceSettings):
         description="Largest body that is taken; of a larger one a dead letter says what its beginning tells.",
     )
     max_json_depth: int = Field(100, ge=8, le=400, description="Deepest nesting of a body that is taken.")
-    max_concurrent_requests: int = Field(
-        1000, ge=1, description="Requests that are worked on at once in one process; more are answered 503 at once."
+    memory_bytes: int = Field(
+        256 * MEBIBYTE,
+        ge=16 * MEBIBYTE,
+        description="Memory of one process for events in progress: bodies, the producer's queue and the spool's queue. "
+        "What does not fit waits unread in its socket.",
     )
     spool_dir: Path = Field(
         Path("data/spool"), description="Directory for what Kafka cannot take yet; each bridge needs its own."

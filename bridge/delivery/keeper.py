@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from bridge.delivery.items import Item, pack
+from bridge.delivery.memory import Memory
 from bridge.delivery.preparation import Preparation
 from bridge.delivery.publisher import Publisher, Report
 from bridge.delivery.spool.spool import Spool, Ticket
@@ -32,7 +33,7 @@ _LATE_S = 0.05
 class _Waiting:
     """An item that somebody waits to be kept: first by Kafka, then by the disk."""
 
-    __slots__ = ("item", "keeper", "on_kept", "since", "ticket")
+    __slots__ = ("held", "item", "keeper", "on_kept", "since", "ticket")
 
     def __init__(self, keeper: "Keeper", item: Item, since: float, on_kept: OnKept) -> None:
         self.keeper = keeper
@@ -42,8 +43,11 @@ class _Waiting:
         self.on_kept: OnKept | None = on_kept
         self.since = since
         self.ticket: Ticket | None = None
+        #: Bytes that the producer holds of it, also after its request was answered.
+        self.held = 0
 
     def reported(self, report: Report) -> None:
+        self.keeper.memory.give(self.held)
         if self.item is None or self.on_kept is None:
             return
         self.keeper.publishing.discard(self)
@@ -58,6 +62,10 @@ class _Waiting:
             self.keeper.failed(self, "deadline", "Kafka did not acknowledge within the deadline")
 
     def stored(self, error: NotStoredError | None) -> None:
+        if self.ticket is not None:
+            self.keeper.memory.give(len(self.ticket.body))
+            # Trap: a ticket knows whom to tell, so that both would be kept until the garbage collector comes by.
+            self.ticket = None
         self.keeper.spooling.discard(self)
         self.end(None, error)
 
@@ -65,6 +73,8 @@ class _Waiting:
         if self.on_kept is None:
             return
         withdrawn = self.ticket is not None and spool.withdraw(self.ticket)
+        if withdrawn and self.ticket is not None:
+            self.keeper.memory.give(len(self.ticket.body))
         detail = "the disk is too slow" if withdrawn else "the disk did not confirm in time; the event may be stored"
         self.end(None, NotStoredError(detail))
 
@@ -86,7 +96,14 @@ class Keeper:
     """
 
     def __init__(
-        self, publisher: Publisher, spool: Spool, preparation: Preparation, deadline_s: float, metrics: Metrics
+        self,
+        publisher: Publisher,
+        spool: Spool,
+        preparation: Preparation,
+        deadline_s: float,
+        metrics: Metrics,
+        *,
+        memory: Memory,
     ) -> None:
         """Put the parts together. `deadline_s` counts from a request's arrival."""
         self._publish = publisher.publish
@@ -94,6 +111,7 @@ class Keeper:
         self._preparation = preparation
         self._deadline_s = deadline_s
         self._metrics = metrics
+        self.memory = memory
         self._loop = asyncio.get_running_loop()
         #: Why the latest item did not get into Kafka; None if it did.
         self.last_failure: str | None = None
@@ -117,6 +135,8 @@ class Keeper:
             self.publishing.add(waiting, now)
         else:
             self._loop.call_later(max(0.0, arrived + self._deadline_s - now), waiting.deadline_passed)
+        waiting.held = len(record.value)
+        self.memory.add(waiting.held)
         self._publish(record, waiting.reported)
 
     @property
@@ -147,4 +167,5 @@ class Keeper:
         except SpoolFullError as error:
             waiting.end(None, error)
         else:
+            self.memory.add(len(waiting.ticket.body))
             self.spooling.add(waiting, time.monotonic())

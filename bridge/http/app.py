@@ -1,7 +1,7 @@
 """The ASGI application: webhooks first, everything else by Starlette."""
 
 import os
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from typing import Any
 
@@ -17,7 +17,7 @@ from bridge import health
 from bridge.http import answers, reasons
 from bridge.http.ingress import Receive, Send
 from bridge.http.openapi import document
-from bridge.http.webhook import PATH, Scope
+from bridge.http.webhook import PATHS, Scope
 from bridge.service import Service
 from bridge.supervisor import METRICS_VARIABLE
 from openbsp.http.problems import response
@@ -33,7 +33,7 @@ class App:
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Answer one request when it is awaited."""
-        if scope["type"] == "http" and scope["path"] == PATH:
+        if scope["type"] == "http" and scope["path"] in PATHS:
             return self.webhooks(scope, receive, send)
         return self._rest(scope, receive, send)
 
@@ -81,7 +81,7 @@ def _rest(service: Service) -> Starlette:
             Route("/openapi.json", openapi_json),
             Route("/asyncapi.json", asyncapi_json),
         ],
-        exception_handlers={HTTPException: _problem, 500: _internal_error},
+        exception_handlers={HTTPException: _misdirected(service), 500: _internal_error},
     )
 
 
@@ -94,11 +94,17 @@ def _collectors(service: Service) -> CollectorRegistry:
     return registry
 
 
-async def _problem(_: Request, error: Exception) -> Response:
-    if isinstance(error, HTTPException) and error.status_code == reasons.METHOD_NOT_ALLOWED.status:
-        allow = (error.headers or {}).get("Allow", "GET")
-        return response(answers.problem(reasons.METHOD_NOT_ALLOWED, "this is only read", allow=allow))
-    return response(answers.problem(reasons.NOT_FOUND, "webhooks go to POST /webhooks"))
+def _misdirected(service: Service) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def problem(request: Request, error: Exception) -> Response:
+        """Refuse what is not here. It may be a webhook that is lost."""
+        method, path = request.method, request.url.path
+        service.requests.add_misdirected(method, path, request.client.host if request.client else None)
+        if isinstance(error, HTTPException) and error.status_code == reasons.METHOD_NOT_ALLOWED.status:
+            allow = (error.headers or {}).get("Allow", "GET")
+            return response(answers.problem(reasons.METHOD_NOT_ALLOWED, "this is only read", allow=allow))
+        return response(answers.problem(reasons.NOT_FOUND, "webhooks go to POST /webhooks"))
+
+    return problem
 
 
 async def _internal_error(_: Request, __: Exception) -> Response:

@@ -1,6 +1,7 @@
 """Bodies to events, or to the reason why not. Pure: no clock, no input or output."""
 
 import re
+import zlib
 from typing import Any, cast
 from uuid import uuid4
 
@@ -16,6 +17,11 @@ Row = dict[str, Any]
 
 #: What a refused envelope may call its entity or action before it is cut: names are metadata, texts are not.
 _NAME_LIMIT = 100
+
+#: What some systems write before UTF-8.
+_BOM = b"\xef\xbb\xbf"
+#: zlib's: gzip and nothing else, with any window.
+_GZIP_FORMAT = 31
 
 _TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -70,6 +76,24 @@ class RefusedError(Exception):
         self.key = key
         self.organization_id = organization_id
         self.keep = keep
+
+
+def decompressed(body: bytes, most: int) -> bytes:
+    """Return what gzip made `body` of, or its beginning if that has more than `most` bytes. Raises RefusedError."""
+    parts = []
+    size = 0
+    try:
+        while body and size <= most:
+            # A file may be several in a row.
+            member = zlib.decompressobj(_GZIP_FORMAT)
+            parts.append(member.decompress(body, most + 1 - size))
+            size += len(parts[-1])
+            if not member.eof and size <= most:
+                raise RefusedError(reasons.MALFORMED_JSON, "the gzip data ends too early")
+            body = member.unused_data
+    except zlib.error:
+        raise RefusedError(reasons.MALFORMED_JSON, "not valid gzip data") from None
+    return b"".join(parts)
 
 
 def read_event(body: bytes, received_at: int, traceparent: bytes | None, max_depth: int) -> Event:
@@ -132,6 +156,7 @@ def check_organization(event: Event, organizations: frozenset[str]) -> None:
 
 
 def _decode(body: bytes, max_depth: int) -> Any:
+    body = body.removeprefix(_BOM)
     try:
         value = jsontext.decode(body)
         # Counting brackets is cheap and settles almost every case; those in strings only make it pessimistic.

@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, MutableMapping
+import functools
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
+from bridge.delivery.memory import Memory, cost
 from bridge.http import reasons
 from bridge.http.head import HEAD_BYTES
-from bridge.http.webhook import Intake, Respond, Scope, TooLargeError, TurnedDownError, Webhook
+from bridge.http.webhook import LENGTH_DIGITS, Intake, Respond, Scope, TooLargeError, TurnedDownError, Webhook
 from openbsp.http.problems import Answer
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -16,11 +18,14 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 #: In the state of a request's scope: its client was too slow, and the rest of the body is not read any more.
 TIMED_OUT = "timed_out"
 
+#: In the same: bytes of memory that were counted when the head came, so that others are held back in time.
+RESERVED = "reserved"
+
 #: What a refused client may still send before the connection is closed under it, so that it gets to read the answer.
 _LINGER_BYTES = 8 * 1024 * 1024
-_LINGER_S = 1.0
 #: How long the beginning of a body that is too large is waited for.
 _BEGINNING_S = 1.0
+_LINGER_S = 3.0
 
 
 class _ClientGoneError(Exception):
@@ -34,6 +39,19 @@ class Ingress:
         """Take webhooks in by `intake`."""
         self._intake = intake
 
+    def reserve(self, headers: Iterable[tuple[bytes, bytes]]) -> int:
+        """Count the memory of a request whose body is still to come."""
+        lengths = [value for name, value in headers if name == b"content-length"]
+        length = int(lengths[0].strip()[-LENGTH_DIGITS:]) if lengths else self._intake.max_body
+        reserved = cost(min(length, self._intake.max_body))
+        self._intake.memory.add(reserved)
+        return reserved
+
+    @property
+    def memory(self) -> Memory:
+        """What all events in progress share."""
+        return self._intake.memory
+
     @property
     def in_progress(self) -> int:
         """Webhooks that are not answered yet."""
@@ -46,23 +64,29 @@ class Ingress:
         """
         webhook = Webhook(self._intake, respond)
         try:
-            try:
-                webhook.admit(scope["method"], scope["headers"], _client(scope))
-                webhook.take(body)
-            except TooLargeError as error:
-                webhook.refuse_large(error, body)
+            webhook.admit(scope["method"], scope["headers"], _client(scope))
         except Exception as error:  # noqa: BLE001 it is answered, and logged
-            webhook.fail(error)
+            _refuse(webhook, error, body)
+        else:
+            webhook.enter(len(body), functools.partial(_take, webhook, body))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request: an ASGI application."""
-        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[None] = loop.create_future()
+        answered: asyncio.Future[Answer] = loop.create_future()
         # Trap: at the end of its patience uvicorn cancels whoever waits, and then nobody hears the answer.
-        webhook = Webhook(self._intake, lambda answer: None if answered.done() else answered.set_result(answer))
+        webhook = Webhook(
+            self._intake,
+            lambda answer: None if answered.done() else answered.set_result(answer),
+            scope.get("state", {}).pop(RESERVED, 0),
+        )
         body = b""
         try:
             try:
                 webhook.admit(scope["method"], scope["headers"], _client(scope))
+                webhook.enter(None, functools.partial(_settle, turn))
+                await turn
                 body = await self._body(scope, receive)
                 webhook.take(body)
             except TooLargeError as error:
@@ -111,6 +135,35 @@ async def _beginning(receive: Receive) -> bytes:
                 beginning += message.get("body", b"")
                 more = message.get("more_body", False)
     return beginning
+
+
+def _take(webhook: Webhook, body: bytes, refusal: TurnedDownError | None) -> None:
+    if refusal is not None:
+        webhook.fail(refusal)
+        return
+    try:
+        webhook.take(body)
+    except Exception as error:  # noqa: BLE001 it is answered, and logged
+        _refuse(webhook, error, body)
+
+
+def _refuse(webhook: Webhook, error: Exception, body: bytes) -> None:
+    try:
+        if isinstance(error, TooLargeError):
+            webhook.refuse_large(error, body)
+        else:
+            webhook.fail(error)
+    except Exception as fault:  # noqa: BLE001 as above
+        webhook.fail(fault)
+
+
+def _settle(turn: "asyncio.Future[None]", refusal: TurnedDownError | None) -> None:
+    if turn.done():
+        return
+    if refusal is None:
+        turn.set_result(None)
+    else:
+        turn.set_exception(refusal)
 
 
 def _client(scope: Scope) -> str | None:

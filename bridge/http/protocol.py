@@ -1,12 +1,14 @@
 """uvicorn's HTTP protocol within the limits of every service, with a short way for webhooks."""
 
 import functools
+import sys
 from typing import TYPE_CHECKING, Any, cast
 
+from httptools import HttpParserError, HttpParserUpgrade
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from bridge.http.ingress import TIMED_OUT
-from bridge.http.webhook import PATH
+from bridge.http.ingress import RESERVED, TIMED_OUT
+from bridge.http.webhook import PATHS
 from openbsp.http.connections import Connections, GuardedProtocol
 from openbsp.http.problems import CLOSE, Answer
 
@@ -29,10 +31,32 @@ class WebhookProtocol(GuardedProtocol):
         self._ingress: Ingress = cast("Any", self.app).webhooks
         self._fresh: RequestResponseCycle | None = None
         self._receiving = False
+        self._memory = self._ingress.memory
+        self._data = b""
+        #: A head that asks for an upgrade, without that.
+        self._plain_head = b""
+        #: Bytes that came of a request that is not complete.
+        self._gathered = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is in progress, as far as was read."""
+        return self.cycle is None or self.cycle.response_complete
+
+    @property
+    def incomplete(self) -> object | None:
+        """See GuardedProtocol; a client that is not read cannot be waited for."""
+        return None if self.flow.read_paused and self.is_idle else super().incomplete
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget what was gathered; see asyncio.Protocol."""
+        super().connection_lost(exc)
+        self._gather(0)
 
     def parse(self, data: bytes) -> None:
         """Parse what came, and answer the webhook that is complete by now."""
         self._receiving = True
+        self._data = data
         try:
             super().parse(data)
         finally:
@@ -40,16 +64,67 @@ class WebhookProtocol(GuardedProtocol):
             fresh, self._fresh = self._fresh, None
         if fresh is not None:
             if fresh.more_body or self.transport.is_closing():
+                scope: Any = fresh.scope
+                scope["state"][RESERVED] = self._ingress.reserve(scope["headers"])
                 super()._start_asgi_task(fresh, self.app)
             else:
                 self._ingress.answer(
                     cast("Any", fresh.scope), bytes(fresh.body), functools.partial(self._respond, fresh)
                 )
+        if self.cycle is not None and self.cycle.more_body:
+            self._gather(self._gathered + len(data))
+        elif self._gathered:
+            self._gather(0)
+
+    def _gather(self, size: int) -> None:
+        before, self._gathered = self._gathered, size
+        if size > before:
+            self._memory.add(size - before)
+        elif size < before:
+            self._memory.give(before - size)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Keep the connection for answers that are still to come: a client may end its side after its request."""
+        cycle = self.cycle
+        if cycle is None or cycle.more_body or (cycle.response_complete and not self.pipeline):
+            return False
+        # The latest one is the last one, and the connection ends with its answer.
+        cycle.keep_alive = False
+        return True
+
+    def on_headers_complete(self) -> None:
+        """Ignore an upgrade, as a server may that speaks nothing else; see httptools."""
+        if not self.parser.should_upgrade():
+            super().on_headers_complete()
+            return
+        # Trap: what comes after such a head is not HTTP to the parser. It is given the head once more, without.
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        lines = [b"%b %b HTTP/%b" % (method, self.url, version.encode())]
+        lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        self._plain_head = b"\r\n".join([*lines, b"", b""])
+
+    def on_message_complete(self) -> None:
+        """Begin with what is complete; see httptools."""
+        if not self._plain_head:
+            super().on_message_complete()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        upgrade: BaseException | None = sys.exception()
+        while isinstance(upgrade, HttpParserUpgrade):
+            head, self._plain_head = self._plain_head, b""
+            self._data = head + self._data[upgrade.args[0] :]
+            upgrade = None
+            try:
+                self.parser.feed_data(self._data)
+            except HttpParserUpgrade as another:
+                upgrade = another
+            except HttpParserError:
+                self.send_400_response("")
 
     def body_timed_out(self) -> None:
         """Have the ingress refuse a webhook, which it counts and logs; see GuardedProtocol."""
         scope: Any = self.scope
-        if scope["path"] == PATH:
+        if scope["path"] in PATHS:
             scope["state"][TIMED_OUT] = True
             self.cycle.message_event.set()
         else:
@@ -59,10 +134,9 @@ class WebhookProtocol(GuardedProtocol):
         scope = cycle.scope
         if (
             self._receiving
-            and scope["path"] == PATH
+            and scope["path"] in PATHS
             and scope["method"] == "POST"
             and not cycle.waiting_for_100_continue
-            and not self.parser.should_upgrade()
             and not self.flow.write_paused
         ):
             self._fresh = cycle

@@ -54,7 +54,12 @@ UNSUPPORTED_ENTITY = Reason(
 NOT_STORED = Reason(
     "not_stored", 503, "Not stored", "Neither Kafka nor the spool took the event in time. It was not accepted."
 )
-OVERLOADED = Reason("overloaded", 503, "Overloaded", "More requests at once than the bridge takes. Nothing was read.")
+OVERLOADED = Reason(
+    "overloaded",
+    503,
+    "Overloaded",
+    "There was no memory for the body in time: the request would have been answered too late. It was not accepted.",
+)
 
 REASONS = by_code(
     MALFORMED_JSON,

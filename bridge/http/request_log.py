@@ -11,6 +11,10 @@ from openbsp.log import LineWriter, as_text
 
 _encode = msgspec.json.Encoder().encode
 
+#: How much of them is logged: clients choose both.
+_METHOD_LIMIT = 20
+_PATH_LIMIT = 200
+
 
 class RequestLine(msgspec.Struct, omit_defaults=True, gc=False, tag_field="event", tag="webhook.answered"):
     """The canonical line of a webhook."""
@@ -52,6 +56,15 @@ class RequestLog:
             line.duration_ms = round(seconds * 1000, 3)
             data = as_text(msgspec.to_builtins(line)).encode() if self._lines.text else _encode(line)
             self._lines.write(data + b"\n")
+
+    def add_misdirected(self, method: str, path: str, client: str | None) -> None:
+        """Count a request to a path, or with a method, that takes none. A POST may be a webhook that is lost."""
+        self._metrics.misdirected.labels("POST" if method == "POST" else "other").inc()
+        if self._lines is not None:
+            now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+            detail = f"{method[:_METHOD_LIMIT]} {path[:_PATH_LIMIT]}: webhooks go to POST /webhooks"
+            line = RequestLine(time=now, status=404, outcome="not_found", detail=detail, client=client)
+            self._lines.write(_encode(line) + b"\n")
 
     def fold(self) -> None:
         """Bring the metrics up to date."""

@@ -1,11 +1,14 @@
 """The HTTP server of the ingress, and its end in order."""
 
 import asyncio
+import functools
 import socket
 import time
+from typing import Any
 
 from bridge.delivery.keeper import SPOOL_WAIT_S
 from bridge.http.app import App
+from bridge.http.gate import Gate
 from bridge.http.protocol import WebhookProtocol
 from bridge.service import Service
 from openbsp.http.connections import Connections
@@ -19,7 +22,9 @@ _LAST_REQUESTS_S = 0.5
 async def serve_until(stop: asyncio.Event, service: Service, listener: socket.socket) -> None:
     """Answer the connections of `listener`; return when `stop` is set or the service failed, and all is answered."""
     settings, metrics = service.settings, service.metrics
-    server = Server(
+    server = _IngressServer(
+        listener,
+        service.gate,
         App(service),
         Connections(settings.limits(), metrics.connections_refused, metrics.clients_given_up),
         keep_alive_s=settings.keep_alive_s,
@@ -28,22 +33,38 @@ async def serve_until(stop: asyncio.Event, service: Service, listener: socket.so
         protocol=WebhookProtocol,
     )
     service.failed.add_done_callback(lambda _: stop.set())
-    stopping = asyncio.create_task(_end(server, stop))
+    stopping = asyncio.create_task(_end(server, service.gate, stop))
     try:
-        await server.serve_on(listener)
+        await server.serve_on(None)
     finally:
         stopping.cancel()
 
 
-async def _end(server: Server, stop: asyncio.Event) -> None:
+class _IngressServer(Server):
+    """Leaves the accepting to the gate."""
+
+    def __init__(self, listener: socket.socket, gate: Gate, *args: Any, **options: Any) -> None:
+        """Accept connections of `listener` through `gate`; the rest as Server."""
+        super().__init__(*args, **options)
+        self._listener = listener
+        self._gate = gate
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to accept; see uvicorn.Server."""
+        await super().startup(sockets)
+        protocol: Any = self.config.http_protocol_class
+        new_protocol = functools.partial(protocol, config=self.config, server_state=self.server_state, app_state={})
+        self._gate.open(self._listener, self.server_state.connections, new_protocol)
+
+
+async def _end(server: Server, gate: Gate, stop: asyncio.Event) -> None:
     """Accept no more connections, and end those that are kept alive after one more answer.
 
     Trap: closing an idle connection at the moment when its client sends the next request loses that request. One that
     asks often gets to read that this is the end; one that is idle for longer than this hardly ever asks just then.
     """
     await stop.wait()
-    for listening in getattr(server, "servers", ()):  # none before it has started
-        listening.close()
+    await gate.close()
     server.config.encoded_headers.append(CLOSE)
     server.server_state.default_headers.append(CLOSE)
     deadline = time.monotonic() + _LAST_REQUESTS_S

@@ -8,11 +8,12 @@ from typing import Any
 from avro import instants
 from avro.catalogue import ACTIONS, ENTITIES
 from bridge.delivery.keeper import Keeper
+from bridge.delivery.memory import Memory, Waiter, cost
 from bridge.delivery.publisher import Report
 from bridge.delivery.records import DeadLetter
 from bridge.errors import NotStoredError
 from bridge.http import answers, reasons
-from bridge.http.events import Event, RefusedError, check_organization, name_of, read_event
+from bridge.http.events import Event, RefusedError, check_organization, decompressed, name_of, read_event
 from bridge.http.head import read_head
 from bridge.http.request_log import RequestLine, RequestLog
 from bridge.metrics import Metrics
@@ -25,9 +26,16 @@ Scope = MutableMapping[str, Any]
 Respond = Callable[[Answer], None]
 
 PATH = "/webhooks"
+#: A slash too many, as many a client library adds it, must not lose webhooks.
+PATHS = frozenset({PATH, PATH + "/"})
+
+#: How long a request waits for memory. After it, it can still be spooled within the 4 s in which it must be answered.
+ADMISSION_S = 3.0
+
+_GZIP = frozenset({b"gzip", b"x-gzip"})
 
 #: Of the longest body that the parser takes, which counts in 64 bits.
-_LENGTH_DIGITS = 20
+LENGTH_DIGITS = 20
 
 _log = logging.getLogger(__name__)
 
@@ -65,28 +73,34 @@ class Intake:
         keeper: Keeper,
         metrics: Metrics,
         requests: RequestLog,
+        *,
+        memory: Memory,
     ) -> None:
         """Take what is needed from the settings."""
+        self.memory = memory
         self.authenticate = authenticate
         self.keep = keeper.keep
         self.metrics = metrics
         self.requests = requests
         self.max_body = settings.max_body_bytes
         self.max_depth = settings.max_json_depth
-        self.max_concurrent = settings.max_concurrent_requests
         #: Webhooks that are not answered yet.
         self.in_progress = 0
 
 
 class Webhook:
-    """A request: `admit` it, `take` its body; `respond` is called once with the answer, on the event loop.
+    """A request: `admit` it, `enter` when there is memory for its body, `take` that; then `respond` has the answer.
 
-    What either of the two raises goes to `fail`, which answers. `drop` ends a request that nobody waits for any more.
+    All of it happens on the event loop. What `admit` or `take` raises goes to `fail`, which answers. `drop` ends a
+    request that nobody waits for any more.
     """
 
     __slots__ = (
         "_arrived",
         "_event",
+        "_expected",
+        "_gzip",
+        "_held",
         "_intake",
         "_line",
         "_received_at",
@@ -95,10 +109,11 @@ class Webhook:
         "_token",
         "_trace",
         "_unread",
+        "_waiter",
     )
 
-    def __init__(self, intake: Intake, respond: Respond) -> None:
-        """Note the arrival."""
+    def __init__(self, intake: Intake, respond: Respond, reserved: int = 0) -> None:
+        """Note the arrival of a request for which so many bytes of memory are counted already."""
         self._intake = intake
         self._respond: Respond | None = respond
         self._arrived = time.monotonic()
@@ -110,6 +125,12 @@ class Webhook:
         self._refusal: RefusedError
         #: Whether some of the body will never be read, so that the connection has to end.
         self._unread = False
+        #: Bytes that the body may have, decompressed.
+        self._expected = 0
+        self._gzip = False
+        #: Bytes of memory that this request holds.
+        self._held = reserved
+        self._waiter: Waiter | None = None
         intake.in_progress += 1
 
     def admit(self, method: str, pairs: Collection[tuple[bytes, bytes]], client: str | None) -> None:
@@ -119,7 +140,7 @@ class Webhook:
         intake = self._intake
         headers = dict(pairs)
         # Trap: before these digits the parser lets any number of zeros pass, and int takes only so many.
-        length = int(headers.get(b"content-length", b"0").strip()[-_LENGTH_DIGITS:])
+        length = int(headers.get(b"content-length", b"0").strip()[-LENGTH_DIGITS:])
         too_large = length > intake.max_body
         token = intake.authenticate(headers.get(b"authorization"))
         if token is None:
@@ -128,29 +149,59 @@ class Webhook:
             close = too_large or b"transfer-encoding" in headers
             raise TurnedDownError(reasons.UNAUTHORIZED, "a valid bearer token is needed", close=close)
         self._line.token = token.name
-        if intake.in_progress > intake.max_concurrent:
-            raise TurnedDownError(reasons.OVERLOADED, "too many requests at once", close=too_large)
-        if b"upgrade" in headers and any(
-            name == b"connection" and b"upgrade" in value.lower() for name, value in pairs
-        ):
-            # Trap: what comes after such a head is not HTTP to the parser, so that the body would be lost.
-            raise TurnedDownError(reasons.MALFORMED_REQUEST, "send the webhook without `Upgrade`", close=True)
         content_type = headers.get(b"content-type", b"")
         if content_type != b"application/json" and not _is_json(content_type):
             detail = "the content type must be application/json"
             raise TurnedDownError(reasons.UNSUPPORTED_MEDIA_TYPE, detail, close=too_large)
-        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
-            detail = "the content must not be encoded, such as by gzip"
-            raise TurnedDownError(reasons.UNSUPPORTED_MEDIA_TYPE, detail, close=too_large)
+        encoding = headers.get(b"content-encoding")
+        if encoding is not None and encoding.lower() != b"identity":
+            self._gzip = encoding.lower() in _GZIP
+            if not self._gzip:
+                detail = "the content may be encoded by gzip and nothing else"
+                raise TurnedDownError(reasons.UNSUPPORTED_MEDIA_TYPE, detail, close=too_large)
         self._check_size(length)
+        self._expected = intake.max_body if self._gzip or b"transfer-encoding" in headers else length
         self._token = token
         self._trace = headers.get(b"traceparent")
+
+    def enter(self, size: int | None, go_on: Callable[[TurnedDownError | None], None]) -> None:
+        """Call `go_on` when there is memory for the body: at once, or in turn.
+
+        `size` is that of a body that is there. `go_on` is given a refusal if the request would not be answered in time
+        any more.
+        """
+        memory, held = self._intake.memory, cost(self._expected if size is None or self._gzip else size)
+        memory.give(self._held)
+        self._held = 0
+        if memory.take(held):
+            self._held = held
+            go_on(None)
+            return
+
+        # What is there already is in use while it waits as well.
+        gathered = size or 0
+        memory.add(gathered)
+
+        def on_end(admitted: bool) -> None:  # noqa: FBT001 as declared
+            memory.give(gathered)
+            if admitted:
+                self._held = held
+                go_on(None)
+            else:
+                detail = f"no memory for it within {ADMISSION_S:g} s: see BRIDGE_MEMORY_BYTES"
+                go_on(TurnedDownError(reasons.OVERLOADED, detail, close=True))
+
+        self._waiter = Waiter(held, self._arrived + ADMISSION_S, on_end)
+        memory.wait(self._waiter)
 
     def take(self, body: bytes) -> None:
         """Keep the event in the body of an admitted request, or a dead letter of it. Raises TurnedDownError."""
         self._check_size(len(body))
         line = self._line
         try:
+            if self._gzip:
+                body = decompressed(body, self._intake.max_body)
+                self._check_size(len(body))
             event = read_event(body, self._received_at, self._trace, self._intake.max_depth)
             if self._token.organizations is not None:
                 check_organization(event, self._token.organizations)
@@ -254,6 +305,10 @@ class Webhook:
             return
         self._line.outcome = outcome
         self._intake.in_progress -= 1
+        if self._held:
+            self._intake.memory.give(self._held)
+        if self._waiter is not None:
+            self._waiter.on_end = None
         try:
             if answer is not None:
                 self._line.status = answer.status
@@ -269,5 +324,8 @@ def _is_json(content_type: bytes) -> bool:
         media_type.startswith(b"application/") and media_type.endswith(b"+json")
     ):
         return False
-    charset = parameters.partition(b"charset=")[2].strip(b' "')
-    return charset in {b"", b"utf-8", b"utf8"}
+    for parameter in parameters.split(b";"):
+        name, _, value = parameter.partition(b"=")
+        if name.strip() == b"charset" and value.strip(b' \t"') not in {b"utf-8", b"utf8"}:
+            return False
+    return True

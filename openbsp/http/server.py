@@ -49,12 +49,15 @@ class Server(uvicorn.Server):
             )
         )
 
-    async def serve_on(self, listener: socket.socket) -> None:
-        """Answer the connections of `listener` until `should_exit` is set and what is in progress has ended."""
+    async def serve_on(self, listener: socket.socket | None) -> None:
+        """Answer the connections of `listener` until `should_exit` is set and what is in progress has ended.
+
+        None: connections come from elsewhere.
+        """
         # To the very end: it takes only one client that does not read its answer to keep uvicorn from ending.
         watching = asyncio.create_task(self._guard.watch(self.server_state.connections))
         try:
-            await self.serve([listener])
+            await self.serve([] if listener is None else [listener])
         finally:
             watching.cancel()
 

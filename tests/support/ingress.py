@@ -58,13 +58,15 @@ class RunningIngress:
     def spool_directory(self) -> Path:
         return self.settings.spool_dir
 
-    def post(self, envelope: Any, *, token: str | None = TOKEN, **headers: str) -> httpx.Response:
+    def post(
+        self, envelope: Any, *, token: str | None = TOKEN, path: str = "/webhooks", **headers: str
+    ) -> httpx.Response:
         """Post an envelope: bytes as they are, anything else as JSON."""
         body = envelope if isinstance(envelope, bytes) else json.dumps(envelope).encode()
         if token is not None:
             headers = {"Authorization": f"Bearer {token}", **headers}
         return self.client.post(
-            f"{self.url}/webhooks", content=body, headers={"Content-Type": "application/json", **headers}
+            f"{self.url}{path}", content=body, headers={"Content-Type": "application/json", **headers}
         )
 
     def get(self, path: str, *, token: str | None = None, method: str = "GET") -> httpx.Response:

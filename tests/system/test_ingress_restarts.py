@@ -158,7 +158,7 @@ def test_an_upgrade_that_cannot_start_leaves_everything_as_it_was(new_bridge: Ne
         more_answers(load)
         tokens.write_text("no token file")
         bridge.process.send_signal(signal.SIGUSR2)
-        eventually(lambda: "the upgrade failed" in bridge.log.read_text())
+        eventually(lambda: "upgrade.failed" in bridge.log.read_text())
         more_answers(load)
         assert bridge.workers == before
     assert_nothing_lost(bridge, load, "an upgrade that failed", [])

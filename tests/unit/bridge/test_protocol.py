@@ -5,6 +5,7 @@ import contextlib
 import json
 import socket
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 import uvicorn
@@ -182,13 +183,69 @@ def test_what_is_not_http_is_told_so(client: socket.socket):
     assert headers["content-type"] == "application/problem+json"
 
 
-@pytest.mark.parametrize("more", [[], ["Connection: keep-alive"]])
-def test_an_upgrade_is_refused_rather_than_its_body_lost(ingress: RunningIngress, client: socket.socket, more: list):
-    before = ingress.kafka.attempts
-    client.sendall(request("upgrade", "Connection: Upgrade", "Upgrade: h2c", *more))
-    ((status, _, problem),) = answers(client, 1)
-    assert (status, problem["reason"]) == (400, "malformed_request")
-    assert ingress.kafka.attempts == before
+H2C = (
+    "Connection: Upgrade, HTTP2-Settings",
+    "Upgrade: h2c",
+    "HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA",
+)
+
+
+@pytest.mark.parametrize("size", [1, 50, 10_000])
+@pytest.mark.parametrize("more", [(), ("Connection: keep-alive",)])
+def test_an_upgrade_is_ignored_and_its_body_is_not_lost(client: socket.socket, more: tuple, size: int):
+    """Java's HttpClient asks for HTTP/2 with its first request, and goes on with HTTP/1.1 if nobody agrees."""
+    for turn in range(2):
+        sent = request(f"upgrade {turn}", *H2C, *more)
+        for at in range(0, len(sent), size):
+            client.sendall(sent[at : at + size])
+        ((status, headers, receipt),) = answers(client, 1)
+        assert (status, receipt["id"]) == (202, f"upgrade {turn}")
+        assert "upgrade" not in headers
+
+
+def test_what_comes_behind_an_upgrade_is_answered_as_well(client: socket.socket):
+    health = b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + "\r\n".join(H2C).encode() + b"\r\n\r\n"
+    client.sendall(health + request("first", *H2C) + request("second", *H2C) + health + request("third"))
+    found = answers(client, 5)
+    assert [status for status, _, _ in found] == [200, 202, 202, 200, 202]
+    assert [receipt["id"] for status, _, receipt in found if status == 202] == ["first", "second", "third"]
+
+
+def test_a_chunked_body_behind_an_upgrade(client: socket.socket):
+    client.sendall(chunked("chunked").replace(b"Host: x\r\n", b"Host: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"))
+    ((status, _, receipt),) = answers(client, 1)
+    assert (status, receipt["id"]) == (202, "chunked")
+
+
+def test_nonsense_behind_an_upgrade_ends_the_connection(client: socket.socket):
+    client.sendall(
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n\x16\x03\x01 nonsense\r\n\r\n"
+    )
+    assert len(answers(client, 2)) <= 1, "the connection has ended"
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_client_that_ends_its_side_after_its_requests_gets_the_answers(
+    ingress: RunningIngress, client: socket.socket, count: int
+):
+    ingress.kafka.stop_answering()
+    try:
+        client.sendall(b"".join(request(f"half {number}") for number in range(count)))
+        client.shutdown(socket.SHUT_WR)
+        eventually(lambda: ingress.service.ingress.in_progress >= 1)
+    finally:
+        ingress.kafka.answer()
+    found = answers(client, count + 1)
+    assert [(status, receipt["id"]) for status, _, receipt in found] == [(202, f"half {n}") for n in range(count)]
+    eventually(lambda: ingress.service.ingress.in_progress == 0)
+
+
+def test_a_client_that_ends_its_side_within_a_body_is_gone(ingress: RunningIngress, client: socket.socket):
+    client.sendall(request("torn")[:-5])
+    client.shutdown(socket.SHUT_WR)
+    assert answers(client, 1) == []
+    eventually(lambda: ingress.service.ingress.in_progress == 0)
+    assert ingress.service.ingress.memory.held == 0
 
 
 def test_a_length_may_begin_with_any_number_of_zeros(client: socket.socket):
@@ -231,6 +288,8 @@ class Unread(asyncio.Transport):
 
 class Refusing:
     """An application that refuses every webhook at once."""
+
+    memory = SimpleNamespace(add=lambda _: None, give=lambda _: None)
 
     @property
     def webhooks(self) -> "Refusing":

@@ -1,0 +1,230 @@
+"""Which connections are accepted and read: as many as there are descriptors and memory for. The others wait.
+
+A connection that is not accepted waits in the listening socket's backlog, which outlives this process and is shared
+with its siblings; what is not read waits in its own socket. Neither takes memory of the process.
+"""
+
+import asyncio
+import errno
+import logging
+import resource
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Collection
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+from bridge.delivery.memory import Memory
+from bridge.metrics import Metrics
+from openbsp.log import event
+
+_log = logging.getLogger(__name__)
+
+#: Descriptors that connections leave to the spool, Kafka, the log and the rest of the process.
+RESERVED_DESCRIPTORS = 128
+#: Connections that may be accepted although it is not known what they will need, whatever memory there is.
+_ALWAYS_UNKNOWN = 4
+#: After so long without a request a connection is taken for an idle one.
+_UNKNOWN_FOR_S = 0.1
+_REST_S = 0.002
+_LOOK_AGAIN_S = 0.01
+#: The kernel does not tell when there are descriptors again.
+_TRY_AGAIN_S = 0.1
+#: Idle connections that make room for others at a time, if too many are kept alive.
+_CLOSED_AT_ONCE = 32
+_OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+#: For how long a limit that was reached is told by /readyz.
+_TOLD_FOR_S = 30.0
+_LOGGED_EVERY_S = 30.0
+
+DESCRIPTORS = "descriptors"
+CONNECTIONS = "connections"
+MEMORY = "memory"
+
+_ADVICE = {
+    DESCRIPTORS: "no descriptor is left for another one: raise LimitNOFILE (ulimit -n) or BRIDGE_WORKERS",
+    CONNECTIONS: "as many are open as BRIDGE_CONNECTIONS allows: raise it, or BRIDGE_WORKERS",
+    MEMORY: "events in progress hold as much as BRIDGE_MEMORY_BYTES allows: raise it, or BRIDGE_WORKERS",
+}
+
+
+def most_connections(wanted: int) -> int:
+    """Raise the limit of descriptors as far as needed and allowed; return for how many connections it suffices."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + RESERVED_DESCRIPTORS
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        if soft < needed:
+            most = max(1, soft - RESERVED_DESCRIPTORS)
+            _log.warning(
+                "the limit of %d descriptors allows %d connections, not %d: raise it",
+                soft,
+                most,
+                wanted,
+                extra=event("gate.few_descriptors"),
+            )
+            return most
+    return wanted
+
+
+class Gate:
+    """Accepts connections of a listening socket while there is room for them."""
+
+    def __init__(self, most: int, largest: int, memory: Memory, metrics: Metrics) -> None:
+        """Accept up to `most` connections at a time. Nothing is accepted before `open`.
+
+        `largest` is the memory that the largest request needs.
+        """
+        self._most = most
+        self._largest = largest
+        self._memory = memory
+        self._metrics = metrics
+        self._loop = asyncio.get_running_loop()
+        self._listener: socket.socket | None = None
+        self._new_protocol: Callable[[], asyncio.Protocol]
+        self._connections: AbstractSet[Any] = frozenset()
+        self._coming: set[asyncio.Task[Any]] = set()
+        #: When connections were accepted of which it is not known what they will need.
+        self._unknown: deque[tuple[float, Any]] = deque()
+        #: Those that are not read although no request of theirs is in progress, in the order of their turns.
+        self._paused: deque[Any] = deque()
+        self._closed_for: str | None = None
+        self._reached: dict[str, float] = {}
+        self._logged: dict[str, float] = {}
+        memory.on_crowded = self._crowded
+
+    @property
+    def reached(self) -> Collection[str]:
+        """The limits that were reached in the last half minute."""
+        since = time.monotonic() - _TOLD_FOR_S
+        return sorted(limit for limit, at in self._reached.items() if at > since or limit == self._closed_for)
+
+    def open(
+        self, listener: socket.socket, connections: AbstractSet[Any], new_protocol: Callable[[], asyncio.Protocol]
+    ) -> None:
+        """Accept from now on. `connections` are those that are open, a set that changes."""
+        self._listener, self._connections, self._new_protocol = listener, connections, new_protocol
+        # Accepted sockets have it from the listening one: a small answer must not wait for anything.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._loop.add_reader(listener, self._accept)
+
+    async def close(self) -> None:
+        """Accept what waits already, then nothing more; what is read with a pause is read on."""
+        if self._listener is not None:
+            if not self._closed_for:
+                self._closed_for = None
+                self._accept()
+                self._loop.remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
+        while self._paused:
+            self._read_on(self._paused.popleft())
+        if self._coming:
+            await asyncio.wait(self._coming)
+
+    def _accept(self) -> None:
+        while self._listener is not None and self._closed_for is None:
+            if self._memory.crowded:
+                self._shut(MEMORY)
+                return
+            if len(self._connections) + len(self._coming) >= self._most:
+                self._close_idle()
+                self._shut(CONNECTIONS)
+                return
+            if len(self._coming) + self._count_unknown() >= self._may_be_unknown():
+                self._rest()
+                return
+            try:
+                accepted, _ = self._listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in _OUT_OF_DESCRIPTORS:
+                    raise
+                # Trap: the kernel says so at once again, for as long as the connection waits.
+                self._close_idle()
+                self._shut(DESCRIPTORS)
+                return
+            accepted.setblocking(False)  # noqa: FBT003 the socket's own signature
+            task = self._loop.create_task(self._connect(accepted))
+            self._coming.add(task)
+            task.add_done_callback(self._coming.discard)
+
+    async def _connect(self, accepted: socket.socket) -> None:
+        try:
+            _, connection = await self._loop.connect_accepted_socket(self._new_protocol, accepted)
+            self._unknown.append((time.monotonic() + _UNKNOWN_FOR_S, connection))
+        except OSError as error:
+            accepted.close()
+            _log.warning("a connection could not be served: %s", error, extra=event("gate.not_served"))
+
+    def _may_be_unknown(self) -> int:
+        return max(_ALWAYS_UNKNOWN, (self._memory.limit - self._memory.held) // self._largest)
+
+    def _count_unknown(self) -> int:
+        now = time.monotonic()
+        self._unknown = deque((until, each) for until, each in self._unknown if each.is_idle and until > now)
+        return len(self._unknown)
+
+    def _rest(self) -> None:
+        """Let those that were accepted tell first what they need."""
+        if self._listener is not None:
+            self._loop.remove_reader(self._listener)
+            self._closed_for = ""
+            self._loop.call_later(_REST_S, self._look_again)
+
+    def _crowded(self) -> None:
+        """Read no more of clients of which no request is in progress."""
+        for connection in self._connections:
+            if connection.is_idle and not connection.flow.read_paused:
+                connection.flow.pause_reading()
+                self._paused.append(connection)
+        self._shut(MEMORY)
+
+    def _shut(self, limit: str) -> None:
+        if self._listener is None:
+            return
+        now = time.monotonic()
+        self._reached[limit] = now
+        self._metrics.accept_pauses.labels(limit).inc()
+        if now >= self._logged.get(limit, 0.0):
+            self._logged[limit] = now + _LOGGED_EVERY_S
+            _log.warning("connections wait: %s", _ADVICE[limit], extra=event("gate.limit_reached"))
+        if self._closed_for is None:
+            # Else a look is due already.
+            self._loop.remove_reader(self._listener)
+            self._loop.call_later(_TRY_AGAIN_S if limit == DESCRIPTORS else _LOOK_AGAIN_S, self._look_again)
+        self._closed_for = limit
+
+    def _look_again(self) -> None:
+        if self._listener is None:
+            return
+        limit = self._closed_for
+        if self._memory.crowded:
+            self._reached[MEMORY] = time.monotonic()
+        if self._memory.crowded or (limit == CONNECTIONS and len(self._connections) >= self._most):
+            self._loop.call_later(_LOOK_AGAIN_S, self._look_again)
+            return
+        self._closed_for = None
+        self._count_unknown()
+        while self._paused and len(self._unknown) < self._may_be_unknown():
+            self._read_on(self._paused.popleft())
+        if self._paused:
+            self._closed_for = ""
+            self._loop.call_later(_REST_S, self._look_again)
+        else:
+            self._loop.add_reader(self._listener, self._accept)
+
+    def _read_on(self, connection: Any) -> None:
+        if connection in self._connections and not connection.transport.is_closing():
+            connection.flow.resume_reading()
+            self._unknown.append((time.monotonic() + _UNKNOWN_FOR_S, connection))
+
+    def _close_idle(self) -> None:
+        """Close the connections that have been idle the longest, if there are idle ones."""
+        idle = [each for each in self._connections if each.is_idle and each.timeout_keep_alive_task is not None]
+        idle.sort(key=lambda each: each.timeout_keep_alive_task.when())
+        for connection in idle[:_CLOSED_AT_ONCE]:
+            connection.transport.close()
