@@ -58,17 +58,21 @@ def _kill_all(world: Any, _: Slot, fault: Fault) -> None:
 
 
 @strike("kill at a write")
+@strike("kill at a tombstone")
 def _kill_at_write(_: Any, slot: Slot, fault: Fault) -> None:
     if slot.running:
         slot.running.writes_left = int(fault.amount)
+        slot.running.tombstones_only = fault.kind == "kill at a tombstone"
 
 
 @strike("kill after a write")
+@strike("kill after a tombstone")
 def _kill_after_write(world: Any, slot: Slot, fault: Fault) -> None:
     """Let what was written be on its way when the process ends."""
     if slot.running:
         slot.running.writes_left = int(fault.amount)
-        slot.running.last_words_s = world.random.random() * world.plan.latency_s * 3
+        slot.running.tombstones_only = fault.kind == "kill after a tombstone"
+        slot.running.last_words_s = world.random.random() * (world.plan.latency_s * 2 + 0.007)
 
 
 @strike("kill at a step")

@@ -234,7 +234,7 @@ class SimulatedProducer:
         """Take a record. Raises BufferError when there is no room, KafkaException for what can never be sent."""
         del timestamp
         if self.process is not None:
-            self.process.wrote()
+            self.process.wrote(tombstone=value is None)
         if len(value or b"") + len(key or b"") > self._largest:
             raise KafkaException(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
         network = self._network

@@ -34,6 +34,8 @@ class Process:
         #: Steps of tasks, and writes, after which it is killed; None: never.
         self.steps_left: int | None = None
         self.writes_left: int | None = None
+        #: Whether only tombstones count as writes.
+        self.tombstones_only = False
         #: How long after the last of those writes it is killed; None: in the middle of it.
         self.last_words_s: float | None = None
         self.killed: list[Callable[[], None]] = []
@@ -80,9 +82,9 @@ class Process:
             for callback in self.killed:
                 OUTSIDE.copy().run(callback)
 
-    def wrote(self) -> None:
+    def wrote(self, *, tombstone: bool) -> None:
         """Count a write. Raises KilledError if this is where the process ends, or if it has ended."""
-        if self.writes_left is not None:
+        if self.writes_left is not None and (tombstone or not self.tombstones_only):
             self.writes_left -= 1
             if self.writes_left < 0:
                 self.writes_left = None

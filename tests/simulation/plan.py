@@ -117,7 +117,7 @@ def plan_of(seed: int) -> Plan:
     if removals:
         arrivals += _removals(random, events, arrivals)
     durable = random.random() < 0.5
-    kinds = _kinds(durable=durable, late=late)
+    kinds = _kinds(durable=durable, late=late, removals=removals)
     faults = [
         _fault(random, random.choice(kinds), arrivals, workers=workers, partitions=partitions, late=late)
         for _ in range(random.choice([0, 1, 1, 2, 2, 3, 4]))
@@ -213,12 +213,14 @@ def _removals(random: Random, events: list[Envelope], arrivals: list[Arrival]) -
     return [Arrival(last.get(row, 0.5) + 0.001 + random.random() * spread, *row, None) for row in sorted(gone)]
 
 
-def _kinds(*, durable: bool, late: bool) -> list[str]:
+def _kinds(*, durable: bool, late: bool, removals: bool) -> list[str]:
     kinds = ["kill", "kill", "kill at a write", "kill at a write", "kill after a write", "kill after a write"]
     kinds += ["kill after a write", "kill at a step", "kill as it starts", "pause", "add", "add", "remove"]
     kinds += ["away", "coordinator away", "registry away", "compact", "kill all"]
     if late:
         kinds += ["late", "late", "late and killed", "late and killed", "long pause", "long pause"]
+    if removals:
+        kinds += ["kill at a tombstone"] * 4 + ["kill after a tombstone"] * 8
     if durable:
         kinds += ["lose directory", "copy directory", "kill at a write", "kill after a write", "kill as it starts"]
     return kinds
@@ -228,6 +230,8 @@ def _fault(random: Random, kind: str, arrivals: list[Arrival], *, workers: int, 
     amount = {
         "kill at a write": float(random.choice([random.randint(0, 5), random.randint(0, 60)])),
         "kill after a write": float(random.choice([random.randint(0, 5), random.randint(0, 60)])),
+        "kill at a tombstone": float(random.randint(0, 8)),
+        "kill after a tombstone": float(random.randint(0, 8)),
         "kill at a step": float(random.choice([random.randint(0, 20), random.randint(0, 600)])),
         "kill as it starts": float(random.randint(5, 80)),
         "pause": random.random() * SESSION_S * 0.7,
@@ -242,4 +246,6 @@ def _fault(random: Random, kind: str, arrivals: list[Arrival], *, workers: int, 
     removals = [one for one in arrivals if one.event is None]
     near = random.choice(removals if removals and random.random() < 0.6 else arrivals).at_s
     at_s = near + random.uniform(-0.1, 0.2) if random.random() < 0.8 else random.uniform(0.0, near + 1.0)
+    if kind.endswith("a tombstone"):
+        at_s = near - random.random() * 0.05
     return Fault(max(0.01, at_s), kind, random.randrange(workers), amount, random.randrange(max(workers, partitions)))

@@ -21,17 +21,19 @@ from streams.engine import restore as restoring
 from streams.engine.membership import Committed
 from streams.engine.outside import Outside
 from streams.engine.settings import EngineSettings
+from streams.engine.stores import split_key
 from streams.engine.stores.memory import GroupedMemoryStore, MemoryStore
 from streams.errors import FrozenError, LeaseLostError, MembershipError
 from streams.settings import StoreKind, StreamsSettings
 from streams.state import contribution as contributions
 from streams.state import conversation as tallies
 from streams.tables import conversations, messages
-from streams.tables.owned import CONVERSATIONS
+from streams.tables.owned import CONVERSATIONS, MESSAGES
 from support import words
 from support.join import IDS, Stream
 
 __all__ = [
+    "CHANGELOGS",
     "COMPACTED",
     "FORGIVEN",
     "IDS",
@@ -58,6 +60,7 @@ __all__ = [
     "repair",
     "restoring",
     "source",
+    "split_key",
     "table",
     "takeover",
     "tallies",
@@ -73,6 +76,8 @@ COMPACTED = tuple(
     for name, topic in catalogue.TOPICS.items()
     if topic.cleanup_policy == "compact" and "min.compaction.lag.ms" not in topic.settings
 )
+
+CHANGELOGS = (MESSAGES, CONVERSATIONS)
 
 #: What may end a worker; anything else is a fault of the program.
 FORGIVEN = (errors.StreamsError, KafkaException, TimeoutError)

@@ -11,6 +11,7 @@ from avro.schemas import latest
 from simulation.log import Cluster
 from simulation.plan import Arrival, Plan, plan_of
 from simulation.program import (
+    CHANGELOGS,
     IDS,
     PREFIX,
     SOURCES,
@@ -18,6 +19,7 @@ from simulation.program import (
     JoinProgram,
     Program,
     WordsProgram,
+    split_key,
 )
 from simulation.registry import SimulatedRegistry
 from support import wire
@@ -109,9 +111,19 @@ class JoinSubject:
                 fields = wire.change.decode(one.value or b"")
                 found[fields["id"]] = fields["message_id"], fields["status"]
         never = [f"never told: status change {pair}" for key, pair in sorted(expected.items()) if key not in found]
-        return never + [
-            f"told by mistake: status change {pair}" for key, pair in sorted(found.items()) if key not in expected
-        ]
+        return (
+            never
+            + self._left(cluster, plan)
+            + [f"told by mistake: status change {pair}" for key, pair in sorted(found.items()) if key not in expected]
+        )
+
+    def _left(self, cluster: Cluster, plan: Plan) -> list[str]:
+        """Return a line for each removed row that whoever has only the changelogs would still know."""
+        messages, conversations = (set(newest(cluster, name)) for name in CHANGELOGS)
+        left = messages & {key for entity, key in plan.removed if entity == "messages"}
+        groups = {split_key(key.encode())[0].decode() for key in conversations}
+        left |= groups & {key for entity, key in plan.removed if entity == "conversations"}
+        return [f"{key} is removed, but still in a changelog" for key in sorted(left)]
 
 
 class WordsSubject:
