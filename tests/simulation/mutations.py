@@ -123,9 +123,9 @@ def _delete_first(original: Any, self: Any, conversation_id: str) -> None:
 
 
 @mutation("everything written, the position not committed: status changes keep their ids")
-@instead(program.conversations, "status_change")
+@instead(program.conversations, "status_changes")
 def _new_ids(original: Any, *args: Any) -> Any:
-    return original(*args) | {"id": str(uuid4())}
+    return [fields | {"id": str(uuid4())} for fields in original(*args)]
 
 
 @mutation("while it restores: the position is that of what is in the store")
