@@ -21,6 +21,12 @@ class Metrics(ServiceMetrics):
             "Records that are in the tables or have become dead letters, by the source's name.",
             "source",
         )
+        self.records_lost = self._counts(
+            "streams_records_lost",
+            "Records that retention or somebody deleted before they were read, by the source's name; what they told is "
+            "missing in the states.",
+            "source",
+        )
         self.written = self._counts(
             "streams_records_written", "Records that all in-sync replicas have acknowledged, by topic.", "topic"
         )

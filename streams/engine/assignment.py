@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from streams.engine.outside import Clock
 from streams.engine.source import Record
-from streams.engine.table import Contents
+from streams.engine.table import Contents, TablePartition
 from streams.engine.writer import Checkpoint, Positions, Writer
 
 At = tuple[str, int]
@@ -41,6 +41,7 @@ class Assignment:
         self.partitions = frozenset(partitions)
         #: What is kept, by table (its changelog's name) and partition.
         self.contents: Mapping[str, Mapping[int, Contents]] = {}
+        self.rows: Mapping[str, Mapping[int, TablePartition]] = {}
         self._writer = writer
         self._clock = clock
         self._sources = tuple(sources)

@@ -66,6 +66,8 @@ class Hooks:
     advanced: Hook[[]] = field(default_factory=Hook)
     #: A record is acknowledged (topic, partition, offset); within a partition of a topic they come in order.
     acknowledged: Hook[[str, int, int]] = field(default_factory=Hook)
+    #: So many records of a topic were deleted before anybody read them.
+    records_lost: Hook[[str, int]] = field(default_factory=Hook)
     #: Nothing is owned any more; what is in work is still written.
     lost: Hook[[]] = field(default_factory=Hook)
 
@@ -287,6 +289,9 @@ class Engine:
             self._clock.monotonic() - began,
         )
         self._guard.begin(found.verified)
+        self._guard.owe(found.incomplete)
+        for (topic, _), count in found.lost.items():
+            self.hooks.records_lost(topic, count)
         self._checkpoints.begin(found.positions)
         # Before anything is written, a successor must know from where on to distrust the logs.
         while not await self._checkpoints.commit():
@@ -318,7 +323,8 @@ class Engine:
             return
         batches: asyncio.Queue[Batch] = asyncio.Queue()
         self._source = Source(
-            reader(self.outside.clients, self.connection, settings.app_id),
+            # Records that retention takes from under this reader end the worker: its next start counts and says them.
+            reader(self.outside.clients, self.connection, settings.app_id, missing="error"),
             self.outside.threads.thread("source"),
             found.positions,
             batch_records=settings.batch_records,
@@ -406,6 +412,7 @@ def own_tables(
         }
         table.contents = {number: spec.contents(rows) for number, rows in table.rows.items()}
     work.contents = {table.spec.changelog: table.contents for table in tables.values()}
+    work.rows = {table.spec.changelog: table.rows for table in tables.values()}
 
 
 async def process(

@@ -63,6 +63,10 @@ class Guard:
         self._ends = dict(ends)
         self._gaps = []
 
+    def owe(self, logs: Iterable[At]) -> None:
+        """Have nothing of these logs verified before they have been repaired."""
+        self._gaps.extend(Gap(*at, 0, 0) for at in logs)
+
     def written(self, topic: str, partition: int, offset: int) -> None:
         """Take note of an own record that is acknowledged; records of a log come in order."""
         at = (topic, partition)

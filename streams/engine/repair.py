@@ -53,6 +53,8 @@ class Repair:
         if not gaps:
             return
         keys = await self._guard.keys(gaps)
+        for topic, partition in {(gap.topic, gap.partition) for gap in gaps if gap.end == 0}:
+            keys[topic, partition] = {key for key, _ in work.rows[self._tables[topic]][partition].store.scan(b"")}
         # A commit proves that the partitions still are this worker's, so that the others' writes are the old ones.
         if not await self._commit() or self._current() is not work:
             return

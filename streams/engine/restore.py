@@ -23,7 +23,7 @@ _BULK = 10_000
 At = tuple[str, int]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Changelog:
     """A partition of a changelog: the store that it is read into, and how.
 
@@ -34,6 +34,10 @@ class Changelog:
     store: Store
     doubtful: int
     join: Callable[[bytes, bytes, bytes], bytes]
+
+    def distrust(self) -> None:
+        """Join all of its records with what the store has."""
+        self.doubtful = 0
 
     def apply(self, record: Record) -> None:
         """Take a record in. Raises RestoreFailedError if it is none of a changelog."""
@@ -103,11 +107,6 @@ async def restore(
 def _bounds(consumer: Consumer, changelogs: Mapping[At, Changelog]) -> tuple[dict[At, int], dict[At, int]]:
     """Return where reading begins and where it ends."""
     ends = end_offsets(consumer, list(changelogs))
-    for at, changelog in changelogs.items():
-        # A changelog that is shorter than what was read of it was made anew.
-        if changelog.store.position > ends[at]:
-            logger.warning("%s[%d] was made anew; its table begins again", *at)
-            changelog.store.clear()
     return {at: changelog.store.position for at, changelog in changelogs.items()}, ends
 
 

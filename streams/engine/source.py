@@ -81,9 +81,12 @@ def read(consumer: Consumer, limit: int, wait_s: float) -> Read:
     return found
 
 
-def reader(clients: Clients, connection: Config, group: str) -> Consumer:
-    """Return a consumer that is no member of any group: it reads what it is told to."""
-    return clients.consumer(reader_config(connection, group))
+def reader(clients: Clients, connection: Config, group: str, *, missing: str = "earliest") -> Consumer:
+    """Return a consumer that is no member of any group: it reads what it is told to.
+
+    `missing` says what becomes of a position at which there is no record any more: earliest, or error.
+    """
+    return clients.consumer({**reader_config(connection, group), "auto.offset.reset": missing})
 
 
 def assign(consumer: Consumer, positions: Mapping[tuple[str, int], int]) -> None:
@@ -99,6 +102,11 @@ def end_offsets(consumer: Consumer, partitions: Iterable[tuple[str, int]]) -> di
 def first_offsets(consumer: Consumer, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
     """Return the offset of the first record that each partition still has or will have. Blocking."""
     return {at: _watermarks(consumer, at)[0] for at in partitions}
+
+
+def bounds(consumer: Consumer, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, int]]:
+    """Return the first offset and the end of each partition. Blocking."""
+    return {at: _watermarks(consumer, at) for at in partitions}
 
 
 def _watermarks(consumer: Consumer, at: tuple[str, int]) -> tuple[int, int]:

@@ -4,12 +4,16 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from confluent_kafka import Consumer
+
 from openbsp.kafka.connection import Config
+from openbsp.log import event
+from streams.engine.damage import judge_changelog, judge_positions
 from streams.engine.guard import noted
 from streams.engine.membership import Committed
 from streams.engine.outside import Outside
 from streams.engine.restore import Changelog, restore
-from streams.engine.source import end_offsets, first_offsets, reader
+from streams.engine.source import bounds, end_offsets, reader
 from streams.engine.stores import Store
 from streams.engine.table import TableSpec
 
@@ -31,9 +35,13 @@ class Found:
     log_ends: Ends
     verified: Ends
     restored: int
+    #: Records of each source partition that were deleted before anybody read them.
+    lost: Ends
+    #: Changelogs (topic and partition) that lack what the tables have.
+    incomplete: frozenset[At]
 
 
-NOTHING = Found({}, {}, {}, {}, 0)
+NOTHING = Found({}, {}, {}, {}, 0, {}, frozenset())
 
 
 class Takeover:
@@ -80,6 +88,7 @@ class Takeover:
                 (at := (self._topic(name), number)): Changelog(store, verified.get(at, 0), joins[name])
                 for (name, number), store in stores.items()
             }
+            incomplete = await thread.run(_incomplete, consumer, changelogs, verified)
             restored = await restore(
                 consumer,
                 changelogs,
@@ -90,13 +99,26 @@ class Takeover:
             )
             for at, changelog in changelogs.items():
                 log_ends[at] = changelog.store.position
-            first = await thread.run(first_offsets, consumer, [at for at in sources if at not in committed])
+            found = await thread.run(bounds, consumer, sources)
+            judged = judge_positions(
+                sources,
+                committed,
+                found,
+                noting={self._topic(table.source) for table in self._tables},
+                damaged={partition for _, partition in incomplete},
+            )
+            for remark in judged.remarks:
+                logger.error("%s", remark, extra=event("engine.position_wrong"))
             return Found(
-                positions=first | {at: left.offset for at, left in committed.items()},
-                ends=await thread.run(end_offsets, consumer, sources),
+                positions=judged.positions,
+                ends={at: end for at, (_, end) in found.items()},
                 log_ends=log_ends,
-                verified={at: min(end, verified.get(at, end)) for at, end in log_ends.items()},
+                verified={
+                    at: 0 if at in incomplete else min(end, verified.get(at, end)) for at, end in log_ends.items()
+                },
                 restored=restored,
+                lost=judged.lost,
+                incomplete=incomplete,
             )
         finally:
             await thread.run(consumer.close)
@@ -110,3 +132,24 @@ class Takeover:
             for name, end in noted(left.note).items()
             if name in logs
         }
+
+
+def _incomplete(consumer: Consumer, changelogs: Mapping[At, Changelog], verified: Ends) -> frozenset[At]:
+    """Return the changelogs that lack something; their tables are kept, and read them from the beginning."""
+    found = set()
+    for at, (first, end) in bounds(consumer, changelogs).items():
+        store = changelogs[at].store
+        problem = judge_changelog("{}[{}]".format(*at), store.position, verified.get(at), first, end)
+        if problem is None:
+            continue
+        logger.error(
+            "%s. Its table is built again from the sources, with what is on this worker's disk, and written back; "
+            "states of conversations that are in neither are lost until OpenBSP sends them again",
+            problem,
+            extra=event("engine.changelog_incomplete"),
+        )
+        found.add(at)
+        # What it holds is joined with what the store has, for either may be the newer.
+        changelogs[at].distrust()
+        store.save_position(first)
+    return frozenset(found)

@@ -85,6 +85,7 @@ class Tables:
         hooks.advanced.add(self.advanced)
         hooks.acknowledged.add(self.acknowledged)
         hooks.lost.add(self.lost)
+        hooks.records_lost.add(self.records_lost)
 
     def attach(self, worker: "Engine") -> None:
         """Read from a worker from now on."""
@@ -170,6 +171,10 @@ class Tables:
             raise ProblemError(NOT_APPLIED, "the record was not applied before the deadline; ask again") from None
         finally:
             del self._waiting[future]
+
+    def records_lost(self, topic: str, count: int) -> None:
+        """Count records that were deleted before they were read."""
+        self._metrics.records_lost.add(self.sources[topic], number=count)
 
     def restoring(self, done: int, total: int) -> None:
         """See streams.engine.engine.Hooks."""

@@ -78,15 +78,6 @@ def last_wins(_: bytes, __: bytes, new: bytes) -> bytes:
     return new
 
 
-def test_a_changelog_that_was_made_anew_replaces_what_was_known() -> None:
-    store = MemoryStore()
-    store.put(b"old", b"1")
-    store.save_position(1000)
-    log = Log([Message(0, b"new", b"2")], 1)
-    assert restored(log, store, 0) == 1
-    assert (store.get(b"old"), store.get(b"new"), store.position) == (None, b"2", 1)
-
-
 def test_reads_only_what_came_after_the_position_tombstones_and_marks_among_it() -> None:
     store = MemoryStore()
     store.put(b"a", b"1")

@@ -1,0 +1,79 @@
+"""What others did to the logs while nobody looked: positions and tables that cannot be right any more. Pure.
+
+Merging an event once more changes nothing, so wherever a position is in doubt the answer is to read from the first
+record that there still is. What that cannot bring back is said.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from streams.engine.guard import noted
+from streams.engine.membership import Committed
+
+At = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Where to read on. `lost` counts the records of a source that were deleted before they were read."""
+
+    positions: dict[At, int]
+    lost: dict[At, int]
+    remarks: list[str]
+
+
+def judge_positions(
+    sources: Collection[At],
+    committed: Mapping[At, Committed],
+    bounds: Mapping[At, tuple[int, int]],
+    *,
+    noting: Collection[str],
+    damaged: Collection[int],
+) -> Judged:
+    """Judge the group's positions.
+
+    `bounds` are the first offset and the end of each source partition, `noting` the sources (topics) with whose
+    positions this program always commits a note, `damaged` the partitions whose tables have to be built again.
+    """
+    judged = Judged({}, {}, [])
+    for at in sources:
+        first, end = bounds[at]
+        name = "{}[{}]".format(*at)
+        left = committed.get(at)
+        judged.positions[at] = first
+        if left is None:
+            continue
+        if left.offset < first:
+            judged.lost[at] = first - left.offset
+            judged.remarks.append(
+                f"{name}: {first - left.offset} records were deleted before they were read, up to offset {first}: what "
+                "they told is missing in the states. Raise the topic's retention; OpenBSP has the rows"
+            )
+        elif left.offset > end:
+            judged.remarks.append(
+                f"{name}: the group's position is {left.offset}, the topic ends at {end}: it was created again, or "
+                "somebody else committed; reading begins with its first record"
+            )
+        elif at[0] in noting and not noted(left.note):
+            judged.remarks.append(
+                f"{name}: somebody else committed position {left.offset} in this group, which is not followed; reading "
+                "begins with the first record. Give other programs a group of their own"
+            )
+        elif at[1] not in damaged:
+            judged.positions[at] = left.offset
+    return judged
+
+
+def judge_changelog(name: str, position: int, verified: int | None, first: int, end: int) -> str | None:
+    """Return what is wrong with a changelog partition, None if it has what it must.
+
+    `position` is how far the store has read it, `verified` what the last owner noted of it.
+    """
+    if position > end or (verified is not None and verified > end):
+        known = max(position, verified or 0)
+        return f"{name} ends at {end}, but had {known} records: it was created again"
+    if position < first:
+        return f"{name} begins at {first}, but only {position} records of it are in the store: it was emptied"
+    if verified == 0 and end > 0 and position < end:
+        return f"{name} was not complete when its last owner ended"
+    return None

@@ -1,0 +1,127 @@
+"""What others do to the join's logs and its group while no worker runs: nothing silent, and rebuilt where it can be."""
+
+import httpx
+import pytest
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka.admin import AdminClient, DeletedRecords, OffsetSpec
+
+from openbsp.kafka.topics import Topics
+from support.join_cases import inserted, opened, status_of
+from support.join_fleet import TOKEN, fleet
+from support.join_outcome import await_committed, expected_of, outcome_of, records
+from support.join_sources import Sources
+from support.wait import eventually
+
+pytestmark = pytest.mark.integration
+
+CHANGELOGS = ("streams-messages-changelog", "streams-conversations-changelog")
+EVENTS = [
+    *(opened(f"c{number}", 1) for number in range(20)),
+    *(inserted(f"m{number}", f"c{number % 20}", "outgoing", 2) for number in range(40)),
+    *(status_of(f"m{number}", "delivered", 3) for number in range(40)),
+]
+
+
+@pytest.fixture
+def admin(contract):
+    return AdminClient({**contract.kafka.librdkafka(), "log_level": 0})
+
+
+def joined(contract, tmp_path, store: str) -> Sources:
+    """Let a worker join the events, and end it."""
+    sources = Sources(contract)
+    sources.send(EVENTS)
+    with fleet(contract, directory(tmp_path), 1, STREAMS_STORE=store) as running:
+        await_committed(contract)
+        assert outcome_of(contract).differences(expected_of(EVENTS)) == []
+        running.remove(running.members[0])
+    return sources
+
+
+def directory(tmp_path, name: str = "first"):
+    """Return a directory for the workers' data and logs."""
+    (tmp_path / name).mkdir(exist_ok=True)
+    return tmp_path / name
+
+
+def lost(url: str) -> float:
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    text = httpx.get(f"{url}/metrics", headers=headers, timeout=10, trust_env=False).text
+    return sum(
+        float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith("streams_records_lost_total{")
+    )
+
+
+def said(running, words: str) -> bool:
+    return any(words in line for line in running.lines)
+
+
+@pytest.mark.parametrize("store", ["memory", "rocksdb"])
+def test_changelogs_that_were_created_again_are_complete_again_and_so_are_the_states(contract, tmp_path, admin, store):
+    sources = joined(contract, tmp_path, store)
+    names = [contract.topic(name) for name in CHANGELOGS]
+    keys = {name: {record.key() for record in records(contract, name)} for name in CHANGELOGS}
+    for deleted in admin.delete_topics(names).values():
+        deleted.result(10)
+    eventually(lambda: sorted(Topics(contract.kafka, contract.topics).apply()) == sorted(names))
+    more = [status_of(f"m{number}", "read", 4) for number in range(40)]
+    with fleet(contract, directory(tmp_path), 1, STREAMS_STORE=store) as running:
+        sources.send(more)
+        await_committed(contract)
+        assert said(running, "it was created again")
+        assert outcome_of(contract).differences(expected_of([*EVENTS, *more])) == []
+        eventually(
+            lambda: all({record.key() for record in records(contract, name)} >= keys[name] for name in CHANGELOGS)
+        )
+        running.remove(running.members[0])
+    # Whoever has nothing on disk finds everything in the changelogs.
+    final = [status_of("m1", "deleted", 5)]
+    with fleet(contract, directory(tmp_path, "other"), 1, STREAMS_STORE=store) as running:
+        sources.send(final)
+        await_committed(contract)
+        assert not said(running, "it was created again")
+        assert outcome_of(contract).differences(expected_of([*EVENTS, *more, *final])) == []
+
+
+def test_records_that_were_deleted_before_they_were_read_are_counted_and_said(contract, tmp_path, admin):
+    sources = joined(contract, tmp_path, "memory")
+    unread = [inserted(f"x{number}", f"c{number % 20}", "outgoing", 6) for number in range(40)]
+    sources.send(unread)
+    topic = contract.topic("messages")
+    partitions = [TopicPartition(topic, number) for number in range(contract.topics.partitions)]
+    before = {tp.partition: tp.offset for tp in committed_by_the_group(contract, partitions)}
+    ends = admin.list_offsets({tp: OffsetSpec.latest() for tp in partitions})
+    doomed = [TopicPartition(topic, tp.partition, end.result(10).offset) for tp, end in ends.items()]
+    for deleted in admin.delete_records(doomed).values():
+        assert isinstance(deleted.result(10), DeletedRecords)
+    count = sum(tp.offset - before[tp.partition] for tp in doomed)
+    assert count == len(unread)
+    with fleet(contract, directory(tmp_path), 1, STREAMS_STORE="memory") as running:
+        await_committed(contract)
+        eventually(lambda: lost(running.urls[0]) == count)
+        assert said(running, "records were deleted before they were read")
+
+
+def committed_by_the_group(contract, partitions):
+    consumer = Consumer({**contract.kafka.librdkafka(), "group.id": f"{contract.prefix}streams"})
+    try:
+        return consumer.committed(partitions, timeout=10)
+    finally:
+        consumer.close()
+
+
+def test_a_position_that_somebody_else_committed_is_not_followed(contract, tmp_path, admin):
+    sources = joined(contract, tmp_path, "memory")
+    more = [status_of(f"m{number}", "read", 4) for number in range(40)]
+    sources.send(more)
+    topic = contract.topic("messages")
+    partitions = [TopicPartition(topic, number) for number in range(contract.topics.partitions)]
+    ends = admin.list_offsets({tp: OffsetSpec.latest() for tp in partitions})
+    foreign = [TopicPartition(topic, tp.partition, end.result(10).offset) for tp, end in ends.items()]
+    group = ConsumerGroupTopicPartitions(f"{contract.prefix}streams", foreign)
+    for altered in admin.alter_consumer_group_offsets([group]).values():
+        altered.result(10)
+    with fleet(contract, directory(tmp_path), 1, STREAMS_STORE="memory") as running:
+        await_committed(contract)
+        assert said(running, "somebody else committed")
+        assert outcome_of(contract).differences(expected_of([*EVENTS, *more])) == []

@@ -1,0 +1,81 @@
+"""Positions and changelogs that others have changed: judged by what the cluster and the last owner say."""
+
+import pytest
+
+from streams.engine.damage import judge_changelog, judge_positions
+from streams.engine.guard import note
+from streams.engine.membership import Committed
+
+AT = ("messages", 0)
+OURS = note({"streams-messages-changelog": 5})
+
+
+def judge(left: Committed | None, first: int, end: int, damaged: tuple[int, ...] = ()):
+    committed = {} if left is None else {AT: left}
+    return judge_positions([AT], committed, {AT: (first, end)}, noting={"messages"}, damaged=damaged)
+
+
+@pytest.mark.parametrize("offset", [3, 5, 9])
+def test_an_own_position_within_the_topic_is_where_reading_goes_on(offset: int):
+    judged = judge(Committed(offset, OURS), 3, 9)
+    assert (judged.positions[AT], judged.lost, judged.remarks) == (offset, {}, [])
+
+
+def test_without_a_position_reading_begins_with_the_first_record_and_nothing_is_said():
+    judged = judge(None, 3, 9)
+    assert (judged.positions[AT], judged.lost, judged.remarks) == (3, {}, [])
+
+
+def test_records_that_were_deleted_before_they_were_read_are_counted_and_said():
+    judged = judge(Committed(3, OURS), 43, 90)
+    assert (judged.positions[AT], judged.lost) == (43, {AT: 40})
+    assert "messages[0]: 40 records were deleted before they were read" in judged.remarks[0]
+
+
+def test_a_topic_that_is_shorter_than_what_was_read_was_created_again():
+    judged = judge(Committed(10, OURS), 0, 9)
+    assert (judged.positions[AT], judged.lost) == (0, {})
+    assert "created again" in judged.remarks[0]
+
+
+@pytest.mark.parametrize("foreign", ["", "not ours", "[]", "{}"])
+def test_what_somebody_else_committed_is_not_followed(foreign: str):
+    judged = judge(Committed(9, foreign), 3, 9)
+    assert judged.positions[AT] == 3
+    assert "somebody else committed position 9" in judged.remarks[0]
+
+
+def test_of_a_source_without_notes_that_cannot_be_told():
+    at = ("contributions", 0)
+    judged = judge_positions([at], {at: Committed(9, "")}, {at: (3, 9)}, noting={"messages"}, damaged=())
+    assert judged.positions[at] == 9
+
+
+def test_a_table_that_has_to_be_built_again_reads_from_the_first_record():
+    assert judge(Committed(9, OURS), 3, 9, damaged=(0,)).positions[AT] == 3
+    assert judge(Committed(9, OURS), 3, 9, damaged=(1,)).positions[AT] == 9
+
+
+@pytest.mark.parametrize(
+    ("position", "verified", "first", "end"),
+    [(0, None, 0, 0), (0, 0, 0, 0), (7, 7, 0, 7), (5, 7, 0, 9), (0, 7, 0, 9), (0, None, 0, 9), (9, 0, 0, 9)],
+)
+def test_a_changelog_that_has_what_it_must_is_sound(position: int, verified: int | None, first: int, end: int):
+    assert judge_changelog("log[0]", position, verified, first, end) is None
+
+
+@pytest.mark.parametrize(
+    ("position", "verified", "first", "end", "words"),
+    [
+        (7, 7, 0, 0, "created again"),
+        (7, None, 0, 3, "created again"),
+        (0, 7, 0, 3, "created again"),
+        (0, 7, 7, 7, "emptied"),
+        (5, 7, 6, 9, "emptied"),
+        (0, 0, 0, 9, "not complete"),
+    ],
+)
+def test_a_changelog_that_lacks_something_is_noticed(
+    position: int, verified: int | None, first: int, end: int, words: str
+):
+    assert words in (judge_changelog("log[0]", position, verified, first, end) or "")
