@@ -3,6 +3,7 @@
 from streams.state import contribution as contributions
 from streams.state import conversation, message
 from streams.state.conversation import Tally
+from streams.tables.contributions import ContributionRecord, decode_record
 from support.wire import conversation_state, event_of, message_state
 
 SECOND = 1_000_000
@@ -77,3 +78,10 @@ def test_what_a_message_adds_now_joins_what_it_added_then() -> None:
     assert contributions.role_of("m", joined) == contributions.role_of(
         "m", message.contribution(message.decode(MESSAGE))
     )
+
+
+def test_a_record_between_the_tables_is_read_as_well() -> None:
+    """Those that wait in the topic when the workers of the new version start."""
+    record = decode_record(b"\x94\xa1m" + PART + b"\x92\xa7pending\xa4sent\xc0")
+    assert record == ContributionRecord("m", contributions.decode(PART), ["pending", "sent"], None)
+    assert decode_record(b"\x94\xa1m\xc0\x90\xc0") == ContributionRecord("m", None, [], None)
