@@ -13,6 +13,15 @@ from simulation import coordinator, program
 
 MUTATIONS: dict[str, Callable[[], contextlib.AbstractContextManager[Any]]] = {}
 
+#: No history with a seed below 700 has found these: each needs several rare things to meet. The run says so, and does
+#: not fail because of them.
+NOT_FOUND_YET = {
+    "in the middle of a removal: the facts, the only list of whom to tell, go last",
+    "in the middle of removing a conversation: its facts go when the tombstones are acknowledged",
+    "while it restores: the position is that of what is in the store",
+    "up to where a log is verified is noted for the successor",
+}
+
 
 def mutation(rule: str) -> Callable[[Any], Any]:
     """Register a fault, by the rule that it breaks."""
