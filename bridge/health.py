@@ -43,7 +43,7 @@ async def refresh(service: "Service") -> None:
 
 
 def can_store(service: "Service") -> bool:
-    """Tell whether an event that comes now would be accepted, as far as can be known."""
+    """Return whether an event that comes now would be accepted, as far as can be known."""
     spool = service.spool
     spool_takes = spool.failing is None and not spool.full
     kafka_takes = service.preparation.maker is not None and not spool.events and not service.keeper.failing

@@ -40,10 +40,12 @@ class Metrics(ServiceMetrics):
             "error",
         )
         self.producers_replaced = self._counter(
-            "bridge_producers_replaced", "Producers that were replaced after an error that librdkafka calls fatal."
+            "bridge_producers_replaced", "Producers replaced after a fatal error of librdkafka."
         )
         self.requests_in_progress = self._gauge(
-            "bridge_requests_in_progress", "Webhooks that are being worked on.", across_processes="livesum"
+            "bridge_requests_in_progress",
+            "Webhooks in progress: received and not answered yet.",
+            across_processes="livesum",
         )
         self.webhooks_waiting = self._gauge(
             "bridge_webhooks_waiting",
@@ -69,7 +71,7 @@ class Metrics(ServiceMetrics):
         )
         self.worker_restarts = self._gauge(
             "bridge_worker_restarts",
-            "How often the worker processes that run now took the place of one that died, since the start.",
+            "Restarts of the running worker processes since the start: how often each replaced one that died.",
             across_processes="livesum",
         )
         self.unauthorized = self._counter(
@@ -89,7 +91,7 @@ class Metrics(ServiceMetrics):
         )
         self.spool_quarantined = self._gauge(
             "bridge_spool_quarantined",
-            "Events that neither their topic nor the dead letters took; they are kept in the spool.",
+            "Events that neither their topic nor the dead letter topic accepted; they are kept in the spool.",
             across_processes="livesum",
         )
         self.spool_commit_seconds = self._histogram(

@@ -49,7 +49,7 @@ PATIENCE_S = 3.0
 class Outside:
     """What the ingress talks to.
 
-    `new_publisher` takes a record's time limit in seconds, whom to tell of fatal errors, and of brokers' clocks.
+    `new_publisher` takes a record's time limit in seconds, callbacks for fatal errors and for the clocks of brokers.
     """
 
     naming: TopicSettings
@@ -87,7 +87,7 @@ class Service:
     gate: Gate
     requests: RequestLog
     observed: health.Observed
-    #: Done when a part that should run for ever ended; its exception says why.
+    #: Done when a background task failed that should never end; its exception says why.
     failed: "asyncio.Future[None]"
 
 
@@ -194,7 +194,7 @@ async def running(
 
 
 def _release_quarantine(spool_file: SpoolFile) -> None:
-    # What nobody took is tried once more at each start: an operator may have mended the reason.
+    # Quarantined events are retried at each start: an operator may have fixed the cause.
     try:
         spool_file.release_quarantine()
     except sqlite3.Error as error:

@@ -24,13 +24,16 @@ class BridgeSettings(ServiceSettings):
     workers: int = Field(1, ge=1, le=64, description="Processes that answer, each with a spool of its own.")
     source: str = Field("openbsp", min_length=1, description="`ce_source` of the records: which OpenBSP they are from.")
     deadline_s: float = Field(
-        2.0, gt=0, le=4, description="Seconds from a request's arrival that it waits for Kafka before it is spooled."
+        2.0,
+        gt=0,
+        le=4,
+        description="Seconds from a request's arrival after which an event that Kafka has not acknowledged is spooled.",
     )
     max_body_bytes: int = Field(
         MAX_BODY_BYTES,
         ge=1024,
         le=MAX_MESSAGE_BYTES * 3 // 4,
-        description="Largest body that is taken; of a larger one a dead letter says what its beginning tells.",
+        description="Largest accepted body, in bytes; of a larger one a dead letter has the ids at its beginning.",
     )
     max_json_depth: int = Field(100, ge=8, le=400, description="Deepest nesting of a body that is taken.")
     memory_bytes: int = Field(
@@ -43,12 +46,16 @@ class BridgeSettings(ServiceSettings):
         Path("data/spool"), description="Directory for what Kafka cannot take yet; each bridge needs its own."
     )
     spool_max_bytes: int = Field(
-        GIBIBYTE, ge=MEBIBYTE, description="Largest size of a worker's spool; a full one makes answers 503."
+        GIBIBYTE,
+        ge=MEBIBYTE,
+        description="Largest size of a worker's spool; while it is full, webhooks are answered 503.",
     )
     spool_max_age_s: float | None = Field(
         None, gt=0, description="Spooled events older than this many seconds become dead letters; unset: none do."
     )
     refusal_grace_s: float = Field(
-        300.0, ge=0, description="Seconds that a lack of authorisation in Kafka may last before it makes dead letters."
+        300.0,
+        ge=0,
+        description="Seconds after which events that Kafka refuses for lack of authorization become dead letters.",
     )
-    shutdown_s: float = Field(20.0, gt=0, description="Seconds in which a terminated process ends by itself.")
+    shutdown_s: float = Field(20.0, gt=0, description="Seconds for an orderly shutdown; then the process ends at once.")

@@ -53,4 +53,4 @@ class TokensError(ValueError):
 
 
 class InheritedSocketError(ValueError):
-    """The socket that this process was given by whoever started it cannot be served."""
+    """The socket that this process inherited cannot be served."""

@@ -1,4 +1,4 @@
-"""Listening sockets that outlive processes: inherited from whoever holds them, handed over to a successor.
+"""Listening sockets that outlive processes: inherited from a parent process, handed over to a successor.
 
 Between two processes connections wait in the socket's backlog, so that a restart refuses none.
 """
@@ -50,17 +50,17 @@ def inherited_listener(environment: MutableMapping[str, str]) -> socket.socket |
 
 
 def variables_for(listener: socket.socket) -> Mapping[str, str]:
-    """Return the variables that tell a child process, to which the descriptor is passed, about `listener`."""
+    """Return the variables that name `listener` to a child process, to which the descriptor is passed."""
     return {_DESCRIPTOR: str(listener.fileno())}
 
 
 def notify(state: str) -> None:
-    """Tell the service manager, if it asked for that, such as `READY=1`; see sd_notify(3)."""
+    """Notify the service manager, if it asked for that, such as with `READY=1`; see sd_notify(3)."""
     address = os.environ.get(_NOTIFY)
     if not address:
         return
     if address.startswith("@"):
         address = "\0" + address[1:]
-    # Without a manager that listens there is nobody to tell, and serving goes on.
+    # A manager that does not listen is no reason to stop serving.
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
         channel.sendto(state.encode(), address)

@@ -17,7 +17,7 @@ class LockHeldError(Exception):
 def lock_file(path: Path) -> int:
     """Lock the file at `path` (made for this user alone if it is not there), and write this process's id into it.
 
-    Returns the descriptor that holds the lock: closing it releases it, and whoever inherits it holds the lock too.
+    Returns the descriptor that holds the lock: closing it releases it; a process that inherits it holds the lock too.
     Raises LockHeldError at once, and OSError.
 
     Trap: not POSIX's kind of lock, which a process loses when it closes any descriptor of the file.

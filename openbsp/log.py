@@ -160,7 +160,7 @@ def line_of(record: logging.LogRecord) -> dict[str, Any]:
     line: dict[str, Any] = {
         "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
         "level": record.levelname,
-        # Lines of libraries have none: they are told apart by their logger.
+        # Lines of libraries have no event: their logger stands for it.
         "event": getattr(record, "event", record.name),
         "logger": record.name,
         "message": _message(record),

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import threading
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
@@ -16,25 +17,36 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
     As asyncio.to_thread, whose threads however are waited for when the loop ends: a client library that waits for a
     dead server would keep a terminated process for as long.
     """
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if future.done():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)  # type: ignore[arg-type]
-
-    def run() -> None:
-        result, error = None, None
-        try:
-            result = function(*args, **kwargs)
-        except BaseException as raised:  # noqa: BLE001 it is raised again where it is awaited
-            error = raised
-        with contextlib.suppress(RuntimeError):  # the loop has ended, and with it whoever waited
-            loop.call_soon_threadsafe(settle, result, error)
-
-    threading.Thread(target=run, name=getattr(function, "__name__", "call"), daemon=True).start()
+    future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+    bound = functools.partial(function, *args, **kwargs)
+    name = getattr(function, "__name__", "call")
+    threading.Thread(target=answer, args=(future, bound), name=name, daemon=True).start()
     return await future
+
+
+def answer(
+    future: "asyncio.Future[T]",
+    function: Callable[[], T],
+    on_error: Callable[[BaseException], object] = lambda _: None,
+) -> None:
+    """Call `function`, in whatever thread this runs, and give the future its result or its exception on its loop.
+
+    `on_error` is called with the exception before that, in this thread.
+    """
+    result, error = None, None
+    try:
+        result = function()
+    except BaseException as raised:  # noqa: BLE001 it is raised again where it is awaited
+        error = raised
+        on_error(raised)
+    with contextlib.suppress(RuntimeError):  # the loop has ended, nothing awaits the result
+        future.get_loop().call_soon_threadsafe(_settle, future, result, error)
+
+
+def _settle(future: "asyncio.Future[T]", result: T | None, error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(result)  # type: ignore[arg-type]

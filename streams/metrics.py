@@ -37,35 +37,38 @@ class Metrics(ServiceMetrics):
         )
         self.event_seconds = self._durations(
             "streams_event_seconds",
-            "Time from the bridge's receiving a webhook to the acknowledgement of everything that follows from it, its "
+            "Time from the arrival of a webhook at the bridge to the acknowledgement of all that follows from it, its "
             "conversation's state among that; of the oldest webhook in each write.",
             _LATENCY_BUCKETS,
         )
         self.coalesce_seconds = self._durations(
-            "streams_coalesce_seconds", "Time that changes waited to be written together.", _COALESCE_BUCKETS
+            "streams_coalesce_seconds", "Time that changes waited to be coalesced into one write.", _COALESCE_BUCKETS
         )
         self.unacknowledged = self._gauge(
             "streams_unacknowledged_records", "Written records that the broker has not acknowledged yet."
         )
         self.commit_age = self._gauge(
-            "streams_commit_age_seconds", "Time since all that is acknowledged was last known to be committed."
+            "streams_commit_age_seconds", "Time since the offsets of everything acknowledged were last committed."
         )
         self.lag = self._gauge(
             "streams_lag_records",
-            "Records of owned partitions that are not in the tables yet; the ends are asked for every few seconds.",
+            "Lag: records of owned partitions that are not in the tables yet; end offsets are read every few seconds.",
             "source",
             "partition",
         )
         self.stalled = self._gauge(
             "streams_partitions_stalled",
-            "Owned partitions where records wait and nothing moves; the worker is unready.",
+            "Owned partitions with records to process and no progress; the worker is unready.",
         )
         self.owned = self._gauge("streams_partitions_owned", "Partitions that this worker owns.")
-        self.ready = self._gauge("streams_partitions_ready", "Owned partitions for which everything can be answered.")
-        self.assignments = self._counter("streams_assignments", "Times that partitions were taken over.")
+        self.ready = self._gauge(
+            "streams_partitions_ready",
+            "Owned partitions that are caught up and indexed, so that every request is answered.",
+        )
+        self.assignments = self._counter("streams_assignments", "Takeovers of partitions.")
         self.restored = self._gauge("streams_restored_records", "Changelog records read by the last takeover.")
         self.to_restore = self._gauge(
-            "streams_restore_records", "Changelog records that the last takeover has to read at the most."
+            "streams_restore_records", "Changelog records that the last takeover reads at most."
         )
         self.conversations = self._gauge("streams_conversations_indexed", "Conversations in the indexes.")
         self.requests = self._counts(
@@ -73,13 +76,13 @@ class Metrics(ServiceMetrics):
         )
         self.request_seconds = self._durations(
             "streams_request_seconds",
-            "Time from a request to the first of its answer, by endpoint.",
+            "Time from a request to the start of its response, by endpoint.",
             _REQUEST_BUCKETS,
             "endpoint",
         )
         self.event_streams = self._gauge("streams_event_streams", "Event streams that are open.")
         self.event_streams_cut = self._counter(
-            "streams_event_streams_cut", "Event streams that were cut off because the client took too long to read."
+            "streams_event_streams_cut", "Event streams closed because the client reads too slowly."
         )
 
 

@@ -42,7 +42,7 @@ def _listen(host: str, port: int) -> socket.socket:
 async def serve(app: JoinApp, settings: StreamsSettings, kafka: KafkaSettings, topics: TopicSettings) -> int:
     """Run until SIGINT or SIGTERM; return the exit code.
 
-    Waits for servers that do not answer yet. Raises ContractError for what waiting cannot mend, ListenError when the
+    Waits for servers that do not answer yet. Raises ContractError for what retrying cannot fix, ListenError when the
     address of the views is taken. Does not return when the worker fails: the process ends at once then, so that nothing
     is written that others may own by now.
     """

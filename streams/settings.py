@@ -43,10 +43,13 @@ class StreamsSettings(ServiceSettings):
         description="Memory for RocksDB's caches and buffers, all stores together.",
     )
     conversations_in_use: int = Field(
-        50_000, ge=100, description="Conversations of a partition whose tallies stay in memory."
+        50_000, ge=100, description="Conversations of a partition whose tallies are cached in memory."
     )
     coalesce_ms: int = Field(
-        50, ge=0, le=60_000, description="Milliseconds for which changes of a key may wait to be written once; 0: each."
+        50,
+        ge=0,
+        le=60_000,
+        description="Milliseconds for which changes of a key are coalesced into one write; 0: each is written.",
     )
     idle_after_s: float | None = Field(
         None,
@@ -54,28 +57,30 @@ class StreamsSettings(ServiceSettings):
         description="Seconds after its latest activity in which a conversation may be forgotten, with its messages; "
         "unset: never.",
     )
-    batch_records: int = Field(5_000, ge=1, le=100_000, description="Records that are taken at once at the most.")
+    batch_records: int = Field(5_000, ge=1, le=100_000, description="Most records in a batch.")
     in_flight_records: int = Field(
         100_000,
         ge=1_000,
         le=1_000_000,
-        description="Written records that may wait for the broker before reading stops.",
+        description="Unacknowledged records after which reading pauses.",
     )
-    commit_interval_ms: int = Field(1_000, ge=10, le=60_000, description="Milliseconds between commits of positions.")
+    commit_interval_ms: int = Field(1_000, ge=10, le=60_000, description="Milliseconds between commits of offsets.")
     session_timeout_s: float = Field(
-        10.0, ge=2, le=300, description="Seconds without a sign of life after which other workers take over."
+        10.0, ge=2, le=300, description="Seconds without a heartbeat after which other workers take over."
     )
-    shutdown_timeout_s: float = Field(20.0, gt=0, le=600, description="Seconds that a stop may take.")
+    shutdown_timeout_s: float = Field(
+        20.0, gt=0, le=600, description="Seconds for an orderly shutdown; then the process ends at once."
+    )
     read_timeout_s: float = Field(
-        5.0, gt=0, le=60, description="Seconds that a view waits for a record (`after`) or for another worker."
+        5.0, gt=0, le=60, description="Seconds that a request waits for a record (`after`) or for another worker."
     )
     stalled_after_s: float = Field(
         60.0,
         gt=0,
         le=3600,
-        description="Seconds without progress in a partition where records wait, after which the worker is not ready.",
+        description="Seconds without progress in a partition with lag after which the worker is not ready.",
     )
-    event_streams: int = Field(2_000, ge=1, le=100_000, description="Event streams that a worker serves at a time.")
+    event_streams: int = Field(2_000, ge=1, le=100_000, description="Most open event streams of a worker.")
 
     @model_validator(mode="after")
     def _known_address(self) -> Self:

@@ -108,4 +108,4 @@ def _misdirected(service: Service) -> Callable[[Request, Exception], Awaitable[R
 
 
 async def _internal_error(_: Request, __: Exception) -> Response:
-    return response(answers.problem(reasons.INTERNAL_ERROR, "see the log of the bridge"))
+    return response(answers.problem(reasons.INTERNAL_ERROR, "see the log of the bridge for the error"))

@@ -52,7 +52,7 @@ class Event(msgspec.Struct, gc=False):
 
 
 class RefusedError(Exception):
-    """An authentic body that is no event. `keep` tells whether its bytes may be kept, or only the metadata here."""
+    """An authentic body that is no event. `keep`: whether its bytes may be kept, or only the metadata here."""
 
     def __init__(
         self,

@@ -29,11 +29,11 @@ _LINGER_S = 3.0
 
 
 class _ClientGoneError(Exception):
-    """The connection ended before the body did: there is nobody to answer."""
+    """The connection ended before the body did: there is no client to answer."""
 
 
 class Ingress:
-    """Answers webhooks as section 3 of the design says."""
+    """Answers webhooks."""
 
     def __init__(self, intake: Intake) -> None:
         """Take webhooks in by `intake`."""
@@ -112,7 +112,7 @@ class Ingress:
         size = 0
         while (message := await receive())["type"] == "http.request":
             if TIMED_OUT in scope.get("state", ()):
-                raise TurnedDownError(reasons.BODY_TIMEOUT, "the body took longer than the bridge waits", close=True)
+                raise TurnedDownError(reasons.BODY_TIMEOUT, "the body took too long to arrive", close=True)
             chunks.append(message.get("body", b""))
             size += len(chunks[-1])
             if not message.get("more_body") or size > self._intake.max_body:

@@ -68,6 +68,6 @@ async def _end(server: Server, gate: Gate, stop: asyncio.Event) -> None:
     server.config.encoded_headers.append(CLOSE)
     server.server_state.default_headers.append(CLOSE)
     deadline = time.monotonic() + _LAST_REQUESTS_S
-    while server.server_state.connections and time.monotonic() < deadline:  # noqa: ASYNC110 uvicorn tells nobody
+    while server.server_state.connections and time.monotonic() < deadline:  # noqa: ASYNC110 uvicorn has no event for it
         await asyncio.sleep(_LAST_REQUESTS_S / 20)
     server.should_exit = True

@@ -136,7 +136,7 @@ class Webhook:
     def admit(self, method: str, pairs: Collection[tuple[bytes, bytes]], client: str | None) -> None:
         """Look at the head alone. Raises TurnedDownError."""
         if method != "POST":
-            raise TurnedDownError(reasons.METHOD_NOT_ALLOWED, "webhooks are posted", allow="POST")
+            raise TurnedDownError(reasons.METHOD_NOT_ALLOWED, "send webhooks with POST", allow="POST")
         intake = self._intake
         headers = dict(pairs)
         # Trap: before these digits the parser lets any number of zeros pass, and int takes only so many.
@@ -147,7 +147,7 @@ class Webhook:
             self._line.client = client
             intake.metrics.unauthorized.labels(PATH).inc()
             close = too_large or b"transfer-encoding" in headers
-            raise TurnedDownError(reasons.UNAUTHORIZED, "a valid bearer token is needed", close=close)
+            raise TurnedDownError(reasons.UNAUTHORIZED, "a valid bearer token is required", close=close)
         self._line.token = token.name
         content_type = headers.get(b"content-type", b"")
         if content_type != b"application/json" and not _is_json(content_type):
@@ -239,7 +239,7 @@ class Webhook:
         _log.error("internal error while answering a webhook", exc_info=error, extra=event("webhook.internal_error"))
         self._end(
             reasons.INTERNAL_ERROR.code,
-            answers.problem(reasons.INTERNAL_ERROR, "see the log of the bridge", close=True),
+            answers.problem(reasons.INTERNAL_ERROR, "see the log of the bridge for the error", close=True),
         )
 
     def drop(self) -> None:

@@ -1,4 +1,4 @@
-"""A listening socket, which outlives whoever serves its connections."""
+"""A listening socket, which outlives the processes that serve its connections."""
 
 import contextlib
 import socket

@@ -23,5 +23,19 @@ HEAD_TOO_LARGE = Reason(
 )
 INTERNAL_ERROR = Reason("internal_error", 500, "Internal error", "A fault of the server; its log has the details.")
 TOO_MANY_CONNECTIONS = Reason(
-    "too_many_connections", 503, "Too many connections", "The server has as many connections open as it may."
+    "too_many_connections", 503, "Too many connections", "The process has the most connections that it may."
+)
+
+#: All of the above.
+SHARED = (
+    MALFORMED_REQUEST,
+    UNAUTHORIZED,
+    NOT_FOUND,
+    METHOD_NOT_ALLOWED,
+    BODY_TIMEOUT,
+    TOO_LARGE,
+    UNSUPPORTED_MEDIA_TYPE,
+    HEAD_TOO_LARGE,
+    INTERNAL_ERROR,
+    TOO_MANY_CONNECTIONS,
 )

@@ -37,18 +37,16 @@ class ServiceSettings(BaseSettings):
         "it changes and on SIGHUP.",
     )
     metrics_token: SecretStr | None = Field(
-        None, min_length=16, description="A token for /metrics and details of /readyz, and nothing else."
+        None, min_length=16, description="A token that may read metrics and operational details, nothing else."
     )
     connections: int = Field(
-        4_096, ge=1, le=1_000_000, description="Open connections of one process; more are answered 503 and closed."
+        4_096, ge=1, le=1_000_000, description="Most open connections of one process; more are answered 503 and closed."
     )
-    header_timeout_s: float = Field(
-        5.0, gt=0, description="Seconds that a client may take to send a request's headers."
-    )
+    header_timeout_s: float = Field(5.0, gt=0, description="Seconds in which a client has to send a request's headers.")
     body_timeout_s: float = Field(
-        5.0, gt=0, description="Seconds that a client may take to send a request's body, after its headers."
+        5.0, gt=0, description="Seconds in which a client has to send a request's body, after its headers."
     )
-    keep_alive_s: int = Field(75, ge=1, le=3600, description="Seconds that an idle connection is kept.")
+    keep_alive_s: int = Field(75, ge=1, le=3600, description="Seconds after which an idle connection is closed.")
     log_level: LogLevel = Field(LogLevel.INFO, description="Lowest level of lines that are logged.")
 
     @model_validator(mode="after")

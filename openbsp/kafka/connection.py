@@ -66,7 +66,7 @@ class KafkaSettings(BaseSettings):
     ssl_certificate_file: Path | None = Field(None, description="PEM file of the client's certificate, for mutual TLS.")
     ssl_key_file: Path | None = Field(None, description="PEM file of the client's private key, for mutual TLS.")
     ssl_key_password: SecretStr | None = Field(None, description="Password of the client's private key.")
-    sasl_mechanism: SaslMechanism | None = Field(None, description="How this client proves who it is.")
+    sasl_mechanism: SaslMechanism | None = Field(None, description="SASL mechanism of the client.")
     sasl_username: str | None = Field(None, description="User name, for PLAIN and SCRAM.")
     sasl_password: SecretStr | None = Field(None, description="Password, for PLAIN and SCRAM.")
     sasl_oauth_token_url: str | None = Field(None, description="Token endpoint, for OAUTHBEARER.")
@@ -75,7 +75,7 @@ class KafkaSettings(BaseSettings):
     sasl_oauth_scope: str | None = Field(None, description="Scope to ask for, for OAUTHBEARER.")
     compression: Compression = Field(
         Compression(COMPRESSION),
-        description="How records are compressed. Every client reads `none` and `gzip`; some need a further package for "
+        description="How records are compressed. Every client reads `none` and `gzip`; some need another package for "
         "the others.",
     )
 
@@ -172,7 +172,7 @@ class RegistrySettings(BaseSettings):
 
     def client_config(self) -> dict[str, object]:
         """Return the configuration of confluent-kafka's SchemaRegistryClient."""
-        # Trap: without a time-out the client waits for ever, and it retries by itself with waits in between.
+        # Trap: without a time-out the client waits forever, and it retries by itself with waits in between.
         config: dict[str, object] = {"url": self.url, "timeout": self.timeout_s, "max.retries": 0}
         if self.username is not None and self.password is not None:
             config["basic.auth.user.info"] = f"{self.username}:{self.password.get_secret_value()}"
@@ -194,7 +194,9 @@ class TopicSettings(BaseSettings):
     prefix: str = Field("openbsp.", pattern=r"^[a-zA-Z0-9._-]{0,100}$", description="Prefix of all topic names.")
     partitions: int = Field(12, ge=1, le=10_000, description="Partitions of each topic; the join needs them equal.")
     replication_factor: int = Field(3, ge=1, le=100, description="Replicas of each partition.")
-    min_insync_replicas: int = Field(2, ge=1, le=100, description="Replicas that must have a record before it counts.")
+    min_insync_replicas: int = Field(
+        2, ge=1, le=100, description="In-sync replicas that must have a record before it is acknowledged."
+    )
     retention_days: float = Field(
         30.0, ge=0, le=36_500, description="Days for which events and status changes are kept; 0: without end."
     )

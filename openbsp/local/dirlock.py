@@ -13,8 +13,8 @@ _POLL_SECONDS = 0.05
 class DirectoryLock:
     """An exclusive lock on a directory (created if absent, for this user alone), kept in the file `lock` inside it.
 
-    The lock belongs to the open file, not to the process: whoever inherits `fileno()` holds it too, so a directory
-    stays locked until the last child that works in it is gone, even if the parent was killed.
+    The lock belongs to the open file: a process that inherits `fileno()` holds it too, so a directory stays locked
+    until the last child that works in it is gone, even if the parent was killed.
     """
 
     def __init__(self, directory: Path) -> None:

@@ -15,7 +15,7 @@ from openbsp.local.lockfile import Artifact, Bundle
 from openbsp.local.maven import Repository
 
 Advance = Callable[[int], None]
-"""Told how many more bytes are there; from several threads, and negative when bytes had to be given up."""
+"""Called with the number of bytes that have come, from several threads; negative when bytes are discarded."""
 
 _CONNECTIONS = 6
 _TIMEOUT_SECONDS = (10, 60)  # to connect, between two reads

@@ -107,7 +107,7 @@ class KafkaBroker(JavaServer):
         jvm = [
             *_HEAP,
             f"-Dlog4j2.configurationFile={_LOGGING_FILE}",
-            # Kafka and its compression libraries use what Java warns about; nobody here can change that.
+            # Kafka and its compression libraries use what Java warns about; we cannot change that.
             "--sun-misc-unsafe-memory-access=allow",
             "--enable-native-access=ALL-UNNAMED",
             "-cp",

@@ -1,4 +1,4 @@
-"""`python -m openbsp.local.lock` resolves the newest (or the given) versions anew and replaces the lock file."""
+"""`python -m openbsp.local.lock` resolves the newest (or the given) versions and replaces the lock file."""
 
 import argparse
 import hashlib

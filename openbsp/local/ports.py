@@ -16,7 +16,7 @@ _reservations: deque[int] = deque(maxlen=16)
 
 
 def free_ports(count: int) -> list[int]:
-    """Choose `count` different ports that nobody listens on now; somebody may in the next moment: be ready for that.
+    """Choose `count` different ports that are free now; another process may take one at any moment: be ready for that.
 
     On Linux, no other process of this project chooses one of them for now, so stacks can start side by side.
     """

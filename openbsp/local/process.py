@@ -31,7 +31,7 @@ class ChildProcess:
     """A running child in a session of its own, so that Ctrl-C in a terminal reaches only its parent.
 
     Standard output and error go to the file `log`, which only this user may read; what an earlier run wrote there is
-    kept as `<log>.1`. The child writes to the file itself, so nobody can block it by not reading. `on_log` gets the
+    kept as `<log>.1`. The child writes to the file itself, so a reader that stalls cannot block it. `on_log` gets the
     lines too, from a thread.
     The descriptors `inherit` stay open in the child. A program that cannot be executed ends with status 126 or 127.
     """
@@ -78,7 +78,7 @@ class ChildProcess:
     def returncode(self) -> int | None:
         """None while the child runs; its exit status after that, negative for a signal.
 
-        Whoever learns here or from `wait` that the child has ended also ends what it left running.
+        The first call here or of `wait` that finds the child ended also ends the processes it left running.
         """
         status = self._process.poll()
         if status is not None:

@@ -21,7 +21,7 @@ _COLOURS: Mapping[str, str] = MappingProxyType(
 )
 
 
-#: The broker and the registry tell at length how they start and stop.
+#: The broker and the registry log their start and stop at length.
 _CHATTER = re.compile(r"\S+ +(INFO|DEBUG|TRACE) ")
 _CHATTY = frozenset({"kafka", "schema_registry"})
 

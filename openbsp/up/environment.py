@@ -12,7 +12,7 @@ _PARTITIONS = "4"
 def localize(environment: MutableMapping[str, str]) -> None:
     """Change `environment` so that this process and its children deal with one broker on this machine only.
 
-    The variables that tell how to reach other servers go. Prefix and number of partitions of the topics can be chosen.
+    Variables for connections to other servers are removed; prefix and partition count of the topics can be chosen.
     """
     for name in [name for name in environment if name.startswith(_OTHER_SERVERS)]:
         del environment[name]

@@ -29,7 +29,7 @@ class Interrupts:
     def at_end_of(self, descriptor: int) -> None:
         """Do as for SIGTERM when nothing more can be read from `descriptor`; what is read until then has no meaning.
 
-        The read end of a pipe tells so that the process is gone that held the other end, however it went.
+        The read end of a pipe becomes readable when the process that held the other end is gone, however it ended.
         """
         main_thread = threading.main_thread().ident
         assert main_thread is not None  # noqa: S101 this is running
@@ -37,7 +37,7 @@ class Interrupts:
         def read() -> None:
             while os.read(descriptor, _READ_BYTES):
                 pass
-            # To the main thread itself: a signal to the process could be taken by a thread that wakes nobody.
+            # To the main thread itself: a signal to the process could be delivered to a thread that wakes no other.
             signal.pthread_kill(main_thread, signal.SIGTERM)
 
         threading.Thread(target=read, name="end-of-input", daemon=True).start()

@@ -58,7 +58,7 @@ class Part(Protocol):
 class PythonPart:
     """A process of this project: `python -m` with `arguments`, ready when `/readyz` on its port answers 200.
 
-    The variables `<variables>_HOST` and `<variables>_PORT` tell it where to listen. Without a `port`, a free one is
+    The variables `<variables>_HOST` and `<variables>_PORT` set where it listens. Without a `port`, a free one is
     chosen and kept for later launches. With `keep_listening`, the socket is held here from the first launch until
     `close` and given to each process, so that connections wait from one to the next.
     """

@@ -24,7 +24,7 @@ class StackToken:
 
     @classmethod
     def kept_in(cls, path: Path) -> Self:
-        """Return the token in the file `path`; make one, readable for nobody else, if there is no file."""
+        """Return the token in the file `path`; make one, readable by this user alone, if there is no file."""
         if not path.exists():
             # Written aside and renamed: a file that is there is whole.
             unfinished = path.with_suffix(".new")

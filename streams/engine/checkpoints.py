@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
 
+from openbsp.log import event
 from streams.engine.guard import Guard, note
 from streams.engine.lease import Lease
 from streams.engine.membership import Membership
@@ -84,7 +85,7 @@ class Checkpoints:
                 positions, self._notes(verified, positions), self._lease.lease_s / 2
             )
             if problem is not None:
-                logger.warning("positions could not be committed, trying again: %s", problem)
+                logger.warning("offsets not committed, retrying: %s", problem, extra=event("checkpoint.not_committed"))
                 return False
             self._lease.confirm(asked_at)
             self._committed = (positions, verified)

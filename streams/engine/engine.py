@@ -11,6 +11,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, ParamSpec
 
+from openbsp.log import event
 from streams.engine.assignment import Assignment
 from streams.engine.barrier import Barrier
 from streams.engine.checkpoints import Checkpoints
@@ -259,7 +260,8 @@ class Engine:
         except Exception as error:
             self.fail(error)
             raise
-        logger.info("gave up partitions %s, everything written", sorted(work.partitions))
+        released = event("partitions.released", partitions=sorted(work.partitions))
+        logger.info("released partitions %s: all writes are acknowledged", sorted(work.partitions), extra=released)
 
     def _fail_with(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
@@ -272,7 +274,9 @@ class Engine:
         if not takeover.going():
             return
         if not partitions:
-            logger.info("no partitions in generation %d", generation)
+            logger.info(
+                "no partitions in generation %d", generation, extra=event("partitions.none", generation=generation)
+            )
             self._own(partitions, {}, NOTHING)
             return
         sources = [(topic, number) for topic in self.sources for number in partitions]
@@ -287,6 +291,7 @@ class Engine:
             generation,
             found.restored,
             self._clock.monotonic() - began,
+            extra=event("partitions.taken_over", generation=generation, restored=found.restored),
         )
         self._guard.begin(found.verified)
         self._guard.owe(found.incomplete)

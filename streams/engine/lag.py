@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 
 from confluent_kafka import KafkaException
 
+from openbsp.log import event
 from streams.engine.ends import Ends
 from streams.engine.outside import Clock
 
@@ -54,7 +55,7 @@ class Lag:
         try:
             ends = await self._ends.of(self._standing, LOOK_EVERY_S)
         except KafkaException as error:
-            logger.warning("the ends of the sources are not told: %s", error.args[0])
+            logger.warning("lag not measured: no end offsets: %s", error.args[0], extra=event("lag.not_measured"))
             ends = self._known
         if self._join is join:
             self._known = ends

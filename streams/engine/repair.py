@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Mapping
 
 from confluent_kafka import KafkaException
 
+from openbsp.log import event
 from streams.engine.assignment import Assignment
 from streams.engine.guard import Guard
 from streams.engine.writer import Writer
@@ -45,7 +46,8 @@ class Repair:
                 await self._guard.look(lambda: self._writer.idle)
                 await self._repair(work)
             except (KafkaException, TimeoutError) as error:
-                logger.warning("the own logs could not be looked at, trying again: %s", error)
+                text = "could not inspect own changelogs, retrying: %s"
+                logger.warning(text, error, extra=event("repair.not_inspected"))
 
     async def _repair(self, work: Assignment) -> None:
         """Write again what may be old in the guarded logs, once all that the predecessors knew is in the tables."""
@@ -58,7 +60,10 @@ class Repair:
         # A commit proves that the partitions still are this worker's, so that the others' writes are the old ones.
         if not await self._commit() or self._current() is not work:
             return
-        logger.warning("writing %d keys again: others wrote %s", sum(map(len, keys.values())), gaps)
+        count = sum(map(len, keys.values()))
+        logger.warning(
+            "rewriting %d keys: foreign writes in %s", count, gaps, extra=event("repair.started", keys=count)
+        )
         written = []
         for (topic, partition), found in keys.items():
             contents = work.contents[self._tables[topic]][partition]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from confluent_kafka import Consumer, TopicPartition
 
+from openbsp.log import event
 from streams.engine.outside import Clock, Thread
 from streams.engine.source import Record, end_offsets, read
 from streams.engine.stores import MARK_KEY, Store
@@ -78,7 +79,12 @@ async def restore(
     if not waiting:
         return 0
     progress(0, total)
-    logger.info("restoring %d changelog partitions, at most %d records", len(waiting), total)
+    logger.info(
+        "restoring %d changelog partitions, at most %d records",
+        len(waiting),
+        total,
+        extra=event("restore.started", records=total),
+    )
     await thread.run(
         consumer.assign, [TopicPartition(topic, partition, starts[topic, partition]) for topic, partition in waiting]
     )
@@ -98,9 +104,11 @@ async def restore(
             )
         if now - reported > _PROGRESS_S:
             reported = now
-            logger.info("restored %d of at most %d records", count, total)
+            logger.info(
+                "restored %d of at most %d records", count, total, extra=event("restore.progress", records=count)
+            )
     await thread.run(consumer.unassign)
-    logger.info("restored %d records", count)
+    logger.info("restored %d records", count, extra=event("restore.completed", records=count))
     return count
 
 

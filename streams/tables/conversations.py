@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
+from openbsp.log import event
 from streams.contract import Contract, Refused
 from streams.engine.hooks import Hook
 from streams.engine.stores import group_key, prefix, split_key
@@ -225,7 +226,13 @@ class ConversationPartition:
         try:
             conversation_id = key.decode()
         except UnicodeDecodeError:
-            logger.warning("%s[%d] holds a key that is no row's: %r", topic, self.partition, key)
+            logger.warning(
+                "%s[%d] has a foreign key: %r",
+                topic,
+                self.partition,
+                key,
+                extra=event("table.foreign_key", topic=topic),
+            )
             return
         self.write_state(conversation_id)
 

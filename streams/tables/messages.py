@@ -5,6 +5,7 @@ from typing import cast
 
 from msgspec import msgpack
 
+from openbsp.log import event
 from streams.contract import Contract, Refused
 from streams.engine.hooks import Hook
 from streams.engine.table import Sender, TablePartition
@@ -199,7 +200,13 @@ class MessagePartition:
         try:
             message_id = key.decode()
         except UnicodeDecodeError:
-            logger.warning("%s[%d] holds a key that is no row's: %r", topic, self.partition, key)
+            logger.warning(
+                "%s[%d] has a foreign key: %r",
+                topic,
+                self.partition,
+                key,
+                extra=event("table.foreign_key", topic=topic),
+            )
             return
         facts = self.facts(message_id)
         self.rows.rewrite(key)

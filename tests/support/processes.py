@@ -73,7 +73,7 @@ class Process:
             command = [sys.executable, "-m", self.name, COMMANDS[self.name][0]]
             stdout = output if terminal is None else terminal
             self._process = subprocess.Popen(command, env=self.environment, stdout=stdout, stderr=errors)
-        eventually(self.answers, within=60)
+        eventually(self.answers, within=120, every=0.2)
 
     def answers(self) -> bool:
         """Return whether it is alive."""

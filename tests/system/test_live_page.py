@@ -161,7 +161,7 @@ def test_one_signs_in_by_typing_the_token_too(open_page, running_stack):
     page = open_page(link=False, breaks=True)
     page.get_by_label("Token").fill("wrong-token-wrong-token")
     page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("alert")).to_contain_text("this token is not known here")
+    expect(page.get_by_role("alert")).to_contain_text("the token is not valid")
     page.get_by_label("Token").fill(running_stack.token)
     page.keyboard.press("Enter")
     expect(page.locator("#state")).to_have_text("Live")

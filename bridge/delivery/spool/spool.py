@@ -13,7 +13,7 @@ from bridge.delivery.spool.file import Row, SpoolFile, Totals, is_damage
 from bridge.errors import NotStoredError, SpoolFullError
 from bridge.metrics import Metrics
 from openbsp.log import event
-from openbsp.threads import in_thread
+from openbsp.threads import answer, in_thread
 
 _log = logging.getLogger(__name__)
 
@@ -172,23 +172,7 @@ class Spool:
     async def _call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         future: asyncio.Future[T] = self._loop.create_future()
         bound = functools.partial(function, *args, **kwargs)
-
-        def settle(result: T | None, error: Exception | None) -> None:
-            if future.done():
-                return
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(result)  # type: ignore[arg-type]
-
-        def run() -> None:
-            result, error = None, None
-            try:
-                result = bound()
-            except Exception as raised:  # noqa: BLE001 it is raised again where it is awaited
-                error = raised
-                self._replace_if_damaged(raised)
-            self._loop.call_soon_threadsafe(settle, result, error)
+        run = functools.partial(answer, future, bound, self._replace_if_damaged)
 
         with self._wake:
             self._calls.append(run)
@@ -257,7 +241,7 @@ class Spool:
             return False
         return True
 
-    def _replace_if_damaged(self, error: Exception) -> bool:
+    def _replace_if_damaged(self, error: BaseException) -> bool:
         if not (isinstance(error, sqlite3.Error) and is_damage(error)):
             return False
         try:

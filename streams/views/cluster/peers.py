@@ -1,7 +1,7 @@
 """Other workers: asked with the caller's own token, so that they decide themselves what may be seen.
 
 A question that came from another worker is never passed on: ownership may have changed in between, and two workers
-that take each other for the owner would ask each other for ever.
+that take each other for the owner would ask each other forever.
 """
 
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -21,7 +21,7 @@ class Peers:
     """Asks other workers, over connections that are kept. All errors are ProblemError: not_ready."""
 
     def __init__(self, timeout_s: float) -> None:
-        """Connect to nobody yet; an answer may take `timeout_s`."""
+        """Connect to nothing yet; an answer may take `timeout_s`."""
         self._timeout_s = timeout_s
 
     @cached_property

@@ -1,4 +1,4 @@
-"""What another worker tells of its partitions, on its way to a client of this one."""
+"""The events of another worker's partitions, relayed to a client of this one."""
 
 import asyncio
 from collections import deque
@@ -29,9 +29,9 @@ class Relay:
         on_end: Callable[[], None],
     ) -> None:
         """Begin to read. `wake` is called when there is something to take, `on_end` when nothing comes any more."""
-        #: Where the other worker was when it was ready, which it tells by an event.
+        #: The position of the other worker when it sent `ready`.
         self.positions: Mapping[int, int] = {}
-        self._told: Mapping[int, int] = {}
+        self._sent: Mapping[int, int] = {}
         self._stream = stream
         self._partitions = partitions
         self._resumes = resumes
@@ -68,13 +68,13 @@ class Relay:
                 if response.status_code != httpx.codes.OK:
                     error = relayed(await response.aread(), self._partitions)
                     return
-                async for name, told, data in _frames(response.aiter_bytes()):
+                async for name, sent, data in _frames(response.aiter_bytes()):
                     if self._resumes and name == "begin":
                         error = CannotResumeError()
                         return
                     if not self._opened.done():
                         self._opened.set_result(None)
-                    await self._take(name, told, data)
+                    await self._take(name, sent, data)
         except ProblemError as problem:
             error = problem
         finally:
@@ -82,7 +82,7 @@ class Relay:
                 self._opened.set_exception(error)
             self._on_end()
 
-    async def _take(self, name: str, told: Mapping[int, int], data: bytes) -> None:
+    async def _take(self, name: str, sent: Mapping[int, int], data: bytes) -> None:
         if name in {"begin", "too_slow"}:
             return
         while len(self._events) >= _AHEAD:
@@ -90,11 +90,11 @@ class Relay:
             await self._room.wait()
         position = None
         if name == "ready":
-            self.positions = told
-        elif told:
+            self.positions = sent
+        elif sent:
             # Each event moves the position of one partition.
-            position = next((item for item in told.items() if self._told.get(item[0]) != item[1]), None)
-        self._told = told
+            position = next((item for item in sent.items() if self._sent.get(item[0]) != item[1]), None)
+        self._sent = sent
         self._events.append(Event(name, data, position))
         self._wake()
 
@@ -109,5 +109,5 @@ async def _frames(chunks: AsyncIterator[bytes]) -> AsyncIterator[tuple[str, Mapp
         for frame in frames:
             fields = dict(line.split(b": ", 1) for line in frame.split(b"\n") if line and not line.startswith(b":"))
             if b"event" in fields:
-                told = positions.parse(fields.get(b"id", b"").decode())
-                yield fields[b"event"].decode(), {} if told is None else told.positions, fields.get(b"data", b"")
+                sent = positions.parse(fields.get(b"id", b"").decode())
+                yield fields[b"event"].decode(), {} if sent is None else sent.positions, fields.get(b"data", b"")

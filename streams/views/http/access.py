@@ -8,9 +8,10 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from openbsp.http.access import Access
+from openbsp.http.reasons import NOT_FOUND, UNAUTHORIZED
 from openbsp.http.tokens import Token
 from streams.views.http.problems import ProblemError, problem
-from streams.views.http.reasons import NOT_FOUND, NOT_PERMITTED, UNAUTHORIZED
+from streams.views.http.reasons import NOT_PERMITTED
 
 COOKIE = "openbsp_views"
 
@@ -32,7 +33,7 @@ class Reader(Struct, frozen=True):
 
     `authorization` is the header's value that proves it, for other workers. `if_none_match` is that header.
     `partitions` are those for which another worker asks in the reader's name, and `sync_s` how long this one may wait
-    for what messages have told conversations (`streams.views.cluster.applied`); None: no worker asks, or there is
+    for contributions of messages to conversations (`streams.views.cluster.applied`); None: no worker asks, or there is
     nothing to wait for.
     """
 
@@ -54,7 +55,7 @@ class Reader(Struct, frozen=True):
     def need_all(self) -> None:
         """Raise ProblemError if the token is bound to organizations."""
         if self.token.organizations is not None:
-            raise ProblemError(NOT_PERMITTED, "this needs a token that is not bound to organizations")
+            raise ProblemError(NOT_PERMITTED, "this requires a token that is not bound to organizations")
 
 
 class Authentication:

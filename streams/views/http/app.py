@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from avro.jsontext import encode
 from openbsp.http.access import Access
+from openbsp.http.reasons import INTERNAL_ERROR, METHOD_NOT_ALLOWED, NOT_FOUND
 from streams.state import contribution as contributions
 from streams.views.cluster import applied
 from streams.views.cluster.applied import Applied
@@ -26,7 +27,6 @@ from streams.views.http.page.files import Page
 from streams.views.http.pipeline import Pipeline
 from streams.views.http.problems import ProblemError, not_ready, problem
 from streams.views.http.queries import FILTERS, Parameters, cursor_of
-from streams.views.http.reasons import INTERNAL_ERROR, METHOD_NOT_ALLOWED, NOT_FOUND
 from streams.views.http.session import Sessions
 from streams.views.live.events import Asked, EventStream, EventStreams
 from streams.views.read import render
@@ -228,9 +228,9 @@ def create_app(
     async def readyz(_: Request) -> Response:
         unready = tables.unready
         if unready:
-            raise not_ready("partitions are being caught up with or indexed", unready)
+            raise not_ready("partitions are catching up or being indexed", unready)
         if tables.stalled:
-            raise not_ready("records wait and nothing moves", tables.stalled)
+            raise not_ready("no progress although there are records to process", tables.stalled)
         return Response(b'{"status":"ready"}', media_type=_JSON)
 
     async def metrics(request: Request) -> Response:
@@ -289,12 +289,12 @@ async def _problem(_: Request, error: Exception) -> Response:
 async def _http_error(_: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException) and error.status_code == METHOD_NOT_ALLOWED.status:
         allow = ", ".join(sorted((error.headers or {}).get("Allow", "GET").split(", ")))
-        return problem(ProblemError(METHOD_NOT_ALLOWED, f"the path takes {allow}"), {"Allow": allow})
-    return problem(ProblemError(NOT_FOUND, "there is nothing at this path"))
+        return problem(ProblemError(METHOD_NOT_ALLOWED, f"the path supports {allow}"), {"Allow": allow})
+    return problem(ProblemError(NOT_FOUND, "nothing is served at this path"))
 
 
 async def _internal_error(_: Request, __: Exception) -> Response:
-    return problem(ProblemError(INTERNAL_ERROR, "see the log of the worker"))
+    return problem(ProblemError(INTERNAL_ERROR, "see the log of the worker for the error"))
 
 
 def _id(request: Request, kind: str) -> str:

@@ -8,22 +8,18 @@ import msgspec
 
 from openbsp.http.openapi import TOKEN, description, metrics, probe, problem, reference, refusals
 from openbsp.http.problems import Reason
+from openbsp.http.reasons import BODY_TIMEOUT, NOT_FOUND, TOO_LARGE, UNAUTHORIZED, UNSUPPORTED_MEDIA_TYPE
 from streams.views.http.queries import DEFAULT_LIMIT, MOST
 from streams.views.http.reasons import (
-    BODY_TIMEOUT,
     CROSS_SITE,
     INVALID_PARAMETER,
     MALFORMED_SESSION,
     NOT_APPLIED,
-    NOT_FOUND,
     NOT_PERMITTED,
     NOT_READY,
     REASONS,
-    TOO_LARGE,
     TOO_MANY_ATTEMPTS,
     TOO_MANY_STREAMS,
-    UNAUTHORIZED,
-    UNSUPPORTED_MEDIA_TYPE,
 )
 from streams.views.read import render
 
@@ -38,32 +34,32 @@ _PARTITIONS = {
 _refusals = functools.partial(refusals, members={NOT_READY.code: {"partitions": [3]}})
 _EXAMPLES = "examples.json"
 
-_EVENTS = """A stream of Server-Sent Events (`text/event-stream`) without end. Each worker tells the same.
+_EVENTS = """A stream of Server-Sent Events (`text/event-stream`) without end. Each worker serves the same events.
 
 | event | data | meaning |
 |---|---|---|
 {rows}
 
-From `ready` on events have an id. Sent back as `Last-Event-ID`, to any worker, it makes the stream go on where it
-ended, without a gap. An id that is older than an hour begins anew, with `begin` or `snapshot`. Comments are sent every
-few seconds while nothing changes."""
+From `ready` on events have an id. Sent back as `Last-Event-ID`, to any worker, it resumes the stream where it ended,
+without a gap. With an id that is older than an hour the stream starts over, with `begin` or `snapshot`. Comments are
+sent every few seconds while nothing changes."""
 
 _CONVERSATION_EVENTS = (
     (
         "snapshot",
         "`conversation`, `messages`",
-        "The conversation and its newest messages: forget what was told before.",
+        "The conversation and its newest messages: discard what was sent before.",
     ),
     ("change", "`conversation`, `messages`, `removed_messages`", "The conversation, and those messages that changed."),
     ("removed", "`id`", "The conversation is gone, or may not be seen any more."),
 )
 _LIST_EVENTS = (
-    ("begin", "`{}`", "Forget what was told before; what there is follows."),
+    ("begin", "`{}`", "Discard what was sent before; the current state follows."),
     ("conversation", "the conversation", "A conversation as it is now."),
     ("removed", "`id`", "The conversation is gone, or is not what was asked for any more."),
 )
 _COMMON_EVENTS = (
-    ("ready", "`{}`", "Everything up to here has been told."),
+    ("ready", "`{}`", "Everything up to here has been sent."),
     ("waiting", "`partitions`", "Partitions have no worker that is ready; `ready` follows when they have."),
     ("too_slow", "`{}`", "The client reads too slowly and is cut off; it may come back with its last id."),
 )
@@ -191,7 +187,7 @@ def _events() -> dict[str, Any]:
 
 
 def _session() -> dict[str, Any]:
-    who = {"200": _ok("Session", "session", "Who is signed in; `reader` is null if nobody is.")}
+    who = {"200": _ok("Session", "session", "Who is signed in; `reader` is null without a session.")}
     refused = _refusals(
         MALFORMED_SESSION, BODY_TIMEOUT, UNAUTHORIZED, CROSS_SITE, TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, TOO_MANY_ATTEMPTS
     )
@@ -257,7 +253,7 @@ def _stream(
     *reasons: Reason,
 ) -> dict[str, Any]:
     rows = "\n".join(f"| `{event}` | {data} | {meaning} |" for event, data, meaning in events)
-    resume = "The id of the last event that was heard; the parameter is for clients that cannot set headers."
+    resume = "The id of the last event that was received; the parameter is for clients that cannot set headers."
     text = {"type": "string"}
     return {
         "operationId": name,

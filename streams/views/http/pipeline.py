@@ -41,7 +41,7 @@ class Pipeline:
     """Asks the bridge at an address that the settings name, and at no other."""
 
     def __init__(self, bridge_url: str | None, bridge_token: SecretStr | None) -> None:
-        """Ask nobody yet."""
+        """Connect to nothing yet."""
         self._url = None if bridge_url is None else bridge_url.rstrip("/") + "/metrics"
         self._token = bridge_token
         self._lock = asyncio.Lock()
@@ -53,7 +53,7 @@ class Pipeline:
         return [Route(PATH, self.show)]
 
     async def show(self, request: Request) -> Response:
-        """GET: tell how the bridge is. Raises ProblemError for tokens that are bound to organizations."""
+        """GET: return the state of the bridge. Raises ProblemError for tokens that are bound to organizations."""
         reader_of(request).need_all()
         bridge = None if self._url is None else await self._bridge(self._url)
         body = msgspec.json.encode(State(bridge))
@@ -92,5 +92,5 @@ class Pipeline:
                 dead_letters=int(sums.get("bridge_dead_letters_total", 0)),
             )
         except (httpx.HTTPError, ValueError, OverflowError, KeyError):
-            # Whatever is there, it is no bridge that this worker may ask; that is all the page has to know.
+            # Not reachable, or not a bridge that accepts this worker's token: the page shows that it does not answer.
             return Bridge(answers=False)

@@ -34,7 +34,7 @@ def relayed(body: bytes, partitions: Iterable[int]) -> ProblemError:
             REASONS[given["reason"]], given["detail"], partitions=frozenset(given.get("partitions", ()))
         )
     except (MalformedJsonError, KeyError, TypeError, AttributeError):
-        return not_ready("the partition's worker gave an answer that is none", partitions)
+        return not_ready("the partition's worker sent an invalid answer", partitions)
 
 
 def problem(error: ProblemError, headers: dict[str, str] | None = None) -> Response:

@@ -16,18 +16,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from avro.jsontext import encode
+from openbsp.http.reasons import TOO_LARGE, UNAUTHORIZED, UNSUPPORTED_MEDIA_TYPE
 from openbsp.http.tokens import Token
 from openbsp.log import event
 from streams.views.http.access import COOKIE, cookie_value
 from streams.views.http.problems import ProblemError, problem
-from streams.views.http.reasons import (
-    CROSS_SITE,
-    MALFORMED_SESSION,
-    TOO_LARGE,
-    TOO_MANY_ATTEMPTS,
-    UNAUTHORIZED,
-    UNSUPPORTED_MEDIA_TYPE,
-)
+from streams.views.http.reasons import CROSS_SITE, MALFORMED_SESSION, TOO_MANY_ATTEMPTS
 
 PATH = "/session"
 #: After so many seconds one signs in again.
@@ -92,12 +86,12 @@ class Sessions:
         return [Route(PATH, session, methods=list(methods))]
 
     async def who(self, request: Request) -> Response:
-        """GET: tell who is signed in, `null` if nobody is."""
+        """GET: return who is signed in, `null` without a session."""
         reader = request.scope.get("reader")
         return _answer(None if reader is None else reader.token)
 
     async def sign_in(self, request: Request) -> Response:
-        """POST: set the cookie for the token in the body, `{"token": "..."}`, and tell who that is."""
+        """POST: set the cookie for the token in the body, `{"token": "..."}`, and return whose it is."""
         _same_site(request)
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _JSON:
             raise ProblemError(UNSUPPORTED_MEDIA_TYPE, f"send {_JSON}")
@@ -116,7 +110,7 @@ class Sessions:
             self._attempts.failed(address)
             refused = event("session.refused", client=address)
             logger.warning("sign-in from %s refused: wrong token", address, extra=refused)
-            raise ProblemError(UNAUTHORIZED, "this token is not known here")
+            raise ProblemError(UNAUTHORIZED, "the token is not valid")
         logger.info("signed in with token %s", token.name, extra=event("session.opened", token=token.name))
         answer = _answer(token)
         _set_cookie(request, answer, cookie_value(given), LIFETIME_S)
@@ -152,7 +146,7 @@ def _same_site(request: Request) -> None:
     if site not in {None, "same-origin", "none"} or (
         origin is not None and origin.partition("://")[2] != request.headers.get("host")
     ):
-        raise ProblemError(CROSS_SITE, "one signs in and out on the page of this server only")
+        raise ProblemError(CROSS_SITE, "sign in and out on the page of this server")
 
 
 async def _body(request: Request) -> bytes:
@@ -161,7 +155,7 @@ async def _body(request: Request) -> bytes:
         async for piece in request.stream():
             body += piece
             if len(body) > MOST_BYTES:
-                raise ProblemError(TOO_LARGE, f"the body may have {MOST_BYTES} bytes")
+                raise ProblemError(TOO_LARGE, f"the body is larger than {MOST_BYTES} bytes")
     except ClientDisconnect:
         raise ProblemError(MALFORMED_SESSION, "the body is incomplete") from None
     return body

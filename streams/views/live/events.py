@@ -1,12 +1,12 @@
 """Server-Sent Events: conversations as they change, from all workers, to one client.
 
-    begin      forget what was told before; what there is follows, then `ready`
-    ready      everything up to here has been told; from here on events have ids
+    begin      discard what was sent before; the current state follows, then `ready`
+    ready      everything up to here has been sent; from here on events have ids
     waiting    partitions have no worker that is ready; `ready` follows when all have, after what has changed meanwhile
     too_slow   the client takes too long to read and is cut off; it may come back with its last id
 
-and those of `subscription`. Each worker tells of its own partitions; the one that the client is connected to passes on
-what the others tell.
+and those of `subscription`. Each worker serves its own partitions; the one that the client is connected to relays
+the events of the others.
 """
 
 import asyncio
@@ -19,13 +19,14 @@ from starlette.types import Message, Receive, Scope, Send
 
 from avro.jsontext import encode
 from openbsp.backoff import Backoff
+from openbsp.http.reasons import NOT_FOUND
 from openbsp.http.tokens import Token
 from streams.metrics import Metrics
 from streams.views.cluster.peers import Peers
 from streams.views.cluster.relay import Relay
 from streams.views.http.access import Reader, not_found
 from streams.views.http.problems import ProblemError, not_ready
-from streams.views.http.reasons import NOT_FOUND, TOO_MANY_STREAMS
+from streams.views.http.reasons import TOO_MANY_STREAMS
 from streams.views.live import positions
 from streams.views.live.backlog import Backlog
 from streams.views.live.subscription import (
@@ -57,7 +58,7 @@ _HEADERS = [
 
 
 class Asked(Struct, frozen=True):
-    """What is to be told: of one conversation, or of all that a filter admits.
+    """What is asked for: one conversation, or all that a filter admits.
 
     `target` is the path and query as they were asked for.
     """
@@ -81,7 +82,7 @@ class _Sources:
         self.positions: dict[int, int] = {}
 
     async def take(self) -> list[Event]:
-        """Return what there is to tell now. Raises ProblemError if the partitions are lost."""
+        """Return the events to send now. Raises ProblemError if the partitions are lost."""
         events: list[Event] = []
         if self.local is not None:
             if self._local_ready:
@@ -149,7 +150,7 @@ class EventStream:
         self._positions: dict[int, int] = {}
         self._gone = False
         self._revoked = False
-        self._anew = False
+        self._starts_over = False
 
     @property
     def token(self) -> Token:
@@ -170,7 +171,7 @@ class EventStream:
         if self._streams.closing:
             raise not_ready("the worker is stopping")
         if len(self._streams.open) >= self._streams.most:
-            raise ProblemError(TOO_MANY_STREAMS, f"this worker serves {self._streams.most} event streams")
+            raise ProblemError(TOO_MANY_STREAMS, f"this worker serves at most {self._streams.most} event streams")
         self._streams.open.add(self)
         try:
             partitions = self._partitions()
@@ -181,12 +182,12 @@ class EventStream:
             raise
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Tell until the client goes, the worker stops, or the client is cut off."""
+        """Send events until the client goes, the worker stops, or the client is cut off."""
         listening = asyncio.create_task(self._listen(receive))
         try:
             await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
             if scope["method"] != "HEAD":
-                await self._tell(send)
+                await self._send_events(send)
         except (TimeoutError, _TooSlowError):
             self._streams.metrics.event_streams_cut.inc()
             await self._detach()
@@ -202,7 +203,7 @@ class EventStream:
         if not self._gone:
             await _send(send, b"", more=False)
 
-    async def _tell(self, send: Send) -> None:
+    async def _send_events(self, send: Send) -> None:
         """Return when the stream is over. Raises TimeoutError or _TooSlowError if the client is too slow."""
         await _send(send, _OPENING)
         while not self._over:
@@ -219,8 +220,8 @@ class EventStream:
             except ProblemError:
                 sources.over = True
                 continue
-            if self._anew:
-                self._anew = False
+            if self._starts_over:
+                self._starts_over = False
                 events.insert(0, Event("begin", b"{}"))
             if events:
                 await _send(send, b"".join(self._frame(event) for event in events))
@@ -231,7 +232,7 @@ class EventStream:
 
     async def _attach_again(self, send: Send) -> bool:
         """Find sources once more, and go on from where they ended; return False if the stream is over."""
-        told = dict(self._positions)
+        sent = dict(self._positions)
         await self._detach()
         backoff = Backoff(*_RETRY_S)
         waiting = False
@@ -239,7 +240,7 @@ class EventStream:
         while not self._over:
             try:
                 partitions = self._partitions()
-                await self._attach(partitions, told if partitions <= told.keys() else None)
+                await self._attach(partitions, sent if partitions <= sent.keys() else None)
             except ProblemError as error:
                 if error.reason is NOT_FOUND:
                     await _send(send, self._frame(Event("removed", encode({"id": self._asked.conversation_id}))))
@@ -263,7 +264,7 @@ class EventStream:
             resume = None
             self._sources = await self._find_sources(partitions, None)
         self._positions = dict(resume or {})
-        self._anew = resume is None and self._asked.conversation_id is None
+        self._starts_over = resume is None and self._asked.conversation_id is None
 
     async def _find_sources(self, partitions: frozenset[int], resume: Mapping[int, int] | None) -> _Sources:
         assignment = self._tables.assignment
@@ -362,8 +363,8 @@ class EventStream:
             sources.ready = sources.ready or name == "ready"
             if sources.ready:
                 self._positions = sources.positions
-                told = positions.text(self._positions, time.time()).encode()
-                return b"event: %s\nid: %s\ndata: %s\n\n" % (name.encode(), told, data)
+                event_id = positions.text(self._positions, time.time()).encode()
+                return b"event: %s\nid: %s\ndata: %s\n\n" % (name.encode(), event_id, data)
         return b"event: %s\ndata: %s\n\n" % (name.encode(), data)
 
     async def _wait(self, send: Send, most_s: float) -> None:
@@ -386,7 +387,7 @@ class EventStream:
 
 
 class _TooSlowError(Exception):
-    """The client takes what it is told more slowly than things change."""
+    """The client reads more slowly than things change."""
 
 
 def _is_late(waiting_since: float | None) -> bool:

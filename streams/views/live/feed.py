@@ -3,7 +3,7 @@
 Positions are offsets of the state topic: every worker that owns the partition sooner or later counts alike, so a client
 that knows its position can go on with any of them.
 
-changed (facts merged) -> written (state on its way) -> acknowledged (told to subscriptions)
+changed (facts merged) -> written (state on its way) -> acknowledged (sent to subscriptions)
 """
 
 from collections import deque
@@ -33,7 +33,7 @@ class Change(NamedTuple):
 
     `sequence` numbers the newest change that is in it. `before` and `after` are what it could and can be found by
     (None: not at all), `organizations` those that could see it before, after, or between the two states that were
-    written. `body` is None if nobody asked for it when it was written.
+    written. `body` is None if no subscription needed it when it was written.
     """
 
     conversation_id: str
@@ -54,14 +54,14 @@ class Before(NamedTuple):
 
 
 class Subscriber(Protocol):
-    """Is told of changes; must be quick."""
+    """Is called with each change; must be quick."""
 
     def offer(self, partition: int, position: int, change: Change) -> None:
         """Take a change; `position` is the one after it."""
 
 
 class Recent(NamedTuple):
-    """A change that was told. `organizations` are those that could see it before or after; None: not known."""
+    """A change that was sent. `organizations` are those that could see it before or after; None: not known."""
 
     position: int
     conversation_id: str
@@ -123,7 +123,7 @@ class Feed:
         )
 
     def acknowledged(self, offset: int) -> None:
-        """Note that the oldest state on its way has arrived, and tell."""
+        """Note that the oldest state on its way has arrived, and notify subscriptions."""
         change = self._in_flight.popleft()
         self.end = offset + 1
         conversation_id = change.conversation_id
@@ -148,7 +148,7 @@ class Feed:
         return self._unsettled.keys()
 
     def since(self, position: int) -> dict[str, frozenset[str | None] | None] | None:
-        """Return which conversations have changed since, as far as they may not be told later. None: not known.
+        """Return which conversations have changed since, as far as they may not be sent later. None: not known.
 
         Each with the organizations that could see it; None: not known.
         """
@@ -156,7 +156,7 @@ class Feed:
             return None
         found: dict[str, frozenset[str | None] | None] = {}
         for change in self._in_flight:
-            # Those that were written before the subscription have no body, so they are not told when they arrive.
+            # Those that were written before the subscription have no body, so they are not sent when they arrive.
             self._add(found, change.conversation_id, change.organizations)
         for recent in reversed(self._recent):
             if recent.position <= position:
@@ -171,7 +171,7 @@ class Feed:
             self.start = start
 
     def subscribe(self, subscriber: Subscriber, organizations: frozenset[str] | None) -> None:
-        """Tell of all conversations, or of those of some organizations, from now on."""
+        """Report all conversations, or those of some organizations, from now on."""
         if organizations is None:
             self._everything[subscriber] = None
         else:
@@ -179,11 +179,11 @@ class Feed:
                 self._by_organization.setdefault(organization, {})[subscriber] = None
 
     def watch(self, subscriber: Subscriber, conversation_id: str) -> None:
-        """Tell of one conversation and its messages from now on."""
+        """Report one conversation and its messages from now on."""
         self._watchers.setdefault(conversation_id, {})[subscriber] = None
 
     def leave(self, subscriber: Subscriber, organizations: frozenset[str] | None, conversation_id: str | None) -> None:
-        """Tell nothing more."""
+        """Report nothing more."""
         if conversation_id is not None:
             _remove(self._watchers, conversation_id, subscriber)
             if conversation_id not in self._watchers:

@@ -1,8 +1,8 @@
-"""What one client still has to be told, by this worker's feeds: each conversation once, as it was last.
+"""What still has to be sent to one client, by this worker's feeds: each conversation once, as it was last.
 
 First what there is (or, for a client that comes back, what has changed since), then what changes. The seam between them
-is exact: the feeds tell from the moment on at which the subscription begins, and a change that a conversation had in it
-when it was shown is not told again.
+is exact: the feeds report changes from the moment at which the subscription begins, and a change that a conversation
+had when it was first sent is not sent again.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ _PAGE = 100
 
 
 class Event(NamedTuple):
-    """Something to tell. `position` is what is told with it (partition, position); None: nothing that is counted."""
+    """An event to send. `position` is what is sent with it (partition, position); None: nothing that is counted."""
 
     name: str
     data: bytes
@@ -48,11 +48,11 @@ class Subscription(Protocol):
         """Return what has changed, in order."""
 
     def close(self) -> None:
-        """Hear nothing more."""
+        """Unsubscribe."""
 
 
 class CannotResumeError(Exception):
-    """What has changed since the client's position is not known: it has to begin anew."""
+    """What has changed since the client's position is not known: it has to start over."""
 
 
 class ListSubscription:
@@ -68,7 +68,7 @@ class ListSubscription:
         resume: Mapping[int, int] | None,
         wake: Callable[[], None],
     ) -> None:
-        """Begin now. `resume` are the positions from which on a client wants to hear. Raises CannotResumeError.
+        """Begin now. `resume` are the positions from which the client resumes. Raises CannotResumeError.
 
         `wake` is called when there is something to take.
         """
@@ -204,7 +204,7 @@ class ListSubscription:
 class ConversationSubscription:
     """One conversation and its messages.
 
-    Its events: `snapshot` (the conversation and its newest messages: forget what was told before), `change` (the
+    Its events: `snapshot` (the conversation and its newest messages: discard what was sent before), `change` (the
     conversation and those messages that have changed), `removed` (it is gone, or may not be seen any more).
     """
 
@@ -216,7 +216,7 @@ class ConversationSubscription:
         resume: int | None,
         wake: Callable[[], None],
     ) -> None:
-        """Begin now. `resume` is the position from which on a client wants to hear. Raises CannotResumeError.
+        """Begin now. `resume` is the position from which the client resumes. Raises CannotResumeError.
 
         `wake` is called when there is something to take.
         """

@@ -1,0 +1,53 @@
+"""Blocking calls in threads: their results and exceptions come back, and nothing waits for them at the end."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from openbsp.threads import answer, in_thread
+
+
+def test_results_and_exceptions_come_back():
+    async def scenario() -> None:
+        assert await in_thread(max, 1, 2) == 2
+        with pytest.raises(ZeroDivisionError):
+            await in_thread(divmod, 1, 0)
+
+    asyncio.run(scenario())
+
+
+def test_a_call_that_never_returns_does_not_keep_the_loop_from_ending():
+    held = threading.Event()
+
+    async def scenario() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await in_thread(held.wait)
+
+    began = time.monotonic()
+    asyncio.run(scenario())
+    assert not held.is_set()
+    assert time.monotonic() - began < 60
+    held.set()
+
+
+def test_what_comes_after_the_end_of_the_loop_is_no_fault():
+    loop = asyncio.new_event_loop()
+    future: asyncio.Future[int] = loop.create_future()
+    loop.close()
+    answer(future, lambda: 1)
+    assert not future.done()
+
+
+def test_an_exception_is_seen_in_its_thread_first():
+    async def scenario() -> None:
+        future: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        seen: list[BaseException] = []
+        threading.Thread(target=answer, args=(future, lambda: 1 / 0, seen.append)).start()
+        with pytest.raises(ZeroDivisionError) as raised:
+            await future
+        assert seen == [raised.value]
+
+    asyncio.run(scenario())
