@@ -16,7 +16,7 @@ from openbsp.http.problems import CLOSE
 from openbsp.http.server import Server
 
 #: How long connections without a request in progress are kept at the end.
-_LAST_REQUESTS_S = 0.5
+_LAST_REQUESTS_S = 1.0
 
 
 async def serve_until(stop: asyncio.Event, service: Service, listener: socket.socket) -> None:
