@@ -58,6 +58,7 @@ class Group:
         self.committed: dict[At, Committed] = {}
         #: Nobody answers until then.
         self.away_until = 0.0
+        self._committed_in: dict[At, int] = {}
         #: How often a commit was refused.
         self.refused = 0
         #: Called with each position: where, the one before, the new one.
@@ -116,7 +117,10 @@ class Group:
         self._members[member_id].seen_at = self.network.loop.now
         for at, offset in positions.items():
             before = self.committed.get(at)
-            self.on_commit(at, 0 if before is None else before.offset, offset)
+            # A takeover may begin again from the start, if it does not trust what it finds.
+            known = before is not None and self._committed_in.get(at) == generation
+            self.on_commit(at, before.offset if known else 0, offset)
+            self._committed_in[at] = generation
             self.committed[at] = Committed(offset, notes.get(at, ""))
         return None
 
