@@ -4,6 +4,7 @@ Every topic but the input has `message.timestamp.type=LogAppendTime`: the broker
 when an output was written.
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -49,6 +50,12 @@ _NO_COORDINATOR_YET = {
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
 }
+_NO_LEADER_YET = {
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+}
+_RETRY_S = 0.1
 
 Offsets = dict[tuple[str, int], int]
 
@@ -89,6 +96,8 @@ class Cluster:
             "TOPIC_PARTITIONS": str(PARTITIONS),
             "TOPIC_REPLICATION_FACTOR": "1",
             "TOPIC_MIN_INSYNC_REPLICAS": "1",
+            # As the other contestants, which compress nothing unless told.
+            "KAFKA_COMPRESSION": "none",
         }
 
     def reset(self, *, keep: Iterable[str] = ()) -> None:
@@ -165,11 +174,18 @@ class Cluster:
             )
 
     def ends(self, topics: Iterable[str]) -> Offsets:
-        """Return the end of each partition of the topics."""
+        """Return the end of each partition of the topics; waits for leaders, which new topics may lack for a moment."""
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         asked = {TopicPartition(topic, partition): latest for topic in topics for partition in range(PARTITIONS)}
-        futures = self._admin.list_offsets(asked)
-        return {(tp.topic, tp.partition): future.result(_TIMEOUT_S).offset for tp, future in futures.items()}
+        deadline = time.monotonic() + _TIMEOUT_S
+        while True:
+            futures = self._admin.list_offsets(asked)
+            try:
+                return {(tp.topic, tp.partition): future.result(_TIMEOUT_S).offset for tp, future in futures.items()}
+            except KafkaException as error:
+                if error.args[0].code() not in _NO_LEADER_YET or time.monotonic() > deadline:
+                    raise
+            time.sleep(_RETRY_S)
 
     @contextmanager
     def positions(self, group: str) -> Iterator[Callable[[], Offsets]]:
