@@ -64,16 +64,26 @@ def judge_positions(
     return judged
 
 
-def judge_changelog(name: str, position: int, verified: int | None, first: int, end: int) -> str | None:
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Why a changelog partition cannot be trusted. `lost`: it had records that are gone."""
+
+    problem: str
+    lost: bool
+
+
+def judge_changelog(name: str, position: int, verified: int | None, first: int, end: int) -> Damage | None:
     """Return what is wrong with a changelog partition, None if it has what it must.
 
-    `position` is how far the store has read it, `verified` what the last owner noted of it.
+    `position` is how far the store has read it, `verified` what the last owner noted of it: 0 while its table is built
+    again, and by a first owner until it has noted more.
     """
     if position > end or (verified is not None and verified > end):
         known = max(position, verified or 0)
-        return f"{name} ends at {end}, but had {known} records: it was created again"
+        return Damage(f"{name} ends at {end}, but had {known} records: it was created again", lost=True)
     if position < first:
-        return f"{name} begins at {first}, but only {position} records of it are in the store: it was emptied"
+        problem = f"{name} begins at {first}, but only {position} records of it are in the store: it was emptied"
+        return Damage(problem, lost=True)
     if verified == 0 and end > 0 and position < end:
-        return f"{name} was not complete when its last owner ended"
+        return Damage(f"{name}: its last owner ended before it had noted that its table was complete", lost=False)
     return None

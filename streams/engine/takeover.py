@@ -139,15 +139,20 @@ def _incomplete(consumer: Consumer, changelogs: Mapping[At, Changelog], verified
     found = set()
     for at, (first, end) in bounds(consumer, changelogs).items():
         store = changelogs[at].store
-        problem = judge_changelog("{}[{}]".format(*at), store.position, verified.get(at), first, end)
-        if problem is None:
+        damage = judge_changelog("{}[{}]".format(*at), store.position, verified.get(at), first, end)
+        if damage is None:
             continue
-        logger.error(
-            "%s. Its table is built again from the sources, with what is on this worker's disk, and written back; "
-            "states of conversations that are in neither are lost until OpenBSP sends them again",
-            problem,
-            extra=event("engine.changelog_incomplete"),
-        )
+        if damage.lost:
+            logger.error(
+                "%s. Its table is built again from the sources, with what is on this worker's disk, and written back; "
+                "states of conversations that are in neither are lost until OpenBSP sends them again",
+                damage.problem,
+                extra=event("engine.changelog_incomplete"),
+            )
+        else:
+            logger.warning(
+                "%s. It is built from the sources once more", damage.problem, extra=event("engine.changelog_unverified")
+            )
         found.add(at)
         # What it holds is joined with what the store has, for either may be the newer.
         changelogs[at].distrust()
