@@ -189,6 +189,27 @@ def send(
 
 
 @app.command()
+def token(
+    name: Annotated[str, typer.Argument(help="What the token is called in logs: letters, digits, dots, dashes.")],
+    organization: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Bind the token to this organization; may be repeated.")
+    ] = None,
+) -> None:
+    """Make a token: print it, once, and the line that admits it in a file of BRIDGE_TOKENS_FILE or STREAMS_TOKENS_FILE.
+
+    The line has the token's hash only. Removing it revokes the token; the services read the file again by themselves.
+    """
+    from openbsp.errors import TokensError
+    from openbsp.http.tokens import new_token
+
+    try:
+        secret, line = new_token(name, organization or ())
+    except TokensError as error:
+        raise typer.BadParameter(str(error)) from None
+    typer.echo(f"token  {secret}\nline   {line}")
+
+
+@app.command()
 def connect(
     organization: Annotated[str, typer.Option(metavar="ID", help="Organization whose events should come.")],
     url: Annotated[str, typer.Option(help="Address of the bridge as OpenBSP reaches it, https://... ")],

@@ -1,15 +1,15 @@
-"""The program: topics, tables, agents and timers. docs/join.md draws it with the same names.
+"""The program: topics, tables, agents and timers. docs/join.md says of each what it reads and writes.
 
-messages ------> merge_messages ------> messages (table)
-                    |        `--------> message-state
+messages ------> merge_messages -------> messages (table)
+                    |         `--------> message-state
                     v
         streams-contributions
                     |
                     v
-              merge_contributions --> conversations (table)
-                    |        ^  `-----> conversation-state
-                    v        |
-            status-changes   `-------- merge_rows <------ conversations
+              merge_contributions -----> conversations (table) <----- merge_rows <------ conversations
+                    |         `--------> conversation-state
+                    v
+              status-changes             evict_idle (timer) ------> streams-contributions
 """
 
 import logging

@@ -3,11 +3,15 @@
 from enum import Enum
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from openbsp.http.settings import ServiceSettings
+
+#: Addresses to listen on that lead nowhere from another machine.
+_WILDCARDS = {"0.0.0.0", "::"}
 
 
 class StoreKind(Enum):
@@ -86,6 +90,11 @@ class StreamsSettings(ServiceSettings):
     def _known_address(self) -> Self:
         if self.port == 0 and self.advertised_url is None:
             raise ValueError("STREAMS_PORT=0 needs STREAMS_ADVERTISED_URL: other workers must know the address")
+        host = urlsplit(self.advertised_url or "").hostname or self.host
+        if host in _WILDCARDS:
+            raise ValueError(
+                f"{host} is no address at which other workers reach this one: set STREAMS_ADVERTISED_URL to one that is"
+            )
         return self
 
     @property

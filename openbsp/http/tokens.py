@@ -5,9 +5,10 @@ import hmac
 import re
 import secrets
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from string import whitespace
 
 from pydantic import SecretStr
 
@@ -137,10 +138,15 @@ def token_of(name: str, secret: str, organizations: Iterable[str] = ()) -> Token
     return Token(name, _hash(secret), frozenset(organizations) or None)
 
 
-def new_token(name: str, organizations: Iterable[str] = ()) -> tuple[str, str]:
-    """Return a fresh token and the line of a tokens file that admits it. Raises TokensError for an unusable name."""
+def new_token(name: str, organizations: Collection[str] = ()) -> tuple[str, str]:
+    """Return a fresh token and the line of a tokens file that admits it.
+
+    Raises TokensError for a name or an organization that no line can hold.
+    """
     if not _NAME.fullmatch(name):
         raise TokensError(["a token's name has letters, digits, dots, dashes and underscores"])
+    if any(not organization or {"#", *whitespace} & set(organization) for organization in organizations):
+        raise TokensError(["an organization's id in a tokens file has neither white space nor #"])
     token = secrets.token_urlsafe(32)
     return token, " ".join([name, _hash(token).hex(), *organizations])
 

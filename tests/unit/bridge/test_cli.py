@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from bridge import cli
+from openbsp.http.tokens import TokenSet, parse_file
 
 
 @pytest.fixture
@@ -66,3 +67,20 @@ def test_every_setting_of_the_bridge_is_listed(run):
     assert status == 0
     for variable in ("BRIDGE_PORT", "KAFKA_BOOTSTRAP_SERVERS", "SCHEMA_REGISTRY_URL", "TOPIC_PREFIX"):
         assert f"\n{variable} (" in f"\n{out}"
+
+
+def test_a_new_token_is_printed_once_with_the_line_that_admits_it(run):
+    status, out, _ = run("token", "openbsp", "--organization", "org-1", "--organization", "org-2")
+    assert status == 0
+    printed = dict(line.split(None, 1) for line in out.splitlines())
+    (token,) = parse_file(printed["line"])
+    assert TokenSet([token]).authenticate(f"Bearer {printed['token']}".encode()) is token
+    assert (token.name, token.organizations) == ("openbsp", {"org-1", "org-2"})
+    assert printed["token"] not in printed["line"]
+
+
+@pytest.mark.parametrize("arguments", [["a name"], ["name", "--organization", "a b"], ["name", "--organization", "#"]])
+def test_a_token_that_no_line_can_hold_is_not_made(run, arguments):
+    status, out, err = run("token", *arguments)
+    assert (status, out) == (2, "")
+    assert "letters" in err or "white space" in err

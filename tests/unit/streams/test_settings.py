@@ -1,0 +1,20 @@
+"""What a worker is told by its environment."""
+
+import pytest
+from pydantic import ValidationError
+
+from streams.settings import StreamsSettings
+
+TOKENS = "dashboard=a-token-that-is-long-enough"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_an_address_that_leads_nowhere_from_another_machine_is_not_advertised(host: str):
+    """Else two workers in containers advertise one address, and each asks itself for the other's partitions."""
+    with pytest.raises(ValidationError, match="set STREAMS_ADVERTISED_URL to one that is"):
+        StreamsSettings(host=host, tokens=TOKENS)
+    with pytest.raises(ValidationError, match="set STREAMS_ADVERTISED_URL to one that is"):
+        StreamsSettings(advertised_url="http://0.0.0.0:8090", tokens=TOKENS)
+    assert (
+        StreamsSettings(host=host, advertised_url="http://streams-1:8090", tokens=TOKENS).url == "http://streams-1:8090"
+    )
