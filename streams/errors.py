@@ -46,3 +46,7 @@ class RestoreFailedError(StreamsError):
 
 class AssignmentError(StreamsError):
     """The partitions of the sources are not assigned together, so the join would be wrong."""
+
+
+class AgentEndedError(StreamsError):
+    """An agent has returned, so nobody reads its topic any more."""

@@ -14,6 +14,8 @@ all in-sync replicas. An exception ends the worker; its supervisor starts it aga
 """
 
 import asyncio
+import functools
+import inspect
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, cast
@@ -33,7 +35,7 @@ from streams.engine.settings import EngineSettings
 from streams.engine.source import Record
 from streams.engine.stream import Inbox
 from streams.engine.table import OwnedTable, TablePartition, TableSpec
-from streams.errors import AssignmentError, MembershipError
+from streams.errors import AgentEndedError, AssignmentError, MembershipError
 
 _NEVER_S = 100 * 365 * 24 * 60 * 60.0
 _REBALANCE_S = 90.0
@@ -222,10 +224,25 @@ class App(faust.App):
         return frozenset(self.source_topics)
 
     def agent(self, channel: Any = None, **options: Any) -> Any:
-        """Declare an agent, as Faust's; an exception in it ends the worker."""
+        """Declare an agent, as Faust's; an exception in it ends the worker, and so does its return."""
         if options.get("concurrency", 1) != 1:
             raise ValueError("agents with concurrency would acknowledge out of order")
-        return super().agent(channel, **options)
+        declare = super().agent(channel, **options)
+
+        def declared(function: Any) -> Any:
+            if inspect.isasyncgenfunction(function):
+                return declare(function)
+
+            @functools.wraps(function)
+            async def run(stream: Any) -> None:
+                await function(stream)
+                # Trap: Faust takes this for an end in order, and its topic would never be read again.
+                if not self.should_stop:
+                    self.on_failed(AgentEndedError(f"the agent {function.__name__} has returned"))
+
+            return declare(run)
+
+        return declared
 
     def Table(self, name: str, **options: Any) -> ChangelogTable:  # noqa: N802 Faust's name
         """Declare a table; see ChangelogTable."""

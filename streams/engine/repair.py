@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
+from itertools import islice
 
 from confluent_kafka import KafkaException
 
@@ -14,6 +15,8 @@ from streams.engine.writer import Writer
 logger = logging.getLogger(__name__)
 
 _SLICE = 200
+#: Entries of a table that are read before others have their turn.
+_SCANNED = 2_000
 _WAIT_S = 0.02
 
 
@@ -56,7 +59,7 @@ class Repair:
             return
         keys = await self._guard.keys(gaps)
         for topic, partition in {(gap.topic, gap.partition) for gap in gaps if gap.end == 0}:
-            keys[topic, partition] = {key for key, _ in work.rows[self._tables[topic]][partition].store.scan(b"")}
+            keys[topic, partition] = await self._stored(work, topic, partition)
         # A commit proves that the partitions still are this worker's, so that the others' writes are the old ones.
         if not await self._commit() or self._current() is not work:
             return
@@ -81,3 +84,14 @@ class Repair:
             if self._current() is not work:
                 return
         self._guard.repaired(gaps)
+
+    async def _stored(self, work: Assignment, topic: str, partition: int) -> set[bytes]:
+        """Return the keys of a table, fewer once the assignment has ended."""
+        # Trap: a large table takes longer to read than the loop may stand still. What is set meanwhile is written to
+        # the changelog anyway.
+        keys: set[bytes] = set()
+        entries = work.rows[self._tables[topic]][partition].store.scan(b"")
+        while self._current() is work and (some := [key for key, _ in islice(entries, _SCANNED)]):
+            keys.update(some)
+            await asyncio.sleep(0)
+        return keys

@@ -50,7 +50,12 @@ _decode = msgpack.Decoder(MessageFacts).decode
 def decode(stored: bytes) -> MessageFacts:
     """Return stored facts."""
     # Trap: the first member of an array of up to fifteen stands in the second byte.
-    return _decode(stored) if stored[1] == FORMAT else MessageFacts(**former.message(stored))
+    return _decode(stored) if is_current(stored) else MessageFacts(**former.message(stored))
+
+
+def is_current(stored: bytes) -> bool:
+    """Return whether this version stored the facts."""
+    return stored[1] == FORMAT
 
 
 def facts_of(event: dict[str, Any]) -> MessageFacts:

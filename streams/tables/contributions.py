@@ -106,8 +106,22 @@ def _fits(part: Contribution) -> bool:
         len(part.columns) in (0, len(contributions.NAMES))
         and len(part.partial_columns) in (0, len(contributions.NAMES))
         and all(_fits_register(register) for register in (*part.columns, *part.partial_columns))
+        and all(_fits_content(columns[_CONTENT]) for columns in (part.columns, part.partial_columns) if columns)
         and all(_fits_register(register) for register in (*part.status.values(), *part.partial_status.values()))
     )
+
+
+def _fits_content(register: Register | None) -> bool:
+    """Return whether it is none, or one with type, kind and preview."""
+    if register is None:
+        return True
+    summary = register[2]
+    return type(summary) is list and len(summary) == _SUMMARY and all(type(text) in _TEXTS for text in summary)
+
+
+_CONTENT = contributions.NAMES.index("content")
+_SUMMARY = 3
+_TEXTS = (str, type(None))
 
 
 def _fits_register(register: Register | None) -> bool:

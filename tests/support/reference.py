@@ -64,7 +64,10 @@ def fold(events: Iterable[Event]) -> tuple[dict[str, Fields], dict[str, Fields],
     conversations = {
         key: conversation(key, told["conversations"].get(key, []), members[key])
         for key in told["conversations"].keys() | members.keys()
-        if not concern(deletes["conversations"].get(key, []), told["conversations"].get(key, []))
+        if not concern(
+            deletes["conversations"].get(key, []),
+            told["conversations"].get(key) or [event for _, own in members[key] for event in own],
+        )
     }
     pairs = [
         (state["id"], status)

@@ -157,6 +157,13 @@ def test_a_deleted_conversation_takes_its_messages_along_and_never_comes_back() 
     assert outcome(row, delete).conversation_states == {}
 
 
+def test_another_organization_cannot_delete_a_conversation_whose_row_is_unknown() -> None:
+    delete = event("conversations", "delete", "c", organization_id="p")
+    assert outcome(REAL, delete).conversation_states["c"]["message_count"] == 1
+    mine = event("conversations", "delete", "c", organization_id="o")
+    assert outcome(REAL, delete, mine).conversation_states == {}
+
+
 def test_nothing_of_what_was_deleted_is_kept() -> None:
     secret = "4711 secret"
     row = event("conversations", "insert", "c", organization_id="o", name=secret, extra={"draft": secret})

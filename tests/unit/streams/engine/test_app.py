@@ -1,0 +1,47 @@
+"""What the engine's app makes of its agents."""
+
+import asyncio
+from typing import Any
+
+from openbsp.kafka.connection import KafkaSettings
+from streams.engine.app import App
+from streams.engine.settings import EngineSettings
+from streams.errors import AgentEndedError
+
+
+class Failing:
+    """An engine that keeps what it was told to fail with."""
+
+    def __init__(self) -> None:
+        self.failures: list[BaseException] = []
+
+    def fail(self, error: BaseException) -> None:
+        self.failures.append(error)
+
+
+async def failures_after(*, stopping: bool) -> list[BaseException]:
+    app: Any = App(EngineSettings(app_id="a", kafka=KafkaSettings(), url="http://127.0.0.1:1", partitions=1))
+    engine = app._engine = Failing()
+
+    async def first_only(stream: Any) -> None:
+        async for _ in stream:
+            return
+
+    agent = app.agent(app.topic("t"), name="first_only")(first_only)
+
+    async def events() -> Any:
+        yield 1
+
+    if stopping:
+        app._stopped.set()
+    await agent.fun(events())
+    return engine.failures
+
+
+def test_an_agent_that_returns_ends_the_worker():
+    (failure,) = asyncio.run(failures_after(stopping=False))
+    assert isinstance(failure, AgentEndedError)
+
+
+def test_an_agent_that_returns_while_the_app_stops_does_not():
+    assert asyncio.run(failures_after(stopping=True)) == []

@@ -1,0 +1,113 @@
+"""Repair of a changelog that lacks what its table has."""
+
+import asyncio
+from typing import Any
+
+from streams.engine.guard import Guard
+from streams.engine.repair import Repair
+from streams.engine.stores.memory import MemoryStore
+from streams.engine.table import PlainContents, TablePartition
+
+LOG = ("changelog", 0)
+MANY = 10_001
+
+
+class EmptyLogs:
+    """Logs in which nothing is."""
+
+    async def ends(self, logs: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        return dict.fromkeys(logs, 0)
+
+    async def keys(self, gap: Any) -> set[bytes]:
+        del gap
+        return set()
+
+
+class Written:
+    """Acknowledges at once, and counts who else had a turn meanwhile."""
+
+    idle = True
+    pending = 0
+
+    def __init__(self) -> None:
+        self.keys: list[bytes | None] = []
+
+    def write(
+        self, topic: str, key: bytes | None, value: bytes | None, partition: int = -1, headers: Any = None
+    ) -> None:
+        del topic, value, partition, headers
+        self.keys.append(key)
+
+
+class Work:
+    """An assignment of one table of which all is caught up."""
+
+    def __init__(self, written: Written) -> None:
+        store = MemoryStore()
+        for number in range(MANY):
+            store.put(b"%d" % number, b"v")
+        rows = TablePartition(0, store, "changelog", written)
+        self._written = written
+        self.rows = {"table": {0: rows}}
+        self.contents = {"table": {0: PlainContents(rows)}}
+
+    def caught_up(self, partition: int) -> bool:
+        return partition == 0
+
+    async def undisturbed(self) -> bool:
+        return True
+
+    def rewrite(self, contents: PlainContents, topic: str, keys: list[bytes]) -> Written:
+        for key in keys:
+            contents.rewrite(topic, key)
+        return self._written
+
+
+async def committed() -> bool:
+    return True
+
+
+def test_a_large_table_is_read_in_slices_and_written_whole():
+    async def check() -> None:
+        written = Written()
+        work: Any = Work(written)
+        guard = Guard(EmptyLogs())
+        guard.begin({LOG: 0})
+        guard.owe([LOG])
+        turns = 0
+        turns_before_writing = []
+
+        async def others() -> None:
+            nonlocal turns
+            while not written.keys:
+                turns += 1
+                turns_before_writing.append(turns)
+                await asyncio.sleep(0)
+
+        repair = Repair(guard, written, committed, lambda: work, {"changelog": "table"})
+        await asyncio.gather(others(), repair.look())
+        assert sorted(written.keys) == sorted(b"%d" % number for number in range(MANY))
+        assert len(turns_before_writing) > 3
+        assert guard.gaps == []
+
+    asyncio.run(check())
+
+
+def test_a_table_that_is_taken_away_while_it_is_read_is_left():
+    async def check() -> None:
+        written = Written()
+        current: list[Any] = [Work(written)]
+        guard = Guard(EmptyLogs())
+        guard.begin({LOG: 0})
+        guard.owe([LOG])
+        repair = Repair(guard, written, committed, lambda: current[0], {"changelog": "table"})
+
+        async def taken_away() -> None:
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            current[0] = None
+
+        await asyncio.gather(repair.look(), taken_away())
+        assert written.keys == []
+
+    asyncio.run(check())
