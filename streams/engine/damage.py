@@ -72,11 +72,13 @@ class Damage:
     lost: bool
 
 
-def judge_changelog(name: str, position: int, verified: int | None, first: int, end: int) -> Damage | None:
+def judge_changelog(
+    name: str, position: int, verified: int | None, first: int, end: int, *, holds: bool = False
+) -> Damage | None:
     """Return what is wrong with a changelog partition, None if it has what it must.
 
     `position` is how far the store has read it, `verified` what the last owner noted of it: 0 while its table is built
-    again, and by a first owner until it has noted more.
+    again, and by a first owner until it has noted more. `holds` says whether there is anything in the store.
     """
     if position > end or (verified is not None and verified > end):
         known = max(position, verified or 0)
@@ -84,6 +86,7 @@ def judge_changelog(name: str, position: int, verified: int | None, first: int, 
     if position < first:
         problem = f"{name} begins at {first}, but only {position} records of it are in the store: it was emptied"
         return Damage(problem, lost=True)
-    if verified == 0 and end > 0 and position < end:
+    # Trap: a store that has all of an incomplete changelog may have more than it; whoever is next would lack that.
+    if verified == 0 and (end > 0 or holds):
         return Damage(f"{name}: its last owner ended before it had noted that its table was complete", lost=False)
     return None

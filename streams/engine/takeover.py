@@ -139,7 +139,10 @@ def _incomplete(consumer: Consumer, changelogs: Mapping[At, Changelog], verified
     found = set()
     for at, (first, end) in bounds(consumer, changelogs).items():
         store = changelogs[at].store
-        damage = judge_changelog("{}[{}]".format(*at), store.position, verified.get(at), first, end)
+        noted_end = verified.get(at)
+        # Reading the store costs, so it is asked only where it matters.
+        holds = noted_end == 0 and next(iter(store.scan(b"")), None) is not None
+        damage = judge_changelog("{}[{}]".format(*at), store.position, noted_end, first, end, holds=holds)
         if damage is None:
             continue
         if damage.lost:

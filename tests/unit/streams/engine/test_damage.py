@@ -58,7 +58,7 @@ def test_a_table_that_has_to_be_built_again_reads_from_the_first_record():
 
 @pytest.mark.parametrize(
     ("position", "verified", "first", "end"),
-    [(0, None, 0, 0), (0, 0, 0, 0), (7, 7, 0, 7), (5, 7, 0, 9), (0, 7, 0, 9), (0, None, 0, 9), (9, 0, 0, 9)],
+    [(0, None, 0, 0), (0, 0, 0, 0), (7, 7, 0, 7), (5, 7, 0, 9), (0, 7, 0, 9), (0, None, 0, 9)],
 )
 def test_a_changelog_that_has_what_it_must_is_sound(position: int, verified: int | None, first: int, end: int):
     assert judge_changelog("log[0]", position, verified, first, end) is None
@@ -83,8 +83,13 @@ def test_a_changelog_that_lacks_something_is_noticed(
     assert damage.lost
 
 
-def test_an_owner_that_ended_before_its_table_was_complete_has_lost_nothing():
+@pytest.mark.parametrize(("position", "end", "holds"), [(0, 9, False), (9, 9, True), (0, 0, True)])
+def test_an_owner_that_ended_before_its_table_was_complete_has_lost_nothing(position: int, end: int, holds: bool):
     """So does a first owner that is killed before its second commit: its table is built again, without an alarm."""
-    damage = judge_changelog("log[0]", 0, 0, 0, 9)
+    damage = judge_changelog("log[0]", position, 0, 0, end, holds=holds)
     assert damage is not None
     assert not damage.lost
+
+
+def test_a_changelog_without_a_record_lacks_nothing_of_an_empty_store():
+    assert judge_changelog("log[0]", 0, 0, 0, 0, holds=False) is None
