@@ -26,6 +26,9 @@ class TablePartition:
 
     What is set is in the store at once, and in the changelog with the next `flush`, once a key. What is deleted is in
     both at once. Only keys and values travel: everything is safe to be repeated.
+
+    A body sets a value again even if it finds it there: after a crash a store on disk may have what the changelog never
+    got, and only what is set is written to it.
     """
 
     def __init__(

@@ -84,7 +84,7 @@ def test_a_changelog_that_lacks_something_is_noticed(
 
 
 @pytest.mark.parametrize(("position", "end", "holds"), [(0, 9, False), (9, 9, True), (0, 0, True)])
-def test_an_owner_that_ended_before_its_table_was_complete_has_lost_nothing(position: int, end: int, holds: bool):
+def test_an_owner_that_ended_before_its_table_was_complete_has_lost_nothing(position: int, end: int, *, holds: bool):
     """So does a first owner that is killed before its second commit: its table is built again, without an alarm."""
     damage = judge_changelog("log[0]", position, 0, 0, end, holds=holds)
     assert damage is not None
