@@ -71,7 +71,8 @@ class WebhookProtocol(GuardedProtocol):
                 self._ingress.answer(
                     cast("Any", fresh.scope), bytes(fresh.body), functools.partial(self._respond, fresh)
                 )
-        if self.cycle is not None and self.cycle.more_body:
+        # What comes after the answer is thrown away, and is nobody's memory.
+        if self.cycle is not None and self.cycle.more_body and not self.cycle.response_complete:
             self._gather(self._gathered + len(data))
         elif self._gathered:
             self._gather(0)
@@ -82,6 +83,12 @@ class WebhookProtocol(GuardedProtocol):
             self._memory.add(size - before)
         elif size < before:
             self._memory.give(before - size)
+
+    def on_response_complete(self) -> None:
+        """Count no more what the refused request had sent, then go on with the next one; see HttpToolsProtocol."""
+        if self.cycle.response_complete:
+            self._gather(0)
+        super().on_response_complete()
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Keep the connection for answers that are still to come: a client may end its side after its request."""
@@ -112,6 +119,10 @@ class WebhookProtocol(GuardedProtocol):
         upgrade: BaseException | None = sys.exception()
         while isinstance(upgrade, HttpParserUpgrade):
             head, self._plain_head = self._plain_head, b""
+            if self.parser.get_method() == b"CONNECT":
+                # Trap: this method is an upgrade by itself, without the header, and would be one again and again.
+                self.send_400_response("")
+                return
             self._data = head + self._data[upgrade.args[0] :]
             upgrade = None
             try:

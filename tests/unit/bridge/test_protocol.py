@@ -203,6 +203,30 @@ def test_an_upgrade_is_ignored_and_its_body_is_not_lost(client: socket.socket, m
         assert "upgrade" not in headers
 
 
+def test_a_client_that_takes_this_for_a_proxy_hangs_nothing(ingress: RunningIngress, client: socket.socket):
+    client.sendall(b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n")
+    ((status, _, problem),) = answers(client, 1)
+    assert (status, problem["reason"]) == (400, "malformed_request")
+    assert ingress.get("/healthz").status_code == 200
+
+
+def test_what_a_refused_client_goes_on_to_send_counts_for_nothing(ingress: RunningIngress, client: socket.socket):
+    memory = ingress.service.ingress.memory
+    eventually(lambda: memory.held == 0)
+    head = b"POST /webhooks HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n"
+    client.sendall(head + b"x" * 200_000)
+    ((status, _, _),) = answers(client, 1)
+    assert status == 401
+    eventually(lambda: memory.held == 0)
+    client.sendall(b"x" * 1_799_999)
+    # What was read before is known to be read when another request is answered after it.
+    assert ingress.get("/healthz").status_code == 200
+    assert memory.held == 0
+    client.sendall(b"x" + request("after it"))
+    ((status, _, receipt),) = answers(client, 1)
+    assert (status, receipt["id"]) == (202, "after it")
+
+
 def test_what_comes_behind_an_upgrade_is_answered_as_well(client: socket.socket):
     health = b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + "\r\n".join(H2C).encode() + b"\r\n\r\n"
     client.sendall(health + request("first", *H2C) + request("second", *H2C) + health + request("third"))
