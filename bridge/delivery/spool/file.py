@@ -112,13 +112,18 @@ class SpoolFile:
         """
         old = self._db
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not self.path.parent.exists():
+                self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                # Before anything changes: if it failed afterwards, the old file would pass for the one at the path.
+                _sync_directory(self.path.parent.parent)
             self._lock_again()
             if _identity(self.path) == self._identities[0]:
                 # The write-ahead log is gone, the file is not: with the log folded into it, it has everything.
                 self.make_room()
                 self._disconnect()
                 self._connection = self._open()
+                # Rows of before are read again: what is done with them meanwhile is not in the totals of now.
+                self.generation += 1
                 return
             for path, identity in zip(_files(self.path), self._identities, strict=True):
                 # Trap: a part that was left behind belongs to the old connection. The new one would use it as its own.
@@ -131,7 +136,6 @@ class SpoolFile:
             except BaseException:
                 self._identities = identities
                 raise
-            _sync_directory(self.path.parent.parent)
         except (OSError, SpoolError) as error:
             raise sqlite3.OperationalError(f"{self.path} is not there any more, nor can it be made: {error}") from error
         self._connection = new

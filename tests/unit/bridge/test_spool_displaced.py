@@ -204,6 +204,39 @@ def test_files_that_go_while_nothing_comes_are_noticed_too_and_all_is_published_
         assert ingress.service.spool.size == 0
 
 
+@pytest.mark.parametrize("accident", [remove_log, empty_log], ids=lambda accident: accident.__name__)
+def test_events_are_published_at_once_again_after_the_log_was_removed(tmp_path: Path, accident: Accident):
+    kafka = FakeKafka()
+    kafka.verdict = lambda _: TIMED_OUT
+    with running_ingress(tmp_path, kafka=kafka) as ingress:
+        ingress.post(message("before"))
+        accident(ingress.spool_directory / "spool-0.db")
+        eventually(lambda: ingress.metric("bridge_spool_recovered_files_total") == 1)
+        kafka.verdict = lambda _: None
+        eventually(lambda: ingress.service.spool.events == 0)
+        assert ingress.service.spool.size == 0
+        assert ingress.post(message("after")).json()["disposition"] == "published"
+
+
+def test_a_directory_that_cannot_be_synced_leaves_the_file_displaced(
+    file: SpoolFile, path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    file.append([(1, b"a")])
+    remove_directory(path)
+
+    def refuse(directory: Path) -> None:
+        if directory == path.parent.parent:
+            raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("bridge.delivery.spool.file._sync_directory", refuse)
+        with pytest.raises(sqlite3.OperationalError, match="nor can it be made"):
+            file.recover()
+        assert file.displaced()
+    file.recover()
+    assert bodies(file) == [b"a"]
+
+
 def test_an_event_that_no_restart_would_find_is_not_accepted(tmp_path: Path):
     kafka = FakeKafka()
     kafka.verdict = lambda _: TIMED_OUT
