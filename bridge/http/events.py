@@ -22,6 +22,7 @@ _NAME_LIMIT = 100
 _BOM = b"\xef\xbb\xbf"
 #: zlib's: gzip and nothing else, with any window.
 _GZIP_FORMAT = 31
+_GZIP_PIECE_BYTES = 4096
 
 _TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -82,15 +83,20 @@ def decompressed(body: bytes, most: int) -> bytes:
     """Return what gzip made `body` of, or its beginning if that has more than `most` bytes. Raises RefusedError."""
     parts = []
     size = 0
+    at = 0
     try:
-        while body and size <= most:
+        while at < len(body) and size <= most:
             # A file may be several in a row.
             member = zlib.decompressobj(_GZIP_FORMAT)
-            parts.append(member.decompress(body, most + 1 - size))
-            size += len(parts[-1])
+            while at < len(body) and size <= most and not member.eof:
+                # Trap: what is behind a member is copied, and there may be a member in every 20 bytes.
+                piece = body[at : at + _GZIP_PIECE_BYTES]
+                at += len(piece)
+                parts.append(member.decompress(piece, most + 1 - size))
+                size += len(parts[-1])
             if not member.eof and size <= most:
                 raise RefusedError(reasons.MALFORMED_JSON, "the gzip data ends too early")
-            body = member.unused_data
+            at -= len(member.unused_data)
     except zlib.error:
         raise RefusedError(reasons.MALFORMED_JSON, "not valid gzip data") from None
     return b"".join(parts)

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 from typing import NamedTuple
 
 #: So much of a body is looked at. The sender writes short columns first, the id among them.
@@ -11,6 +12,9 @@ _ENTITY, _ACTION = ("entity",), ("action",)
 _ID, _ORGANIZATION = ("data", "id"), ("data", "organization_id")
 _WANTED = frozenset({_ENTITY, _ACTION, _ID, _ORGANIZATION})
 _BLANKS = " \t\n\r"
+
+#: Half of a character, as an escape can have it; neither a topic nor the log could take it.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 _read = json.JSONDecoder().raw_decode
 
@@ -44,7 +48,7 @@ def _walk(text: str, at: int, path: tuple[str, ...], found: dict[tuple[str, ...]
             at = _walk(text, at, member, found)
         else:
             value, at = _read(text, at)
-            if member in _WANTED and type(value) is str:
+            if member in _WANTED and type(value) is str and not _SURROGATE.search(value):
                 found[member] = value
         at = _skip(text, at)
         if text[at] != "}":

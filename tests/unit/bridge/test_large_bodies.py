@@ -147,6 +147,7 @@ def test_a_dead_letter_that_cannot_be_kept_is_not_told_as_kept(tmp_path: Path):
         (b'{"data":{"id":7,"organization_id":null,"x":1', Head()),
         (b'{"data":{"id":"cut o', Head()),
         (b'{"data":{"id":"\\u00e9\xc3\xa9","x":"\xc3', Head(None, None, "\u00e9\u00e9")),
+        (b'{"data":{"id":"\\ud800","organization_id":"\\ud83d\\ude00"', Head(None, None, None, "\U0001f600")),
         (b'{"data":{"content":"' + b"x" * HEAD_BYTES + b'","id":"1"}}', Head()),
         (b'{"data":{"x":' + b"[" * 5000, Head()),
         (b"{" * 5000, Head()),
