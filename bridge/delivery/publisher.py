@@ -139,7 +139,7 @@ class KafkaPublisher:
                 record.topic,
                 record.value,
                 record.key,
-                on_delivery=functools.partial(self._deliver, on_report),
+                on_delivery=functools.partial(self._deliver, on_report, self._offsets),
                 headers=record.headers,  # type: ignore[arg-type]  # a list is invariant
             )
         except BufferError:
@@ -193,7 +193,9 @@ class KafkaPublisher:
             self._busy = self._under_way > 0 or bool(self._waiting)
             self._timer = self._loop.call_later(_TICK_S if self._busy else _IDLE_S, self._tick)
 
-    def _deliver(self, on_report: OnReport, error: KafkaError | None, message: Message) -> None:
+    def _deliver(
+        self, on_report: OnReport, offsets: dict[tuple[str, int], int], error: KafkaError | None, message: Message
+    ) -> None:
         self._under_way -= 1
         if self._closed:
             return
@@ -203,29 +205,22 @@ class KafkaPublisher:
             kind, stamp = message.timestamp()
             if kind == TIMESTAMP_LOG_APPEND_TIME:
                 self._on_appended(stamp)
-        failure = _failure(error) if error is not None else self._went_back(topic, partition, offset)
+        failure = _failure(error) if error is not None else _went_back(offsets, topic, partition, offset)
         on_report(Report(topic, partition, offset, failure))
 
-    def _went_back(self, topic: str, partition: int, offset: int) -> Failure | None:
-        # Trap: if a topic is deleted and created again within a moment, the producer goes on without an error. Its
-        # records may be where nobody wants them: in a topic of another policy, in a partition of another count.
-        at = (topic, partition)
-        if offset > self._offsets.get(at, -1):
-            self._offsets[at] = offset
-            return None
-        return Failure("TOPIC_CREATED_AGAIN", f"{topic}: offsets of partition {partition} went back to {offset}")
-
     def _replace(self) -> None:
-        self._offsets.clear()
         self._replaceable_at = time.monotonic() + _REPLACE_EVERY_S
         self._producer.purge()
         try:
             producer = self._new_producer()
         except KafkaException as error:
+            self._fatal = True
             _log.error("there is no new producer yet, it is tried again in %.0f s: %s", _REPLACE_EVERY_S, error)
             return
         self._retired.append(self._producer)
         self._producer = producer
+        # Trap: the former one may still report records of the former topics, and goes on with the offsets of those.
+        self._offsets = {}
         self._fatal = False
         self._on_replaced()
 
@@ -233,3 +228,13 @@ class KafkaPublisher:
 def _failure(error: KafkaError) -> Failure:
     code = error.code()
     return Failure(error.name(), error.str(), code in _FOR_GOOD, code in _UNAUTHORIZED)
+
+
+def _went_back(offsets: dict[tuple[str, int], int], topic: str, partition: int, offset: int) -> Failure | None:
+    # Trap: if a topic is deleted and created again within a moment, the producer goes on without an error. Its
+    # records may be where nobody wants them: in a topic of another policy, in a partition of another count.
+    at = (topic, partition)
+    if offset > offsets.get(at, -1):
+        offsets[at] = offset
+        return None
+    return Failure("TOPIC_CREATED_AGAIN", f"{topic}: offsets of partition {partition} went back to {offset}")

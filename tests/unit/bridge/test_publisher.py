@@ -158,6 +158,59 @@ def test_a_record_whose_offset_went_back_is_not_acknowledged_until_the_producer_
     assert len(RewindingProducer.made) == 2
 
 
+def test_late_reports_of_a_former_producer_say_nothing_of_the_topic_that_was_created_again(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(RewindingProducer, "made", [])
+    monkeypatch.setattr(RewindingProducer, "offsets", [5000, 0])
+    monkeypatch.setattr(module, "Producer", RewindingProducer)
+
+    async def check() -> list[str | None]:
+        publisher = KafkaPublisher(producer_config({}, 1))
+        reports: asyncio.Queue[Report] = asyncio.Queue()
+        (former,) = RewindingProducer.made
+        with monkeypatch.context() as patched:
+            patched.setattr(RewindingProducer, "_report", lambda _: None)
+            publisher.publish(Record("t", None, b"", []), reports.put_nowait)
+            while not former.queue:  # noqa: ASYNC110 a stand-in has no event for it
+                await asyncio.sleep(0)
+            publisher.renew()
+        errors = []
+        for number in range(2):
+            failure = (await asyncio.wait_for(reports.get(), 10)).failure
+            errors.append(failure and failure.error)
+            if number == 0:
+                publisher.publish(Record("t", None, b"", []), reports.put_nowait)
+        await publisher.close(1)
+        return errors
+
+    assert asyncio.run(check()) == [None, None]
+
+
+def test_a_producer_that_cannot_be_made_when_topics_are_others_is_tried_again(monkeypatch: pytest.MonkeyPatch):
+    attempts: list[int] = []
+
+    def make(config: dict[str, Any], **options: Any) -> RewindingProducer:
+        attempts.append(len(attempts))
+        if len(attempts) == 2:
+            raise KafkaException(KafkaError(KafkaError._FAIL, "no threads left"))
+        return RewindingProducer(config, **options)
+
+    monkeypatch.setattr(RewindingProducer, "made", [])
+    monkeypatch.setattr(module, "Producer", make)
+    monkeypatch.setattr(module, "_REPLACE_EVERY_S", 0.0)
+
+    async def check() -> None:
+        replaced = asyncio.Event()
+        publisher = KafkaPublisher(producer_config({}, 1), replaced.set)
+        publisher.renew()
+        await asyncio.wait_for(replaced.wait(), 10)
+        await publisher.close(1)
+
+    asyncio.run(check())
+    assert len(attempts) == 3
+
+
 def test_a_producer_that_cannot_be_made_is_tried_again(monkeypatch: pytest.MonkeyPatch):
     attempts: list[int] = []
 
