@@ -81,6 +81,8 @@ class _Waiting:
     def end(self, report: Report | None, error: NotStoredError | None) -> None:
         on_kept, self.on_kept = self.on_kept, None
         if on_kept is not None:
+            if error is not None and self.held:
+                error = NotStoredError(f"{error}; Kafka may have the event, or get it yet")
             try:
                 on_kept(report, error)
             except Exception:  # noqa: BLE001 whatever it is

@@ -61,15 +61,23 @@ class Platform:
 
     def update(self, table: str, row_id: str, columns: Mapping[str, Any]) -> None:
         """Set columns of the row with this id."""
-        self._ask("PATCH", table, {"id": f"eq.{row_id}"}, columns)
+        self._change("PATCH", table, row_id, columns)
 
     def delete(self, table: str, row_id: str) -> None:
         """Delete the row with this id."""
-        self._ask("DELETE", table, {"id": f"eq.{row_id}"})
+        self._change("DELETE", table, row_id)
+
+    def _change(self, method: str, table: str, row_id: str, columns: Mapping[str, Any] | None = None) -> None:
+        # Trap: a row that the key may read and not change is none to PostgREST, which answers that all is well.
+        if self._ask(method, table, {"id": f"eq.{row_id}", "select": "id"}, columns) == []:
+            raise PlatformError(f"{self._base} changed no row at {method} {table}: {_MEANINGS['42501']}")
 
     def _ask(self, method: str, table: str, query: Mapping[str, str], body: Mapping[str, Any] | None = None) -> Any:
         content = None if body is None else jsontext.encode(body)
         headers = {"Content-Type": "application/json"}
+        told = method != "POST"
+        if told:
+            headers["Prefer"] = "return=representation"
         try:
             answer = self._client.request(method, f"/{table}", params=query, content=content, headers=headers)
         except httpx.TimeoutException:
@@ -79,7 +87,7 @@ class Platform:
         if answer.is_success:
             try:
                 # Not answer.json(): numbers must come through as they are.
-                return jsontext.decode(answer.content) if method == "GET" else None
+                return jsontext.decode(answer.content) if told else None
             except jsontext.MalformedJsonError:
                 raise PlatformError(f"{self._base} does not answer with JSON: is this the API of an OpenBSP?") from None
         raise PlatformError(f"{self._base} refused {method} {table} with {answer.status_code}: {_meaning(answer)}")

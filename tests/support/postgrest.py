@@ -45,6 +45,8 @@ class Postgrest(ThreadingHTTPServer):
         self.api_key: str | None = None
         self.most_rows = most_rows
         self.failing: list[int] = []
+        #: Whether row-level security lets rows be read and not changed.
+        self.read_only = False
         self.requests: list[tuple[str, str]] = []
         self._lock = threading.Lock()
         self._db = sqlite3.connect(":memory:", check_same_thread=False)
@@ -80,7 +82,8 @@ class Postgrest(ThreadingHTTPServer):
 
     def change(self, table: str, query: list[tuple[str, str]], columns: dict[str, Any] | None) -> list[str]:
         """Set columns of the rows that are found, or delete them."""
-        changed = [jsontext.decode(text.encode()) for text in self.select(table, query)]
+        found = [] if self.read_only else self.select(table, query)
+        changed = [jsontext.decode(text.encode()) for text in found]
         for row in changed:
             if columns is None:
                 with self._lock:

@@ -207,6 +207,18 @@ def test_what_neither_kafka_nor_the_disk_takes_is_answered_503(tmp_path: Path, m
         assert ingress.post(message("kept")).json()["disposition"] == "spooled"
 
 
+def test_a_503_says_that_kafka_may_have_the_event_nevertheless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    kafka = FakeKafka()
+    break_disk(monkeypatch)
+    with running_ingress(tmp_path, kafka=kafka, deadline_s=0.2) as ingress:
+        kafka.stop_answering()
+        answer = ingress.post(message("late"))
+        assert (answer.status_code, answer.json()["reason"]) == (503, "not_stored")
+        assert "Kafka may have the event" in answer.json()["detail"]
+        kafka.answer()
+        eventually(lambda: keys(kafka) == ["late"])
+
+
 def test_a_failure_of_kafka_does_not_count_for_ever_while_the_disk_is_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -66,6 +66,20 @@ def test_an_organization_is_connected_once(platform: Postgrest, bridge: RunningI
     assert out.count("registered") == 2
 
 
+@pytest.mark.parametrize("arguments", [(), ("--remove",)])
+def test_a_key_that_may_only_read_is_not_told_that_something_changed(
+    platform: Postgrest, bridge: RunningIngress, connect: Run, arguments: tuple[str, ...]
+):
+    for table in ("messages", "conversations"):
+        platform.put(
+            "webhooks", organization_id="org", table_name=table, operations=["insert"], url=bridge.url, token=""
+        )
+    platform.read_only = True
+    status, out = connect(*arguments)
+    assert status == 1
+    assert "the key has no right to do that" in out
+
+
 def test_a_dry_run_changes_nothing(platform: Postgrest, connect: Run):
     status, out = connect("--dry-run")
     assert status == 0
