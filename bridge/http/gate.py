@@ -204,7 +204,11 @@ class Gate:
         limit = self._closed_for
         if self._memory.crowded:
             self._reached[MEMORY] = time.monotonic()
-        if self._memory.crowded or (limit == CONNECTIONS and len(self._connections) >= self._most):
+        full = limit == CONNECTIONS and len(self._connections) >= self._most
+        if full:
+            # Those that were busy when the limit was reached may be idle by now, and would be kept for long.
+            self._close_idle()
+        if self._memory.crowded or full:
             self._loop.call_later(_LOOK_AGAIN_S, self._look_again)
             return
         self._closed_for = None

@@ -140,6 +140,24 @@ def test_more_connections_than_may_be_wait(tmp_path: Path):
                 each.close()
 
 
+def test_connections_that_become_idle_after_the_limit_was_reached_make_room_too(tmp_path: Path):
+    kafka = FakeKafka()
+    kafka.stop_answering()
+    with running_ingress(tmp_path, kafka=kafka, connections=5, deadline_s=4) as ingress:
+        busy = [socket.create_connection(ingress.service_address) for _ in range(6)]
+        try:
+            for each, body in zip(busy, bodies(6), strict=True):
+                each.settimeout(5)
+                each.sendall(head(len(body)) + body)
+            eventually(lambda: ingress.service.gate.reached == ["connections"])
+            kafka.answer()
+            for each in busy:
+                assert each.recv(10_000).startswith(b"HTTP/1.1 202")
+        finally:
+            for each in busy:
+                each.close()
+
+
 class OutOfDescriptors:
     """A listening socket whose process has no descriptor left for a while."""
 
