@@ -26,7 +26,7 @@ from bridge.service import PATIENCE_S, outside, running
 from bridge.settings import BridgeSettings
 from bridge.supervisor import METRICS_VARIABLE, Place, Supervisor
 from openbsp.commands import ExitCode, complain
-from openbsp.errors import InheritedSocketError
+from openbsp.errors import InheritedSocketError, TokensError
 from openbsp.handover import inherited_listener
 from openbsp.http.listener import listen
 from openbsp.http.settings import LogLevel
@@ -140,7 +140,7 @@ class _Work:
             spool_file = self._open_spool(place)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 return runner.run(self._serve(place, spool_file, lines))
-        except (BridgeError, ContractError) as error:
+        except (BridgeError, ContractError, TokensError) as error:
             return _not_started(str(error))
 
     def _open_spool(self, place: Place) -> SpoolFile:

@@ -37,6 +37,7 @@ _SETTLED_S = 5.0
 _FIRST_PAUSE_S = 0.25
 #: The pause doubles up to this.
 _LONGEST_PAUSE_S = 30.0
+_FORK_AGAIN_S = 1.0
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 #: A worker that was told to end before it could listen to signals has stored nothing yet.
 _IN_ORDER = (ExitCode.OK, -signal.SIGTERM)
@@ -138,7 +139,15 @@ class Supervisor(Generic[T]):
                 self._news_end,
             )
             work = functools.partial(self._target, place, self._argument)
-            self._workers[number] = Forked(work, (self._alive_end, self._news))
+            try:
+                self._workers[number] = Forked(work, (self._alive_end, self._news))
+            except OSError as error:
+                # Trap: what ended a worker, no memory or no process, ends this as well; the other workers serve.
+                failed = event("worker.not_forked", worker=number, pause_s=_FORK_AGAIN_S)
+                _log.error(
+                    "worker %d cannot be started, tried again in %g s: %s", number, _FORK_AGAIN_S, error, extra=failed
+                )
+                self._due[number] = now + _FORK_AGAIN_S
 
     def _pause(self) -> float | None:
         moments = [*self._due.values(), *([] if self._kill_at is None else [self._kill_at])]

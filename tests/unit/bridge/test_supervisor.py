@@ -1,17 +1,21 @@
 """Several workers: which end of one ends all, and which is followed by a replacement."""
 
+import errno
 import signal
 import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from bridge import serve
 from bridge.exits import WORKER_NOT_STARTED
 from bridge.supervisor import Supervisor
 from openbsp.commands import ExitCode
+from openbsp.errors import TokensError
 
 
 class Workers:
@@ -83,3 +87,36 @@ def test_a_worker_that_fails_while_all_end_is_told_to_the_operator(workers: Work
     workers.supervisor._stop()
     assert workers.end(0, 1) is None
     assert workers.supervisor._code is ExitCode.FAILED
+
+
+def test_a_worker_that_cannot_be_forked_is_tried_again_and_ends_nothing(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
+):
+    assert workers.end(0, -signal.SIGKILL) == pytest.approx(0, abs=1)
+    attempts = []
+
+    def refuse(*_: object) -> None:
+        attempts.append(1)
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr("bridge.supervisor.Forked", refuse)
+    workers.supervisor._start_due()
+    assert attempts == [1]
+    assert workers.supervisor._workers.keys() == {1}
+    assert workers.supervisor._due.keys() == {0}
+    assert workers.told_to_end == []
+
+
+def test_a_replacement_that_finds_unusable_tokens_says_so(monkeypatch: pytest.MonkeyPatch):
+    """Rather than by the trace of a fault: the file may have been changed since the start."""
+
+    def refuse(*_: object) -> None:
+        raise TokensError(["tokens.txt: line 1 is not `name sha256 [organization ...]`"])
+
+    said: list[str] = []
+    monkeypatch.setattr(serve, "complain", lambda _, why: said.append(why))
+    monkeypatch.setattr(serve._Work, "_open_spool", refuse)
+    nothing: Any = None
+    work = serve._Work(nothing, nothing, nothing, nothing, nothing, 0)
+    assert work.do(nothing, nothing) is ExitCode.NOT_STARTED
+    assert said == ["tokens.txt: line 1 is not `name sha256 [organization ...]`"]
