@@ -8,6 +8,8 @@ from collections.abc import Callable
 #: What an event needs besides its body: the body itself, its row, its canonical JSON and what is made of it on the way.
 _COPIES = 4
 _OVERHEAD = 4096
+#: What is in use beside a request that needs so many times as much is as good as nothing.
+_LITTLE = 32
 
 
 def cost(body_size: int) -> int:
@@ -30,8 +32,8 @@ class Waiter:
 class Memory:
     """Counts bytes against a limit; who finds none left waits in turn, up to a deadline.
 
-    `held` is what is in use. One that needs more than the limit gets it when nothing else is in use. What is there
-    already, such as what a client had sent before it could be held back, is only counted (`add`).
+    `held` is what is in use. One that needs more than the limit gets it when next to nothing else is in use. What is
+    there already, such as what a client had sent before it could be held back, is only counted (`add`).
     """
 
     def __init__(self, limit: int) -> None:
@@ -84,7 +86,8 @@ class Memory:
             self._admit_soon()
 
     def _fits(self, size: int) -> bool:
-        return self.held + size <= self.limit or not self.held
+        # Trap: what has come already of the very request that waits is in use as well, at most a few reads of it.
+        return self.held + size <= self.limit or self.held <= size // _LITTLE
 
     def _admit_soon(self) -> None:
         # Not at once: one that is refused at once gives its bytes back at once, and so on.

@@ -41,10 +41,10 @@ def test_who_finds_none_left_waits_in_turn():
 def test_what_is_larger_than_all_of_it_comes_alone():
     async def scenario() -> None:
         memory, admitted = Memory(100), []
-        assert memory.take(1)
+        assert memory.take(50)
         assert not memory.take(1000)
         memory.wait(Waiter(1000, in_a_while(), admitted.append))
-        memory.give(1)
+        memory.give(50)
         await turns()
         assert admitted == [True]
         assert not memory.take(1)

@@ -122,6 +122,19 @@ def test_a_request_that_would_not_be_answered_in_time_is_refused(tmp_path: Path)
         eventually(lambda: ingress.service.ingress.memory.held == 0)
 
 
+def test_a_body_that_may_need_all_memory_is_taken_when_nothing_else_comes(tmp_path: Path):
+    """A chunked one might become the largest; what has come of it does not stand in its own way."""
+    (body,) = bodies(1, 1_000_000)
+    chunked = head(0).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked") + b"%x\r\n" % len(body) + body
+    with (
+        running_ingress(tmp_path, memory_bytes=16 * MEBIBYTE) as ingress,
+        socket.create_connection(ingress.service_address) as client,
+    ):
+        client.settimeout(5)
+        client.sendall(chunked + b"\r\n0\r\n\r\n")
+        assert client.recv(10_000).startswith(b"HTTP/1.1 202")
+
+
 def test_more_connections_than_may_be_wait(tmp_path: Path):
     """And those that are idle make room."""
     with running_ingress(tmp_path, connections=5) as ingress:
