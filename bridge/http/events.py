@@ -15,6 +15,8 @@ from openbsp.http.problems import Reason
 
 Row = dict[str, Any]
 
+_UPDATE = "update"
+
 #: What a refused envelope may call its entity or action before it is cut: names are metadata, texts are not.
 _NAME_LIMIT = 100
 
@@ -141,16 +143,18 @@ def read_event(body: bytes, received_at: int, traceparent: bytes | None, max_dep
 
 
 def check_organization(event: Event, organizations: frozenset[str]) -> None:
-    """Raise RefusedError if the row names an organization that is not among `organizations`.
+    """Raise RefusedError if the row is not known to be of one of `organizations`.
 
-    A row that names none passes: the documented partial updates don't, and would be lost otherwise. A deleted one does
-    not pass: it is final, and OpenBSP always names it.
+    One that names no organization passes only as the documented partial update, which names neither that nor a
+    conversation, and would be lost otherwise. OpenBSP names the organization of every other row; without it a token of
+    one organization could write into another's conversation.
     """
     unknown = event.organization_id is None
-    if event.organization_id not in organizations and not (unknown and event.action != DELETE):
+    partial = event.action == _UPDATE and event.row.get("conversation_id") is None
+    if event.organization_id not in organizations and not (unknown and partial):
         raise RefusedError(
             reasons.WRONG_ORGANIZATION,
-            "the token is bound to organizations, and the deleted row names none"
+            "the token is bound to organizations, and the row names none"
             if unknown
             else "the token is bound to other organizations than the row's",
             event_id=event.event_id,

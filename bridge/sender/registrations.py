@@ -57,7 +57,7 @@ class Plan:
 def plan(rows: Iterable[Mapping[str, Any]], wanted: Wanted) -> Plan:
     """Return how to get from the rows of an organization to what is wanted for one table."""
     there = [row for row in rows if row.get("table_name") == wanted.entity]
-    ours = sorted((row for row in there if _same_place(str(row.get("url")), wanted.url)), key=_order(wanted))
+    ours = sorted((row for row in there if _is_ours(row, wanted)), key=_order(wanted))
     others = len(there) - len(ours)
     if not ours:
         if others >= MOST_ROWS:
@@ -81,7 +81,7 @@ def removal(rows: Iterable[Mapping[str, Any]], wanted: Wanted) -> list[Step]:
     return [
         Step(wanted.entity, "to be removed", str(row["id"]), None)
         for row in rows
-        if row.get("table_name") == wanted.entity and _same_place(str(row.get("url")), wanted.url)
+        if row.get("table_name") == wanted.entity and _is_ours(row, wanted)
     ]
 
 
@@ -110,10 +110,15 @@ def _too_many(others: int) -> str:
     return f"{others} other webhooks are registered, and OpenBSP calls only {MOST_ROWS}"
 
 
-def _same_place(url: str, wanted: str) -> bool:
-    """Whether two addresses lead to the same host, whatever their paths are."""
-    one, other = urlsplit(url), urlsplit(wanted)
-    return (one.scheme, one.netloc) == (other.scheme, other.netloc)
+def _is_ours(row: Mapping[str, Any], wanted: Wanted) -> bool:
+    """Whether a row is a registration of this bridge, perhaps a wrong one.
+
+    The host alone does not say so: behind a gateway other receivers have it as well, at paths of their own.
+    """
+    one, other = urlsplit(str(row.get("url"))), urlsplit(wanted.url)
+    if (one.scheme, one.netloc) != (other.scheme, other.netloc):
+        return False
+    return one.path.rstrip("/") in {"", other.path.rstrip("/")} or row.get("token") == wanted.token
 
 
 def _order(wanted: Wanted) -> Any:

@@ -175,7 +175,20 @@ def test_a_bound_token_may_send_for_its_organization(ingress: RunningIngress):
 @pytest.mark.parametrize("columns", [{}, {"organization_id": None}])
 def test_a_bound_token_may_send_what_names_no_organization(ingress: RunningIngress, columns: dict):
     """The documented partial updates do not name it, and would be lost for ever."""
-    assert ingress.post(message("partial", **columns), token=BOUND_TOKEN).status_code == 202
+    update = message("partial", **columns) | {"action": "update"}
+    assert ingress.post(update, token=BOUND_TOKEN).status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("action", "columns"),
+    [("insert", {}), ("insert", {"conversation_id": "c"}), ("update", {"conversation_id": "c"})],
+)
+def test_a_bound_token_writes_into_no_conversation_without_naming_its_organization(
+    ingress: RunningIngress, action: str, columns: dict
+):
+    """Else a token of one organization could put a message into the conversation of another."""
+    answer = ingress.post(message("forged", **columns) | {"action": action}, token=BOUND_TOKEN)
+    assert_problem(answer, 403, "wrong_organization")
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"])

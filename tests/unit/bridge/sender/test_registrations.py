@@ -61,6 +61,7 @@ def test_a_fourth_webhook_would_get_nothing():
 
 def test_only_what_leads_here_is_removed():
     rows = [row("1"), row("2", url="https://bridge.example/old"), row("3", url="https://other.example/webhooks")]
+    rows.append(row("4", url="https://bridge.example/of-another-team", token="of-another-team"))
     assert [step.row_id for step in removal(rows, WANTED)] == ["1", "2"]
 
 
@@ -89,3 +90,8 @@ def test_after_the_steps_a_second_run_has_nothing_to_do(rows):
     second = plan(there.values(), WANTED)
     assert second.steps == []
     assert second.hindrances == first.hindrances
+
+
+def test_a_receiver_behind_the_same_gateway_is_left_alone():
+    (step,) = plan([row(url="https://bridge.example/of-another-team", token="of-another-team")], WANTED).steps
+    assert step.row_id is None, "ours is added, theirs stays"
