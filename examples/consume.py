@@ -1,13 +1,16 @@
 """Prints each status change with its conversation. Needs confluent-kafka[schemaregistry] and fastavro only."""
 
+import os
+
 from confluent_kafka import DeserializingConsumer
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer
 
-registry = SchemaRegistryClient({"url": "http://127.0.0.1:14001/apis/ccompat/v7", "timeout": 10})
+url = os.environ.get("SCHEMA_REGISTRY_URL", "http://127.0.0.1:14001/apis/ccompat/v7")
+registry = SchemaRegistryClient({"url": url, "timeout": 10})
 consumer = DeserializingConsumer(
     {
-        "bootstrap.servers": "127.0.0.1:14000",
+        "bootstrap.servers": os.environ.get("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:14000"),
         "group.id": "my-team",
         "auto.offset.reset": "earliest",
         "value.deserializer": AvroDeserializer(registry),
