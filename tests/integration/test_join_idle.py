@@ -5,6 +5,7 @@ import random
 import re
 import signal
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
@@ -20,6 +21,8 @@ from support.wait import eventually
 pytestmark = pytest.mark.integration
 
 LONG_AGO, LATER = 2020, 2100
+#: After all of them: no activity counts for later than a day after it was received.
+RECEIVED_AT = int(datetime(LATER + 1, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
 IDLE_AFTER_S = "5"
 _KEYS = re.compile(r'"(c|m|lost)(\d{5})')
 
@@ -61,12 +64,15 @@ def test_idle_conversations_leave_and_active_ones_stay_exact(contract, tmp_path)
     idle += told_in(LONG_AGO, [opened("here", 1), inserted("n", "here", "incoming", 2)])
     active = told_in(LATER, workload(seed=22, size=400))
     active += told_in(LONG_AGO, [inserted("moved", "here", "incoming", 3)])
-    active += told_in(LATER, [message("moved", conversation_id="there", updated_at="2026-05-06T00:00:00Z")])
+    moved = {"pending": "2026-05-06T00:00:00Z", "sent": "2026-05-06T00:00:00Z"}
+    active += told_in(
+        LATER, [message("moved", conversation_id="there", status=moved, updated_at="2026-05-06T00:00:00Z")]
+    )
     events = idle + active
     random.Random(23).shuffle(events)
     everything = expected_of(events)
     kept = expected_of(active)
-    sources = Sources(contract)
+    sources = Sources(contract, RECEIVED_AT)
     # All at once: what still comes of a message that is forgotten by then has no conversation, and stays.
     sources.send(events)
     with fleet(contract, tmp_path, 2, STREAMS_IDLE_AFTER_S=IDLE_AFTER_S, STREAMS_SESSION_TIMEOUT_S="6") as running:
@@ -103,7 +109,7 @@ def test_a_removal_that_a_kill_interrupts_is_completed(contract, tmp_path, store
     """Killed when the first of the messages' tombstones is there, when half of them are, and when all of them are."""
     active = told_in(LATER, workload(seed=31, size=200))
     events = list(active)
-    sources = Sources(contract)
+    sources = Sources(contract, RECEIVED_AT)
     sources.send(active)
     with Fleet(
         contract, tmp_path, STREAMS_STORE=store, STREAMS_IDLE_AFTER_S=IDLE_AFTER_S, STREAMS_SESSION_TIMEOUT_S="6"

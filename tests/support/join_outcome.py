@@ -32,7 +32,7 @@ class Outcome:
             have, want = getattr(self, kind), getattr(expected, kind)
             if kind == "status_changes":
                 # Of a message that is no more it may have been told what it was, or not.
-                have = {key: pair for key, pair in have.items() if pair[0] in expected.messages}
+                have = {key: pair for key, pair in have.items() if key in want or pair[0] in expected.messages}
             for key in sorted(have.keys() | want.keys()):
                 found, wanted = have.get(key), want.get(key)
                 if found != wanted:

@@ -19,9 +19,10 @@ _RECORDS = {"messages": "MessageEvent", "conversations": "ConversationEvent"}
 class Sources:
     """The source topics of a test's contract. Everything is acknowledged when a method returns."""
 
-    def __init__(self, contract: Any) -> None:
-        """Ask the registry for the schema ids."""
+    def __init__(self, contract: Any, received_at: int | None = None) -> None:
+        """Ask the registry for the schema ids. All events are received at one moment (microseconds), or now."""
         self._contract = contract
+        self._received_at = received_at
         self.ids = Registry(contract.registry, contract.prefix).ids()
         self._encoders = {entity: encoder(record, self.ids[record]) for entity, record in _RECORDS.items()}
         self._producer = Producer(
@@ -46,7 +47,7 @@ class Sources:
         """Return the record value of a webhook's body."""
         entity = envelope["entity"]
         fields = to_fields(ENTITIES[entity], envelope["data"])
-        fields |= {"event_id": "e", "action": envelope["action"], "received_at": instants.now()}
+        fields |= {"event_id": "e", "action": envelope["action"], "received_at": self._received_at or instants.now()}
         return self._encoders[entity](fields)
 
     def remove(self, entity: str, *keys: str) -> None:
