@@ -102,12 +102,20 @@ _NOTHING = b"\xc0"
 
 
 def _fits(part: Contribution) -> bool:
-    return (
-        len(part.columns) in (0, len(contributions.NAMES))
-        and len(part.partial_columns) in (0, len(contributions.NAMES))
-        and all(_fits_register(register) for register in (*part.columns, *part.partial_columns))
-        and all(_fits_content(columns[_CONTENT]) for columns in (part.columns, part.partial_columns) if columns)
-        and all(_fits_register(register) for register in (*part.status.values(), *part.partial_status.values()))
+    return all(map(_fits_columns, (part.columns, part.partial_columns))) and all(
+        _fits_register(register, texts=key == _ERRORS)
+        for status in (part.status, part.partial_status)
+        for key, register in status.items()
+    )
+
+
+def _fits_columns(columns: list[Register | None]) -> bool:
+    """Return whether there are none, or one for each name, with values that it can have."""
+    if not columns:
+        return True
+    return len(columns) == len(contributions.NAMES) and all(
+        _fits_content(register) if name == _CONTENT else _fits_register(register)
+        for name, register in zip(contributions.NAMES, columns, strict=True)
     )
 
 
@@ -119,12 +127,8 @@ def _fits_content(register: Register | None) -> bool:
     return type(summary) is list and len(summary) == _SUMMARY and all(type(text) in _TEXTS for text in summary)
 
 
-_CONTENT = contributions.NAMES.index("content")
-_SUMMARY = 3
-_TEXTS = (str, type(None))
-
-
-def _fits_register(register: Register | None) -> bool:
+def _fits_register(register: Register | None, *, texts: bool = False) -> bool:
+    """Return whether its value is a text, an instant (its exact text with it or not), null, or a list of `texts`."""
     if register is None:
         return True
     value = register[2]
@@ -132,7 +136,11 @@ def _fits_register(register: Register | None) -> bool:
     if kind is int:
         return bool(FIRST <= value <= LAST)
     if kind is list:
-        # A summary, errors, or an instant with its exact text.
         exact = len(value) == 2 and type(value[0]) is int and type(value[1]) is bytes  # noqa: PLR2004
-        return (exact and FIRST <= value[0] <= LAST) or all(text is None or type(text) is str for text in value)
+        return (exact and FIRST <= value[0] <= LAST) or (texts and all(type(text) in _TEXTS for text in value))
     return value is None or kind is str or kind is bytes
+
+
+_CONTENT, _ERRORS = "content", "errors"
+_SUMMARY = 3
+_TEXTS = (str, type(None))
