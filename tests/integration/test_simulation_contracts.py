@@ -171,12 +171,15 @@ class TestCoordinator(CoordinatorContract):
 
 class TestRegistry(RegistryContract):
     @pytest.fixture
-    def registry(self, contract: Any) -> Registry:
-        return Registry(contract.registry, contract.prefix)
+    def registry(self, contract: Any) -> Iterator[Registry]:
+        with Registry(contract.registry, contract.prefix) as registry:
+            yield registry
 
     @pytest.fixture
-    def absent(self) -> Registry:
-        return Registry(RegistrySettings(url=f"http://127.0.0.1:{free_ports(1)[0]}"), "absent.")
+    def absent(self) -> Iterator[Registry]:
+        settings = RegistrySettings(url=f"http://127.0.0.1:{free_ports(1)[0]}")
+        with Registry(settings, "absent.") as registry:
+            yield registry
 
 
 def _led(bench: RealBench) -> bool:
