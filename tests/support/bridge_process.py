@@ -1,5 +1,6 @@
 """`bridge serve` as an operator runs it, against servers of the test. Imports nothing of ours."""
 
+import contextlib
 import ctypes
 import os
 import secrets
@@ -8,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,20 @@ class Adopted:
 
 
 _PR_SET_CHILD_SUBREAPER = 36
+
+
+@contextlib.contextmanager
+def _adopting() -> Iterator[None]:
+    """Become the parent of orphans among the descendants of this process.
+
+    Trap: only for a while. Orphans of later tests would stay zombies, because nobody here asks for their exit codes.
+    """
+    prctl = ctypes.CDLL(None).prctl
+    assert prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    try:
+        yield
+    finally:
+        assert prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) == 0
 
 
 @dataclass
@@ -164,12 +179,12 @@ class Bridge:
     def upgrade(self) -> None:
         """Have the supervisor replaced, as by a new version, and return when the former one has ended."""
         assert self.process is not None
-        assert ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
         former = self.process
         workers = set(self.workers)
-        former.send_signal(signal.SIGUSR2)
-        (successor,) = eventually(lambda: set(self.workers) - workers)
-        assert former.wait(30) == 0
+        with _adopting():
+            former.send_signal(signal.SIGUSR2)
+            (successor,) = eventually(lambda: set(self.workers) - workers)
+            assert former.wait(30) == 0
         self.process = Adopted(successor)
 
     def readiness(self) -> dict[str, Any]:
