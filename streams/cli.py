@@ -6,7 +6,7 @@ import logging
 import typer
 
 from avro.errors import ContractError
-from openbsp.commands import ExitCode, ignore_hangups, new_app, print_settings, run
+from openbsp.commands import ExitCode, end_when_asked, ignore_hangups, new_app, print_settings, run
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
 from openbsp.log import event, start_logging
 from openbsp.settings import load
@@ -24,6 +24,7 @@ app = new_app("streams", "Joins OpenBSP's events to per-conversation state.")
 def worker() -> None:
     """Run a worker against the servers that the environment names (see `streams settings`)."""
     ignore_hangups()
+    end_when_asked()
     settings, kafka, registry, topics = load(*SETTINGS)
     start_logging(settings.log_level.value)
     import uvloop  # noqa: PLC0415 as above

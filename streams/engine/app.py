@@ -24,7 +24,7 @@ import faust
 from aiokafka.errors import KafkaError
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
-from mode.utils.queues import ThrowableQueue
+from mode.utils.queues import FlowControlEvent, ThrowableQueue
 
 from streams.engine import faust_internals as internals
 from streams.engine.credentials import credentials
@@ -277,9 +277,10 @@ class App(faust.App):
         self.on_failed(exc)
 
     def FlowControlQueue(self, maxsize: int | None = None, *, clear_on_resume: bool = False) -> ThrowableQueue[Any]:  # noqa: N802 Faust's name
-        """Return a queue that Faust does not empty when partitions are taken away: the engine ends batches itself."""
+        """Return a queue that Faust neither empties nor suspends: the engine ends batches itself."""
         del clear_on_resume
-        return ThrowableQueue[Any](maxsize or 0, flow_control=self.flow_control)
+        # Trap: a stop suspends the app's flow, then waits for the batch in work, whose next part would wait in `put`.
+        return ThrowableQueue[Any](maxsize or 0, flow_control=FlowControlEvent(initially_suspended=False))
 
     def _create_directories(self) -> None:
         """Make none: Faust's tables, which they are for, are not used."""

@@ -50,7 +50,7 @@ NAMES = (
     ("faust.app.base", "App", "_on_agent_error", "ending the worker when an agent raises"),
     ("faust.app.base", "App", "_create_directories", "making no directories for Faust's own stores"),
     ("faust.app.base", "App", "on_rebalance_end", "hearing that Faust is done with a rebalance"),
-    ("faust.app.base", "App", "FlowControlQueue", "queues that Faust never empties"),
+    ("faust.app.base", "App", "FlowControlQueue", "queues that Faust never empties or suspends"),
     ("faust.tables.manager", "TableManager", "_update_channels", "reading no changelogs through Faust"),
     ("faust.tables.manager", "TableManager", "recovery", "restoring nothing through Faust"),
     ("faust.tables.recovery", "Recovery", "_restart_recovery", "going on at once after a rebalance"),

@@ -174,7 +174,8 @@ def test_a_stop_under_load_is_in_order_and_in_time(contract, tmp_path):
         for moment in ("listening on http", "Starting...", "own partitions"):
             worker = running.add()
             eventually(partial(_has_logged, running, worker, moment))
-            assert running.remove(worker, within=25) == 0
+            status = running.remove(worker, within=25)
+            assert status == 0, f"stopped after {moment!r}:\n{worker.part.process.log_tail()}"
         last = running.add()
         last.part.wait_ready()
         await_committed(contract)

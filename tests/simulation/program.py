@@ -237,5 +237,4 @@ class WordsProgram(Program):
 
     def agents(self) -> Iterable[Coroutine[Any, Any, Any]]:
         """See Program."""
-        self._app.flow_control.resume()  # as Faust does after a rebalance
         return [agent.fun(agent.stream()) for agent in self._app.agents.values()]

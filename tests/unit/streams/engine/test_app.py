@@ -45,3 +45,16 @@ def test_an_agent_that_returns_ends_the_worker():
 
 def test_an_agent_that_returns_while_the_app_stops_does_not():
     assert asyncio.run(failures_after(stopping=True)) == []
+
+
+def test_a_batch_in_work_goes_on_while_a_stop_has_suspended_the_flow():
+    """Faust suspends it, then waits for what is in work: the next agent's part of the batch must not wait for it."""
+
+    async def check() -> None:
+        app = App(EngineSettings(app_id="a", kafka=KafkaSettings(), url="http://127.0.0.1:1", partitions=1))
+        queue = app.FlowControlQueue()
+        app.flow_control.suspend()
+        await asyncio.wait_for(queue.put("part"), 10)
+        assert queue.get_nowait() == "part"
+
+    asyncio.run(check())
