@@ -16,6 +16,7 @@ import logging
 from functools import partial
 from typing import Any
 
+from avro.catalogue import CHANGELOG_TOMBSTONES_MS
 from openbsp.errors import RegistryError
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
 from openbsp.kafka.registry import Registry
@@ -118,6 +119,7 @@ def engine_settings(settings: StreamsSettings, kafka: KafkaSettings, topics: Top
         topic_prefix=topics.prefix,
         data_dir=settings.data_dir if settings.store is StoreKind.ROCKSDB else None,
         rocksdb_memory_bytes=settings.rocksdb_memory_bytes,
+        tombstones_s=CHANGELOG_TOMBSTONES_MS // 1000,
         coalesce_ms=settings.coalesce_ms,
         batch_records=settings.batch_records,
         in_flight_records=settings.in_flight_records,

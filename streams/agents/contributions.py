@@ -1,10 +1,9 @@
 """contributions -> both tables: conversations hear what their messages add, messages hear what others know of them."""
 
-from itertools import groupby
-
 from streams.agents.conversations import ConversationsOf
-from streams.agents.intake import SLICE, Intake, Merge
-from streams.agents.messages import Agent, MessagesOf, Stream
+from streams.agents.intake import Intake, Merge
+from streams.agents.loop import Agent, Loop, Stream
+from streams.agents.messages import MessagesOf
 from streams.agents.removal import Removal, Remover
 from streams.contract import Refused
 from streams.engine.source import Record
@@ -26,17 +25,11 @@ def merge_contributions(
         idle = table.is_idle(key, decode_eviction(event.value))
         return Removal(table, key, with_messages=True) if idle else None
 
+    loop = Loop(intake, remover, merge, removing, removes=_asks_to_leave)
+
     async def agent(stream: Stream) -> None:
         """Count what messages add to their conversation, write its state, tell each new status."""
-        inbox = stream.inbox
-        async for events in stream.take_events(SLICE):
-            for asked_to_leave, run in groupby(events, _asks_to_leave):
-                if asked_to_leave:
-                    await remover.remove(inbox, list(run), removing)
-                else:
-                    await intake.take(inbox, list(run), merge)
-                if inbox.ending.is_set():
-                    break
+        await loop.run(stream)
 
     return agent
 

@@ -1,10 +1,9 @@
 """conversations -> conversation table: what is told of a conversation's row is merged."""
 
 from collections.abc import Callable, Iterator
-from itertools import groupby
 
-from streams.agents.intake import SLICE, Intake
-from streams.agents.messages import Agent, Stream, is_tombstone
+from streams.agents.intake import Intake
+from streams.agents.loop import Agent, Loop, Stream
 from streams.agents.removal import Removal, Remover
 from streams.engine.source import Record
 from streams.tables.conversations import ConversationPartition
@@ -27,16 +26,10 @@ def merge_rows(conversations: ConversationsOf, intake: Intake, remover: Remover)
     def tell_messages(event: Record) -> Iterator[None]:
         return conversations(event).tell_messages(intake.text(event.key))
 
+    loop = Loop(intake, remover, merge, removing, tell_messages)
+
     async def agent(stream: Stream) -> None:
         """Merge what is told of each conversation's row, write its state."""
-        inbox = stream.inbox
-        async for events in stream.take_events(SLICE):
-            for removed, run in groupby(events, is_tombstone):
-                if removed:
-                    await remover.remove(inbox, list(run), removing)
-                else:
-                    await intake.take(inbox, list(run), merge, tell_messages)
-                if inbox.ending.is_set():
-                    break
+        await loop.run(stream)
 
     return agent

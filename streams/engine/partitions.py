@@ -10,6 +10,9 @@ from streams.engine.stores.lock import DirectoryLock
 from streams.engine.stores.memory import GroupedMemoryStore, MemoryStore
 from streams.engine.stores.rocks import RocksMemory, RocksStore
 
+#: The part of the time that tombstones are kept after which a store is not relied upon any more.
+_CERTAIN = 6 / 7
+
 
 class Stores:
     """Keeps a store for each table and owned partition."""
@@ -21,6 +24,8 @@ class Stores:
         """
         self._grouped = dict(tables)
         self._clock = clock
+        # A store that has not seen a tombstone in time would keep what it deletes.
+        self._stale_after_s = settings.tombstones_s * _CERTAIN
         self._directory: Path | None = None
         if settings.data_dir is not None:
             self._directory = settings.data_dir / settings.app_id
@@ -46,5 +51,5 @@ class Stores:
 
     def _new(self, table: str, partition: int) -> Store:
         if self._directory is not None:
-            return RocksStore(self._directory / table / str(partition), self._memory, self._clock)
+            return RocksStore(self._directory / table / str(partition), self._memory, self._clock, self._stale_after_s)
         return GroupedMemoryStore() if self._grouped[table] else MemoryStore()

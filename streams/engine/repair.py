@@ -70,12 +70,14 @@ class Repair:
         written = []
         for (topic, partition), found in keys.items():
             contents = work.contents[self._tables[topic]][partition]
-            ordered = sorted(found)
-            for start in range(0, len(ordered), _SLICE):
+            # Trap: to sort a large table's keys takes longer than the loop may stand still.
+            keys_left = iter(found)
+            while some := list(islice(keys_left, _SLICE)):
+                await work.room()
                 # Trap: in the middle of a removal the tables still have what is already taken back.
                 if not await work.undisturbed() or self._current() is not work:
                     return
-                written.append(work.rewrite(contents, topic, ordered[start : start + _SLICE]))
+                written.append(work.rewrite(contents, topic, some))
                 await asyncio.sleep(0)
                 if self._current() is not work:
                     return

@@ -4,22 +4,19 @@ The write-ahead log is off: the changelog is the log. After a crash RocksDB is a
 and position alike, because both are written in order to the same memtable; the rest is read from the changelog.
 """
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, ReadOptions, WriteBufferManager, WriteOptions
 
-from avro.catalogue import CHANGELOG_TOMBSTONES_MS
 from streams.engine.outside import Clock
 
 _DATA = b"d"
 _POSITION = b"p"
 _MARK = b"m"
 _SAVED_AT = b"t"
-
-#: A day less than tombstones are certain to stay in a changelog.
-STALE_AFTER_S = CHANGELOG_TOMBSTONES_MS // 1000 - 24 * 60 * 60
 
 
 class RocksMemory:
@@ -50,8 +47,13 @@ class RocksMemory:
 class RocksStore:
     """A partition of a table on disk."""
 
-    def __init__(self, path: Path, memory: RocksMemory, clock: Clock | None = None) -> None:
-        """Open or create it. Raises an exception of rocksdict if another process has it open."""
+    def __init__(
+        self, path: Path, memory: RocksMemory, clock: Clock | None = None, stale_after_s: float = math.inf
+    ) -> None:
+        """Open or create it, empty if what is there was saved longer than `stale_after_s` seconds ago.
+
+        Raises an exception of rocksdict if another process has it open.
+        """
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._path = path
         self._memory = memory
@@ -61,7 +63,7 @@ class RocksStore:
         self.mark = self._number(_MARK)
         self.generation = 0
         # Trap: what was deleted elsewhere is told by tombstones, and compaction removes those in the end.
-        if self._clock.time() - self._number(_SAVED_AT) > STALE_AFTER_S:
+        if self._clock.time() - self._number(_SAVED_AT) > stale_after_s:
             self.clear()
 
     def get(self, key: bytes) -> bytes | None:

@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 from streams.engine.outside import Clock
-from streams.engine.stores import Store, group_key, prefix, rocks
+from streams.engine.stores import Store, group_key, prefix
 from streams.engine.stores.memory import GroupedMemoryStore, MemoryStore
 from streams.engine.stores.rocks import RocksMemory, RocksStore
 
 MEMORY = RocksMemory(16 * 1024 * 1024)
+
+STALE_AFTER_S = 6 * 24 * 60 * 60
 
 Open = Callable[[], Store]
 
@@ -76,7 +78,7 @@ def test_rocksdb_finds_data_position_and_mark_again(tmp_path: Path) -> None:
 
 class LaterClock(Clock):
     def time(self) -> float:
-        return super().time() + rocks.STALE_AFTER_S + 1
+        return super().time() + STALE_AFTER_S + 1
 
 
 def test_rocksdb_forgets_what_is_older_than_tombstones_are_kept(tmp_path: Path) -> None:
@@ -84,6 +86,6 @@ def test_rocksdb_forgets_what_is_older_than_tombstones_are_kept(tmp_path: Path) 
     first.put(b"k", b"deleted elsewhere meanwhile")
     first.save_position(4)
     first.close()
-    again = RocksStore(tmp_path, MEMORY, LaterClock())
+    again = RocksStore(tmp_path, MEMORY, LaterClock(), STALE_AFTER_S)
     assert (again.get(b"k"), again.position) == (None, 0)
     again.close()

@@ -48,6 +48,7 @@ class Work:
             store.put(b"%d" % number, b"v")
         rows = TablePartition(0, store, "changelog", written)
         self._written = written
+        self.rooms = 0
         self.rows = {"table": {0: rows}}
         self.contents = {"table": {0: PlainContents(rows)}}
 
@@ -56,6 +57,9 @@ class Work:
 
     async def undisturbed(self) -> bool:
         return True
+
+    async def room(self) -> None:
+        self.rooms += 1
 
     def rewrite(self, contents: PlainContents, topic: str, keys: list[bytes]) -> Written:
         for key in keys:
@@ -89,6 +93,7 @@ def test_a_large_table_is_read_in_slices_and_written_whole():
         assert sorted(written.keys) == sorted(b"%d" % number for number in range(MANY))
         assert len(turns_before_writing) > 3
         assert guard.gaps == []
+        assert work.rooms > MANY / 1_000  # the broker is not sent more than it can take
 
     asyncio.run(check())
 

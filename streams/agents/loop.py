@@ -1,0 +1,58 @@
+"""What all agents of the join do: take batches, merge each event, remove what is asked to leave."""
+
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, Protocol
+
+from streams.agents.intake import SLICE, Intake, Merge, Then
+from streams.agents.removal import Remover, Removing
+from streams.engine.source import Record
+from streams.engine.stream import Inbox
+
+
+class Stream(Protocol):
+    """What an agent iterates over (`streams.engine.app.Stream`)."""
+
+    @property
+    def inbox(self) -> Inbox:
+        """What may be asked for in the middle of a batch."""
+
+    def take_events(self, max_: int, within: float = 0.0) -> AsyncIterator[Sequence[Record]]:
+        """Yield what was read, in slices."""
+
+
+Agent = Callable[[Any], Coroutine[Any, Any, None]]
+
+
+def is_tombstone(event: Record) -> bool:
+    """Return whether an event removes its row."""
+    return event.value is None
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """One agent's way with its events. What comes in a row of one kind is dealt with together.
+
+    `removes` tells which events ask for the removal that `removing` returns; all others are merged, and `then` what
+    follows from them.
+    """
+
+    intake: Intake
+    remover: Remover
+    merge: Merge
+    removing: Removing
+    then: Then | None = None
+    removes: Callable[[Record], bool] = is_tombstone
+
+    async def run(self, stream: Stream) -> None:
+        """Deal with all events of a stream; what is not begun when partitions are taken away is left."""
+        inbox = stream.inbox
+        async for events in stream.take_events(SLICE):
+            for removed, run in groupby(events, self.removes):
+                if removed:
+                    await self.remover.remove(inbox, list(run), self.removing)
+                else:
+                    await self.intake.take(inbox, list(run), self.merge, self.then)
+                if inbox.ending.is_set():
+                    break
