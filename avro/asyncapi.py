@@ -142,6 +142,7 @@ def _headers(promise: Promise) -> Document:
             "ce_time": text | {"format": "date-time", "description": promise.time},
             "content-type": {"const": "application/avro"},
             "traceparent": text | {"description": "W3C trace context, where the request had one"},
+            "ce_redriven": text | {"description": "How often dead letters of this event had been redriven, if any"},
         },
     }
 

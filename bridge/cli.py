@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from avro.errors import ContractError
+from bridge.dead_letters import cli as dead_letters
 from openbsp.commands import ExitCode, complain, ignore_hangups, new_app, print_settings, run
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
 from openbsp.local.errors import LocalStackError
@@ -21,6 +22,7 @@ topics_app = typer.Typer(no_args_is_help=True)
 schemas_app = typer.Typer(no_args_is_help=True)
 app.add_typer(topics_app, name="topics", help="The topics of the catalogue, in the cluster that KAFKA_* names.")
 app.add_typer(schemas_app, name="schemas", help="The published schemas, in the registry that SCHEMA_REGISTRY_* names.")
+app.add_typer(dead_letters.app, name="dead-letters", help="What was authentic but not usable: list, explain, redrive.")
 
 DataOption = Annotated[
     Path | None,

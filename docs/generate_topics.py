@@ -87,6 +87,7 @@ PAGE = """\
 | `ce_time` | {promise.time} |
 | `content-type` | `application/avro` |
 | `traceparent` | W3C trace context, where there is one |
+| `ce_redriven` | how often dead letters of this event had been redriven, where any were |
 
 ## Fields
 

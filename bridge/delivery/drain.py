@@ -236,4 +236,5 @@ def _dead_letter(event: Event, record: Record, reason: str, detail: str) -> Dead
         topic=record.topic,
         payload=record.value,
         payload_size=len(record.value),
+        redriven=event.redriven,
     )

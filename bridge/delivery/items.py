@@ -19,10 +19,13 @@ class _Event(msgspec.Struct, tag="event", array_like=True, gc=False):
     received_at: int
     traceparent: bytes | None
     data: bytes
+    # Members that came later are at the end and have a default: what former versions spooled has none of them.
+    redriven: int = 0
 
 
 class _DeadLetter(msgspec.Struct, tag="dead letter", array_like=True, gc=False):
     fields: dict[str, Any]
+    redriven: int = 0
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -37,9 +40,17 @@ def pack(item: Item) -> bytes:
     """Return the bytes of an item: canonical JSON, not Avro. How to encode is decided when it is published."""
     if isinstance(item, Event):
         return _encode(
-            _Event(item.entity.name, item.action, item.event_id, item.received_at, item.traceparent, item.data)
+            _Event(
+                item.entity.name,
+                item.action,
+                item.event_id,
+                item.received_at,
+                item.traceparent,
+                item.data,
+                item.redriven,
+            )
         )
-    return _encode(_DeadLetter(item.fields))
+    return _encode(_DeadLetter(item.fields, item.redriven))
 
 
 def unpack(body: bytes) -> Item:
@@ -47,7 +58,7 @@ def unpack(body: bytes) -> Item:
     try:
         packed = _decode(body)
         if isinstance(packed, _DeadLetter):
-            return DeadLetter(**packed.fields)
+            return DeadLetter(**packed.fields, redriven=packed.redriven)
         row = jsontext.decode(packed.data)
         return Event(
             ENTITIES[packed.entity],
@@ -57,6 +68,7 @@ def unpack(body: bytes) -> Item:
             packed.event_id,
             packed.received_at,
             packed.traceparent,
+            packed.redriven,
         )
     except (msgspec.MsgspecError, jsontext.MalformedJsonError, KeyError, TypeError) as error:
         raise UnreadableError(type(error).__name__) from error

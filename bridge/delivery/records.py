@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from avro import cloudevents, codec
 from avro.catalogue import ACTIONS, ENTITIES, TOPICS, topic_name
-from avro.dead_letters import DeadLetters
+from avro.dead_letters import DeadLetters, redriven_header
 from avro.rows import to_fields
 from bridge.http.events import Event
 
@@ -25,7 +25,7 @@ class Record(NamedTuple):
 class DeadLetter:
     """The fields of a dead letter, as its schema has them."""
 
-    __slots__ = ("event_id", "fields", "received_at")
+    __slots__ = ("event_id", "fields", "received_at", "redriven")
 
     def __init__(
         self,
@@ -42,8 +42,11 @@ class DeadLetter:
         topic: str | None = None,
         payload: bytes | None = None,
         payload_size: int | None = None,
+        redriven: int = 0,
     ) -> None:
         self.event_id = event_id
+        #: How often dead letters of this event had been redriven when this one was made.
+        self.redriven = redriven
         self.received_at = received_at
         self.fields: dict[str, Any] = {
             "event_id": event_id,
@@ -90,13 +93,16 @@ class RecordMaker:
         headers = headers_of(event.event_id, event.id, time)
         if event.traceparent is not None:
             headers.append(("traceparent", event.traceparent))
+        if event.redriven:
+            headers.append(redriven_header(event.redriven))
         return Record(topic, event.id.encode(), encode(fields), headers)
 
     def _dead_letter(self, letter: DeadLetter) -> Record:
         key = letter.fields["key"]
-        return Record(
-            self._dead_letters, key.encode() if key else None, *self._dead_letter_records.record(letter.fields)
-        )
+        value, headers = self._dead_letter_records.record(letter.fields)
+        if letter.redriven:
+            headers.append(redriven_header(letter.redriven))
+        return Record(self._dead_letters, key.encode() if key else None, value, headers)
 
 
 def _encoder(topic: str, ids: Mapping[str, int]) -> Callable[[Mapping[str, Any]], bytes]:

@@ -42,6 +42,8 @@ class Event(msgspec.Struct, gc=False):
     event_id: str
     received_at: int
     traceparent: bytes | None = None
+    #: How often dead letters of this event have been redriven; see `bridge dead-letters redrive`.
+    redriven: int = 0
 
     @property
     def id(self) -> str:

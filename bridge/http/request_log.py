@@ -27,6 +27,7 @@ class RequestLine(msgspec.Struct, omit_defaults=True, gc=False, tag_field="event
     entity: str | None = None
     action: str | None = None
     event_id: str | None = None
+    redriven: int | None = None
     detail: str | None = None
     client: str | None = None
 

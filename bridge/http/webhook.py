@@ -7,6 +7,7 @@ from typing import Any
 
 from avro import instants
 from avro.catalogue import ACTIONS, ENTITIES
+from avro.dead_letters import REDRIVEN_HTTP_HEADER, redrives
 from bridge.delivery.keeper import Keeper
 from bridge.delivery.memory import Memory, Waiter, cost
 from bridge.delivery.publisher import Report
@@ -36,6 +37,8 @@ _GZIP = frozenset({b"gzip", b"x-gzip"})
 
 #: Of the longest body that the parser takes, which counts in 64 bits.
 LENGTH_DIGITS = 20
+
+_REDRIVEN = REDRIVEN_HTTP_HEADER.encode()
 
 _log = logging.getLogger(__name__)
 
@@ -104,6 +107,7 @@ class Webhook:
         "_intake",
         "_line",
         "_received_at",
+        "_redriven",
         "_refusal",
         "_respond",
         "_token",
@@ -121,6 +125,7 @@ class Webhook:
         self._line = RequestLine()
         self._token: Token
         self._trace: bytes | None = None
+        self._redriven = 0
         self._event: Event
         self._refusal: RefusedError
         #: Whether some of the body will never be read, so that the connection has to end.
@@ -163,6 +168,10 @@ class Webhook:
         self._expected = intake.max_body if self._gzip or b"transfer-encoding" in headers else length
         self._token = token
         self._trace = headers.get(b"traceparent")
+        redriven = headers.get(_REDRIVEN)
+        if redriven is not None:
+            self._redriven = redrives(redriven)
+            self._line.redriven = self._redriven
 
     def enter(self, size: int | None, go_on: Callable[[TurnedDownError | None], None]) -> None:
         """Call `go_on` when there is memory for the body: at once, or in turn.
@@ -208,6 +217,7 @@ class Webhook:
         except RefusedError as refusal:
             self._bury(refusal, body if refusal.keep else None, len(body))
             return
+        event.redriven = self._redriven
         line.event_id = event.event_id
         line.entity = event.entity.name
         line.action = event.action
@@ -283,6 +293,7 @@ class Webhook:
             organization_id=refusal.organization_id,
             payload=payload,
             payload_size=size,
+            redriven=self._redriven,
         )
         self._intake.keep(letter, self._arrived, self._buried)
 

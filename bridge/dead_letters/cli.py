@@ -1,0 +1,154 @@
+"""`bridge dead-letters`: options and messages."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from openbsp.commands import ExitCode
+from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
+from openbsp.settings import load
+
+if TYPE_CHECKING:
+    from bridge.dead_letters.commands import Place
+    from bridge.dead_letters.letters import Wanted
+
+app = typer.Typer(no_args_is_help=True)
+
+Since = Annotated[
+    str | None,
+    typer.Option(metavar="MOMENT", help="Refused since: 15m, 2h or 7d ago, or an instant such as 2026-11-25T10:00Z."),
+]
+Until = Annotated[str | None, typer.Option(metavar="MOMENT", help="Refused before this moment, in the same forms.")]
+ReasonOption = Annotated[
+    list[str] | None, typer.Option("--reason", metavar="CODE", help="Of this reason; may be repeated.")
+]
+EntityOption = Annotated[
+    list[str] | None, typer.Option("--entity", metavar="NAME", help="Of this entity; may be repeated.")
+]
+OrganizationOption = Annotated[
+    list[str] | None, typer.Option("--organization", metavar="ID", help="Of this organization; may be repeated.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print a line of JSON for each.")]
+
+
+@app.command("list")
+def list_letters(
+    *,
+    since: Since = None,
+    until: Until = None,
+    reason: ReasonOption = None,
+    entity: EntityOption = None,
+    organization: OrganizationOption = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many to show in a table, the newest.")] = 1000,
+    as_json: AsJson = False,
+) -> None:
+    """List dead letters: where each is, when, why, and of what. With --json whole and all of them."""
+    from bridge.dead_letters import commands
+
+    wanted = _wanted(since, until, reason, entity, organization)
+    with _place() as place:
+        commands.list_letters(place, wanted, limit, as_json=as_json)
+
+
+@app.command()
+def show(
+    position: Annotated[str, typer.Argument(metavar="POSITION", help="topic:partition:offset, as `list` prints it.")],
+    *,
+    whole: Annotated[bool, typer.Option("--whole", help="All of the payload, however large.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show a dead letter whole, what its reason means, what to do, and whether it can be redriven.
+
+    Exit code 1 if there is none at the position.
+    """
+    from bridge.dead_letters import commands
+
+    with _place() as place, _positions():
+        if not commands.show_letter(place, position, as_json=as_json, all_bytes=whole):
+            sys.exit(ExitCode.NOT_STARTED)
+
+
+@app.command()
+def redrive(
+    position: Annotated[
+        str | None, typer.Argument(metavar="POSITION", help="One dead letter, instead of all that the options name.")
+    ] = None,
+    *,
+    since: Since = None,
+    until: Until = None,
+    reason: ReasonOption = None,
+    entity: EntityOption = None,
+    organization: OrganizationOption = None,
+    execute: Annotated[bool, typer.Option("--execute", help="Do it. Without this only the plan is shown.")] = False,
+    url: Annotated[str, typer.Option(help="Base address of the bridge.")] = "http://127.0.0.1:8080",
+    token: Annotated[
+        str | None, typer.Option(envvar="BRIDGE_TOKEN", help="Token that the bridge accepts; for --execute.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give the events in dead letters to the bridge again; without --execute say what would be sent, and what not.
+
+    Each goes the way of any webhook and has the same event id however often it is redriven. Standard error has a line
+    of the log for each. Exit code 1 if one was refused again, or not all could be sent.
+    """
+    from bridge.dead_letters import commands
+    from bridge.dead_letters.send import Sender
+
+    wanted = _wanted(since, until, reason, entity, organization)
+    if execute and token is None:
+        raise typer.BadParameter("--execute needs --token or BRIDGE_TOKEN")
+    with _place() as place, _positions():
+        if token is None or not execute:
+            commands.plan(place, wanted, position, as_json=as_json)
+            return
+        with Sender(url, token) as sender:
+            if not commands.execute(place, wanted, position, sender):
+                sys.exit(ExitCode.NOT_STARTED)
+
+
+@contextlib.contextmanager
+def _place() -> "Iterator[Place]":
+    from bridge.dead_letters.commands import Place
+    from openbsp.kafka.registry import Registry
+
+    kafka, registry, topics = load(KafkaSettings, RegistrySettings, TopicSettings)
+    with Registry(registry, topics.prefix) as client:
+        yield Place(kafka, client, topics)
+
+
+@contextlib.contextmanager
+def _positions() -> Iterator[None]:
+    """Make a wrong call of what is no position of a dead letter."""
+    from bridge.dead_letters.letters import PositionError
+
+    try:
+        yield
+    except PositionError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _wanted(
+    since: str | None,
+    until: str | None,
+    reasons: list[str] | None,
+    entities: list[str] | None,
+    organizations: list[str] | None,
+) -> "Wanted":
+    from avro import instants
+    from bridge.dead_letters.letters import Wanted
+    from openbsp.moments import moment
+
+    now = instants.now()
+    try:
+        return Wanted(
+            frozenset(reasons or ()),
+            frozenset(entities or ()),
+            frozenset(organizations or ()),
+            None if since is None else moment(since, now),
+            None if until is None else moment(until, now),
+        )
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None

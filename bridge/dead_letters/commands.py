@@ -1,0 +1,251 @@
+"""`bridge dead-letters list`, `show` and `redrive`: what they do, given their options."""
+
+import contextlib
+import heapq
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import cast
+
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from avro.catalogue import ENTITIES, TOPICS
+from avro.dead_letters import REDRIVEN_HEADER, redrives
+from bridge.dead_letters import show
+from bridge.dead_letters.letters import DeadLetterTopic, Letter, Position, PositionError, Wanted, header_of
+from bridge.dead_letters.plan import NotRedrivableError, Planner, Redrive
+from bridge.dead_letters.send import Outcome, Sender, StoppedError
+from openbsp.commands import complain
+from openbsp.kafka.connection import KafkaSettings, TopicSettings
+from openbsp.kafka.reading import Range, TopicReader, ValueReader
+from openbsp.kafka.registry import Registry
+from openbsp.log import as_text, event, line_of, start_logging
+from openbsp.terminal import printable
+
+_log = logging.getLogger(__name__)
+
+#: Deepest nesting that a body may have to be planned; the bridge's own limit decides when it comes.
+_MAX_DEPTH = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the dead letters are."""
+
+    kafka: KafkaSettings
+    registry: Registry
+    topics: TopicSettings
+
+    def letters(self) -> DeadLetterTopic:
+        """Return the topic."""
+        return DeadLetterTopic(self.kafka, self.registry, self.topics.prefix)
+
+
+def list_letters(place: Place, wanted: Wanted, most: int, *, as_json: bool) -> None:
+    """Print the wanted dead letters, in the order of their times; of more than `most` the newest."""
+    newest: list[tuple[int, Position, Letter]] = []
+    count = 0
+    with place.letters() as topic:
+        for letter in topic.read(topic.range(wanted), wanted):
+            count += 1
+            if as_json:
+                print(show.as_json(letter))  # noqa: T201 the command's output
+                continue
+            entry = (letter.received_at, letter.position, _without_payload(letter))
+            if len(newest) < most:
+                heapq.heappush(newest, entry)
+            else:
+                heapq.heappushpop(newest, entry)
+        _complain_of_unreadable(topic)
+    if as_json:
+        return
+    console = show.make_console()
+    if not count:
+        console.print("no dead letters")
+        return
+    console.print(show.table([letter for _, _, letter in sorted(newest, key=lambda entry: entry[:2])]))
+    if count > len(newest):
+        console.print(f"{count - len(newest)} older ones are not shown: --limit, or narrow it down")
+
+
+def show_letter(place: Place, position_text: str, *, as_json: bool, all_bytes: bool) -> bool:
+    """Print a dead letter whole; return whether there is one. Raises PositionError for what is no position."""
+    with place.letters() as topic:
+        position = Position.parse(position_text, topic.name)
+        letter = topic.at(position)
+        if letter is None:
+            why = topic.unreadable.get(position, "there is no dead letter; retention may have deleted it")
+            complain("bridge", f"{position}: {why}")
+            return False
+    with _planner(place) as planner:
+        found = _verdict(planner, letter)
+    if as_json:
+        print(show.as_json(letter, found))  # noqa: T201 the command's output
+    else:
+        show.whole(show.make_console(), letter, found, all_bytes=all_bytes)
+    return True
+
+
+def plan(place: Place, wanted: Wanted, position: str | None, *, as_json: bool) -> None:
+    """Print what `redrive` would do."""
+    console = show.make_console()
+    counts: Counter[str] = Counter()
+    letters, verdicts = [], []
+    with place.letters() as topic, _planner(place) as planner:
+        for letter in _chosen(topic, wanted, position):
+            found = _verdict(planner, letter)
+            counts["possible" if isinstance(found, Redrive) else "impossible"] += 1
+            if as_json:
+                print(show.as_json(letter, found))  # noqa: T201 the command's output
+            else:
+                letters.append(_without_payload(letter))
+                verdicts.append(_without_body(found))
+        _complain_of_unreadable(topic)
+    if as_json:
+        return
+    if letters:
+        console.print(show.table(letters, verdicts))
+    console.print(
+        f"{counts['possible']} can be redriven, {counts['impossible']} cannot. Nothing was sent: --execute does it."
+    )
+
+
+def execute(place: Place, wanted: Wanted, position: str | None, sender: Sender) -> bool:
+    """Redrive, with a line of the log for each; return whether every one that can be redriven was taken."""
+    counts: Counter[str] = Counter()
+    with place.letters() as topic, _planner(place) as planner, _progress() as progress:
+        within = _range(topic, wanted, position)
+        task = progress.add_task("dead letters", total=sum(end - start for start, end in within.values()))
+        done = 0
+        try:
+            for letter in topic.read(within, wanted):
+                found = _verdict(planner, letter)
+                if isinstance(found, NotRedrivableError):
+                    counts["not redriven"] += 1
+                    _log.info("not redriven: %s", found, extra=_audit("dead_letters.not_redriven", letter))
+                else:
+                    outcome = sender.send(found)
+                    counts[_kind(outcome)] += 1
+                    _log_outcome(letter, found, outcome)
+                done += 1
+                progress.update(task, completed=done)
+        except StoppedError as error:
+            counts["stopped"] += 1
+            complain("bridge", f"stopped: {printable(str(error))}. Redriving again repeats nothing that matters.")
+        progress.update(task, total=done)
+        _complain_of_unreadable(topic)
+    parts = [f"{number} {kind}" for kind, number in sorted(counts.items()) if kind != "stopped"]
+    show.make_console().print(", ".join(parts) or "no dead letters")
+    return not counts["refused again"] and not counts["stopped"]
+
+
+def _chosen(topic: DeadLetterTopic, wanted: Wanted, position: str | None) -> Iterator[Letter]:
+    return topic.read(_range(topic, wanted, position), wanted)
+
+
+def _range(topic: DeadLetterTopic, wanted: Wanted, position: str | None) -> Range:
+    if position is None:
+        return topic.range(wanted)
+    place = Position.parse(position, topic.name)
+    if topic.at(place) is None and place not in topic.unreadable:
+        raise PositionError(f"{place}: there is no dead letter; retention may have deleted it")
+    return {place.partition: (place.offset, place.offset + 1)}
+
+
+@contextlib.contextmanager
+def _planner(place: Place) -> Iterator[Planner]:
+    readers: dict[str, TopicReader] = {}
+    with contextlib.ExitStack() as stack:
+
+        def redriven_at(source: Position) -> int:
+            """Return how often the event of a record was redriven; 0 also if the record is gone."""
+            if source.topic not in readers:
+                readers[source.topic] = stack.enter_context(TopicReader(place.kafka, source.topic))
+            message = readers[source.topic].one(source.partition, source.offset)
+            return 0 if message is None else redrives(header_of(message, REDRIVEN_HEADER))
+
+        decoders = {
+            entity.name: ValueReader(cast("str", TOPICS[entity.topic].schema), place.registry).decode
+            for entity in ENTITIES.values()
+        }
+        yield Planner(place.topics.prefix, decoders, redriven_at, max_depth=_MAX_DEPTH)
+
+
+def _verdict(planner: Planner, letter: Letter) -> show.Verdict:
+    try:
+        return planner.plan(letter)
+    except NotRedrivableError as error:
+        return error
+
+
+def _kind(outcome: Outcome) -> str:
+    return outcome.disposition if outcome.taken else "refused again"
+
+
+def _log_outcome(letter: Letter, redrive: Redrive, outcome: Outcome) -> None:
+    values = {"attempt": redrive.attempt, "disposition": outcome.disposition, "event_id": outcome.event_id}
+    if outcome.taken:
+        _log.info("redriven", extra=_audit("dead_letters.redriven", letter, **values))
+    else:
+        _log.warning("refused again: %s", outcome.text, extra=_audit("dead_letters.refused_again", letter, **values))
+
+
+def _audit(name: str, letter: Letter, **values: object) -> dict[str, object]:
+    about = {
+        "position": str(letter.position),
+        "reason": letter.reason,
+        "origin": letter.origin,
+        "entity": letter.fields["entity"],
+        "id": letter.fields["key"],
+        "organization": letter.fields["organization_id"],
+        "dead_letter_event_id": letter.fields["event_id"],
+    }
+    return event(name, **about, **values)
+
+
+class _ConsoleHandler(logging.Handler):
+    """Writes the log above a progress bar."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._console.print(printable(as_text(line_of(record))), soft_wrap=True)
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Progress]:
+    """Show progress on a terminal, and write the log to standard error: above the bar, or as lines of JSON."""
+    console = show.make_console(stderr=True)
+    writer = start_logging("INFO", 2)
+    if console.is_terminal:
+        logging.getLogger().handlers = [_ConsoleHandler(console)]
+    try:
+        with Progress(
+            TextColumn("{task.description}"),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        ) as progress:
+            yield progress
+    finally:
+        writer.close()
+
+
+def _complain_of_unreadable(topic: DeadLetterTopic) -> None:
+    for position, why in topic.unreadable.items():
+        complain("bridge", f"{position} is no dead letter of this project: {printable(why)}")
+
+
+def _without_payload(letter: Letter) -> Letter:
+    """Return it without its bytes: of a list only what is shown stays in memory."""
+    return Letter(letter.position, {**letter.fields, "payload": None}, letter.redriven)
+
+
+def _without_body(found: show.Verdict) -> show.Verdict:
+    """Return it without its bytes, as above."""
+    return Redrive(b"", found.event, found.attempt) if isinstance(found, Redrive) else found

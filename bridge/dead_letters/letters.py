@@ -1,0 +1,164 @@
+"""The dead letters in their topic: where one is, what it says, and which of them are asked for."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self, cast
+
+from confluent_kafka import Message
+
+from avro.catalogue import topic_name
+from avro.codec import CodecError
+from avro.dead_letters import REDRIVEN_HEADER, redrives
+from openbsp.kafka.connection import KafkaSettings
+from openbsp.kafka.reading import Range, TopicReader, ValueReader
+from openbsp.kafka.registry import Registry
+
+_POSITION = re.compile(r"(?:(?P<topic>[a-zA-Z0-9._-]+):)?(?P<partition>\d{1,9}):(?P<offset>\d{1,18})")
+
+#: How much earlier than its time in the topic a dead letter may have been made, by clocks that differ.
+_SLACK_MS = 60_000
+
+
+class PositionError(ValueError):
+    """What is no position of a dead letter."""
+
+
+class Position(NamedTuple):
+    """Where a record is."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        """Return it as commands print and take it."""
+        return f"{self.topic}:{self.partition}:{self.offset}"
+
+    @staticmethod
+    def parse(text: str, topic: str) -> "Position":
+        """Read `topic:partition:offset` or `partition:offset`. Raises PositionError unless it is one of `topic`."""
+        match = _POSITION.fullmatch(text)
+        if match is None:
+            raise PositionError(f"{text!r} is no position: give topic:partition:offset, as `list` prints it")
+        if match["topic"] not in {None, topic}:
+            raise PositionError(f"the dead letters are in {topic}, not in {match['topic']}")
+        return Position(topic, int(match["partition"]), int(match["offset"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A dead letter. `redriven`: how often its event had been redriven before it became this one."""
+
+    position: Position
+    fields: dict[str, Any]
+    redriven: int
+
+    @property
+    def origin(self) -> str:
+        """Who made it: webhook, bridge or streams."""
+        return cast("str", self.fields["origin"])
+
+    @property
+    def reason(self) -> str:
+        """Its stable code."""
+        return cast("str", self.fields["reason"])
+
+    @property
+    def received_at(self) -> int:
+        """When it was refused, in microseconds since the epoch."""
+        return cast("int", self.fields["received_at"])
+
+    @property
+    def payload(self) -> bytes | None:
+        """The refused bytes, if they were kept."""
+        return cast("bytes | None", self.fields["payload"])
+
+    @property
+    def size(self) -> int | None:
+        """How many bytes were refused."""
+        return cast("int | None", self.fields["payload_size"])
+
+    @property
+    def source(self) -> Position | None:
+        """Where the refused record is, of those that the worker made."""
+        topic, partition, offset = (self.fields[name] for name in ("topic", "partition", "offset"))
+        return None if topic is None or partition is None or offset is None else Position(topic, partition, offset)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which dead letters are asked for; moments in microseconds since the epoch, an empty set asks for all."""
+
+    reasons: frozenset[str] = frozenset()
+    entities: frozenset[str] = frozenset()
+    organizations: frozenset[str] = frozenset()
+    since: int | None = None
+    until: int | None = None
+
+    def has(self, letter: Letter) -> bool:
+        """Return whether a dead letter is among them."""
+        return (
+            (not self.reasons or letter.reason in self.reasons)
+            and (not self.entities or letter.fields["entity"] in self.entities)
+            and (not self.organizations or letter.fields["organization_id"] in self.organizations)
+            and (self.since is None or letter.received_at >= self.since)
+            and (self.until is None or letter.received_at < self.until)
+        )
+
+
+class DeadLetterTopic:
+    """Reads the dead letters. A context manager; see TopicReader for what its methods raise."""
+
+    def __init__(self, kafka: KafkaSettings, registry: Registry, prefix: str) -> None:
+        """Find the topic."""
+        self.name = topic_name(prefix, "dead-letters")
+        self._reader = TopicReader(kafka, self.name)
+        self._values = ValueReader("DeadLetter", registry)
+        #: Positions of records that are no dead letters, with the reason.
+        self.unreadable: dict[Position, str] = {}
+
+    def __enter__(self) -> Self:
+        """Return the topic."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connections."""
+        self._reader.close()
+
+    def range(self, wanted: Wanted) -> Range:
+        """Return where the wanted ones can be, as of now."""
+        return self._reader.range(None if wanted.since is None else max(0, wanted.since // 1000 - _SLACK_MS))
+
+    def read(self, within: Range, wanted: Wanted) -> Iterator[Letter]:
+        """Yield the wanted ones within a range, those of one row in their order."""
+        for message in self._reader.read(within):
+            letter = self._letter(message)
+            if letter is not None and wanted.has(letter):
+                yield letter
+
+    def at(self, position: Position) -> Letter | None:
+        """Return the dead letter at a position; None if it is not there, or unreadable."""
+        message = self._reader.one(position.partition, position.offset)
+        return None if message is None else self._letter(message)
+
+    def _letter(self, message: Message) -> Letter | None:
+        position = Position(self.name, cast("int", message.partition()), cast("int", message.offset()))
+        value = message.value()
+        if value is None:
+            self.unreadable[position] = "a record without a value"
+            return None
+        try:
+            return Letter(position, self._values.decode(value), redrives(header_of(message, REDRIVEN_HEADER)))
+        except CodecError as error:
+            self.unreadable[position] = str(error)
+            return None
+
+
+def header_of(message: Message, name: str) -> bytes | None:
+    """Return the value of a record's header, the last of several."""
+    found = None
+    for header in message.headers() or []:
+        if header[0] == name:
+            found = header[1]
+    return found.encode() if isinstance(found, str) else found

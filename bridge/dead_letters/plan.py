@@ -1,0 +1,90 @@
+"""What can be redriven: the body of the webhook that a dead letter becomes again, or why it becomes none."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from avro import jsontext
+from avro.catalogue import ENTITIES, topic_name
+from avro.codec import CodecError
+from avro.rows import to_row
+from bridge.dead_letters.letters import Letter, Position
+from bridge.dead_letters.reasons import explain
+from bridge.http.events import Event, RefusedError, read_event
+
+#: An event that became a dead letter again after so many attempts is not redriven any more.
+MOST_REDRIVES = 3
+
+#: Decodes a value of an entity's topic. Raises CodecError.
+Decode = Callable[[bytes], Mapping[str, object]]
+
+
+class NotRedrivableError(Exception):
+    """Why a dead letter cannot be redriven, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Redrive:
+    """A webhook to send: its body, the event that it is, and the how-manieth attempt it will be."""
+
+    body: bytes
+    event: Event
+    attempt: int
+
+
+class Planner:
+    """Decides for each dead letter."""
+
+    def __init__(
+        self,
+        prefix: str,
+        decoders: Mapping[str, Decode],
+        redriven_at: Callable[[Position], int],
+        *,
+        max_depth: int,
+    ) -> None:
+        """Know the decoders by entity. `redriven_at` says how often the event of a record has been redriven."""
+        self._decoders = decoders
+        self._redriven_at = redriven_at
+        self._entities = {topic_name(prefix, entity.topic): entity for entity in ENTITIES.values()}
+        self._max_depth = max_depth
+
+    def plan(self, letter: Letter) -> Redrive:
+        """Return what to send for a dead letter. The same one gives the same event, with the same id.
+
+        Raises NotRedrivableError, RegistryError.
+        """
+        explanation = explain(letter.origin, letter.reason)
+        if explanation.hopeless is not None:
+            raise NotRedrivableError(explanation.hopeless)
+        if letter.payload is None:
+            kept = "nothing of it was kept" if not letter.size else f"its {letter.size} bytes were not kept"
+            raise NotRedrivableError(kept)
+        body = letter.payload if letter.origin == "webhook" else self._body(letter, letter.payload)
+        try:
+            event = read_event(body, letter.received_at, None, self._max_depth)
+        except RefusedError as refusal:
+            raise NotRedrivableError(f"the bridge would refuse it again: {refusal.detail}") from None
+        # The record that the worker refused has the count; the dead letter that it made has not.
+        redriven = letter.redriven if letter.source is None else self._redriven_at(letter.source)
+        if redriven >= MOST_REDRIVES:
+            raise NotRedrivableError(f"redriven {redriven} times already, and refused each time")
+        return Redrive(body, event, redriven + 1)
+
+    def _body(self, letter: Letter, payload: bytes) -> bytes:
+        """Return the body of the webhook that a record of an entity's topic was made of, or of one that says the same.
+
+        Instants are in UTC in it, whatever their offset was.
+        """
+        entity = self._entities.get(letter.fields["topic"])
+        if entity is None:
+            raise NotRedrivableError(
+                f"{letter.fields['topic']} is internal: its records are made again with the next event of the message"
+            )
+        try:
+            fields = dict(self._decoders[entity.name](payload))
+            row = to_row(entity, fields)
+        except CodecError as error:
+            raise NotRedrivableError(f"its record still cannot be read: {error}") from None
+        except OverflowError:
+            raise NotRedrivableError("it has an instant outside the years 1 to 9999") from None
+        return jsontext.encode({"entity": entity.name, "action": fields["action"], "data": row})

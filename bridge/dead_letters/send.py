@@ -1,0 +1,106 @@
+"""Gives events to the running bridge, as any sender does: one after the other, in the order of their dead letters."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from avro.dead_letters import REDRIVEN_HTTP_HEADER
+from bridge.dead_letters.plan import Redrive
+from openbsp.backoff import Backoff
+
+_TIMEOUT_S = 10.0
+_FIRST_RETRY_S = 0.5
+_LONGEST_RETRY_S = 5.0
+#: How long a bridge that takes nothing is asked again.
+_PATIENCE_S = 30.0
+_MOST_CHARACTERS = 300
+
+
+class StoppedError(Exception):
+    """Nothing more can be sent: no bridge answers, or it does not take the token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the bridge answered. `taken` says whether it has the event now; `text` is for people."""
+
+    taken: bool
+    disposition: str
+    event_id: str | None
+    text: str
+
+
+class Sender:
+    """A connection to a bridge. A context manager."""
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        *,
+        patience_s: float = _PATIENCE_S,
+        sleep: Callable[[float], None] = time.sleep,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        """Connect to nothing yet. `url` is the bridge's base address."""
+        self._url = f"{url.rstrip('/')}/webhooks"
+        self._patience_s = patience_s
+        self._sleep = sleep
+        self._client = httpx.Client(
+            headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+            timeout=_TIMEOUT_S,
+            trust_env=False,
+            transport=transport,
+        )
+
+    def __enter__(self) -> Self:
+        """Return the sender."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connection."""
+        self._client.close()
+
+    def send(self, redrive: Redrive) -> Outcome:
+        """Send an event, again and again while the bridge has no room for it. Raises StoppedError."""
+        headers = {REDRIVEN_HTTP_HEADER: str(redrive.attempt)}
+        backoff = Backoff(_FIRST_RETRY_S, _LONGEST_RETRY_S)
+        deadline = time.monotonic() + self._patience_s
+        while True:
+            try:
+                answer = self._client.post(self._url, content=redrive.body, headers=headers)
+                problem = f"{self._url} answers {answer.status_code}: {answer.text[:_MOST_CHARACTERS]}"
+            except httpx.HTTPError as error:
+                answer = None
+                problem = f"{self._url} cannot be reached: {type(error).__name__} {error}".rstrip()
+            if answer is not None:
+                if answer.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND}:
+                    raise StoppedError(problem)
+                if answer.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
+                    return _outcome(answer)
+            if time.monotonic() >= deadline:
+                raise StoppedError(problem)
+            self._sleep(backoff.next_s())
+
+
+def _outcome(answer: httpx.Response) -> Outcome:
+    try:
+        said: Any = answer.json()
+    except ValueError:
+        said = None
+    if not isinstance(said, dict):
+        said = {}
+    event_id = said.get("event_id")
+    if answer.status_code == HTTPStatus.ACCEPTED and "disposition" in said:
+        return Outcome(taken=True, disposition=str(said["disposition"]), event_id=event_id, text="")
+    reason = str(said.get("reason", answer.status_code))
+    return Outcome(
+        taken=False, disposition=reason, event_id=event_id, text=str(said.get("detail", ""))[:_MOST_CHARACTERS]
+    )

@@ -1,0 +1,23 @@
+"""Moments as people give them to commands: `2h` ago, or an instant."""
+
+import re
+
+from avro import instants
+
+_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_AGO = re.compile(r"(\d{1,9})([smhdw])")
+_SECOND = 1_000_000
+
+#: What `moment` takes, for the help of an option.
+FORMS = "30s, 15m, 2h, 7d or 1w ago, or an instant such as 2026-11-25T10:00Z"
+
+
+def moment(text: str, now: int) -> int:
+    """Return the microseconds since the epoch of what `text` names, `now` being this moment's. Raises ValueError."""
+    ago = _AGO.fullmatch(text.strip())
+    if ago is not None:
+        return now - int(ago[1]) * _UNITS[ago[2]] * _SECOND
+    micros = instants.parse(text.strip())
+    if micros is None:
+        raise ValueError(f"{text!r} names no moment: give {FORMS}")
+    return micros

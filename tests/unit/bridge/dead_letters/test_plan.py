@@ -1,0 +1,134 @@
+"""What can be redriven, as what, and how often."""
+
+import json
+
+import pytest
+
+from avro import codec, identity, instants, jsontext
+from avro.codec import CodecError
+from avro.schemas import latest
+from bridge.dead_letters.letters import Letter, Position, PositionError, Wanted
+from bridge.dead_letters.plan import MOST_REDRIVES, NotRedrivableError, Planner
+
+DECODER = codec.Decoder("MessageEvent")
+DECODER.learn(1, latest("MessageEvent").text)
+FIELDS = {
+    "event_id": "e",
+    "action": "update",
+    "received_at": 1,
+    "id": "m1",
+    "created_at": instants.parse("2026-05-06T03:39:23.104211-05:00"),
+    "content": '{"n":12345678901234567890123}',
+    "extra": {"new_column": '"kept"'},
+    "nulls": ["agent_id"],
+}
+VALUE = codec.encoder("MessageEvent", 1)(FIELDS)
+
+
+def letter(origin: str, reason: str, *, redriven: int = 0, **fields: object) -> Letter:
+    names = (
+        "detail entity action key organization_id topic partition offset payload payload_size".split()  # noqa: SIM905
+    )
+    all_fields = {
+        **dict.fromkeys(names),
+        "event_id": "d",
+        "origin": origin,
+        "reason": reason,
+        "received_at": 1,
+        **fields,
+    }
+    return Letter(Position("p.dead-letters", 0, 7), all_fields, redriven)
+
+
+def planner(redriven_at: int = 0) -> Planner:
+    return Planner("p.", {"messages": DECODER.decode}, lambda _: redriven_at, max_depth=100)
+
+
+def test_the_record_of_an_event_becomes_the_webhook_that_says_the_same():
+    refused = letter("bridge", "broker_refused", topic="p.messages", payload=VALUE)
+    found = planner().plan(refused)
+    data = {
+        "id": "m1",
+        "created_at": "2026-05-06T08:39:23.104211+00:00",
+        "content": {"n": 12345678901234567890123},
+        "new_column": "kept",
+        "agent_id": None,
+    }
+    assert json.loads(found.body) == {"entity": "messages", "action": "update", "data": data}
+    assert found.event.event_id == identity.event_id("messages", "update", jsontext.encode(data))
+    assert planner().plan(refused) == found
+    assert found.attempt == 1
+
+
+def test_a_body_that_is_an_event_for_this_version_is_sent_as_it_was():
+    body = b'{"entity": "messages", "action": "insert", "data": {"id": "m1"} }'
+    assert planner().plan(letter("webhook", "invalid_event", payload=body)).body == body
+
+
+@pytest.mark.parametrize(
+    ("of", "why"),
+    [
+        (letter("webhook", "unsupported_entity", payload_size=9), "the catalogue does not have its table"),
+        (letter("webhook", "malformed_json", payload_size=1), "what is no JSON"),
+        (letter("webhook", "invalid_event", payload=b'{"entity":"messages","action":"x","data":{}}'), "neither insert"),
+        (letter("webhook", "invalid_event", payload_size=90), "its 90 bytes were not kept"),
+        (letter("streams", "undecodable", topic="p.messages", payload=b"\0\0\0\0\1"), "still cannot be read"),
+        (letter("streams", "undecodable", topic="p.streams-contributions", payload=b"\0"), "is internal"),
+        (letter("streams", "no_key", topic="p.messages"), "nothing of it was kept"),
+        (letter("streams", "of_the_future", topic="p.messages", payload=VALUE), "does not know"),
+        (letter("streams", "too_large", topic="p.messages", payload=VALUE), "of this size again"),
+    ],
+    ids=lambda value: value.reason if isinstance(value, Letter) else "",
+)
+def test_what_cannot_be_redriven_is_said_with_the_reason(of, why):
+    with pytest.raises(NotRedrivableError, match=why):
+        planner().plan(of)
+
+
+def test_an_instant_that_no_text_can_say_is_a_reason():
+    value = codec.encoder("MessageEvent", 1)(FIELDS | {"created_at": instants.LAST + 1})
+    with pytest.raises(NotRedrivableError, match="years 1 to 9999"):
+        planner().plan(letter("streams", "no_key", topic="p.messages", payload=value))
+
+
+def test_the_guard_counts_by_the_header_of_the_dead_letter_or_of_the_record_that_the_worker_refused():
+    of_bridge = letter("bridge", "broker_refused", topic="p.messages", payload=VALUE, redriven=MOST_REDRIVES - 1)
+    assert planner().plan(of_bridge).attempt == MOST_REDRIVES
+    of_worker = letter("streams", "no_key", topic="p.messages", partition=1, offset=2, payload=VALUE)
+    assert planner(MOST_REDRIVES - 1).plan(of_worker).attempt == MOST_REDRIVES
+    for exhausted in (of_worker, letter("bridge", "broker_refused", topic="p.messages", payload=VALUE, redriven=3)):
+        with pytest.raises(NotRedrivableError, match="3 times already"):
+            planner(MOST_REDRIVES).plan(exhausted)
+
+
+def test_a_codec_error_of_an_unknown_schema_is_a_reason():
+    def decode(_: bytes) -> dict[str, object]:
+        raise CodecError("unknown_schema", "schema id 9 is not in the registry")
+
+    with pytest.raises(NotRedrivableError, match="schema id 9 is not in the registry"):
+        Planner("p.", {"messages": decode}, lambda _: 0, max_depth=100).plan(
+            letter("streams", "unknown_schema", topic="p.messages", payload=b"x")
+        )
+
+
+def test_positions_are_read_as_they_are_printed():
+    position = Position("openbsp.dead-letters", 3, 17)
+    assert Position.parse(str(position), position.topic) == position
+    assert Position.parse("3:17", position.topic) == position
+    for text in ("", "3", "3:-1", "other:3:17", "a:b:c", "3:17\n"):
+        with pytest.raises(PositionError):
+            Position.parse(text, position.topic)
+
+
+def test_filters_are_all_of_them_and_each_is_one_of_several():
+    found = letter("webhook", "invalid_event", entity="messages", organization_id="o1")
+    assert Wanted().has(found)
+    assert Wanted(frozenset({"invalid_event", "x"}), frozenset({"messages"}), frozenset({"o1"}), 1, 2).has(found)
+    for wanted in (
+        Wanted(reasons=frozenset({"x"})),
+        Wanted(entities=frozenset({"conversations"})),
+        Wanted(organizations=frozenset({"o2"})),
+        Wanted(since=2),
+        Wanted(until=1),
+    ):
+        assert not wanted.has(found)
