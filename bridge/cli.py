@@ -10,6 +10,8 @@ import typer
 
 from avro.errors import ContractError
 from bridge.dead_letters import cli as dead_letters
+from bridge.tap import cli as tap
+from bridge.tokens import cli as tokens
 from openbsp.commands import ExitCode, complain, ignore_hangups, new_app, print_settings, run
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
 from openbsp.local.errors import LocalStackError
@@ -23,6 +25,8 @@ schemas_app = typer.Typer(no_args_is_help=True)
 app.add_typer(topics_app, name="topics", help="The topics of the catalogue, in the cluster that KAFKA_* names.")
 app.add_typer(schemas_app, name="schemas", help="The published schemas, in the registry that SCHEMA_REGISTRY_* names.")
 app.add_typer(dead_letters.app, name="dead-letters", help="What was authentic but not usable: list, explain, redrive.")
+app.add_typer(tokens.app, name="token", help="Tokens that the bridge and the streams worker accept: new, list, revoke.")
+app.command("tap")(tap.tap)
 
 DataOption = Annotated[
     Path | None,
@@ -188,27 +192,6 @@ def send(
 
     if asyncio.run(refused()):
         sys.exit(ExitCode.NOT_STARTED)
-
-
-@app.command()
-def token(
-    name: Annotated[str, typer.Argument(help="What the token is called in logs: letters, digits, dots, dashes.")],
-    organization: Annotated[
-        list[str] | None, typer.Option(metavar="ID", help="Bind the token to this organization; may be repeated.")
-    ] = None,
-) -> None:
-    """Make a token: print it, once, and the line that admits it in a file of BRIDGE_TOKENS_FILE or STREAMS_TOKENS_FILE.
-
-    The line has the token's hash only. Removing it revokes the token; the services read the file again by themselves.
-    """
-    from openbsp.errors import TokensError
-    from openbsp.http.tokens import new_token
-
-    try:
-        secret, line = new_token(name, organization or ())
-    except TokensError as error:
-        raise typer.BadParameter(str(error)) from None
-    typer.echo(f"token  {secret}\nline   {line}")
 
 
 @app.command()

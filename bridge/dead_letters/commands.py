@@ -18,6 +18,7 @@ from bridge.dead_letters.letters import DeadLetterTopic, Letter, Position, Posit
 from bridge.dead_letters.plan import NotRedrivableError, Planner, Redrive
 from bridge.dead_letters.send import Outcome, Sender, StoppedError
 from openbsp.commands import complain
+from openbsp.console import make_console
 from openbsp.kafka.connection import KafkaSettings, TopicSettings
 from openbsp.kafka.reading import Range, TopicReader, ValueReader
 from openbsp.kafka.registry import Registry
@@ -61,7 +62,7 @@ def list_letters(place: Place, wanted: Wanted, most: int, *, as_json: bool) -> N
         _complain_of_unreadable(topic)
     if as_json:
         return
-    console = show.make_console()
+    console = make_console(file_width=show.FILE_WIDTH)
     if not count:
         console.print("no dead letters")
         return
@@ -84,13 +85,13 @@ def show_letter(place: Place, position_text: str, *, as_json: bool, all_bytes: b
     if as_json:
         print(show.as_json(letter, found))  # noqa: T201 the command's output
     else:
-        show.whole(show.make_console(), letter, found, all_bytes=all_bytes)
+        show.whole(make_console(file_width=show.FILE_WIDTH), letter, found, all_bytes=all_bytes)
     return True
 
 
 def plan(place: Place, wanted: Wanted, position: str | None, *, as_json: bool) -> None:
     """Print what `redrive` would do."""
-    console = show.make_console()
+    console = make_console(file_width=show.FILE_WIDTH)
     counts: Counter[str] = Counter()
     letters, verdicts = [], []
     with place.letters() as topic, _planner(place) as planner:
@@ -137,7 +138,7 @@ def execute(place: Place, wanted: Wanted, position: str | None, sender: Sender) 
         progress.update(task, total=done)
         _complain_of_unreadable(topic)
     parts = [f"{number} {kind}" for kind, number in sorted(counts.items()) if kind != "stopped"]
-    show.make_console().print(", ".join(parts) or "no dead letters")
+    make_console(file_width=show.FILE_WIDTH).print(", ".join(parts) or "no dead letters")
     return not counts["refused again"] and not counts["stopped"]
 
 
@@ -219,7 +220,7 @@ class _ConsoleHandler(logging.Handler):
 @contextlib.contextmanager
 def _progress() -> Iterator[Progress]:
     """Show progress on a terminal, and write the log to standard error: above the bar, or as lines of JSON."""
-    console = show.make_console(stderr=True)
+    console = make_console(stderr=True)
     writer = start_logging("INFO", 2)
     if console.is_terminal:
         logging.getLogger().handlers = [_ConsoleHandler(console)]

@@ -17,18 +17,10 @@ from openbsp.terminal import printable, printable_bytes
 #: How much of a payload is shown unless all of it is asked for.
 PAYLOAD_BYTES = 4096
 #: Of output that is no terminal: a position and two ids fit beside the rest.
-_FILE_WIDTH = 220
+FILE_WIDTH = 220
 
 #: What becomes of a dead letter that is redriven, or why it cannot be.
 Verdict = Redrive | NotRedrivableError
-
-
-def make_console(*, stderr: bool = False) -> Console:
-    """Return a console; without colours and control codes where that is no terminal."""
-    console = Console(highlight=False, markup=False, emoji=False, stderr=stderr)
-    if not console.is_terminal:
-        console.width = _FILE_WIDTH
-    return console
 
 
 def table(letters: Sequence[Letter], verdicts: Sequence[Verdict] | None = None) -> Table:

@@ -9,6 +9,7 @@ from typing import Any, cast
 import httpx
 from rich.console import Console
 
+from openbsp.console import make_console
 from openbsp.demo import show
 from openbsp.demo.checks import Found, checks
 from openbsp.demo.payloads import CONVERSATION_ID, documented_payloads
@@ -30,7 +31,7 @@ _INTERRUPTED = 130
 
 def demo(ports: Ports, *, stay: bool) -> int:
     """Run the demo; return 0 if everything expected was there, else 1. With `stay`, go on running until Ctrl-C."""
-    console = show.make_console()
+    console = make_console()
     payloads = documented_payloads()
     interrupts = Interrupts()
     status = _INTERRUPTED

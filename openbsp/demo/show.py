@@ -14,16 +14,6 @@ from openbsp.demo.checks import Check
 from openbsp.demo.records import Record
 from openbsp.demo.send import Answer
 
-_FILE_WIDTH = 140
-
-
-def make_console() -> Console:
-    """Return a console for standard output; without colours and control codes where that is no terminal."""
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console.width = _FILE_WIDTH
-    return console
-
 
 def show_answers(console: Console, answers: Sequence[Answer]) -> None:
     """Print what the bridge answered to each payload."""

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
+from openbsp.console import make_console
 from openbsp.demo import show
 from openbsp.demo.checks import Found, checks
 from openbsp.demo.payloads import CONVERSATION_ID, INCOMING_ID, OUTGOING_ID, documented_payloads
@@ -109,7 +110,7 @@ def show_all(console, found):
 
 
 def test_a_file_gets_no_control_codes(found, capsys):
-    show_all(show.make_console(), found)
+    show_all(make_console(), found)
     text = capsys.readouterr().out
     assert "\x1b" not in text
     assert "status-changes: 6 records" in text
@@ -118,7 +119,7 @@ def test_a_file_gets_no_control_codes(found, capsys):
 
 def test_what_messages_contain_is_never_taken_for_markup():
     output = io.StringIO()
-    console = show.make_console()
+    console = make_console()
     console.file = output
     value = {
         "content": "[bold]x[/bold] [/nonsense]",

@@ -1,0 +1,1 @@
+"""Tokens of the bridge and of the streams worker, from the command line."""

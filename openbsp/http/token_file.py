@@ -1,0 +1,87 @@
+"""A file of tokens, changed under running services: they read it again when it changes, and must be able to."""
+
+import os
+import stat
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from openbsp.errors import TokensError
+from openbsp.http.tokens import Token, TokenSet, parse_file
+
+
+def read(path: Path) -> list[Token]:
+    """Return the tokens in a file. Raises TokensError, also for names that are used twice; OSError."""
+    tokens = parse_file(_text(path))
+    TokenSet(tokens)
+    return tokens
+
+
+def revoke(path: Path, name: str, *, others: int = 0) -> bool:
+    """Remove the lines of a token from a file, atomically; keep all else of it. Return whether there was one.
+
+    `others` is how many tokens its readers have besides. Raises TokensError, and changes nothing, if they could not
+    read the file afterwards: trap: a service that cannot keeps its former tokens, the revoked one among them. Raises
+    OSError.
+    """
+    former = _text(path)
+    lines = former.splitlines(keepends=True)
+    kept = [line for line in lines if line.partition("#")[0].split()[:1] != [name]]
+    if len(kept) == len(lines):
+        return False
+    text = "".join(kept)
+    try:
+        left = parse_file(text)
+        TokenSet(left)
+    except TokensError as error:
+        faults = _faults(former) or error.faults
+        raise TokensError(
+            [f"{path}: {fault}; while it is so, services keep the tokens that they have" for fault in faults]
+        ) from None
+    if not left and not others:
+        why = "is the only token, and without any a service keeps the ones that it has"
+        raise TokensError([f"{path}: {name} {why}: add another first (`bridge token new`), or stop the service"])
+    _replace(path, text)
+    return True
+
+
+def _faults(text: str) -> list[str]:
+    """Return what is wrong with a file's text, by the numbers of its lines."""
+    try:
+        parse_file(text)
+    except TokensError as error:
+        return error.faults
+    return []
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode()
+    except UnicodeDecodeError:
+        raise TokensError([f"{path}: not UTF-8 text"]) from None
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file anew under its name, with the same owner and rights; whoever reads sees the old or the new one."""
+    # Trap: replacing a link would leave the file that it leads to as it was.
+    target = path.resolve()
+    former = target.stat()
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, stat.S_IMODE(former.st_mode))
+            if (former.st_uid, former.st_gid) != (os.geteuid(), os.getegid()):
+                os.fchown(descriptor, former.st_uid, former.st_gid)
+            file.write(text.encode())
+            file.flush()
+            os.fsync(descriptor)
+        Path(name).replace(target)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            Path(name).unlink()
+        raise
+    directory = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
