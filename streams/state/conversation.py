@@ -440,16 +440,20 @@ def state(
 class Standing(NamedTuple):
     """Of a ConversationState: what a conversation is found by, and when it was active last (None: unknown).
 
-    `organization` is whose the conversation is: what its row says, else its newest message, as `service` is without a
-    row.
+    `organization` is whose the conversation is: what its row says, else its newest message, as `service` and
+    `contact_address` are without a row. `unread`, `unanswered` and `failed`: whether there is such a message.
     """
 
     organization: str | None
     status: str | None
     service: str | None
+    contact_address: str | None
     awaiting_reply: bool
+    unread: bool
+    unanswered: bool
+    failed: bool
+    archived: bool
     active_at: int | None
-    archived: bool = False
 
 
 def standing(facts: ConversationFacts | None, tally: Tally) -> Standing:
@@ -462,9 +466,13 @@ def standing(facts: ConversationFacts | None, tally: Tally) -> Standing:
         tally.owner,
         status,
         text_of(get("service")) if tally.known else tally.borrowed.get("service"),
+        text_of(get("contact_address")) if tally.known else tally.borrowed.get("contact_address"),
         tally.unanswered > 0 and status != CLOSED and not archived,
-        contributions.later(created_at, tally.active_at),
+        tally.unread > 0,
+        tally.unanswered > 0,
+        tally.failed > 0,
         archived,
+        contributions.later(created_at, tally.active_at),
     )
 
 

@@ -54,7 +54,7 @@ class ConversationHooks:
         self.row_changed: Hook[[str]] = Hook()
         #: What a message adds to a conversation has been merged: ids, what it was, what it is (None: removed).
         self.message_changed: Hook[[str, str, Contribution | None, Contribution | None]] = Hook()
-        #: Everything about a conversation has been removed.
+        #: Everything about a conversation is being removed: it can be read for the last time.
         self.removed: Hook[[str]] = Hook()
         #: A state (None: a tombstone) is on its way to its topic; once for each record, in order.
         self.written: Hook[[str, dict[str, Any] | None]] = Hook()
@@ -190,12 +190,12 @@ class ConversationPartition:
         What is deleted here is told to the changelog once more: a store on disk that has its position from between
         the halves, but not these deletions, would keep everything otherwise.
         """
+        self.hooks.removed(conversation_id)
         for key, _ in self.rows.scan(prefix(conversation_id.encode())):
             del self.rows[key]
         self._in_use.pop(conversation_id, None)
         self._changed_rows.pop(conversation_id, None)
         self._changed.discard(conversation_id)
-        self.hooks.removed(conversation_id)
         self._write_state(conversation_id, None)
 
     def flush(self) -> int | None:

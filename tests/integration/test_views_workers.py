@@ -67,6 +67,14 @@ def test_each_worker_answers_for_all_keys_and_lists(contract, tmp_path, rows):
                     found += page["conversations"]
                     cursor = page["next_cursor"]
                 pages.append(found)
+                listed, cursor = [], ""
+                while cursor is not None:
+                    page = asked.get(f"/messages?limit=11{cursor and '&cursor='}{cursor}").json()
+                    listed += [item["id"] for item in page["messages"]]
+                    cursor = page["next_cursor"]
+                sent = [event["data"] for event in events[len(rows) :]]
+                sent.sort(key=lambda row: (row["timestamp"], row["id"]), reverse=True)
+                assert listed == [row["id"] for row in sent]
                 timeline = asked.get("/conversations/c003/messages?limit=1").json()
                 assert [item["id"] for item in timeline["messages"]] == ["m003-001"]
                 answer = asked.get("/conversations/c003")

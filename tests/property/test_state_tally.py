@@ -185,7 +185,11 @@ def test_how_a_conversation_stands_is_a_part_of_its_state(
         state.get("organization_id") or tally.owner,
         state.get("status"),
         state.get("service"),
+        state.get("contact_address"),
         state["awaiting_reply"],
-        state["active_at"],
+        state["unread_count"] > 0,
+        state["unanswered_count"] > 0,
+        state["failed_count"] > 0,
         state["archived"],
+        state["active_at"],
     )

@@ -26,12 +26,12 @@ from streams.views.http.openapi import document
 from streams.views.http.page.files import Page
 from streams.views.http.pipeline import Pipeline
 from streams.views.http.problems import ProblemError, not_ready, problem
-from streams.views.http.queries import FILTERS, Parameters, cursor_of
+from streams.views.http.queries import FILTERS, MESSAGE_FILTERS, PAGING, Parameters
 from streams.views.http.session import Sessions
 from streams.views.live.events import Asked, EventStream, EventStreams
 from streams.views.read import render
 from streams.views.read.index import Filter
-from streams.views.read.lists import Lists, encode_items
+from streams.views.read.lists import Conversations, Listing, Lists, Messages, encode_part
 from streams.views.read.partition import PartitionView, Rendered, tag_of
 from streams.views.read.tables import Tables
 
@@ -99,16 +99,17 @@ class Views:
     async def messages(self, request: Request) -> Response | Answer:
         """GET /conversations/{id}/messages."""
         conversation_id = _id(request, "conversation")
-        parameters = Parameters(request, ("after", "cursor", "limit"))
-        below, limit = parameters.cursor(), parameters.limit()
+        parameters = Parameters(request, PAGING)
+        paging = parameters.paging()
+        limit = paging.limit
         view = await self._view_of(request, parameters, conversation_id, of_conversation=True)
         if isinstance(view, Response):
             return view
         reader = reader_of(request)
         await view.prepare(conversation_id)
         owner = _conversation(view, conversation_id, reader).organization
-        found = await view.messages(conversation_id, below, limit + 1)
-        more = cursor_of(contributions.sort_key(*found[limit - 1])) if len(found) > limit else None
+        found = await view.messages(conversation_id, paging.below, limit + 1)
+        more = paging.cursor_of(contributions.sort_key(*found[limit - 1])) if len(found) > limit else None
         items = []
         for message_id, contribution in found[:limit]:
             organization = contributions.organization_of(contribution)
@@ -119,18 +120,27 @@ class Views:
 
     async def conversations(self, request: Request) -> Response | Answer:
         """GET /conversations."""
-        parameters = Parameters(request, (*FILTERS, "after", "cursor", "limit"))
-        reader = reader_of(request)
-        wanted, below, limit = parameters.filter(reader.organizations), parameters.cursor(), parameters.limit()
+        parameters = Parameters(request, (*FILTERS, *PAGING))
+        wanted = parameters.filter(reader_of(request).organizations)
+        return await self._list(request, parameters, Conversations(wanted))
+
+    async def all_messages(self, request: Request) -> Response | Answer:
+        """GET /messages."""
+        parameters = Parameters(request, (*MESSAGE_FILTERS, *PAGING))
+        wanted = parameters.message_filter(reader_of(request).organizations)
+        return await self._list(request, parameters, Messages(wanted))
+
+    async def _list(self, request: Request, parameters: Parameters, listing: Listing) -> Response | Answer:
+        reader, paging = reader_of(request), parameters.paging()
         deadline = self._deadline(reader)
         late = await self._wait_for(parameters, reader, deadline)
         if late or reader.sync_s is not None:
             mine = frozenset(self._tables.assignment.views) if reader.partitions is None else reader.partitions
             await self._applied.wait_for_contributions(mine, deadline)
         if reader.partitions is not None:
-            return Response(encode_items(await self._lists.own_items(reader.partitions, wanted, below, limit + 1)))
+            return Response(encode_part(await self._lists.own(listing, reader.partitions, paging)))
         headers = {SYNC: _seconds_until(deadline)} if late else {}
-        page = await self._lists.page(wanted, below, limit, reader, _target(request), headers)
+        page = await self._lists.page(listing, paging, reader, _target(request), headers)
         return _answer(request, page.body, page.tag)
 
     async def conversation_events(self, request: Request) -> EventStream:
@@ -250,6 +260,7 @@ def create_app(
             Route("/conversations/{conversation_id}", views.conversation),
             Route("/conversations", views.conversations),
             Route("/messages/{message_id}", views.message),
+            Route("/messages", views.all_messages),
             Route("/conversations/{conversation_id}/messages", views.messages),
             Route("/conversations/{conversation_id}/events", views.conversation_events),
             Route("/events", views.events),

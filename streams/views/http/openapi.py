@@ -22,6 +22,7 @@ from streams.views.http.reasons import (
     TOO_MANY_STREAMS,
 )
 from streams.views.read import render
+from streams.views.read.message_index import STATUSES
 
 _COMPONENTS = "#/components/schemas/{name}"
 _TOKENS: list[dict[str, list[str]]] = [{"token": []}, {"cookie": []}]
@@ -83,6 +84,7 @@ def document() -> dict[str, Any]:
             "/conversations/{conversation_id}/events": {"get": _conversation_events()},
             "/conversations": {"get": _conversations()},
             "/messages/{message_id}": {"get": _message()},
+            "/messages": {"get": _all_messages()},
             "/events": {"get": _events()},
             "/session": _session(),
             "/healthz": {
@@ -164,6 +166,16 @@ def _conversations() -> dict[str, Any]:
         "Conversations by when they were active last, the latest first. Filters combine.",
         [*_filters(), _limit(), _cursor(), _after(), _if_none_match()],
         ("ConversationPage", "conversations"),
+    )
+
+
+def _all_messages() -> dict[str, Any]:
+    return _view(
+        "listAllMessages",
+        "Messages of all conversations, newest first. Filters combine. A page may have fewer than `limit`, even none: "
+        "only `next_cursor` null is the end.",
+        [*_message_filters(), _limit(), _cursor(), _after(), _if_none_match()],
+        ("ListedMessagePage", "listed_messages"),
     )
 
 
@@ -282,7 +294,7 @@ def _ok(schema: str, example: str, description: str) -> dict[str, Any]:
 
 
 def _schemas() -> dict[str, Any]:
-    views = (render.Conversation, render.Message, render.ConversationMessage)
+    views = (render.Conversation, render.Message, render.ConversationMessage, render.ListedMessage)
     _, components = msgspec.json.schema_components(views, ref_template=_COMPONENTS)
     schemas: dict[str, Any] = dict(components)
     # An instant is text to msgspec, and content is any JSON, null among it.
@@ -295,6 +307,7 @@ def _schemas() -> dict[str, Any]:
     return schemas | {
         "ConversationPage": _page("conversations", "Conversation"),
         "MessagePage": _page("messages", "ConversationMessage"),
+        "ListedMessagePage": _page("messages", "ListedMessage"),
         "Health": _object(status={"enum": ["alive", "ready"]}),
         "Session": _object(
             reader={
@@ -338,9 +351,31 @@ def _filters() -> list[dict[str, Any]]:
         _query("status", "Only those whose row has this status.", text),
         _query("service", "Only those of this service, such as whatsapp.", text),
         _query("awaiting_reply", "Only those whose last message waits for a reply, or only the others.", _boolean()),
+        _query("unread", "Only those with an incoming message that is not read, or only the others.", _boolean()),
+        _query("unanswered", "Only those with a message since the last answer, or only the others.", _boolean()),
+        _query("failed", "Only those with a message that could not be delivered, or only the others.", _boolean()),
+        _query("archived", "Only those that are archived, or only the others.", _boolean()),
+        _query("contact_address", "Only those with this contact, as OpenBSP spells it.", text),
         _query(
             "updated_since",
             "Only those that were active at this instant or later. Its offset is needed; a `+` is sent as `%2B`.",
+            {"type": "string", "format": "date-time"},
+        ),
+    ]
+
+
+def _message_filters() -> list[dict[str, Any]]:
+    return [
+        _query("organization_id", "Only those of the organization.", {"type": "string"}),
+        _query(
+            "status",
+            "Only those with this `delivery_status`; none: those that have none.",
+            {"type": "string", "enum": list(STATUSES)},
+        ),
+        _query(
+            "since",
+            "Only those of this instant or later, by `timestamp` as the answer has it. Its offset is needed; a `+` is "
+            "sent as `%2B`.",
             {"type": "string", "format": "date-time"},
         ),
     ]
@@ -356,7 +391,7 @@ def _limit() -> dict[str, Any]:
 
 
 def _cursor() -> dict[str, Any]:
-    return _query("cursor", "The `next_cursor` of the page before.", {"type": "string"})
+    return _query("cursor", "The `next_cursor` of the page before, of the same query.", {"type": "string"})
 
 
 def _after() -> dict[str, Any]:

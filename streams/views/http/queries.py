@@ -2,23 +2,44 @@
 
 import base64
 import binascii
+import hashlib
 from collections.abc import Collection
-from typing import TypeVar
+from typing import Annotated, NamedTuple
+from urllib.parse import unquote
 
-from msgspec import DecodeError, ValidationError, msgpack
+from msgspec import DecodeError, Meta, ValidationError, msgpack
 from starlette.requests import Request
 
 from avro import instants
 from streams.views.http.problems import ProblemError
 from streams.views.http.reasons import INVALID_PARAMETER
 from streams.views.read.index import Filter, Position
+from streams.views.read.message_index import STATUSES, MessageFilter
 
 DEFAULT_LIMIT = 50
 MOST = 500
 
-FILTERS = ("organization_id", "status", "service", "awaiting_reply", "updated_since")
+_FLAGS = ("awaiting_reply", "unread", "unanswered", "failed", "archived")
+FILTERS = ("organization_id", "status", "service", *_FLAGS, "contact_address", "updated_since")
+MESSAGE_FILTERS = ("organization_id", "status", "since")
+#: What does not change which query it is.
+PAGING = ("after", "cursor", "limit")
 
-Value = TypeVar("Value")
+_DIGEST_BYTES = 6
+_Micros = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+_decode_cursor = msgpack.Decoder(tuple[_Micros, str, bytes]).decode
+
+
+class Paging(NamedTuple):
+    """Which part of what is wanted: up to `limit` below a position. `query` stands for what is wanted."""
+
+    below: Position | None
+    limit: int
+    query: bytes
+
+    def cursor_of(self, position: Position) -> str:
+        """Return the text that leads to what is below a position, for the same query only."""
+        return base64.urlsafe_b64encode(msgpack.encode((*position, self.query))).decode().rstrip("=")
 
 
 class Parameters:
@@ -27,6 +48,7 @@ class Parameters:
     def __init__(self, request: Request, known: Collection[str]) -> None:
         """Take the parameters; all of them must be known."""
         self._values: dict[str, str] = {}
+        self._path = unquote(request.scope["path"])
         if not request.scope["query_string"]:
             return
         for name, value in request.query_params.multi_items():
@@ -61,41 +83,62 @@ class Parameters:
             raise _invalid(f"{name} is an instant with an offset, such as 2026-05-06T03:39:23Z; a + is sent as %2B")
         return micros
 
-    def limit(self) -> int:
-        """Return how many items are wanted at the most."""
+    def one_of(self, name: str, known: Collection[str]) -> str | None:
+        """Return a parameter that is one of some words."""
+        value = self._values.get(name)
+        if value is not None and value not in known:
+            raise _invalid(f"{name} is one of: {', '.join(known)}")
+        return value
+
+    def paging(self) -> Paging:
+        """Return which part is wanted."""
+        filters = sorted(item for item in self._values.items() if item[0] not in PAGING)
+        query = hashlib.blake2s(msgpack.encode((self._path, filters)), digest_size=_DIGEST_BYTES).digest()
+        return Paging(self._below(query), self._limit(), query)
+
+    def _limit(self) -> int:
         value = self._values.get("limit", str(DEFAULT_LIMIT))
         if not (value.isascii() and value.isdigit() and len(value) <= len(str(MOST)) and 1 <= int(value) <= MOST):
             raise _invalid(f"limit is a whole number from 1 to {MOST}")
         return int(value)
 
-    def cursor(self) -> Position | None:
-        """Return the position below which the page begins."""
+    def _below(self, query: bytes) -> Position | None:
         value = self._values.get("cursor")
         if value is None:
             return None
         try:
             packed = base64.b64decode(value + "=" * (-len(value) % 4), altchars=b"-_", validate=True)
-            return msgpack.decode(packed, type=tuple[int, str])
+            time, key, its_query = _decode_cursor(packed)
         except (binascii.Error, DecodeError, ValidationError, ValueError):
             raise _invalid("cursor is a next_cursor that an answer had") from None
+        if its_query != query:
+            raise _invalid("the cursor is of another query: path and filters must be those of the page before")
+        return time, key
 
     def filter(self, organizations: frozenset[str] | None) -> Filter:
         """Return which conversations are wanted, of those that may be seen."""
-        wanted = self.text("organization_id")
-        if wanted is not None:
-            organizations = frozenset({wanted} if organizations is None else organizations & {wanted})
         return Filter(
-            organizations,
+            self._organizations(organizations),
             self.text("status"),
             self.text("service"),
-            self.flag("awaiting_reply"),
-            self.instant("updated_since"),
+            awaiting_reply=self.flag("awaiting_reply"),
+            unread=self.flag("unread"),
+            unanswered=self.flag("unanswered"),
+            failed=self.flag("failed"),
+            archived=self.flag("archived"),
+            contact_address=self.text("contact_address"),
+            active_since=self.instant("updated_since"),
         )
 
+    def message_filter(self, organizations: frozenset[str] | None) -> MessageFilter:
+        """Return which messages are wanted, of those that may be seen."""
+        return MessageFilter(self._organizations(organizations), self.one_of("status", STATUSES), self.instant("since"))
 
-def cursor_of(position: Position) -> str:
-    """Return the text that stands for a position."""
-    return base64.urlsafe_b64encode(msgpack.encode(position)).decode().rstrip("=")
+    def _organizations(self, seen: frozenset[str] | None) -> frozenset[str] | None:
+        wanted = self.text("organization_id")
+        if wanted is None:
+            return seen
+        return frozenset({wanted} if seen is None else seen & {wanted})
 
 
 def _invalid(detail: str) -> ProblemError:

@@ -16,13 +16,24 @@ from streams.state.registers import NEVER
 Position = tuple[int, str]
 
 
+class Kind(NamedTuple):
+    """What few combinations there are of: of what a conversation can be found by, all but whose and with whom."""
+
+    status: str | None
+    service: str | None
+    awaiting_reply: bool = False
+    unread: bool = False
+    unanswered: bool = False
+    failed: bool = False
+    archived: bool = False
+
+
 class Facets(NamedTuple):
     """What a conversation can be found by. None: it says none."""
 
     organization: str | None
-    status: str | None
-    service: str | None
-    awaiting_reply: bool
+    kind: Kind
+    contact_address: str | None = None
 
 
 class Filter(NamedTuple):
@@ -32,47 +43,56 @@ class Filter(NamedTuple):
     status: str | None = None
     service: str | None = None
     awaiting_reply: bool | None = None
+    unread: bool | None = None
+    unanswered: bool | None = None
+    failed: bool | None = None
+    archived: bool | None = None
+    contact_address: str | None = None
     active_since: int | None = None
 
     def matches(self, facets: Facets) -> bool:
         """Return whether conversations with these facets are wanted, if they were active lately enough."""
-        return (self.organizations is None or facets.organization in self.organizations) and self.matches_kind(
-            facets[1:]
+        return (
+            (self.organizations is None or facets.organization in self.organizations)
+            and (self.contact_address is None or facets.contact_address == self.contact_address)
+            and self.matches_kind(facets.kind)
         )
 
-    def matches_kind(self, kind: tuple[str | None, str | None, bool]) -> bool:
-        """Return whether status, service and awaiting_reply are wanted."""
-        status, service, awaiting_reply = kind
-        return (
-            (self.status is None or status == self.status)
-            and (self.service is None or service == self.service)
-            and (self.awaiting_reply is None or awaiting_reply == self.awaiting_reply)
-        )
+    def matches_kind(self, kind: Kind) -> bool:
+        """Return whether conversations of this kind are wanted."""
+        return all(wanted is None or wanted == found for wanted, found in zip(self[1:8], kind, strict=True))
 
     def admits(self, facets: Facets, active_at: int) -> bool:
         """Return whether a conversation is wanted."""
         return (self.active_since is None or active_at >= self.active_since) and self.matches(facets)
 
 
+class _Entry(NamedTuple):
+    position: Position
+    organization: str | None
+    kind: Kind
+    contact_address: str | None
+
+
 class _Group:
-    """Positions by status, service and awaiting_reply: few combinations, each in order."""
+    """Positions by kind, each in order."""
 
     __slots__ = ("_kinds",)
 
     def __init__(self) -> None:
-        self._kinds: dict[tuple[str | None, str | None, bool], SortedList] = {}
+        self._kinds: dict[Kind, SortedList] = {}
 
-    def add(self, facets: Facets, position: Position) -> None:
-        positions = self._kinds.get(facets[1:])
+    def add(self, kind: Kind, position: Position) -> None:
+        positions = self._kinds.get(kind)
         if positions is None:
-            positions = self._kinds[facets[1:]] = SortedList()
+            positions = self._kinds[kind] = SortedList()
         positions.add(position)
 
-    def discard(self, facets: Facets, position: Position) -> None:
-        positions = self._kinds[facets[1:]]
+    def discard(self, kind: Kind, position: Position) -> None:
+        positions = self._kinds[kind]
         positions.remove(position)
         if not positions:
-            del self._kinds[facets[1:]]
+            del self._kinds[kind]
 
     def descend(self, wanted: Filter, below: Position | None) -> Iterator[Iterator[Position]]:
         least = None if wanted.active_since is None else (wanted.active_since, "")
@@ -86,16 +106,48 @@ class _Group:
         return bool(self._kinds)
 
 
+class _Contacts:
+    """The conversations with each contact: mostly one, so a set is made only for more."""
+
+    __slots__ = ("_conversations",)
+
+    def __init__(self) -> None:
+        self._conversations: dict[str, str | set[str]] = {}
+
+    def add(self, contact: str, conversation_id: str) -> None:
+        found = self._conversations.setdefault(contact, conversation_id)
+        if isinstance(found, set):
+            found.add(conversation_id)
+        elif found != conversation_id:
+            self._conversations[contact] = {found, conversation_id}
+
+    def discard(self, contact: str, conversation_id: str) -> None:
+        found = self._conversations[contact]
+        if isinstance(found, set) and len(found) > 1:
+            found.remove(conversation_id)
+        else:
+            del self._conversations[contact]
+
+    def of(self, contact: str) -> Iterable[str]:
+        found = self._conversations.get(contact, set())
+        return found if isinstance(found, set) else {found}
+
+    def __bool__(self) -> bool:
+        return bool(self._conversations)
+
+
 class ConversationIndex:
-    """Keeps each conversation once for all organizations and once for its own."""
+    """Keeps each conversation once for all organizations, once for its own, and once for its contact."""
 
     def __init__(self) -> None:
         """Start empty."""
-        self._entries: dict[str, tuple[Position, Facets]] = {}
+        self._entries: dict[str, _Entry] = {}
         self._all = _Group()
         self._organizations: dict[str | None, _Group] = {}
-        # Facets repeat: one object for all conversations that have them.
-        self._known_facets: dict[Facets, Facets] = {}
+        self._contacts = _Contacts()
+        # Kinds and organizations repeat: one object for all conversations that have them.
+        self._known_kinds: dict[Kind, Kind] = {}
+        self._known_organizations: dict[str | None, str | None] = {}
 
     def __len__(self) -> int:
         """Count the conversations."""
@@ -108,35 +160,41 @@ class ConversationIndex:
     def get(self, conversation_id: str) -> tuple[Facets, int] | None:
         """Return what a conversation is found by and when it was active (NEVER: unknown), None if it is not here."""
         entry = self._entries.get(conversation_id)
-        return None if entry is None else (entry[1], entry[0][0])
+        return None if entry is None else (Facets(*entry[1:]), entry.position[0])
 
     def put(self, conversation_id: str, facets: Facets, active_at: int | None) -> None:
         """Add a conversation, or move it to where it belongs now."""
-        position = (NEVER if active_at is None else active_at, conversation_id)
+        entry = _Entry((NEVER if active_at is None else active_at, conversation_id), *facets)
         old = self._entries.get(conversation_id)
-        if old == (position, facets):
+        if old == entry:
             return
         if old is not None:
-            self._take_out(*old)
-        facets = self._known_facets.setdefault(facets, facets)
-        self._entries[conversation_id] = (position, facets)
-        self._all.add(facets, position)
-        group = self._organizations.get(facets.organization)
+            self._take_out(old)
+        position, organization, kind, contact = entry
+        kind = self._known_kinds.setdefault(kind, kind)
+        organization = self._known_organizations.setdefault(organization, organization)
+        self._entries[conversation_id] = _Entry(position, organization, kind, contact)
+        self._all.add(kind, position)
+        group = self._organizations.get(organization)
         if group is None:
-            group = self._organizations[facets.organization] = _Group()
-        group.add(facets, position)
+            group = self._organizations[organization] = _Group()
+        group.add(kind, position)
+        if contact is not None:
+            self._contacts.add(contact, conversation_id)
 
     def remove(self, conversation_id: str) -> None:
         """Forget a conversation if it is here."""
         old = self._entries.pop(conversation_id, None)
         if old is not None:
-            self._take_out(*old)
+            self._take_out(old)
 
     def descend(self, wanted: Filter, below: Position | None = None) -> Iterator[Position]:
         """Yield the positions of the wanted conversations, newest first, from below a position on.
 
         The index must not change meanwhile.
         """
+        if wanted.contact_address is not None:
+            return iter(self._of_contact(wanted.contact_address, wanted, below))
         groups: Iterable[_Group] = (self._all,)
         if wanted.organizations is not None:
             groups = [self._organizations[name] for name in wanted.organizations if name in self._organizations]
@@ -149,9 +207,21 @@ class ConversationIndex:
         """Return up to `limit` positions, newest first."""
         return list(islice(self.descend(wanted, below), limit))
 
-    def _take_out(self, position: Position, facets: Facets) -> None:
-        self._all.discard(facets, position)
-        group = self._organizations[facets.organization]
-        group.discard(facets, position)
+    def _of_contact(self, contact: str, wanted: Filter, below: Position | None) -> list[Position]:
+        entries = [self._entries[conversation_id] for conversation_id in self._contacts.of(contact)]
+        found = [
+            entry.position
+            for entry in entries
+            if (below is None or entry.position < below) and wanted.admits(Facets(*entry[1:]), entry.position[0])
+        ]
+        found.sort(reverse=True)
+        return found
+
+    def _take_out(self, entry: _Entry) -> None:
+        self._all.discard(entry.kind, entry.position)
+        group = self._organizations[entry.organization]
+        group.discard(entry.kind, entry.position)
         if not group:
-            del self._organizations[facets.organization]
+            del self._organizations[entry.organization]
+        if entry.contact_address is not None:
+            self._contacts.discard(entry.contact_address, entry.position[1])

@@ -1,30 +1,38 @@
-"""Lists of conversations: the pages of all workers, merged into one."""
+"""Lists of conversations and of messages: the pages of all workers, merged into one."""
 
 import asyncio
 import hashlib
 import heapq
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from msgspec import DecodeError, ValidationError, msgpack
 
 from streams.views.cluster.peers import Peers
 from streams.views.http.access import Reader
 from streams.views.http.problems import not_ready, relayed
-from streams.views.http.queries import cursor_of
+from streams.views.http.queries import Paging
 from streams.views.read import render
 from streams.views.read.index import Filter, Position
-from streams.views.read.partition import PartitionView
+from streams.views.read.message_index import MessageFilter, order_of, read_key
+from streams.views.read.partition import PartitionView, tag_of
 from streams.views.read.tables import Tables
 
 
 class Item(NamedTuple):
-    """A conversation of a page: where it stands, its JSON and its entity tag."""
+    """One of a page: where it stands, its JSON and its entity tag."""
 
     position: Position
     body: bytes
     tag: str
+
+
+class Part(NamedTuple):
+    """The first items of some partitions. `reached`: all above it are here, below it was not looked; None: all are."""
+
+    items: list[Item]
+    reached: Position | None = None
 
 
 class Page(NamedTuple):
@@ -34,11 +42,117 @@ class Page(NamedTuple):
     tag: str
 
 
-#: Conversations that are brought into use before others get their turn.
+#: Items that are read before others get their turn.
 _SLICE = 20
+#: Messages of which the status is looked at for one page, by each worker.
+_LOOKED_AT = 5_000
+_CHUNK = 512
 
-encode_items = msgpack.Encoder().encode
-_decode_items = msgpack.Decoder(list[Item]).decode
+encode_part = msgpack.Encoder().encode
+_decode_part = msgpack.Decoder(Part).decode
+
+
+class Listing(Protocol):
+    """What a list is of."""
+
+    #: Of the answer's member.
+    name: str
+
+    def order(self, position: Position) -> Any:
+        """Return what positions are compared by."""
+
+    async def first(self, views: Collection[PartitionView], below: Position | None, most: int) -> Part:
+        """Return up to `most` of some partitions, newest first."""
+
+
+class Conversations:
+    """A Listing of the conversations that a filter admits."""
+
+    name = "conversations"
+
+    def __init__(self, wanted: Filter) -> None:
+        """List those that are wanted."""
+        self._wanted = wanted
+
+    def order(self, position: Position) -> Position:
+        """See Listing."""
+        return position
+
+    async def first(self, views: Collection[PartitionView], below: Position | None, most: int) -> Part:
+        """See Listing."""
+        found = self._found(views, below, most)
+        unprepared = [(view, key) for (_, key), view in found if not view.prepared(key)]
+        for count, (view, key) in enumerate(unprepared, 1):
+            await view.prepare(key)
+            if count % _SLICE == 0:
+                await asyncio.sleep(0)
+        if unprepared:
+            found = self._found(views, below, most)
+        items = []
+        for position, view in found:
+            rendered = view.conversation(position[1])
+            if rendered is None:
+                raise AssertionError(f"{position[1]!r} is indexed, but not there")
+            items.append(Item(position, rendered.body, rendered.tag))
+        return Part(items)
+
+    def _found(
+        self, views: Iterable[PartitionView], below: Position | None, most: int
+    ) -> list[tuple[Position, PartitionView]]:
+        pages = [[(position, view) for position in view.page(self._wanted, below, most)] for view in views]
+        return list(islice(heapq.merge(*pages, key=lambda entry: entry[0], reverse=True), most))
+
+
+class Messages:
+    """A Listing of the messages that a filter admits.
+
+    The index knows nothing of most statuses, so messages are looked at until there are enough, or until so many have
+    been looked at that the rest is left to the next page.
+    """
+
+    name = "messages"
+
+    def __init__(self, wanted: MessageFilter) -> None:
+        """List those that are wanted."""
+        self._wanted = wanted
+
+    def order(self, position: Position) -> bytes:
+        """See Listing."""
+        return order_of(position)
+
+    async def first(self, views: Collection[PartitionView], below: Position | None, most: int) -> Part:
+        """See Listing."""
+        items: list[Item] = []
+        reached = None if below is None else order_of(below)
+        looked_at = 0
+        size = min(most, _CHUNK)
+        while True:
+            chunk = await self._keys(views, reached, size)
+            for key, view in chunk:
+                found = view.listed_message(key, self._wanted)
+                looked_at += 1
+                if found is not None:
+                    position, body = found
+                    items.append(Item(position, body, tag_of(body)))
+                    if len(items) == most:
+                        return Part(items)
+                if looked_at % _SLICE == 0:
+                    await asyncio.sleep(0)
+            if len(chunk) < size:
+                return Part(items)
+            reached = chunk[-1][0]
+            size = min(2 * size, _CHUNK)
+            if looked_at >= _LOOKED_AT:
+                return Part(items, read_key(reached)[0])
+
+    async def _keys(
+        self, views: Iterable[PartitionView], below: bytes | None, most: int
+    ) -> list[tuple[bytes, PartitionView]]:
+        pages = []
+        for view in views:
+            pages.append([(key, view) for key in view.message_keys(self._wanted, below, most)])
+            await asyncio.sleep(0)
+        return list(islice(heapq.merge(*pages, key=lambda entry: entry[0], reverse=True), most))
 
 
 class Lists:
@@ -49,48 +163,27 @@ class Lists:
         self._tables = tables
         self._peers = peers
 
-    async def page(  # noqa: PLR0917 what is asked for, and by whom
-        self,
-        wanted: Filter,
-        below: Position | None,
-        limit: int,
-        reader: Reader,
-        target: bytes,
-        headers: Mapping[bytes, bytes],
+    async def page(
+        self, listing: Listing, paging: Paging, reader: Reader, target: bytes, headers: Mapping[bytes, bytes]
     ) -> Page:
         """Return one page of everything. Raises ProblemError, so that no page is ever of some partitions only."""
         own = self._tables.worker.settings.url
         owners = self._tables.owners()
         others = [(url, partitions) for url, partitions in owners.items() if url != own]
-        answers = await asyncio.gather(*(self._ask(*other, reader, target, headers) for other in others))
-        found = [*answers, await self.own_items(owners.get(own, set()), wanted, below, limit + 1)]
-        items = list(islice(heapq.merge(*found, key=lambda item: item.position, reverse=True), limit + 1))
-        more = cursor_of(items[limit - 1].position) if len(items) > limit else None
-        del items[limit:]
+        parts = await asyncio.gather(*(self._ask(*other, reader, target, headers) for other in others))
+        parts.append(await self.own(listing, owners.get(own, set()), paging))
+        items, reached = _merged(listing, parts)
+        more = None if reached is None else paging.cursor_of(reached)
+        if len(items) > paging.limit:
+            more = paging.cursor_of(items[paging.limit - 1].position)
+            del items[paging.limit :]
         tags = "\n".join([*(item.tag for item in items), str(more)])
-        body = render.page("conversations", [item.body for item in items], more)
+        body = render.page(listing.name, [item.body for item in items], more)
         return Page(body, hashlib.sha256(tags.encode()).hexdigest()[:32])
 
-    async def own_items(
-        self, partitions: Iterable[int], wanted: Filter, below: Position | None, most: int
-    ) -> list[Item]:
-        """Return the first conversations of these partitions, which must be this worker's. Raises ProblemError."""
-        views = self._own_views(partitions)
-        found = _first(views, wanted, below, most)
-        unprepared = [(view, key) for (_, key), view in found if not view.prepared(key)]
-        for count, (view, key) in enumerate(unprepared, 1):
-            await view.prepare(key)
-            if count % _SLICE == 0:
-                await asyncio.sleep(0)
-        if unprepared:
-            found = _first(views, wanted, below, most)
-        items = []
-        for position, view in found:
-            rendered = view.conversation(position[1])
-            if rendered is None:
-                raise AssertionError(f"{position[1]!r} is indexed, but not there")
-            items.append(Item(position, rendered.body, rendered.tag))
-        return items
+    async def own(self, listing: Listing, partitions: Iterable[int], paging: Paging) -> Part:
+        """Return one more than a page of these partitions, which must be this worker's. Raises ProblemError."""
+        return await listing.first(self._own_views(partitions), paging.below, paging.limit + 1)
 
     def _own_views(self, partitions: Iterable[int]) -> list[PartitionView]:
         views = []
@@ -103,18 +196,26 @@ class Lists:
 
     async def _ask(
         self, url: str, partitions: set[int], reader: Reader, target: bytes, headers: Mapping[bytes, bytes]
-    ) -> list[Item]:
+    ) -> Part:
         answer = await self._peers.ask(url, target, reader, partitions, headers)
         if not answer.is_success:
             raise relayed(answer.content, partitions)
         try:
-            return _decode_items(answer.content)
+            return _decode_part(answer.content)
         except (DecodeError, ValidationError):
             raise not_ready("the partition's worker gave an answer that is none", partitions) from None
 
 
-def _first(
-    views: Iterable[PartitionView], wanted: Filter, below: Position | None, most: int
-) -> list[tuple[Position, PartitionView]]:
-    pages = [[(position, view) for position in view.page(wanted, below, most)] for view in views]
-    return list(islice(heapq.merge(*pages, key=lambda entry: entry[0], reverse=True), most))
+def _merged(listing: Listing, parts: Iterable[Part]) -> tuple[list[Item], Position | None]:
+    """Return all items down to where everybody has looked."""
+
+    def order(item: Item) -> Any:
+        return listing.order(item.position)
+
+    ends = [part.reached for part in parts if part.reached is not None]
+    reached = max(ends, key=listing.order, default=None)
+    items = list(heapq.merge(*(part.items for part in parts), key=order, reverse=True))
+    if reached is not None:
+        least = listing.order(reached)
+        items = [item for item in items if order(item) >= least]
+    return items, reached

@@ -17,7 +17,8 @@ from streams.tables.owned import Owned
 from streams.views.http.problems import not_ready
 from streams.views.live.feed import Before, Feed
 from streams.views.read import render
-from streams.views.read.index import ConversationIndex, Facets, Filter, Position
+from streams.views.read.index import ConversationIndex, Facets, Filter, Kind, Position
+from streams.views.read.message_index import MessageFilter, MessageIndex, read_key
 from streams.views.read.timeline import Timelines
 
 #: Conversations of a worker whose JSON is kept.
@@ -77,14 +78,15 @@ class RenderedConversations:
 
 
 class IndexedBefore(NamedTuple):
-    """The index of a partition that was owned before, as long as nothing else has changed its store."""
+    """The indexes of a partition that was owned before, as long as nothing else has changed its store."""
 
     conversations: ConversationIndex
+    messages: MessageIndex
     store: Store
     generation: int
 
     def is_of(self, store: Store) -> bool:
-        """Return whether it is the index of what is in a store now."""
+        """Return whether they are those of what is in a store now."""
         return self.store is store and self.generation == store.generation
 
 
@@ -134,10 +136,12 @@ class PartitionView:
         self._join = join
         self._messages = join.messages[number]
         self._task = join.conversations[number]
-        still = indexed is not None and indexed.is_of(self._task.rows.store)
-        self._index = indexed.conversations if indexed is not None and still else ConversationIndex()
-        #: Whether the index has all conversations.
-        self.indexed = still
+        if indexed is not None and not indexed.is_of(self._task.rows.store):
+            indexed = None
+        self._index = ConversationIndex() if indexed is None else indexed.conversations
+        self._message_index = MessageIndex() if indexed is None else indexed.messages
+        #: Whether the indexes have all conversations and messages.
+        self.indexed = indexed is not None
         #: Those that are being read to bring them into use.
         self._preparing: dict[str, _Preparation] = {}
         self._rendered = rendered
@@ -179,7 +183,8 @@ class PartitionView:
         """
         if not self.indexed:
             return None
-        return IndexedBefore(self._index, self._task.rows.store, self._task.rows.store.generation)
+        store = self._task.rows.store
+        return IndexedBefore(self._index, self._message_index, store, store.generation)
 
     def prepared(self, conversation_id: str) -> bool:
         """Return whether `conversation` costs the same however long the conversation is."""
@@ -248,6 +253,26 @@ class PartitionView:
         self._index_changed()
         return self._index.page(wanted, below, limit)
 
+    def message_keys(self, wanted: MessageFilter, below: bytes | None, limit: int) -> list[bytes]:
+        """Return the keys of up to `limit` messages that may be wanted, newest first. Only when `indexed`."""
+        self._check()
+        return list(islice(self._message_index.descend(wanted, below), limit))
+
+    def listed_message(self, key: bytes, wanted: MessageFilter) -> tuple[Position, bytes] | None:
+        """Return the position and the JSON of a message of the index, None if it is not wanted.
+
+        Of another organization than its conversation's it is nowhere.
+        """
+        self._check()
+        position, conversation_id = read_key(key)
+        part = self._task.contribution(conversation_id, position[1])
+        if part is None or not wanted.admits(part):
+            return None
+        found = self.facets(conversation_id)
+        if found is None or not contributions.is_of(part, found[0].organization):
+            return None
+        return position, render.listed_message(position[1], conversation_id, part)
+
     def facets(self, conversation_id: str) -> tuple[Facets, int] | None:
         """Return what a conversation can be found by now, and when it was active; None if it is not there."""
         self._check()
@@ -270,6 +295,7 @@ class PartitionView:
                 if self._closed:
                     return
         self._changed_meanwhile.clear()
+        self._message_index.complete()
         self.indexed = True
 
     def row_changed(self, conversation_id: str) -> None:
@@ -284,9 +310,12 @@ class PartitionView:
         self._changed(conversation_id)
         self.feed.changed(conversation_id, message_id)
         self._timelines.message_changed(conversation_id, message_id, old, new)
+        self._message_index.changed(conversation_id, message_id, old, new)
 
     def removed(self, conversation_id: str) -> None:
         """See ConversationHooks."""
+        for message_id, part in self._task.contributions(conversation_id):
+            self._message_index.changed(conversation_id, message_id, part, None)
         self._changed(conversation_id)
         self.feed.changed(conversation_id)
         self._timelines.removed(conversation_id)
@@ -352,7 +381,8 @@ class PartitionView:
             self._put(conversation_id, standing)
 
     def _put(self, conversation_id: str, standing: Standing) -> None:
-        self._index.put(conversation_id, Facets(*standing[:4]), standing.active_at)
+        organization, status, service, contact, *flags, active_at = standing
+        self._index.put(conversation_id, Facets(organization, Kind(status, service, *flags), contact), active_at)
 
     def _render(self, conversation_id: str, fields: dict[str, Any]) -> Rendered:
         body = render.conversation(fields)
@@ -367,7 +397,10 @@ class PartitionView:
             self._put(conversation_id, conversation.standing(facts, tally))
 
     def _everything(self) -> Iterator[tuple[str, ConversationFacts | None, Tally] | None]:
-        """Yield each stored conversation when all of it has been read, and None for each entry before."""
+        """Yield each stored conversation when all of it has been read, and None for each entry before.
+
+        Messages are indexed on the way.
+        """
         for group, entries in groupby(self._task.rows.scan(b""), lambda entry: split_key(entry[0])[0]):
             conversation_id = group.decode()
             facts = None
@@ -375,7 +408,9 @@ class PartitionView:
             for key, value in entries:
                 member = split_key(key)[1]
                 if member:
-                    counting.add(member.decode(), contributions.decode(value))
+                    message_id, part = member.decode(), contributions.decode(value)
+                    counting.add(message_id, part)
+                    self._message_index.stored(conversation_id, message_id, part)
                 else:
                     facts = conversation.decode(value)
                 yield None

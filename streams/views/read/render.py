@@ -108,6 +108,23 @@ class ConversationMessage(Struct):
     scheduled: bool
 
 
+class ListedMessage(Struct):
+    """What a conversation knows of one of its messages, and whose it is. `errors` says why it failed."""
+
+    id: str
+    conversation_id: str
+    organization_id: str | None
+    direction: str | None
+    type: str | None
+    kind: str | None
+    preview: str | None
+    timestamp: datetime | None
+    status: dict[str, datetime | None]
+    delivery_status: str | None
+    scheduled: bool
+    errors: list[Raw] | None
+
+
 def conversation(fields: dict[str, Any]) -> bytes:
     """Return a ConversationState (`streams.state.conversation.state`) as JSON."""
     get = fields.get
@@ -199,6 +216,29 @@ def conversation_message(message_id: str, contribution: Contribution) -> bytes:
             _moments(contributions.moments_of(contribution)),
             role.delivery_status,
             role.scheduled,
+        )
+    )
+
+
+def listed_message(message_id: str, conversation_id: str, contribution: Contribution) -> bytes:
+    """Return a message as lists across conversations show it, as JSON."""
+    content_type, kind, preview = contributions.summary_of(contribution)
+    role = contributions.role_of(message_id, contribution)
+    errors = statuses.errors_of(contributions.status_of(contribution))
+    return _encode(
+        ListedMessage(
+            message_id,
+            conversation_id,
+            contributions.organization_of(contribution),
+            role.direction,
+            content_type,
+            kind,
+            preview,
+            _instant(contributions.time_of(contribution)),
+            _moments(contributions.moments_of(contribution)),
+            role.delivery_status,
+            role.scheduled,
+            None if errors is None else [Raw(text.encode()) for text in errors],
         )
     )
 

@@ -152,6 +152,59 @@ async def test_lists_are_ordered_by_activity_and_filtered(world):
     assert await ids(world, "?updated_since=2026-05-06T01:00:50%2B01:00") == ["c1"]
 
 
+async def test_lists_are_filtered_by_what_is_open_in_a_conversation(world):
+    archived = {"archived": instant(500)}
+    world.post(
+        conversation("read", contact_address="111"),
+        message("r1", "read", status={"read": instant(1)}),
+        conversation("failed", contact_address="111"),
+        message("f1", "failed", direction="outgoing", status={"failed": instant(1)}),
+        conversation("archived", contact_address="222", extra=archived),
+        message("a1", "archived", timestamp=instant(2)),
+        conversation("none", "other", contact_address="222"),
+    )
+    await world.settle()
+    assert await ids(world, "?unread=true&organization_id=acme") == ["c2", "archived", "c1"]
+    assert await ids(world, "?unread=false") == ["read", "none", "failed"]
+    assert await ids(world, "?unanswered=true&service=whatsapp") == ["archived", "read"]
+    assert await ids(world, "?unanswered=true&archived=false") == ["read"]
+    assert await ids(world, "?archived=true") == ["archived"]
+    assert await ids(world, "?failed=true") == ["failed"]
+    assert await ids(world, "?contact_address=111") == ["read", "failed"]
+    assert await ids(world, "?contact_address=111&failed=false") == ["read"]
+    assert await ids(world, "?contact_address=222") == ["archived", "none"]
+    assert await ids(world, "?contact_address=222", ACME) == ["archived"]
+    assert await ids(world, "?contact_address=333") == []
+    world.post(
+        message("f1", "failed", direction="outgoing", status={"failed": instant(1), "read": instant(3)}),
+        message("r2", "read", timestamp=instant(600)),
+        conversation("none", "other", contact_address="111", updated_at=instant(9)),
+    )
+    await world.settle()
+    assert await ids(world, "?failed=true") == []
+    assert await ids(world, "?unread=true&contact_address=111") == ["read"]
+    assert await ids(world, "?contact_address=111") == ["read", "failed", "none"]
+
+
+async def test_a_cursor_of_another_query_is_refused(world):
+    async with world.client() as client:
+        cursor = (await client.get("/conversations?limit=1&status=open")).json()["next_cursor"]
+        same = await client.get(f"/conversations?status=open&limit=2&cursor={cursor}")
+        assert [item["id"] for item in same.json()["conversations"]] == ["c2", "c1"]
+        for other in (
+            f"/conversations?cursor={cursor}",
+            f"/conversations?status=open&unread=true&cursor={cursor}",
+            f"/conversations?status=closed&cursor={cursor}",
+            f"/messages?cursor={cursor}",
+            f"/conversations/c1/messages?cursor={cursor}",
+        ):
+            problem = assert_problem(await client.get(other), "invalid_parameter")
+            assert "another query" in problem["detail"]
+        cursor = (await client.get("/conversations/c2/messages?limit=1")).json()["next_cursor"]
+        assert (await client.get(f"/conversations/c2/messages?cursor={cursor}")).status_code == 200
+        assert_problem(await client.get(f"/conversations/c1/messages?cursor={cursor}"), "invalid_parameter")
+
+
 async def test_what_is_not_written_yet_is_listed_as_it_is_shown(world):
     """A list and a key never contradict each other, however long states wait to be written."""
     world.post(message("new", "c1", timestamp=instant(100)))
@@ -383,6 +436,8 @@ async def test_what_needs_no_token_needs_none(world):
         "?cursor=é",
         "?cursor=%00",
         "?awaiting_reply=yes",
+        "?unread=1",
+        "?archived=",
         "?updated_since=yesterday",
         "?updated_since=2026-05-06T00:00:00",
         "?after=openbsp.messages:0",
@@ -405,7 +460,7 @@ async def test_keys_and_streams_take_no_parameters_of_others(world):
 
 
 @pytest.mark.parametrize(
-    "path", ["/nope", "/conversations/", "/conversations/c1/nope", "/messages", "/%2F", "/conversations/%FF"]
+    "path", ["/nope", "/conversations/", "/conversations/c1/nope", "/messages/", "/%2F", "/conversations/%FF"]
 )
 async def test_there_is_nothing_elsewhere(world, path):
     async with world.client() as client:

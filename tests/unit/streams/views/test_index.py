@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.state.registers import NEVER
-from streams.views.read.index import ConversationIndex, Facets, Filter
+from streams.views.read.index import ConversationIndex, Facets, Filter, Kind
 
 IDS = ["a", "b", "c", "d", "\u00e9", "\U0001f600"]
 organizations = st.sampled_from([None, "o1", "o2"])
@@ -12,14 +12,19 @@ statuses = st.sampled_from([None, "open", "closed"])
 services = st.sampled_from([None, "whatsapp"])
 moments = st.sampled_from([None, NEVER, -5, 0, 1, 2, 2**62])
 
-facets = st.builds(Facets, organizations, statuses, services, st.booleans())
+contacts = st.sampled_from([None, "111", "222"])
+# Few flags vary at once, so that the same kind comes again.
+kinds = st.builds(Kind, statuses, services, st.booleans(), archived=st.booleans())
+kinds |= st.builds(Kind, st.just("open"), st.none(), *(st.booleans(),) * 5)
+facets = st.builds(Facets, organizations, kinds, contacts)
 steps = st.lists(st.tuples(st.sampled_from(IDS), st.none() | st.tuples(facets, moments)), max_size=20)
 filters = st.builds(
     Filter,
     st.none() | st.frozensets(st.sampled_from(["o1", "o2", "o3"])),
     statuses,
     services,
-    st.none() | st.booleans(),
+    *(st.none() | st.booleans(),) * 5,
+    st.none() | contacts,
     moments,
 )
 
@@ -70,10 +75,11 @@ def test_an_index_from_which_all_is_removed_keeps_nothing(changes):
     assert index.page(Filter(), None, 10) == []
     assert not index._organizations
     assert not index._all
+    assert not index._contacts
 
 
 def test_no_filter_admits_conversations_of_no_organization_to_those_who_are_bound_to_one():
     index = ConversationIndex()
-    index.put("a", Facets(None, "open", None, awaiting_reply=True), 1)
+    index.put("a", Facets(None, Kind("open", None, awaiting_reply=True)), 1)
     assert index.page(Filter(frozenset({"o1"})), None, 10) == []
     assert index.page(Filter(), None, 10) == [(1, "a")]

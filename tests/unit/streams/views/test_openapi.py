@@ -89,6 +89,7 @@ def test_the_examples_are_the_answers_for_the_documented_payloads():
                 "listConversations": listed,
                 "getConversation": (await client.get(path)).json(),
                 "listMessages": messages,
+                "listAllMessages": (await client.get("/messages?limit=1")).json(),
                 "getMessage": (await client.get(f"/messages/{messages['messages'][0]['id']}")).json(),
                 "isAlive": (await client.get("/healthz")).json(),
                 "isReady": (await client.get("/readyz")).json(),
