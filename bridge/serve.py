@@ -25,6 +25,7 @@ from bridge.http.server import serve_until
 from bridge.service import PATIENCE_S, outside, running
 from bridge.settings import BridgeSettings
 from bridge.supervisor import METRICS_VARIABLE, Place, Supervisor
+from openbsp.allocator import return_large_blocks
 from openbsp.commands import ExitCode, complain
 from openbsp.errors import InheritedSocketError, TokensError
 from openbsp.handover import inherited_listener
@@ -113,6 +114,7 @@ def _worker(place: Place, work: "_Work") -> int:
     if METRICS_VARIABLE in os.environ:
         # Trap: prometheus_client decides when it is imported, which the supervisor did before it was one of several.
         values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
+    return_large_blocks()
     lines = start_logging(work.settings.log_level.value, sys.stdout.fileno())
     try:
         code = work.do(place, lines)

@@ -21,7 +21,8 @@ from openbsp.backoff import Backoff
 _log = logging.getLogger(__name__)
 
 _WINDOW_EVENTS = 500
-_WINDOW_BYTES = 8 * 1024 * 1024
+#: Each of them is in memory several times while it is published: as read, unpacked, as a record, in the producer.
+_WINDOW_BYTES = 2 * 1024 * 1024
 _FIRST_RETRY_S = 0.2
 _LONGEST_RETRY_S = 10.0
 

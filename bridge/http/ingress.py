@@ -99,6 +99,7 @@ class Ingress:
             raise
         except Exception as error:  # noqa: BLE001 as above
             webhook.fail(error)
+        del body  # or it would be in memory until the answer
         answer = await answered
         await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
         if answer.close:
