@@ -1,10 +1,9 @@
 """How the ingress is: gauges, and whether it can store what it is sent."""
 
 import sqlite3
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-from avro import instants
 
 if TYPE_CHECKING:
     from bridge.service import Service
@@ -16,19 +15,25 @@ class Observed:
 
     oldest_s: float = 0.0
     quarantined: int = 0
+    #: When that was, as time.monotonic().
+    looked_at: float = float("-inf")
 
 
-async def refresh(service: "Service") -> None:
-    """Bring the gauges up to date, and find out whether a failing spool works again."""
+#: For those whom anybody can have asking, the disk is not looked at more often.
+_LOOK_EVERY_S = 1.0
+
+
+async def refresh(service: "Service", *, seldom: bool = False) -> None:
+    """Bring the gauges up to date, and find out whether a failing spool works again.
+
+    `seldom`: what was found within the last second will do. Anybody may ask for /readyz, and a look costs an fsync
+    while the spool fails.
+    """
     spool, metrics, observed = service.spool, service.metrics, service.observed
-    if spool.failing is not None:
-        await spool.probe()
-    try:
-        oldest, observed.quarantined = await spool.status()
-    except sqlite3.Error as error:
-        spool.failing = str(error)
-    else:
-        observed.oldest_s = 0.0 if oldest is None else max(0.0, (instants.now() - oldest) / 1_000_000)
+    if not seldom or time.monotonic() - observed.looked_at >= _LOOK_EVERY_S:
+        # Before the look: those who come while it lasts need none of their own.
+        observed.looked_at = time.monotonic()
+        await _look(service)
     metrics.spool_events.set(spool.events)
     metrics.spool_bytes.set(spool.size)
     metrics.spool_oldest_seconds.set(observed.oldest_s)
@@ -40,6 +45,18 @@ async def refresh(service: "Service") -> None:
     metrics.memory_bytes.set(service.ingress.memory.held)
     metrics.fold()
     service.requests.fold()
+
+
+async def _look(service: "Service") -> None:
+    spool, observed = service.spool, service.observed
+    if spool.failing is not None:
+        await spool.probe()
+    try:
+        oldest, observed.quarantined = await spool.status()
+    except sqlite3.Error as error:
+        spool.failing = str(error)
+    else:
+        observed.oldest_s = 0.0 if oldest is None else service.ages.age_s(oldest)
 
 
 def can_store(service: "Service") -> bool:

@@ -1,7 +1,9 @@
 """`bridge serve`: from settings to an exit code."""
 
 import asyncio
+import contextlib
 import errno
+import functools
 import gc
 import logging
 import os
@@ -24,13 +26,14 @@ from bridge.exits import WORKER_NOT_STARTED
 from bridge.http.server import serve_until
 from bridge.service import PATIENCE_S, outside, running
 from bridge.settings import BridgeSettings
-from bridge.supervisor import METRICS_VARIABLE, Place, Supervisor
+from bridge.supervisor import METRICS_VARIABLE, SUCCESSOR_VARIABLE, Place, Supervisor
 from openbsp.allocator import return_large_blocks
 from openbsp.commands import ExitCode, complain
 from openbsp.errors import InheritedSocketError, TokensError
 from openbsp.handover import inherited_listener
 from openbsp.http.listener import listen
 from openbsp.http.settings import LogLevel
+from openbsp.http.token_source import TokenSource
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
 from openbsp.log import LineWriter, event, log_loop_faults, start_logging, start_plain_logging
 
@@ -54,21 +57,26 @@ def run(settings: BridgeSettings, kafka: KafkaSettings, registry: RegistrySettin
     """
     start_plain_logging(settings.log_level.value, sys.stdout.fileno())
     predecessor, first = _predecessor(settings.workers)
+    announce = _announcement()
     try:
+        tokens = TokenSource(settings)
         listener = inherited_listener(os.environ) or _listen(settings, first)
     except OSError as error:
         return _not_started(f"{settings.host}:{settings.port}: {error.strerror}")
-    except InheritedSocketError as error:
+    except (InheritedSocketError, TokensError) as error:
         return _not_started(str(error))
     with listener:
         return Supervisor(
             _worker,
-            _Work(settings, kafka, registry, topics, listener, first),
+            _Work(settings, kafka, registry, topics, listener, first, tokens),
             settings.workers,
             settings.shutdown_s,
             listener,
             predecessor=predecessor,
             will={_UPGRADE_VARIABLE: f"{os.getpid()}:{first}:{settings.workers}"},
+            announce=announce,
+            each_second=functools.partial(_keep_up, tokens),
+            on_hup=functools.partial(_read_again, tokens),
         ).run()
 
 
@@ -85,6 +93,27 @@ def _predecessor(workers: int) -> tuple[int | None, int]:
         return None, 0
     pid, its_first, its_count = map(int, text.split(":"))
     return pid, 0 if workers <= its_first else its_first + its_count
+
+
+def _announcement() -> int | None:
+    """Return the descriptor on which a former supervisor is told that it is replaced, None if there is none."""
+    text = os.environ.pop(SUCCESSOR_VARIABLE, None)
+    if text is None:
+        return None
+    descriptor = int(text)
+    os.set_inheritable(descriptor, False)  # noqa: FBT003 the function's own signature
+    return descriptor
+
+
+def _keep_up(tokens: TokenSource) -> None:
+    """Have the tokens that are usable, for workers that are started later."""
+    if tokens.settled():
+        _read_again(tokens)
+
+
+def _read_again(tokens: TokenSource) -> None:
+    with contextlib.suppress(TokensError):  # the workers say what is wrong with them
+        tokens.reload()
 
 
 def _listen(settings: BridgeSettings, first: int) -> socket.socket:
@@ -134,6 +163,8 @@ class _Work:
     listener: socket.socket
     #: The spools of the workers have the numbers from this one on.
     first_spool: int
+    #: What was usable last: a worker that is replaced must start although the file cannot be used just now.
+    tokens: TokenSource
 
     def do(self, place: Place, lines: LineWriter) -> ExitCode:
         """Serve, with a spool of its own, until told to end."""
@@ -175,6 +206,7 @@ class _Work:
             request_lines,
             patience_s=patience_s,
             restarts=place.restarts,
+            tokens=self.tokens,
         ) as service:
             loop.add_signal_handler(signal.SIGHUP, service.access.reload)
             # What is there now stays, and what a request leaves behind is hardly ever a cycle.

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 
 from bridge import health
+from bridge.delivery.ages import Ages
 from bridge.delivery.clock import ClockSkew
 from bridge.delivery.drain import Drain
 from bridge.delivery.keeper import Keeper
-from bridge.delivery.memory import Memory, cost
+from bridge.delivery.memory import Memory
 from bridge.delivery.preparation import Preparation
 from bridge.delivery.publisher import KafkaPublisher, Publisher, producer_config
 from bridge.delivery.records import RecordMaker
@@ -31,6 +32,7 @@ from bridge.metrics import Metrics
 from bridge.settings import BridgeSettings
 from bridge.supervisor import METRICS_VARIABLE
 from openbsp.http.access import Access
+from openbsp.http.token_source import TokenSource
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
 from openbsp.kafka.registry import Registry
 from openbsp.kafka.topics import Topics
@@ -81,6 +83,7 @@ class Service:
     spool: Spool
     preparation: Preparation
     clock: ClockSkew
+    ages: Ages
     keeper: Keeper
     drain: Drain
     ingress: Ingress
@@ -101,8 +104,11 @@ async def running(
     *,
     patience_s: float = PATIENCE_S,
     restarts: int = 0,
+    tokens: TokenSource | None = None,
 ) -> AsyncIterator[Service]:
     """Run the ingress as worker `number`, which was restarted so often. `spool_file` is closed at the end.
+
+    `tokens` are a supervisor's, which were usable last; without them they are read.
 
     Waits up to `patience_s` seconds for Kafka and the registry, then goes on without them, and also if they answer and
     do not fit: events are spooled then. Raises TokensError.
@@ -119,12 +125,12 @@ async def running(
 
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(spool_file.close)
-        access = Access(settings, metrics)
+        access = Access(settings, metrics, tokens)
         _release_quarantine(spool_file)
         spool = Spool(spool_file, settings.spool_max_bytes, metrics)
         stack.push_async_callback(spool.close)
         # A second more than the deadline: what a request no longer waits for must not pile up in the producer.
-        clock = ClockSkew()
+        clock, ages = ClockSkew(), Ages()
         replaced, appended = metrics.producers_replaced.inc, clock.appended
         publisher = world.new_publisher(settings.deadline_s + 1, replaced, appended)
         drain_publisher = world.new_publisher(_DRAIN_TIMEOUT_S, replaced, appended)
@@ -154,6 +160,8 @@ async def running(
             preparation,
             max_age_s=settings.spool_max_age_s,
             refusal_grace_s=settings.refusal_grace_s,
+            ages=ages,
+            skewed=lambda: clock.remark is not None,
             metrics=metrics,
         )
         requests = RequestLog(metrics, lines)
@@ -170,10 +178,11 @@ async def running(
             spool,
             preparation,
             clock,
+            ages,
             keeper,
             drain,
             ingress,
-            Gate(most_connections(settings.connections), cost(settings.max_body_bytes), memory, metrics),
+            Gate(most_connections(settings.connections), memory, metrics),
             requests,
             health.Observed(),
             failed,
@@ -217,5 +226,6 @@ def _report(task: "asyncio.Task[None]", failed: "asyncio.Future[None]") -> None:
 
 async def _keep_house(service: Service) -> None:
     while True:
+        service.ages.look()
         await health.refresh(service)
         await asyncio.sleep(_HOUSEKEEPING_S)

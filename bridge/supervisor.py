@@ -32,12 +32,15 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+#: The descriptor on which a successor says that it is ready, before it ends its predecessor.
+SUCCESSOR_VARIABLE = "OPENBSP_UPGRADE_READY_FD"
 #: A worker that dies is replaced at once. If its replacement dies sooner than this, the next one waits.
 _SETTLED_S = 5.0
 _FIRST_PAUSE_S = 0.25
 #: The pause doubles up to this.
 _LONGEST_PAUSE_S = 30.0
 _FORK_AGAIN_S = 1.0
+_LOOK_EVERY_S = 1.0
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 #: A worker that was told to end before it could listen to signals has stored nothing yet.
 _IN_ORDER = (ExitCode.OK, -signal.SIGTERM)
@@ -67,7 +70,8 @@ class Supervisor(Generic[T]):
     cannot reach may come back, and the other workers serve.
 
     SIGUSR2 starts the program again with the same socket. When the workers of that successor are ready, this
-    supervisor and its workers end; if it does not get so far, they go on.
+    supervisor and its workers end; if it does not get so far, they go on. SIGTERM and SIGINT end a successor that is
+    not ready yet as well: whoever wants the service to stop must not find it running in another process.
     """
 
     def __init__(
@@ -80,11 +84,15 @@ class Supervisor(Generic[T]):
         *,
         predecessor: int | None = None,
         will: Mapping[str, str] | None = None,
+        announce: int | None = None,
+        each_second: Callable[[], None] = lambda: None,
+        on_hup: Callable[[], None] = lambda: None,
     ) -> None:
         """Start nothing yet. A worker that takes longer than `patience_s` seconds to end is killed.
 
-        `predecessor` is the process id of the supervisor that ends when all workers are ready; `will` has variables
-        for a successor.
+        `predecessor` is the process id of the supervisor that ends when all workers are ready, and `announce` the
+        descriptor on which it is told so; `will` has variables for a successor. What `each_second` and `on_hup` change
+        in `argument` is what workers that are started later find.
         """
         self._target = target
         self._argument = argument
@@ -92,8 +100,14 @@ class Supervisor(Generic[T]):
         self._patience_s = patience_s
         self._listener = listener
         self._predecessor = predecessor
+        self._announce = announce
+        self._each_second = each_second
+        self._on_hup = on_hup
+        self._looked_at = time.monotonic()
         self._will = will or {}
         self._successor: subprocess.Popen[bytes] | None = None
+        #: Readable once the successor is ready.
+        self._successor_ready: int | None = None
         self._workers: dict[int, Forked] = {}
         self._due: dict[int, float] = dict.fromkeys(range(count), 0.0)
         #: Seconds that the latest replacement waited, by the numbers that were ever replaced.
@@ -112,7 +126,7 @@ class Supervisor(Generic[T]):
             # What is there now is shared with the workers, as long as nobody writes to it.
             gc.collect()
             gc.freeze()
-            while self._due or self._workers:
+            while self._due or self._workers or self._awaits_successor():
                 self._start_due()
                 ready, _, _ = select.select([inbox.fileno(), self._news], [], [], self._pause())
                 if inbox.fileno() in ready:
@@ -122,11 +136,23 @@ class Supervisor(Generic[T]):
                     self._heard(os.read(self._news, 64))
                 self._reap(metrics)
                 self._look_at_successor()
+                self._look_around()
                 if self._kill_at is not None and time.monotonic() >= self._kill_at:
-                    for worker in self._workers.values():
-                        worker.send(signal.SIGKILL)
-                    self._kill_at = time.monotonic() + 1
+                    self._kill()
         return self._code
+
+    def _look_around(self) -> None:
+        if time.monotonic() - self._looked_at >= _LOOK_EVERY_S:
+            self._looked_at = time.monotonic()
+            self._each_second()
+
+    def _kill(self) -> None:
+        for worker in self._workers.values():
+            worker.send(signal.SIGKILL)
+        if self._successor is not None and self._awaits_successor():
+            # Its workers end by themselves then.
+            self._successor.kill()
+        self._kill_at = time.monotonic() + 1
 
     def _start_due(self) -> None:
         now = time.monotonic()
@@ -140,7 +166,8 @@ class Supervisor(Generic[T]):
             )
             work = functools.partial(self._target, place, self._argument)
             try:
-                self._workers[number] = Forked(work, (self._alive_end, self._news))
+                own = (self._alive_end, self._news, *(() if self._announce is None else (self._announce,)))
+                self._workers[number] = Forked(work, own)
             except OSError as error:
                 # Trap: what ended a worker, no memory or no process, ends this as well; the other workers serve.
                 failed = event("worker.not_forked", worker=number, pause_s=_FORK_AGAIN_S)
@@ -149,9 +176,9 @@ class Supervisor(Generic[T]):
                 )
                 self._due[number] = now + _FORK_AGAIN_S
 
-    def _pause(self) -> float | None:
+    def _pause(self) -> float:
         moments = [*self._due.values(), *([] if self._kill_at is None else [self._kill_at])]
-        return max(0.0, min(moments) - time.monotonic()) if moments else None
+        return max(0.0, min([*moments, self._looked_at + _LOOK_EVERY_S]) - time.monotonic())
 
     def _handle(self, number: signal.Signals) -> None:
         if number in _STOP_SIGNALS:
@@ -159,6 +186,7 @@ class Supervisor(Generic[T]):
         elif number is signal.SIGUSR2:
             self._upgrade()
         elif number is signal.SIGHUP:
+            self._on_hup()
             for worker in self._workers.values():
                 worker.send(number)
 
@@ -166,13 +194,29 @@ class Supervisor(Generic[T]):
         self._due.clear()
         if self._kill_at is None:
             self._kill_at = time.monotonic() + self._patience_s
-            if self._successor is None:
+            if not self._is_replaced():
                 notify("STOPPING=1")
             # Connections that come from now on are those of whoever else holds the socket, or are refused: nobody
             # must wait for an answer in a queue that ends with this process.
             self._listener.close()
         for worker in self._workers.values():
             worker.send(signal.SIGTERM)
+        if self._successor is not None and self._awaits_successor():
+            stopped = event("upgrade.stopped", process=self._successor.pid)
+            _log.warning("stopping: the upgrade that is running is stopped as well", extra=stopped)
+            self._successor.terminate()
+
+    def _is_replaced(self) -> bool:
+        """Whether a successor serves."""
+        ready = self._successor_ready
+        return ready is not None and bool(select.select([ready], [], [], 0)[0]) and self._successor_runs()
+
+    def _successor_runs(self) -> bool:
+        return self._successor is not None and self._successor.poll() is None
+
+    def _awaits_successor(self) -> bool:
+        """Whether this process ends, and a successor that was to replace it has to end before."""
+        return self._kill_at is not None and self._successor_runs() and not self._is_replaced()
 
     def _heard(self, numbers: bytes) -> None:
         complete = len(self._ready) == self._count
@@ -185,6 +229,8 @@ class Supervisor(Generic[T]):
         if predecessor is not None and predecessor == os.getppid():
             replaced = event("upgrade.completed", replaced=predecessor)
             _log.info("upgrade completed: all workers are ready, process %d is stopped", predecessor, extra=replaced)
+            if self._announce is not None:
+                os.write(self._announce, b".")
             os.kill(predecessor, signal.SIGTERM)
 
     def _upgrade(self) -> None:
@@ -194,11 +240,18 @@ class Supervisor(Generic[T]):
         command = [sys.executable, *sys.orig_argv[1:]]
         environment = {**os.environ, **variables_for(self._listener), **self._will}
         environment.pop(METRICS_VARIABLE, None)
+        if self._successor_ready is not None:
+            os.close(self._successor_ready)
+        self._successor_ready, ready_end = os.pipe()
+        environment[SUCCESSOR_VARIABLE] = str(ready_end)
         try:
-            self._successor = subprocess.Popen(command, env=environment, pass_fds=[self._listener.fileno()])  # noqa: S603 this program
+            descriptors = [self._listener.fileno(), ready_end]
+            self._successor = subprocess.Popen(command, env=environment, pass_fds=descriptors)  # noqa: S603 this program
         except OSError as error:
             _log.error("upgrade failed, this process keeps serving: %s", error, extra=event("upgrade.failed"))
             return
+        finally:
+            os.close(ready_end)
         pid = self._successor.pid
         _log.info("upgrade: process %d started with the same socket", pid, extra=event("upgrade.started", process=pid))
 

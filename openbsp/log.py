@@ -181,11 +181,20 @@ def as_text(line: "Mapping[str, Any]") -> str:
     """Return a line's members for people to read."""
     words = [str(line.get("time", "")), f"{line.get('level', 'INFO'):7}", str(line.get("event", "-"))]
     if "message" in line:
-        words.append(str(line["message"]))
-    words += [f"{name}={value}" for name, value in line.items() if name not in _USUAL and value is not None]
+        # Some of ours have several lines. None may begin where a line of the log does.
+        words.append("\n    ".join(map(_harmless, str(line["message"]).split("\n"))))
+    words += [f"{name}={_harmless(value)}" for name, value in line.items() if name not in _USUAL and value is not None]
     if "error" in line:
-        words.append(f"[{line['error']}]")
+        words.append(f"[{_harmless(line['error'])}]")
     return "\n    ".join([" ".join(words), *line.get("trace", ())])
+
+
+def _harmless(value: object) -> str:
+    """Return a text without characters that a terminal obeys: clients choose some of what is logged."""
+    text = str(value)
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def _message(record: logging.LogRecord) -> str:

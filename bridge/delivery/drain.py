@@ -5,8 +5,10 @@ import functools
 import logging
 import sqlite3
 import time
+from collections.abc import Callable
 
 from avro import instants
+from bridge.delivery.ages import Ages
 from bridge.delivery.items import Item, UnreadableError, unpack
 from bridge.delivery.preparation import Preparation
 from bridge.delivery.publisher import Failure, Publisher, Report
@@ -42,14 +44,18 @@ class Drain:
         *,
         max_age_s: float | None,
         refusal_grace_s: float,
+        ages: Ages,
+        skewed: Callable[[], bool],
         metrics: Metrics,
     ) -> None:
-        """Put the parts together; `run` does the work."""
+        """Put the parts together; `run` does the work. `skewed` tells whether this machine's clock is known wrong."""
         self._spool = spool
         self._publisher = publisher
         self._preparation = preparation
         self._max_age_s = max_age_s
         self._grace_s = refusal_grace_s
+        self._ages = ages
+        self._skewed = skewed
         self._metrics = metrics
         self._cursor = 0  # the last number that this pass has looked at
         self._held: set[bytes | None] = set()  # keys that failed in this pass: newer events must not overtake
@@ -162,9 +168,9 @@ class Drain:
 
     def _by_age(self, item: Item, maker: RecordMaker) -> Item:
         """Return the item, or the dead letter that an event becomes when it is too old."""
-        if self._max_age_s is None or not isinstance(item, Event):
+        if self._max_age_s is None or not isinstance(item, Event) or self._skewed():
             return item
-        age_s = (instants.now() - item.received_at) / 1_000_000
+        age_s = self._ages.age_s(item.received_at)
         if age_s <= self._max_age_s:
             return item
         return _dead_letter(item, maker.record(item), reasons.SPOOL_AGE_LIMIT, f"{age_s:.0f} s in the spool")

@@ -55,9 +55,10 @@ def _rest(service: Service) -> Starlette:
         return JSONResponse({"status": "alive"})
 
     async def readyz(request: Request) -> Response:
-        await health.refresh(service)
+        observer = may_observe(request, "/readyz")
+        await health.refresh(service, seldom=not observer)
         content: dict[str, Any] = {"status": health.state(service)}
-        if may_observe(request, "/readyz"):
+        if observer:
             content |= health.details(service)
         return JSONResponse(content, 503 if content["status"] == "unready" else 200, {"cache-control": "no-store"})
 
@@ -98,11 +99,13 @@ def _misdirected(service: Service) -> Callable[[Request, Exception], Awaitable[R
     async def problem(request: Request, error: Exception) -> Response:
         """Refuse what is not here. It may be a webhook that is lost."""
         method, path = request.method, request.url.path
-        service.requests.add_misdirected(method, path, request.client.host if request.client else None)
-        if isinstance(error, HTTPException) and error.status_code == reasons.METHOD_NOT_ALLOWED.status:
+        exists = isinstance(error, HTTPException) and error.status_code == reasons.METHOD_NOT_ALLOWED.status
+        reason = reasons.METHOD_NOT_ALLOWED if exists else reasons.NOT_FOUND
+        service.requests.add_misdirected(reason, method, path, request.client.host if request.client else None)
+        if exists and isinstance(error, HTTPException):
             allow = (error.headers or {}).get("Allow", "GET")
-            return response(answers.problem(reasons.METHOD_NOT_ALLOWED, "this is only read", allow=allow))
-        return response(answers.problem(reasons.NOT_FOUND, "webhooks go to POST /webhooks"))
+            return response(answers.problem(reason, "this is only read", allow=allow))
+        return response(answers.problem(reason, "webhooks go to POST /webhooks"))
 
     return problem
 

@@ -159,7 +159,6 @@ def check_organization(event: Event, organizations: frozenset[str]) -> None:
             "the token is bound to organizations, and the row names none"
             if unknown
             else "the token is bound to other organizations than the row's",
-            event_id=event.event_id,
             entity=event.entity.name,
             action=event.action,
             key=event.id,

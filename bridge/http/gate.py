@@ -25,6 +25,11 @@ _log = logging.getLogger(__name__)
 RESERVED_DESCRIPTORS = 128
 #: Connections that may be accepted although it is not known what they will need, whatever memory there is.
 _ALWAYS_UNKNOWN = 4
+#: What one of those can add before the others are held back: a read of its socket. Its head tells the rest, and is
+#: counted as soon as it was read.
+_UNKNOWN_BYTES = 256 * 1024
+#: After so long without a byte a connection has to make room for others, if too many are open.
+_SILENT_FOR_S = 1.0
 #: After so long without a request a connection is taken for an idle one.
 _UNKNOWN_FOR_S = 0.1
 _REST_S = 0.002
@@ -72,13 +77,9 @@ def most_connections(wanted: int) -> int:
 class Gate:
     """Accepts connections of a listening socket while there is room for them."""
 
-    def __init__(self, most: int, largest: int, memory: Memory, metrics: Metrics) -> None:
-        """Accept up to `most` connections at a time. Nothing is accepted before `open`.
-
-        `largest` is the memory that the largest request needs.
-        """
+    def __init__(self, most: int, memory: Memory, metrics: Metrics) -> None:
+        """Accept up to `most` connections at a time. Nothing is accepted before `open`."""
         self._most = most
-        self._largest = largest
         self._memory = memory
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
@@ -161,7 +162,7 @@ class Gate:
             _log.warning("a connection could not be served: %s", error, extra=event("gate.not_served"))
 
     def _may_be_unknown(self) -> int:
-        return max(_ALWAYS_UNKNOWN, (self._memory.limit - self._memory.held) // self._largest)
+        return max(_ALWAYS_UNKNOWN, (self._memory.limit - self._memory.held) // _UNKNOWN_BYTES)
 
     def _count_unknown(self) -> int:
         now = time.monotonic()
@@ -227,8 +228,14 @@ class Gate:
             self._unknown.append((time.monotonic() + _UNKNOWN_FOR_S, connection))
 
     def _close_idle(self) -> None:
-        """Close the connections that have been idle the longest, if there are idle ones."""
+        """Close the connections that have been idle the longest, if there are any: first those that never sent a byte.
+
+        Whoever opens connections and sends nothing must not keep those out who have something to send.
+        """
+        silent_since = time.monotonic() - _SILENT_FOR_S
+        silent = [each for each in self._connections if each.is_silent and each.opened_at < silent_since]
+        silent.sort(key=lambda each: each.opened_at)
         idle = [each for each in self._connections if each.is_idle and each.timeout_keep_alive_task is not None]
         idle.sort(key=lambda each: each.timeout_keep_alive_task.when())
-        for connection in idle[:_CLOSED_AT_ONCE]:
+        for connection in [*silent, *idle][:_CLOSED_AT_ONCE]:
             connection.transport.close()

@@ -2,6 +2,7 @@
 
 import functools
 import sys
+import time
 from typing import TYPE_CHECKING, Any, cast
 
 from httptools import HttpParserError, HttpParserUpgrade
@@ -37,6 +38,9 @@ class WebhookProtocol(GuardedProtocol):
         self._plain_head = b""
         #: Bytes that came of a request that is not complete.
         self._gathered = 0
+        self.opened_at = time.monotonic()
+        #: Whether its client has not sent a byte yet.
+        self.is_silent = True
 
     @property
     def is_idle(self) -> bool:
@@ -55,6 +59,7 @@ class WebhookProtocol(GuardedProtocol):
 
     def parse(self, data: bytes) -> None:
         """Parse what came, and answer the webhook that is complete by now."""
+        self.is_silent = False
         self._receiving = True
         self._data = data
         try:

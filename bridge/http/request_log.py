@@ -1,5 +1,6 @@
 """What is counted and written about each request: how it ended, never what was in it."""
 
+import time
 from collections import Counter
 from datetime import UTC, datetime
 
@@ -7,6 +8,7 @@ import msgspec
 
 from avro.catalogue import ACTIONS, ENTITIES
 from bridge.metrics import Metrics
+from openbsp.http.problems import Reason
 from openbsp.log import LineWriter, as_text
 
 _encode = msgspec.json.Encoder().encode
@@ -14,6 +16,9 @@ _encode = msgspec.json.Encoder().encode
 #: How much of them is logged: clients choose both.
 _METHOD_LIMIT = 20
 _PATH_LIMIT = 200
+#: So many lines of misdirected requests are written in so many seconds; then a line says how many more there were.
+_MISDIRECTED_LINES = 10
+_MISDIRECTED_EVERY_S = 10.0
 
 
 class RequestLine(msgspec.Struct, omit_defaults=True, gc=False, tag_field="event", tag="webhook.answered"):
@@ -30,6 +35,8 @@ class RequestLine(msgspec.Struct, omit_defaults=True, gc=False, tag_field="event
     redriven: int | None = None
     detail: str | None = None
     client: str | None = None
+    #: Requests like this one that have no line of their own.
+    not_logged: int | None = None
 
 
 class RequestLog:
@@ -42,6 +49,8 @@ class RequestLog:
         self._counts: Counter[tuple[str | None, str | None, str]] = Counter()
         self._second = -1
         self._second_text = ""
+        self._misdirected_since = float("-inf")
+        self._misdirected = 0
 
     def add(self, line: RequestLine, received_at: int, seconds: float) -> None:
         """Count a request that came at `received_at` (microseconds since the epoch) and took so many seconds."""
@@ -55,17 +64,33 @@ class RequestLog:
                 self._second_text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
             line.time = f"{self._second_text}.{micros:06d}Z"
             line.duration_ms = round(seconds * 1000, 3)
-            data = as_text(msgspec.to_builtins(line)).encode() if self._lines.text else _encode(line)
-            self._lines.write(data + b"\n")
+            self._write(line)
 
-    def add_misdirected(self, method: str, path: str, client: str | None) -> None:
-        """Count a request to a path, or with a method, that takes none. A POST may be a webhook that is lost."""
+    def add_misdirected(self, reason: Reason, method: str, path: str, client: str | None) -> None:
+        """Count a request to a path, or with a method, that takes none. A POST may be a webhook that is lost.
+
+        Anybody can send them: of many in a short time only the first ones are logged, the rest by its number.
+        """
         self._metrics.misdirected.labels("POST" if method == "POST" else "other").inc()
-        if self._lines is not None:
-            now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-            detail = f"{method[:_METHOD_LIMIT]} {path[:_PATH_LIMIT]}: webhooks go to POST /webhooks"
-            line = RequestLine(time=now, status=404, outcome="not_found", detail=detail, client=client)
-            self._lines.write(_encode(line) + b"\n")
+        now = time.monotonic()
+        if now - self._misdirected_since >= _MISDIRECTED_EVERY_S:
+            unlogged = max(0, self._misdirected - _MISDIRECTED_LINES)
+            self._misdirected_since, self._misdirected = now, 0
+        else:
+            unlogged = 0
+        self._misdirected += 1
+        if self._lines is None or self._misdirected > _MISDIRECTED_LINES:
+            return
+        self._write(
+            RequestLine(
+                time=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+                status=reason.status,
+                outcome=reason.code,
+                detail=f"{method[:_METHOD_LIMIT]} {path[:_PATH_LIMIT]}: webhooks go to POST /webhooks",
+                client=client,
+                not_logged=unlogged or None,
+            )
+        )
 
     def fold(self) -> None:
         """Bring the metrics up to date."""
@@ -75,3 +100,8 @@ class RequestLog:
             known_entity = entity if entity is None or entity in ENTITIES else "other"
             known_action = action if action is None or action in ACTIONS else "other"
             self._metrics.webhooks.labels(known_entity or "", known_action or "", outcome).inc(count)
+
+    def _write(self, line: RequestLine) -> None:
+        if self._lines is not None:
+            data = as_text(msgspec.to_builtins(line)).encode() if self._lines.text else _encode(line)
+            self._lines.write(data + b"\n")

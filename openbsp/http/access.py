@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from openbsp.errors import TokensError
 from openbsp.http.settings import ServiceSettings
+from openbsp.http.token_source import TokenSource
 from openbsp.http.tokens import Token, TokenSet, token_of
 from openbsp.log import event
 from openbsp.metrics import ServiceMetrics
@@ -21,13 +22,13 @@ _LOOK_EVERY_S = 1.0
 class Access:
     """Knows whose requests are answered, and who may read metrics besides."""
 
-    def __init__(self, settings: ServiceSettings, metrics: ServiceMetrics) -> None:
-        """Read the tokens. Raises TokensError."""
-        self._settings = settings
+    def __init__(self, settings: ServiceSettings, metrics: ServiceMetrics, source: TokenSource | None = None) -> None:
+        """Take the tokens of `source`, such as a supervisor's, or read them. Raises TokensError."""
         self._metrics = metrics
-        self._looked_at = self._file_state()
-        self._tokens = settings.token_set()
-        metrics.tokens.set(len(self._tokens))
+        self._source = source or TokenSource(settings)
+        metrics.tokens.set(len(self._source.current))
+        if self._source.fault is not None:
+            self._not_reloaded(self._source.fault)
         secret = settings.metrics_token
         self._observers = TokenSet([] if secret is None else [token_of("metrics", secret.get_secret_value())])
         #: Called after tokens were read again.
@@ -35,11 +36,11 @@ class Access:
 
     def authenticate(self, authorization: bytes | None) -> Token | None:
         """Return the valid token in the value of an Authorization header, or None."""
-        return self._tokens.authenticate(authorization)
+        return self._source.current.authenticate(authorization)
 
     def is_valid(self, token: Token) -> bool:
         """Return whether a token that was valid once still is, for the same organizations."""
-        return token in self._tokens
+        return token in self._source.current
 
     def may_observe(self, authorization: bytes | None) -> bool:
         """Return whether it is the metrics token."""
@@ -47,30 +48,22 @@ class Access:
 
     def reload(self) -> None:
         """Read the tokens again. If that fails, the former ones stay valid; it is logged and counted."""
-        self._looked_at = self._file_state()
         try:
-            self._tokens = self._settings.token_set()
+            self._source.reload()
         except TokensError as error:
-            self._metrics.token_reload_failures.inc()
-            _log.error("tokens not reloaded, the former ones stay valid: %s", error, extra=event("tokens.not_reloaded"))
+            self._not_reloaded(error)
             return
-        self._metrics.tokens.set(len(self._tokens))
-        _log.info("tokens reloaded: %d", len(self._tokens), extra=event("tokens.reloaded"))
+        self._metrics.tokens.set(len(self._source.current))
+        _log.info("tokens reloaded: %d", len(self._source.current), extra=event("tokens.reloaded"))
         self.on_reload()
 
     async def watch(self) -> None:
-        """Reload whenever the file changes, until cancelled."""
+        """Reload whenever the file has changed and come to rest, until cancelled."""
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
-            if self._file_state() != self._looked_at:
+            if self._source.settled():
                 self.reload()
 
-    def _file_state(self) -> tuple[int, int, int] | None:
-        """Identify the content as far as that goes without reading it. None: no file, or none that can be read."""
-        if self._settings.tokens_file is None:
-            return None
-        try:
-            status = self._settings.tokens_file.stat()
-        except OSError:
-            return None
-        return (status.st_ino, status.st_mtime_ns, status.st_size)
+    def _not_reloaded(self, error: TokensError) -> None:
+        self._metrics.token_reload_failures.inc()
+        _log.error("tokens not reloaded, the former ones stay valid: %s", error, extra=event("tokens.not_reloaded"))

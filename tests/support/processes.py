@@ -98,6 +98,17 @@ class Process:
         """Return its exit code, None while it runs."""
         return None if self._process is None else self._process.poll()
 
+    @property
+    def pid(self) -> int:
+        """Return its process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    def is_served_by_another(self, worker: int) -> bool:
+        """Return whether a child other than `worker` runs, and it answers."""
+        found = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return len(found) == 1 and int(found[0]) != worker and self.answers()
+
     def end(self) -> int:
         """End it in order, and return its exit code."""
         assert self._process is not None

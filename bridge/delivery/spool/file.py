@@ -249,8 +249,14 @@ class SpoolFile:
             self._db.execute("INSERT OR REPLACE INTO memory VALUES (?, ?)", (name, value))
 
     def make_room(self) -> None:
-        """Fold the write-ahead log into the file, which needs less space than both. Raises sqlite3.Error."""
-        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        """Fold the write-ahead log into the file, which needs less space than both.
+
+        Raises sqlite3.Error, also if another connection, such as an operator's, keeps a part of it from being folded.
+        """
+        # Trap: being kept from it is no error to SQLite, only the first of the numbers that it returns.
+        ((busy, frames, folded),) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        if busy:
+            raise sqlite3.OperationalError(f"another process reads the spool: {folded} of {frames} pages folded in")
 
     def shrink(self) -> None:
         """Give the disk back what deleted events leave behind, if that is much. Raises sqlite3.Error."""
@@ -258,7 +264,9 @@ class SpoolFile:
         if free > _SHRINK_ABOVE_PAGES:
             # Trap: this pragma frees a page with each step, and `execute` makes a single one.
             self._db.executescript("PRAGMA incremental_vacuum")
-            self.make_room()
+            # What is not given back now is given back by SQLite later.
+            with suppress(sqlite3.OperationalError):
+                self.make_room()
 
     def start_over(self, through: int) -> bool:
         """Replace the file by an empty one, unless it holds anything but events up to number `through`.

@@ -166,6 +166,9 @@ def test_wrong_organization(ingress: RunningIngress):
     (letter,) = dead_letters(ingress, problem["event_id"])
     assert SECRET.encode() not in letter
     assert b"foreign" in letter
+    # The same row once more: what is made from its content would confirm to readers of dead letters what they guess.
+    again = ingress.post(message("foreign", organization_id="other", content={"text": SECRET}), token=BOUND_TOKEN)
+    assert again.json()["event_id"] != problem["event_id"]
 
 
 def test_a_bound_token_may_send_for_its_organization(ingress: RunningIngress):

@@ -1,6 +1,7 @@
 """More requests than can be worked on at once, more bytes than fit, more connections than may be: they wait."""
 
 import asyncio
+import contextlib
 import errno
 import json
 import resource
@@ -151,6 +152,23 @@ def test_more_connections_than_may_be_wait(tmp_path: Path):
         finally:
             for each in idle:
                 each.close()
+
+
+def test_those_who_open_connections_and_send_nothing_keep_nobody_out(tmp_path: Path):
+    """They have a minute for their heads, and take all the connections that there may be."""
+    with running_ingress(tmp_path, connections=20, header_timeout_s=60) as ingress, contextlib.ExitStack() as silent:
+        for _ in range(40):
+            silent.enter_context(socket.create_connection(ingress.service_address))
+        eventually(lambda: "connections" in ingress.service.gate.reached)
+        assert set(post_at_once(ingress, bodies(30))) == {(202, "published")}
+        assert len(ingress.kafka.topic("messages")) == 30
+
+
+def test_a_connection_that_is_silent_counts_as_what_it_can_hold(tmp_path: Path):
+    """Not as the largest body: all of these are accepted at once, and all answered when they send something."""
+    with running_ingress(tmp_path, memory_bytes=16 * MEBIBYTE, header_timeout_s=60) as ingress:
+        gate_ = ingress.service.gate
+        assert gate_._may_be_unknown() == 64
 
 
 def test_connections_that_become_idle_after_the_limit_was_reached_make_room_too(tmp_path: Path):

@@ -28,6 +28,27 @@ def test_it_is_ready_for_everyone_but_says_why_only_to_a_token(ingress: RunningI
         assert ingress.get("/readyz", token=token).json()["spool"]["events"] == 0
 
 
+def test_those_without_a_token_have_the_disk_looked_at_once_a_second_at_most(
+    ingress: RunningIngress, monkeypatch: pytest.MonkeyPatch
+):
+    """An operator sees the disk as it is now."""
+    spool = ingress.service.spool
+    look, looks = spool.status, []
+
+    async def count() -> tuple[int | None, int]:
+        looks.append(1)
+        return await look()
+
+    monkeypatch.setattr(spool, "status", count)
+    for _ in range(200):
+        assert ingress.get("/readyz").status_code == 200
+    assert len(looks) < 100
+    before = len(looks)
+    for _ in range(20):
+        ingress.get("/readyz", token=TOKEN)
+    assert len(looks) >= before + 20
+
+
 def test_metrics_are_for_tokens_only(ingress: RunningIngress):
     for token in (None, "wrong-token-0123456789"):
         answer = ingress.get("/metrics", token=token)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from bridge.http import reasons, request_log
 from bridge.http.request_log import RequestLine, RequestLog
 from bridge.metrics import Metrics
 from openbsp.log import LineWriter
@@ -29,6 +30,42 @@ def test_times_are_right_across_seconds(tmp_path: Path):
         "duration_ms": 1.5,
     }
     assert [line["time"][-10:] for line in lines] == ["20.999999Z", "21.000000Z", "20.000001Z"]
+
+
+def test_of_many_misdirected_requests_the_first_ones_have_lines_and_the_rest_a_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    descriptor = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT)
+    writer = LineWriter(descriptor)
+    metrics = Metrics(CollectorRegistry())
+    requests = RequestLog(metrics, writer)
+    for _ in range(1_000):
+        requests.add_misdirected(reasons.NOT_FOUND, "POST", "/hooks", "192.0.2.1")
+    monkeypatch.setattr(request_log, "_MISDIRECTED_EVERY_S", 0.0)
+    requests.add_misdirected(reasons.METHOD_NOT_ALLOWED, "PUT", "/readyz", None)
+    writer.close()
+    os.close(descriptor)
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [(line["status"], line["outcome"], line.get("not_logged")) for line in lines] == [
+        *[(404, "not_found", None)] * 10,
+        (405, "method_not_allowed", 990),
+    ]
+    assert 'bridge_misdirected_total{method="POST"} 1000.0' in generate_latest(metrics.registry).decode()
+
+
+def test_on_a_terminal_nothing_of_a_client_is_obeyed(tmp_path: Path):
+    descriptor = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT)
+    writer = LineWriter(descriptor)
+    writer.text = True
+    requests = RequestLog(Metrics(CollectorRegistry()), writer)
+    requests.add_misdirected(reasons.NOT_FOUND, "POST", "/\x1b[2J\x9b2J\n2026-11-26 forged", None)
+    requests.add(RequestLine(status=422, outcome="unsupported_entity", entity="\x1b]0;title\x07"), 0, 0.1)
+    writer.close()
+    os.close(descriptor)
+    text = (tmp_path / "log").read_text()
+    assert len(text.splitlines()) == 2
+    assert text.replace("\n", "").isprintable()
+    assert "POST /\\x1b[2J\\x9b2J\\n2026-11-26 forged" in text
 
 
 def test_counts_are_folded_once():

@@ -139,6 +139,28 @@ def test_a_sound_file_is_never_taken_for_a_displaced_one(path: Path):
         file.close()
 
 
+def test_while_somebody_reads_a_file_whose_log_is_gone_nothing_is_given_up(path: Path):
+    """What is in the log alone could not be folded in: a file opened again would not have it."""
+    file = SpoolFile(path)
+    file.append([(1, b"folded")])
+    file.make_room()
+    reader = sqlite3.connect(path, isolation_level=None)
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT count(*) FROM event").fetchone() == (1,)
+    file.append([(2, b"in the log alone")])
+    remove_log(path)
+    with pytest.raises(sqlite3.OperationalError, match="another process reads the spool"):
+        file.recover()
+    assert file.displaced()
+    assert [row.body for row in file.read(0, 10, 1000)] == [b"folded", b"in the log alone"]
+    reader.close()
+    file.recover()
+    file.close()
+    again = SpoolFile(path)
+    assert [row.body for row in again.read(0, 10, 1000)] == [b"folded", b"in the log alone"]
+    again.close()
+
+
 def test_rows_of_the_former_file_mean_nothing_in_the_new_one(file: SpoolFile, path: Path):
     file.append([(1, b"old")])
     old = file.read(0, 10, 1000)

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from bridge.settings import BridgeSettings
 from openbsp.errors import TokensError
+from openbsp.http.token_source import TokenSource
 from openbsp.http.tokens import TokenSet, new_token, parse_file, parse_inline
 from support.ingress import TOKEN, message, running_ingress
 from support.wait import eventually
@@ -103,6 +105,45 @@ def test_a_changed_file_is_used_without_a_restart(tmp_path: Path):
         replacement.replace(file)
         eventually(lambda: ingress.post(message(), token=second).status_code == 202)
         assert ingress.post(message(), token=first).status_code == 401
+
+
+def test_a_file_is_read_when_it_has_come_to_rest(tmp_path: Path):
+    """Half of it would be a usable file, that lacks tokens."""
+    file = tmp_path / "tokens"
+    lines = [new_token(name)[1] for name in ("first", "second", "third")]
+    file.write_text("\n".join(lines))
+    source = TokenSource(BridgeSettings(tokens_file=file))
+    assert (len(source.current), source.settled()) == (3, False)
+    with file.open("w") as writing:
+        writing.write(lines[0])
+        writing.flush()
+        assert not source.settled()
+        writing.write("\n".join(["", *lines[1:], new_token("fourth")[1]]))
+    assert not source.settled()
+    assert source.settled()
+    source.reload()
+    assert (len(source.current), source.settled()) == (4, False)
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    file = tmp_path / "tokens"
+    file.write_text(new_token("first")[1])
+    settings = BridgeSettings(tokens_file=file)
+    source = TokenSource(settings)
+    former = source.current
+    read = BridgeSettings.token_set
+
+    def read_half(self: BridgeSettings) -> TokenSet:
+        tokens = read(self)
+        file.write_text("\n".join(new_token(name)[1] for name in ("first", "second")))
+        return tokens
+
+    monkeypatch.setattr(BridgeSettings, "token_set", read_half)
+    with pytest.raises(TokensError, match="written while it was read"):
+        source.reload()
+    assert source.current is former
+    monkeypatch.setattr(BridgeSettings, "token_set", read)
+    assert (source.settled(), source.settled()) == (False, True)
 
 
 def test_a_file_that_became_unusable_changes_nothing_but_is_told(tmp_path: Path):
