@@ -5,6 +5,7 @@ from pathlib import Path
 
 import bridge.metrics
 import streams.metrics
+from bridge.reconcile.settings import ReconcileSettings
 from bridge.sender.settings import OpenBspSettings
 from bridge.settings import BridgeSettings
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
@@ -16,7 +17,8 @@ DIRECTORY = Path(__file__).parent
 #: Which processes read which settings, in the order of the page.
 SECTIONS = (
     ("Bridge", "Read by `bridge serve`.", BridgeSettings),
-    ("OpenBSP", "Read by `bridge connect`.", OpenBspSettings),
+    ("OpenBSP", "Read by `bridge connect` and `bridge reconcile`.", OpenBspSettings),
+    ("Reconcile", "Read by `bridge reconcile`.", ReconcileSettings),
     ("Streams", "Read by `streams worker`.", StreamsSettings),
     ("Kafka", "Read by every process.", KafkaSettings),
     ("Schema registry", "Read by every process.", RegistrySettings),

@@ -21,6 +21,7 @@ class _Event(msgspec.Struct, tag="event", array_like=True, gc=False):
     data: bytes
     # Members that came later are at the end and have a default: what former versions spooled has none of them.
     redriven: int = 0
+    reconciled: bool = False
 
 
 class _DeadLetter(msgspec.Struct, tag="dead letter", array_like=True, gc=False):
@@ -48,6 +49,7 @@ def pack(item: Item) -> bytes:
                 item.traceparent,
                 item.data,
                 item.redriven,
+                item.reconciled,
             )
         )
     return _encode(_DeadLetter(item.fields, item.redriven))
@@ -69,6 +71,7 @@ def unpack(body: bytes) -> Item:
             packed.received_at,
             packed.traceparent,
             packed.redriven,
+            packed.reconciled,
         )
     except (msgspec.MsgspecError, jsontext.MalformedJsonError, KeyError, TypeError) as error:
         raise UnreadableError(type(error).__name__) from error

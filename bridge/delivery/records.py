@@ -89,12 +89,15 @@ class RecordMaker:
         fields["event_id"] = event.event_id
         fields["action"] = event.action
         fields["received_at"] = event.received_at
+        fields["reconciled"] = event.reconciled
         time = fields["updated_at"] if "updated_at" in fields else fields.get("created_at", event.received_at)
         headers = headers_of(event.event_id, event.id, time)
         if event.traceparent is not None:
             headers.append(("traceparent", event.traceparent))
         if event.redriven:
             headers.append(redriven_header(event.redriven))
+        if event.reconciled:
+            headers.append(cloudevents.RECONCILED)
         return Record(topic, event.id.encode(), encode(fields), headers)
 
     def _dead_letter(self, letter: DeadLetter) -> Record:

@@ -39,6 +39,9 @@ _GZIP = frozenset({b"gzip", b"x-gzip"})
 LENGTH_DIGITS = 20
 
 _REDRIVEN = REDRIVEN_HTTP_HEADER.encode()
+#: With the value `true`: the body was made by a repair that read the row from the sender's database.
+RECONCILED_HEADER = "openbsp-reconciled"
+_RECONCILED = RECONCILED_HEADER.encode()
 
 _log = logging.getLogger(__name__)
 
@@ -108,6 +111,7 @@ class Webhook:
         "_line",
         "_received_at",
         "_redriven",
+        "_reconciled",
         "_refusal",
         "_respond",
         "_token",
@@ -126,6 +130,7 @@ class Webhook:
         self._token: Token
         self._trace: bytes | None = None
         self._redriven = 0
+        self._reconciled = False
         self._event: Event
         self._refusal: RefusedError
         #: Whether some of the body will never be read, so that the connection has to end.
@@ -172,6 +177,7 @@ class Webhook:
         if redriven is not None:
             self._redriven = redrives(redriven)
             self._line.redriven = self._redriven
+        self._reconciled = headers.get(_RECONCILED) == b"true"
 
     def enter(self, size: int | None, go_on: Callable[[TurnedDownError | None], None]) -> None:
         """Call `go_on` when there is memory for the body: at once, or in turn.
@@ -218,6 +224,7 @@ class Webhook:
             self._bury(refusal, body if refusal.keep else None, len(body))
             return
         event.redriven = self._redriven
+        event.reconciled = self._reconciled
         line.event_id = event.event_id
         line.entity = event.entity.name
         line.action = event.action

@@ -3,3 +3,18 @@
 
 class PlatformError(Exception):
     """OpenBSP's API did not answer, or refused. The message says what to do; it quotes no key and no row."""
+
+
+class PlatformBusyError(PlatformError):
+    """The same question may be answered later: a time-out, too many requests, a fault of the server.
+
+    `after_s` is how long the server asks to wait, None if it does not say.
+    """
+
+    def __init__(self, text: str, after_s: float | None = None) -> None:
+        super().__init__(text)
+        self.after_s = after_s
+
+
+class AnswerTooLargeError(PlatformError):
+    """An answer that would not fit into memory: ask for fewer rows."""

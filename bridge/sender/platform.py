@@ -1,13 +1,17 @@
 """OpenBSP's REST API as PostgREST serves it: rows of tables, read and written."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from time import time
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import httpx
 
 from avro import jsontext
-from bridge.sender.errors import PlatformError
+from bridge.sender.errors import AnswerTooLargeError, PlatformBusyError, PlatformError
 from bridge.sender.settings import OpenBspSettings
 
 Row = dict[str, Any]
@@ -21,6 +25,17 @@ _MEANINGS = {
     "PGRST301": "the key is not accepted: check OPENBSP_ANON_KEY and OPENBSP_API_KEY",
 }
 _MOST_ANSWER_CHARACTERS = 200
+
+#: Of PostgREST's Content-Range, `0-99/1234`, what stands after the slash.
+_TOTAL = re.compile(r"(?:\d+-\d+|\*)/(\d+)")
+
+
+class Page(NamedTuple):
+    """Some of the rows that a query finds, the bytes of the answer, and how many there are in all if that was asked."""
+
+    rows: list[Row]
+    size: int
+    total: int | None
 
 
 class Platform:
@@ -50,10 +65,33 @@ class Platform:
 
     def rows(self, table: str, **query: str) -> list[Row]:
         """Return the rows that a query finds: columns with PostgREST's operators (`eq.x`), `order`, `limit`."""
-        rows = self._ask("GET", table, query)
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise PlatformError(f"{self._base} does not answer with rows: is this the API of an OpenBSP?")
-        return rows
+        return self._rows(self._ask("GET", table, query))
+
+    def page(self, table: str, query: Sequence[tuple[str, str]], *, most_bytes: int, exact_count: bool = False) -> Page:
+        """Return rows that a query finds; a name may stand in it more than once.
+
+        `exact_count` lets the server count all that it finds. Raises AnswerTooLargeError, PlatformBusyError.
+        """
+        headers = {"Prefer": "count=exact"} if exact_count else {}
+        try:
+            with self._client.stream("GET", f"/{table}", params=list(query), headers=headers) as answer:
+                body = bytearray()
+                for piece in answer.iter_bytes():
+                    body += piece
+                    if len(body) > most_bytes:
+                        raise AnswerTooLargeError(f"{self._base}: an answer of more than {most_bytes} bytes")
+        except httpx.TimeoutException:
+            raise PlatformBusyError(self._no_answer()) from None
+        except httpx.HTTPError as error:
+            raise PlatformBusyError(self._not_reached(error)) from None
+        whole = httpx.Response(answer.status_code, headers=_plain_headers(answer), content=bytes(body))
+        if not whole.is_success:
+            text = f"{self._base} refused GET {table} with {whole.status_code}: {_meaning(whole)}"
+            if whole.status_code == HTTPStatus.TOO_MANY_REQUESTS or whole.is_server_error:
+                raise PlatformBusyError(text, _after_s(whole.headers.get("Retry-After")))
+            raise PlatformError(text)
+        total = _TOTAL.fullmatch(whole.headers.get("Content-Range", ""))
+        return Page(self._rows(self._decoded(whole)), len(body), None if total is None else int(total[1]))
 
     def insert(self, table: str, row: Mapping[str, Any]) -> None:
         """Insert a row."""
@@ -81,16 +119,45 @@ class Platform:
         try:
             answer = self._client.request(method, f"/{table}", params=query, content=content, headers=headers)
         except httpx.TimeoutException:
-            raise PlatformError(f"{self._base} did not answer within {self._client.timeout.read:g} s") from None
+            raise PlatformError(self._no_answer()) from None
         except httpx.HTTPError as error:
-            raise PlatformError(f"{self._base} cannot be reached: {type(error).__name__}; check OPENBSP_URL") from None
+            raise PlatformError(self._not_reached(error)) from None
         if answer.is_success:
-            try:
-                # Not answer.json(): numbers must come through as they are.
-                return jsontext.decode(answer.content) if told else None
-            except jsontext.MalformedJsonError:
-                raise PlatformError(f"{self._base} does not answer with JSON: is this the API of an OpenBSP?") from None
+            return self._decoded(answer) if told else None
         raise PlatformError(f"{self._base} refused {method} {table} with {answer.status_code}: {_meaning(answer)}")
+
+    def _no_answer(self) -> str:
+        return f"{self._base} did not answer within {self._client.timeout.read:g} s"
+
+    def _not_reached(self, error: httpx.HTTPError) -> str:
+        return f"{self._base} cannot be reached: {type(error).__name__}; check OPENBSP_URL"
+
+    def _decoded(self, answer: httpx.Response) -> Any:
+        try:
+            # Not answer.json(): numbers must come through as they are.
+            return jsontext.decode(answer.content)
+        except (jsontext.MalformedJsonError, RecursionError):
+            raise PlatformError(f"{self._base} does not answer with JSON: is this the API of an OpenBSP?") from None
+
+    def _rows(self, answer: Any) -> list[Row]:
+        if not isinstance(answer, list) or not all(isinstance(row, dict) for row in answer):
+            raise PlatformError(f"{self._base} does not answer with rows: is this the API of an OpenBSP?")
+        return answer
+
+
+def _plain_headers(answer: httpx.Response) -> dict[str, str]:
+    """Return the headers without those of a coding that has been undone."""
+    return {name: value for name, value in answer.headers.items() if name.lower() != "content-encoding"}
+
+
+def _after_s(text: str | None) -> float | None:
+    """Return the seconds that a Retry-After asks to wait: it is a number, or a date."""
+    if text is None:
+        return None
+    try:
+        return max(0.0, float(text) if text.strip().isdecimal() else parsedate_to_datetime(text).timestamp() - time())
+    except ValueError:
+        return None
 
 
 def _meaning(answer: httpx.Response) -> str:

@@ -5,7 +5,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class OpenBspSettings(BaseSettings):
-    """OpenBSP's REST API (PostgREST), for `bridge connect`."""
+    """OpenBSP's REST API (PostgREST), for `bridge connect` and `bridge reconcile`."""
 
     model_config = SettingsConfigDict(env_prefix="OPENBSP_", frozen=True, hide_input_in_errors=True)
 
@@ -18,6 +18,8 @@ class OpenBspSettings(BaseSettings):
         None, description="The project's public key, sent as `apikey`; a hosted OpenBSP answers nothing without it."
     )
     api_key: SecretStr | None = Field(
-        None, description="API key of the organization, sent as `api-key`; it needs the right to edit webhooks."
+        None,
+        description="API key of the organization, sent as `api-key`; `connect` needs the right to edit webhooks, "
+        "`reconcile` to read all rows.",
     )
     timeout_s: float = Field(10.0, gt=0, description="Seconds to wait for an answer of OpenBSP's API.")

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from bridge import cli
+from openbsp_testkit.postgrest import Postgrest, running_postgrest
 from support.fake_kafka import FakeKafka
 from support.ingress import TOKEN, RunningIngress, running_ingress
-from support.postgrest import Postgrest, running_postgrest
 
 ANON_KEY = "the-public-key-of-the-project"
 API_KEY = "the-key-of-the-organization"

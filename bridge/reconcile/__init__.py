@@ -1,0 +1,1 @@
+"""Reads the rows of an OpenBSP, compares them with the state topics, and repairs what webhooks did not tell."""

@@ -1,0 +1,86 @@
+"""`bridge reconcile`: the parts put together, and one run of them."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import typer
+
+from avro import jsontext
+from bridge.reconcile.console import Console
+from bridge.reconcile.errors import ReconcileError
+from bridge.reconcile.index import Index
+from bridge.reconcile.poster import Poster
+from bridge.reconcile.report import Report, text
+from bridge.reconcile.run import Options, Run, Watcher
+from bridge.reconcile.settings import ReconcileSettings
+from bridge.reconcile.source import Source
+from bridge.reconcile.states import States
+from bridge.sender.platform import Platform
+from bridge.sender.settings import OpenBspSettings
+from openbsp.commands import ExitCode
+from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the command line asks for."""
+
+    organizations: tuple[str, ...]
+    since: int | None
+    dry_run: bool
+    deletes: bool
+    allow_deletes: bool
+    as_json: bool
+
+    @property
+    def options(self) -> Options:
+        """What the run is about."""
+        return Options(self.organizations, self.since, self.dry_run, self.deletes, self.allow_deletes)
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The settings of all that takes part."""
+
+    settings: ReconcileSettings
+    openbsp: OpenBspSettings
+    kafka: KafkaSettings
+    registry: RegistrySettings
+    topics: TopicSettings
+
+
+def reconcile(request: Request, environment: Environment) -> ExitCode:
+    """Run once and print the report. Raises PlatformError, ReconcileError, and what the contract's clients raise."""
+    with Console(differences=request.dry_run) as console, Index(environment.settings.dir) as index:
+        report = once(request.options, environment, index, console)
+    content = report.content()
+    if request.as_json:
+        typer.echo(jsontext.encode_text(content))
+    else:
+        for line in text(content):
+            typer.echo(line)
+    return ExitCode.OK if report.well else ExitCode.NOT_STARTED
+
+
+def once(options: Options, environment: Environment, index: Index, watcher: Watcher) -> Report:
+    """Run once, with connections of its own."""
+    settings = environment.settings
+    with ExitStack() as stack:
+        platform = stack.enter_context(Platform(environment.openbsp))
+        poster = None
+        if not options.dry_run:
+            if settings.bridge_token is None:
+                raise ReconcileError("repairs are posted to the bridge: set RECONCILE_BRIDGE_TOKEN, or use --dry-run")
+            token = settings.bridge_token.get_secret_value()
+            poster = stack.enter_context(Poster(settings.bridge_url, token, patience_s=settings.patience_s))
+        states = stack.enter_context(States(environment.kafka, environment.registry, environment.topics, index))
+        source = Source(
+            platform,
+            requests_per_s=settings.requests_per_s,
+            patience_s=settings.patience_s,
+            page_rows=settings.page_rows,
+        )
+        address = urlsplit(environment.openbsp.url or "").netloc
+        run = Run(source, states, index, poster, settings=settings, options=options, watcher=watcher, platform=address)
+        return run.run()

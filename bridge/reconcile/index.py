@@ -1,0 +1,363 @@
+"""What the state topics say, on disk: the facts of each row, so that memory does not grow with their number.
+
+It is a cache. What it holds can be read from the topics again, but for what was posted and how far runs came: without
+those, a run reads all rows and posts again what the states cannot take.
+"""
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import msgspec
+
+from bridge.reconcile.errors import ReconcileError
+from bridge.reconcile.facts import Facts
+from openbsp.locks import LockHeldError, lock_file
+
+_FORMAT = 1
+_SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
+CREATE TABLE positions (entity TEXT, partition INTEGER, next INTEGER, PRIMARY KEY (entity, partition)) WITHOUT ROWID;
+CREATE TABLE names (number INTEGER PRIMARY KEY, name TEXT UNIQUE);
+CREATE TABLE rows (
+    entity TEXT, id TEXT, organization INTEGER, conversation INTEGER, keys INTEGER, stamp INTEGER, columns BLOB,
+    PRIMARY KEY (entity, id)
+) WITHOUT ROWID;
+CREATE TABLE witnesses (
+    entity TEXT, organization INTEGER, slot INTEGER, id TEXT, PRIMARY KEY (entity, organization, slot)
+) WITHOUT ROWID;
+CREATE TABLE posted (
+    entity TEXT, id TEXT, organization INTEGER, run TEXT, at INTEGER, facts BLOB, heard INTEGER,
+    PRIMARY KEY (entity, id)
+) WITHOUT ROWID;
+CREATE TABLE progress (
+    entity TEXT, organization TEXT, since INTEGER, until INTEGER, PRIMARY KEY (entity, organization)
+) WITHOUT ROWID;
+CREATE TABLE circles (entity TEXT PRIMARY KEY, after TEXT) WITHOUT ROWID;
+"""
+#: Rows of one organization that are remembered as known, to ask for them.
+_WITNESSES = 4
+_SQL_VARIABLES = 500
+_MOST_NAMES = 100_000
+_POSTED = "at, facts, heard, organization"
+
+_Blob = tuple[int, int, int, dict[int, bytes]]
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Blob).decode
+
+
+class State(NamedTuple):
+    """A record of a state topic: of a tombstone, and of a conversation whose row is unknown, `facts` is None."""
+
+    id: str
+    facts: Facts | None = None
+    organization: str | None = None
+    conversation: str | None = None
+
+
+class Known(NamedTuple):
+    """A row that the states have."""
+
+    id: str
+    organization: str | None
+    conversation: str | None
+    stamp: int
+
+
+class Posted(NamedTuple):
+    """What was posted of a row: its facts (None: its delete), when, and whether a state was written afterwards."""
+
+    at: int
+    facts: Facts | None
+    heard: bool
+    organization: str | None
+
+
+class Progress(NamedTuple):
+    """Every row changed from `since` to `until` has been compared; microseconds since the epoch."""
+
+    since: int
+    until: int
+
+
+class Index:
+    """One directory's index; one process at a time has it open. A context manager. Raises ReconcileError."""
+
+    def __init__(self, directory: Path) -> None:
+        """Open it, or make it."""
+        directory.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock = lock_file(directory / "lock")
+        except LockHeldError as error:
+            raise ReconcileError(f"{directory}: another reconcile works here ({error}); see RECONCILE_DIR") from None
+        self._path = directory / "index.db"
+        self._db = self._open()
+        self._numbers: dict[str, int] = {}
+        self._texts: dict[int, str] = {}
+
+    def __enter__(self) -> Self:
+        """Return the index."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self._db.close()
+        os.close(self._lock)
+
+    def _open(self) -> sqlite3.Connection:
+        for attempt in range(2):
+            db = sqlite3.connect(self._path, isolation_level=None)
+            try:
+                os.chmod(self._path, 0o600)  # noqa: PTH101 beside sqlite's own calls
+                db.execute("PRAGMA journal_mode=WAL")
+                db.execute("PRAGMA synchronous=NORMAL")
+                version = db.execute("PRAGMA user_version").fetchone()[0]
+                if version == 0:
+                    db.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={_FORMAT};COMMIT")
+                    return db
+                if version == _FORMAT:
+                    return db
+            except sqlite3.DatabaseError:
+                if attempt:
+                    raise
+            # Another version's, or damaged: it is a cache.
+            db.close()
+            for suffix in ("", "-wal", "-shm"):
+                self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        raise ReconcileError(f"{self._path} cannot be made")
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make several changes one."""
+        self._db.execute("BEGIN")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            self._numbers.clear()
+            self._texts.clear()
+            raise
+        self._db.execute("COMMIT")
+
+    # -- the states
+
+    def meta(self, name: str) -> str | None:
+        """Return a note."""
+        found = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        return None if found is None else str(found[0])
+
+    def note(self, name: str, value: str) -> None:
+        """Keep a note."""
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+    def forget(self, entity: str) -> None:
+        """Forget the states of an entity, so that its topic is read again from the beginning."""
+        with self.transaction():
+            for table in ("positions", "rows", "witnesses"):
+                self._db.execute(f"DELETE FROM {table} WHERE entity = ?", (entity,))  # noqa: S608 names from above
+
+    def positions(self, entity: str) -> dict[int, int]:
+        """Return the next offset of each partition of the entity's state topic that was read."""
+        return dict(self._db.execute("SELECT partition, next FROM positions WHERE entity = ?", (entity,)).fetchall())
+
+    def take(self, entity: str, states: Sequence[State], positions: dict[int, int]) -> None:
+        """Take records of the entity's state topic, in order, and note up to where it was read."""
+        # Of several records of one row the last counts.
+        latest = {state.id: state for state in states}
+        present = [state for state in latest.values() if state.facts is not None]
+        with self.transaction():
+            self._db.executemany(
+                "DELETE FROM rows WHERE entity = ? AND id = ?",
+                [(entity, state.id) for state in latest.values() if state.facts is None],
+            )
+            self._db.executemany(
+                "INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        entity,
+                        state.id,
+                        self._number(state.organization),
+                        self._number(state.conversation),
+                        state.facts.keys,
+                        state.facts.stamp,
+                        self._pack(state.facts),
+                    )
+                    for state in present
+                    if state.facts is not None
+                ],
+            )
+            self._take_witnesses(entity, present)
+            if self._db.execute("SELECT 1 FROM posted LIMIT 1").fetchone():
+                self._db.executemany(
+                    "UPDATE posted SET heard = 1 WHERE entity = ? AND id = ?", [(entity, id_) for id_ in latest]
+                )
+            self._db.executemany(
+                "INSERT OR REPLACE INTO positions VALUES (?, ?, ?)",
+                [(entity, partition, after) for partition, after in positions.items()],
+            )
+
+    def _take_witnesses(self, entity: str, states: Iterable[State]) -> None:
+        by_organization: dict[str, list[str]] = {}
+        for state in states:
+            if state.organization is not None:
+                by_organization.setdefault(state.organization, []).append(state.id)
+        self._db.executemany(
+            "INSERT OR REPLACE INTO witnesses VALUES (?, ?, ?, ?)",
+            [
+                (entity, self._number(organization), slot, id_)
+                for organization, ids in by_organization.items()
+                for slot, id_ in enumerate(ids[-_WITNESSES:])
+            ],
+        )
+
+    def facts(self, entity: str, ids: Sequence[str]) -> dict[str, Facts]:
+        """Return the facts of those of the rows that the states have."""
+        found: dict[str, Facts] = {}
+        for at in range(0, len(ids), _SQL_VARIABLES):
+            some = ids[at : at + _SQL_VARIABLES]
+            marks = ",".join("?" * len(some))
+            statement = f"SELECT id, columns FROM rows WHERE entity = ? AND id IN ({marks})"  # noqa: S608 marks only
+            found |= {id_: self._unpack(blob) for id_, blob in self._db.execute(statement, (entity, *some))}
+        return found
+
+    def count(self, entity: str) -> int:
+        """Return how many rows the states have."""
+        return int(self._db.execute("SELECT count(*) FROM rows WHERE entity = ?", (entity,)).fetchone()[0])
+
+    def behind(self, entity: str, after: str, before: int, most: int) -> list[Known]:
+        """Return rows whose stamp is before `before`, by id, behind the id `after`."""
+        found = self._db.execute(
+            "SELECT id, organization, conversation, stamp FROM rows"
+            " WHERE entity = ? AND id > ? AND stamp >= 0 AND stamp < ? ORDER BY id LIMIT ?",
+            (entity, after, before, most),
+        ).fetchall()
+        return [Known(id_, self._text(org), self._text(conversation), stamp) for id_, org, conversation, stamp in found]
+
+    def organizations(self, entity: str) -> list[str]:
+        """Return the organizations of which the states have, or had, rows."""
+        statement = "SELECT DISTINCT organization FROM witnesses WHERE entity = ?"
+        return sorted(text for (number,) in self._db.execute(statement, (entity,)) if (text := self._text(number)))
+
+    def witnesses(self, entity: str, organization: str) -> list[str]:
+        """Return ids of rows of an organization that the states have."""
+        return [
+            id_
+            for (id_,) in self._db.execute(
+                "SELECT w.id FROM witnesses w JOIN rows r ON r.entity = w.entity AND r.id = w.id"
+                " WHERE w.entity = ? AND w.organization = ? AND r.organization = w.organization ORDER BY w.slot DESC",
+                (entity, self._number(organization)),
+            )
+        ]
+
+    # -- what was posted
+
+    def post(self, entity: str, run: str, posts: Iterable[tuple[str, Posted]]) -> None:
+        """Remember what a run posts."""
+        with self.transaction():
+            self._db.executemany(
+                "INSERT OR REPLACE INTO posted VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        entity,
+                        id_,
+                        self._number(posted.organization),
+                        run,
+                        posted.at,
+                        None if posted.facts is None else self._pack(posted.facts),
+                        posted.heard,
+                    )
+                    for id_, posted in posts
+                ],
+            )
+
+    def posted(self, entity: str, ids: Sequence[str]) -> dict[str, Posted]:
+        """Return what was posted last of those rows."""
+        found: dict[str, Posted] = {}
+        for at in range(0, len(ids), _SQL_VARIABLES):
+            some = ids[at : at + _SQL_VARIABLES]
+            marks = ",".join("?" * len(some))
+            statement = f"SELECT id, {_POSTED} FROM posted WHERE entity = ? AND id IN ({marks})"  # noqa: S608 as above
+            for id_, *what in self._db.execute(statement, (entity, *some)):
+                found[id_] = self._posted(*what)
+        return found
+
+    def settled(self, entity: str, ids: Iterable[str]) -> None:
+        """Forget what was posted of rows whose state is right now."""
+        with self.transaction():
+            self._db.executemany("DELETE FROM posted WHERE entity = ? AND id = ?", [(entity, id_) for id_ in ids])
+
+    def of_run(self, run: str, after: tuple[str, str], most: int) -> list[tuple[str, str, Posted]]:
+        """Return what a run posted, as `(entity, id, what)`, behind an entity and id."""
+        found = self._db.execute(
+            f"SELECT entity, id, {_POSTED} FROM posted WHERE run = ? AND (entity, id) > (?, ?)"  # noqa: S608 as above
+            " ORDER BY entity, id LIMIT ?",
+            (run, *after, most),
+        ).fetchall()
+        return [(entity, id_, self._posted(*what)) for entity, id_, *what in found]
+
+    def _posted(self, at: int, facts: bytes | None, heard: int, organization: int | None) -> Posted:
+        return Posted(at, None if facts is None else self._unpack(facts), bool(heard), self._text(organization))
+
+    # -- how far runs came
+
+    def progress(self, entity: str, organization: str) -> Progress | None:
+        """Return what has been compared; `organization` is empty for a run over all of them."""
+        found = self._db.execute(
+            "SELECT since, until FROM progress WHERE entity = ? AND organization = ?", (entity, organization)
+        ).fetchone()
+        return None if found is None else Progress(*found)
+
+    def advance(self, entity: str, organization: str, progress: Progress) -> None:
+        """Note what has been compared."""
+        self._db.execute("INSERT OR REPLACE INTO progress VALUES (?, ?, ?, ?)", (entity, organization, *progress))
+
+    def circle(self, entity: str) -> str:
+        """Return the id behind which the next search for deletes begins."""
+        found = self._db.execute("SELECT after FROM circles WHERE entity = ?", (entity,)).fetchone()
+        return "" if found is None else str(found[0])
+
+    def turn(self, entity: str, after: str) -> None:
+        """Note where the next search for deletes begins."""
+        self._db.execute("INSERT OR REPLACE INTO circles VALUES (?, ?)", (entity, after))
+
+    # -- names as numbers
+
+    def _number(self, name: str | None) -> int | None:
+        if name is None:
+            return None
+        number = self._numbers.get(name)
+        if number is None:
+            found = self._db.execute("SELECT number FROM names WHERE name = ?", (name,)).fetchone()
+            if found is None:
+                number = int(self._db.execute("INSERT INTO names (name) VALUES (?)", (name,)).lastrowid or 0)
+            else:
+                number = int(found[0])
+            if len(self._numbers) >= _MOST_NAMES:
+                self._numbers.clear()
+            self._numbers[name] = number
+        return number
+
+    def _text(self, number: int | None) -> str | None:
+        if number is None:
+            return None
+        text = self._texts.get(number)
+        if text is None:
+            text = str(self._db.execute("SELECT name FROM names WHERE number = ?", (number,)).fetchone()[0])
+            if len(self._texts) >= _MOST_NAMES:
+                self._texts.clear()
+            self._texts[number] = text
+        return text
+
+    def _pack(self, facts: Facts) -> bytes:
+        columns = {self._number(name): digest for name, digest in facts.columns.items()}
+        return _encode((facts.keys, facts.named, facts.stamp, columns))
+
+    def _unpack(self, blob: bytes) -> Facts:
+        keys, named, stamp, columns = _decode(blob)
+        return Facts(keys, named, stamp, {str(self._text(number)): digest for number, digest in columns.items()})

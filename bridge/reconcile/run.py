@@ -1,0 +1,347 @@
+"""One run: reads rows of the platform, compares them with the states, tells what they lack, looks for what is gone."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Protocol
+from uuid import uuid4
+
+from avro import instants
+from avro.catalogue import DELETE, ENTITIES
+from bridge.reconcile import facts, gone
+from bridge.reconcile.facts import Facts, Verdict
+from bridge.reconcile.index import Index, Known, Posted, Progress
+from bridge.reconcile.outlook import Outlook, look
+from bridge.reconcile.poster import Poster, Repair
+from bridge.reconcile.report import Report, Span
+from bridge.reconcile.settings import ReconcileSettings
+from bridge.reconcile.source import Cursor, Range, Source, cursor_of
+from bridge.sender.errors import PlatformError
+from bridge.sender.platform import Row
+from openbsp.commands import DISTRIBUTION
+
+_SECOND = 1_000_000
+_UPDATE = "update"
+_RECHECK_IDS = 50
+_WINDOW = 500
+_LOOK_AGAIN_S = 0.5
+#: What was told and is not in the states yet is told again after this long.
+_TELL_AGAIN_US = 3600 * _SECOND
+#: Progress of a run over all organizations.
+_ALL = ""
+
+
+class StateReader(Protocol):
+    """As bridge.reconcile.states.States."""
+
+    def catch_up(self, on_read: Callable[[int, int], None] | None = None) -> None:
+        """Bring the index up to the end of the state topics."""
+
+
+class Watcher(Protocol):
+    """Is told how a run gets on."""
+
+    def reading(self, done: int, total: int) -> None:
+        """Take note of records of the state topics."""
+
+    def comparing(self, entity: str, since: int, at: int, until: int, rows: int) -> None:
+        """Take note of rows of an entity, up to an instant of a span."""
+
+    def asking(self, entity: str, ids: int) -> None:
+        """Take note of ids for which was asked whether they are there."""
+
+    def found(self, line: str) -> None:
+        """Say a difference."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a run is about. `since` is in microseconds since the epoch; None: where the last run ended."""
+
+    organizations: tuple[str, ...] = ()
+    since: int | None = None
+    dry_run: bool = False
+    deletes: bool = True
+    allow_deletes: bool = False
+
+
+class Run:
+    """One run. Raises PlatformError, ReconcileError, RegistryError; what was told until then is told."""
+
+    def __init__(
+        self,
+        source: Source,
+        states: StateReader,
+        index: Index,
+        poster: Poster | None,
+        *,
+        settings: ReconcileSettings,
+        options: Options,
+        watcher: Watcher,
+        platform: str,
+    ) -> None:
+        """Put the parts together. Without a `poster` it is a dry run. `platform` is its address, for the report."""
+        self._source = source
+        self._states = states
+        self._index = index
+        self._poster = None if options.dry_run else poster
+        self._settings = settings
+        self._options = options
+        self._watcher = watcher
+        self._now = instants.now()
+        self.report = Report(str(uuid4()), platform, version(DISTRIBUTION), self._poster is None, self._now)
+
+    def run(self) -> Report:
+        """Compare, repair, wait for the states, and return what came of it."""
+        self._states.catch_up(self._watcher.reading)
+        until = self._now - round(self._settings.settle_s * _SECOND)
+        for entity in ENTITIES:
+            outlook = look(self._source, self._index, entity, self._known(entity))
+            for organization in self._options.organizations or (None,):
+                self._compare(entity, organization, until, outlook)
+            self._conclude(entity, until, outlook)
+            if self._options.deletes:
+                try:
+                    self._search(entity, until, outlook)
+                except PlatformError as error:
+                    self.report.problems.append(f"deletes were not looked for to the end: {error}")
+        if self._poster is not None:
+            self._confirm()
+        self.report.ended_at = instants.now()
+        return self.report
+
+    def _known(self, entity: str) -> list[str]:
+        known = self._index.organizations(entity)
+        return [name for name in known if not self._options.organizations or name in self._options.organizations]
+
+    # -- rows that the states lack
+
+    def _compare(self, entity: str, organization: str | None, until: int, outlook: Outlook) -> None:
+        known = self._index.progress(entity, organization or _ALL)
+        since = self._since(known)
+        span = Range(since, max(since, until), organization)
+        self.report.spans.append(Span(entity, organization, span.since, span.until))
+        after: Cursor | None = None
+        rows = 0
+        while page := self._source.page(entity, span, after):
+            # The states after the rows: what changed in between makes them newer, not different.
+            self._states.catch_up()
+            self._take(entity, page)
+            after = cursor_of(page[-1])
+            rows += len(page)
+            outlook.shown.update(row["organization_id"] for row in page)
+            at = instants.parse(after.at) or since
+            self._watcher.comparing(entity, since, at, span.until, rows)
+            self._advance(entity, organization, known, Progress(since, at))
+        self._advance(entity, organization, known, Progress(since, span.until))
+
+    def _since(self, known: Progress | None) -> int:
+        if self._options.since is not None:
+            return self._options.since
+        return 0 if known is None else max(0, known.until - round(self._settings.overlap_s * _SECOND))
+
+    def _advance(self, entity: str, organization: str | None, known: Progress | None, new: Progress) -> None:
+        """Note how far the run came: a run that is cut off is continued from there by the next one."""
+        if self._poster is None:
+            return
+        if known is not None and new.since <= known.until:
+            new = Progress(min(known.since, new.since), max(known.until, new.until))
+        self._index.advance(entity, organization or _ALL, new)
+
+    def _take(self, entity: str, page: list[Row]) -> None:
+        read = {row["id"]: (row, facts.of_row(ENTITIES[entity], row)) for row in page}
+        states = self._index.facts(entity, list(read))
+        equal: list[str] = []
+        suspects: list[str] = []
+        for id_, (row, of_row) in read.items():
+            self.report.of(entity, row["organization_id"]).compared += 1
+            verdict, _ = facts.compare(of_row, states.get(id_))
+            (equal if verdict is Verdict.EQUAL else suspects).append(id_)
+        self._index.settled(entity, equal)
+        for some in _chunks(suspects, _RECHECK_IDS):
+            self._recheck(entity, some, states)
+
+    def _recheck(self, entity: str, ids: list[str], before: Mapping[str, Facts]) -> None:
+        """Read rows again whose state differed, then their states, and tell those that still differ.
+
+        A webhook follows the commit. So a state that was there before a row was read, and is newer than it, is no race:
+        the state has what the platform does not.
+        """
+        fresh = self._source.by_id(entity, ids)
+        self._states.catch_up()
+        states = self._index.facts(entity, ids)
+        posted = self._index.posted(entity, ids)
+        repairs: list[tuple[Repair, Facts]] = []
+        settled: list[str] = []
+        for row in fresh:
+            id_, organization = row["id"], row.get("organization_id")
+            of_row = facts.of_row(ENTITIES[entity], row)
+            tally = self.report.of(entity, organization)
+            if facts.compare(of_row, before.get(id_))[0] is Verdict.AHEAD and before.get(id_) == states.get(id_):
+                tally.conflicts += 1
+                self._name("conflicts", entity, row, facts.compare(of_row, states.get(id_))[1])
+                continue
+            verdict, columns = facts.compare(of_row, states.get(id_))
+            if verdict in {Verdict.EQUAL, Verdict.AHEAD}:
+                settled.append(id_)
+                continue
+            told = posted.get(id_)
+            same = told is not None and told.facts == of_row
+            if same and told is not None and self._is_without_effect(told):
+                tally.conflicts += 1
+                self._name("conflicts", entity, row, columns)
+                continue
+            setattr(tally, verdict.value, getattr(tally, verdict.value) + 1)
+            self._name(verdict.value, entity, row, columns)
+            if same and told is not None and self._now - told.at < _TELL_AGAIN_US:
+                tally.pending += 1
+                continue
+            repairs.append((Repair(entity, _UPDATE, row), of_row))
+        self._index.settled(entity, settled)
+        self._post(repairs)
+
+    def _is_without_effect(self, told: Posted) -> bool:
+        """Return whether the states took note of what was told some time ago, although they do not say it."""
+        return told.heard and self._now - told.at > self._settings.settle_s * _SECOND
+
+    def _name(self, kind: str, entity: str, row: Mapping[str, object], columns: list[str]) -> None:
+        organization = row.get("organization_id")
+        self.report.sample(kind, entity, str(organization or ""), str(row["id"]), columns)
+        where = f"{entity} {row['id']} of {organization}"
+        self._watcher.found(f"{kind:<10} {where}{': ' if columns else ''}{', '.join(columns)}")
+
+    def _post(self, repairs: list[tuple[Repair, Facts | None]] | list[tuple[Repair, Facts]]) -> None:
+        if self._poster is None or not repairs:
+            return
+        for (repair, of_row), receipt in zip(repairs, self._poster.post([each for each, _ in repairs]), strict=True):
+            organization = repair.row.get("organization_id")
+            tally = self.report.of(repair.entity, organization)
+            if not receipt.accepted:
+                tally.refused += 1
+                self.report.sample("refused", repair.entity, organization, repair.row["id"], [receipt.answer])
+                continue
+            if repair.action == DELETE:
+                tally.deleted += 1
+            else:
+                tally.posted += 1
+            posted = Posted(instants.now(), of_row, heard=False, organization=organization)
+            self._index.post(repair.entity, self.report.run, [(repair.row["id"], posted)])
+
+    def _conclude(self, entity: str, until: int, outlook: Outlook) -> None:
+        """Say up to when nothing is missing, of the organizations that the platform shows."""
+        for organization in self._known(entity):
+            if organization not in outlook.shown:
+                self.report.problems.append(
+                    f"OpenBSP shows no row in {entity} of organization {organization}, of which the states have some: "
+                    "may the key see it? Nothing of it is judged"
+                )
+        for organization in outlook.shown:
+            self.report.of(entity, organization)
+            self.report.verified_until[entity, organization] = until
+
+    # -- rows that only the states have
+
+    def _search(self, entity: str, until: int, outlook: Outlook) -> None:
+        before = until - round(self._settings.overlap_s * _SECOND)
+        began = after = self._index.circle(entity)
+        found: dict[str, list[Known]] = {}
+        asked: dict[str, int] = {}
+        ids = 0
+        for some in gone.candidates(self._index, entity, began, before, self._settings.delete_ids):
+            for organization, rows in gone.by_organization(some).items():
+                if self._options.organizations and organization not in self._options.organizations:
+                    continue
+                witness = None if organization is None else outlook.witnesses.get(organization)
+                if organization is None or witness is None:
+                    self.report.of(entity, organization).unjudged += len(rows)
+                    continue
+                asked[organization] = asked.get(organization, 0) + len(rows)
+                found.setdefault(organization, []).extend(gone.absent(self._source, entity, rows, witness))
+            after = some[-1].id
+            ids += len(some)
+            self._watcher.asking(entity, ids)
+        complete = True
+        for organization, rows in found.items():
+            tally = self.report.of(entity, organization)
+            tally.asked += asked[organization]
+            complete = self._delete(entity, organization, rows, outlook.witnesses[organization]) and complete
+        if self._poster is not None and complete:
+            self._index.turn(entity, "" if ids < self._settings.delete_ids else after)
+
+    def _delete(self, entity: str, organization: str, rows: list[Known], witness: str) -> bool:
+        """Tell that rows are gone, unless they are too many. Returns whether that was decided."""
+        tally = self.report.of(entity, organization)
+        # Once more: what was wrong for a moment, and what the states have forgotten meanwhile.
+        absent = gone.absent(self._source, entity, rows, witness)
+        self._states.catch_up()
+        states = self._index.facts(entity, [row.id for row in absent])
+        absent = [row for row in absent if row.id in states]
+        told = self._index.posted(entity, [row.id for row in absent])
+        repairs: list[tuple[Repair, Facts | None]] = []
+        withhold = not self._options.allow_deletes and gone.too_many(
+            len(absent), tally.asked, self._settings.delete_share, self._settings.delete_minimum
+        )
+        for row in absent:
+            ids = {"id": row.id, "organization_id": organization, "conversation_id": row.conversation}
+            before = told.get(row.id)
+            same = before is not None and before.facts is None
+            if same and before is not None and self._is_without_effect(before):
+                tally.conflicts += 1
+                self._name("conflicts", entity, ids, [])
+                continue
+            tally.gone += 1
+            self._name("gone", entity, ids, [])
+            if withhold:
+                tally.withheld += 1
+            elif same and before is not None and self._now - before.at < _TELL_AGAIN_US:
+                tally.pending += 1
+            else:
+                row_ids = {name: value for name, value in ids.items() if value is not None}
+                repairs.append((Repair(entity, DELETE, row_ids), None))
+        if withhold:
+            self.report.problems.append(
+                f"{len(absent):,} of {tally.asked:,} rows in {entity} of organization {organization} are gone from "
+                "OpenBSP, more than may be deleted without asking: look at them, then run again with --allow-deletes"
+            )
+        self._post(repairs)
+        return not withhold
+
+    # -- what became of it
+
+    def _confirm(self) -> None:
+        """Wait until the states have what was told."""
+        deadline = time.monotonic() + self._settings.wait_s
+        while True:
+            self._states.catch_up()
+            left = self._settle()
+            if not left or time.monotonic() > deadline:
+                return
+            time.sleep(_LOOK_AGAIN_S)
+
+    def _settle(self) -> int:
+        """Count what the states have of this run by now; return how many they may still get."""
+        left = 0
+        after = ("", "")
+        while told := self._index.of_run(self.report.run, after, _WINDOW):
+            after = told[-1][:2]
+            for entity in ENTITIES:
+                own = {id_: posted for name, id_, posted in told if name == entity}
+                states = self._index.facts(entity, list(own))
+                settled = [id_ for id_, posted in own.items() if _has(posted, states.get(id_))]
+                self._index.settled(entity, settled)
+                for id_ in settled:
+                    self.report.of(entity, own[id_].organization).confirmed += 1
+                left += sum(not posted.heard for id_, posted in own.items() if id_ not in settled)
+        return left
+
+
+def _has(posted: Posted, state: Facts | None) -> bool:
+    """Return whether the states have what was told: of a delete, that there is none."""
+    if posted.facts is None:
+        return state is None
+    return facts.compare(posted.facts, state)[0] in {Verdict.EQUAL, Verdict.AHEAD}
+
+
+def _chunks(ids: list[str], size: int) -> Iterable[list[str]]:
+    return (ids[at : at + size] for at in range(0, len(ids), size))

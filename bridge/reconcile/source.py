@@ -1,0 +1,177 @@
+"""The rows of an OpenBSP, read politely and with distrust.
+
+A wrong answer must never look like a right one: another schema, a filter that is ignored, a cap on rows, a key that was
+revoked (row-level security then shows no rows, which is no error).
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from avro import instants
+from bridge.sender.errors import AnswerTooLargeError, PlatformBusyError, PlatformError
+from bridge.sender.platform import Page, Platform, Row
+from openbsp.backoff import Backoff
+
+#: Of an answer. A row has up to a few MiB, so a page of many may not fit.
+_MOST_BYTES = 32 * 1024 * 1024
+_FIRST_WAIT_S = 0.5
+_LONGEST_WAIT_S = 30.0
+
+
+class Cursor(NamedTuple):
+    """A place in the order of (`updated_at`, id): the text of the instant as the platform writes it, and the id."""
+
+    at: str
+    id: str
+
+
+class Range(NamedTuple):
+    """Rows by `updated_at`, both ends included, in microseconds since the epoch; of one organization, or of all."""
+
+    since: int
+    until: int
+    organization: str | None
+
+
+class Source:
+    """Asks one OpenBSP. Raises PlatformError."""
+
+    def __init__(
+        self,
+        platform: Platform,
+        *,
+        requests_per_s: float,
+        patience_s: float,
+        page_rows: int,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Take the limits; nothing is asked yet."""
+        self._platform = platform
+        self._interval_s = 1 / requests_per_s
+        self._patience_s = patience_s
+        self._page_rows = self._limit = page_rows
+        self._sleep = sleep
+        self._next_at = 0.0
+        self.requests = 0
+
+    def page(self, entity: str, wanted: Range, after: Cursor | None) -> list[Row]:
+        """Return the next rows of a range, in order; an empty list if there are none.
+
+        Fewer rows than were asked for say nothing: the platform caps answers as it likes.
+        """
+        query = [
+            ("updated_at", f"gte.{instants.render(wanted.since)}"),
+            ("updated_at", f"lte.{instants.render(wanted.until)}"),
+            ("order", "updated_at.asc,id.asc"),
+        ]
+        if wanted.organization is not None:
+            query.append(("organization_id", f"eq.{wanted.organization}"))
+        if after is not None:
+            at, id_ = _quoted(after.at), _quoted(after.id)
+            query.append(("or", f"(updated_at.gt.{at},and(updated_at.eq.{at},id.gt.{id_}))"))
+        while True:
+            try:
+                answer = self._ask(entity, [*query, ("limit", str(self._limit))])
+                break
+            except AnswerTooLargeError:
+                if self._limit == 1:
+                    raise
+                self._limit = max(1, self._limit // 4)
+        if answer.size * 4 < _MOST_BYTES:
+            self._limit = min(self._page_rows, self._limit * 2)
+        _check(entity, answer.rows, wanted, after)
+        return answer.rows
+
+    def by_id(self, entity: str, ids: Sequence[str]) -> list[Row]:
+        """Return those rows that are there, whole."""
+        return self._in(entity, ids, [])
+
+    def present(self, entity: str, ids: Sequence[str]) -> set[str]:
+        """Return which of the ids are there."""
+        return {row["id"] for row in self._in(entity, ids, [("select", "id")])}
+
+    def newest(self, entity: str, organization: str, most: int) -> list[str]:
+        """Return the ids of an organization's rows that changed last."""
+        query = [
+            ("select", "id,organization_id"),
+            ("organization_id", f"eq.{organization}"),
+            ("order", "updated_at.desc,id.desc"),
+            ("limit", str(most)),
+        ]
+        return [str(row.get("id")) for row in self._ask(entity, query).rows]
+
+    def _in(self, entity: str, ids: Sequence[str], query: list[tuple[str, str]]) -> list[Row]:
+        members = ",".join(map(_quoted, ids))
+        asked = [("id", f"in.({members})"), *query, ("order", "id.asc")]
+        try:
+            answer = self._ask(entity, asked, exact_count=True)
+        except AnswerTooLargeError:
+            if len(ids) == 1:
+                raise
+            return self._halves(entity, ids, query)
+        wanted = set(ids)
+        if not all(row.get("id") in wanted for row in answer.rows):
+            raise PlatformError(f"{entity}: rows with other ids than asked for: is this the API of an OpenBSP?")
+        # Trap: an answer that was capped looks like rows that are gone.
+        if answer.total is not None and answer.total > len(answer.rows) > 0 and len(ids) > 1:
+            return self._halves(entity, ids, query)
+        if answer.total != len(answer.rows):
+            raise PlatformError(f"{entity}: {len(answer.rows)} rows in an answer that counts {answer.total}")
+        return answer.rows
+
+    def _halves(self, entity: str, ids: Sequence[str], query: list[tuple[str, str]]) -> list[Row]:
+        half = len(ids) // 2
+        return self._in(entity, ids[:half], query) + self._in(entity, ids[half:], query)
+
+    def _ask(self, entity: str, query: list[tuple[str, str]], *, exact_count: bool = False) -> Page:
+        backoff = Backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S)
+        deadline = time.monotonic() + self._patience_s
+        while True:
+            self._pace()
+            try:
+                return self._platform.page(entity, query, most_bytes=_MOST_BYTES, exact_count=exact_count)
+            except PlatformBusyError as error:
+                wait_s = max(backoff.next_s(), error.after_s or 0.0)
+                if time.monotonic() + wait_s > deadline:
+                    raise
+                self._sleep(wait_s)
+
+    def _pace(self) -> None:
+        self.requests += 1
+        now = time.monotonic()
+        if now < self._next_at:
+            self._sleep(self._next_at - now)
+        self._next_at = max(now, self._next_at) + self._interval_s
+
+
+def cursor_of(row: Row) -> Cursor:
+    """Return the place of a row that was checked."""
+    return Cursor(row["updated_at"], row["id"])
+
+
+def _check(entity: str, rows: list[Row], wanted: Range, after: Cursor | None) -> None:
+    """Raise PlatformError unless the rows are such as were asked for, in order."""
+    place = None if after is None else (_instant(after.at), after.id)
+    last = place[0] if place is not None else wanted.since
+    for row in rows:
+        at = _instant(row.get("updated_at"))
+        id_, organization = row.get("id"), row.get("organization_id")
+        if type(id_) is not str or at is None or type(organization) is not str:
+            raise PlatformError(f"{entity}: rows without id, organization_id or updated_at: is this an OpenBSP?")
+        if wanted.organization not in {None, organization}:
+            raise PlatformError(f"{entity}: rows of another organization than asked for: is this an OpenBSP?")
+        # Trap: the order of ids is the database's, so that only equality says something here.
+        if not wanted.since <= at <= wanted.until or (last is not None and at < last) or (at, id_) == place:
+            raise PlatformError(f"{entity}: the API does not filter or order by updated_at: is this an OpenBSP?")
+        last = at
+
+
+def _instant(text: object) -> int | None:
+    return instants.parse(text) if type(text) is str else None
+
+
+def _quoted(text: str) -> str:
+    """Return a value as PostgREST reads it within parentheses, whatever is in it."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

@@ -1,0 +1,170 @@
+"""The state topics, read into the index up to their ends."""
+
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+from uuid import uuid4
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from avro.catalogue import ENTITIES, TOPICS, topic_name
+from avro.codec import Decoder, UnknownSchemaIdError
+from bridge.reconcile import facts
+from bridge.reconcile.errors import ReconcileError
+from bridge.reconcile.index import Index, State
+from openbsp.kafka import clients
+from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
+from openbsp.kafka.registry import Registry
+from openbsp.kafka.topics import Topics
+
+#: The state topic of each entity.
+STATE_TOPICS: Mapping[str, str] = {"messages": "message-state", "conversations": "conversation-state"}
+
+_TIMEOUT_S = 15.0
+_PATIENCE_S = 60.0
+_POLL_S = 0.2
+_BATCH = 2_000
+#: Tombstones are removed a day after a topic was compacted: an index that is older than half of that is read again.
+_STALE_S = 12 * 60 * 60.0
+
+#: Told how many records were read of how many.
+OnRead = Callable[[int, int], None]
+
+
+class States:
+    """Brings the index up to date with the state topics. A context manager. Raises ReconcileError, RegistryError."""
+
+    def __init__(self, kafka: KafkaSettings, registry: RegistrySettings, topics: TopicSettings, index: Index) -> None:
+        """Build the clients; nothing is read yet."""
+        self._index = index
+        self._registry = Registry(registry, topics.prefix)
+        self._topics = Topics(kafka, topics)
+        self._names = {entity: topic_name(topics.prefix, STATE_TOPICS[entity]) for entity in ENTITIES}
+        self._entities = {topic: entity for entity, topic in self._names.items()}
+        self._decoders = {entity: Decoder(str(TOPICS[STATE_TOPICS[entity]].schema)) for entity in ENTITIES}
+        config = clients.reader_config(kafka.librdkafka(), f"reconcile-{uuid4()}")
+        try:
+            self._consumer = Consumer(config, logger=clients.LIBRDKAFKA)
+        except KafkaException as error:
+            raise ReconcileError(f"the KAFKA_ settings cannot be used: {error.args[0].str()}") from None
+        self._next: dict[tuple[str, int], int] = {}
+
+    def __enter__(self) -> Self:
+        """Find the topics, and forget what the index has of former ones."""
+        identities = self._topics.inspect().identities
+        try:
+            for entity in ENTITIES:
+                self._begin(entity, identities)
+            self._consumer.assign([TopicPartition(*place, offset) for place, offset in self._next.items()])
+        except KafkaException as error:
+            raise ReconcileError(f"the state topics cannot be read: {error.args[0].str()}") from None
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connections."""
+        self._consumer.close()
+        self._registry.close()
+
+    def _begin(self, entity: str, identities: Mapping[str, str]) -> None:
+        identity = identities.get(STATE_TOPICS[entity])
+        if identity is None:
+            raise ReconcileError(f"{self._names[entity]}: missing; run `bridge topics apply`")
+        topic = self._names[entity]
+        partitions = self._consumer.list_topics(topic, timeout=_TIMEOUT_S).topics[topic].partitions
+        bounds = {partition: self._bounds(topic, partition) for partition in partitions}
+        known = self._index.positions(entity)
+        read_at = float(self._index.meta(f"read {entity}") or 0)
+        fits = known.keys() == bounds.keys() and all(
+            low <= known[partition] <= high for partition, (low, high) in bounds.items()
+        )
+        if self._index.meta(f"topic {entity}") != identity or not fits or time.time() - read_at > _STALE_S:
+            self._index.forget(entity)
+            self._index.note(f"topic {entity}", identity)
+            known = {partition: low for partition, (low, _) in bounds.items()}
+        self._next |= {(topic, partition): known[partition] for partition in bounds}
+
+    def catch_up(self, on_read: OnRead | None = None) -> None:
+        """Read everything that the topics have by now."""
+        began = time.time()
+        ends = {place: self._bounds(*place)[1] for place in self._next}
+        total = sum(max(0, end - self._next[place]) for place, end in ends.items())
+        read = 0
+        patient_until = time.monotonic() + _PATIENCE_S
+        while any(self._next[place] < end for place, end in ends.items()):
+            messages = self._consumer.consume(_BATCH, _POLL_S)
+            if self._take(messages):
+                patient_until = time.monotonic() + _PATIENCE_S
+            elif time.monotonic() > patient_until:
+                raise ReconcileError(f"the state topics were not delivered within {_PATIENCE_S:g} s")
+            read += len(messages)
+            if on_read is not None:
+                on_read(min(read, total), total)
+        for entity in ENTITIES:
+            self._index.note(f"read {entity}", str(began))
+
+    def _bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        try:
+            low, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), _TIMEOUT_S)
+        except KafkaException as error:
+            raise ReconcileError(f"{topic}[{partition}]: no broker answered: {error.args[0].str()}") from None
+        return low, high
+
+    def _take(self, messages: list[Message]) -> bool:
+        """Put records into the index. Returns whether any partition came further."""
+        states: dict[str, list[State]] = {entity: [] for entity in ENTITIES}
+        positions: dict[str, dict[int, int]] = {entity: {} for entity in ENTITIES}
+        for message in messages:
+            entity, partition, after = self._place(message)
+            if entity is None:
+                continue
+            positions[entity][partition] = after
+            if message.error() is None and (state := self._state(entity, message)) is not None:
+                states[entity].append(state)
+        moved = False
+        for entity, places in positions.items():
+            if places:
+                self._index.take(entity, states[entity], places)
+                self._next |= {(self._names[entity], partition): after for partition, after in places.items()}
+                moved = True
+        return moved
+
+    def _place(self, message: Message) -> tuple[str | None, int, int]:
+        """Return the entity and partition that came to an offset; no entity if none did."""
+        error = message.error()
+        topic, partition, offset = message.topic() or "", message.partition() or 0, message.offset() or 0
+        if error is None:
+            return self._entities.get(topic), partition, offset + 1
+        if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 its public name in confluent-kafka
+            return self._entities.get(topic), partition, offset
+        if error.fatal() or error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            raise ReconcileError(f"{topic or 'the state topics'} cannot be read: {error.str()}")
+        return None, 0, 0
+
+    def _state(self, entity: str, message: Message) -> State | None:
+        key, value = message.key(), message.value()
+        if not key:
+            return None
+        id_ = key.decode(errors="replace")
+        if value is None:
+            return State(id_)
+        fields = self._fields(entity, value)
+        if not fields.get("known", True):
+            # Only messages of the conversation have been seen: its row is missing.
+            return State(id_)
+        return State(
+            id_,
+            facts.of_fields(ENTITIES[entity], fields),
+            fields.get("organization_id"),
+            fields.get("conversation_id"),
+        )
+
+    def _fields(self, entity: str, value: bytes) -> dict[str, Any]:
+        decoder = self._decoders[entity]
+        try:
+            return decoder.decode(value)
+        except UnknownSchemaIdError as unknown:
+            decoder.learn(unknown.schema_id, self._registry.text(unknown.schema_id))
+            return decoder.decode(value)

@@ -1,0 +1,146 @@
+"""`bridge reconcile` from end to end: a sender that never retries, a bridge that is killed, and rows that are deleted.
+
+Afterwards each state is what the sender's database has, and no other is there.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from openbsp_testkit.postgrest import Postgrest, running_postgrest
+from openbsp_testkit.rows import Organization, Webhook
+from openbsp_testkit.sender import FakeSender
+from support.consume import AvroReader, headers_of, newest_by_key, read_all
+from support.join_outcome import await_committed
+from support.wait import eventually
+
+pytestmark = pytest.mark.integration
+
+TOKEN = "token-of-the-tests"
+COLUMNS = ("organization_id", "conversation_id", "external_id", "direction", "service", "contact_address", "name")
+
+
+def test_after_an_outage_the_states_are_what_the_sender_has(contract, start_bridge, start_streams, tmp_path):
+    bridge, _ = start_bridge(), start_streams(STREAMS_STORE="memory")
+    start = datetime.now(UTC) - timedelta(hours=48)
+    organizations = [Organization(seed=seed, start=start) for seed in (1, 2)]
+    history = [webhook for organization in organizations for webhook in organization.history(6, 20)]
+    sender = FakeSender(bridge.url, TOKEN, repeats=0.1, seed=3)
+    third = len(history) // 3
+    with running_postgrest("messages", "conversations") as platform:
+        commit(platform, history)
+        sender.send(history[:third])
+        load = threading.Thread(target=sender.send, args=(history[third:-third],))
+        load.start()
+        bridge.kill()
+        load.join()
+        bridge.start()
+        sender.send(history[-third:])
+        await_committed(contract)
+        delete_some(platform)
+        # A crash of PostgreSQL takes waiting webhooks with it.
+        told = {webhook.data["id"] for webhook in history[:third]}
+        known = next(row for row in platform.rows("conversations") if row["id"] in told)
+        platform.put(
+            "conversations", **known | {"name": "Ada", "updated_at": (start + timedelta(hours=24)).isoformat()}
+        )
+
+        def reconcile(*arguments: str) -> tuple[int, dict[str, Any]]:
+            return run(contract, bridge.url, platform.url, tmp_path, *arguments)
+
+        code, dry = reconcile("--dry-run")
+        assert code == 1
+        assert sum(row["missing"] for row in dry["rows"]) > 0
+        code, done = reconcile("--allow-deletes")
+        assert code == 0, done
+        found = {name: sum(row[name] for row in done["rows"]) for name in ("missing", "different", "gone", "confirmed")}
+        assert min(found.values()) > 0, found
+        assert found["confirmed"] == found["missing"] + found["different"] + found["gone"]
+        code, second = reconcile("--since", "3d")
+        assert code == 0, second
+        assert [row["missing"] + row["different"] + row["gone"] for row in second["rows"]] == [0] * len(second["rows"])
+        assert sum(row["compared"] for row in second["rows"]) == sum(len(platform.rows(t)) for t in TABLES)
+        eventually(lambda: agree(contract, platform) or True)
+
+        # A key that was revoked shows no rows: nothing is deleted for that.
+        platform.readers = {}
+        code, revoked = reconcile("--allow-deletes", "--since", "3d")
+        assert code == 1
+        assert len(revoked["problems"]) == 4
+        assert agree(contract, platform) is None
+    events = read_all(contract.kafka.bootstrap_servers, contract.topic("messages"))
+    reader = AvroReader(contract.registry.url)
+    marked = [headers_of(event).get("ce_reconciled") == "true" for event in events]
+    assert [reader.value(event)["reconciled"] for event in events] == marked
+    assert any(marked)
+    assert not all(marked)
+
+
+TABLES = ("messages", "conversations")
+
+
+def commit(platform: Postgrest, history: list[Webhook]) -> None:
+    for table in TABLES:
+        latest = {webhook.data["id"]: webhook.data for webhook in history if webhook.entity == table}
+        platform.put_all(table, list(latest.values()))
+
+
+def delete_some(platform: Postgrest) -> None:
+    """Delete some messages, and a conversation with its messages, of which nothing is told."""
+    messages = platform.rows("messages")
+    whole = messages[0]["conversation_id"]
+    gone = {message["id"] for message in messages[::9]} | {m["id"] for m in messages if m["conversation_id"] == whole}
+    platform.remove("messages", *gone)
+    platform.remove("conversations", whole)
+
+
+def run(contract, bridge_url: str, platform_url: str, directory: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
+    command = [Path(sys.executable).with_name("bridge"), "reconcile", "--json", *arguments]
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("RECONCILE_", "OPENBSP_"))},
+        **contract.environment,
+        "OPENBSP_URL": platform_url,
+        "OPENBSP_API_KEY": "the-key-of-the-organization",
+        "RECONCILE_BRIDGE_URL": bridge_url,
+        "RECONCILE_BRIDGE_TOKEN": TOKEN,
+        "RECONCILE_DIR": str(directory / "reconcile"),
+        "RECONCILE_REQUESTS_PER_S": "200",
+        "RECONCILE_PAGE_ROWS": "50",
+    }
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert "Traceback" not in done.stderr, done.stderr
+    assert "the-key-of" not in done.stdout + done.stderr
+    print(done.stdout[-2000:], done.stderr[-2000:])
+    return done.returncode, json.loads(done.stdout.splitlines()[-1])
+
+
+def agree(contract, platform: Postgrest) -> None:
+    """Compare what a stock consumer sees in the state topics with the sender's rows."""
+    reader = AvroReader(contract.registry.url)
+    for table, topic in zip(TABLES, ("message-state", "conversation-state"), strict=True):
+        records = newest_by_key(read_all(contract.kafka.bootstrap_servers, contract.topic(topic)))
+        states = {key: reader.value(record) for key, record in records.items() if record.value() is not None}
+        rows = {row["id"]: row for row in platform.rows(table)}
+        assert states.keys() == rows.keys()
+        for id_, row in rows.items():
+            state = states[id_]
+            for column in COLUMNS:
+                if column in row:
+                    assert state[column] == row[column], (id_, column)
+            assert state["updated_at"] == datetime.fromisoformat(row["updated_at"])
+            if table == "messages":
+                assert json.loads(state["content"]) == row["content"]
+                status = {key: datetime.fromisoformat(at) for key, at in row["status"].items() if key != "errors"}
+                assert state["status"] == status
+            else:
+                assert state["known"]
+                assert state["message_count"] == sum(
+                    message["conversation_id"] == id_ for message in platform.rows("messages")
+                )

@@ -1,0 +1,69 @@
+"""The index on disk: what it keeps, and that it can always be made again."""
+
+from pathlib import Path
+
+import pytest
+
+from bridge.reconcile.errors import ReconcileError
+from bridge.reconcile.facts import Facts
+from bridge.reconcile.index import Index, Posted, Progress, State
+
+
+def facts(stamp: int, **columns: bytes) -> Facts:
+    return Facts(1, 2, stamp, {"status.sent": b"123456", **columns})
+
+
+def test_facts_come_back_after_a_restart_and_a_tombstone_removes_them(tmp_path: Path):
+    one, two = facts(5, name=b"aaaaaa"), facts(6, name=b"bbbbbb")
+    with Index(tmp_path) as index:
+        index.take(
+            "messages", [State("a", two, "o", "c"), State("a", one, "o", "c"), State("b", two, "o")], {0: 3, 1: 1}
+        )
+        index.advance("messages", "", Progress(1, 9))
+    with Index(tmp_path) as index:
+        assert index.facts("messages", ["a", "b", "x"]) == {"a": one, "b": two}
+        assert index.facts("conversations", ["a"]) == {}
+        assert index.positions("messages") == {0: 3, 1: 1}
+        assert index.progress("messages", "") == Progress(1, 9)
+        assert [tuple(row) for row in index.behind("messages", "", 7, 10)] == [("a", "o", "c", 5), ("b", "o", None, 6)]
+        assert [row.id for row in index.behind("messages", "a", 7, 10)] == ["b"]
+        assert index.organizations("messages") == ["o"]
+        assert set(index.witnesses("messages", "o")) == {"a", "b"}
+        index.take("messages", [State("a")], {0: 4})
+        assert index.facts("messages", ["a"]) == {}
+        assert index.witnesses("messages", "o") == ["b"]
+        index.forget("messages")
+        assert (index.count("messages"), index.positions("messages")) == (0, {})
+        assert index.progress("messages", "") == Progress(1, 9)
+
+
+def test_what_was_posted_is_known_until_its_state_is_right(tmp_path: Path):
+    with Index(tmp_path) as index:
+        index.post("messages", "run", [("a", Posted(7, facts(1), heard=False, organization="o"))])
+        index.post("messages", "run", [("b", Posted(8, None, heard=False, organization=None))])
+        index.take("messages", [State("b")], {0: 1})
+        assert index.posted("messages", ["a", "b", "c"]) == {
+            "a": Posted(7, facts(1), heard=False, organization="o"),
+            "b": Posted(8, None, heard=True, organization=None),
+        }
+        assert [id_ for _, id_, _ in index.of_run("run", ("", ""), 1)] == ["a"]
+        assert [id_ for _, id_, _ in index.of_run("run", ("messages", "a"), 5)] == ["b"]
+        index.settled("messages", ["a"])
+        assert index.posted("messages", ["a"]) == {}
+
+
+def test_two_runs_do_not_share_a_directory(tmp_path: Path):
+    with Index(tmp_path), pytest.raises(ReconcileError, match="another reconcile"):
+        Index(tmp_path)
+
+
+@pytest.mark.parametrize("damage", [b"not a database at all" * 100, b""], ids=["damaged", "empty"])
+def test_an_index_that_cannot_be_read_is_made_again(tmp_path: Path, damage: bytes):
+    (tmp_path / "index.db").write_bytes(damage)
+    with Index(tmp_path) as index:
+        assert index.count("messages") == 0
+
+
+def test_others_may_not_read_it(tmp_path: Path):
+    with Index(tmp_path):
+        assert (tmp_path / "index.db").stat().st_mode & 0o077 == 0
