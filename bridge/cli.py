@@ -12,6 +12,7 @@ from avro.errors import ContractError
 from bridge.dead_letters import cli as dead_letters
 from bridge.tap import cli as tap
 from bridge.tokens import cli as tokens
+from bridge.top import cli as top
 from openbsp.commands import ExitCode, complain, ignore_hangups, new_app, print_settings, run
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
 from openbsp.local.errors import LocalStackError
@@ -27,6 +28,7 @@ app.add_typer(schemas_app, name="schemas", help="The published schemas, in the r
 app.add_typer(dead_letters.app, name="dead-letters", help="What was authentic but not usable: list, explain, redrive.")
 app.add_typer(tokens.app, name="token", help="Tokens that the bridge and the streams worker accept: new, list, revoke.")
 app.command("tap")(tap.tap)
+app.command("top")(top.top)
 
 DataOption = Annotated[
     Path | None,

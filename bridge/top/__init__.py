@@ -1,0 +1,1 @@
+"""What bridges and workers do at this moment, from their own metrics, on a terminal."""
