@@ -98,13 +98,22 @@ ACTIONS = frozenset({"insert", "update", DELETE})
 #: All that travels of a deleted row.
 IDS = frozenset({"id", "organization_id", "conversation_id", "external_id"})
 
+#: What was overwritten or deleted is compacted away at this age. Without it a broker waits until half of a log is such.
+MAX_COMPACTION_LAG_MS = DAY_MS
+
 #: A worker that comes back to a partition within this time finds the tombstones of what was deleted meanwhile.
 CHANGELOG_TOMBSTONES_MS = 7 * DAY_MS
 
 #: Compaction leaves changelogs alone for as long as a paused worker may still write to them by mistake.
 _CHANGELOG = MappingProxyType(
-    {"min.compaction.lag.ms": str(60 * 60 * 1000), "delete.retention.ms": str(CHANGELOG_TOMBSTONES_MS)}
+    {
+        "min.compaction.lag.ms": str(60 * 60 * 1000),
+        "max.compaction.lag.ms": str(MAX_COMPACTION_LAG_MS),
+        "delete.retention.ms": str(CHANGELOG_TOMBSTONES_MS),
+    }
 )
+
+_STATES = MappingProxyType({"max.compaction.lag.ms": str(MAX_COMPACTION_LAG_MS)})
 
 TOPICS: Mapping[str, Topic] = MappingProxyType(
     {
@@ -119,7 +128,15 @@ TOPICS: Mapping[str, Topic] = MappingProxyType(
                 30 * DAY_MS,
                 "each conversation row as it came",
             ),
-            Topic("message-state", "message id", "MessageState", "compact", None, "each message as it is now"),
+            Topic(
+                "message-state",
+                "message id",
+                "MessageState",
+                "compact",
+                None,
+                "each message as it is now",
+                settings=_STATES,
+            ),
             Topic(
                 "conversation-state",
                 "conversation id",
@@ -127,6 +144,7 @@ TOPICS: Mapping[str, Topic] = MappingProxyType(
                 "compact",
                 None,
                 "each conversation as it is now",
+                settings=_STATES,
             ),
             Topic(
                 "status-changes",

@@ -10,6 +10,7 @@ import typer
 
 from avro.errors import ContractError
 from bridge.dead_letters import cli as dead_letters
+from bridge.erase import cli as erase
 from bridge.tap import cli as tap
 from bridge.tokens import cli as tokens
 from bridge.top import cli as top
@@ -29,6 +30,7 @@ app.add_typer(dead_letters.app, name="dead-letters", help="What was authentic bu
 app.add_typer(tokens.app, name="token", help="Tokens that the bridge and the streams worker accept: new, list, revoke.")
 app.command("tap")(tap.tap)
 app.command("top")(top.top)
+app.command("erase")(erase.erase)
 
 DataOption = Annotated[
     Path | None,

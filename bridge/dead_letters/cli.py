@@ -94,8 +94,8 @@ def redrive(
     Each goes the way of any webhook and has the same event id however often it is redriven. Standard error has a line
     of the log for each. Exit code 1 if one was refused again, or not all could be sent.
     """
+    from bridge.client import BridgeClient
     from bridge.dead_letters import commands
-    from bridge.dead_letters.send import Sender
 
     wanted = _wanted(since, until, reason, entity, organization)
     if execute and token is None:
@@ -104,8 +104,8 @@ def redrive(
         if token is None or not execute:
             commands.plan(place, wanted, position, as_json=as_json)
             return
-        with Sender(url, token) as sender:
-            if not commands.execute(place, wanted, position, sender):
+        with BridgeClient(url, token) as client:
+            if not commands.execute(place, wanted, position, client):
                 sys.exit(ExitCode.NOT_STARTED)
 
 

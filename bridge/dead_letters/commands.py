@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from avro.catalogue import ENTITIES, TOPICS
-from avro.dead_letters import REDRIVEN_HEADER, redrives
+from avro.dead_letters import REDRIVEN_HEADER, REDRIVEN_HTTP_HEADER, redrives
+from bridge.client import BridgeClient, Outcome, StoppedError
 from bridge.dead_letters import show
 from bridge.dead_letters.letters import DeadLetterTopic, Letter, Position, PositionError, Wanted, header_of
 from bridge.dead_letters.plan import NotRedrivableError, Planner, Redrive
-from bridge.dead_letters.send import Outcome, Sender, StoppedError
 from openbsp.commands import complain
 from openbsp.console import make_console
 from openbsp.kafka.connection import KafkaSettings, TopicSettings
@@ -113,7 +113,7 @@ def plan(place: Place, wanted: Wanted, position: str | None, *, as_json: bool) -
     )
 
 
-def execute(place: Place, wanted: Wanted, position: str | None, sender: Sender) -> bool:
+def execute(place: Place, wanted: Wanted, position: str | None, client: BridgeClient) -> bool:
     """Redrive, with a line of the log for each; return whether every one that can be redriven was taken."""
     counts: Counter[str] = Counter()
     with place.letters() as topic, _planner(place) as planner, _progress() as progress:
@@ -127,7 +127,7 @@ def execute(place: Place, wanted: Wanted, position: str | None, sender: Sender) 
                     counts["not redriven"] += 1
                     _log.info("not redriven: %s", found, extra=_audit("dead_letters.not_redriven", letter))
                 else:
-                    outcome = sender.send(found)
+                    outcome = client.send(found.body, {REDRIVEN_HTTP_HEADER: str(found.attempt)})
                     counts[_kind(outcome)] += 1
                     _log_outcome(letter, found, outcome)
                 done += 1

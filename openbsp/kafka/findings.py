@@ -89,6 +89,12 @@ def _compaction(actual: str | None, wanted: str) -> _Judged:
     return Grade.CHOICE, ""
 
 
+def _erasure(actual: str | None, wanted: str) -> _Judged:
+    if actual is None or int(actual) > int(wanted):
+        return Grade.CHOICE, ": what was deleted may stay in the log for longer; kafka-configs sets it"
+    return Grade.CHOICE, ""
+
+
 def _timestamps(_: str | None, __: str) -> _Judged:
     return Grade.RISK, ": a producer's wrong clock decides what retention deletes; run `bridge topics apply`"
 
@@ -99,6 +105,7 @@ _CONSEQUENCES = {
     "retention.ms": _retention,
     "min.insync.replicas": _replicas,
     "min.compaction.lag.ms": _compaction,
+    "max.compaction.lag.ms": _erasure,
     "delete.retention.ms": _compaction,
     "message.timestamp.type": _timestamps,
 }

@@ -127,6 +127,12 @@ class Topics:
                 )
         return Inspection((*findings, *self._config_findings(present)), identities)
 
+    def settings(self, names: list[str]) -> Mapping[str, Mapping[str, str | None]]:
+        """Return the settings that topics have, by catalogue name; none of one that is missing or cannot be read."""
+        wanted = self._wanted()
+        found, _ = self._configs([full_name for full_name, name in wanted.items() if name in names])
+        return {wanted[full_name]: of_it for full_name, of_it in found.items()}
+
     def _not_described(self, full_name: str, topic: str, error: KafkaException) -> Finding:
         code = error.args[0].code()
         if code == KafkaError.UNKNOWN_TOPIC_OR_PART:

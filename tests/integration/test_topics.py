@@ -102,6 +102,7 @@ def change_setting(admin, name: str, setting: str, value: str) -> None:
         ("conversation-state", "max.message.bytes", "1000", str(16 * 1024 * 1024), Grade.RISK),
         ("conversation-state", "max.message.bytes", "32000000", str(16 * 1024 * 1024), Grade.CHOICE),
         ("streams-messages-changelog", "min.compaction.lag.ms", "0", "3600000", Grade.RISK),
+        ("message-state", "max.compaction.lag.ms", "172800000", "86400000", Grade.CHOICE),
         ("messages", "min.insync.replicas", "2", "1", Grade.CHOICE),
         ("messages", "message.timestamp.type", "CreateTime", "LogAppendTime", Grade.RISK),
     ],

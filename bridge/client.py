@@ -1,7 +1,7 @@
-"""Gives events to the running bridge, as any sender does: one after the other, in the order of their dead letters."""
+"""Gives events to the running bridge, as any sender does, one after the other; for commands."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
@@ -9,8 +9,6 @@ from typing import Any, Self
 
 import httpx
 
-from avro.dead_letters import REDRIVEN_HTTP_HEADER
-from bridge.dead_letters.plan import Redrive
 from openbsp.backoff import Backoff
 
 _TIMEOUT_S = 10.0
@@ -35,7 +33,7 @@ class Outcome:
     text: str
 
 
-class Sender:
+class BridgeClient:
     """A connection to a bridge. A context manager."""
 
     def __init__(
@@ -59,7 +57,7 @@ class Sender:
         )
 
     def __enter__(self) -> Self:
-        """Return the sender."""
+        """Return the client."""
         return self
 
     def __exit__(
@@ -68,14 +66,13 @@ class Sender:
         """Close the connection."""
         self._client.close()
 
-    def send(self, redrive: Redrive) -> Outcome:
-        """Send an event, again and again while the bridge has no room for it. Raises StoppedError."""
-        headers = {REDRIVEN_HTTP_HEADER: str(redrive.attempt)}
+    def send(self, body: bytes, headers: Mapping[str, str] | None = None) -> Outcome:
+        """Post a webhook, again and again while the bridge has no room for it. Raises StoppedError."""
         backoff = Backoff(_FIRST_RETRY_S, _LONGEST_RETRY_S)
         deadline = time.monotonic() + self._patience_s
         while True:
             try:
-                answer = self._client.post(self._url, content=redrive.body, headers=headers)
+                answer = self._client.post(self._url, content=body, headers=headers)
                 problem = f"{self._url} answers {answer.status_code}: {answer.text[:_MOST_CHARACTERS]}"
             except httpx.HTTPError as error:
                 answer = None

@@ -3,15 +3,12 @@
 import httpx
 import pytest
 
-from bridge.dead_letters.plan import Redrive
-from bridge.dead_letters.send import Outcome, Sender, StoppedError
-from bridge.http.events import read_event
+from bridge.client import BridgeClient, Outcome, StoppedError
 
 BODY = b'{"entity":"messages","action":"insert","data":{"id":"m1"}}'
-REDRIVE = Redrive(BODY, read_event(BODY, 1, None, 100), 2)
 
 
-def sender(*answers: httpx.Response | Exception, patience_s: float = 60.0) -> tuple[Sender, list[httpx.Request]]:
+def client(*answers: httpx.Response | Exception, patience_s: float = 60.0) -> tuple[BridgeClient, list[httpx.Request]]:
     requests: list[httpx.Request] = []
     left = iter(answers)
 
@@ -23,13 +20,15 @@ def sender(*answers: httpx.Response | Exception, patience_s: float = 60.0) -> tu
         return found
 
     transport = httpx.MockTransport(answer)
-    made = Sender("http://bridge/", "the-token", patience_s=patience_s, sleep=lambda _: None, transport=transport)
+    made = BridgeClient("http://bridge/", "the-token", patience_s=patience_s, sleep=lambda _: None, transport=transport)
     return made, requests
 
 
-def test_it_is_a_webhook_that_says_how_often_it_was_redriven():
-    made, requests = sender(httpx.Response(202, json={"event_id": "e", "disposition": "spooled"}))
-    assert made.send(REDRIVE) == Outcome(taken=True, disposition="spooled", event_id="e", text="")
+def test_it_is_a_webhook_like_any_other():
+    made, requests = client(httpx.Response(202, json={"event_id": "e", "disposition": "spooled"}))
+    assert made.send(BODY, {"openbsp-redriven": "2"}) == Outcome(
+        taken=True, disposition="spooled", event_id="e", text=""
+    )
     (request,) = requests
     assert (str(request.url), request.content) == ("http://bridge/webhooks", BODY)
     assert request.headers["authorization"] == "Bearer the-token"
@@ -37,18 +36,18 @@ def test_it_is_a_webhook_that_says_how_often_it_was_redriven():
 
 
 def test_while_there_is_no_room_or_no_bridge_it_is_tried_again():
-    made, requests = sender(
+    made, requests = client(
         httpx.ConnectError("refused"),
         httpx.Response(503, json={"reason": "not_stored"}),
         httpx.Response(202, json={"event_id": "e", "disposition": "published"}),
     )
-    assert made.send(REDRIVE).taken
+    assert made.send(BODY).taken
     assert len(requests) == 3
 
 
 def test_a_refusal_is_final():
-    made, _ = sender(httpx.Response(422, json={"reason": "invalid_event", "detail": "why", "event_id": "e"}))
-    assert made.send(REDRIVE) == Outcome(taken=False, disposition="invalid_event", event_id="e", text="why")
+    made, _ = client(httpx.Response(422, json={"reason": "invalid_event", "detail": "why", "event_id": "e"}))
+    assert made.send(BODY) == Outcome(taken=False, disposition="invalid_event", event_id="e", text="why")
 
 
 @pytest.mark.parametrize(
@@ -61,11 +60,11 @@ def test_a_refusal_is_final():
     ],
 )
 def test_where_nothing_can_be_sent_it_stops_and_says_why(answer, why):
-    made, _ = sender(answer, patience_s=0)
+    made, _ = client(answer, patience_s=0)
     with pytest.raises(StoppedError, match=why):
-        made.send(REDRIVE)
+        made.send(BODY)
 
 
 def test_an_answer_of_something_else_than_a_bridge_is_not_taken_for_a_receipt():
-    made, _ = sender(httpx.Response(202, text="accepted"))
-    assert not made.send(REDRIVE).taken
+    made, _ = client(httpx.Response(202, text="accepted"))
+    assert not made.send(BODY).taken

@@ -1,0 +1,152 @@
+"""What has to be deleted: the rows in the state topics that belong to a message, a conversation or a person."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, cast
+
+from avro import jsontext
+from avro.catalogue import DELETE, TOPICS, topic_name
+from avro.codec import CodecError
+from openbsp.kafka.connection import KafkaSettings
+from openbsp.kafka.reading import Range, TopicReader, ValueReader
+from openbsp.kafka.registry import Registry
+
+#: The entities, in the order in which they are deleted, with the topics of their states.
+STATES = {"messages": "message-state", "conversations": "conversation-state"}
+
+
+class Row(NamedTuple):
+    """A row to delete, by its ids; `found` says whether the states have it now."""
+
+    entity: str
+    id: str
+    organization_id: str | None
+    conversation_id: str | None = None
+    external_id: str | None = None
+    found: bool = True
+
+    def body(self) -> bytes:
+        """Return the webhook that deletes it."""
+        ids = {"id": self.id, "organization_id": self.organization_id}
+        if self.entity == "messages":
+            ids |= {"conversation_id": self.conversation_id, "external_id": self.external_id}
+        data = {name: value for name, value in ids.items() if value is not None}
+        return jsontext.encode({"entity": self.entity, "action": DELETE, "data": data})
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Whom or what to erase. `contact` is an address; `service` and `organization_id` narrow that down."""
+
+    messages: frozenset[str] = frozenset()
+    conversations: frozenset[str] = frozenset()
+    contact: str | None = None
+    service: str | None = None
+    organization_id: str | None = None
+
+    def is_of_contact(self, state: Mapping[str, Any]) -> bool:
+        """Return whether a state is of the contact that is asked for."""
+        return (
+            self.contact is not None
+            and state["contact_address"] == self.contact
+            and (self.service is None or state["service"] == self.service)
+            and (self.organization_id is None or state["organization_id"] == self.organization_id)
+        )
+
+
+@dataclass(slots=True)
+class Found:
+    """The rows to delete, by entity and id."""
+
+    rows: dict[str, dict[str, Row]] = field(default_factory=lambda: {entity: {} for entity in STATES})
+    #: Records whose value cannot be read: what they say may concern the person.
+    unreadable: int = 0
+
+    def all(self) -> list[Row]:
+        """Return all rows, messages before their conversations."""
+        return [row for of_entity in self.rows.values() for row in of_entity.values()]
+
+
+class States:
+    """The state topics. A context manager; see TopicReader for what its methods raise."""
+
+    def __init__(self, kafka: KafkaSettings, registry: Registry, prefix: str) -> None:
+        """Find both topics."""
+        self._readers: dict[str, TopicReader] = {}
+        self._decoders: dict[str, ValueReader] = {}
+        for entity, topic in STATES.items():
+            self._readers[entity] = TopicReader(kafka, topic_name(prefix, topic))
+            self._decoders[entity] = ValueReader(cast("str", TOPICS[topic].schema), registry)
+        #: Up to where each was read.
+        self._read: dict[str, dict[int, int]] = {}
+
+    def __enter__(self) -> "States":  # noqa: PYI034 no class is made of it
+        """Return it."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connections."""
+        for reader in self._readers.values():
+            reader.close()
+
+    def find(self, wanted: Wanted) -> Found:
+        """Read both topics to their ends, and return what is to be deleted."""
+        found = Found()
+        conversations = found.rows["conversations"]
+        self._scan(
+            found, "conversations", lambda key, state: key in wanted.conversations or wanted.is_of_contact(state)
+        )
+        chosen = wanted.conversations | conversations.keys()
+        self._scan(
+            found,
+            "messages",
+            lambda key, state: (
+                key in wanted.messages or state["conversation_id"] in chosen or wanted.is_of_contact(state)
+            ),
+        )
+        for entity, ids in (("messages", wanted.messages), ("conversations", wanted.conversations)):
+            for row_id in ids - found.rows[entity].keys():
+                # Also what nobody knows: it may be on its way, and must not come.
+                found.rows[entity][row_id] = Row(entity, row_id, wanted.organization_id, found=False)
+        return found
+
+    def left(self, rows: Iterable[Row], gone: set[tuple[str, str]]) -> list[Row]:
+        """Read what was written since, note in `gone` whose state is a tombstone now, and return the other rows.
+
+        Rows that the states never had count as gone.
+        """
+        for entity, reader in self._readers.items():
+            for message in reader.read(self._new(entity)):
+                key = (message.key() or b"").decode("utf-8", "replace")
+                if message.value() is None:
+                    gone.add((entity, key))
+                else:
+                    gone.discard((entity, key))
+        return [row for row in rows if row.found and (row.entity, row.id) not in gone]
+
+    def _new(self, entity: str) -> Range:
+        ends = {partition: end for partition, (_, end) in self._readers[entity].range().items()}
+        former, self._read[entity] = self._read.get(entity, {}), ends
+        return {partition: (former.get(partition, 0), end) for partition, end in ends.items()}
+
+    def _scan(self, found: Found, entity: str, is_wanted: Any) -> None:
+        within = self._readers[entity].range()
+        self._read[entity] = {partition: end for partition, (_, end) in within.items()}
+        rows = found.rows[entity]
+        for message in self._readers[entity].read(within):
+            key = (message.key() or b"").decode("utf-8", "replace")
+            value = message.value()
+            if value is None:
+                rows.pop(key, None)
+                continue
+            try:
+                state = self._decoders[entity].decode(value)
+            except CodecError:
+                found.unreadable += 1
+                continue
+            if is_wanted(key, state):
+                rows[key] = Row(
+                    entity, key, state["organization_id"], state.get("conversation_id"), state.get("external_id")
+                )
+            else:
+                rows.pop(key, None)
