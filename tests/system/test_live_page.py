@@ -18,6 +18,7 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sync_playwright
 
+from openbsp_testkit import habits
 from openbsp_testkit.rows import Conversation, Organization, Webhook
 from support.desk import Desk
 from support.up import RunningStack
@@ -43,6 +44,8 @@ HOSTILE = (
     "\u202egnp.exe\u202c \u2066\u202b left \u200f\u200b and right",
     "&lt;b&gt; &amp;#x3C; %3Cscript%3E \\u003cscript\\u003e",
 )
+
+REACTION = {"version": "1", "type": "text", "kind": "reaction", "text": "❤"}
 
 OpenPage = Callable[..., Page]
 
@@ -206,10 +209,18 @@ def test_a_message_tells_everything_about_itself(open_page, running_stack):
     failed = conversation.outgoing("This never arrives")
     post(running_stack, conversation.insert, long.insert, file.insert, failed.insert, failed.receipt("sent"))
     post(running_stack, failed.receipt("failed", errors=[{"code": 131026, "title": "Message undeliverable"}]))
+    # One refers to the row's id, the other one to the id of the messaging service.
+    hearts = conversation.incoming(content={**REACTION, "re_message_id": file.row["external_id"]})
+    post(running_stack, *habits.reaction(long).webhooks, hearts.insert, *habits.scheduled(conversation).webhooks)
     page = open_page()
     row(page, conversation).click()
+    expect(page.locator("#chat-window")).to_contain_text("Reply window until")
     messages = page.locator("#messages .message")
-    expect(messages).to_have_count(3)
+    expect(messages).to_have_count(4)
+    expect(messages.nth(0).locator(".reactions bdi")).to_have_text("👍")
+    expect(messages.nth(1).locator(".reactions bdi")).to_have_text("❤")
+    expect(page.locator("#messages .day").last).to_have_text("Scheduled, not sent yet")
+    expect(page.locator("#messages > :last-child.scheduled")).to_contain_text("to be sent")
     expect(messages.nth(1).locator(".kind")).to_have_text("image")
     expect(messages.nth(2).locator(".mark")).to_have_attribute("title", "Failed")
     for number, text in ((0, "So much to say. " * 60), (1, '"kind": "image"'), (2, "Message undeliverable")):
@@ -224,23 +235,26 @@ def test_a_message_tells_everything_about_itself(open_page, running_stack):
 
 def test_tabs_filters_and_search_choose_conversations(open_page, running_stack):
     service = f"service-{uuid.uuid4().hex[:8]}"
-    asked, answered, closed = (begin(running_stack, service=service) for _ in range(3))
+    asked, answered, closed, away = (begin(running_stack, service=service) for _ in range(4))
     hi = answered.incoming("Hi")
     reply = answered.outgoing("Yes")
     post(running_stack, asked.incoming("Hello?").insert, hi.insert, reply.insert, reply.receipt("failed"))
     post(running_stack, closed.incoming("Bye").insert, closed.close())
+    post(running_stack, away.incoming("Never mind").insert, habits.archived(away))
     page = open_page()
 
     def shown() -> set[str]:
         return {button.get_attribute("data-id") for button in page.locator("#rows .row").all()}
 
     page.get_by_label("Service").select_option(label=service)
-    expect(page.locator("#shown")).to_have_text("1 to 3 of 3")
+    expect(page.locator("#shown")).to_have_text("1 to 4 of 4")
     for tab, expected in (
         ("Waiting", {asked.id, answered.id}),  # a reply that failed is no answer
-        ("Unread", {asked.id, answered.id, closed.id}),
+        ("Unanswered", {asked.id, answered.id, closed.id}),
+        ("Unread", {asked.id, answered.id, closed.id, away.id}),
         ("Failed", {answered.id}),
-        ("All", {asked.id, answered.id, closed.id}),
+        ("Archived", {away.id}),
+        ("All", {asked.id, answered.id, closed.id, away.id}),
     ):
         page.locator("#tabs").get_by_role("button", name=tab).click()
         eventually(lambda expected=expected: shown() == expected)

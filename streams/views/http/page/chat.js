@@ -3,8 +3,9 @@
 import { ask, partitionsText, Refused } from "./api.js";
 import { arrange, make, say, spoken } from "./dom.js";
 import { content, mark, statusText } from "./marks.js";
+import { Reactions } from "./reactions.js";
 import { Stream } from "./stream.js";
-import { clock, dayOf, duration, instant, number, whole } from "./times.js";
+import { clock, dayOf, duration, instant, minutes, number, whole } from "./times.js";
 
 // Above this a preview has been cut.
 const PREVIEW = 280;
@@ -22,11 +23,14 @@ export class Chat {
   #announce;
   #refused;
   #ready = false;
+  #state = null;
+  #reactions;
 
   /** `announce(text)` tells people aloud, `refused(error)` is told of answers that are none. */
   constructor(announce, refused) {
     this.#announce = announce;
     this.#refused = refused;
+    this.#reactions = new Reactions(async (id) => (await ask(`/messages/${encodeURIComponent(id)}`)).json());
     at("older").addEventListener("click", () => this.#older());
   }
 
@@ -43,6 +47,9 @@ export class Chat {
     this.#messages.clear();
     this.#items.clear();
     this.#ready = false;
+    this.#state = null;
+    this.#reactions.clear();
+    this.tick();
     at("messages").replaceChildren();
     at("facts").replaceChildren();
     at("older").hidden = true;
@@ -55,7 +62,7 @@ export class Chat {
     this.#stream = new Stream(
       `/conversations/${encodeURIComponent(id)}/events`,
       (name, data) => this.#told(name, data),
-      (state, refused) => this.#state(state, refused),
+      (state, refused) => this.#streamState(state, refused),
     );
     this.#stream.start();
   }
@@ -69,7 +76,17 @@ export class Chat {
     this.#stream?.start();
   }
 
-  #state(state, refused) {
+  /** Show what depends on the time. */
+  tick() {
+    const until = instant(this.#state?.reply_window_until);
+    at("chat-window").hidden = until === null;
+    if (until === null) return;
+    const left = until - Date.now();
+    at("chat-window").dataset.state = left > 0 ? "open" : "closed";
+    say(at("chat-window"), left > 0 ? `Reply window until ${minutes(until)}, ${duration(left)} left` : `Reply window ended ${minutes(until)}`);
+  }
+
+  #streamState(state, refused) {
     if (state === "lost") this.#notice(`Reconnecting: ${refused.text}`);
     else if (state === "gone") this.#notice("There is no such conversation.");
     else if (state === "signed-out") this.#refused(refused);
@@ -150,6 +167,8 @@ export class Chat {
   }
 
   #about(state) {
+    this.#state = state;
+    this.tick();
     say(at("chat-name"), state.name ?? state.contact_address ?? state.group_address ?? `Conversation ${state.id}`);
     say(at("chat-about"), [state.contact_address ?? state.group_address, state.service, state.status].filter(Boolean).join(" · "));
     const facts = {
@@ -157,6 +176,7 @@ export class Chat {
       Unread: number(state.unread_count),
       "First reply": state.first_response_seconds === null ? "–" : duration(state.first_response_seconds * 1000),
       Reply: state.awaiting_reply ? "awaited" : "–",
+      ...(state.scheduled_count ? { Scheduled: number(state.scheduled_count) } : {}),
     };
     at("facts").replaceChildren(
       ...Object.entries(facts).map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))),
@@ -169,7 +189,11 @@ export class Chat {
     const nodes = [];
     let day = null;
     const days = new Map([...at("messages").querySelectorAll(":scope > .day")].map((node) => [node.dataset.day, node]));
-    for (const message of [...this.#messages.values()].sort(byTime)) {
+    const all = [...this.#messages.values()].sort(byTime);
+    this.#resolve(all);
+    const drawn = this.#reactions.of(all);
+    for (const message of all) {
+      if (message.scheduled || this.#reactions.isDrawn(message, this.#messages)) continue;
       const when = timeOf(message);
       const today = when ? dayOf(when) : null;
       if (today !== null && today !== day) {
@@ -178,32 +202,52 @@ export class Chat {
         days.delete(day);
         nodes.push(separator);
       }
-      nodes.push(this.#item(message));
+      nodes.push(this.#item(message, drawn.get(message.id) ?? []));
+    }
+    // Nobody has seen them yet: they stand apart, at the end.
+    const scheduled = all.filter((message) => message.scheduled);
+    if (scheduled.length) {
+      nodes.push(days.get("scheduled") ?? make("li", { class: "day", "data-day": "scheduled" }, make("span", {}, "Scheduled, not sent yet")));
+      nodes.push(...scheduled.map((message) => this.#item(message, [])));
     }
     for (const id of this.#items.keys()) if (!this.#messages.has(id)) this.#items.delete(id);
     arrange(at("messages"), nodes);
     if (toEnd || (keepsEnd && atEnd)) scroll.scrollTop = scroll.scrollHeight;
   }
 
-  #item(message) {
+  /** Find out which messages the reactions are to, and show them there. */
+  async #resolve(all) {
+    const id = this.#id;
+    try {
+      if (await this.#reactions.resolve(all) && id === this.#id) this.#show(false);
+    } catch (error) {
+      // They stay messages of their own until the next change.
+      this.#refused(error);
+    }
+  }
+
+  #item(message, reactions) {
     const known = this.#items.get(message.id);
-    if (known?.message === message) return known.item;
+    const signs = reactions.map((one) => one.preview).join(" ");
+    if (known?.message === message && known.signs === signs) return known.item;
     const item = known?.item ?? make("li");
-    this.#items.set(message.id, { item, message });
+    this.#items.set(message.id, { item, message, signs });
     const direction = message.direction ?? "unknown";
     item.className = `message ${["incoming", "outgoing", "internal"].includes(direction) ? direction : "internal"}`;
     item.classList.toggle("gone", message.delivery_status === "deleted");
+    item.classList.toggle("scheduled", message.scheduled);
     const open = item.querySelector("details")?.open ?? false;
     const wasFocused = item.contains(document.activeElement);
     const when = timeOf(message);
     const who = { incoming: "Received", outgoing: "Sent by you", internal: "Internal note" }[direction] ?? direction;
     const details = make("details", {}, make("summary", {}, ...summaryOf(message, when)));
     details.addEventListener("toggle", () => { if (details.open) this.#details(message.id, details); });
-    item.replaceChildren(
+    item.replaceChildren(...[
       spoken(`${who}: `),
       make("p", { class: "text", dir: "auto" }, ...content(message), message.preview?.length >= PREVIEW ? " …" : ""),
       details,
-    );
+      reactions.length ? make("p", { class: "reactions" }, spoken("Reactions: "), ...reactions.map((one) => make("bdi", { title: reactedBy(one) }, one.preview))) : null,
+    ].filter(Boolean));
     details.open = open;
     if (wasFocused) details.firstElementChild.focus({ preventScroll: true });
     return item;
@@ -239,7 +283,7 @@ async function messagesOf(id, limit, cursor) {
 }
 
 function summaryOf(message, when) {
-  const parts = [make("span", { class: "when" }, when ? clock(when) : "no time")];
+  const parts = [make("span", { class: "when" }, when ? (message.scheduled ? `to be sent ${minutes(when)}` : clock(when)) : "no time")];
   if (message.direction === "outgoing" && message.delivery_status) {
     const sign = mark(message.delivery_status);
     if (sign) parts.push(sign);
@@ -262,6 +306,11 @@ function textOf(value) {
   const text = typeof value.text === "object" ? value.text?.body : value.text;
   if (value.type === "text" && typeof text === "string") return text.length >= PREVIEW ? text : "";
   return JSON.stringify(value, null, 2);
+}
+
+function reactedBy(reaction) {
+  const when = timeOf(reaction);
+  return `${reaction.direction === "outgoing" ? "By you" : "By the contact"}${when ? `, ${clock(when)}` : ""}`;
 }
 
 function timeText(value) {

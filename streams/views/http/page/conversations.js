@@ -7,9 +7,11 @@ export const MOST = 50_000;
 
 export const TABS = {
   all: { label: "All", has: () => true },
-  waiting: { label: "Waiting", has: (one) => one.awaiting },
+  waiting: { label: "Waiting", has: (one) => one.awaiting && !one.archived, first: "longest" },
+  unanswered: { label: "Unanswered", has: (one) => one.unanswered > 0 && !one.archived, first: "longest" },
   unread: { label: "Unread", has: (one) => one.unread > 0 },
   failed: { label: "Failed", has: (one) => one.failed > 0 },
+  archived: { label: "Archived", has: (one) => one.archived },
 };
 
 /** Return the part of a conversation that lists need. */
@@ -26,7 +28,10 @@ function summary(state) {
     at: instant(state.active_at) ?? 0,
     messages: state.message_count,
     counts: state.status_counts,
-    failed: state.status_counts.failed ?? 0,
+    failed: state.failed_count,
+    scheduled: state.scheduled_count,
+    unanswered: state.unanswered_count,
+    archived: state.archived,
     unread: state.unread_count,
     awaiting: state.awaiting_reply,
     incomingAt: instant(state.last_incoming_at),
@@ -109,7 +114,7 @@ export class Conversations {
       for (const name of Object.keys(TABS)) if (TABS[name].has(one)) tabs[name] += 1;
       if (TABS[wanted.tab].has(one)) found.push(one);
     }
-    found.sort(wanted.tab === "waiting" ? byWait : byActivity);
+    found.sort(TABS[wanted.tab].first === "longest" ? byWait : byActivity);
     return { found, tabs, choices };
   }
 

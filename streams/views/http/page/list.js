@@ -157,6 +157,8 @@ export class List {
       chips.append(make("span", { class: `chip wait ${waitClass(waited)}` }, `waiting ${waited < 60_000 ? "< 1 min" : duration(waited)}`));
     }
     if (one.failed) chips.append(make("span", { class: "chip bad" }, `${number(one.failed)} failed`));
+    if (one.scheduled) chips.append(make("span", { class: "chip" }, `${number(one.scheduled)} scheduled`));
+    if (one.archived) chips.append(make("span", { class: "chip" }, "archived"));
     if (one.status !== null) chips.append(make("span", { class: "chip" }, one.status));
     if (one.service !== null) chips.append(make("span", { class: "chip plain" }, one.service));
     row.button.replaceChildren(

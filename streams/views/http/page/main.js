@@ -207,6 +207,7 @@ document.addEventListener("visibilitychange", () => {
 setInterval(() => {
   if (!signedIn || document.hidden) return;
   numbers.show();
+  chat.tick();
   soon();
 }, TICK_MS);
 

@@ -10,6 +10,7 @@ const WHOLE = new Intl.DateTimeFormat(LANGUAGE, {
   day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit",
   fractionalSecondDigits: 3,
 });
+const MINUTES = new Intl.DateTimeFormat(LANGUAGE, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
 const NUMBER = new Intl.NumberFormat(LANGUAGE);
 
 const DAY_MS = 86_400_000;
@@ -22,6 +23,7 @@ export function instant(text) {
 
 export const clock = (at) => CLOCK.format(at);
 export const whole = (at) => WHOLE.format(at);
+export const minutes = (at) => MINUTES.format(at);
 export const dayOf = (at) => DAY.format(at);
 export const number = (value) => NUMBER.format(value);
 
