@@ -12,7 +12,7 @@ from typing import Any
 
 import fastavro
 
-from avro import columns, examples, released
+from avro import column_check, examples, released
 from avro.errors import SchemasError
 from avro.schemas import Schema, records, versions
 
@@ -30,7 +30,7 @@ def check() -> None:
     Faults are: a released file that changed or is gone, a file that is not in the list of released ones, two versions
     that do not fit, an example that another version cannot read, and a column that has no field somewhere.
     """
-    faults = [*released.faults(), *columns.faults()]
+    faults = [*released.faults(), *column_check.faults()]
     for record in records():
         for older, newer in combinations(versions(record), 2):
             faults += differences(older, newer)

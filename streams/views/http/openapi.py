@@ -77,6 +77,7 @@ def document() -> dict[str, Any]:
             "whole and current is not answered: 503 with `Retry-After`. A token that is bound to organizations sees "
             "only theirs; everything else is 404, as if it did not exist.",
         },
+        "servers": [{"url": "/", "description": "The worker that serves this, and any other one."}],
         "security": _TOKENS,
         "paths": {
             "/conversations/{conversation_id}": {"get": _conversation()},
@@ -382,7 +383,7 @@ def _message_filters() -> list[dict[str, Any]]:
 
 
 def _boolean() -> dict[str, Any]:
-    return {"type": "string", "enum": ["true", "false"]}
+    return {"type": "boolean"}
 
 
 def _limit() -> dict[str, Any]:

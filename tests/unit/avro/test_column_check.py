@@ -9,7 +9,7 @@ import fastavro
 import msgspec
 import pytest
 
-from avro import codec, columns, compiled
+from avro import codec, column_check, compiled
 from avro.catalogue import ENTITIES, Entity, Kind
 from avro.rows import to_fields, to_row
 from avro.schemas import Schema, latest
@@ -37,7 +37,7 @@ def schemas_of(*schemas: Schema) -> Any:
 
 
 def test_each_column_of_the_catalogue_has_its_field_in_event_and_state() -> None:
-    assert columns.faults() == []
+    assert column_check.faults() == []
 
 
 @pytest.mark.parametrize(("entity", "view"), [("messages", render.Message), ("conversations", render.Conversation)])
@@ -55,7 +55,7 @@ def test_a_column_that_stands_everywhere_has_no_faults_and_passes_through_event_
     """Done for a real column, and thrown away again."""
     entities = with_column()
     event, state = with_field("MessageEvent"), with_field("MessageState")
-    assert columns.faults(entities, schemas_of(event, state)) == []
+    assert column_check.faults(entities, schemas_of(event, state)) == []
     row = {"id": "m", "reply_to": "m0"}
     fields = to_fields(entities["messages"], row)
     assert (fields["reply_to"], fields["extra"]) == ("m0", {})
@@ -80,7 +80,7 @@ def test_a_column_that_stands_everywhere_has_no_faults_and_passes_through_event_
         (ENTITIES, [with_field("MessageEvent")], "MessageEvent.v{next} has a field for it, avro.catalogue no column"),
         (
             with_column(Kind.INSTANT),
-            [with_field("MessageEvent"), with_field("MessageState", type=["null", columns._INSTANT])],
+            [with_field("MessageEvent"), with_field("MessageState", type=["null", column_check._INSTANT])],
             'MessageEvent.v{next} has ["null", "string"] for it',
         ),
     ],
@@ -88,7 +88,7 @@ def test_a_column_that_stands_everywhere_has_no_faults_and_passes_through_event_
 )
 def test_a_place_that_is_forgotten_is_named(entities: dict[str, Entity], schemas: list[Schema], missing: str) -> None:
     event, state = latest("MessageEvent").version, latest("MessageState").version
-    (fault,) = columns.faults(entities, schemas_of(*schemas))
+    (fault,) = column_check.faults(entities, schemas_of(*schemas))
     assert fault.startswith("messages.reply_to: " + missing.format(event=event, state=state, next=event + 1))
 
 
