@@ -3,10 +3,10 @@
 import json
 from typing import Any, Protocol
 
-from avro import examples
+from avro import examples, writers
 from avro.catalogue import COMPRESSION, TOPICS, Topic, topic_name
 from avro.compatibility import COMPATIBILITY
-from avro.promises import COMPRESSED, EVOLUTION, PARTITIONING, PROMISES, Promise
+from avro.promises import COMPRESSED, EVOLUTION, PARTITIONING, PROMISES, WRITERS, Promise
 from avro.schemas import latest
 
 Document = dict[str, Any]
@@ -143,7 +143,8 @@ def _headers(promise: Promise) -> Document:
             "content-type": {"const": "application/avro"},
             "traceparent": text | {"description": "W3C trace context, where the request had one"},
             "ce_redriven": text | {"description": "How often dead letters of this event had been redriven, if any"},
-        },
+        }
+        | ({writers.NAME: text | {"description": WRITERS}} if promise.tells_writers else {}),
     }
 
 

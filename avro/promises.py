@@ -50,6 +50,14 @@ _NO_ORDER = (
 )
 
 
+_BRIDGE = "the bridge's setting BRIDGE_SOURCE, `openbsp` unless set"
+#: What the header `ce_organizations` says.
+WRITERS = (
+    "only where the event came with a token that is bound to organizations: those of which it may tell, separated by"
+    " spaces. Who writes without it may tell of any"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Promise:
     """The promises of one topic; the first four say what is in `ce_type`, `ce_source`, `ce_subject` and `ce_time`."""
@@ -63,13 +71,17 @@ class Promise:
     deduplication: str
     removal: str
 
+    @property
+    def tells_writers(self) -> bool:
+        """Whether records can have the header `ce_organizations`: they are what the bridge was told."""
+        return self.source == _BRIDGE
+
 
 _ROW_TIME = "the row's `updated_at`, else `created_at`, else when the bridge received it"
 _STATE_TIME = (
     "the row's `updated_at`, else `created_at`, else the message's `timestamp` or newest status, or the time of the"
     " conversation's last message; 1970 where nothing says any. It depends on the value alone"
 )
-_BRIDGE = "the bridge's setting BRIDGE_SOURCE, `openbsp` unless set"
 _STREAMS = "`openbsp-streams`"
 
 PROMISES: Mapping[str, Promise] = MappingProxyType(

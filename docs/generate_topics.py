@@ -8,9 +8,9 @@ from pathlib import Path
 import asyncapi_html
 from schema_tables import field_rows, filled, kept
 
-from avro import asyncapi, examples
+from avro import asyncapi, examples, writers
 from avro.catalogue import TOPICS, Topic, topic_name
-from avro.promises import COMPRESSED, EVOLUTION, PARTITIONING, PROMISES
+from avro.promises import COMPRESSED, EVOLUTION, PARTITIONING, PROMISES, WRITERS
 from avro.schemas import latest
 from openbsp.kafka.connection import TopicSettings
 
@@ -87,7 +87,7 @@ PAGE = """\
 | `ce_time` | {promise.time} |
 | `content-type` | `application/avro` |
 | `traceparent` | W3C trace context, where there is one |
-| `ce_redriven` | how often dead letters of this event had been redriven, where any were |
+| `ce_redriven` | how often dead letters of this event had been redriven, where any were |{writers}
 
 ## Fields
 
@@ -137,6 +137,7 @@ def _page(topic: Topic) -> str:
         max_bytes=topic.config()["max.message.bytes"],
         evolution=EVOLUTION,
         event_types=" or ".join(f"`{name}`" for name in PROMISES[topic.name].event_types),
+        writers=f"\n| `{writers.NAME}` | {WRITERS} |" if PROMISES[topic.name].tells_writers else "",
         fields="\n".join(f"| `{name}` | {kind} | {_cell(doc)} |" for name, kind, doc in field_rows(schema)),
         examples="".join(
             EXAMPLE.format(title=_sentence(example.title), value=filled(schema, example.value))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from avro import cloudevents, codec, instants
+from avro import cloudevents, codec, instants, writers
 from avro.catalogue import ENTITIES, Kind, topic_name
 from avro.dead_letters import DeadLetters
 from avro.identity import name_id, status_change_event_id
@@ -99,7 +99,9 @@ class Contract:
             "payload": record.value if size is None or size <= PAYLOAD_BYTES else None,
             "payload_size": size,
         }
-        return self._dead_letters.record(fields)
+        value, headers = self._dead_letters.record(fields)
+        # Whoever tells it again must not tell more than its writer might.
+        return value, headers + writers.headers_of(record.headers)
 
 
 def kept_key(record: Record) -> bytes | None:

@@ -22,6 +22,7 @@ class _Event(msgspec.Struct, tag="event", array_like=True, gc=False):
     # Members that came later are at the end and have a default: what former versions spooled has none of them.
     redriven: int = 0
     reconciled: bool = False
+    organizations: list[str] | None = None
 
 
 class _DeadLetter(msgspec.Struct, tag="dead letter", array_like=True, gc=False):
@@ -50,6 +51,7 @@ def pack(item: Item) -> bytes:
                 item.data,
                 item.redriven,
                 item.reconciled,
+                None if item.organizations is None else sorted(item.organizations),
             )
         )
     return _encode(_DeadLetter(item.fields, item.redriven))
@@ -72,6 +74,7 @@ def unpack(body: bytes) -> Item:
             packed.traceparent,
             packed.redriven,
             packed.reconciled,
+            None if packed.organizations is None else frozenset(packed.organizations),
         )
     except (msgspec.MsgspecError, jsontext.MalformedJsonError, KeyError, TypeError) as error:
         raise UnreadableError(type(error).__name__) from error

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from avro import cloudevents, codec
+from avro import cloudevents, codec, writers
 from avro.catalogue import ACTIONS, ENTITIES, TOPICS, topic_name
 from avro.dead_letters import DeadLetters, redriven_header
 from avro.rows import to_fields
@@ -98,6 +98,8 @@ class RecordMaker:
             headers.append(redriven_header(event.redriven))
         if event.reconciled:
             headers.append(cloudevents.RECONCILED)
+        if event.organizations is not None:
+            headers.append(writers.header_of(event.organizations))
         return Record(topic, event.id.encode(), encode(fields), headers)
 
     def _dead_letter(self, letter: DeadLetter) -> Record:

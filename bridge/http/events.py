@@ -32,7 +32,8 @@ _TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9
 class Event(msgspec.Struct, gc=False):
     """A row of a catalogue entity as it came, of a deleted one the ids only. `data` is the canonical JSON of `row`.
 
-    `received_at` is in microseconds since the epoch.
+    `received_at` is in microseconds since the epoch, `organizations` are those of which it may tell:
+    the row's, or all that its sender's token is bound to if it names none; None if the token is bound to none.
     """
 
     entity: Entity
@@ -46,6 +47,7 @@ class Event(msgspec.Struct, gc=False):
     redriven: int = 0
     #: Whether the row was read from the sender's database by a repair, not told by a webhook.
     reconciled: bool = False
+    organizations: frozenset[str] | None = None
 
     @property
     def id(self) -> str:

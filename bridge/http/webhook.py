@@ -220,6 +220,8 @@ class Webhook:
             event = read_event(body, self._received_at, self._trace, self._intake.max_depth)
             if self._token.organizations is not None:
                 check_organization(event, self._token.organizations)
+                named = event.organization_id
+                event.organizations = self._token.organizations if named is None else frozenset({named})
         except RefusedError as refusal:
             self._bury(refusal, body if refusal.keep else None, len(body))
             return

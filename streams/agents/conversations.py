@@ -16,9 +16,9 @@ def merge_rows(conversations: ConversationsOf, intake: Intake, remover: Remover)
     """Return the agent."""
 
     def merge(event: Record) -> None:
-        fields, size = intake.row(event)
+        fields, size, organizations = intake.row(event)
         table = conversations(event)
-        table.apply_row(fields, size, replayed=table.rows.seen(event))
+        table.apply_row(fields, size, replayed=table.rows.seen(event), organizations=organizations)
 
     def removing(event: Record) -> Removal:
         return Removal(conversations(event), intake.text(event.key))

@@ -3,7 +3,9 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import NamedTuple
 
+from avro import writers
 from avro.codec import CodecError, UnknownSchemaIdError
 from streams.contract import Contract, Refused, kept_key
 from streams.engine.hooks import Hook
@@ -23,6 +25,14 @@ Then = Callable[[Record], Iterator[None]]
 #: Loads a writer schema (of a source by its catalogue name, by id) into the contract, returns False if it could not be
 #: asked for, or raises Refused.
 Learn = Callable[[str, int], Coroutine[None, None, bool]]
+
+
+class Told(NamedTuple):
+    """An event of an entity: its fields, its bytes, and of which organizations its writer may tell (None: of all)."""
+
+    fields: dict[str, object]
+    size: int
+    organizations: frozenset[str] | None
 
 
 class Intake:
@@ -77,14 +87,24 @@ class Intake:
         except UnicodeDecodeError:
             raise Refused("bad_key", "the key is not UTF-8") from None
 
-    def row(self, event: Record) -> tuple[dict[str, object], int]:
-        """Return the fields of an entity's event, and its size in bytes. Raises Refused, CodecError."""
+    def row(self, event: Record) -> "Told":
+        """Return what an entity's event tells. Raises Refused, CodecError."""
         key = self.text(event.key)
         assert event.value is not None  # noqa: S101 removals go another way
         fields = self.contract.event(self.contract.names[event.topic], event.value)
         if fields["id"] != key:
             raise Refused("key_mismatch", "the key is not the row's id, so the record is in no known partition")
-        return fields, len(event.value)
+        organizations, named = self.writer(event), fields["organization_id"]
+        if organizations is not None and named is not None and named not in organizations:
+            raise Refused("bad_header", "the row names an organization of which its writer may not tell")
+        return Told(fields, len(event.value), organizations)
+
+    def writer(self, event: Record) -> frozenset[str] | None:
+        """Return the organizations of which an event's writer may tell, None if that are all. Raises Refused."""
+        try:
+            return writers.organizations_of(event.headers)
+        except ValueError:
+            raise Refused("bad_header", f"{writers.NAME} names no organization in UTF-8") from None
 
     async def _learned(self, inbox: Inbox, event: Record, schema_id: int) -> bool:
         # The registry may be away for long: what came before must not wait for it too.

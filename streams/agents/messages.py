@@ -16,9 +16,9 @@ def merge_messages(messages: MessagesOf, intake: Intake, remover: Remover) -> Ag
     """Return the agent."""
 
     def merge(event: Record) -> None:
-        fields, size = intake.row(event)
+        fields, size, organizations = intake.row(event)
         table = messages(event)
-        table.apply(fields, size, replayed=table.rows.seen(event))
+        table.apply(fields, size, replayed=table.rows.seen(event), organizations=organizations)
 
     def removing(event: Record) -> Removal:
         return Removal(messages(event), intake.text(event.key))

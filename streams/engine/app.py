@@ -93,7 +93,7 @@ class BatchStream(faust.Stream[Any]):
 
 
 def _message_of(record: Record) -> ConsumerMessage:
-    topic, partition, offset, key, value = record
+    topic, partition, offset, key, value = record[:5]
     return ConsumerMessage(topic, partition, offset, 0.0, 0, {}, key, value, None, tp=TP(topic, partition))
 
 

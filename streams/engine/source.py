@@ -1,7 +1,7 @@
 """Reading: librdkafka fetches the assigned partitions in bulk; who owns them is decided elsewhere (membership)."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -33,6 +33,10 @@ _PASSING = frozenset(
 )
 
 
+#: As librdkafka reads them.
+Headers = Collection[tuple[str, str | bytes | None]]
+
+
 class Record(NamedTuple):
     """A record as it was read."""
 
@@ -41,6 +45,7 @@ class Record(NamedTuple):
     offset: int
     key: bytes | None
     value: bytes | None
+    headers: Headers | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ def read(consumer: Consumer, limit: int, wait_s: float) -> Read:
         error = message.error()
         at = cast("tuple[str, int, int]", (message.topic(), message.partition(), message.offset()))
         if error is None:
-            found.records.append(Record(*at, message.key(), message.value()))
+            found.records.append(Record(*at, message.key(), message.value(), cast("Headers | None", message.headers())))
         elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 the library has no other name for it
             found.ends.append(at)
         elif error.fatal() or error.code() not in _PASSING:

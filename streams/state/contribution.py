@@ -1,12 +1,13 @@
 """What one message adds to its conversation: the part of the message's facts that the conversation needs."""
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Any, NamedTuple, TypeVar
 
-from msgspec import DecodeError, Struct, json, msgpack
+from msgspec import DecodeError, Struct, json, msgpack, structs
 
 from avro import jsontext
-from streams.state import existence, former, registers
+from streams.state import claims, existence, former, registers
 from streams.state import status as statuses
 from streams.state.registers import NEVER, Register, Registers, Version, moment_of, newer, shown, text_of
 
@@ -30,7 +31,9 @@ ContentSummary = tuple[str | None, str | None, str | None]
 Columns = list[Register | None]
 
 #: The number with which a stored contribution begins; those of former versions are read by `streams.state.former`.
-FORMAT = 2
+FORMAT = 3
+#: Of the same members, without claims.
+_UNCLAIMED = 2
 
 Ordered = TypeVar("Ordered", int, Version)
 
@@ -39,7 +42,9 @@ class Contribution(Struct, array_like=True, frozen=True, gc=False):
     """Registers and status of a message. It counts only in the conversation that `conversation_id` names.
 
     As `MessageFacts`, but without what a conversation does not need. `keys` is the number of status keys if they are
-    more than `status` and `partial_status` hold.
+    more than `status` and `partial_status` hold, `stays` are the conversations that are deleted. `claimed_at` is when
+    the organization whose message it is was the first to claim its id; None if trusted writers say whose it is. Only
+    `effective` tells it.
     """
 
     format: int = FORMAT
@@ -54,7 +59,10 @@ class Contribution(Struct, array_like=True, frozen=True, gc=False):
     organizations: list[str] = []
     received_at: int | None = None
     deletes: list[str | None] = []
-    rival: existence.Rival | None = None
+    rivals: dict[str, existence.Rival] = {}
+    stays: dict[str, existence.Stay] = {}
+    claims: "dict[str, tuple[int | None, Contribution]]" = {}
+    claimed_at: int | None = None
 
 
 encode = msgpack.Encoder().encode
@@ -63,9 +71,11 @@ _decode = msgpack.Decoder(Contribution).decode
 
 def decode(stored: bytes) -> Contribution:
     """Return a stored contribution."""
-    # Trap: the first member of an array of up to fifteen stands in the second byte.
-    if stored[1] == FORMAT:
+    version = registers.format_of(stored)
+    if version == FORMAT:
         return _decode(stored)
+    if version == _UNCLAIMED:
+        return Contribution(**former.unclaimed_contribution(stored))
     told = former.contribution(stored)
     return Contribution(**told | {"columns": _placed(told["columns"])})
 
@@ -82,7 +92,8 @@ def of(
     organizations: list[str],
     received_at: int | None,
     deletes: list[str | None],
-    rival: existence.Rival | None,
+    rivals: dict[str, existence.Rival],
+    stays: dict[str, existence.Stay] | None = None,
 ) -> Contribution:
     """Return the contribution of a message; of too many status keys it has those that matter to a conversation."""
     keys = 0
@@ -103,7 +114,8 @@ def of(
         organizations=organizations,
         received_at=received_at,
         deletes=deletes,
-        rival=rival,
+        rivals=rivals,
+        stays=stays or {},
     )
 
 
@@ -113,6 +125,26 @@ def _placed(columns: Mapping[str, Register]) -> Columns:
 
 def join(a: Contribution, b: Contribution) -> Contribution:
     """Return what both say together. Idempotent, commutative, associative."""
+    joined = _join_unclaimed(a, b)
+    told = claims.join(a.claims, b.claims, _join_unclaimed)
+    if not told:
+        return joined
+    if deletes := claims.deleting(joined, told):
+        joined = _stripped(structs.replace(joined, deletes=existence.join_deletes(joined.deletes, deletes)))
+    return structs.replace(joined, claims=claims.stripped(joined, told, _stripped))
+
+
+def effective(part: Contribution) -> Contribution:
+    """Return what counts of all that was told: no claims are left. All but `join` take such ones."""
+    if not part.claims:
+        return part
+    named, first = organization_of(part), claims.first(part.claims)
+    trusted = structs.replace(part, claims={})
+    found = reduce(_join_unclaimed, claims.of(part.claims, claims.owner(named, part.claims)), trusted)
+    return structs.replace(found, claimed_at=first[0]) if named is None and first is not None else found
+
+
+def _join_unclaimed(a: Contribution, b: Contribution) -> Contribution:
     names, limit = existence.join_names, existence.NAMES_LIMIT
     joined = Contribution(
         columns=_join_columns(a.columns, b.columns),
@@ -126,9 +158,25 @@ def join(a: Contribution, b: Contribution) -> Contribution:
         organizations=names(a.organizations, b.organizations, limit),
         received_at=later(a.received_at, b.received_at),
         deletes=existence.join_deletes(a.deletes, b.deletes),
-        rival=existence.join_rivals(a.rival, b.rival),
+        rivals=existence.join_rivals(a.rivals, b.rivals),
+        stays=existence.join_stays(a.stays, b.stays),
     )
-    return _stripped(joined) if existence.is_certain(joined.deletes, joined.organizations) else joined
+    if existence.is_certain(joined.deletes, joined.organizations):
+        return _stripped(joined)
+    cut = existence.cut_of(joined.stays, joined.organizations)
+    return joined if cut is None else _cut(joined, cut)
+
+
+def _cut(part: Contribution, cut: Version) -> Contribution:
+    """Return what is left of a message that was in a conversation which is deleted."""
+    columns = [None if register is None or register[:2] <= cut else register for register in part.columns]
+    return structs.replace(
+        part,
+        columns=columns if any(columns) else [],
+        status=registers.cut_status(part.status, cut),
+        partial_columns=[],
+        partial_status=dict.fromkeys(part.partial_status, (*registers.UNFIT, None)),
+    )
 
 
 def _stripped(part: Contribution) -> Contribution:
@@ -140,7 +188,8 @@ def _stripped(part: Contribution) -> Contribution:
         keys=part.keys,
         organizations=part.organizations,
         deletes=part.deletes,
-        rival=part.rival,
+        rivals=part.rivals,
+        stays=part.stays,
     )
 
 
@@ -195,9 +244,21 @@ def exists(part: Contribution) -> bool:
     """Return whether the message is: neither deleted nor superseded."""
     if part.deletes and existence.is_deleted(part.deletes, part.organizations):
         return False
-    return part.rival is None or not existence.is_superseded(
-        age_of(part.status, part.partial_status, part.newest, part.newest_partial, part.keys), part.rival
+    if part.stays and is_gone_with(part.stays, part.organizations, text_of(register_at(part, _CONVERSATION))):
+        return False
+    rival = part.rivals.get(organization_of(part) or "") if part.rivals else None
+    return rival is None or not existence.is_superseded(
+        age_of(part.status, part.partial_status, part.newest, part.newest_partial, part.keys), rival
     )
+
+
+def is_gone_with(stays: Mapping[str, existence.Stay], organizations: list[str], conversation: str | None) -> bool:
+    """Return whether a message is deleted with a conversation: it was in that, and is in no other one now."""
+    if existence.cut_of(stays, organizations) is not None:
+        return conversation is None
+    # While nobody says whose it is, every organization's delete counts, but nothing is dropped for it.
+    stay = None if organizations or conversation is None else stays.get(conversation)
+    return stay is not None and bool(stay[2])
 
 
 def register_at(part: Contribution, place: int) -> Register | None:

@@ -4,15 +4,16 @@ The tally is derived: it is kept in memory only and made again from the contribu
 into use. `replace` keeps it exact as contributions change.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from functools import reduce
 from typing import Any, NamedTuple
 
-from msgspec import DecodeError, Struct, json, msgpack
+from msgspec import DecodeError, Struct, json, msgpack, structs
 
 from avro import instants
 from avro.catalogue import ENTITIES
+from streams.state import claims, existence, former, registers
 from streams.state import contribution as contributions
-from streams.state import existence, former, registers
 from streams.state.contribution import DAY_US, Contribution, Role
 from streams.state.registers import NEVER, Register, Registers, fields_of, moment_of, stamp_of, text_of
 
@@ -28,7 +29,9 @@ _WINDOWED = ("whatsapp", "instagram")
 Position = tuple[int, str]
 
 #: The number with which stored facts begin; those of former versions are read by `streams.state.former`.
-FORMAT = 2
+FORMAT = 3
+#: Of the same members, without claims.
+_UNCLAIMED = 2
 
 
 class ConversationFacts(Struct, array_like=True, frozen=True, gc=False):
@@ -40,6 +43,7 @@ class ConversationFacts(Struct, array_like=True, frozen=True, gc=False):
     organizations: list[str] = []
     received_at: int | None = None
     deletes: list[str | None] = []
+    claims: "dict[str, tuple[int | None, ConversationFacts]]" = {}
 
 
 encode = msgpack.Encoder().encode
@@ -48,12 +52,25 @@ _decode = msgpack.Decoder(ConversationFacts).decode
 
 def decode(stored: bytes) -> ConversationFacts:
     """Return stored facts."""
-    # Trap: the first member of an array of up to fifteen stands in the second byte.
-    return _decode(stored) if stored[1] == FORMAT else ConversationFacts(**former.conversation(stored))
+    if stored[1] == FORMAT:
+        return _decode(stored)
+    if stored[1] == _UNCLAIMED:
+        # Nobody noted who had told it, so it is taken to be trusted: no claim can change it.
+        return structs.replace(_decode(stored), format=FORMAT)
+    return ConversationFacts(**former.conversation(stored))
 
 
-def facts_of(event: dict[str, Any]) -> ConversationFacts:
-    """Return what one ConversationEvent says."""
+def facts_of(event: dict[str, Any], organizations: Collection[str] | None = None) -> ConversationFacts:
+    """Return what one ConversationEvent says, told by a writer for some organizations only (None: for all)."""
+    told = _told(event)
+    if organizations is None:
+        return told
+    key, names = claims.writer_of(organizations, event["organization_id"])
+    at = event["received_at"] if names and event["action"] != "delete" else None
+    return ConversationFacts(claims={key: (at, told)})
+
+
+def _told(event: dict[str, Any]) -> ConversationFacts:
     organization = event["organization_id"]
     if event["action"] == "delete":
         return ConversationFacts(deletes=[organization])
@@ -68,6 +85,34 @@ def facts_of(event: dict[str, Any]) -> ConversationFacts:
 
 def join(a: ConversationFacts, b: ConversationFacts) -> ConversationFacts:
     """Return what both say together. Idempotent, commutative, associative."""
+    joined = _join_unclaimed(a, b)
+    told = claims.join(a.claims, b.claims, _join_unclaimed)
+    if not told:
+        return joined
+    if deletes := claims.deleting(joined, told):
+        joined = _stripped(structs.replace(joined, deletes=existence.join_deletes(joined.deletes, deletes)))
+    return structs.replace(joined, claims=claims.stripped(joined, told, _stripped))
+
+
+def effective(facts: ConversationFacts, owner: str | None = None) -> ConversationFacts:
+    """Return what counts of all that was told if the conversation is that organization's: no claims are left.
+
+    All but `join` and tallies take such ones. Without an owner, the first to claim the id is it.
+    """
+    if not facts.claims:
+        return facts
+    if owner is None:
+        owner = claims.owner(owner_of(facts), facts.claims)
+    return reduce(_join_unclaimed, claims.of(facts.claims, owner), structs.replace(facts, claims={}))
+
+
+def without_others(facts: ConversationFacts) -> ConversationFacts:
+    """Return the facts without what was claimed for others than the owner."""
+    kept = claims.owned(facts.claims, claims.owner(owner_of(facts), facts.claims))
+    return structs.replace(facts, claims=kept)
+
+
+def _join_unclaimed(a: ConversationFacts, b: ConversationFacts) -> ConversationFacts:
     joined = ConversationFacts(
         columns=registers.join(a.columns, b.columns),
         newest=contributions.later(a.newest, b.newest),
@@ -75,10 +120,24 @@ def join(a: ConversationFacts, b: ConversationFacts) -> ConversationFacts:
         received_at=contributions.later(a.received_at, b.received_at),
         deletes=existence.join_deletes(a.deletes, b.deletes),
     )
-    if not existence.is_certain(joined.deletes, joined.organizations):
-        return joined
-    # Nothing that a deleted row said is kept.
-    return ConversationFacts(newest=joined.newest, organizations=joined.organizations, deletes=joined.deletes)
+    return _stripped(joined) if existence.is_certain(joined.deletes, joined.organizations) else joined
+
+
+def _stripped(facts: ConversationFacts) -> ConversationFacts:
+    """Return what must be remembered of a deleted row: nothing that it said."""
+    return ConversationFacts(newest=facts.newest, organizations=facts.organizations, deletes=facts.deletes)
+
+
+def deletes_for(facts: ConversationFacts, part: Contribution) -> list[str | None]:
+    """Return the deletes of which a message has to hear that is or was in the conversation. Neither is effective.
+
+    A writer that may write for some organizations only deletes no message that does not name one of those.
+    """
+    if not facts.claims:
+        return facts.deletes
+    named = {*part.organizations, *part.claims}
+    claimed: list[str | None] = [name for _, told in facts.claims.values() for name in told.deletes if name in named]
+    return existence.join_deletes(facts.deletes, claimed)
 
 
 def is_known(facts: ConversationFacts | None) -> bool:
@@ -107,13 +166,15 @@ def owner_of(facts: ConversationFacts | None) -> str | None:
 class Tally:
     """What the messages of one conversation add up to.
 
-    Those that name another organization than the conversation's do not count. That is the row's; while it names none,
-    or there is no row, the one of the newest message.
+    Those that name another organization than the conversation's do not count. That is the one that trusted writers name
+    in its row; while they name none, the one of the newest message of which trusted writers say whose it is, else the
+    one that was the first to claim the conversation or one of its messages. `told` is all that was told of its row.
     """
 
     __slots__ = (
         "active_at",
         "borrowed",
+        "claim",
         "failed",
         "first_incoming",
         "first_outgoing",
@@ -130,23 +191,31 @@ class Tally:
         "outgoing",
         "owner",
         "reply",
+        "row_claim",
         "scheduled",
         "stale",
         "status_counts",
+        "told",
+        "trusted",
         "unanswered",
         "unread",
     )
 
-    def __init__(self, facts: ConversationFacts | None = None) -> None:
-        """Start with no message of a conversation with that row."""
-        self.known = is_known(facts)
-        self.owner = owner_of(facts)
-        #: Whether the newest message says whose the conversation is.
-        self.follows = self.owner is None
+    def __init__(self, told: ConversationFacts | None = None) -> None:
+        """Start with no message of a conversation of whose row that was told."""
+        self.told = told
+        #: Whether messages, and claims of the row, say whose the conversation is, and which of the latter is the first.
+        self.follows = owner_of(told) is None
+        self.row_claim = None if told is None else claims.first(told.claims)
+        #: The newest message of which trusted writers say whose it is, and whose; the first claim of all others.
+        self.trusted: tuple[Position, str | None] | None = None
+        self.claim: tuple[int, str | None] | None = None
+        self.owner = self._decided()
+        self.known = is_known(self.facts)
         self.messages = self.incoming = self.outgoing = self.internal = self.unread = 0
         self.scheduled = self.failed = self.unanswered = 0
         self.status_counts: dict[str, int] = {}
-        #: The newest message of all while that matters, and what the conversation takes from it.
+        #: The newest message that counts while that matters, and what the conversation takes from it.
         self.newest: Position | None = None
         self.borrowed: dict[str, str | None] = {}
         #: The last one that may be shown as the last.
@@ -170,23 +239,47 @@ class Tally:
         cls,
         conversation_id: str,
         messages: Iterable[tuple[str, Contribution]],
-        facts: ConversationFacts | None = None,
+        told: ConversationFacts | None = None,
     ) -> "Tally":
-        """Return the tally of all `(message id, contribution)` of a conversation with that row."""
+        """Return the tally of all `(message id, contribution)` of a conversation of whose row that was told."""
         counting = Counting(conversation_id)
         for message_id, contribution in messages:
             counting.add(message_id, contribution)
-        return counting.tally(facts)
+        return counting.tally(told)
 
-    def row_changed(self, facts: ConversationFacts | None) -> None:
-        """Note that the conversation's row is another now."""
-        owner = owner_of(facts)
-        self.known = is_known(facts)
+    @property
+    def facts(self) -> ConversationFacts | None:
+        """What counts of all that was told of the row."""
+        return None if self.told is None else effective(self.told, self.owner)
+
+    def row_changed(self, told: ConversationFacts | None) -> None:
+        """Note that more was told of the conversation's row."""
+        self.told = told
+        owner = owner_of(told)
+        self.row_claim = None if told is None else claims.first(told.claims)
         if owner is None:
             self.stale |= not self.follows
+            self._follow_owner()
         else:
             self.stale |= owner != self.owner and (self.messages > 0 or self.newest is not None or not self.follows)
             self.owner, self.follows, self.newest, self.borrowed = owner, False, None, {}
+            self.trusted = self.claim = None
+        self.known = is_known(self.facts)
+
+    def _decided(self) -> str | None:
+        """Return whose the conversation is."""
+        if not self.follows:
+            return owner_of(self.told)
+        if self.trusted is not None:
+            return self.trusted[1]
+        return min((one for one in (self.claim, self.row_claim) if one is not None), default=(0, None))[1]
+
+    def _follow_owner(self) -> None:
+        owner = self._decided()
+        if owner != self.owner:
+            self.stale |= self.messages > 0 or self.newest is not None or self.owner is not None
+            self.owner = owner
+            self.known = is_known(self.facts)
 
     def replace(
         self, conversation_id: str, message_id: str, old: Contribution | None, new: Contribution | None
@@ -220,14 +313,33 @@ class Tally:
     def _follow(self, message_id: str, old: Contribution | None, new: Contribution | None) -> None:
         position = None if new is None else contributions.sort_key(message_id, new)
         was = None if old is None else contributions.sort_key(message_id, old)
+        self._decide(old, was, new, position)
         if was is not None and was == self.newest and position != was:
             self.stale = True
-        elif new is not None and position is not None and (self.newest is None or position >= self.newest):
+        elif (
+            new is not None
+            and position is not None
+            and contributions.is_of(new, self.owner)
+            and (self.newest is None or position >= self.newest)
+        ):
             self.newest, self.borrowed = position, contributions.borrowed_of(new)
-            owner = self.borrowed["organization_id"]
-            if owner != self.owner:
-                self.stale = self.messages > 0 or self.owner is not None
-                self.owner = owner
+
+    def _decide(
+        self, old: Contribution | None, was: Position | None, new: Contribution | None, position: Position | None
+    ) -> None:
+        """Find whose the conversation is, after one of the messages has changed; stale if only all of them can tell."""
+        claim_before, claim = _claim_of(old), _claim_of(new)
+        trusted_before, trusted = _trusted_of(old, was), _trusted_of(new, position)
+        if (trusted_before is not None and trusted_before == self.trusted and trusted != trusted_before) or (
+            claim_before is not None and claim_before == self.claim and claim != claim_before
+        ):
+            self.stale = True
+            return
+        if claim is not None and (self.claim is None or claim <= self.claim):
+            self.claim = claim
+        if trusted is not None and (self.trusted is None or trusted[0] >= self.trusted[0]):
+            self.trusted = trusted
+        self._follow_owner()
 
     def _count(self, role: Role, step: int) -> None:
         self.messages += step
@@ -343,37 +455,63 @@ class Tally:
         return max(times, default=None)
 
 
+def _claim_of(part: Contribution | None) -> tuple[int, str | None] | None:
+    """Return when the organization of a message was the first to claim it; None if trusted writers say whose it is."""
+    if part is None or part.claimed_at is None:
+        return None
+    return part.claimed_at, contributions.organization_of(part)
+
+
+def _trusted_of(part: Contribution | None, position: Position | None) -> tuple[Position, str | None] | None:
+    """Return the place and the organization of a message of which trusted writers say whose it is."""
+    if part is None or position is None or part.claimed_at is not None:
+        return None
+    return position, contributions.organization_of(part)
+
+
 class Counting:
     """The way to a tally: one message after the other, in any order."""
 
     def __init__(self, conversation_id: str) -> None:
         """Start with no message."""
         self._conversation_id = conversation_id
-        #: Roles by the organization that the message names.
+        #: Roles by the organization that the message names, and the newest message of each.
         self._roles: dict[str | None, list[Role]] = {}
-        self._newest: tuple[Position, Contribution] | None = None
+        self._newest: dict[str | None, tuple[Position, Contribution]] = {}
+        self._trusted: tuple[Position, str | None] | None = None
+        self._claim: tuple[int, str | None] | None = None
 
     def add(self, message_id: str, contribution: Contribution) -> None:
         """Count a message, once each; those that have left the conversation do not count."""
         if not contributions.belongs_to(contribution, self._conversation_id):
             return
         role = contributions.role_of(message_id, contribution)
-        self._roles.setdefault(contributions.organization_of(contribution), []).append(role)
-        if self._newest is None or role.position > self._newest[0]:
-            self._newest = role.position, contribution
+        organization = contributions.organization_of(contribution)
+        self._roles.setdefault(organization, []).append(role)
+        newest = self._newest.get(organization)
+        if newest is None or role.position > newest[0]:
+            self._newest[organization] = role.position, contribution
+        claim = _claim_of(contribution)
+        if claim is not None:
+            self._claim = claim if self._claim is None else min(self._claim, claim)
+        elif self._trusted is None or role.position > self._trusted[0]:
+            self._trusted = role.position, organization
 
-    def tally(self, facts: ConversationFacts | None = None) -> Tally:
-        """Return the tally of all that were added, of a conversation with that row."""
-        tally = Tally(facts)
-        if tally.follows and self._newest is not None:
-            tally.newest, tally.borrowed = self._newest[0], contributions.borrowed_of(self._newest[1])
-            tally.owner = tally.borrowed["organization_id"]
+    def tally(self, told: ConversationFacts | None = None) -> Tally:
+        """Return the tally of all that were added, of a conversation of whose row that was told."""
+        tally = Tally(told)
+        if tally.follows:
+            tally.claim, tally.trusted = self._claim, self._trusted
+            tally._follow_owner()  # noqa: SLF001 two halves of one thing
         wanted = self._roles.keys() if tally.owner is None else {None, tally.owner}
+        if tally.follows and (found := [self._newest[name] for name in wanted if name in self._newest]):
+            newest = max(found, key=lambda one: one[0])
+            tally.newest, tally.borrowed = newest[0], contributions.borrowed_of(newest[1])
         roles = [role for organization in wanted for role in self._roles.get(organization, ())]
         replies = [role.position for role in roles if role.said and role.direction == "outgoing"]
         tally.last_outgoing = max(replies, default=None)
         for role in roles:
-            tally._count(role, 1)  # noqa: SLF001 two halves of one thing
+            tally._count(role, 1)  # noqa: SLF001
             tally._stretch(None, role)  # noqa: SLF001
         tally.reply = None
         if tally.first_incoming is not None:

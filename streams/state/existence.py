@@ -6,7 +6,7 @@ What is known of that only grows, so it is the same in whatever order it is told
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from streams.state.registers import Version
+from streams.state.registers import UNFIT, Version
 
 #: `(keys, stamp, wins ties)` of another message with the same external id.
 Rival = tuple[int, int, bool]
@@ -37,16 +37,45 @@ def is_certain(deletes: Sequence[str | None], organizations: Sequence[str]) -> b
     return bool(deletes) and (None in deletes or any(name in organizations for name in deletes))
 
 
+#: `(keys, stamp, deletes)` of a conversation that a message was said to be in: the newest version of the rows that said
+#: so, UNFIT if none did, and the organizations that its deletes name.
+Stay = tuple[int, int, list[str | None]]
+
+
+def join_stays(a: dict[str, Stay], b: dict[str, Stay]) -> dict[str, Stay]:
+    """Return the newest version and all deletes of each conversation."""
+    if not b or a == b:
+        return a
+    joined = dict(a)
+    for name, stay in b.items():
+        known = joined.get(name)
+        joined[name] = stay if known is None else (*max(known[:2], stay[:2]), join_deletes(known[2], stay[2]))
+    return joined
+
+
+def cut_of(stays: Mapping[str, Stay], organizations: Sequence[str]) -> Version | None:
+    """Return the version up to which nothing counts that whole rows of a message said, None if all of it does.
+
+    That is the newest row which said that the message is in a conversation that is deleted now. Of such a message rows
+    that hold only what changed never count: they do not say where it is.
+    """
+    gone = [stay[:2] for stay in stays.values() if stay[2] and stay[:2] != UNFIT and is_certain(stay[2], organizations)]
+    return max(gone, default=None)
+
+
 def is_superseded(age: Age, rival: Rival | None) -> bool:
     """Return whether a message of that age is not the newest of those with its external id."""
     return rival is not None and rival > (*age, False)
 
 
-def join_rivals(a: Rival | None, b: Rival | None) -> Rival | None:
-    """Return the newer one."""
-    if a is None or b is None:
-        return a or b
-    return max(a, b)
+def join_rivals(a: dict[str, Rival], b: dict[str, Rival]) -> dict[str, Rival]:
+    """Return the newer one of each organization."""
+    if not b or a == b:
+        return a
+    joined = dict(a)
+    for name, rival in b.items():
+        joined[name] = max(rival, joined.get(name, rival))
+    return joined
 
 
 def join_names(a: list[str], b: list[str], limit: int | None = None) -> list[str]:

@@ -8,11 +8,14 @@ from typing import Any
 
 from msgspec import Struct, msgpack
 
-from streams.state.registers import NEVER, UNFIT, Register, Registers, newer, undated
+from streams.state.registers import NEVER, UNFIT, Register, Registers, Version, newer, undated
 
 _UNFIT = NEVER - 1
 
 _Register = tuple[int, Any]
+
+#: The version of rows that said that a message is in a conversation that it has left.
+_LEFT: Version = (-1, 0)
 
 
 class _Message(Struct, array_like=True):
@@ -42,6 +45,73 @@ _contribution = msgpack.Decoder(_Contribution).decode
 _conversation = msgpack.Decoder(_Conversation).decode
 
 
+class _UnclaimedMessage(Struct, array_like=True):
+    """What version 2 stored: of the conversations only their names."""
+
+    format: int
+    columns: Registers = {}
+    status: Registers = {}
+    partial_columns: Registers = {}
+    partial_status: Registers = {}
+    newest: Version | None = None
+    newest_partial: int | None = None
+    conversations: list[str] = []
+    organizations: list[str] = []
+    external_ids: list[str] = []
+    announced: list[str] = []
+    received_at: int | None = None
+    deletes: list[str | None] = []
+    rival: tuple[int, int, bool] | None = None
+
+
+_unclaimed_message = msgpack.Decoder(_UnclaimedMessage).decode
+
+
+class _UnclaimedContribution(Struct, array_like=True):
+    """What version 2 stored: of the rivals the newest one alone."""
+
+    format: int
+    columns: list[Register | None] = []
+    status: Registers = {}
+    partial_columns: list[Register | None] = []
+    partial_status: Registers = {}
+    newest: Version | None = None
+    newest_partial: int | None = None
+    keys: int = 0
+    announced: list[str] = []
+    organizations: list[str] = []
+    received_at: int | None = None
+    deletes: list[str | None] = []
+    rival: tuple[int, int, bool] | None = None
+
+
+_unclaimed_contribution = msgpack.Decoder(_UnclaimedContribution).decode
+
+
+def unclaimed_contribution(stored: bytes) -> dict[str, Any]:
+    """Return the members of Contribution that a stored one of version 2 tells."""
+    return _unclaimed(_unclaimed_contribution(stored))
+
+
+def _unclaimed(old: _UnclaimedMessage | _UnclaimedContribution) -> dict[str, Any]:
+    told = {name: getattr(old, name) for name in old.__struct_fields__ if name not in ("format", "rival")}
+    rivals = {} if old.rival is None else dict.fromkeys(old.organizations, old.rival)
+    return told | {"rivals": rivals}
+
+
+def unclaimed_message(stored: bytes) -> dict[str, Any]:
+    """Return the members of MessageFacts that stored facts of version 2 tell."""
+    old = _unclaimed_message(stored)
+    return _unclaimed(old) | {"conversations": _stays(old.conversations, old.columns.get("conversation_id"))}
+
+
+def _stays(conversations: list[str], current: Register | None) -> dict[str, tuple[int, int, list[str | None]]]:
+    """Return the conversations that a message was in; those that it has left before all else: nobody noted when."""
+    return {
+        name: (*(current[:2] if current is not None and current[2] == name else _LEFT), []) for name in conversations
+    }
+
+
 def message(stored: bytes) -> dict[str, Any]:
     """Return the members of MessageFacts that stored facts of version 1 tell."""
     old = _message(stored)
@@ -60,7 +130,7 @@ def message(stored: bytes) -> dict[str, Any]:
         "columns": columns,
         "status": status,
         "newest": (keys, newest),
-        "conversations": old.conversations,
+        "conversations": _stays(old.conversations, columns.get("conversation_id")),
         "organizations": _text(columns.get("organization_id")),
         "external_ids": _text(columns.get("external_id")),
         "announced": sorted(old.status),

@@ -1,12 +1,14 @@
 """Messages: the facts that are kept of one, and the MessageState that follows from them."""
 
+from collections.abc import Collection
+from functools import reduce
 from typing import Any
 
-from msgspec import Struct, msgpack
+from msgspec import Struct, msgpack, structs
 
 from avro.catalogue import ENTITIES, Kind
+from streams.state import claims, existence, former, registers
 from streams.state import contribution as contributions
-from streams.state import existence, former, registers
 from streams.state import status as statuses
 from streams.state.contribution import ContentSummary, Contribution, summarize, summary_order
 from streams.state.registers import UNFIT, Register, Registers, Version, fields_of, newer, shown, stamp_of, text_of
@@ -14,7 +16,9 @@ from streams.state.registers import UNFIT, Register, Registers, Version, fields_
 _NAMES = tuple(name for name, kind in ENTITIES["messages"].columns.items() if kind is not Kind.STATUS and name != "id")
 
 #: The number with which stored facts begin; those of former versions are read by `streams.state.former`.
-FORMAT = 2
+FORMAT = 3
+#: Of the same members, without claims.
+_UNCLAIMED = 2
 
 
 class MessageFacts(Struct, array_like=True, frozen=True, gc=False):
@@ -22,9 +26,10 @@ class MessageFacts(Struct, array_like=True, frozen=True, gc=False):
 
     `columns` and `status` hold what whole rows say, `partial_columns` and `partial_status` what rows do that hold only
     what changed, `newest` and `newest_partial` the newest version of each. `conversations` are all that the message was
-    ever said to belong to, sorted: those that it left must hear of it. `announced` are the status keys that give status
-    changes. `received_at` is when the latest event of it was received, `rival` the newest other message with one of
-    its `external_ids`.
+    ever said to be in: those that it left must hear of it, and what is deleted with one of them does not count.
+    `announced` are the status keys that give status changes. `received_at` is when the latest event of it was received,
+    `rivals` the newest other message with one of its `external_ids`, by the organization whose that is. `claims` hold
+    what writers told that may tell of some organizations only.
     """
 
     format: int = FORMAT
@@ -34,13 +39,14 @@ class MessageFacts(Struct, array_like=True, frozen=True, gc=False):
     partial_status: Registers = {}
     newest: Version | None = None
     newest_partial: int | None = None
-    conversations: list[str] = []
+    conversations: dict[str, existence.Stay] = {}
     organizations: list[str] = []
     external_ids: list[str] = []
     announced: list[str] = []
     received_at: int | None = None
     deletes: list[str | None] = []
-    rival: existence.Rival | None = None
+    rivals: dict[str, existence.Rival] = {}
+    claims: "dict[str, tuple[int | None, MessageFacts]]" = {}
 
 
 encode = msgpack.Encoder().encode
@@ -49,17 +55,29 @@ _decode = msgpack.Decoder(MessageFacts).decode
 
 def decode(stored: bytes) -> MessageFacts:
     """Return stored facts."""
-    # Trap: the first member of an array of up to fifteen stands in the second byte.
-    return _decode(stored) if is_current(stored) else MessageFacts(**former.message(stored))
+    version = registers.format_of(stored)
+    if version == FORMAT:
+        return _decode(stored)
+    # Nobody noted who had told it, so it is taken to be trusted: no claim can change it.
+    return MessageFacts(**(former.unclaimed_message(stored) if version == _UNCLAIMED else former.message(stored)))
 
 
-def is_current(stored: bytes) -> bool:
-    """Return whether this version stored the facts."""
-    return stored[1] == FORMAT
+def has_told_holders(stored: bytes) -> bool:
+    """Return whether holders of its external ids have heard of the message: version 1 had none."""
+    return registers.format_of(stored) in (_UNCLAIMED, FORMAT)
 
 
-def facts_of(event: dict[str, Any]) -> MessageFacts:
-    """Return what one MessageEvent says."""
+def facts_of(event: dict[str, Any], organizations: Collection[str] | None = None) -> MessageFacts:
+    """Return what one MessageEvent says, told by a writer for some organizations only (None: for all)."""
+    told = _told(event)
+    if organizations is None:
+        return told
+    key, names = claims.writer_of(organizations, event["organization_id"])
+    at = event["received_at"] if names and event["action"] != "delete" else None
+    return MessageFacts(claims={key: (at, told)})
+
+
+def _told(event: dict[str, Any]) -> MessageFacts:
     received_at = event["received_at"]
     organization = event["organization_id"]
     if event["action"] == "delete":
@@ -81,7 +99,7 @@ def facts_of(event: dict[str, Any]) -> MessageFacts:
         partial_status=members if partial else {},
         newest=None if partial else version,
         newest_partial=version[1] if partial else None,
-        conversations=[] if conversation is None else [conversation],
+        conversations={} if conversation is None else {conversation: (*version, [])},
         organizations=[] if organization is None else [organization],
         external_ids=[] if external_id is None else [external_id],
         announced=statuses.announced(members),
@@ -101,7 +119,43 @@ def is_partial(event: dict[str, Any]) -> bool:
 
 def join(a: MessageFacts, b: MessageFacts) -> MessageFacts:
     """Return what both say together. Idempotent, commutative, associative."""
+    joined = _join_unclaimed(a, b)
+    told = claims.join(a.claims, b.claims, _join_unclaimed)
+    if not told:
+        return joined
+    if deletes := claims.deleting(joined, told):
+        joined = _stripped(structs.replace(joined, deletes=existence.join_deletes(joined.deletes, deletes)))
+    return structs.replace(joined, claims=claims.stripped(joined, told, _stripped))
+
+
+def effective(facts: MessageFacts) -> MessageFacts:
+    """Return what counts of all that was told: no claims are left."""
+    if not facts.claims:
+        return facts
+    return as_told_by(facts, claims.owner(_named(facts), facts.claims))
+
+
+def as_told_by(facts: MessageFacts, organization: str | None) -> MessageFacts:
+    """Return what would count if the message were an organization's."""
+    if not facts.claims:
+        return facts
+    return reduce(_join_unclaimed, claims.of(facts.claims, organization), structs.replace(facts, claims={}))
+
+
+def without_others(facts: MessageFacts) -> MessageFacts:
+    """Return the facts without what was claimed for others than the owner."""
+    kept = claims.owned(facts.claims, claims.owner(_named(facts), facts.claims))
+    return structs.replace(facts, claims=kept)
+
+
+def _named(facts: MessageFacts) -> str | None:
+    """Return the organization that trusted writers name."""
+    return text_of(shown(facts.columns.get("organization_id"), facts.partial_columns.get("organization_id")))
+
+
+def _join_unclaimed(a: MessageFacts, b: MessageFacts) -> MessageFacts:
     names, limit = existence.join_names, existence.NAMES_LIMIT
+    stays = existence.join_stays(a.conversations, b.conversations)
     joined = MessageFacts(
         columns=_join_columns(a.columns, b.columns),
         status=registers.join(a.status, b.status),
@@ -109,15 +163,29 @@ def join(a: MessageFacts, b: MessageFacts) -> MessageFacts:
         partial_status=registers.join(a.partial_status, b.partial_status),
         newest=contributions.later(a.newest, b.newest),
         newest_partial=contributions.later(a.newest_partial, b.newest_partial),
-        conversations=names(a.conversations, b.conversations),
+        conversations=stays,
         organizations=names(a.organizations, b.organizations, limit),
         external_ids=names(a.external_ids, b.external_ids, limit),
         announced=names(a.announced, b.announced),
         received_at=contributions.later(a.received_at, b.received_at),
         deletes=existence.join_deletes(a.deletes, b.deletes),
-        rival=existence.join_rivals(a.rival, b.rival),
+        rivals=existence.join_rivals(a.rivals, b.rivals),
     )
-    return _stripped(joined) if existence.is_certain(joined.deletes, joined.organizations) else joined
+    if existence.is_certain(joined.deletes, joined.organizations):
+        return _stripped(joined)
+    cut = existence.cut_of(stays, joined.organizations)
+    return joined if cut is None else _cut(joined, cut)
+
+
+def _cut(facts: MessageFacts, cut: Version) -> MessageFacts:
+    """Return what is left of a message that was in a conversation which is deleted."""
+    return structs.replace(
+        facts,
+        columns=registers.cut(facts.columns, cut),
+        status=registers.cut_status(facts.status, cut),
+        partial_columns={},
+        partial_status=dict.fromkeys(facts.partial_status, (*UNFIT, None)),
+    )
 
 
 def _stripped(facts: MessageFacts) -> MessageFacts:
@@ -131,7 +199,7 @@ def _stripped(facts: MessageFacts) -> MessageFacts:
         organizations=facts.organizations,
         external_ids=facts.external_ids,
         deletes=facts.deletes,
-        rival=facts.rival,
+        rivals=facts.rivals,
     )
 
 
@@ -166,6 +234,15 @@ def _summary_of(register: Register) -> ContentSummary:
 
 def contribution(facts: MessageFacts) -> Contribution:
     """Return what the message adds to its conversation; a projection, so it commutes with `join`."""
+    gone = {name for name, stay in facts.conversations.items() if stay[2]}
+    part = _contribution(facts, gone)
+    if not facts.claims:
+        return part
+    told = {key: (at, _contribution(claimed, gone)) for key, (at, claimed) in facts.claims.items()}
+    return structs.replace(part, claims=told)
+
+
+def _contribution(facts: MessageFacts, gone: set[str]) -> Contribution:
     columns = {name: _part_of(name, facts.columns[name]) for name in contributions.NAMES if name in facts.columns}
     partial = {}
     if facts.partial_columns:
@@ -182,7 +259,8 @@ def contribution(facts: MessageFacts) -> Contribution:
         organizations=facts.organizations,
         received_at=facts.received_at,
         deletes=facts.deletes,
-        rival=facts.rival,
+        rivals=facts.rivals,
+        stays={name: stay for name, stay in facts.conversations.items() if name in gone},
     )
 
 
@@ -199,20 +277,30 @@ def age(facts: MessageFacts) -> existence.Age:
 
 
 def exists(facts: MessageFacts) -> bool:
-    """Return whether the message is: a row has been seen, it is not deleted, and no newer one has its external id."""
+    """Return whether the message is that has these effective facts.
+
+    A row has been seen, it is not deleted, nor is its conversation, and no newer message has its external id.
+    """
     return (
         (facts.newest is not None or facts.newest_partial is not None)
         and not existence.is_deleted(facts.deletes, facts.organizations)
-        and not existence.is_superseded(age(facts), facts.rival)
+        and not existence.is_superseded(age(facts), facts.rivals.get(_named(facts) or ""))
+        and not _is_gone_with_conversation(facts)
     )
+
+
+def _is_gone_with_conversation(facts: MessageFacts) -> bool:
+    return contributions.is_gone_with(facts.conversations, facts.organizations, conversation_of(facts))
 
 
 def newly_announced(known: MessageFacts | None, merged: MessageFacts) -> set[str]:
     """Return the status keys of which the conversation has to tell, after what was `known` has become `merged`.
 
-    All of them with the first conversation, and when a message is again that was taken to be superseded; a failure also
-    when its errors are told later.
+    All of them with the first conversation, when a message is again that was taken to be superseded, and when another
+    organization turns out to be its owner; a failure also when its errors are told later. Both are effective facts.
     """
+    if known is not None and _named(known) != _named(merged):
+        known = None
     if known is None or conversation_of(known) is None or not exists(known):
         return set(merged.announced)
     new = set(merged.announced).difference(known.announced) if merged.announced != known.announced else set()
@@ -231,17 +319,57 @@ def is_to_tell_age(known: MessageFacts | None, merged: MessageFacts) -> bool:
 
     With the first row that names one. Later only if there are others, as nobody compares a message that is alone.
     """
-    return known is None or merged.rival is not None or holdings(known) != holdings(merged)
+    return known is None or bool(merged.rivals) or holdings(known).keys() != holdings(merged).keys()
 
 
-def with_verdict(facts: MessageFacts, deletes: list[str | None], rival: existence.Rival | None) -> MessageFacts:
-    """Return the facts with what others know of the message: its conversation's deletes, a newer one like it."""
-    return join(facts, MessageFacts(deletes=deletes, rival=rival))
+def with_verdict(
+    facts: MessageFacts,
+    deletes: list[str | None],
+    rival: existence.Rival | None,
+    *,
+    organization: str | None = None,
+    conversation: str | None = None,
+) -> MessageFacts:
+    """Return the facts with what others know of the message: the deletes of a conversation, a newer one like it.
+
+    The latter is one of an organization (None: nobody noted which), and no rival of what another one claims.
+    """
+    stays: dict[str, existence.Stay] = {} if conversation is None else {conversation: (*UNFIT, deletes)}
+    known = {*facts.organizations, *facts.claims}
+    whose = known if organization is None else known & {organization}
+    told = MessageFacts(
+        conversations=stays,
+        deletes=deletes if conversation is None else [],
+        rivals={} if rival is None else dict.fromkeys(whose, rival),
+        claims={
+            key: (None, MessageFacts(conversations=stays))
+            for key, (_, claimed) in facts.claims.items()
+            if conversation in claimed.conversations
+        },
+    )
+    return join(facts, told)
 
 
-def holdings(facts: MessageFacts) -> list[tuple[str, str]]:
-    """Return `(organization, external id)` of all that the message has ever had: each is one message's only."""
-    return [(name, external) for name in facts.organizations for external in facts.external_ids]
+def holdings(facts: MessageFacts) -> dict[tuple[str, str], existence.Age]:
+    """Return `(organization, external id)` of all that the message has ever had: each is one message's only.
+
+    With how old it is to that organization. What is claimed counts as well, and only beside what that one has.
+    """
+    found: dict[tuple[str, str], existence.Age] = {}
+    claimed = (name for _, told in facts.claims.values() for name in told.organizations)
+    for name in dict.fromkeys((*facts.organizations, *claimed)):
+        told = as_told_by(facts, name)
+        age_of = age(told)
+        found |= {(name, external): age_of for external in told.external_ids}
+    return found
+
+
+def conversations_of(facts: MessageFacts) -> list[str]:
+    """Return all conversations that anybody ever said that the message is in: they must hear what becomes of it."""
+    if not facts.claims:
+        return sorted(facts.conversations)
+    claimed = (name for _, told in facts.claims.values() for name in told.conversations)
+    return sorted({*facts.conversations, *claimed})
 
 
 def conversation_of(facts: MessageFacts) -> str | None:

@@ -76,6 +76,25 @@ def all_shown(whole: Registers, partial: Registers) -> Registers:
     return found
 
 
+def cut(registers: Registers, version: Version) -> Registers:
+    """Return the registers that are newer than a version."""
+    return {name: register for name, register in registers.items() if register[:2] > version}
+
+
+def cut_status(status: Registers, version: Version) -> Registers:
+    """Return the same of a status, with the names of all keys, so that they can be counted."""
+    return {name: register if register[:2] > version else (*UNFIT, None) for name, register in status.items()}
+
+
+def format_of(stored: bytes) -> int:
+    """Return the number with which a stored array begins."""
+    # Trap: the first member of an array of up to fifteen stands in the second byte.
+    return stored[3] if stored[0] == _ARRAY_16 else stored[1]
+
+
+_ARRAY_16 = 0xDC
+
+
 def content_order(value: Value) -> tuple[int, Any, bytes]:
     """Return a total order over values of different types: null, instants, text, JSON text, lists."""
     if type(value) is list:

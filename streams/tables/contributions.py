@@ -6,8 +6,8 @@ from msgspec import DecodeError, Raw, Struct, ValidationError, msgpack
 
 from avro.instants import FIRST, LAST
 from streams.contract import Refused
+from streams.state import claims, existence
 from streams.state import contribution as contributions
-from streams.state import existence
 from streams.state.contribution import Contribution
 from streams.state.registers import Register
 
@@ -37,19 +37,21 @@ class _StoredRecord(Struct, array_like=True):
 class HolderRecord(Struct, array_like=True):
     """A value of the contributions topic, keyed by `holders_key`: how old a message is that has had an external id.
 
-    None when the message is removed.
+    None when the message is removed. `organization` is the one of which they are.
     """
 
     no_message: str
     message_id: str
     age: existence.Age | None
+    organization: str | None = None
 
 
 class VerdictRecord(Struct, array_like=True):
     """A value of the contributions topic, keyed by message: what others know of whether it exists.
 
-    The deletes of a conversation that it was in; a rival with one of its external ids, and how old the message is as
-    far as is known there.
+    The deletes of a conversation that it was in (records of a former version do not name it); a rival with one of its
+    external ids, and how old the message is as far as is known there. `organization` is the one whose external id that
+    is; records of a former version name none.
     """
 
     no_message: str
@@ -57,10 +59,12 @@ class VerdictRecord(Struct, array_like=True):
     rival: existence.Rival | None
     known: existence.Age | None
     version: int = 1
+    organization: str | None = None
+    conversation: str | None = None
 
 
-#: How each of them begins: no message has an empty id.
-_HOLDER, _VERDICT = b"\x93\xa0", b"\x95\xa0"
+#: How each of them begins, those of former versions too: no message has an empty id.
+_HOLDER, _VERDICT = (b"\x93\xa0", b"\x94\xa0"), (b"\x95\xa0", b"\x97\xa0")
 
 #: How keys of holders begin: no id, as it is not UTF-8.
 HOLDERS = b"\xff"
@@ -93,12 +97,23 @@ def decode_record(value: bytes) -> ContributionRecord | HolderRecord | VerdictRe
     # Trap: the empty member of a conversation's group is its row.
     if not stored.message_id:
         raise Refused("undecodable", "not a contribution: no message has an empty id")
-    if part is not None and not (_fits(part) and set(part.announced) >= set(stored.announce)):
+    if part is not None and not (_all_fit(part) and _announced(part) >= set(stored.announce)):
         raise Refused("undecodable", "not a contribution: values that no message has")
     return ContributionRecord(stored.message_id, part, stored.announce, stored.received_at)
 
 
 _NOTHING = b"\xc0"
+
+
+def _all_fit(part: Contribution) -> bool:
+    claimed = [told for _, told in part.claims.values()]
+    return (
+        len(claimed) <= claims.LIMIT and not any(told.claims for told in claimed) and all(map(_fits, (part, *claimed)))
+    )
+
+
+def _announced(part: Contribution) -> set[str]:
+    return {name for told in (part, *(told for _, told in part.claims.values())) for name in told.announced}
 
 
 def _fits(part: Contribution) -> bool:

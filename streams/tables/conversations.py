@@ -2,7 +2,7 @@
 
 import logging
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, cast
 
 from openbsp.log import event
@@ -34,13 +34,17 @@ def join_stored(key: bytes, a: bytes, b: bytes) -> bytes:
 class InUse:
     """A conversation whose tally is in memory. `size`: bytes of the stored row, or more."""
 
-    __slots__ = ("facts", "size", "tally")
+    __slots__ = ("size", "tally")
 
-    def __init__(self, facts: ConversationFacts | None, size: int, tally: Tally) -> None:
+    def __init__(self, size: int, tally: Tally) -> None:
         """Take what is known."""
-        self.facts = facts
         self.size = size
         self.tally = tally
+
+    @property
+    def told(self) -> ConversationFacts | None:
+        """All that was told of the row, by whomever."""
+        return self.tally.told
 
 
 class ConversationHooks:
@@ -85,44 +89,59 @@ class ConversationPartition:
         self._changes = contract.topic("status-changes")
         self._contributions = contract.topic("streams-contributions")
 
-    def apply_row(self, event: dict[str, object], size: int, *, replayed: bool) -> None:
-        """Merge an event of the conversation's row, of `size` bytes.
+    def apply_row(
+        self, event: dict[str, object], size: int, *, replayed: bool, organizations: Collection[str] | None = None
+    ) -> None:
+        """Merge an event of the conversation's row, of `size` bytes, of a writer for some organizations (None: all).
 
         With the first one (or one that may have been it, `replayed`) the status changes that were told without their
         conversation are told again, with it. Raises Refused if the merged row would become too large to be written.
         """
         conversation_id = str(event["id"])
         entry = self.in_use(conversation_id)
-        new = conversation.facts_of(event)
-        merged = new if entry.facts is None else conversation.join(entry.facts, new)
+        new = conversation.facts_of(event, organizations)
+        merged = new if entry.told is None else conversation.join(entry.told, new)
         at_most = entry.size + size * GROWTH
         if at_most > FACTS_BYTES:
             at_most = len(conversation.encode(merged))
             if at_most > FACTS_BYTES:
+                merged = conversation.without_others(merged)
+                at_most = len(conversation.encode(merged))
+            if at_most > FACTS_BYTES or not new.claims.keys() <= merged.claims.keys():
                 raise Refused("too_large", f"the merged row would exceed {FACTS_BYTES} bytes")
-        if (not conversation.is_known(entry.facts) or replayed) and not entry.tally.empty:
-            for message_id, contribution in self.messages(conversation_id):
-                self._announced.setdefault((conversation_id, message_id), set()).update(contribution.announced)
+        known, owner = entry.tally.known, entry.tally.owner
         entry.tally.row_changed(merged)
-        entry.facts = self._changed_rows[conversation_id] = merged
+        if not known or replayed or (merged.claims and entry.tally.owner != owner):
+            self._announce_all(conversation_id, entry)
+        self._changed_rows[conversation_id] = merged
         entry.size = at_most
         self._changed.add(conversation_id)
         if self._received_at is None:
             self._received_at = cast("int", event["received_at"])
         self.hooks.row_changed(conversation_id)
 
+    def _announce_all(self, conversation_id: str, entry: InUse) -> None:
+        """Have all status changes told again of a conversation that is known now, or is another organization's."""
+        if not entry.tally.empty:
+            for message_id, contribution in self.messages(conversation_id):
+                self._announced.setdefault((conversation_id, message_id), set()).update(contribution.announced)
+
     def tell_messages(self, conversation_id: str) -> Iterator[None]:
         """Tell the messages that have been in a conversation that it is deleted, if it is: one with each step."""
-        facts = self.in_use(conversation_id).facts
-        if facts is not None and facts.deletes:
-            for message_id, contribution in self.contributions(conversation_id):
-                self._tell_message(message_id, facts, contribution)
+        told = self.in_use(conversation_id).told
+        if told is not None and _has_deletes(told):
+            for message_id, contribution in self._told(conversation_id):
+                self._tell_message(conversation_id, message_id, told, contribution)
                 yield
 
-    def _tell_message(self, message_id: str, facts: ConversationFacts, contribution: Contribution) -> None:
+    def _tell_message(
+        self, conversation_id: str, message_id: str, told: ConversationFacts, contribution: Contribution
+    ) -> None:
         # What it has heard before it need not hear again: its answer to that is what came here.
-        if not set(facts.deletes) <= set(contribution.deletes):
-            verdict = encode_record(VerdictRecord("", facts.deletes, None, None))
+        deletes = conversation.deletes_for(told, contribution)
+        stay = contribution.stays.get(conversation_id)
+        if not set(deletes).issubset(() if stay is None else stay[2]):
+            verdict = encode_record(VerdictRecord("", deletes, None, None, conversation=conversation_id))
             self._sender.write(self._contributions, message_id.encode(), verdict)
 
     def apply_contribution(self, conversation_id: str, record: ContributionRecord) -> None:
@@ -131,7 +150,8 @@ class ConversationPartition:
         message_id = record.message_id
         key = group_key(conversation_id.encode(), message_id.encode())
         stored = self.rows.get(key)
-        old = None if stored is None else contributions.decode(stored)
+        known = None if stored is None else contributions.decode(stored)
+        old = None if known is None else contributions.effective(known)
         new = record.contribution
         self._changed.add(conversation_id)
         if self._received_at is None:
@@ -143,12 +163,16 @@ class ConversationPartition:
             del self.rows[key]
             self.hooks.message_changed(conversation_id, message_id, old, None)
             return
-        merged = new if old is None else contributions.join(old, new)
+        told = new if known is None else contributions.join(known, new)
+        merged = contributions.effective(told)
+        owner = entry.tally.owner
         entry.tally.replace(conversation_id, message_id, old, merged)
-        self.rows[key] = contributions.encode(merged)
+        self.rows[key] = contributions.encode(told)
+        if entry.told is not None and entry.told.claims and entry.tally.owner != owner:
+            self._announce_all(conversation_id, entry)
         self.hooks.message_changed(conversation_id, message_id, old, merged)
-        if entry.facts is not None and entry.facts.deletes:
-            self._tell_message(message_id, entry.facts, merged)
+        if entry.told is not None and _has_deletes(entry.told):
+            self._tell_message(conversation_id, message_id, entry.told, told)
         if record.announce:
             self._announced.setdefault((conversation_id, message_id), set()).update(record.announce)
 
@@ -163,7 +187,7 @@ class ConversationPartition:
         # Trap: it is told even if the message has left since: whoever announced it here tells it nowhere else.
         if contribution is None or not announced or not contributions.exists(contribution):
             return
-        facts = self.in_use(conversation_id).facts
+        facts = self._fresh(conversation_id).tally.facts
         # A message of another organization must not carry what is known of the conversation.
         summary = conversation.summary(facts) if conversation.tells(facts, contribution) else None
         for fields in status_changes(message_id, conversation_id, contribution, sorted(announced), summary):
@@ -249,30 +273,30 @@ class ConversationPartition:
         """Return the fields of the conversation's state, None if nothing is known of it."""
         entry = self._fresh(conversation_id)
         last_id = entry.tally.last_message
-        if not conversation.exists(entry.facts, entry.tally):
+        if not conversation.exists(entry.tally.facts, entry.tally):
             return None
         last = None if last_id is None else self.contribution(conversation_id, last_id)
-        return conversation.state(conversation_id, entry.facts, entry.tally, last)
+        return conversation.state(conversation_id, entry.tally.facts, entry.tally, last)
 
     def standing(self, conversation_id: str) -> conversation.Standing | None:
         """Return how the conversation stands, None if nothing is known of it: a cheap part of `state`."""
         entry = self._fresh(conversation_id)
-        if not conversation.exists(entry.facts, entry.tally):
+        if not conversation.exists(entry.tally.facts, entry.tally):
             return None
-        return conversation.standing(entry.facts, entry.tally)
+        return conversation.standing(entry.tally.facts, entry.tally)
 
     def _fresh(self, conversation_id: str) -> InUse:
         entry = self.in_use(conversation_id)
         if entry.tally.stale:
-            entry.tally = Tally.of(conversation_id, self.contributions(conversation_id), entry.facts)
+            entry.tally = Tally.of(conversation_id, self.contributions(conversation_id), entry.told)
         return entry
 
     def in_use(self, conversation_id: str) -> InUse:
         """Return the conversation, brought into use if it is not."""
         entry = self._in_use.get(conversation_id)
         if entry is None:
-            facts, size = self._row(conversation_id)
-            entry = InUse(facts, size, Tally.of(conversation_id, self.contributions(conversation_id), facts))
+            told, size = self._row(conversation_id)
+            entry = InUse(size, Tally.of(conversation_id, self.contributions(conversation_id), told))
             self._in_use[conversation_id] = entry
         else:
             self._in_use.move_to_end(conversation_id)
@@ -285,10 +309,10 @@ class ConversationPartition:
     def take_into_use(self, conversation_id: str, tally: Tally) -> None:
         """Bring a conversation into use, with the tally of all contributions that it has now."""
         if conversation_id not in self._in_use:
-            self._in_use[conversation_id] = InUse(*self._row(conversation_id), tally)
+            self._in_use[conversation_id] = InUse(self._row(conversation_id)[1], tally)
 
     def row(self, conversation_id: str) -> ConversationFacts | None:
-        """Return what is known of a conversation's row."""
+        """Return all that was told of a conversation's row."""
         return self._row(conversation_id)[0]
 
     def _row(self, conversation_id: str) -> tuple[ConversationFacts | None, int]:
@@ -301,10 +325,15 @@ class ConversationPartition:
     def contribution(self, conversation_id: str, message_id: str) -> Contribution | None:
         """Return what one message adds to a conversation."""
         stored = self.rows.get(group_key(conversation_id.encode(), message_id.encode()))
-        return None if stored is None else contributions.decode(stored)
+        return None if stored is None else contributions.effective(contributions.decode(stored))
 
     def contributions(self, conversation_id: str) -> Iterator[tuple[str, Contribution]]:
         """Yield what each message adds to a conversation, those that have left it among them."""
+        for message_id, told in self._told(conversation_id):
+            yield message_id, contributions.effective(told)
+
+    def _told(self, conversation_id: str) -> Iterator[tuple[str, Contribution]]:
+        """Yield all that was told of each message, by whomever."""
         for key, stored in self.rows.scan(prefix(conversation_id.encode())):
             _, member = split_key(key)
             if member != _ROW:
@@ -319,3 +348,7 @@ class ConversationPartition:
         ]
         found.sort(key=lambda item: contributions.sort_key(*item), reverse=True)
         return found
+
+
+def _has_deletes(told: ConversationFacts) -> bool:
+    return bool(told.deletes) or any(claimed.deletes for _, claimed in told.claims.values())

@@ -83,8 +83,8 @@ def idle_conversations(rows: TablePartition, before: int) -> Iterator[str | None
 
 def _latest(conversation_id: str, member: bytes, stored: bytes) -> int:
     if member == _ROW:
-        return _of_row(conversation.decode(stored))
-    part = contributions.decode(stored)
+        return _of_row(conversation.effective(conversation.decode(stored)))
+    part = contributions.effective(contributions.decode(stored))
     return _of_message(part) if contributions.belongs_to(part, conversation_id) else NEVER
 
 

@@ -1,6 +1,7 @@
 """The message table: merges events into facts, tells each conversation what its messages add."""
 
 import logging
+from collections.abc import Collection
 from typing import cast
 
 from msgspec import msgpack
@@ -61,21 +62,24 @@ class MessagePartition:
         self._contributions = contract.topic("streams-contributions")
 
     def facts(self, message_id: str) -> MessageFacts | None:
-        """Return what is known of a message."""
+        """Return what is known of a message: all that was told, whether it counts or not."""
         facts = self._changed.get(message_id)
         if facts is None:
             stored = self.rows.get(message_id.encode())
             facts = None if stored is None else message.decode(stored)
         return facts
 
-    def apply(self, event: dict[str, object], size: int, *, replayed: bool) -> None:
-        """Merge an event. If it may have been processed before (`replayed`), everything that follows is told again.
+    def apply(
+        self, event: dict[str, object], size: int, *, replayed: bool, organizations: Collection[str] | None = None
+    ) -> None:
+        """Merge an event of a writer for some organizations (None: all).
 
+        If it may have been processed before (`replayed`), everything that follows is told again.
         Raises Refused if the merged row would become too large to be written.
         """
         message_id = str(event["id"])
-        new = message.facts_of(event)
-        for conversation in new.conversations:
+        new = message.facts_of(event, organizations)
+        for conversation in message.conversations_of(new):
             if len(conversation.encode()) > ID_BYTES:
                 raise Refused("too_large", f"the conversation's id exceeds {ID_BYTES} bytes")
         known = self._changed.get(message_id)
@@ -88,18 +92,23 @@ class MessagePartition:
             if stored is not None:
                 at_most += len(stored)
                 known = message.decode(stored)
-                untold = not message.is_current(stored)
+                untold = not message.has_told_holders(stored)
         merged = new if known is None else message.join(known, new)
         if at_most > FACTS_BYTES:
             at_most = len(message.encode(merged))
             if at_most > FACTS_BYTES:
+                merged = message.without_others(merged)
+                at_most = len(message.encode(merged))
+            if at_most > FACTS_BYTES or not new.claims.keys() <= merged.claims.keys():
                 raise Refused("too_large", f"the merged row would exceed {FACTS_BYTES} bytes")
         self._changed[message_id] = merged
         self._sizes[message_id] = at_most
         if self._received_at is None:
             self._received_at = cast("int", event["received_at"])
         before = None if replayed else known
-        self._announce.setdefault(message_id, set()).update(message.newly_announced(before, merged))
+        was = None if before is None else message.effective(before)
+        announced = message.newly_announced(was, message.effective(merged))
+        self._announce.setdefault(message_id, set()).update(announced)
         # Trap: facts of a former version name an external id, but no holder of it has heard of the message.
         if untold or message.is_to_tell_age(before, merged):
             self._aged.add(message_id)
@@ -113,18 +122,27 @@ class MessagePartition:
         if known is None:
             return
         stored = None if message_id in self._changed else self.rows.get(message_id.encode())
-        merged = message.with_verdict(known, record.deletes, record.rival)
+        merged = message.with_verdict(
+            known,
+            record.deletes,
+            record.rival,
+            organization=record.organization,
+            conversation=record.conversation,
+        )
         size = len(message.encode(merged))
         if size > 2 * FACTS_BYTES:
             raise Refused("too_large", f"the message's facts would exceed {2 * FACTS_BYTES} bytes")
         self._changed[message_id] = merged
         self._sizes[message_id] = self._sizes.get(message_id, 0) + size
         self._announce.setdefault(message_id, set())
-        untold = stored is not None and not message.is_current(stored)
-        if untold or (record.known is not None and message.age(merged) > record.known):
+        untold = stored is not None and not message.has_told_holders(stored)
+        age = message.age(message.as_told_by(merged, record.organization))
+        if untold or (record.known is not None and age > record.known):
             self._aged.add(message_id)
-        if self._superseded is not None and message.exists(known) and not merged.deletes and not message.exists(merged):
-            self._superseded()
+        if self._superseded is not None:
+            was, is_now = message.effective(known), message.effective(merged)
+            if message.exists(was) and not is_now.deletes and not message.exists(is_now):
+                self._superseded()
 
     def apply_holder(self, key: bytes, record: HolderRecord) -> None:
         """Note how old a message is that has had an external id, and say who is superseded by that."""
@@ -135,7 +153,7 @@ class MessagePartition:
         else:
             holders = existence.join_holders(holders, {record.message_id: record.age})
             for message_id, rival, known in existence.verdicts(holders, record.message_id):
-                verdict = encode_record(VerdictRecord("", [], rival, known))
+                verdict = encode_record(VerdictRecord("", [], rival, known, organization=record.organization))
                 self._sender.write(self._contributions, message_id.encode(), verdict)
         if holders:
             self.rows[key] = _encode_holders(holders)
@@ -147,14 +165,15 @@ class MessagePartition:
         for message_id, announce in self._announce.items():
             facts = self._changed[message_id]
             if message_id in self._aged:
-                value = encode_record(HolderRecord("", message_id, message.age(facts)))
-                for holding in message.holdings(facts):
+                for holding, age in message.holdings(facts).items():
+                    value = encode_record(HolderRecord("", message_id, age, holding[0]))
                     self._sender.write(self._contributions, holders_key(*holding), value)
-            if not facts.conversations:
+            conversations = message.conversations_of(facts)
+            if not conversations:
                 continue
             contribution = message.contribution(facts)
-            current = message.conversation_of(facts)
-            for conversation in facts.conversations:
+            current = message.conversation_of(message.effective(facts))
+            for conversation in conversations:
                 told = sorted(announce) if conversation == current else []
                 value = encode_record(ContributionRecord(message_id, contribution, told, self._received_at))
                 self._sender.write(self._contributions, conversation.encode(), value)
@@ -176,7 +195,8 @@ class MessagePartition:
         self._changed.clear()
         self._sizes.clear()
 
-    def _write_state(self, key: bytes, message_id: str, facts: MessageFacts) -> None:
+    def _write_state(self, key: bytes, message_id: str, told: MessageFacts) -> None:
+        facts = message.effective(told)
         if not message.exists(facts):
             self._sender.write(self._states, key, None, self.partition)
             return
@@ -192,7 +212,7 @@ class MessagePartition:
         facts = self.facts(message_id)
         if facts is not None:
             value = encode_record(ContributionRecord(message_id, None, []))
-            for conversation in facts.conversations:
+            for conversation in message.conversations_of(facts):
                 self._sender.write(self._contributions, conversation.encode(), value)
             value = encode_record(HolderRecord("", message_id, None))
             for holding in message.holdings(facts):

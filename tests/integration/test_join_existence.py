@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from support.join_cases import at, inserted, opened, status_of
-from support.join_outcome import await_committed, expected_of, outcome_of, records
+from support.join_outcome import Outcome, await_committed, expected_of, outcome_of, records
 from support.join_sources import Sources
 from support.join_views import Views
 
@@ -74,4 +74,54 @@ def test_superseded_and_deleted_rows_are_gone_and_stay_gone(contract, start_stre
             for key in (f"g{number}-ghost", f"d{number}-m2", f"d{number}-m3", f"d{number}-m4"):
                 assert views.get("messages", key) is None
             assert views.get("conversations", f"d{number}-gone") is None
+    assert records(contract, "dead-letters") == []
+
+
+def test_a_token_of_another_organization_changes_nothing(contract, start_bridge, start_streams):
+    """Rows, updates and deletes of the ids of org, before and after org's own rows come, and after a kill."""
+    sources = Sources(contract)
+    own = [
+        {**event, "organizations": ["org"], "received_at": 1_000}
+        for name in ("a", "b")
+        for event in (
+            opened(name, 1),
+            inserted(f"{name}1", name, "outgoing", 5, external_id=f"wamid.{name}"),
+            inserted(f"{name}2", name, "incoming", 6),
+            status_of(f"{name}1", "sent", 7),
+        )
+    ]
+    expected = expected_of(own)
+
+    def attacks(name: str) -> list[dict]:
+        told = [
+            opened(name, 90),
+            inserted(f"{name}1", name, "incoming", 91),
+            inserted(f"{name}-other", name, "incoming", 92, external_id=f"wamid.{name}"),
+        ]
+        told = [event | {"data": event["data"] | {"organization_id": "evil"}} for event in told]
+        told += [
+            {"entity": entity, "action": "delete", "data": {"id": key, "organization_id": "evil"}}
+            for entity, key in (("messages", f"{name}1"), ("conversations", name))
+        ]
+        return [*told, status_of(f"{name}2", "read", 93)]
+
+    def theirs(outcome):
+        kept = {key: state for key, state in outcome.messages.items() if not key.endswith("-other")}
+        changes = {key: pair for key, pair in outcome.status_changes.items() if pair[0] in kept}
+        return Outcome(kept, outcome.conversations, changes)
+
+    early = [{**event, "organizations": ["evil"], "received_at": 2_000} for event in attacks("a")]
+    worker = start_streams(STREAMS_SESSION_TIMEOUT_S="6")
+    sources.send([*early, *own])
+    await_committed(contract)
+    assert theirs(outcome_of(contract)).differences(expected) == []
+
+    bridge = start_bridge(BRIDGE_TOKENS="own=token-of-the-owner@org,evil=token-of-the-attacker@evil")
+    with httpx.Client(trust_env=False, headers={"Authorization": "Bearer token-of-the-attacker"}) as client:
+        for event in (*attacks("b"), *attacks("a")):
+            assert client.post(f"{bridge.url}/webhooks", json=event).status_code == 202
+    worker.kill()
+    start_streams(STREAMS_SESSION_TIMEOUT_S="6")
+    await_committed(contract)
+    assert theirs(outcome_of(contract)).differences(expected) == []
     assert records(contract, "dead-letters") == []

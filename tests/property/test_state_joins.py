@@ -1,48 +1,82 @@
 """Facts form a join semilattice, and what a message adds to its conversation is a projection of its facts."""
 
 from functools import reduce
-from itertools import permutations
+from itertools import accumulate, permutations
+from random import Random
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from streams.state import contribution as contributions
 from streams.state import conversation, existence, message
 from streams.state.conversation import ConversationFacts
 from streams.state.message import MessageFacts
-from streams.state.registers import content_order, newer
-from support.events import deletes, events_of_a_conversation, events_of_a_message
+from streams.state.registers import UNFIT, content_order, newer
+from support.events import (
+    CONVERSATION_IDS,
+    Envelope,
+    deletes,
+    events_of_a_conversation,
+    events_of_a_message,
+    told_by,
+)
 from support.wire import event_of
 
 patient = settings(suppress_health_check=[HealthCheck.too_slow])
 
 stamps = st.integers(0, 5)
 verdicts = st.builds(
-    lambda deletes, rival: message.MessageFacts(deletes=deletes, rival=rival),
+    lambda deletes, rivals: message.MessageFacts(deletes=deletes, rivals=rivals),
     st.sampled_from([[], [None], ["o"], ["o", "p"]]),
-    st.none() | st.tuples(stamps, stamps, st.booleans()),
+    st.dictionaries(st.sampled_from("op"), st.tuples(stamps, stamps, st.booleans()), max_size=2),
 )
+#: What conversations say of their messages when they are deleted.
+ends_of_conversations = st.builds(
+    lambda name, deletes: message.MessageFacts(conversations={name: (*UNFIT, deletes)}),
+    st.sampled_from(CONVERSATION_IDS),
+    st.sampled_from([[None], ["o"], ["p"]]),
+)
+
+
+def by_somebody(events: st.SearchStrategy[Envelope]) -> st.SearchStrategy[Envelope]:
+    """Return events, some of them of writers that may tell of some organizations only."""
+    return events.flatmap(lambda event: told_by([event])).map(lambda told: told[0])
+
+
+def message_facts_of(event: Envelope) -> MessageFacts:
+    return message.facts_of(event_of(event), event.get("organizations"))
+
+
+def conversation_facts_of(event: Envelope) -> ConversationFacts:
+    return conversation.facts_of(event_of(event), event.get("organizations"))
+
+
 deleted_message, deleted_conversation = deletes("messages", ["m1"]), deletes("conversations", ["c1"])
 
 told_of_a_message = st.one_of(
-    *[events_of_a_message.map(lambda event: message.facts_of(event_of(event)))] * 4,
-    deleted_message.map(lambda event: message.facts_of(event_of(event))),
+    *[by_somebody(events_of_a_message).map(message_facts_of)] * 4,
+    by_somebody(deleted_message).map(message_facts_of),
     verdicts,
 )
 told_of_a_conversation = st.one_of(
-    *[events_of_a_conversation.map(lambda event: conversation.facts_of(event_of(event)))] * 4,
-    deleted_conversation.map(lambda event: conversation.facts_of(event_of(event))),
+    *[by_somebody(events_of_a_conversation).map(conversation_facts_of)] * 4,
+    by_somebody(deleted_conversation).map(conversation_facts_of),
 )
 
 #: What a few events say together.
 message_facts = st.lists(told_of_a_message, min_size=1, max_size=3).map(lambda told: reduce(message.join, told))
+#: The same, also of messages whose conversations are deleted.
+all_message_facts = st.lists(told_of_a_message | ends_of_conversations, min_size=1, max_size=3).map(
+    lambda told: reduce(message.join, told)
+)
 conversation_facts = st.lists(told_of_a_conversation, min_size=1, max_size=3).map(
     lambda told: reduce(conversation.join, told)
 )
 
 
 @patient
-@given(message_facts, message_facts, message_facts)
+@given(all_message_facts, all_message_facts, all_message_facts)
 def test_message_facts_join_in_any_grouping_order_and_number(a: MessageFacts, b: MessageFacts, c: MessageFacts) -> None:
     join = message.join
     assert join(a, a) == a
@@ -83,7 +117,28 @@ def test_joining_before_or_after_the_projection_is_the_same(a: MessageFacts, b: 
 
 
 @patient
-@given(message_facts)
+@given(st.lists(told_of_a_message | ends_of_conversations, min_size=1, max_size=5), st.randoms())
+def test_a_conversation_that_hears_late_or_twice_what_a_message_adds_knows_what_it_adds_now(
+    told: list[MessageFacts], random: Random
+) -> None:
+    """Also when conversations are deleted in which it was: they say that to the message alone."""
+    known = list(accumulate(told, message.join))
+    heard = [message.contribution(facts) for facts in known]
+    last = heard[-1]
+    heard += random.choices(heard, k=2)
+    random.shuffle(heard)
+    joined = reduce(contributions.join, heard)
+    assert contributions.effective(joined) == contributions.effective(last)
+    whole = message.effective(known[-1])
+    effective = contributions.effective(last)
+    alone = message.contribution(whole)
+    assert structs.replace(effective, claimed_at=None, stays={}) == structs.replace(alone, stays={})
+    if message.exists(whole):
+        assert contributions.exists(effective)
+
+
+@patient
+@given(all_message_facts)
 def test_message_facts_and_contributions_survive_storage(facts: MessageFacts) -> None:
     assert message.decode(message.encode(facts)) == facts
     part = message.contribution(facts)
@@ -140,13 +195,13 @@ def test_holders_of_an_external_id_are_the_same_in_any_order_and_all_but_the_new
     told: list[tuple[str, existence.Age]],
 ) -> None:
     holders: dict[str, existence.Age] = {}
-    rivals: dict[str, existence.Rival | None] = {}
+    rivals: dict[str, existence.Rival] = {}
     for message_id, age in told * 2:
         holders = existence.join_holders(holders, {message_id: age})
         assert existence.join_holders(holders, {message_id: age}) == holders
         for holder, rival, known in existence.verdicts(holders, message_id):
             assert known == holders[holder]
-            rivals[holder] = existence.join_rivals(rivals.get(holder), rival)
+            rivals = existence.join_rivals(rivals, {holder: rival})
     assert holders == {"a": (3, 2), "b": (3, 2), "c": (1, 1)}
     superseded = {holder for holder, age in holders.items() if existence.is_superseded(age, rivals.get(holder))}
     assert superseded == {"a", "c"}

@@ -7,6 +7,7 @@ from random import Random
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from streams.state import conversation, message
 from streams.state.contribution import Contribution
@@ -20,14 +21,15 @@ PARTS = tuple(name for name in Tally.__slots__ if name != "stale")
 patient = settings(suppress_health_check=[HealthCheck.too_slow])
 
 
-def contribution_of(*rows: Mapping[str, object]) -> Contribution:
+def contribution_of(*rows: Mapping[str, object], claimed_at: int | None = None) -> Contribution:
     events = [{"entity": "messages", "action": "insert", "data": {"id": "m", **row}} for row in rows]
-    return message.contribution(reduce(message.join, (message.facts_of(event_of(event)) for event in events)))
+    part = message.contribution(reduce(message.join, (message.facts_of(event_of(event)) for event in events)))
+    return part if claimed_at is None else structs.replace(part, claimed_at=claimed_at)
 
 
 #: Messages that matter to a tally: mostly here, with a time and a direction.
 spoken = st.builds(
-    lambda at, direction, status, where, whose, kind, written: contribution_of(
+    lambda at, direction, status, where, whose, kind, written, claimed_at: contribution_of(
         {
             "conversation_id": where,
             "organization_id": whose,
@@ -36,7 +38,8 @@ spoken = st.builds(
             "updated_at": written,
             "content": {"type": "text", "kind": kind},
             "status": {status: "2026-05-06T03:39:23Z"},
-        }
+        },
+        claimed_at=None if whose is None else claimed_at,
     ),
     instants | st.none(),
     st.sampled_from(["incoming", "outgoing", "incoming", "outgoing", "internal", None]),
@@ -45,6 +48,7 @@ spoken = st.builds(
     st.sampled_from(["o", "o", "o", "p", None]),
     st.sampled_from(["text", "text", "reaction"]),
     st.sampled_from(["2026-05-08T00:00:00Z", "2026-05-06T03:39:24Z"]),
+    st.sampled_from([None, None, 1, 2]),
 )
 anything = st.lists(events_of_a_message, min_size=1, max_size=2).map(
     lambda events: contribution_of(*(event["data"] for event in events))

@@ -16,6 +16,7 @@ from simulation.outside import Threads
 from simulation.plan import SESSION_S, Arrival, Fault, Plan
 from simulation.program import FORGIVEN, PREFIX, Outside, Program
 from simulation.subjects import SUBJECTS, Subject
+from support.wire import headers_of
 
 #: Seconds after the last fault in which everything has to be as it should.
 CALM_S = 60.0
@@ -92,7 +93,7 @@ class World:
         """Let an event come to its topic, as the bridge writes it."""
         key = arrival.key.encode()
         log = self.cluster.log(PREFIX + arrival.entity, partition_of(key, self.plan.partitions))
-        log.append(key, self.subject.value(arrival), None, "bridge")
+        log.append(key, self.subject.value(arrival), headers_of(arrival.event or {}), "bridge")
         self._came.append(arrival)
 
     def strike(self, fault: Fault) -> None:

@@ -116,6 +116,8 @@ def plan_of(seed: int) -> Plan:
     arrivals = _arrivals(random, events, span_s)
     if removals:
         arrivals += _removals(random, events, arrivals)
+    else:
+        arrivals = _claimed(Random(f"claims {seed}"), arrivals, span_s)
     durable = random.random() < 0.5
     kinds = _kinds(durable=durable, late=late, removals=removals)
     faults = [
@@ -192,6 +194,47 @@ def _arrivals(random: Random, events: list[Envelope], span_s: float) -> list[Arr
         Arrival(at_s, event["entity"], event["data"]["id"], event, other and random.random() < 0.3)
         for at_s, event in zip(times, told, strict=True)
     ]
+
+
+def _claimed(random: Random, arrivals: list[Arrival], span_s: float) -> list[Arrival]:
+    """Return arrivals of which some come from writers for one organization only, and what another one says of the rows.
+
+    It knows their ids, and claims them, later than their owner as a rule.
+    """
+    if random.random() < 0.6:
+        return arrivals
+    share = random.choice([0.0, 0.5, 1.0])
+    told = []
+    for one in arrivals:
+        named = one.event["data"].get("organization_id") if one.event else None
+        partial = one.event and one.event["action"] == "update" and "conversation_id" not in one.event["data"]
+        if (named == "org" or partial) and random.random() < share:
+            told.append(replace(one, event=_bound(one.event or {}, "org", random.randint(1_000, 2_000))))
+        else:
+            told.append(one)
+    for one in random.choices(arrivals, k=random.randint(1, 6)):
+        at_s, received_at = random.random() * span_s, random.choice([500, 3_000, 4_000, 5_000])
+        event = _bound(_attack(random, one), "evil", received_at)
+        told.append(Arrival(at_s, one.entity, one.key, event))
+    return told
+
+
+def _bound(event: Envelope, organization: str, received_at: int) -> Envelope:
+    return {**event, "organizations": [organization], "received_at": received_at}
+
+
+def _attack(random: Random, one: Arrival) -> Envelope:
+    """Return what somebody else says of a row: that it is his, that it has changed, that it is gone."""
+    data = {"id": one.key}
+    kind = random.choice(["row", "row", "update", "delete"])
+    if kind == "delete":
+        return {"entity": one.entity, "action": "delete", "data": data | {"organization_id": "evil"}}
+    if kind == "update":
+        status: Any = {"read": at(99)} if one.entity == "messages" else "closed"
+        return {"entity": one.entity, "action": "update", "data": data | {"status": status, "updated_at": at(99)}}
+    where = random.choice(["c0", "c1", "c9"])
+    row = opened(one.key, 99) if one.entity == "conversations" else inserted(one.key, where, "incoming", 99)
+    return row | {"data": row["data"] | {"organization_id": "evil"}}
 
 
 def _removals(random: Random, events: list[Envelope], arrivals: list[Arrival]) -> list[Arrival]:

@@ -274,6 +274,32 @@ event_sets = st.builds(
 
 
 @st.composite
+def told_by(draw: st.DrawFn, events: list[Envelope]) -> list[Envelope]:
+    """Draw writers: some may tell of any organization, the others of some only, as the bridge lets them pass."""
+    found = []
+    for event in events:
+        row = event["data"]
+        named = row.get("organization_id")
+        partial = event["action"] == "update" and row.get("conversation_id") is None
+        choices: list[list[str] | None] = [None]
+        if named in ("o", "p"):
+            choices += [[named], [named]]
+        elif named is None and partial:
+            choices += [["o"], ["p"], ["o", "p"]]
+        organizations = draw(st.sampled_from(choices))
+        found.append(
+            event
+            if organizations is None
+            else {**event, "organizations": organizations, "received_at": draw(st.sampled_from([1, 2, 3, *RECEIVED]))}
+        )
+    return found
+
+
+#: Some events of all kinds, told by writers that may tell of any organization, or of some only.
+claimed_event_sets = event_sets.flatmap(told_by)
+
+
+@st.composite
 def arrivals(draw: st.DrawFn, events: list[Envelope]) -> list[list[Envelope]]:
     """Draw a way in which the events may arrive: in any order, some more than once, in batches of any size."""
     repeated = draw(st.lists(st.sampled_from(events), max_size=4)) if events else []

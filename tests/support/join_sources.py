@@ -5,7 +5,7 @@ from typing import Any
 
 from confluent_kafka import Producer
 
-from avro import instants
+from avro import instants, writers
 from avro.catalogue import ENTITIES, MAX_MESSAGE_BYTES
 from avro.codec import encoder
 from avro.rows import to_fields
@@ -40,14 +40,17 @@ class Sources:
     def send(self, envelopes: Iterable[Envelope]) -> None:
         """Write webhooks' bodies as the bridge does, in this order."""
         for envelope in envelopes:
-            self._produce(envelope["entity"], envelope["data"]["id"].encode(), self.value(envelope))
+            organizations = envelope.get("organizations")
+            headers = [] if organizations is None else [writers.header_of(organizations)]
+            self._produce(envelope["entity"], envelope["data"]["id"].encode(), self.value(envelope), headers=headers)
         self.flush()
 
     def value(self, envelope: Envelope) -> bytes:
         """Return the record value of a webhook's body."""
         entity = envelope["entity"]
         fields = to_fields(ENTITIES[entity], envelope["data"])
-        fields |= {"event_id": "e", "action": envelope["action"], "received_at": self._received_at or instants.now()}
+        received_at = envelope.get("received_at", self._received_at or instants.now())
+        fields |= {"event_id": "e", "action": envelope["action"], "received_at": received_at}
         return self._encoders[entity](fields)
 
     def remove(self, entity: str, *keys: str) -> None:
@@ -74,7 +77,14 @@ class Sources:
         assert self._producer.flush(30) == 0
 
     def _produce(
-        self, topic: str, key: bytes | None, value: bytes | None, partition: int = -1, done: Any = None
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        partition: int = -1,
+        done: Any = None,
+        *,
+        headers: list[tuple[str, bytes]] | None = None,
     ) -> None:
         def delivered(error: Any, message: Any) -> None:
             assert error is None, error
@@ -84,7 +94,7 @@ class Sources:
         name = self._contract.topic(topic)
         while True:
             try:
-                self._producer.produce(name, value, key, partition, delivered)
+                self._producer.produce(name, value, key, partition, delivered, headers=headers or [])
             except BufferError:
                 self._producer.poll(0.1)
             else:

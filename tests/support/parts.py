@@ -21,5 +21,5 @@ def part_of(columns: dict[str, Any], at: int | None, status: dict[str, int] | No
         organizations=[],
         received_at=None,
         deletes=[],
-        rival=None,
+        rivals={},
     )

@@ -30,7 +30,11 @@ RANKS = ["pending", "held_for_quality_assessment", "accepted", "sent", "failed",
 OTHERS = ["error", "typing", "edited", "preprocessing", "preprocessed"]
 CHANGES_PER_ROW = 64
 DAY = 24 * 60 * 60 * 1_000_000
+#: When events are received of which nobody says when.
+LAST = 253_402_300_799_999_999
 Fields = dict[str, Any]
+#: When the first organization has claimed an id, and which one.
+Claim = tuple[int, str] | None
 
 
 def fold(events: Iterable[Event]) -> tuple[dict[str, Fields], dict[str, Fields], dict[str, tuple[str, str]]]:
@@ -39,44 +43,96 @@ def fold(events: Iterable[Event]) -> tuple[dict[str, Fields], dict[str, Fields],
     Only those of rows that exist: neither deleted nor superseded.
     """
     told: dict[str, dict[str, list[Event]]] = {"messages": defaultdict(list), "conversations": defaultdict(list)}
-    deletes: dict[str, dict[str, list[Fields]]] = {"messages": defaultdict(list), "conversations": defaultdict(list)}
+    deletes: dict[str, dict[str, list[Event]]] = {"messages": defaultdict(list), "conversations": defaultdict(list)}
     for event in events:
-        key = event["data"]["id"]
-        if event["action"] == "delete":
-            deletes[event["entity"]][key].append(event["data"])
-        else:
-            told[event["entity"]][key].append(event)
-
-    def deleted(key: str, own: list[Event]) -> bool:
-        named = {event["data"]["conversation_id"] for event in own if is_text(event["data"].get("conversation_id"))}
-        orders = deletes["messages"].get(key, [])
-        orders = orders + [order for name in named for order in deletes["conversations"].get(name, [])]
-        return concern(orders, own)
+        kind = deletes if event["action"] == "delete" else told
+        kind[event["entity"]][event["data"]["id"]].append(event)
 
     gone = superseded(told["messages"])
-    members: dict[str, list[tuple[Fields, list[Event]]]] = defaultdict(list)
+    members: dict[str, list[tuple[Fields, list[Event], Claim]]] = defaultdict(list)
     messages = {}
-    for key, own in told["messages"].items():
-        if key not in gone and not deleted(key, own):
-            messages[key] = state = message(key, own)
+    for key, all_of_it in told["messages"].items():
+        own = heard(all_of_it, owner(all_of_it))
+        orders = deletes["messages"].get(key, [])
+        left = still_there(own, deletes["conversations"])
+        if own and key not in gone and not concern(orders, own) and left:
+            messages[key] = state = message(key, left)
             if state["conversation_id"] is not None:
-                members[state["conversation_id"]].append((state, own))
-    conversations = {
-        key: conversation(key, told["conversations"].get(key, []), members[key])
-        for key in told["conversations"].keys() | members.keys()
-        if not concern(
-            deletes["conversations"].get(key, []),
-            told["conversations"].get(key) or [event for _, own in members[key] for event in own],
-        )
-    }
+                members[state["conversation_id"]].append((state, own, claim(all_of_it)))
+    conversations = {}
+    for key in told["conversations"].keys() | members.keys():
+        rows = told["conversations"].get(key, [])
+        whose = owner_of_conversation(rows, members[key])
+        rows = heard(rows, whose)
+        about = rows or [event for _, own, _ in members[key] for event in own]
+        if about and not concern(deletes["conversations"].get(key, []), about):
+            conversations[key] = conversation(key, rows, members[key], whose)
     pairs = [
         (state["id"], status)
-        for own in members.values()
-        for state, rows in own
-        for event in rows
+        for everybody in members.values()
+        for state, own, _ in everybody
+        for event in own
         for status in announced(event["data"])
     ]
     return messages, conversations, {status_change_id(*pair): pair for pair in pairs}
+
+
+def is_trusted(event: Event) -> bool:
+    """Return whether the event's writer may tell of any organization."""
+    return event.get("organizations") is None
+
+
+def heard(own: list[Event], organization: str | None) -> list[Event]:
+    """Return what counts of what was told of a row that is an organization's: whose writer may tell of that."""
+    return [event for event in own if is_trusted(event) or organization in event["organizations"]]
+
+
+def owner(own: list[Event]) -> str | None:
+    """Return whose a row is: trusted writers have named that organization, or it was the first to claim its id."""
+    trusted = columns(own[0]["entity"], "", [event for event in own if is_trusted(event)]) if own else {}
+    if trusted.get("organization_id") is not None:
+        return trusted["organization_id"]
+    first = claim(own)
+    return None if first is None else first[1]
+
+
+def owner_of_conversation(rows: list[Event], members: list[tuple[Fields, list[Event], Claim]]) -> str | None:
+    """Return whose a conversation is: as `owner`, but while trusted writers name none its messages count as well.
+
+    Of those of which trusted writers say whose they are, the newest; of all others, the first claim.
+    """
+    named = columns("conversations", "", [event for event in rows if is_trusted(event)])["organization_id"]
+    if named is not None:
+        return named
+    trusted = [state for state, _, claimed in members if claimed is None]
+    if trusted:
+        return max(trusted, key=order)["organization_id"]
+    claims = [claimed for _, _, claimed in members] + [claim(rows)]
+    return min((claimed for claimed in claims if claimed is not None), default=(0, None))[1]
+
+
+def claim(own: list[Event]) -> Claim:
+    """Return when the first organization has claimed the id, None if trusted writers say whose it is."""
+    if not own or columns(own[0]["entity"], "", [one for one in own if is_trusted(one)])["organization_id"] is not None:
+        return None
+    told = [event for event in own if not is_trusted(event) and is_text(event["data"].get("organization_id"))]
+    return min(((event.get("received_at", LAST), event["data"]["organization_id"]) for event in told), default=None)
+
+
+def still_there(own: list[Event], deletes: dict[str, list[Event]]) -> list[Event]:
+    """Return what of a message's rows is left after conversations were deleted in which it was.
+
+    If it was in one, nothing counts but whole rows newer than the last one that says so, if they say where it is.
+    """
+    at = {event["data"]["conversation_id"] for event in own if is_text(event["data"].get("conversation_id"))}
+    gone = {name for name in at if concern(deletes.get(name, []), own)}
+    if not organizations(own):
+        return [] if gone and columns("messages", "", own)["conversation_id"] in gone else own
+    if not gone:
+        return own
+    last = max(version(event) for event in own for name in gone if event["data"].get("conversation_id") == name)
+    newer = [event for event in own if not is_partial(event) and version(event) > last]
+    return newer if any(is_text(event["data"].get("conversation_id")) for event in newer) else []
 
 
 def is_text(value: Any) -> bool:
@@ -89,23 +145,34 @@ def organizations(own: list[Event]) -> set[str]:
     return {event["data"]["organization_id"] for event in own if is_text(event["data"].get("organization_id"))}
 
 
-def concern(deletes: list[Fields], own: list[Event]) -> bool:
+def concern(deletes: list[Event], own: list[Event]) -> bool:
     """Return whether one of the deletes is about these rows: an organization cannot delete what is another's."""
     named = organizations(own)
     return any(
-        not is_text(order.get("organization_id")) or not named or order["organization_id"] in named for order in deletes
+        order["data"].get("organization_id") in named
+        or (is_trusted(order) and (not is_text(order["data"].get("organization_id")) or not named))
+        for order in deletes
     )
 
 
 def superseded(told: dict[str, list[Event]]) -> set[str]:
-    """Return the messages of which a newer one of the same organization has had the same external id."""
-    holders: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for key, own in told.items():
-        for name in {event["data"]["external_id"] for event in own if is_text(event["data"].get("external_id"))}:
-            for organization in organizations(own):
-                holders[organization, name].append(key)
-    newest_of = {pair: max(keys, key=lambda key: (age(told[key]), key)) for pair, keys in holders.items()}
-    return {key for pair, keys in holders.items() for key in keys if key != newest_of[pair]}
+    """Return the messages of which a newer one has had the same external id in the organization whose they are.
+
+    Whoever claims a message has its external ids among the own ones, and cannot supersede those of others.
+    """
+    holders: dict[tuple[str, str], dict[str, Version]] = defaultdict(dict)
+    for key, everything in told.items():
+        for organization in organizations(everything):
+            own = heard(everything, organization)
+            for name in {event["data"]["external_id"] for event in own if is_text(event["data"].get("external_id"))}:
+                holders[organization, name][key] = age(own)
+    gone = set()
+    for (organization, _), ages in holders.items():
+        newest_of = max(ages, key=lambda key: (ages[key], key))
+        for key in ages.keys() - {newest_of}:
+            if columns("messages", "", heard(told[key], owner(told[key])))["organization_id"] == organization:
+                gone.add(key)
+    return gone
 
 
 def age(own: list[Event]) -> Version:
@@ -200,16 +267,17 @@ def content(state: Fields) -> Any:
     return json.loads(state["content"] or "null", parse_float=str)
 
 
-def conversation(key: str, rows: list[Event], members: list[tuple[Fields, list[Event]]]) -> Fields:
+def conversation(
+    key: str, rows: list[Event], everybody: list[tuple[Fields, list[Event], Claim]], whose: str | None
+) -> Fields:
     """Merge the rows of one conversation, and count its messages, into its ConversationState."""
     fields = columns("conversations", key, rows)
-    newest_message = max((state for state, _ in members), key=order, default=None)
-    if not rows and newest_message is not None:
+    members = [
+        (state, own) for state, own, _ in everybody if whose is None or state["organization_id"] in (None, whose)
+    ]
+    if not rows and members:
+        newest_message = max((state for state, _ in members), key=order)
         fields |= {name: newest_message[name] for name in TEXTS["conversations"][:5]}
-    owner = fields["organization_id"]
-    if owner is None and newest_message is not None:
-        owner = newest_message["organization_id"]
-    members = [(state, own) for state, own in members if owner is None or state["organization_id"] in (None, owner)]
     states = [state for state, _ in members]
     said = sorted((state for state in states if is_said(state)), key=order)
     came, went = ([one for one in said if one["direction"] == name] for name in ("incoming", "outgoing"))

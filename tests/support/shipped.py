@@ -10,7 +10,7 @@ from streams.engine.hooks import Hook
 from streams.engine.source import Record
 from streams.engine.writer import Checkpoint
 from support.join import Join, empty_stores, program
-from support.wire import Fields, change, conversation_state, event_bytes, message_state
+from support.wire import Fields, change, conversation_state, event_bytes, headers_of, message_state
 
 _runner = asyncio.Runner()
 atexit.register(_runner.close)
@@ -69,7 +69,14 @@ class Shipped:
             offset = -1 if replayed else self._offset
             self._offset += 1
             records.append(
-                Record(envelope["entity"], 0, offset, envelope["data"]["id"].encode(), event_bytes(envelope))
+                Record(
+                    envelope["entity"],
+                    0,
+                    offset,
+                    envelope["data"]["id"].encode(),
+                    event_bytes(envelope),
+                    headers_of(envelope),
+                )
             )
         self._process(records)
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from avro import instants, rows
+from avro import instants, rows, writers
 from avro.catalogue import ENTITIES
 from avro.codec import Decoder, encoder
 from avro.schemas import latest
@@ -52,3 +52,9 @@ def event_bytes(envelope: Fields) -> bytes:
 def event_of(envelope: Fields) -> Fields:
     """Return the event of a webhook's body, as the streams get it from the decoder."""
     return _events[envelope["entity"]](event_fields(envelope))
+
+
+def headers_of(envelope: Fields) -> list[tuple[str, bytes]] | None:
+    """Return the header of an event whose writer may tell of some `organizations` only, else none."""
+    organizations = envelope.get("organizations")
+    return None if organizations is None else [writers.header_of(organizations)]

@@ -11,7 +11,7 @@ from streams.engine.stores import Store, split_key
 from streams.state import contribution as contributions
 from streams.state import conversation, message
 from streams.state.contribution import Contribution
-from streams.state.conversation import ConversationFacts, Counting, Standing, Tally
+from streams.state.conversation import Counting, Standing, Tally
 from streams.tables.conversations import ConversationPartition
 from streams.tables.owned import Owned
 from streams.views.http.problems import not_ready
@@ -222,7 +222,8 @@ class PartitionView:
     def message(self, message_id: str) -> Rendered | None:
         """Return a message, None if there is none."""
         self._check()
-        facts = self._messages.facts(message_id)
+        told = self._messages.facts(message_id)
+        facts = None if told is None else message.effective(told)
         if facts is None or not message.exists(facts):
             return None
         fields = message.state(message_id, facts)
@@ -287,9 +288,9 @@ class PartitionView:
             return
         for step, found in enumerate(self._everything()):
             if found is not None:
-                conversation_id, facts, tally = found
+                conversation_id, tally = found
                 if conversation_id not in self._changed_meanwhile:
-                    self._index_stored(conversation_id, facts, tally)
+                    self._index_stored(conversation_id, tally)
             if step % _SLICE == 0:
                 await asyncio.sleep(0)
                 if self._closed:
@@ -392,26 +393,26 @@ class PartitionView:
         self._rendered.keep(conversation_id, rendered)
         return rendered
 
-    def _index_stored(self, conversation_id: str, facts: ConversationFacts | None, tally: Tally) -> None:
-        if conversation.exists(facts, tally):
-            self._put(conversation_id, conversation.standing(facts, tally))
+    def _index_stored(self, conversation_id: str, tally: Tally) -> None:
+        if conversation.exists(tally.facts, tally):
+            self._put(conversation_id, conversation.standing(tally.facts, tally))
 
-    def _everything(self) -> Iterator[tuple[str, ConversationFacts | None, Tally] | None]:
+    def _everything(self) -> Iterator[tuple[str, Tally] | None]:
         """Yield each stored conversation when all of it has been read, and None for each entry before.
 
         Messages are indexed on the way.
         """
         for group, entries in groupby(self._task.rows.scan(b""), lambda entry: split_key(entry[0])[0]):
             conversation_id = group.decode()
-            facts = None
+            told = None
             counting = Counting(conversation_id)
             for key, value in entries:
                 member = split_key(key)[1]
                 if member:
-                    message_id, part = member.decode(), contributions.decode(value)
+                    message_id, part = member.decode(), contributions.effective(contributions.decode(value))
                     counting.add(message_id, part)
                     self._message_index.stored(conversation_id, message_id, part)
                 else:
-                    facts = conversation.decode(value)
+                    told = conversation.decode(value)
                 yield None
-            yield conversation_id, facts, counting.tally(facts)
+            yield conversation_id, counting.tally(told)

@@ -9,9 +9,10 @@ from uuid import UUID
 
 import pytest
 
-from avro import identity, jsontext
+from avro import identity, jsontext, writers
 from bridge.http.events import decompressed
 from support.documented import DocumentedEvents
+from support.fake_kafka import TIMED_OUT, FakeKafka
 from support.ingress import BOUND_TOKEN, METRICS_TOKEN, ORGANIZATION, TOKEN, RunningIngress, message, running_ingress
 from support.wait import eventually
 
@@ -180,6 +181,23 @@ def test_a_bound_token_may_send_what_names_no_organization(ingress: RunningIngre
     """The documented partial updates do not name it, and would be lost for ever."""
     update = message("partial", **columns) | {"action": "update"}
     assert ingress.post(update, token=BOUND_TOKEN).status_code == 202
+
+
+def test_events_tell_of_which_organizations_their_writer_may_tell(tmp_path: Path):
+    """Also those that waited in the spool; a token that is bound to none is trusted."""
+    kafka = FakeKafka()
+    kafka.verdict = lambda record: TIMED_OUT if record.key == b"spooled" else None
+    with running_ingress(tmp_path, kafka=kafka) as ingress:
+        ingress.post(message("trusted", organization_id=ORGANIZATION))
+        ingress.post(message("own", organization_id=ORGANIZATION), token=BOUND_TOKEN)
+        ingress.post(message("partial") | {"action": "update"}, token=BOUND_TOKEN)
+        ingress.post(message("spooled", organization_id=ORGANIZATION), token=BOUND_TOKEN)
+        assert ingress.service.spool.events == 1
+        kafka.verdict = lambda _: None
+        eventually(lambda: ingress.service.spool.events == 0)
+    told = {record.key: writers.organizations_of(record.headers) for record in kafka.log}
+    bound = frozenset({ORGANIZATION})
+    assert told == {b"trusted": None, b"own": bound, b"partial": bound, b"spooled": bound}
 
 
 @pytest.mark.parametrize(

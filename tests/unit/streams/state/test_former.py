@@ -38,7 +38,7 @@ def test_a_message_has_the_state_that_its_events_have_now() -> None:
     assert message.decode(message.encode(facts)) == facts
     assert message.exists(facts)
     assert message.conversation_of(facts) == "c"
-    assert message.holdings(facts) == [("o", "w")]
+    assert list(message.holdings(facts)) == [("o", "w")]
     state = message_state(message.state("m", facts))
     assert state["status"] == {"pending": T0, "sent": T0 + SECOND, "odd": T0 + SECOND}
     assert (state["status_extra"], state["errors"]) == ({"odd": "5"}, ['{"code":1}'])

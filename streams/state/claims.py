@@ -1,0 +1,119 @@
+"""Claims: what writers that may write for some organizations only say of a row, kept apart from what all others say.
+
+A claim has the organizations that its writers may write for as its key, and the facts that they told. A row that names
+its organization claims the id for that one. The owner of a row is the organization that trusted writers name, else the
+one that claimed its id first. What counts is what trusted writers say, and the claims of those who may write for the
+owner. All other claims are kept, as their organization may turn out to be the owner, and change nothing.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import NamedTuple, Protocol, TypeVar
+
+from streams.state import existence
+
+#: So many claims of one row are remembered: those that were received first.
+LIMIT = 8
+
+#: No organization that a token is bound to has one in its id.
+_SEPARATOR = " "
+
+
+class _Facts(Protocol):
+    """What the facts of all rows have."""
+
+    @property
+    def organizations(self) -> list[str]: ...
+
+    @property
+    def deletes(self) -> list[str | None]: ...
+
+
+F = TypeVar("F", bound=_Facts)
+#: `(claimed at, facts)`: when the first row that names its organization was received, None if there is none.
+Claim = tuple[int | None, F]
+Claims = dict[str, Claim[F]]
+
+
+class Writer(NamedTuple):
+    """The key of a claim, and whether what is told says whose the row is."""
+
+    key: str
+    names: bool
+
+
+def writer_of(organizations: Collection[str], named: str | None) -> Writer:
+    """Return whose claim it is what a writer for `organizations` tells of a row that names `named`."""
+    return Writer(_SEPARATOR.join(sorted(organizations)), names=False) if named is None else Writer(named, names=True)
+
+
+def join(a: Claims[F], b: Claims[F], join_facts: Callable[[F, F], F]) -> Claims[F]:
+    """Return the claims of both; of too many those that were received first."""
+    if not b or a == b:
+        return a
+    joined = dict(a)
+    for key, (at, facts) in b.items():
+        known = joined.get(key)
+        joined[key] = (at, facts) if known is None else (_earlier(known[0], at), join_facts(known[1], facts))
+    if len(joined) > len(a):
+        joined = dict(sorted(joined.items(), key=_rank)[:LIMIT])
+    return joined
+
+
+def _rank(item: tuple[str, Claim[F]]) -> tuple[bool, int, str]:
+    key, (at, _) = item
+    return at is None, at or 0, key
+
+
+def _earlier(a: int | None, b: int | None) -> int | None:
+    if a is None or b is None:
+        return b if a is None else a
+    return min(a, b)
+
+
+def first(claims: Mapping[str, Claim[F]]) -> tuple[int, str] | None:
+    """Return when the first organization has claimed the id, and which one that is. None if none has."""
+    return min(((at, key) for key, (at, _) in claims.items() if at is not None), default=None)
+
+
+def owner(named: str | None, claims: Mapping[str, Claim[F]]) -> str | None:
+    """Return whose the row is: trusted writers have `named` that organization, or it was the first to claim the id."""
+    if named is not None:
+        return named
+    claim = first(claims)
+    return None if claim is None else claim[1]
+
+
+def owned(claims: Claims[F], organization: str | None) -> Claims[F]:
+    """Return the claims whose writers may write for an organization."""
+    if organization is None:
+        return {}
+    return {key: claim for key, claim in claims.items() if organization in key.split(_SEPARATOR)}
+
+
+def of(claims: Claims[F], organization: str | None) -> Iterator[F]:
+    """Yield what writers told that may write for an organization."""
+    return (facts for _, facts in owned(claims, organization).values())
+
+
+def deleting(trusted: F, claims: Mapping[str, Claim[F]]) -> list[str | None]:
+    """Return the deletes of claims that are about what trusted writers said: it has named their organization."""
+    return [
+        name
+        for _, facts in claims.values()
+        for name in facts.deletes
+        if name in trusted.organizations and name not in trusted.deletes
+    ]
+
+
+def stripped(trusted: F, claims: Claims[F], strip: Callable[[F], F]) -> Claims[F]:
+    """Return the claims, of those that are deleted nothing but what `strip` leaves."""
+    return {
+        key: (at, strip(facts) if _is_gone(key, facts, trusted.deletes) else facts)
+        for key, (at, facts) in claims.items()
+    }
+
+
+def _is_gone(key: str, facts: _Facts, deletes: list[str | None]) -> bool:
+    return existence.is_certain(facts.deletes, facts.organizations) or (
+        bool(deletes) and (None in deletes or all(name in deletes for name in key.split(_SEPARATOR)))
+    )
