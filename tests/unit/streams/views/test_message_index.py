@@ -52,7 +52,7 @@ def part(conversation_id: str, place) -> Contribution:
         organizations=[],
         received_at=None,
         deletes=[],
-        rival=None,
+        rivals={},
     )
 
 
