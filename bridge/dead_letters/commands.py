@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from avro.catalogue import ENTITIES, TOPICS
-from avro.dead_letters import REDRIVEN_HEADER, REDRIVEN_HTTP_HEADER, redrives
+from avro.dead_letters import REDRIVEN_HEADER, redrives
 from bridge.client import BridgeClient, Outcome, StoppedError
 from bridge.dead_letters import show
 from bridge.dead_letters.letters import DeadLetterTopic, Letter, Position, PositionError, Wanted, header_of
@@ -127,7 +127,7 @@ def execute(place: Place, wanted: Wanted, position: str | None, client: BridgeCl
                     counts["not redriven"] += 1
                     _log.info("not redriven: %s", found, extra=_audit("dead_letters.not_redriven", letter))
                 else:
-                    outcome = client.send(found.body, {REDRIVEN_HTTP_HEADER: str(found.attempt)})
+                    outcome = client.send(found.body, found.headers())
                     counts[_kind(outcome)] += 1
                     _log_outcome(letter, found, outcome)
                 done += 1
@@ -198,7 +198,7 @@ def _audit(name: str, letter: Letter, **values: object) -> dict[str, object]:
         "position": str(letter.position),
         "reason": letter.reason,
         "origin": letter.origin,
-        "entity": letter.fields["entity"],
+        "entity": letter.entity,
         "id": letter.fields["key"],
         "organization": letter.fields["organization_id"],
         "dead_letter_event_id": letter.fields["event_id"],

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Self, cast
 
 from confluent_kafka import Message
 
-from avro.catalogue import topic_name
+from avro.catalogue import ENTITIES, TOPICS, topic_name
 from avro.codec import CodecError
 from avro.dead_letters import REDRIVEN_HEADER, redrives
 from openbsp.kafka.connection import KafkaSettings
@@ -65,6 +65,16 @@ class Letter:
         return cast("str", self.fields["reason"])
 
     @property
+    def entity(self) -> str | None:
+        """The entity that the envelope named; of a record that the worker refused, that of its topic."""
+        named = cast("str | None", self.fields["entity"])
+        if named is not None or self.fields["topic"] is None:
+            return named
+        prefix = self.position.topic.removesuffix(TOPICS["dead-letters"].name)
+        topic = self.fields["topic"].removeprefix(prefix)
+        return next((entity.name for entity in ENTITIES.values() if entity.topic == topic), None)
+
+    @property
     def received_at(self) -> int:
         """When it was refused, in microseconds since the epoch."""
         return cast("int", self.fields["received_at"])
@@ -100,7 +110,7 @@ class Wanted:
         """Return whether a dead letter is among them."""
         return (
             (not self.reasons or letter.reason in self.reasons)
-            and (not self.entities or letter.fields["entity"] in self.entities)
+            and (not self.entities or letter.entity in self.entities)
             and (not self.organizations or letter.fields["organization_id"] in self.organizations)
             and (self.since is None or letter.received_at >= self.since)
             and (self.until is None or letter.received_at < self.until)

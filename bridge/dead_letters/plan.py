@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from avro import jsontext
 from avro.catalogue import ENTITIES, topic_name
 from avro.codec import CodecError
+from avro.dead_letters import REDRIVEN_HTTP_HEADER
 from avro.rows import to_row
 from bridge.dead_letters.letters import Letter, Position
 from bridge.dead_letters.reasons import explain
 from bridge.http.events import Event, RefusedError, read_event
+from bridge.http.webhook import RECONCILED_HEADER
 
 #: An event that became a dead letter again after so many attempts is not redriven any more.
 MOST_REDRIVES = 3
@@ -29,6 +31,13 @@ class Redrive:
     body: bytes
     event: Event
     attempt: int
+    #: Whether the row had been read from the sender's database by a repair.
+    reconciled: bool = False
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers with which it is sent."""
+        headers = {REDRIVEN_HTTP_HEADER: str(self.attempt)}
+        return headers | {RECONCILED_HEADER: "true"} if self.reconciled else headers
 
 
 class Planner:
@@ -59,7 +68,9 @@ class Planner:
         if letter.payload is None:
             kept = "nothing of it was kept" if not letter.size else f"its {letter.size} bytes were not kept"
             raise NotRedrivableError(kept)
-        body = letter.payload if letter.origin == "webhook" else self._body(letter, letter.payload)
+        body, reconciled = letter.payload, False
+        if letter.origin != "webhook":
+            body, reconciled = self._body(letter, letter.payload)
         try:
             event = read_event(body, letter.received_at, None, self._max_depth)
         except RefusedError as refusal:
@@ -68,12 +79,12 @@ class Planner:
         redriven = letter.redriven if letter.source is None else self._redriven_at(letter.source)
         if redriven >= MOST_REDRIVES:
             raise NotRedrivableError(f"redriven {redriven} times already, and refused each time")
-        return Redrive(body, event, redriven + 1)
+        return Redrive(body, event, redriven + 1, reconciled)
 
-    def _body(self, letter: Letter, payload: bytes) -> bytes:
+    def _body(self, letter: Letter, payload: bytes) -> tuple[bytes, bool]:
         """Return the body of the webhook that a record of an entity's topic was made of, or of one that says the same.
 
-        Instants are in UTC in it, whatever their offset was.
+        Instants are in UTC in it, whatever their offset was. Also return whether a repair had made the event.
         """
         entity = self._entities.get(letter.fields["topic"])
         if entity is None:
@@ -87,4 +98,5 @@ class Planner:
             raise NotRedrivableError(f"its record still cannot be read: {error}") from None
         except OverflowError:
             raise NotRedrivableError("it has an instant outside the years 1 to 9999") from None
-        return jsontext.encode({"entity": entity.name, "action": fields["action"], "data": row})
+        body = jsontext.encode({"entity": entity.name, "action": fields["action"], "data": row})
+        return body, bool(fields.get("reconciled"))

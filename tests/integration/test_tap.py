@@ -1,4 +1,4 @@
-"""`bridge tap` follows a topic of a real broker, ends in order, and leaves no trace in it."""
+"""`bridge tap` follows a topic of a real broker, ends in order, and leaves no trace in it; `bridge top` looks."""
 
 import json
 import os
@@ -17,11 +17,11 @@ pytestmark = pytest.mark.integration
 TOKEN = "token-of-the-tests"
 
 
-def tap(contract, *arguments: str) -> subprocess.Popen:
+def command(contract, *arguments: str) -> subprocess.Popen:
     own = ("BRIDGE_", "KAFKA_", "SCHEMA_REGISTRY_", "TOPIC_")
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(own)}
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "bridge", "tap", *arguments],
+        [sys.executable, "-P", "-m", "bridge", *arguments],
         env={**inherited, **contract.environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -41,7 +41,9 @@ def test_records_are_printed_as_they_come_until_ctrl_c(contract, start_bridge):
 
     post("m1", "incoming")
     post("m2", "outgoing")
-    with tap(contract, "messages", "--from", "beginning", "--where", "direction=incoming", "--json") as following:
+    with command(
+        contract, "tap", "messages", "--from", "beginning", "--where", "direction=incoming", "--json"
+    ) as following:
         first = json.loads(following.stdout.readline())
         post("m3", "outgoing")
         post("m4", "incoming")
@@ -52,10 +54,15 @@ def test_records_are_printed_as_they_come_until_ctrl_c(contract, start_bridge):
     assert first["value"]["direction"] == "incoming"
     assert first["headers"]["ce_type"] == "openbsp.messages.insert"
     assert (following.returncode, rest, errors) == (0, "", "")
-    with tap(contract, "messages", "--from", "1h", "--where", "key=m2", "--max", "1") as shown:
+    with command(contract, "tap", "messages", "--from", "1h", "--where", "key=m2", "--max", "1") as shown:
         text, errors = shown.communicate(timeout=30)
     assert (shown.returncode, errors) == (0, "")
     assert "  direction  outgoing\n" in text
     assert "\x1b" not in text
+    shown = command(contract, "top", "--once", "--every", "0.2", "--bridge", bridge.url, "--bridge-token", TOKEN)
+    text, _ = shown.communicate(timeout=30)
+    assert shown.returncode == 1, "no worker runs"
+    assert f"{bridge.url}  ready" in text
+    assert "does not answer: ConnectError" in text
     groups = AdminClient(contract.kafka.librdkafka()).list_consumer_groups(request_timeout=10).result()
     assert GROUP not in {group.group_id for group in groups.valid}

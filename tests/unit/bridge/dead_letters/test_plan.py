@@ -60,6 +60,14 @@ def test_the_record_of_an_event_becomes_the_webhook_that_says_the_same():
     assert found.attempt == 1
 
 
+def test_an_event_of_a_repair_stays_one():
+    refused = letter("bridge", "broker_refused", topic="p.messages", payload=VALUE)
+    assert planner().plan(refused).headers() == {"openbsp-redriven": "1"}
+    value = codec.encoder("MessageEvent", 1)(FIELDS | {"reconciled": True})
+    repaired = letter("bridge", "broker_refused", topic="p.messages", payload=value)
+    assert planner().plan(repaired).headers() == {"openbsp-redriven": "1", "openbsp-reconciled": "true"}
+
+
 def test_a_body_that_is_an_event_for_this_version_is_sent_as_it_was():
     body = b'{"entity": "messages", "action": "insert", "data": {"id": "m1"} }'
     assert planner().plan(letter("webhook", "invalid_event", payload=body)).body == body
@@ -122,6 +130,7 @@ def test_positions_are_read_as_they_are_printed():
 
 def test_filters_are_all_of_them_and_each_is_one_of_several():
     found = letter("webhook", "invalid_event", entity="messages", organization_id="o1")
+    assert Wanted(entities=frozenset({"messages"})).has(letter("streams", "no_key", topic="p.messages"))
     assert Wanted().has(found)
     assert Wanted(frozenset({"invalid_event", "x"}), frozenset({"messages"}), frozenset({"o1"}), 1, 2).has(found)
     for wanted in (
