@@ -2,6 +2,9 @@
 
 import asyncio
 import logging
+import signal
+import threading
+from typing import Annotated
 
 import typer
 
@@ -42,6 +45,44 @@ def worker() -> None:
             logger.critical("worker failed", exc_info=error, extra=event("process.failed"))
             code = ExitCode.FAILED
     raise typer.Exit(code)
+
+
+@app.command()
+def repartition(
+    to_prefix: Annotated[str, typer.Option(help="Prefix of the new topics (their TOPIC_PREFIX).")],
+    to_app_id: Annotated[str, typer.Option(help="Consumer group of their workers (their STREAMS_APP_ID).")],
+    to_partitions: Annotated[int, typer.Option(min=1, help="Partitions of the new topics (their TOPIC_PARTITIONS).")],
+    *,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on with what comes, until SIGINT or SIGTERM.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and count only; nothing is written.")] = False,
+) -> None:
+    """Copy the join's tables, states and events to topics with more partitions, beside everything that runs.
+
+    The environment names the present topics and group. The new topics must have been made (`bridge topics apply`,
+    `bridge schemas register`), and their workers may start once "tables and states are copied" is printed. What was
+    interrupted goes on where it was. See docs/operations.md, More partitions.
+    """
+    settings, kafka, topics = load(StreamsSettings, KafkaSettings, TopicSettings)
+    start_logging(settings.log_level.value)
+    from streams.repartition import Repartition  # noqa: PLC0415 Kafka's clients take a while to import
+
+    new = topics.model_copy(update={"prefix": to_prefix, "partitions": to_partitions})
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    move = Repartition(kafka, topics, new, settings.app_id, to_app_id)
+    try:
+        move.check()
+        for name, count in move.left().items():
+            typer.echo(f"{name}: at most {count} records to copy")
+        if dry_run:
+            return
+        move.seed(lambda name, count: typer.echo(f"{name}: {count} records copied"))
+        typer.echo(f"tables and states are copied: workers with STREAMS_APP_ID={to_app_id} may start")
+        count = move.copy(move.sources, until=stop if follow else None)
+        typer.echo(f"{count} more events copied, up to the end of the present topics")
+    finally:
+        move.close()
 
 
 @app.command()

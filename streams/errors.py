@@ -7,8 +7,11 @@ StreamsError
 ├── MembershipError        Faust or its Kafka client has given up
 ├── ListenError            the address of the views cannot be listened on
 ├── DataDirectoryError     the stores' directory is another worker's, or cannot be used
+├── StoreDamagedError      a store on disk cannot be read; the next start sets it aside and reads the changelog
 ├── RestoreFailedError     a table could not be read from its changelog
-└── AssignmentError        the partitions of the sources are not assigned together
+├── RepartitionError       records cannot be copied to the topics with more partitions
+├── AssignmentError        the partitions of the sources are not assigned together
+└── PartitionsChangedError the tables were made with another number of partitions; the worker waits, and joins nothing
 """
 
 
@@ -46,6 +49,23 @@ class RestoreFailedError(StreamsError):
 
 class AssignmentError(StreamsError):
     """The partitions of the sources are not assigned together, so the join would be wrong."""
+
+
+class PartitionsChangedError(StreamsError):
+    """The tables were made with another number of partitions than the topics have now."""
+
+    def __init__(self, message: str, remembered: int) -> None:
+        """Say it, and with how many they were made."""
+        super().__init__(message)
+        self.remembered = remembered
+
+
+class StoreDamagedError(StreamsError):
+    """A store on disk is damaged."""
+
+
+class RepartitionError(StreamsError):
+    """A move to more partitions cannot be made, or not now."""
 
 
 class AgentEndedError(StreamsError):

@@ -27,6 +27,16 @@ class Metrics(ServiceMetrics):
             "missing in the states.",
             "source",
         )
+        self.partitions_changed = self._gauge(
+            "streams_partitions_changed",
+            "Number of partitions with which the tables were made, while the topics have another one and nothing is "
+            "joined; else 0.",
+        )
+        self.stores_set_aside = self._counts(
+            "streams_stores_set_aside",
+            "Stores on disk that were damaged, set aside and read from their changelogs, by table.",
+            "table",
+        )
         self.written = self._counts(
             "streams_records_written", "Records that all in-sync replicas have acknowledged, by topic.", "topic"
         )

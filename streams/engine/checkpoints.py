@@ -5,7 +5,8 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 
 from openbsp.log import event
-from streams.engine.guard import Guard, note
+from streams.engine.guard import FIRST, Guard, note
+from streams.engine.layout import NOTED
 from streams.engine.lease import Lease
 from streams.engine.membership import Membership
 from streams.engine.outside import Clock
@@ -28,12 +29,14 @@ class Checkpoints:
         lease: Lease,
         clock: Clock,
         noted: Mapping[str, Mapping[str, str]],
+        partitions: int,
     ) -> None:
         """Commit nothing yet.
 
         `noted` has for each source (topic) the guarded logs, by name and topic, whose verified ends go with its
-        positions.
+        positions, and so does the number of `partitions`.
         """
+        self._partitions = partitions
         self._membership = membership
         self._writer = writer
         self._guard = guard
@@ -42,13 +45,15 @@ class Checkpoints:
         self._noted = noted
         #: The positions with which the present assignment began; empty while nothing is owned.
         self._found: dict[At, int] = {}
+        self._firsts: dict[At, int] = {}
         #: Positions and verified ends that were committed last in this assignment.
         self._committed: tuple[Ends, Ends] = ({}, {})
         self._committing = asyncio.Lock()
 
-    def begin(self, positions: Ends) -> None:
-        """Take over the positions that were found."""
+    def begin(self, positions: Ends, firsts: Ends) -> None:
+        """Take over the positions that were found; `firsts` are the first offsets of the changelogs."""
         self._found = dict(positions)
+        self._firsts = dict(firsts)
 
     def end(self) -> None:
         """Nothing is owned any more."""
@@ -93,7 +98,15 @@ class Checkpoints:
 
     def _notes(self, verified: Ends, positions: Iterable[At]) -> dict[At, str]:
         return {
-            (topic, partition): note({name: verified[log, partition] for name, log in self._noted[topic].items()})
+            (topic, partition): note(
+                {NOTED: self._partitions}
+                | {name: verified[log, partition] for name, log in self._noted[topic].items()}
+                | {
+                    name + FIRST: self._firsts[log, partition]
+                    for name, log in self._noted[topic].items()
+                    if (log, partition) in self._firsts
+                }
+            )
             for topic, partition in positions
             if topic in self._noted
         }

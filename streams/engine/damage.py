@@ -66,27 +66,35 @@ def judge_positions(
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Why a changelog partition cannot be trusted. `lost`: it had records that are gone."""
+    """Why a changelog partition cannot be trusted. `lost`: it had records that are gone.
+
+    `rebuild`: the store may lack something as well, so the sources are read again; else it is only written back.
+    """
 
     problem: str
     lost: bool
+    rebuild: bool = True
 
 
 def judge_changelog(
-    name: str, position: int, verified: int | None, first: int, end: int, *, holds: bool = False
+    name: str, position: int, verified: int | None, first: int, end: int, *, holds: bool = False, known_first: int = 0
 ) -> Damage | None:
     """Return what is wrong with a changelog partition, None if it has what it must.
 
     `position` is how far the store has read it, `verified` what the last owner noted of it: 0 while its table is built
-    again, and by a first owner until it has noted more. `holds` says whether there is anything in the store.
+    again, and by a first owner until it has noted more. `holds` says whether there is anything in the store,
+    `known_first` is the first offset that the last owner noted: up to it the changelog was emptied before, and is
+    whole again.
     """
     if position > end or (verified is not None and verified > end):
         known = max(position, verified or 0)
         return Damage(f"{name} ends at {end}, but had {known} records: it was created again", lost=True)
-    if position < first:
+    if first > known_first and position < first:
         problem = f"{name} begins at {first}, but only {position} records of it are in the store: it was emptied"
         return Damage(problem, lost=True)
     # Trap: a store that has all of an incomplete changelog may have more than it; whoever is next would lack that.
     if verified == 0 and (end > 0 or holds):
         return Damage(f"{name}: its last owner ended before it had noted that its table was complete", lost=False)
+    if first > known_first and holds:
+        return Damage(f"{name} begins at {first}: it was emptied, the store has all of it", lost=True, rebuild=False)
     return None

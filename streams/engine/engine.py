@@ -18,9 +18,10 @@ from streams.engine.checkpoints import Checkpoints
 from streams.engine.ends import Ends
 from streams.engine.guard import Guard, KafkaLogs
 from streams.engine.hooks import Hook
+from streams.engine.layout import check, remembered
 from streams.engine.lease import Lease
 from streams.engine.lifecycle import Lifecycle, State
-from streams.engine.membership import Membership  # noqa: TC001 only a type here, but a run-time import costs nothing
+from streams.engine.membership import Committed, Membership
 from streams.engine.outside import Outside
 from streams.engine.partitions import Stores
 from streams.engine.repair import Repair
@@ -31,7 +32,7 @@ from streams.engine.stream import Part
 from streams.engine.table import OwnedTable, TablePartition
 from streams.engine.takeover import NOTHING, Found, Takeover
 from streams.engine.writer import Checkpoint, Writer
-from streams.errors import MembershipError
+from streams.errors import MembershipError, PartitionsChangedError
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +70,10 @@ class Hooks:
     acknowledged: Hook[[str, int, int]] = field(default_factory=Hook)
     #: So many records of a topic were deleted before anybody read them.
     records_lost: Hook[[str, int]] = field(default_factory=Hook)
+    #: The tables were made with so many partitions, the topics have another number: nothing is joined.
+    partitions_changed: Hook[[int]] = field(default_factory=Hook)
+    #: A store of this table (its changelog's name) was damaged; it is set aside, and read from the changelog.
+    store_set_aside: Hook[[str]] = field(default_factory=Hook)
     #: Nothing is owned any more; what is in work is still written.
     lost: Hook[[]] = field(default_factory=Hook)
 
@@ -108,7 +113,17 @@ class Engine:
         self._inbox = inbox
         self._clock = outside.clock
         specs = [table.spec for table in tables.values()]
-        self._stores = Stores(settings, [(spec.changelog, spec.grouped) for spec in specs], self._clock)
+        loop = asyncio.get_running_loop()
+
+        def damaged(error: BaseException) -> None:
+            loop.call_soon_threadsafe(self.fail, error)
+
+        self._stores = Stores(
+            settings,
+            [(spec.changelog, spec.grouped) for spec in specs],
+            self._clock,
+            damaged,
+        )
         self._ends: Ends | None = None
         self._source: Source | None = None
         self._processing: asyncio.Task[None] | None = None
@@ -124,7 +139,7 @@ class Engine:
         for spec in specs:
             noted.setdefault(self.topic(spec.source), {}).update({log: self.topic(log) for log in spec.logs})
         self._checkpoints = Checkpoints(
-            lambda: self.membership, self.writer, self._guard, self._lease, self._clock, noted
+            lambda: self.membership, self.writer, self._guard, self._lease, self._clock, noted, settings.partitions
         )
         self._repair = Repair(
             self._guard,
@@ -210,6 +225,7 @@ class Engine:
             [table.spec for table in self._tables.values()],
             self.topic,
             self.hooks.restoring,
+            self.settings.partitions,
         )
         # Trap: the task is there before anything else can run, so that losing the partitions again finds it.
         task = asyncio.create_task(self._restore_and_confirm(takeover, partitions, generation))
@@ -271,6 +287,8 @@ class Engine:
     async def _restore_and_confirm(self, takeover: Takeover, partitions: frozenset[int], generation: int) -> None:
         began = self._clock.monotonic()
         stores = await self.outside.threads.run(self._stores.own, partitions)
+        for table in self._stores.set_aside():
+            self.hooks.store_set_aside(table)
         if not takeover.going():
             return
         if not partitions:
@@ -280,8 +298,13 @@ class Engine:
             self._own(partitions, {}, NOTHING)
             return
         sources = [(topic, number) for topic in self.sources for number in partitions]
-        committed = await self.membership.committed(sources)
-        found = await takeover.run(sources, committed, stores)
+        try:
+            found = await takeover.run(sources, await self._left(), stores)
+        except PartitionsChangedError as error:
+            # Joins nothing until the partitions are taken away: ending would be the same, and nobody could ask why.
+            logger.critical("%s", error, extra=event("engine.partitions_changed"))
+            self.hooks.partitions_changed(error.remembered)
+            return
         if not takeover.going():
             return
         self.lifecycle.to(State.CONFIRMING)
@@ -297,7 +320,7 @@ class Engine:
         self._guard.owe(found.incomplete)
         for (topic, _), count in found.lost.items():
             self.hooks.records_lost(topic, count)
-        self._checkpoints.begin(found.positions)
+        self._checkpoints.begin(found.positions, found.firsts)
         # Before anything is written, a successor must know from where on to distrust the logs.
         while not await self._checkpoints.commit():
             await asyncio.sleep(_RETRY_S)
@@ -305,6 +328,14 @@ class Engine:
                 return
         if takeover.going():
             self._own(partitions, stores, found)
+
+    async def _left(self) -> dict[At, Committed]:
+        """Return where all partitions of the sources were left. Raises MembershipError, PartitionsChangedError."""
+        # Also those of others: the worker that has new partitions only would not notice that they are new.
+        everywhere = [(topic, number) for topic in self.sources for number in range(self.settings.partitions)]
+        committed = await self.membership.committed(everywhere)
+        check(self.settings.app_id, remembered(committed.values()), self.settings.partitions)
+        return committed
 
     def _own(self, partitions: frozenset[int], stores: Mapping[At, Store], found: Found) -> None:
         settings = self.settings
@@ -323,6 +354,9 @@ class Engine:
         own_tables(work, self._tables, stores, self.topic, self.writer)
         self.lifecycle.to(State.RUNNING)
         self.assignment = work
+        for rows in (rows for table in self._tables.values() for rows in table.rows.values()):
+            if rows.store.partitions != settings.partitions or (rows.changelog, rows.number) in found.incomplete:
+                rows.made_with(settings.partitions)
         self.hooks.began(work, found.log_ends)
         if not partitions:
             return

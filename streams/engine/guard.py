@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 At = tuple[str, int]
 T = TypeVar("T")
 
+#: Follows the name of a changelog, in notes: where it began when its last owner took over.
+FIRST = "@first"
+
 _SILENT_READS = 100
 _BULK = 10_000
 

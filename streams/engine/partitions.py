@@ -1,6 +1,6 @@
 """The stores of this worker: opened for the partitions that it owns, closed for those that it does not."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path  # noqa: TC003 only a type here, but a run-time import elsewhere costs nothing
 
 from streams.engine.outside import Clock
@@ -9,6 +9,7 @@ from streams.engine.stores import Store
 from streams.engine.stores.lock import DirectoryLock
 from streams.engine.stores.memory import GroupedMemoryStore, MemoryStore
 from streams.engine.stores.rocks import RocksMemory, RocksStore
+from streams.errors import StoreDamagedError
 
 #: The part of the time that tombstones are kept after which a store is not relied upon any more.
 _CERTAIN = 6 / 7
@@ -17,15 +18,24 @@ _CERTAIN = 6 / 7
 class Stores:
     """Keeps a store for each table and owned partition."""
 
-    def __init__(self, settings: EngineSettings, tables: Sequence[tuple[str, bool]], clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: EngineSettings,
+        tables: Sequence[tuple[str, bool]],
+        clock: Clock,
+        damaged: Callable[[StoreDamagedError], None] = lambda _: None,
+    ) -> None:
         """Open nothing yet, but take the data directory; `tables` have names, and groups or not.
 
+        `damaged` is told of a store that turns out to be damaged while it is in use, by whichever thread finds it.
         Raises DataDirectoryError.
         """
         self._grouped = dict(tables)
         self._clock = clock
         # A store that has not seen a tombstone in time would keep what it deletes.
         self._stale_after_s = settings.tombstones_s * _CERTAIN
+        self._damaged = damaged
+        self._set_aside: list[str] = []
         self._directory: Path | None = None
         if settings.data_dir is not None:
             self._directory = settings.data_dir / settings.app_id
@@ -43,6 +53,11 @@ class Stores:
             self._open[at] = self._new(*at)
         return dict(self._open)
 
+    def set_aside(self) -> list[str]:
+        """Return the tables of the stores that were set aside since the last call, because they were damaged."""
+        tables, self._set_aside = self._set_aside, []
+        return tables
+
     def close(self) -> None:
         """Close all stores, and leave the data directory to others."""
         self.own(())
@@ -51,5 +66,9 @@ class Stores:
 
     def _new(self, table: str, partition: int) -> Store:
         if self._directory is not None:
-            return RocksStore(self._directory / table / str(partition), self._memory, self._clock, self._stale_after_s)
+            path = self._directory / table / str(partition)
+            store = RocksStore(path, self._memory, self._clock, self._stale_after_s, self._damaged)
+            if store.set_aside is not None:
+                self._set_aside.append(table)
+            return store
         return GroupedMemoryStore() if self._grouped[table] else MemoryStore()

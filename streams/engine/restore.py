@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from confluent_kafka import Consumer, TopicPartition
 
 from openbsp.log import event
+from streams.engine.layout import marked
 from streams.engine.outside import Clock, Thread
 from streams.engine.source import Record, end_offsets, read
 from streams.engine.stores import MARK_KEY, Store
@@ -47,7 +48,10 @@ class Changelog:
         if key is None:
             raise RestoreFailedError(f"{record.topic}[{record.partition}]@{record.offset}: no key")
         if key == MARK_KEY:
-            store.save_mark(int.from_bytes(value or b""))
+            mark, partitions = marked(value or b"")
+            store.save_mark(mark)
+            if partitions:
+                store.save_partitions(partitions)
         elif value is None:
             store.delete(key)
         else:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from streams.engine.layout import mark_value
 from streams.engine.source import Record
 from streams.engine.stores import MARK_KEY, Store
 
@@ -84,7 +85,16 @@ class TablePartition:
         Whoever finds merged values finds the mark: what came before it may be in them (`seen`), what came later is not.
         """
         self.store.save_mark(self._position())
-        self._sender.write(self.changelog, MARK_KEY, self.store.mark.to_bytes(8), self.number)
+        self._write_mark()
+
+    def made_with(self, partitions: int) -> None:
+        """Note with how many partitions the table is made, in the changelog as well."""
+        self.store.save_partitions(partitions)
+        self._write_mark()
+
+    def _write_mark(self) -> None:
+        store = self.store
+        self._sender.write(self.changelog, MARK_KEY, mark_value(store.mark, store.partitions), self.number)
 
     def seen(self, event: Record) -> bool:
         """Return whether an event of the table's source may have been merged before this worker took over."""

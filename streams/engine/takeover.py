@@ -9,11 +9,12 @@ from confluent_kafka import Consumer
 from openbsp.kafka.connection import Config
 from openbsp.log import event
 from streams.engine.damage import judge_changelog, judge_positions
-from streams.engine.guard import noted
+from streams.engine.guard import FIRST, noted
+from streams.engine.layout import check
 from streams.engine.membership import Committed
 from streams.engine.outside import Outside
 from streams.engine.restore import Changelog, restore
-from streams.engine.source import bounds, end_offsets, reader
+from streams.engine.source import bounds, end_offsets, first_offsets, reader
 from streams.engine.stores import Store
 from streams.engine.table import TableSpec
 
@@ -39,9 +40,11 @@ class Found:
     lost: Ends
     #: Changelogs (topic and partition) that lack what the tables have.
     incomplete: frozenset[At]
+    #: The first offsets of the changelogs.
+    firsts: Ends
 
 
-NOTHING = Found({}, {}, {}, {}, 0, {}, frozenset())
+NOTHING = Found({}, {}, {}, {}, 0, {}, frozenset(), {})
 
 
 class Takeover:
@@ -55,6 +58,7 @@ class Takeover:
         tables: Sequence[TableSpec],
         topic: Callable[[str], str],
         restoring: Callable[[int, int], None],
+        partitions: int,
     ) -> None:
         """Prepare; `topic` gives the topic of a log, `restoring` is told how many of how many records were read."""
         self._cancelled = False
@@ -64,6 +68,7 @@ class Takeover:
         self._tables = tables
         self._topic = topic
         self._restoring = restoring
+        self._partitions = partitions
 
     def cancel(self) -> None:
         """Stop at the next bulk; what `run` returns then is incomplete."""
@@ -74,9 +79,12 @@ class Takeover:
         return not self._cancelled
 
     async def run(self, sources: Iterable[At], committed: Mapping[At, Committed], stores: Mapping[At, Store]) -> Found:
-        """Bring the stores (by changelog's name and partition) up to date, and return what was found."""
+        """Bring the stores (by changelog's name and partition) up to date, and return what was found.
+
+        Raises PartitionsChangedError if they were made with another number of partitions.
+        """
         sources = list(sources)
-        verified = self._verified(committed)
+        verified = self._noted(committed)
         guarded = {self._topic(log) for table in self._tables for log in table.logs}
         joins = {table.changelog: table.join for table in self._tables}
         thread = self._outside.threads.thread("takeover")
@@ -88,7 +96,10 @@ class Takeover:
                 (at := (self._topic(name), number)): Changelog(store, verified.get(at, 0), joins[name])
                 for (name, number), store in stores.items()
             }
-            incomplete = await thread.run(_incomplete, consumer, changelogs, verified)
+            firsts = await thread.run(first_offsets, consumer, changelogs)
+            incomplete, rebuilt = await thread.run(
+                _incomplete, consumer, changelogs, verified, self._noted(committed, FIRST)
+            )
             restored = await restore(
                 consumer,
                 changelogs,
@@ -97,6 +108,7 @@ class Takeover:
                 going=self.going,
                 progress=self._restoring,
             )
+            check(self._group, {store.partitions for store in stores.values()}, self._partitions)
             for at, changelog in changelogs.items():
                 log_ends[at] = changelog.store.position
             found = await thread.run(bounds, consumer, sources)
@@ -105,7 +117,7 @@ class Takeover:
                 committed,
                 found,
                 noting={self._topic(table.source) for table in self._tables},
-                damaged={partition for _, partition in incomplete},
+                damaged={partition for _, partition in rebuilt},
             )
             for remark in judged.remarks:
                 logger.error("%s", remark, extra=event("engine.position_wrong"))
@@ -119,31 +131,48 @@ class Takeover:
                 restored=restored,
                 lost=judged.lost,
                 incomplete=incomplete,
+                firsts=firsts,
             )
         finally:
             await thread.run(consumer.close)
             thread.close()
 
-    def _verified(self, committed: Mapping[At, Committed]) -> Ends:
-        logs = {log for table in self._tables for log in table.logs}
+    def _noted(self, committed: Mapping[At, Committed], suffix: str = "") -> Ends:
+        """Return what was noted of each guarded log: up to where it is verified, or what has a suffix to its name."""
+        names = {log + suffix: self._topic(log) for table in self._tables for log in table.logs}
         return {
-            (self._topic(name), partition): end
+            (names[name], partition): end
             for (_, partition), left in committed.items()
             for name, end in noted(left.note).items()
-            if name in logs
+            if name in names
         }
 
 
-def _incomplete(consumer: Consumer, changelogs: Mapping[At, Changelog], verified: Ends) -> frozenset[At]:
-    """Return the changelogs that lack something; their tables are kept, and read them from the beginning."""
-    found = set()
+def _incomplete(
+    consumer: Consumer, changelogs: Mapping[At, Changelog], verified: Ends, firsts: Ends
+) -> tuple[frozenset[At], frozenset[At]]:
+    """Return the changelogs that lack something, and those of them whose tables are built again from the sources.
+
+    Such tables are kept, and read their changelogs from the beginning.
+    """
+    found, rebuilt = set(), set()
     for at, (first, end) in bounds(consumer, changelogs).items():
         store = changelogs[at].store
-        noted_end = verified.get(at)
+        noted_end, known_first = verified.get(at), firsts.get(at, 0)
         # Reading the store costs, so it is asked only where it matters.
-        holds = noted_end == 0 and next(iter(store.scan(b"")), None) is not None
-        damage = judge_changelog("{}[{}]".format(*at), store.position, noted_end, first, end, holds=holds)
+        holds = (noted_end == 0 or first > known_first) and next(iter(store.scan(b"")), None) is not None
+        damage = judge_changelog(
+            "{}[{}]".format(*at), store.position, noted_end, first, end, holds=holds, known_first=known_first
+        )
         if damage is None:
+            if store.position < first:
+                # It was emptied and filled again while this store was elsewhere; tombstones may be among what is gone.
+                store.clear()
+                store.save_position(first)
+            continue
+        found.add(at)
+        if not damage.rebuild:
+            logger.error("%s. It is written back", damage.problem, extra=event("engine.changelog_emptied"))
             continue
         if damage.lost:
             logger.error(
@@ -156,8 +185,8 @@ def _incomplete(consumer: Consumer, changelogs: Mapping[At, Changelog], verified
             logger.warning(
                 "%s. It is built from the sources once more", damage.problem, extra=event("engine.changelog_unverified")
             )
-        found.add(at)
+        rebuilt.add(at)
         # What it holds is joined with what the store has, for either may be the newer.
         changelogs[at].distrust()
         store.save_position(first)
-    return frozenset(found)
+    return frozenset(found), frozenset(rebuilt)

@@ -3,7 +3,15 @@
 import httpx
 import pytest
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
-from confluent_kafka.admin import AdminClient, DeletedRecords, OffsetSpec
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    DeletedRecords,
+    OffsetSpec,
+    ResourceType,
+)
 
 from openbsp.kafka.topics import Topics
 from support.join_cases import inserted, opened, status_of
@@ -45,11 +53,13 @@ def directory(tmp_path, name: str = "first"):
 
 
 def lost(url: str) -> float:
+    return metric(url, "streams_records_lost_total{")
+
+
+def metric(url: str, name: str) -> float:
     headers = {"Authorization": f"Bearer {TOKEN}"}
     text = httpx.get(f"{url}/metrics", headers=headers, timeout=10, trust_env=False).text
-    return sum(
-        float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith("streams_records_lost_total{")
-    )
+    return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
 
 
 def said(running, words: str) -> bool:
@@ -81,6 +91,98 @@ def test_changelogs_that_were_created_again_are_complete_again_and_so_are_the_st
         await_committed(contract)
         assert not said(running, "it was created again")
         assert outcome_of(contract).differences(expected_of([*EVENTS, *more, *final])) == []
+
+
+def empty(admin, contract, *names: str) -> None:
+    """Delete all records of topics, compacted ones too."""
+    places = [
+        TopicPartition(contract.topic(name), number) for name in names for number in range(contract.topics.partitions)
+    ]
+    for policy in ("compact,delete", "compact"):
+        entry = ConfigEntry("cleanup.policy", policy, incremental_operation=AlterConfigOpType.SET)
+        changed = [
+            ConfigResource(ResourceType.TOPIC, contract.topic(name), incremental_configs=[entry])
+            for name in names
+            if name in CHANGELOGS
+        ]
+        for altered in admin.incremental_alter_configs(changed).values():
+            altered.result(10)
+        if policy != "compact":
+            ends = admin.list_offsets({tp: OffsetSpec.latest() for tp in places})
+            doomed = [TopicPartition(tp.topic, tp.partition, end.result(10).offset) for tp, end in ends.items()]
+            eventually(lambda doomed=doomed: all(admin.delete_records(doomed)[tp].result(10) for tp in doomed))
+
+
+def test_emptied_changelogs_are_written_back_from_the_disk(contract, tmp_path, admin):
+    """Also when the events are gone, so that nothing else knows the states."""
+    sources = joined(contract, tmp_path, "rocksdb")
+    keys = {name: {record.key() for record in records(contract, name)} for name in CHANGELOGS}
+    empty(admin, contract, *CHANGELOGS, "messages", "conversations", "streams-contributions")
+    more = [status_of(f"m{number}", "read", 4) for number in range(40)]
+    with fleet(contract, directory(tmp_path), 1, STREAMS_STORE="rocksdb") as running:
+        assert said(running, "it was emptied, the store has all of it. It is written back")
+        sources.send(more)
+        await_committed(contract)
+        eventually(
+            lambda: all({record.key() for record in records(contract, name)} >= keys[name] for name in CHANGELOGS)
+        )
+        running.remove(running.members[0])
+    for attempt in ("other", "another"):
+        more.append(status_of("m1", "deleted", 5))
+        with fleet(contract, directory(tmp_path, attempt), 1, STREAMS_STORE="memory") as running:
+            sources.send(more[-1:])
+            await_committed(contract)
+            assert not said(running, "it was emptied")
+            assert outcome_of(contract).differences(expected_of([*EVENTS, *more])) == []
+            running.remove(running.members[0])
+
+
+def test_an_emptied_changelog_is_built_again_once(contract, tmp_path, admin):
+    """With tables in memory whoever is next takes it for whole, although it does not begin with its first record."""
+    joined(contract, tmp_path, "memory")
+    empty(admin, contract, *CHANGELOGS)
+    for emptied in (True, False):
+        with fleet(contract, directory(tmp_path), 1, STREAMS_STORE="memory") as running:
+            await_committed(contract)
+            assert said(running, "it was emptied") is emptied
+            eventually(lambda running=running: metric(running.urls[0], "streams_unacknowledged_records") == 0)
+            assert outcome_of(contract).differences(expected_of(EVENTS)) == []
+            running.remove(running.members[0])
+
+
+def damage(directory, number: int) -> None:
+    """Damage a store in one of several ways."""
+    tables = sorted(directory.glob("*.sst"))
+    manifest = next(directory.glob("MANIFEST-*"))
+    ways = [
+        tables[0].unlink,
+        lambda: manifest.write_bytes(manifest.read_bytes()[: manifest.stat().st_size // 2]),
+        (directory / "CURRENT").unlink,
+        lambda: tables[0].write_bytes(tables[0].read_bytes()[:-40] + bytes(40)),
+    ]
+    ways[number % len(ways)]()
+
+
+def test_damaged_stores_are_set_aside_and_read_from_their_changelogs(contract, tmp_path, admin):
+    """Each store in another way. The events are gone, so that only the changelogs know the states."""
+    sources = joined(contract, tmp_path, "rocksdb")
+    empty(admin, contract, "messages", "conversations", "streams-contributions")
+    worker = directory(tmp_path) / "worker-1" / f"{contract.prefix}streams"
+    stores = [store for name in CHANGELOGS for store in sorted((worker / name).iterdir())]
+    assert len(stores) == 2 * contract.topics.partitions
+    for number, store in enumerate(stores):
+        damage(store, number)
+    more = [status_of(f"m{number}", "read", 4) for number in range(40)]
+    with fleet(contract, directory(tmp_path), 1, STREAMS_STORE="rocksdb") as running:
+        assert metric(running.urls[0], "streams_stores_set_aside_total{") == len(stores)
+        sources.send(more)
+        await_committed(contract)
+        assert outcome_of(contract).differences(expected_of([*EVENTS, *more])) == []
+        assert running.members[0].exits == []
+        running.remove(running.members[0])
+    assert len(list(worker.glob("*/*.damaged"))) == len(stores)
+    with fleet(contract, directory(tmp_path), 1, STREAMS_STORE="rocksdb") as running:
+        assert not said(running, "store.set_aside")
 
 
 def test_records_that_were_deleted_before_they_were_read_are_counted_and_said(contract, tmp_path, admin):

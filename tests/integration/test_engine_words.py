@@ -92,7 +92,7 @@ def counted(kafka: str, prefix: str) -> dict[str, int]:
             assert message is not None
             if message.error() is not None:
                 ends += 1
-            else:
+            elif message.key():  # a mark has none
                 found[json.loads(message.key())] = json.loads(message.value())[0]
     finally:
         consumer.close()

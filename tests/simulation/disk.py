@@ -20,7 +20,7 @@ class _Saved:
 
     def __init__(self) -> None:
         self.values: dict[bytes, bytes] = {}
-        self.position = self.mark = 0
+        self.position = self.mark = self.partitions = 0
 
     def apply(self, operations: Iterator[tuple[str, Any, Any]]) -> None:
         for name, key, value in operations:
@@ -85,7 +85,7 @@ class _Durable:
         for key, value in saved.values.items():
             self.put(key, value)
         self.operations.clear()
-        self.position, self.mark = saved.position, saved.mark
+        self.position, self.mark, self.partitions = saved.position, saved.mark, saved.partitions
 
     def put(self, key: bytes, value: bytes) -> None:
         self.operations.append(("put", key, value))
@@ -102,6 +102,10 @@ class _Durable:
     def save_mark(self, mark: int) -> None:
         super().save_mark(mark)  # type: ignore[misc]
         self.operations.append(("mark", None, self.mark))
+
+    def save_partitions(self, partitions: int) -> None:
+        super().save_partitions(partitions)  # type: ignore[misc]
+        self.operations.append(("partitions", None, partitions))
 
     def clear(self) -> None:
         self.operations.append(("clear", None, None))

@@ -9,11 +9,13 @@ class Store(Protocol):
 
     `position` is the changelog offset up to which (exclusive) the store certainly has everything; it may have more.
     `mark` is an offset of the table's source: what came before it may have been merged, what came later was not.
+    `partitions` is how many the table was made with, 0 as long as nobody has said so.
     `generation` is another one whenever something else than the join of this process has changed what is in the store.
     """
 
     position: int
     mark: int
+    partitions: int
     generation: int
 
     def get(self, key: bytes) -> bytes | None:
@@ -37,14 +39,17 @@ class Store(Protocol):
     def save_mark(self, mark: int) -> None:
         """Raise the mark, before anything is put that it has to cover."""
 
+    def save_partitions(self, partitions: int) -> None:
+        """Remember with how many partitions the table was made."""
+
     def clear(self) -> None:
-        """Empty the store and begin again: position and mark are 0."""
+        """Empty the store and begin again: position, mark and partitions are 0."""
 
     def close(self) -> None:
         """Release what the store holds. The data stays if the store is on disk."""
 
 
-#: Key of the changelog records that hold a table's mark; no row has it, as ids are never empty.
+#: Key of the changelog records that hold a table's mark and layout; no row has it, as ids are never empty.
 MARK_KEY = b""
 
 

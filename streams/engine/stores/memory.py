@@ -11,6 +11,7 @@ class MemoryStore:
         """Start empty, at the beginning of the changelog."""
         self.position = 0
         self.mark = 0
+        self.partitions = 0
         self.generation = 0
         self._values: dict[bytes, bytes] = {}
         self.get = self._values.get
@@ -32,10 +33,14 @@ class MemoryStore:
         """Raise the mark."""
         self.mark = max(self.mark, mark)
 
+    def save_partitions(self, partitions: int) -> None:
+        """Remember with how many partitions the table was made."""
+        self.partitions = partitions
+
     def clear(self) -> None:
         """Empty the store and begin again."""
         self._values.clear()
-        self.position = self.mark = 0
+        self.position = self.mark = self.partitions = 0
         self.generation += 1
 
     def close(self) -> None:
@@ -49,6 +54,7 @@ class GroupedMemoryStore:
         """Start empty, at the beginning of the changelog."""
         self.position = 0
         self.mark = 0
+        self.partitions = 0
         self.generation = 0
         self._groups: dict[bytes, dict[bytes, bytes]] = {}
 
@@ -88,10 +94,14 @@ class GroupedMemoryStore:
         """Raise the mark."""
         self.mark = max(self.mark, mark)
 
+    def save_partitions(self, partitions: int) -> None:
+        """Remember with how many partitions the table was made."""
+        self.partitions = partitions
+
     def clear(self) -> None:
         """Empty the store and begin again."""
         self._groups.clear()
-        self.position = self.mark = 0
+        self.position = self.mark = self.partitions = 0
         self.generation += 1
 
     def close(self) -> None:

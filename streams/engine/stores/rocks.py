@@ -2,21 +2,40 @@
 
 The write-ahead log is off: the changelog is the log. After a crash RocksDB is as it was at some earlier moment, data
 and position alike, because both are written in order to the same memtable; the rest is read from the changelog.
+
+A damaged store is a damaged copy: it is set aside (renamed, the last one kept), and an empty one takes its place.
 """
 
+import logging
 import math
-from collections.abc import Iterator
+import shutil
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, ReadOptions, WriteBufferManager, WriteOptions
 
+from openbsp.log import event
 from streams.engine.outside import Clock
+from streams.errors import StoreDamagedError
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _DATA = b"d"
 _POSITION = b"p"
 _MARK = b"m"
+_PARTITIONS = b"n"
 _SAVED_AT = b"t"
+
+#: A store in which damage was found while it was in use has a file of this name.
+_FOUND_DAMAGED = "damaged"
+
+#: What RocksDB says of damage. A full disk, missing rights and the like damage nothing.
+_DAMAGE = ("Corruption", "No such file or directory")
 
 
 class RocksMemory:
@@ -48,36 +67,105 @@ class RocksStore:
     """A partition of a table on disk."""
 
     def __init__(
-        self, path: Path, memory: RocksMemory, clock: Clock | None = None, stale_after_s: float = math.inf
+        self,
+        path: Path,
+        memory: RocksMemory,
+        clock: Clock | None = None,
+        stale_after_s: float = math.inf,
+        damaged: Callable[[StoreDamagedError], None] = lambda _: None,
     ) -> None:
         """Open or create it, empty if what is there was saved longer than `stale_after_s` seconds ago.
 
-        Raises an exception of rocksdict if another process has it open.
+        A damaged one is set aside, and `set_aside` says why.
+        `damaged` is told of damage that is found later, by the thread that finds it. Raises an exception of rocksdict
+        if another process has it open.
         """
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._stale_after_s = stale_after_s
         self._path = path
         self._memory = memory
         self._clock = clock or Clock()
-        self._db = self._open()
-        self.position = self._number(_POSITION)
-        self.mark = self._number(_MARK)
+        self._damaged = damaged
+        self.set_aside: str | None = None
+        self._former = False
         self.generation = 0
+        try:
+            self._begin()
+        except StoreDamagedError as error:
+            self._set_aside(str(error))
+            self._begin()
+
+    def _begin(self) -> None:
+        self._path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if (self._path / _FOUND_DAMAGED).exists():
+            raise StoreDamagedError(f"{self._path}: damage was found in it while it was in use")
+        self._db = self._checked(self._open)
+        try:
+            self.position = self._number(_POSITION)
+            self.mark = self._number(_MARK)
+            self.partitions = self._number(_PARTITIONS)
+            saved_at = self._number(_SAVED_AT)
+        except StoreDamagedError:
+            self._db.close()
+            raise
         # Trap: what was deleted elsewhere is told by tombstones, and compaction removes those in the end.
-        if self._clock.time() - self._number(_SAVED_AT) > stale_after_s:
+        if self._former or self._clock.time() - saved_at > self._stale_after_s:
             self.clear()
+
+    def _set_aside(self, why: str) -> None:
+        aside = self._path.with_name(f"{self._path.name}.damaged")
+        if aside.exists():
+            shutil.rmtree(aside)
+        self._path.rename(aside)
+        self.set_aside = why
+        logger.error(
+            "%s. It is kept as %s, and the table is read from its changelog",
+            why,
+            aside.name,
+            extra=event("store.set_aside"),
+        )
+
+    def _checked(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what `function` returns. Raises StoreDamagedError for what RocksDB says of damage."""
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            raise self._judged(error) from error
+
+    def _judged(self, error: Exception) -> Exception:
+        """Return what is to be raised for an error of rocksdict, which has one class for all."""
+        if not any(word in str(error) for word in _DAMAGE):
+            return error
+        return StoreDamagedError(f"{self._path}: {error}")
+
+    def _found(self, error: Exception) -> Exception:
+        """Note that the store in use is damaged, for the next start; return what is to be raised."""
+        judged = self._judged(error)
+        if isinstance(judged, StoreDamagedError):
+            (self._path / _FOUND_DAMAGED).touch()
+            self._damaged(judged)
+        return judged
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value of a key, None if there is none."""
-        value: bytes | None = self._db.get(_DATA + key)
+        try:
+            value: bytes | None = self._db.get(_DATA + key)
+        except Exception as error:
+            raise self._found(error) from error
         return value
 
     def put(self, key: bytes, value: bytes) -> None:
         """Set the value of a key."""
-        self._db[_DATA + key] = value
+        try:
+            self._db[_DATA + key] = value
+        except Exception as error:
+            raise self._found(error) from error
 
     def delete(self, key: bytes) -> None:
         """Remove a key if it is there."""
-        del self._db[_DATA + key]
+        try:
+            del self._db[_DATA + key]
+        except Exception as error:
+            raise self._found(error) from error
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield the keys that begin with a prefix."""
@@ -85,27 +173,42 @@ class RocksStore:
         options = ReadOptions()
         options.set_iterate_upper_bound(_after(start))
         items: Iterator[tuple[Any, Any]] = self._db.items(from_key=start, read_opt=options)
-        for key, value in items:
-            yield key[1:], value
+        last = start
+        try:
+            for key, value in items:
+                last = key + b"\0"
+                yield key[1:], value
+            # Trap: what cannot be read ends the library's iteration as if there were no more.
+            rest = self._db.iter(options)
+            rest.seek(last)
+            rest.status()
+        except Exception as error:
+            raise self._found(error) from error
 
     def save_position(self, position: int) -> None:
         """Remember how far the changelog is in the store."""
         self.position = position
-        self._db[_POSITION] = position.to_bytes(8)
-        self._db[_SAVED_AT] = int(self._clock.time()).to_bytes(8)
+        self._save(_POSITION, position)
+        self._save(_SAVED_AT, int(self._clock.time()))
 
     def save_mark(self, mark: int) -> None:
         """Raise the mark."""
         if mark > self.mark:
             self.mark = mark
-            self._db[_MARK] = mark.to_bytes(8)
+            self._save(_MARK, mark)
+
+    def save_partitions(self, partitions: int) -> None:
+        """Remember with how many partitions the table was made."""
+        if partitions != self.partitions:
+            self.partitions = partitions
+            self._save(_PARTITIONS, partitions)
 
     def clear(self) -> None:
         """Empty the store and begin again."""
         self._db.close()
         Rdict.destroy(str(self._path), self._memory.options())
         self._db = self._open()
-        self.position = self.mark = 0
+        self.position = self.mark = self.partitions = 0
         self.generation += 1
 
     def _open(self) -> Rdict:
@@ -115,9 +218,25 @@ class RocksStore:
         db.set_write_options(write)
         return db
 
+    def _save(self, key: bytes, number: int) -> None:
+        saved = number.to_bytes(8)
+        try:
+            self._db[key] = saved + zlib.crc32(key + saved).to_bytes(4)
+        except Exception as error:
+            raise self._found(error) from error
+
     def _number(self, key: bytes) -> int:
-        saved: bytes | None = self._db.get(key)
-        return 0 if saved is None else int.from_bytes(saved)
+        saved: bytes | None = self._checked(self._db.get, key)
+        if saved is None:
+            return 0
+        number, checksum = saved[:8], saved[8:]
+        if not checksum:
+            # A former version's, without checksums: it is not said whether it is right, and reading is cheap.
+            self._former = True
+            return 0
+        if checksum != zlib.crc32(key + number).to_bytes(4):
+            raise StoreDamagedError(f"{self._path}: {saved!r} is none of the numbers that are stored as {key!r}")
+        return int.from_bytes(number)
 
     def close(self) -> None:
         """Write the memtable to disk and release the lock."""

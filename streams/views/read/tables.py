@@ -66,6 +66,8 @@ class Tables:
         self.current: Assignment | None = None
         #: How far the tables have been restored, in changelog records: done, at most.
         self.restored = (0, 0)
+        #: With how many partitions the tables were made, if that is why nothing is joined.
+        self.refused_partitions = 0
         self._metrics = metrics
         self._lag = lag
         self._worker: Engine | None = None
@@ -86,6 +88,8 @@ class Tables:
         hooks.acknowledged.add(self.acknowledged)
         hooks.lost.add(self.lost)
         hooks.records_lost.add(self.records_lost)
+        hooks.partitions_changed.add(self.partitions_changed)
+        hooks.store_set_aside.add(self._metrics.stores_set_aside.add)
 
     def attach(self, worker: "Engine") -> None:
         """Read from a worker from now on."""
@@ -101,6 +105,11 @@ class Tables:
     @property
     def assignment(self) -> Assignment:
         """What this worker owns now."""
+        if self.refused_partitions:
+            raise not_ready(
+                f"the tables were made with {self.refused_partitions} partitions, the topics have "
+                f"{self.partition_count}: nothing is joined; see `streams repartition`"
+            )
         if self.current is None or not self.worker.holds_lease:
             raise not_ready("the partitions are being distributed or restored")
         return self.current
@@ -176,6 +185,11 @@ class Tables:
         """Count records that were deleted before they were read."""
         self._metrics.records_lost.add(self.sources[topic], number=count)
 
+    def partitions_changed(self, remembered: int) -> None:
+        """See streams.engine.engine.Hooks."""
+        self.refused_partitions = remembered
+        self._metrics.partitions_changed.set(remembered)
+
     def restoring(self, done: int, total: int) -> None:
         """See streams.engine.engine.Hooks."""
         self.restored = (done, total)
@@ -183,6 +197,7 @@ class Tables:
     def began(self, work: Work, guarded: Mapping[tuple[str, int], int]) -> None:
         """See streams.engine.engine.Hooks."""
         join = Owned(work)
+        self.partitions_changed(0)
         # While nothing was owned, nobody told when a conversation changed.
         self._rendered.clear()
         views = {

@@ -1,14 +1,17 @@
 """Every kind of store keeps the same promises."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from rocksdict import Rdict
 
 from streams.engine.outside import Clock
 from streams.engine.stores import Store, group_key, prefix
 from streams.engine.stores.memory import GroupedMemoryStore, MemoryStore
 from streams.engine.stores.rocks import RocksMemory, RocksStore
+from streams.errors import StoreDamagedError
 
 MEMORY = RocksMemory(16 * 1024 * 1024)
 
@@ -88,4 +91,76 @@ def test_rocksdb_forgets_what_is_older_than_tombstones_are_kept(tmp_path: Path) 
     first.close()
     again = RocksStore(tmp_path, MEMORY, LaterClock(), STALE_AFTER_S)
     assert (again.get(b"k"), again.position) == (None, 0)
+    again.close()
+
+
+def filled(path: Path) -> None:
+    """Make a store with some files."""
+    for number in range(3):
+        store = RocksStore(path, MEMORY)
+        for row in range(500):
+            store.put(group_key(b"g%d" % number, b"%d" % row), os.urandom(100))
+        store.save_position(number + 1)
+        store.close()
+
+
+def first(path: Path, pattern: str) -> Path:
+    return min(path.glob(pattern))
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def garbage_in_the_position(path: Path) -> None:
+    db = Rdict(str(path), RocksMemory(16 * 1024 * 1024).options())
+    db[b"p"] = b"some garbage"
+    db.close()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda path: first(path, "*.sst").unlink(), id="a file is missing"),
+        pytest.param(lambda path: cut(first(path, "*.sst")), id="a file is cut"),
+        pytest.param(lambda path: cut(first(path, "MANIFEST-*")), id="MANIFEST is cut"),
+        pytest.param(lambda path: first(path, "MANIFEST-*").unlink(), id="MANIFEST is missing"),
+        pytest.param(lambda path: (path / "CURRENT").unlink(), id="CURRENT is missing"),
+        pytest.param(lambda path: (path / "CURRENT").write_bytes(b"??"), id="garbage in CURRENT"),
+        pytest.param(garbage_in_the_position, id="garbage in the position"),
+    ],
+)
+def test_a_damaged_store_is_set_aside_and_an_empty_one_takes_its_place(tmp_path: Path, damage) -> None:
+    path = tmp_path / "3"
+    for _ in range(2):  # one is kept
+        filled(path)
+        damage(path)
+        store = RocksStore(path, MEMORY)
+        assert store.set_aside is not None
+        assert (store.position, list(store.scan(b""))) == (0, [])
+        store.save_position(1)
+        store.close()
+        assert sorted(one.name for one in tmp_path.iterdir()) == ["3", "3.damaged"]
+    again = RocksStore(path, MEMORY)
+    assert (again.set_aside, again.position) == (None, 1)
+    again.close()
+
+
+@pytest.mark.parametrize("look", [lambda store: list(store.scan(b"")), lambda store: store.get(group_key(b"g0", b"0"))])
+def test_damage_that_is_found_later_is_told_and_the_next_start_sets_the_store_aside(tmp_path: Path, look) -> None:
+    path = tmp_path / "3"
+    filled(path)
+    table = first(path, "*.sst")
+    content = bytearray(table.read_bytes())
+    content[1000] ^= 255
+    table.write_bytes(content)
+    told: list[str] = []
+    store = RocksStore(path, RocksMemory(16 * 1024 * 1024), damaged=lambda error: told.append(str(error)))
+    assert store.set_aside is None
+    with pytest.raises(StoreDamagedError, match="checksum"):
+        look(store)
+    assert len(told) == 1
+    store.close()
+    again = RocksStore(path, MEMORY)
+    assert again.set_aside is not None
     again.close()

@@ -93,3 +93,18 @@ def test_an_owner_that_ended_before_its_table_was_complete_has_lost_nothing(posi
 
 def test_a_changelog_without_a_record_lacks_nothing_of_an_empty_store():
     assert judge_changelog("log[0]", 0, 0, 0, 0, holds=False) is None
+
+
+def test_what_was_emptied_is_written_back_from_a_store_that_has_all_of_it():
+    damage = judge_changelog("log[0]", 9, 9, 9, 9, holds=True)
+    assert damage is not None
+    assert (damage.lost, damage.rebuild) == (True, False)
+    assert judge_changelog("log[0]", 9, 9, 9, 9, holds=False) is None
+
+
+@pytest.mark.parametrize("position", [0, 5, 12])
+def test_what_was_emptied_and_filled_again_is_whole(position: int):
+    assert judge_changelog("log[0]", position, 12, 7, 12, known_first=7) is None
+    again = judge_changelog("log[0]", position, 12, 10, 12, known_first=7, holds=True)
+    assert again is not None
+    assert again.rebuild is (position < 10)

@@ -1,0 +1,53 @@
+"""Somebody gives topics more partitions: refused, for keys would move away from their states."""
+
+import httpx
+import pytest
+from confluent_kafka.admin import AdminClient, NewPartitions
+
+from avro.catalogue import TOPICS
+from support.join_cases import inserted, opened
+from support.join_fleet import TOKEN, fleet
+from support.join_outcome import await_committed, expected_of, outcome_of, records
+from support.join_sources import Sources
+from support.wait import eventually
+
+pytestmark = pytest.mark.integration
+
+EVENTS = [
+    *(opened(f"c{number}", 1) for number in range(10)),
+    *(inserted(f"m{number}", f"c{number % 10}", "outgoing", 2) for number in range(40)),
+]
+
+
+def metric(url: str, name: str) -> float:
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    text = httpx.get(f"{url}/metrics", headers=headers, timeout=10, trust_env=False).text
+    return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
+
+
+@pytest.mark.parametrize("store", ["memory", "rocksdb"])
+def test_more_partitions_are_refused_and_nothing_is_joined(contract, tmp_path, store):
+    """Whether the group's positions are there to tell, or somebody has deleted the group."""
+    Sources(contract).send(EVENTS)
+    with fleet(contract, tmp_path, 1, STREAMS_STORE=store) as running:
+        await_committed(contract)
+        assert outcome_of(contract).differences(expected_of(EVENTS)) == []
+        running.remove(running.members[0])
+    admin = AdminClient({**contract.kafka.librdkafka(), "log_level": 0})
+    more = contract.topics.partitions + 3
+    for made in admin.create_partitions([NewPartitions(contract.topic(name), more) for name in TOPICS]).values():
+        made.result(10)
+    written = [len(records(contract, name)) for name in ("message-state", "conversation-state")]
+    for group_is_there in (True, False):
+        if not group_is_there:
+            group = f"{contract.prefix}streams"
+            eventually(lambda group=group: admin.delete_consumer_groups([group])[group].result(10) is None)
+        with fleet(contract, tmp_path, 0, STREAMS_STORE=store, TOPIC_PARTITIONS=str(more)) as running:
+            running.add()
+            sentence = f"made with {contract.topics.partitions} partitions, the topics have {more}"
+            eventually(lambda running=running, sentence=sentence: any(sentence in line for line in running.lines))
+            assert any("streams repartition" in line for line in running.reasons)
+            url = running.urls[0]
+            eventually(lambda url=url: metric(url, "streams_partitions_changed") == contract.topics.partitions)
+            assert running.remove(running.members[0]) == 0
+    assert [len(records(contract, name)) for name in ("message-state", "conversation-state")] == written
