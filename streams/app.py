@@ -64,6 +64,7 @@ def create_app(
     app.contract, app.registry = contract, Registry(registry, topics.prefix)
     app.superseded = Hook()
     app.intake = intake = Intake(contract, lambda: app.engine.writer, partial(learn, app))
+    app.set_aside = intake.set_aside
     remover = Remover(intake, lambda: app.engine.writer)
 
     def topic(name: str) -> Any:

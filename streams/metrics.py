@@ -37,6 +37,11 @@ class Metrics(ServiceMetrics):
             "Stores on disk that were damaged, set aside and read from their changelogs, by table.",
             "table",
         )
+        self.events_set_aside = self._counts(
+            "streams_events_set_aside",
+            "Events that ended workers and were set aside as dead letters, by the source's name.",
+            "source",
+        )
         self.written = self._counts(
             "streams_records_written", "Records that all in-sync replicas have acknowledged, by topic.", "topic"
         )

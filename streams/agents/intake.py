@@ -76,6 +76,10 @@ class Intake:
         self._sender().write(self.contract.topic("dead-letters"), kept_key(event), value, headers=headers)
         self.refused(refused.reason)
 
+    def set_aside(self, event: Record) -> None:
+        """Write the dead letter of an event that has ended workers."""
+        self.refuse(event, Refused("ends_worker", "each time it was the only event in work, the worker ended"))
+
     def text(self, key: bytes | None) -> str:
         """Return a key as text. Raises Refused."""
         if not key:

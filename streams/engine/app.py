@@ -162,6 +162,8 @@ class App(faust.App):
         self.engine_settings = settings
         self.outside = outside or Outside()
         self.hooks = Hooks()
+        #: Writes the dead letter of an event that ends workers, so that its partition goes on; None: it does not.
+        self.set_aside: Callable[[Record], None] | None = None
         #: What the process runs, and returns its exit code; None: the program alone (`running.run`).
         self.runner: Callable[[], Coroutine[Any, Any, int]] | None = None
         #: The timers that were declared, with their intervals, as Faust runs them.
@@ -209,6 +211,7 @@ class App(faust.App):
                 inbox=internals.inboxes(self),
                 hooks=self.hooks,
                 outside=self.outside,
+                set_aside=self.set_aside,
             )
             self._engine.membership = self
         return self._engine

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 
 from openbsp.log import event
+from streams.engine.doubt import Doubt
 from streams.engine.guard import FIRST, Guard, note
 from streams.engine.layout import NOTED
 from streams.engine.lease import Lease
@@ -30,13 +31,15 @@ class Checkpoints:
         clock: Clock,
         noted: Mapping[str, Mapping[str, str]],
         partitions: int,
+        doubt: Doubt,
     ) -> None:
         """Commit nothing yet.
 
         `noted` has for each source (topic) the guarded logs, by name and topic, whose verified ends go with its
-        positions, and so does the number of `partitions`.
+        positions. So do the number of `partitions`, and what is in doubt.
         """
         self._partitions = partitions
+        self._doubt = doubt
         self._membership = membership
         self._writer = writer
         self._guard = guard
@@ -46,8 +49,8 @@ class Checkpoints:
         #: The positions with which the present assignment began; empty while nothing is owned.
         self._found: dict[At, int] = {}
         self._firsts: dict[At, int] = {}
-        #: Positions and verified ends that were committed last in this assignment.
-        self._committed: tuple[Ends, Ends] = ({}, {})
+        #: Positions and notes that were committed last in this assignment.
+        self._committed: tuple[Ends, Mapping[At, str]] = ({}, {})
         self._committing = asyncio.Lock()
 
     def begin(self, positions: Ends, firsts: Ends) -> None:
@@ -80,33 +83,29 @@ class Checkpoints:
             if not self._found:
                 self._lease.renew(asked_at)
                 return False
-            positions, verified = self._found | self._writer.acknowledged, self._guard.verified()
-            if self._committed == (positions, verified):
+            positions = self._found | self._writer.acknowledged
+            notes = self._notes(self._guard.verified(), positions)
+            if self._committed == (positions, notes):
                 # There is nothing that a successor would lack. Readers need the proof of membership even so.
                 self._lease.renew(asked_at)
                 if self._lease.confirmed_within(self._lease.lease_s / 4, asked_at):
                     return True
-            problem = await self._membership().commit_positions(
-                positions, self._notes(verified, positions), self._lease.lease_s / 2
-            )
+            problem = await self._membership().commit_positions(positions, notes, self._lease.lease_s / 2)
             if problem is not None:
                 logger.warning("offsets not committed, retrying: %s", problem, extra=event("checkpoint.not_committed"))
                 return False
             self._lease.confirm(asked_at)
-            self._committed = (positions, verified)
+            self._committed = (positions, notes)
             return True
 
     def _notes(self, verified: Ends, positions: Iterable[At]) -> dict[At, str]:
-        return {
-            (topic, partition): note(
-                {NOTED: self._partitions}
-                | {name: verified[log, partition] for name, log in self._noted[topic].items()}
-                | {
-                    name + FIRST: self._firsts[log, partition]
-                    for name, log in self._noted[topic].items()
-                    if (log, partition) in self._firsts
-                }
-            )
-            for topic, partition in positions
-            if topic in self._noted
-        }
+        notes = {}
+        for at in positions:
+            topic, partition = at
+            noted = {NOTED: self._partitions, **self._doubt.note(at)}
+            for name, log in self._noted.get(topic, {}).items():
+                noted[name] = verified[log, partition]
+                if (log, partition) in self._firsts:
+                    noted[name + FIRST] = self._firsts[log, partition]
+            notes[at] = note(noted)
+        return notes

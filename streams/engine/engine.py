@@ -4,6 +4,7 @@ Its states are a table (`lifecycle`). Faust, or a simulation, tells it what it o
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from openbsp.log import event
 from streams.engine.assignment import Assignment
 from streams.engine.barrier import Barrier
 from streams.engine.checkpoints import Checkpoints
+from streams.engine.doubt import Doubt
 from streams.engine.ends import Ends
 from streams.engine.guard import Guard, KafkaLogs
 from streams.engine.hooks import Hook
@@ -32,7 +34,7 @@ from streams.engine.stream import Part
 from streams.engine.table import OwnedTable, TablePartition
 from streams.engine.takeover import NOTHING, Found, Takeover
 from streams.engine.writer import Checkpoint, Writer
-from streams.errors import MembershipError, PartitionsChangedError
+from streams.errors import MembershipError, PartitionsChangedError, WriteFailedError
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +45,7 @@ _TICK_S = 0.002
 _IDLE_TICK_S = 0.02
 _RETRY_S = 0.2
 _CHECK_INTERVAL_S = 1.0
+_ABSOLVE_S = 1.0
 
 #: Seconds between two looks at the guarded logs.
 GUARD_INTERVAL_S = 5.0
@@ -74,6 +77,8 @@ class Hooks:
     partitions_changed: Hook[[int]] = field(default_factory=Hook)
     #: A store of this table (its changelog's name) was damaged; it is set aside, and read from the changelog.
     store_set_aside: Hook[[str]] = field(default_factory=Hook)
+    #: An event of this source (topic) has ended workers, and is set aside.
+    event_set_aside: Hook[[str]] = field(default_factory=Hook)
     #: Nothing is owned any more; what is in work is still written.
     lost: Hook[[]] = field(default_factory=Hook)
 
@@ -93,10 +98,12 @@ class Engine:
         inbox: Callable[[str], Any],
         hooks: Hooks,
         outside: Outside,
+        set_aside: Callable[[Record], None] | None = None,
     ) -> None:
         """Build everything on the running event loop; nothing is read yet.
 
         `sources` are topics, `tables` what is kept, `inbox` returns the queue of the agent that reads a source.
+        `set_aside` writes the dead letter of an event that ends workers; None: they end each time.
         Raises DataDirectoryError.
         """
         self.settings = settings
@@ -111,6 +118,7 @@ class Engine:
         self.connection = settings.kafka.librdkafka()
         self._tables = tables
         self._inbox = inbox
+        self._set_aside = set_aside
         self._clock = outside.clock
         specs = [table.spec for table in tables.values()]
         loop = asyncio.get_running_loop()
@@ -135,11 +143,19 @@ class Engine:
         self.writer = Writer(
             outside.clients, settings.kafka.producer(), settings.lease_s, self._on_written, self._on_settled
         )
+        self._doubt = Doubt(settings.in_flight_records + 3 * settings.batch_records)
         noted: dict[str, dict[str, str]] = {}
         for spec in specs:
             noted.setdefault(self.topic(spec.source), {}).update({log: self.topic(log) for log in spec.logs})
         self._checkpoints = Checkpoints(
-            lambda: self.membership, self.writer, self._guard, self._lease, self._clock, noted, settings.partitions
+            lambda: self.membership,
+            self.writer,
+            self._guard,
+            self._lease,
+            self._clock,
+            noted,
+            settings.partitions,
+            self._doubt,
         )
         self._repair = Repair(
             self._guard,
@@ -261,6 +277,7 @@ class Engine:
                 table.contents = {}
                 table.rows = {}
             self._checkpoints.end()
+            self._doubt.end()
             self._guard.begin({})
             self.writer.forget()
             if self.lifecycle.state is not State.REVOKED:
@@ -271,6 +288,7 @@ class Engine:
             # Trap: what is written after the partitions are someone else's would overwrite newer state.
             async with asyncio.timeout(self._lease.lease_s):
                 await work.close()
+                self._doubt.rest()
                 self._save_positions()
                 await self._checkpoints.commit()
         except Exception as error:
@@ -299,7 +317,8 @@ class Engine:
             return
         sources = [(topic, number) for topic in self.sources for number in partitions]
         try:
-            found = await takeover.run(sources, await self._left(), stores)
+            left = await self._left()
+            found = await takeover.run(sources, left, stores)
         except PartitionsChangedError as error:
             # Joins nothing until the partitions are taken away: ending would be the same, and nobody could ask why.
             logger.critical("%s", error, extra=event("engine.partitions_changed"))
@@ -320,6 +339,7 @@ class Engine:
         self._guard.owe(found.incomplete)
         for (topic, _), count in found.lost.items():
             self.hooks.records_lost(topic, count)
+        self._doubt.begin(left, found.positions, found.ends)
         self._checkpoints.begin(found.positions, found.firsts)
         # Before anything is written, a successor must know from where on to distrust the logs.
         while not await self._checkpoints.commit():
@@ -380,12 +400,65 @@ class Engine:
             batch = await batches.get()
             try:
                 if not work.ending.is_set():
-                    await process(work, batch.records, batch.ends, self._inbox, self.hooks)
+                    await self._process(work, batch)
             except Exception as error:  # noqa: BLE001 the batch must not be forgotten
                 self.fail(error)
                 return
             finally:
                 source.done()
+
+    async def _process(self, work: Assignment, batch: Batch) -> None:
+        """Process a batch; as long as something is in doubt in parts, each of which is noted before it is in work."""
+        if self._doubt.careful:
+            await work.acknowledged()
+            for part, alone in self._doubt.parts(batch.records):
+                if work.ending.is_set():
+                    return
+                if alone and self._set_aside is not None and self._doubt.is_poison(part[0]):
+                    self._poison(work, part[0], self._set_aside)
+                else:
+                    self._doubt.take(part, alone=alone)
+                    if not await self._committed(work):
+                        return
+                    if not await process(work, part, [], self._inbox, self.hooks):
+                        return
+                # What it leads to may end a worker as well.
+                await work.acknowledged()
+                self._doubt.done(part)
+            await process(work, [], batch.ends, self._inbox, self.hooks)
+        else:
+            await process(work, batch.records, batch.ends, self._inbox, self.hooks)
+
+    async def _committed(self, work: Assignment) -> bool:
+        """Commit, however long it takes; False once it is ending."""
+        while not work.ending.is_set():
+            if await self._checkpoints.commit():
+                return not work.ending.is_set()
+            await asyncio.sleep(_RETRY_S)
+        return False
+
+    def _poison(self, work: Assignment, record: Record, set_aside: Callable[[Record], None]) -> None:
+        """Set an event aside that has ended workers."""
+        logger.critical(
+            "%s[%d]@%d ended workers each time it was the only event in work; it is set aside as a dead letter",
+            record.topic,
+            record.partition,
+            record.offset,
+            extra=event("engine.event_set_aside", topic=record.topic, partition=record.partition, offset=record.offset),
+        )
+        work.begin()
+        set_aside(record)
+        work.done(record)
+        work.end([], complete=True, changed=True)
+        self.hooks.event_set_aside(record.topic)
+
+    async def absolve(self, error: BaseException) -> None:
+        """Note, if there is time, that what is in work has not ended this worker: the broker did not take a record."""
+        if isinstance(error, WriteFailedError):
+            self._doubt.absolve()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_ABSOLVE_S):
+                    await self._checkpoints.commit()
 
     async def _acknowledge(self) -> None:
         self._lease.start()

@@ -15,6 +15,7 @@ from faust.contrib.asgi import faust_app_running
 from openbsp.commands import ExitCode
 from openbsp.log import event
 from streams.engine.app import App
+from streams.engine.engine import Engine
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ async def running(app: App, on_failure: Callable[[BaseException], None]) -> Asyn
     engine = app.engine
     work = asyncio.create_task(engine.run())
     work.add_done_callback(lambda task: None if task.cancelled() else engine.fail(_error_of(task)))
-    watch = asyncio.create_task(_watch(engine.failure, on_failure))
+    watch = asyncio.create_task(_watch(engine, on_failure))
     async with faust_app_running(app):
         yield app
     watch.cancel()
@@ -37,8 +38,10 @@ async def running(app: App, on_failure: Callable[[BaseException], None]) -> Asyn
     engine.close()
 
 
-async def _watch(failure: "asyncio.Future[BaseException]", on_failure: Callable[[BaseException], None]) -> None:
-    on_failure(await failure)
+async def _watch(engine: Engine, on_failure: Callable[[BaseException], None]) -> None:
+    error = await engine.failure
+    await engine.absolve(error)
+    on_failure(error)
 
 
 def _error_of(task: "asyncio.Task[None]") -> BaseException:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Self
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from support.consume import read_all
 from support.wait import eventually
 
 pytestmark = pytest.mark.integration
@@ -72,11 +73,12 @@ def prefix(stack):
     topics = [
         NewTopic(f"{prefix}words", PARTITIONS, 1),
         NewTopic(f"{prefix}counts", PARTITIONS, 1, config=compacted),
+        NewTopic(f"{prefix}set-aside", 1, 1),
     ]
     for made in admin.create_topics(topics).values():
         made.result(10)
     yield prefix
-    for deleted in admin.delete_topics([f"{prefix}words", f"{prefix}counts"]).values():
+    for deleted in admin.delete_topics([f"{prefix}{name}" for name in ("words", "counts", "set-aside")]).values():
         deleted.result(10)
 
 
@@ -130,6 +132,31 @@ def test_words_are_counted_exactly_while_workers_come_and_go(stack, prefix, tmp_
                 worker.send_signal(signal.SIGCONT)
         eventually(lambda: _same(counted(stack.kafka, prefix), said), within=90, every=0.5)
         print(f"figure: {said.total()} words, {dict(disturbances)}, {workers.started} processes, 0 wrong counts")
+
+
+@pytest.mark.timeout(280)
+def test_a_word_that_kills_whoever_counts_it_is_set_aside_and_its_partition_goes_on(stack, prefix, tmp_path):
+    """Whichever worker has the partition: what is in work is noted with the positions of the group."""
+    said: Counter[str] = Counter()
+    places: list[str] = []
+
+    def produced(_: object, message: Message) -> None:
+        if message.key() == b"deadly":
+            places.append(f"{message.topic()}[{message.partition()}]@{message.offset()}")
+
+    producer = Producer({"bootstrap.servers": stack.kafka, "partitioner": "murmur2_random"})
+    for word in [*WORDS * 5, "deadly", *WORDS * 5]:
+        producer.produce(f"{prefix}words", b"", word.encode(), on_delivery=produced)
+        said[word] += 1
+    producer.flush()
+    del said["deadly"]
+    variables = {"WORDS_KAFKA": stack.kafka, "WORDS_PREFIX": prefix, "WORDS_APP_ID": f"{prefix}words"}
+    with Workers(variables | {"WORDS_DEADLY": "deadly"}, tmp_path, 2) as workers:
+        eventually(lambda: _same(counted(stack.kafka, prefix), said), within=200, every=1)
+        set_aside = read_all(stack.kafka, f"{prefix}set-aside", within=30)
+        assert [message.value().decode() for message in set_aside] == places
+        deaths = workers.started - 2
+        print(f"figure: one event that kills was set aside after {deaths} deaths; {said.total()} words, 0 wrong counts")
 
 
 def _same(found: dict[str, int], said: Counter[str]) -> bool:

@@ -1,14 +1,17 @@
 """A second program on the engine, in plain Faust idiom: how often each word has been said."""
 
 import json
+from collections.abc import Callable
 
 from streams.engine.app import App
 from streams.engine.outside import Outside
 from streams.engine.settings import EngineSettings
 
 
-def create_app(settings: EngineSettings, outside: Outside | None = None) -> App:
-    """Declare it: words (keys of a topic) in, their counts in a table."""
+def create_app(
+    settings: EngineSettings, outside: Outside | None = None, heard: Callable[[str], None] = lambda _: None
+) -> App:
+    """Declare it: words (keys of a topic) in, their counts in a table; `heard` is told of each word before."""
     app = App(settings, outside)
     words = app.topic(f"{settings.topic_prefix}words", key_type=str, value_type=bytes, value_serializer="raw")
     counts = app.Table(
@@ -25,6 +28,7 @@ def create_app(settings: EngineSettings, outside: Outside | None = None) -> App:
     async def count_words(stream):
         """Count each word once, however often its event comes."""
         async for event in stream.events():
+            heard(event.key)
             count, until = counts[event.key]
             if event.message.offset > until:
                 count, until = count + 1, event.message.offset

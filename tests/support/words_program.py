@@ -2,15 +2,26 @@
 
 import logging
 import os
+import signal
 from pathlib import Path
 
 from openbsp.kafka.connection import KafkaSettings
 from streams.engine.settings import EngineSettings
+from streams.engine.source import Record
 from support.words import create_app
 
 logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s %(message)s")
 
 directory = os.environ.get("WORDS_DATA_DIR")
+
+deadly = os.environ.get("WORDS_DEADLY")
+
+
+def heard(word: str) -> None:
+    """Die of a word, as of what no program survives."""
+    if word == deadly:
+        os.kill(os.getpid(), signal.SIGKILL)
+
 
 app = create_app(
     EngineSettings(
@@ -22,5 +33,16 @@ app = create_app(
         data_dir=None if directory is None else Path(directory),
         session_timeout_s=6.0,
         batch_records=50,
-    )
+    ),
+    heard=heard,
 )
+
+
+def set_aside(record: Record) -> None:
+    """Write where the word is that nobody survives."""
+    place = f"{record.topic}[{record.partition}]@{record.offset}"
+    app.engine.writer.write(f"{app.engine_settings.topic_prefix}set-aside", record.key, place.encode())
+
+
+if deadly is not None:
+    app.set_aside = set_aside

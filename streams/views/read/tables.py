@@ -89,6 +89,7 @@ class Tables:
         hooks.lost.add(self.lost)
         hooks.records_lost.add(self.records_lost)
         hooks.partitions_changed.add(self.partitions_changed)
+        hooks.event_set_aside.add(lambda topic: self._metrics.events_set_aside.add(self.sources[topic]))
         hooks.store_set_aside.add(self._metrics.stores_set_aside.add)
 
     def attach(self, worker: "Engine") -> None:
