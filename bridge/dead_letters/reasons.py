@@ -83,6 +83,13 @@ _ADVICE: Mapping[tuple[str, str], tuple[str, str | None]] = MappingProxyType(
         ("streams", "no_key"): (_FOREIGN_KEY, None),
         ("streams", "bad_key"): (_FOREIGN_KEY, None),
         ("streams", "key_mismatch"): (_FOREIGN_KEY, None),
+        ("streams", "ends_worker"): (
+            (
+                "The last words of the workers say what the event does to them: report them. Redrive when the worker is"
+                " repaired; before, it would end workers again."
+            ),
+            None,
+        ),
         ("streams", "too_large"): (
             "The row is larger than the states can hold: it has to be made smaller in OpenBSP, which sends it again.",
             "the worker would refuse a row of this size again",
