@@ -17,7 +17,7 @@ import asyncio
 import functools
 import inspect
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any, cast
 
 import faust
@@ -95,6 +95,18 @@ class BatchStream(faust.Stream[Any]):
 def _message_of(record: Record) -> ConsumerMessage:
     topic, partition, offset, key, value = record[:5]
     return ConsumerMessage(topic, partition, offset, 0.0, 0, {}, key, value, None, tp=TP(topic, partition))
+
+
+def check_address(url: str, owned: Collection[int], owners: Mapping[int, str]) -> None:
+    """Raise AssignmentError if another worker advertises the same address as this one, which owns partitions.
+
+    `owners` are the addresses of the owners. They are told by address, so of two with the same one is missing.
+    """
+    if any(number not in owners for number in owned):
+        raise AssignmentError(
+            f"another worker advertises {url} as well, so nobody could find this one's partitions; give each worker "
+            "an address of its own (STREAMS_ADVERTISED_URL)"
+        )
 
 
 class ChangelogTable(faust.Table[Any, Any]):
@@ -300,7 +312,9 @@ class App(faust.App):
             return
         self._assigned_at = None
         try:
-            self.engine.on_owned(self._owned(), self.consumer_generation_id)
+            owned = self._owned()
+            check_address(self.engine_settings.url, owned, self.owners(self.source_topics[0]))
+            self.engine.on_owned(owned, self.consumer_generation_id)
         except (AssignmentError, AssertionError) as error:
             self.on_failed(error)
 

@@ -3,10 +3,12 @@
 import asyncio
 from typing import Any
 
+import pytest
+
 from openbsp.kafka.connection import KafkaSettings
-from streams.engine.app import App
+from streams.engine.app import App, check_address
 from streams.engine.settings import EngineSettings
-from streams.errors import AgentEndedError
+from streams.errors import AgentEndedError, AssignmentError
 
 
 class Failing:
@@ -58,3 +60,11 @@ def test_a_batch_in_work_goes_on_while_a_stop_has_suspended_the_flow():
         assert queue.get_nowait() == "part"
 
     asyncio.run(check())
+
+
+def test_two_workers_with_one_address_are_refused_with_what_to_do():
+    """Faust tells of owners by address, so that of two with one address one is missing."""
+    check_address("http://a", {0, 2}, {0: "http://a", 1: "http://b", 2: "http://a"})
+    check_address("http://c", set(), {0: "http://a"})
+    with pytest.raises(AssignmentError, match=r"another worker advertises http://a as well.*STREAMS_ADVERTISED_URL"):
+        check_address("http://a", {0, 2}, {1: "http://a"})
