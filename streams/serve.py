@@ -24,6 +24,7 @@ from openbsp.threads import in_thread
 from streams.app import JoinApp
 from streams.engine.running import running
 from streams.errors import ListenError
+from streams.schema_ids import SchemaIds
 from streams.settings import StreamsSettings
 from streams.views.service import ViewsService
 
@@ -105,6 +106,9 @@ async def _work(
     gc.set_threshold(50_000, 20, 50)
     engine = app.engine
     views.tables.attach(engine)
+    schemas = SchemaIds(lambda: in_thread(app.registry.ids), app.contract.use, schema_ids)
+    app.intake.unknown_schema.add(schemas.complain)
+    views.watch(schemas.watch(), "schema ids")
     async with running(app, on_failure=_end):
         await stopping.wait()
         logger.info("stopping", extra=event("process.stopping"))

@@ -43,6 +43,8 @@ class Intake:
         self.contract = contract
         #: A record has become a dead letter for that reason.
         self.refused: Hook[[str]] = Hook()
+        #: A record has come with a schema id that is not known yet.
+        self.unknown_schema: Hook[[]] = Hook()
         self._sender = sender
         self._learn = learn
 
@@ -58,6 +60,7 @@ class Intake:
                 try:
                     merge(event)
                 except UnknownSchemaIdError as unknown:
+                    self.unknown_schema()
                     if not await self._learned(inbox, event, unknown.schema_id):
                         return
                     merge(event)

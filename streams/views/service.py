@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 
 from prometheus_client import CollectorRegistry
 from starlette.routing import Route
@@ -69,9 +70,13 @@ class ViewsService:
 
     def start(self) -> None:
         """Watch the tokens file from now on."""
-        self._watching = [asyncio.create_task(self.access.watch(), name="tokens file watcher")]
-        for task in self._watching:
-            task.add_done_callback(_watched)
+        self.watch(self.access.watch(), "tokens file watcher")
+
+    def watch(self, watching: Coroutine[None, None, None], name: str) -> None:
+        """Run something beside the views for as long as they are there."""
+        task = asyncio.create_task(watching, name=name)
+        task.add_done_callback(_watched)
+        self._watching.append(task)
 
     def stop(self) -> None:
         """End what would not end by itself: the event streams."""

@@ -1,0 +1,74 @@
+"""Asks the registry again for the ids with which states are written: they change if it loses its data."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+
+from openbsp.errors import RegistryError
+from openbsp.log import event
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two questions, if nobody complains.
+ASK_EVERY_S = 30.0
+
+Ids = Mapping[str, int]
+
+
+class SchemaIds:
+    """Has the newest ids used. While the registry cannot tell, the known ones stay in use."""
+
+    def __init__(self, ask: Callable[[], Coroutine[None, None, Ids]], use: Callable[[Ids], None], ids: Ids) -> None:
+        """Ask by `ask`, which raises RegistryError; `use` takes ids that are not `ids` any more."""
+        self._ask = ask
+        self._use = use
+        self._ids = dict(ids)
+        self._complained = asyncio.Event()
+        #: Whether the registry has the schemas, as far as it answers.
+        self.known = True
+
+    def complain(self) -> None:
+        """Have them asked for now: a record came with an id that nobody knows."""
+        self._complained.set()
+
+    async def watch(self, every_s: float = ASK_EVERY_S) -> None:
+        """Ask regularly until cancelled."""
+        while True:
+            await asyncio.wait([waiting := asyncio.create_task(self._complained.wait())], timeout=every_s)
+            waiting.cancel()
+            self._complained.clear()
+            await self.look()
+
+    async def look(self) -> None:
+        """Ask once."""
+        try:
+            ids = dict(await self._ask())
+        except RegistryError as error:
+            self._not_told(error)
+            return
+        if not self.known:
+            logger.info("the schema registry has the schemas again", extra=event("schemas.known"))
+        self.known = True
+        if ids != self._ids:
+            logger.warning(
+                "the schema registry has other ids for the schemas: %s; they are used from now on",
+                ", ".join(
+                    f"{name} {self._ids.get(name)} -> {new}" for name, new in ids.items() if self._ids.get(name) != new
+                ),
+                extra=event("schemas.ids_changed"),
+            )
+            self._ids = ids
+            self._use(ids)
+
+    def _not_told(self, error: RegistryError) -> None:
+        if not error.absent:
+            logger.warning("schema registry: the known ids stay in use: %s", error, extra=event("schemas.not_asked"))
+            return
+        if self.known:
+            logger.error(
+                "schema registry: states are written with ids that it does not have, and nobody can read them until "
+                "`bridge schemas register` has been run: %s",
+                error,
+                extra=event("schemas.unknown"),
+            )
+        self.known = False
