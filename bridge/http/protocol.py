@@ -41,6 +41,7 @@ class WebhookProtocol(GuardedProtocol):
         self.opened_at = time.monotonic()
         #: Whether its client has not sent a byte yet.
         self.is_silent = True
+        self._says_no_more = False
 
     @property
     def is_idle(self) -> bool:
@@ -51,6 +52,17 @@ class WebhookProtocol(GuardedProtocol):
     def incomplete(self) -> object | None:
         """See GuardedProtocol; a client that is not read cannot be waited for."""
         return None if self.flow.read_paused and self.is_idle else super().incomplete
+
+    def say_no_more(self) -> None:
+        """End this side of an idle connection, and read on.
+
+        Trap: closing it makes its system refuse what the client has sent meanwhile, and nobody would ever have read
+        it. This way it is kept, although it cannot be answered; the client sees an end without an answer, and may send
+        it again.
+        """
+        if self.is_idle and not self.transport.is_closing() and not self._says_no_more:
+            self._says_no_more = True
+            self.transport.write_eof()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget what was gathered; see asyncio.Protocol."""
@@ -161,6 +173,10 @@ class WebhookProtocol(GuardedProtocol):
 
     def _respond(self, cycle: RequestResponseCycle, answer: Answer) -> None:
         if cycle.disconnected or self.transport.is_closing():
+            return
+        if self._says_no_more:
+            cycle.response_complete = True
+            self.transport.close()
             return
         if not cycle.keep_alive and not answer.close:
             answer.headers.append(CLOSE)

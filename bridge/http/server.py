@@ -17,6 +17,9 @@ from openbsp.http.server import Server
 
 #: How long connections without a request in progress are kept at the end.
 _LAST_REQUESTS_S = 1.0
+#: How long those that are still idle then are read after their end was announced: longer than a request is on its way.
+_ON_THEIR_WAY_S = 0.5
+_LOOK_EVERY_S = 0.05
 
 
 async def serve_until(stop: asyncio.Event, service: Service, listener: socket.socket) -> None:
@@ -61,13 +64,22 @@ async def _end(server: Server, gate: Gate, stop: asyncio.Event) -> None:
     """Accept no more connections, and end those that are kept alive after one more answer.
 
     Trap: closing an idle connection at the moment when its client sends the next request loses that request. One that
-    asks often gets to read that this is the end; one that is idle for longer than this hardly ever asks just then.
+    asks often gets to read that this is the end. One that is idle for longer is told so by half-closing it, and what
+    was on its way then is still read and kept.
     """
     await stop.wait()
     await gate.close()
     server.config.encoded_headers.append(CLOSE)
     server.server_state.default_headers.append(CLOSE)
-    deadline = time.monotonic() + _LAST_REQUESTS_S
-    while server.server_state.connections and time.monotonic() < deadline:  # noqa: ASYNC110 uvicorn has no event for it
-        await asyncio.sleep(_LAST_REQUESTS_S / 20)
+    await _until_none_is_left(server, _LAST_REQUESTS_S)
+    for connection in list(server.server_state.connections):
+        if isinstance(connection, WebhookProtocol):
+            connection.say_no_more()
+    await _until_none_is_left(server, _ON_THEIR_WAY_S)
     server.should_exit = True
+
+
+async def _until_none_is_left(server: Server, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while server.server_state.connections and time.monotonic() < deadline:  # noqa: ASYNC110 uvicorn has no event for it
+        await asyncio.sleep(_LOOK_EVERY_S)

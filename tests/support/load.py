@@ -108,8 +108,22 @@ class Load:
         self.attempts.append(attempt)
 
 
+#: libcurl gives up after so many connections that had died.
+_MAX_RETRIES = 5
+
+
+class _DeadConnectionError(Exception):
+    """A connection that was used again ended before a byte of the answer came."""
+
+
 class _Connections:
-    """Connections that are used again, as by pg_net. The pool of httpx takes seconds for hundreds at once."""
+    """Connections that are used again, as by pg_net. The pool of httpx takes seconds for hundreds at once.
+
+    As libcurl does for pg_net, which asks it for nothing else: a request on a connection that was used before, and that
+    ends without a byte of an answer, is sent again on another one, at most five times (curl's lib/transfer.c,
+    Curl_retry_request: "This might happen if the connection was left alive when we were done using it before, but that
+    was closed when we wanted to read from it again"). Nothing else is ever sent twice.
+    """
 
     def __init__(self, url: str, token: str) -> None:
         self._host, _, self._port = url.removeprefix("http://").partition(":")
@@ -120,17 +134,35 @@ class _Connections:
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def post(self, body: bytes) -> tuple[int, dict[str, Any]]:
-        """Return status and content of the answer. Raises OSError and EOFError, and never sends twice."""
+        """Return status and content of the answer. Raises OSError and EOFError."""
+        for _ in range(_MAX_RETRIES):
+            try:
+                return await self._post(body)
+            except _DeadConnectionError:
+                continue
+        raise ConnectionError(f"tried {_MAX_RETRIES} connections that were dead")
+
+    async def _post(self, body: bytes) -> tuple[int, dict[str, Any]]:
+        used_before = True
         while self._idle:
             reader, writer = self._idle.pop()
             if not reader.at_eof():
                 break
             writer.close()
         else:
+            used_before = False
             reader, writer = await asyncio.open_connection(self._host, int(self._port))
         try:
             writer.write(self._head % len(body) + body)
-            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
+            beginning = b""
+            try:
+                beginning = await reader.read(1)
+            except ConnectionError:
+                if not used_before:
+                    raise
+            if not beginning and used_before:
+                raise _DeadConnectionError  # noqa: TRY301 the connection is closed below
+            head = (beginning + await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
             length = int(head.partition("content-length:")[2].partition("\r\n")[0])
             content = json.loads(await reader.readexactly(length))
         except BaseException:

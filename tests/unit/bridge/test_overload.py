@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from bridge.delivery.memory import cost
-from bridge.http import gate
+from bridge.http import gate, server
 from support.fake_kafka import FakeKafka
 from support.ingress import TOKEN, RunningIngress, message, running_ingress
 from support.wait import eventually
@@ -247,3 +247,17 @@ def test_the_limit_of_descriptors_is_raised_as_far_as_it_may_be():
             assert gate.most_connections(hard) == hard - gate.RESERVED_DESCRIPTORS
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_what_was_on_its_way_as_an_idle_connection_ended_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """It is not answered, for this side has ended already; but it is read and published, rather than refused."""
+    monkeypatch.setattr(server, "_ON_THEIR_WAY_S", 60.0)
+    first, second = bodies(2)
+    with running_ingress(tmp_path) as ingress, socket.create_connection(ingress.service_address) as client:
+        client.settimeout(30)
+        client.sendall(head(len(first)) + first)
+        assert client.recv(10_000).startswith(b"HTTP/1.1 202")
+        ingress.stop()
+        assert client.recv(10_000) == b"", "the connection was idle until its end was announced"
+        client.sendall(head(len(second)) + second)
+        eventually(lambda: [record.key for record in ingress.kafka.topic("messages")] == [b"m0", b"m1"])
