@@ -41,3 +41,26 @@ def test_a_rule_asks_for_metrics_that_exist_and_has_a_row_in_the_runbook(rule: d
     assert f"`{rule['alert']}`" in (ROOT / "docs" / "runbook.md").read_text("utf-8")
     assert rule["labels"]["severity"] in {"critical", "warning"}
     assert rule["annotations"]["summary"].endswith(".")
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
+def test_a_rule_leads_to_the_section_of_the_runbook_that_has_its_row(rule: dict[str, Any]):
+    page, _, anchor = rule["annotations"]["runbook"].partition("#")
+    sections = re.split(r"^## ", (ROOT / page).read_text("utf-8"), flags=re.MULTILINE)
+    (section,) = [each for each in sections if each.partition("\n")[0].lower().replace(" ", "-") == anchor]
+    assert f"`{rule['alert']}`" in section
+
+
+def test_no_alert_has_the_name_of_another():
+    names = [rule["alert"] for rule in RULES]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
+def test_labels_in_an_expression_are_those_of_their_metric(rule: dict[str, Any]):
+    """A selector of a label that does not exist matches nothing, and the alert never fires."""
+    labels = {d.name: set(d.labels) for module in (of_bridge, of_streams) for d in module.describe()}
+    for name, selector in re.findall(r"((?:bridge|streams)_[a-z0-9_]+)\{([^}]*)\}", rule["expr"]):
+        assert (
+            set(re.findall(r"(\w+)=", selector)) <= labels[name.removesuffix("_total") if name not in labels else name]
+        )
