@@ -127,17 +127,15 @@ def kafka_that_is_killed(world: World, _: int) -> str:
     return seen
 
 
-def registry_that_does_not_answer(world: World, since: int) -> str:
-    registry = world.servers.pids["schema_registry"]
-    os.kill(registry, signal.SIGSTOP)
-    try:
-        world.replaced(lambda worker: os.kill(worker, signal.SIGKILL))
-        seen = world.degraded("waiting_for", "schema_registry")
-        before = world.load.count("published")
-        eventually(lambda: world.load.count("published") > before + 50, within=60)
-    finally:
-        os.kill(registry, signal.SIGCONT)
-    return f"{seen}; {world.logged('schemas.unknown', since)}"
+def registry_that_is_killed(world: World, since: int) -> str:
+    world.servers.schema_registry.kill()
+    world.replaced(lambda worker: os.kill(worker, signal.SIGKILL))
+    seen = world.degraded("waiting_for", "schema_registry")
+    before = world.load.count("published")
+    eventually(lambda: world.load.count("published") > before + 50, within=60)
+    seen = f"{seen}; {world.logged('schemas.unknown', since)}"
+    world.servers.schema_registry.start(120)
+    return seen
 
 
 def topic_that_is_deleted(world: World, since: int) -> str:
@@ -217,16 +215,17 @@ def many_at_once(world: World, _: int) -> str:
 CASES: dict[str, Case] = {
     "SIGKILL of a worker": sigkill_of_a_worker,
     "restart": restart,
-    "upgrade": upgrade,
     "tokens file is broken, and a worker dies": tokens_file_that_is_broken,
     "Kafka does not answer": kafka_that_does_not_answer,
     "Kafka is killed": kafka_that_is_killed,
-    "registry does not answer, and a worker dies": registry_that_does_not_answer,
+    "registry is killed, and a worker dies": registry_that_is_killed,
     "topic is deleted": topic_that_is_deleted,
     "topic has wrong settings": topic_with_wrong_settings,
     "spool is removed, and all processes die": spool_that_is_removed,
     "no descriptor is left": no_descriptor_is_left,
     "a thousand at once": many_at_once,
+    # The last one: the successor is in the group of processes of the first.
+    "upgrade": upgrade,
 }
 #: Requests that a killed process had read and not answered, on a connection that was new.
 KILLED = {name for name in CASES if "die" in name or "SIGKILL" in name}
