@@ -15,7 +15,7 @@ NAMED = re.compile(r"`(?P<file>[\w/]+\.py)?(?:::)?(?P<test>test_\w+)?`")
 
 
 def rows() -> Iterator[tuple[str, str]]:
-    """Return what happens, and the cell with its tests, of each row of a table that has such a cell."""
+    """Return what happens, and the cell with its tests, of each row of a table of cases."""
     header: list[str] = []
     for line in PAGE.read_text("utf-8").splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")] if line.startswith("|") else []
@@ -23,7 +23,7 @@ def rows() -> Iterator[tuple[str, str]]:
             header = []
         elif not header:
             header = cells
-        elif not set(cells[0]) <= set("-"):
+        elif header[0] == "what happens" and not set(cells[0]) <= set("-"):
             yield cells[0], cells[-1] if header[-1] == "test" else ""
 
 
