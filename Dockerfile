@@ -26,12 +26,13 @@ RUN pip install --no-compile --no-deps --no-index --no-build-isolation . \
 
 FROM python:3.11-slim-bookworm
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin openbsp \
-    && install -d -o openbsp -g openbsp /var/lib/openbsp/spool /var/lib/openbsp/streams
+    && install -d -o openbsp -g openbsp /var/lib/openbsp/spool /var/lib/openbsp/streams /var/lib/openbsp/reconcile
 COPY --from=build /opt/openbsp /opt/openbsp
 COPY deploy/healthcheck.py /usr/local/lib/openbsp/healthcheck.py
 ENV PATH=/opt/openbsp/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     BRIDGE_HOST=0.0.0.0 BRIDGE_SPOOL_DIR=/var/lib/openbsp/spool \
-    STREAMS_HOST=0.0.0.0 STREAMS_DATA_DIR=/var/lib/openbsp/streams
+    STREAMS_HOST=0.0.0.0 STREAMS_DATA_DIR=/var/lib/openbsp/streams \
+    RECONCILE_METRICS_HOST=0.0.0.0 RECONCILE_DIR=/var/lib/openbsp/reconcile
 # With a read-only root file system these need volumes: the spool and the stores, each process its own, and /tmp.
 WORKDIR /tmp
 USER 10001:10001

@@ -163,6 +163,15 @@ TOPICS: Mapping[str, Topic] = MappingProxyType(
                 "what was authentic but not usable, with the reason",
             ),
             Topic(
+                "audits",
+                "run id",
+                None,
+                "delete",
+                400 * DAY_MS,
+                "what each run of `bridge reconcile` found, as signed JSON",
+                internal=True,
+            ),
+            Topic(
                 "streams-contributions",
                 "conversation id",
                 None,

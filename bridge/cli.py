@@ -11,6 +11,7 @@ import typer
 from avro.errors import ContractError
 from bridge.dead_letters import cli as dead_letters
 from bridge.erase import cli as erase
+from bridge.reconcile import cli as reconciling
 from bridge.tap import cli as tap
 from bridge.tokens import cli as tokens
 from bridge.top import cli as top
@@ -31,6 +32,10 @@ app.add_typer(tokens.app, name="token", help="Tokens that the bridge and the str
 app.command("tap")(tap.tap)
 app.command("top")(top.top)
 app.command("erase")(erase.erase)
+app.command("reconcile")(reconciling.reconcile)
+app.add_typer(
+    reconciling.audit_app, name="audit", help="Signed reports of `bridge reconcile`: show, verify, make a key."
+)
 
 DataOption = Annotated[
     Path | None,
@@ -237,56 +242,6 @@ def connect(
         complain("bridge", str(error))
         sys.exit(ExitCode.NOT_STARTED)
     if not well:
-        sys.exit(ExitCode.NOT_STARTED)
-
-
-@app.command()
-def reconcile(
-    organization: Annotated[
-        list[str] | None,
-        typer.Option(metavar="ID", help="Only this organization; may be repeated. Otherwise all that the key sees."),
-    ] = None,
-    since: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME",
-            help="Rows changed since: 90s, 15m, 2h, 7d ago, or 2026-11-25T10:00Z; otherwise, since the last run.",
-        ),
-    ] = None,
-    *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing: print what differs.")] = False,
-    deletes: Annotated[
-        bool, typer.Option("--deletes/--no-deletes", help="Look for rows that are gone from OpenBSP as well.")
-    ] = True,
-    allow_deletes: Annotated[
-        bool, typer.Option("--allow-deletes", help="Delete what is gone, however much (see RECONCILE_DELETE_SHARE).")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
-) -> None:
-    """Compare OpenBSP's rows with the states, and repair what webhooks did not tell.
-
-    Reads rows over OpenBSP's API (OPENBSP_URL and its keys), posts what is missing or different to the bridge
-    (RECONCILE_BRIDGE_URL, RECONCILE_BRIDGE_TOKEN) marked as reconciled, and waits for the states. Rows that are gone
-    become deletes. Exit code 1 if anything is not as OpenBSP has it afterwards; with --dry-run, if anything differs.
-    """
-    from bridge.reconcile.command import Environment, Request
-    from bridge.reconcile.command import reconcile as start
-    from bridge.reconcile.errors import ReconcileError
-    from bridge.reconcile.settings import ReconcileSettings
-    from bridge.reconcile.times import moment
-    from bridge.sender.errors import PlatformError
-    from bridge.sender.settings import OpenBspSettings
-
-    try:
-        beginning = None if since is None else moment(since)
-    except ValueError as error:
-        raise typer.BadParameter(f"--since: {error}") from None
-    loaded = load(ReconcileSettings, OpenBspSettings, KafkaSettings, RegistrySettings, TopicSettings)
-    request = Request(tuple(organization or ()), beginning, dry_run, deletes, allow_deletes, as_json)
-    try:
-        sys.exit(start(request, Environment(*loaded)))
-    except (PlatformError, ReconcileError) as error:
-        complain("bridge", str(error))
         sys.exit(ExitCode.NOT_STARTED)
 
 

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import bridge.metrics
+import bridge.reconcile.metrics
 import streams.metrics
 from bridge.reconcile.settings import ReconcileSettings
 from bridge.sender.settings import OpenBspSettings
@@ -60,6 +61,11 @@ def metrics_page() -> str:
     ]
     for title, token, metrics in (
         ("Bridge", "a token that may send, or `BRIDGE_METRICS_TOKEN`", bridge.metrics.describe()),
+        (
+            "Reconcile",
+            "everyone who reaches the port of `bridge reconcile --every` (`RECONCILE_METRICS_PORT`)",
+            bridge.reconcile.metrics.describe(),
+        ),
         (
             "Streams",
             "a token that may read everything (one that is not bound to organizations), or `STREAMS_METRICS_TOKEN`",

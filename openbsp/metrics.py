@@ -84,30 +84,14 @@ class Durations:
             _add_observations(histogram, observed.counts, observed.total)
 
 
-class ServiceMetrics:
-    """The metrics of one process: those that every service has; a service adds its own in the same way."""
+class DeclaredMetrics:
+    """Metrics that are declared once, so that the documentation can list them."""
 
-    def __init__(self, registry: CollectorRegistry, prefix: str) -> None:
-        """Register the metrics of every service, with names that begin with `prefix`."""
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Declare none yet."""
         self.registry = registry
         self._declared: list[tuple[MetricWrapperBase, tuple[str, ...]]] = []
         self._folded: list[Counts | Durations] = []
-
-        self.tokens = self._gauge(f"{prefix}_tokens", "Accepted tokens.", across_processes="livemax")
-        self.token_reload_failures = self._counter(
-            f"{prefix}_token_reload_failures",
-            "Attempts to read changed tokens that failed; the former tokens stay valid.",
-        )
-        self.connections_refused = self._counter(
-            f"{prefix}_connections_refused", "Connections closed at once because there were too many."
-        )
-        self.clients_given_up = self._counter(
-            f"{prefix}_clients_given_up",
-            "Connections closed because a request was incomplete, or its answer unread, for too long.",
-        )
-        self.log_lines_dropped = self._counter(
-            f"{prefix}_log_lines_dropped", "Log lines dropped because the log is not read fast enough."
-        )
 
     def fold(self) -> None:
         """Bring everything that is kept in plain numbers up to date."""
@@ -145,6 +129,29 @@ class ServiceMetrics:
         durations = Durations(self._histogram(name, meaning, bounds, *labels), bounds, labelled=bool(labels))
         self._folded.append(durations)
         return durations
+
+
+class ServiceMetrics(DeclaredMetrics):
+    """The metrics of one process: those that every service has; a service adds its own in the same way."""
+
+    def __init__(self, registry: CollectorRegistry, prefix: str) -> None:
+        """Register the metrics of every service, with names that begin with `prefix`."""
+        super().__init__(registry)
+        self.tokens = self._gauge(f"{prefix}_tokens", "Accepted tokens.", across_processes="livemax")
+        self.token_reload_failures = self._counter(
+            f"{prefix}_token_reload_failures",
+            "Attempts to read changed tokens that failed; the former tokens stay valid.",
+        )
+        self.connections_refused = self._counter(
+            f"{prefix}_connections_refused", "Connections closed at once because there were too many."
+        )
+        self.clients_given_up = self._counter(
+            f"{prefix}_clients_given_up",
+            "Connections closed because a request was incomplete, or its answer unread, for too long.",
+        )
+        self.log_lines_dropped = self._counter(
+            f"{prefix}_log_lines_dropped", "Log lines dropped because the log is not read fast enough."
+        )
 
 
 def _add_observations(histogram: Histogram, counts: Sequence[int], total: float) -> None:

@@ -5,15 +5,19 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import typer
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from avro import jsontext
+from bridge.reconcile.audits import keep
 from bridge.reconcile.console import Console
+from bridge.reconcile.continuous import run_every
 from bridge.reconcile.errors import ReconcileError
 from bridge.reconcile.index import Index
 from bridge.reconcile.poster import Poster
 from bridge.reconcile.report import Report, text
 from bridge.reconcile.run import Options, Run, Watcher
 from bridge.reconcile.settings import ReconcileSettings
+from bridge.reconcile.signing import load_key, sign
 from bridge.reconcile.source import Source
 from bridge.reconcile.states import States
 from bridge.sender.platform import Platform
@@ -50,17 +54,35 @@ class Environment:
     topics: TopicSettings
 
 
-def reconcile(request: Request, environment: Environment) -> ExitCode:
-    """Run once and print the report. Raises PlatformError, ReconcileError, and what the contract's clients raise."""
-    with Console(differences=request.dry_run) as console, Index(environment.settings.dir) as index:
-        report = once(request.options, environment, index, console)
+def reconcile(request: Request, environment: Environment, every_s: float | None = None) -> ExitCode:
+    """Run once and print the report, or run every so many seconds.
+
+    Raises PlatformError, ReconcileError, and what the contract's clients raise.
+    """
+    settings = environment.settings
+    key = None if settings.signing_key_file is None else load_key(settings.signing_key_file)
+    with Console(differences=request.dry_run) as console, Index(settings.dir) as index:
+        if every_s is not None:
+            return run_every(
+                every_s, settings, lambda: _kept(once(request.options, environment, index, console), key, environment)
+            )
+        report = _kept(once(request.options, environment, index, console), key, environment)
     content = report.content()
     if request.as_json:
         typer.echo(jsontext.encode_text(content))
-    else:
-        for line in text(content):
-            typer.echo(line)
+        return ExitCode.OK if report.well else ExitCode.NOT_STARTED
+    for line in text(content):
+        typer.echo(line)
+    if key is None:
+        typer.echo("this report is not kept: RECONCILE_SIGNING_KEY_FILE is not set")
     return ExitCode.OK if report.well else ExitCode.NOT_STARTED
+
+
+def _kept(report: Report, key: Ed25519PrivateKey | None, environment: Environment) -> Report:
+    """Sign a report and write it to the topic of audits, if there is a key. Raises ReconcileError."""
+    if key is not None:
+        keep(sign(report.content(), key), environment.kafka, environment.topics)
+    return report
 
 
 def once(options: Options, environment: Environment, index: Index, watcher: Watcher) -> Report:

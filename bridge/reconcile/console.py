@@ -52,7 +52,6 @@ class Console:
     def found(self, line: str) -> None:
         """Print a difference."""
         if self._differences:
-            self._progress.console.print(end="")
             typer.echo(line)
 
     def _show(self, name: str, done: int, total: int | None, count: str) -> None:

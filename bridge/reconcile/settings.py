@@ -24,6 +24,13 @@ class ReconcileSettings(BaseSettings):
         description="Directory for the index of the states, about 300 bytes a row, and for how far the last run came. "
         "It can be deleted: the next run reads the state topics and all rows again.",
     )
+    signing_key_file: Path | None = Field(
+        None,
+        description="Private key that signs reports for the topic of audits; `bridge audit key` makes one. Unset: "
+        "reports are printed and not kept.",
+    )
+    metrics_host: str = Field("127.0.0.1", description="Address on which `--every` serves its metrics.")
+    metrics_port: int = Field(8095, ge=0, le=65535, description="Port on which `--every` serves its metrics.")
     overlap_s: float = Field(
         3600.0,
         ge=0,

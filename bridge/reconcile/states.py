@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
-from uuid import uuid4
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -15,6 +14,7 @@ from bridge.reconcile.errors import ReconcileError
 from bridge.reconcile.index import Index, State
 from openbsp.kafka import clients
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
+from openbsp.kafka.reading import GROUP
 from openbsp.kafka.registry import Registry
 from openbsp.kafka.topics import Topics
 
@@ -43,7 +43,7 @@ class States:
         self._names = {entity: topic_name(topics.prefix, STATE_TOPICS[entity]) for entity in ENTITIES}
         self._entities = {topic: entity for entity, topic in self._names.items()}
         self._decoders = {entity: Decoder(str(TOPICS[STATE_TOPICS[entity]].schema)) for entity in ENTITIES}
-        config = clients.reader_config(kafka.librdkafka(), f"reconcile-{uuid4()}")
+        config = clients.reader_config(kafka.librdkafka(), GROUP)
         try:
             self._consumer = Consumer(config, logger=clients.LIBRDKAFKA)
         except KafkaException as error:

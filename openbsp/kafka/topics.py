@@ -147,7 +147,7 @@ class Topics:
     def _config(self, full_name: str) -> dict[str, str]:
         topic = TOPICS[self._wanted()[full_name]]
         config = {**topic.config(), "min.insync.replicas": str(self._settings.min_insync_replicas)}
-        if topic.retention_ms is not None:
+        if topic.retention_ms is not None and topic.name != "audits":
             dead = topic.name == "dead-letters"
             days = self._settings.dead_letter_retention_days if dead else self._settings.retention_days
             config["retention.ms"] = str(round(days * DAY_MS) or -1)

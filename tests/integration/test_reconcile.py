@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from bridge.reconcile.signing import make_key
 from openbsp_testkit.postgrest import Postgrest, running_postgrest
 from openbsp_testkit.rows import Organization, Webhook
 from openbsp_testkit.sender import FakeSender
@@ -69,6 +70,10 @@ def test_after_an_outage_the_states_are_what_the_sender_has(contract, start_brid
         assert sum(row["compared"] for row in second["rows"]) == sum(len(platform.rows(t)) for t in TABLES)
         eventually(lambda: agree(contract, platform) or True)
 
+        verified, lines = bridge_command(contract, tmp_path, "audit", "verify")
+        assert (verified, lines) == (0, "3 of 3 audits are signed and unchanged\n")
+        assert f"run {second['run']}" in bridge_command(contract, tmp_path, "audit", "show")[1]
+
         # A key that was revoked shows no rows: nothing is deleted for that.
         platform.readers = {}
         code, revoked = reconcile("--allow-deletes", "--since", "3d")
@@ -102,23 +107,40 @@ def delete_some(platform: Postgrest) -> None:
 
 
 def run(contract, bridge_url: str, platform_url: str, directory: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
-    command = [Path(sys.executable).with_name("bridge"), "reconcile", "--json", *arguments]
+    return_code, out = bridge_command(
+        contract,
+        directory,
+        "reconcile",
+        "--json",
+        *arguments,
+        OPENBSP_URL=platform_url,
+        RECONCILE_BRIDGE_URL=bridge_url,
+    )
+    return return_code, json.loads(out.splitlines()[-1])
+
+
+def bridge_command(contract, directory: Path, *arguments: str, **variables: str) -> tuple[int, str]:
+    """Run a command of `bridge`; return its exit code and what it printed."""
+    key = directory / "audit.key"
+    if not key.exists():
+        make_key(key)
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("RECONCILE_", "OPENBSP_"))},
         **contract.environment,
-        "OPENBSP_URL": platform_url,
         "OPENBSP_API_KEY": "the-key-of-the-organization",
-        "RECONCILE_BRIDGE_URL": bridge_url,
+        "RECONCILE_SIGNING_KEY_FILE": str(key),
         "RECONCILE_BRIDGE_TOKEN": TOKEN,
         "RECONCILE_DIR": str(directory / "reconcile"),
         "RECONCILE_REQUESTS_PER_S": "200",
         "RECONCILE_PAGE_ROWS": "50",
+        **variables,
     }
+    command = [Path(sys.executable).with_name("bridge"), *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert "Traceback" not in done.stderr, done.stderr
     assert "the-key-of" not in done.stdout + done.stderr
     print(done.stdout[-2000:], done.stderr[-2000:])
-    return done.returncode, json.loads(done.stdout.splitlines()[-1])
+    return done.returncode, done.stdout
 
 
 def agree(contract, platform: Postgrest) -> None:

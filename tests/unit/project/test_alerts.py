@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from bridge import metrics as of_bridge
+from bridge.reconcile import metrics as of_reconcile
 from streams import metrics as of_streams
 
 ROOT = Path(__file__).parents[3]
@@ -22,8 +23,8 @@ METRIC = re.compile(r"\b(?:bridge|streams)_[a-z0-9_]+")
 
 
 def known() -> set[str]:
-    """Return the series that both processes have."""
-    names = {description.name for module in (of_bridge, of_streams) for description in module.describe()}
+    """Return the series that the processes have."""
+    names = {description.name for module in (of_bridge, of_reconcile, of_streams) for description in module.describe()}
     return names | {f"{name}_{part}" for name in names for part in ("total", "bucket", "sum", "count")}
 
 

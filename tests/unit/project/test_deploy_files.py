@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 import bridge.metrics
+import bridge.reconcile.metrics
 import streams.metrics
+from bridge.reconcile.settings import ReconcileSettings
 from bridge.settings import BridgeSettings
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
 from openbsp.local.lockfile import read_lock
@@ -22,7 +24,7 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
 EXAMPLE = (ROOT / ".env.example").read_text("utf-8")
 DASHBOARD = json.loads((ROOT / "deploy" / "grafana" / "dashboards" / "openbsp.json").read_text("utf-8"))
 
-OWN = re.compile(r"\b(?:BRIDGE|STREAMS|TOPIC|SCHEMA_REGISTRY)_[A-Z0-9_]+|\bKAFKA_BOOTSTRAP_SERVERS")
+OWN = re.compile(r"\b(?:BRIDGE|RECONCILE|STREAMS|TOPIC|SCHEMA_REGISTRY)_[A-Z0-9_]+|\bKAFKA_BOOTSTRAP_SERVERS")
 
 
 def test_the_compose_file_runs_what_the_tests_run(monkeypatch):
@@ -40,7 +42,9 @@ def test_the_test_kit_has_the_versions_of_the_local_stack():
 def test_it_sets_only_settings_that_exist():
     known = {
         setting.variable
-        for setting in describe(BridgeSettings, StreamsSettings, KafkaSettings, RegistrySettings, TopicSettings)
+        for setting in describe(
+            BridgeSettings, ReconcileSettings, StreamsSettings, KafkaSettings, RegistrySettings, TopicSettings
+        )
     }
     used = set(OWN.findall(COMPOSE)) - {"BRIDGE_IMAGE"}
     assert used <= known
@@ -87,8 +91,10 @@ def test_the_dashboard_shows_metrics_that_exist(panel):
 def test_prometheus_reads_every_process_of_the_compose_file():
     """With a token that may do nothing else, which each of them knows."""
     targets = set(re.findall(r"[a-z0-9-]+:80[0-9]{2}", PROMETHEUS))
+    # It has no token and no port outside.
+    targets.remove("reconcile:8095")
     assert targets == {"bridge:8080", *re.findall(r"STREAMS_ADVERTISED_URL: http://(\S+)", COMPOSE)}
-    assert PROMETHEUS.count("/run/secrets/metrics_token") == PROMETHEUS.count("job_name")
+    assert PROMETHEUS.count("/run/secrets/metrics_token") == PROMETHEUS.count("job_name") - 1
     assert COMPOSE.count("_METRICS_TOKEN: ${METRICS_TOKEN:") == len(targets)
 
 
@@ -96,7 +102,11 @@ def test_each_alarm_is_about_metrics_that_exist_and_stands_in_the_runbook():
     runbook = (ROOT / "docs" / "runbook.md").read_text("utf-8")
     known = {
         name
-        for description in [*bridge.metrics.describe(), *streams.metrics.describe()]
+        for description in [
+            *bridge.metrics.describe(),
+            *bridge.reconcile.metrics.describe(),
+            *streams.metrics.describe(),
+        ]
         for name in (description.name, f"{description.name}_total", f"{description.name}_bucket")
     }
     for rules in (ROOT / "deploy" / "prometheus" / "rules").glob("*.yml"):
