@@ -21,10 +21,11 @@ def keep(audit: Audit, kafka: KafkaSettings, topics: TopicSettings) -> None:
     config = clients.producer_config(
         kafka.producer(), message_timeout_s=_TIMEOUT_S, linger_ms=0, queue_messages=10, queue_kibibytes=65_536
     )
-    outcome: list[KafkaError | None] = []
+    outcome: list[str | None] = []
 
     def delivered(error: KafkaError | None, _: Message) -> None:
-        outcome.append(error)
+        # Trap: a KafkaError that is compared with None breaks the interpreter's next call.
+        outcome.append(None if error is None else error.str())
 
     try:
         producer = Producer(config, logger=clients.LIBRDKAFKA)
@@ -39,7 +40,7 @@ def keep(audit: Audit, kafka: KafkaSettings, topics: TopicSettings) -> None:
     except KafkaException as error:
         raise ReconcileError(f"{name}: the audit is not kept: {error.args[0].str()}") from None
     if outcome != [None]:
-        why = outcome[0].str() if outcome and outcome[0] is not None else "no answer"
+        why = outcome[0] if outcome else "no answer"
         raise ReconcileError(f"{name}: the audit is not kept: {why}; `bridge topics apply` makes the topic")
 
 

@@ -61,7 +61,7 @@ def reconcile(request: Request, environment: Environment, every_s: float | None 
     """
     settings = environment.settings
     key = None if settings.signing_key_file is None else load_key(settings.signing_key_file)
-    with Console(differences=request.dry_run) as console, Index(settings.dir) as index:
+    with Console(differences=request.dry_run and not request.as_json) as console, Index(settings.dir) as index:
         if every_s is not None:
             return run_every(
                 every_s, settings, lambda: _kept(once(request.options, environment, index, console), key, environment)
