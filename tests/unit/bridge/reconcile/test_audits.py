@@ -13,5 +13,5 @@ def test_an_audit_that_no_broker_takes_is_an_error(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(audits, "_TIMEOUT_S", 0.5)
     signing.make_key(tmp_path / "key")
     audit = signing.sign({"run": "1"}, signing.load_key(tmp_path / "key"))
-    with pytest.raises(ReconcileError, match="openbsp.audits: the audit is not kept: .*timed out"):
+    with pytest.raises(ReconcileError, match=r"audits: the audit is not kept: .*timed out"):
         audits.keep(audit, KafkaSettings(bootstrap_servers="127.0.0.1:9"), TopicSettings())
