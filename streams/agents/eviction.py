@@ -55,8 +55,9 @@ class Eviction:
         conversations: Callable[[], Mapping[int, ConversationPartition]],
         sender: Callable[[], Sender],
         merged: Callable[[], Merged],
+        now: Callable[[], int] = instants.now,
     ) -> None:
-        """Ask conversations to leave in which nothing has happened for `idle_after_s` seconds, by this machine's clock.
+        """Ask conversations to leave in which nothing has happened for `idle_after_s` seconds before `now`.
 
         `topics` are those of the catalogue's names; the others tell what this worker owns and can do at the moment.
         """
@@ -65,6 +66,7 @@ class Eviction:
         self._conversations = conversations
         self._sender = sender
         self._merged = merged
+        self._now = now
 
     async def search(self) -> None:
         """Search all tables that this worker owns, once. What fails is tried again by the next search."""
@@ -78,7 +80,7 @@ class Eviction:
 
     async def _look(self, owned: Mapping[int, ConversationPartition], merged: Merged) -> None:
         topics = self._topics
-        before = instants.now() - int(self._idle_after_s * 1_000_000)
+        before = self._now() - int(self._idle_after_s * 1_000_000)
         contributions = topics["streams-contributions"]
         if not await merged.everywhere(topics["messages"], topics["conversations"]):
             return

@@ -6,7 +6,7 @@ from typing import Any
 from simulation.disk import Disk
 from simulation.loop import Process
 from simulation.plan import SESSION_S, Fault
-from simulation.program import COMPACTED, PREFIX, Program
+from simulation.program import CHANGELOGS, COMPACTED, PREFIX, Program
 
 
 class Slot:
@@ -167,3 +167,15 @@ def _compact(world: Any, _: Slot, __: Fault) -> None:
     for name in COMPACTED:
         for log in world.cluster.topics.get(PREFIX + name, ()):
             log.compact(log.end)
+
+
+#: Seconds that a record of a changelog certainly stays: many sessions, as the hour of real ones is.
+_COMPACTION_LAG_S = 5 * SESSION_S
+
+
+@strike("compact changelogs")
+def _compact_changelogs(world: Any, _: Slot, __: Fault) -> None:
+    """Compact what is in the changelogs now, once it is old enough."""
+    for name in CHANGELOGS:
+        for log in world.cluster.topics.get(PREFIX + name, ()):
+            world.loop.outside(_COMPACTION_LAG_S, log.compact, log.end)

@@ -14,7 +14,7 @@ from simulation.log import Cluster, Network, partition_of
 from simulation.loop import Clock, Process, SimulatedLoop
 from simulation.outside import Threads
 from simulation.plan import SESSION_S, Arrival, Fault, Plan
-from simulation.program import FORGIVEN, PREFIX, Outside, Program
+from simulation.program import CHANGELOGS, FORGIVEN, PREFIX, Outside, Program
 from simulation.subjects import SUBJECTS, Subject
 from support.wire import headers_of
 
@@ -140,6 +140,7 @@ class World:
             coalesce_ms=self.plan.coalesce_ms,
             session_timeout_s=SESSION_S,
             commit_interval_ms=self.plan.commit_ms,
+            idle=self.plan.idle,
             batch_records=self.random.choice([3, 20, 5_000]),
         )
 
@@ -205,7 +206,7 @@ class World:
 
     def expect(self, when: str) -> None:
         """Wait until everything is as it should be; note what is not."""
-        wanted = self.subject.expected(self._came)
+        wanted = self.subject.expected(self._came, self.plan)
         logs = [log for name in self.subject.judged for log in self.cluster.topics[PREFIX + name]]
         looked_at: list[int] | None = None
         wrong = ["nothing was committed"]
@@ -214,7 +215,7 @@ class World:
             if not self.lag():
                 ends = [log.end for log in logs]
                 if looked_at != ends:
-                    looked_at, wrong = ends, self.subject.differences(self.cluster, wanted)
+                    looked_at, wrong = ends, self.subject.differences(self.cluster, wanted, self.plan)
                 if not wrong:
                     return
             if self.loop.now > deadline:
@@ -229,6 +230,11 @@ class World:
         for slot in self.slots:
             self.remove(slot)
         self.loop.until(lambda: not self.group.owners, 30, 0.1)
+        if not self.plan.late:
+            for name in CHANGELOGS:
+                for log in self.cluster.topics.get(PREFIX + name, ()):
+                    log.compact(log.end)
+                    log.forget_tombstones()
         heir = self.add()
         for arrival in self.subject.again(self.plan):
             self.arrive(arrival)

@@ -61,6 +61,10 @@ class Log:
         last = {record.key: record.offset for record in self.records}
         self.records = [one for one in self.records if one.offset >= before or last[one.key] == one.offset]
 
+    def forget_tombstones(self) -> None:
+        """Remove the tombstones of a compacted log, as a broker does in the end."""
+        self.records = [one for one in self.records if one.value is not None]
+
     def newest(self) -> dict[bytes | None, Record]:
         """Return the last record of each key."""
         return {record.key: record for record in self.records}

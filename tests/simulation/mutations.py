@@ -13,15 +13,6 @@ from simulation import coordinator, program
 
 MUTATIONS: dict[str, Callable[[], contextlib.AbstractContextManager[Any]]] = {}
 
-#: No history with a seed below 700 has found these: each needs several rare things to meet. The run says so, and does
-#: not fail because of them.
-NOT_FOUND_YET = {
-    "in the middle of a removal: the facts, the only list of whom to tell, go last",
-    "in the middle of removing a conversation: its facts go when the tombstones are acknowledged",
-    "while it restores: the position is that of what is in the store",
-    "up to where a log is verified is noted for the successor",
-}
-
 
 def mutation(rule: str) -> Callable[[Any], Any]:
     """Register a fault, by the rule that it breaks."""
@@ -140,7 +131,7 @@ def _new_ids(original: Any, *args: Any) -> Any:
 @mutation("while it restores: the position is that of what is in the store")
 @instead(program.restoring.Changelog, "apply")
 def _save_before(original: Any, self: Any, record: Any) -> None:
-    self.store.save_position(record.offset + 20)
+    self.store.save_position(record.offset + 2)
     original(self, record)
 
 
@@ -171,11 +162,11 @@ async def _no_repair(original: Any, self: Any, work: Any) -> None:
     del original, self, work
 
 
-@mutation("up to where a log is verified is noted for the successor")
-@instead(program.checkpoints, "note")
-def _no_note(original: Any, verified: Any) -> str:
-    del original, verified
-    return ""
+@mutation("the note for a successor does not go past foreign records before they are repaired")
+@instead(program.guard.Guard, "verified")
+def _note_all(original: Any, self: Any) -> Any:
+    del original
+    return dict(self._ends)
 
 
 @mutation("what follows the verified end is joined with what is known")
@@ -199,3 +190,23 @@ def _any_generation(  # noqa: PLR0917 what it replaces
     del generation
     known = member_id if member_id in self._members else next(iter(self._members), -1)
     return original(self, known, self.generation, positions, notes)
+
+
+@mutation("a message whose rival is newer does not exist")
+@instead(program.messages.MessagePartition, "apply_verdict")
+def _no_verdict(original: Any, self: Any, message_id: str, record: Any) -> None:
+    del original, self, message_id, record
+
+
+@mutation("a deleted conversation tells all messages that it ever had")
+@instead(program.conversations.ConversationPartition, "tell_messages")
+def _tell_nobody(original: Any, self: Any, conversation_id: str) -> Iterator[None]:
+    del original, self, conversation_id
+    return iter(())
+
+
+@mutation("an idle conversation is removed when its owner meets the request")
+@instead(program.conversations.ConversationPartition, "is_idle")
+def _never_idle(original: Any, self: Any, conversation_id: str, before: int) -> bool:
+    del original, self, conversation_id, before
+    return False

@@ -4,10 +4,14 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
-from support.join_cases import Envelope, at, conversation, inserted, message, opened
+from support.join_cases import Envelope, at, conversation, inserted, message, opened, status_of
 
 #: Short, so that not much has to happen until it runs out.
 SESSION_S = 1.0
+
+#: In histories in which idle conversations are forgotten: the seconds of `at` before which a conversation is idle, what
+#: the clock of the workers says, and how much later than the others events of conversations are that are not idle.
+IDLE_BEFORE, IDLE_NOW, IDLE_LATER = 300, 320, 300
 
 _STATUSES = ["accepted", "sent", "delivered", "read", "failed", "typing"]
 
@@ -50,6 +54,8 @@ class Plan:
     congestion: float
     arrivals: tuple[Arrival, ...]
     faults: tuple[Fault, ...]
+    #: Conversations in which nothing happens are forgotten.
+    idle: bool = False
 
     def without(self, *, arrivals: set[int] = frozenset(), faults: set[int] = frozenset()) -> "Plan":  # type: ignore[assignment]
         """Return the plan without some of its arrivals and faults, by their places."""
@@ -75,18 +81,29 @@ class Plan:
         return {(one.entity, one.key) for one in self.arrivals if one.event is None}
 
     @property
-    def lasting(self) -> list[Envelope]:
-        """The events of rows that are not removed."""
-        gone = self.removed
-        return [event for event in self.events if (event["entity"], event["data"]["id"]) not in gone]
+    def late(self) -> bool:
+        """Whether something may be written by those who do not own it any more."""
+        return any(one.kind.startswith("late") or one.kind == "long pause" for one in self.faults)
+
+    @property
+    def forgotten(self) -> set[tuple[str, str]]:
+        """Entity and id of the rows that are idle, and so may be gone."""
+        if not self.idle:
+            return set()
+        return {(one.entity, one.key) for one in self.arrivals if is_idle(one.key)}
 
     def __str__(self) -> str:
-        where = "on disk" if self.durable else "in memory"
+        where = ("on disk" if self.durable else "in memory") + (", idle conversations go" if self.idle else "")
         numbers = f"{self.partitions} partitions, {self.workers} workers, stores {where}"
         lines = [f"seed {self.seed}: {numbers}, coalesce_ms={self.coalesce_ms}, commit_ms={self.commit_ms}"]
         told = [(one.at_s, _told(one)) for one in (*self.arrivals, *self.faults)]
         lines += [f"  {at_s:7.3f} s  {text}" for at_s, text in sorted(told)]
         return "\n".join(lines)
+
+
+def is_idle(key: str) -> bool:
+    """Return whether nothing happens any more in a row with that id, in a history that forgets those."""
+    return int(key[1:]) % 2 == 0
 
 
 def _lasts(fault: Fault) -> float:
@@ -106,6 +123,9 @@ def _told(one: Arrival | Fault) -> str:
 
 def plan_of(seed: int) -> Plan:
     """Return the history of a seed."""
+    aim = Random(f"aim {seed}")
+    if aim.random() < _AIMED:
+        return aim.choice(_AIMS)(seed, aim)
     random = Random(f"plan {seed}")
     partitions = random.choice([1, 1, 2, 3])
     workers = random.choice([1, 2, 2, 3])
@@ -113,10 +133,15 @@ def plan_of(seed: int) -> Plan:
     late = not removals and random.random() < 0.6
     span_s = random.choice([2.0, 4.0, 6.0] if late else [0.5, 1.5, 3.0])
     events = _events(random)
-    arrivals = _arrivals(random, events, span_s)
+    idle = not removals and not late and aim.random() < _IDLE
+    if idle:
+        events = _some_idle(events)
+    elif not removals:
+        events = _deletes(aim, _rivals(aim, events))
+    arrivals = [_perhaps_later(aim, one) for one in _arrivals(random, events, span_s)]
     if removals:
         arrivals += _removals(random, events, arrivals)
-    else:
+    elif not idle:
         arrivals = _claimed(Random(f"claims {seed}"), arrivals, span_s)
     durable = random.random() < 0.5
     kinds = _kinds(durable=durable, late=late, removals=removals)
@@ -137,7 +162,142 @@ def plan_of(seed: int) -> Plan:
         congestion=random.choice([0.0, 0.0, 0.02]),
         arrivals=tuple(sorted(arrivals, key=lambda one: one.at_s)),
         faults=tuple(sorted(faults, key=lambda one: one.at_s)),
+        idle=idle,
     )
+
+
+def _some_idle(events: list[Envelope]) -> list[Envelope]:
+    """Return events of which every second row is long ago, and no message is in a conversation of the other kind."""
+    told = []
+    for event in events:
+        data = dict(event["data"])
+        home = data.get("conversation_id")
+        if home is not None and (event["action"] != "insert" or is_idle(home) != is_idle(data["id"])):
+            data["conversation_id"] = f"c{int(is_idle(data['id']) is False)}"
+        if not is_idle(data["id"]):
+            data = {name: _later(value) for name, value in data.items()}
+        told.append(event | {"data": data})
+    return told
+
+
+def _later(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _later(one) for name, one in value.items()}
+    for second in range(100) if isinstance(value, str) else ():
+        if value == at(second):
+            return at(second + IDLE_LATER)
+    return value
+
+
+def _rivals(random: Random, events: list[Envelope]) -> list[Envelope]:
+    """Return the events, in a part of the histories with external ids that several messages have."""
+    if random.random() >= _RIVALS:
+        return events
+    names = [f"x{number}" for number in range(random.randint(1, 2))]
+    return [
+        event | {"data": event["data"] | {"external_id": random.choice(names)}}
+        if event["entity"] == "messages" and random.random() < (0.7 if event["action"] == "insert" else 0.2)
+        else event
+        for event in events
+    ]
+
+
+def _deletes(random: Random, events: list[Envelope]) -> list[Envelope]:
+    """Return the events, in a part of the histories with deletes of some rows; those come at any place."""
+    if random.random() >= _DELETES:
+        return events
+    rows = sorted({(event["entity"], event["data"]["id"]) for event in events})
+    chosen = random.sample(rows, min(len(rows), random.randint(1, 2)))
+    return events + [
+        {"entity": entity, "action": "delete", "data": {"id": key, "organization_id": random.choice(["org", "other"])}}
+        for entity, key in chosen
+    ]
+
+
+def _perhaps_later(random: Random, arrival: Arrival) -> Arrival:
+    """Return an arrival; of a delete in half of the cases later, when all that it deletes is known."""
+    assert arrival.event is not None
+    if arrival.event["action"] == "delete" and random.random() < 0.5:
+        return replace(arrival, at_s=arrival.at_s + random.uniform(0.3, 1.0))
+    return arrival
+
+
+def _aimed_at_removals(seed: int, random: Random) -> Plan:
+    """Return a history in which what is removed was committed before, and workers die in the middle of the removal."""
+    whole = random.random() < 0.5
+    homes = {f"m{number}": "c0" if whole else f"c{number % 4}" for number in range(2 if whole else 8)}
+    events = [inserted(key, home, "incoming", 2) for key, home in homes.items()]
+    events += [opened(home, 1) for home in sorted(set(homes.values()))]
+    arrivals = [Arrival(0.2, event["entity"], event["data"]["id"], event) for event in events]
+    arrivals += [Arrival(1.5, "messages", key, None) for key in homes if whole or random.random() < 0.7]
+    arrivals += [Arrival(2.5, "conversations", "c0", None)] * whole
+    moment = (2.5 if whole else 1.5) - 0.01
+    most = 1 if whole else 4
+    faults = [Fault(moment, "kill after a tombstone", worker, float(random.randint(0, most))) for worker in range(2)]
+    if not whole:
+        return _aimed(seed, random, arrivals, faults, durable=random.random() < 0.5)
+    # Only the worker that was killed has a directory that may lack what the changelog still has.
+    return replace(_aimed(seed, random, arrivals, faults[:1], durable=True), workers=1)
+
+
+def _aimed_at_restores(seed: int, random: Random) -> Plan:
+    """Return a history in which workers with empty directories die while they restore, or soon after."""
+    keys = [f"m{number}" for number in range(6)]
+    events = [event for key in keys for event in _life(random, key, ["c0", "c1"])]
+    arrivals = [Arrival(0.2, event["entity"], event["data"]["id"], event) for event in events]
+    # What is said of them later is right only if all that was said before is still known.
+    receipts = [message(key, status={"read": at(95)}, updated_at=at(95)) for key in keys]
+    arrivals += [Arrival(5.0, "messages", one["data"]["id"], one) for one in receipts]
+    faults = [Fault(1.5, "lose directory", worker) for worker in range(2)]
+    kinds = ["kill", "kill as it starts"]
+    faults += [
+        Fault(random.uniform(2.0, 4.0), random.choice(kinds), worker, float(random.randint(5, 80)))
+        for worker in range(2)
+        for _ in range(2)
+    ]
+    return _aimed(seed, random, arrivals, faults, durable=True)
+
+
+def _aimed_at_notes(seed: int, random: Random) -> Plan:
+    """Return a history in which a late write comes to a new owner, who dies before it has repaired it."""
+    hold_s, late_s = 1.0, SESSION_S * random.uniform(2.5, 4.0)
+    comes_s = hold_s + late_s
+    told = [
+        (0.2, inserted("m0", "c0", "outgoing", 2)),
+        (0.2, inserted("m1", "c0", "outgoing", 2)),
+        (0.3, opened("c0", 1)),
+        (hold_s + random.uniform(0.0, 0.2), status_of("m0", "sent", 10)),
+        (comes_s - random.uniform(0.2, 0.8), status_of("m0", "delivered", 11)),
+        # Another row's write in the same log tells the owner that it is not alone.
+        (comes_s + random.uniform(0.01, 0.1), status_of("m1", "sent", 12)),
+    ]
+    arrivals = [Arrival(at_s, event["entity"], event["data"]["id"], event) for at_s, event in told]
+    faults = [Fault(hold_s, "late and killed", worker, late_s) for worker in range(2) if random.random() < 0.7]
+    faults.append(Fault(comes_s + random.uniform(0.05, 0.7), "kill all"))
+    return _aimed(seed, random, arrivals, faults, durable=random.random() < 0.3)
+
+
+def _aimed(seed: int, random: Random, arrivals: list[Arrival], faults: list[Fault], *, durable: bool) -> Plan:
+    return Plan(
+        seed=seed,
+        partitions=random.choice([1, 2, 3]),
+        workers=2,
+        durable=durable,
+        coalesce_ms=random.choice([0, 10]),
+        commit_ms=random.choice([10, 50]),
+        fetch_records=random.choice([3, 1_000]),
+        latency_s=random.choice([0.01, 0.03]),
+        hiccups=0.0,
+        congestion=0.0,
+        arrivals=tuple(sorted(arrivals, key=lambda one: one.at_s)),
+        faults=tuple(sorted(faults, key=lambda one: one.at_s)),
+    )
+
+
+#: Parts of the histories: aimed at what hardly happens by itself; of the others, those that forget idle conversations,
+#: and of the rest those with external ids that several messages have, and those with deletes.
+_AIMED, _IDLE, _RIVALS, _DELETES = 0.2, 0.3, 0.4, 0.4
+_AIMS = (_aimed_at_removals, _aimed_at_restores, _aimed_at_notes)
 
 
 def _events(random: Random) -> list[Envelope]:
@@ -262,6 +422,8 @@ def _kinds(*, durable: bool, late: bool, removals: bool) -> list[str]:
     kinds += ["away", "coordinator away", "registry away", "compact", "kill all"]
     if late:
         kinds += ["late", "late", "late and killed", "late and killed", "long pause", "long pause"]
+    else:
+        kinds += ["compact changelogs"]
     if removals:
         kinds += ["kill at a tombstone"] * 4 + ["kill after a tombstone"] * 8
     if durable:

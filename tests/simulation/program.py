@@ -9,14 +9,16 @@ from unittest.mock import patch
 from confluent_kafka import KafkaException
 from pydantic import SecretStr
 
-from avro import catalogue, codec, compiled
+from avro import catalogue, codec, compiled, instants
 from avro.schemas import Schema
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
+from simulation.plan import IDLE_BEFORE, IDLE_NOW
 from streams import app as program
 from streams import errors
 from streams.agents import removal
+from streams.agents.eviction import Eviction
 from streams.contract import SOURCES
-from streams.engine import checkpoints, engine, repair, source, table, takeover, writer
+from streams.engine import engine, guard, repair, source, table, takeover, writer
 from streams.engine import restore as restoring
 from streams.engine.membership import Committed
 from streams.engine.outside import Outside
@@ -31,6 +33,7 @@ from streams.tables import conversations, messages
 from streams.tables.owned import CONVERSATIONS, MESSAGES
 from support import words
 from support.join import IDS, Stream
+from support.join_cases import at
 
 __all__ = [
     "CHANGELOGS",
@@ -50,10 +53,10 @@ __all__ = [
     "Outside",
     "Program",
     "WordsProgram",
-    "checkpoints",
     "contributions",
     "conversations",
     "engine",
+    "guard",
     "is_grouped",
     "messages",
     "removal",
@@ -93,9 +96,10 @@ _REGISTRY = RegistrySettings()
 
 
 @functools.cache
-def _settings(partitions: int) -> tuple[StreamsSettings, TopicSettings]:
+def _settings(partitions: int, *, idle: bool) -> tuple[StreamsSettings, TopicSettings]:
+    idle_after_s = float(IDLE_NOW - IDLE_BEFORE) if idle else None
     return (
-        StreamsSettings(store=StoreKind.MEMORY, tokens=SecretStr("t=token-of-the-tests")),
+        StreamsSettings(store=StoreKind.MEMORY, tokens=SecretStr("t=token-of-the-tests"), idle_after_s=idle_after_s),
         TopicSettings(prefix=PREFIX, partitions=partitions, replication_factor=1, min_insync_replicas=1),
     )
 
@@ -180,8 +184,12 @@ class Program:
             self.fail(error.exceptions[0] if isinstance(error, ExceptionGroup) else error)  # type: ignore[arg-type]
 
 
-#: Programs whose worker has ended: declaring one takes longer than a history, and it has no state but its engine.
-_declared: list[program.JoinApp] = []
+#: Programs whose worker has ended, without and with eviction: declaring one takes longer than a history, and it has no
+#: state but its engine.
+_declared: tuple[list[program.JoinApp], list[program.JoinApp]] = [], []
+
+
+_evicting = functools.partial(Eviction, now=lambda: instants.parse(at(IDLE_NOW)) or 0)
 
 
 class JoinProgram(Program):
@@ -190,11 +198,13 @@ class JoinProgram(Program):
     def __init__(
         self, outside: Outside, member: Any, partitions: int, registry: Any, open_store: Any, **settings: Any
     ) -> None:
-        own, topics = _settings(partitions)
+        idle = settings.pop("idle")
+        own, topics = _settings(partitions, idle=idle)
         own = own.model_copy(update=settings)
+        self._declared = _declared[idle]
         # Making the real registry's client takes as long, too.
-        with patch.object(program, "Registry", lambda *_: registry):
-            app = _declared.pop() if _declared else program.create_app(own, _KAFKA, _REGISTRY, topics)
+        with patch.object(program, "Registry", lambda *_: registry), patch.object(program, "Eviction", _evicting):
+            app = self._declared.pop() if self._declared else program.create_app(own, _KAFKA, _REGISTRY, topics)
         app.outside, app.registry = outside, registry
         app.engine_settings = program.engine_settings(own, _KAFKA, topics)
         app.contract.__init__(PREFIX, registry.known)  # type: ignore[misc] # it knows no other schema
@@ -212,7 +222,7 @@ class JoinProgram(Program):
         self._app._engine = None
         for one in self._app.tables.values():
             one.owned.contents, one.owned.rows = {}, {}
-        _declared.append(self._app)
+        self._declared.append(self._app)
 
 
 class WordsProgram(Program):
@@ -221,7 +231,7 @@ class WordsProgram(Program):
     def __init__(
         self, outside: Outside, member: Any, partitions: int, registry: Any, open_store: Any, **settings: Any
     ) -> None:
-        del registry
+        del registry, settings["idle"]
         app = words.create_app(
             EngineSettings(
                 app_id="words",

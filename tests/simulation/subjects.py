@@ -42,10 +42,10 @@ class Subject(Protocol):
     def value(self, arrival: Arrival) -> bytes | None:
         """Return the bytes of an arrival."""
 
-    def expected(self, arrivals: Iterable[Arrival]) -> Any:
+    def expected(self, arrivals: Iterable[Arrival], plan: Plan) -> Any:
         """Return what must come of all that has come, for `differences`."""
 
-    def differences(self, cluster: Cluster, expected: Any) -> list[str]:
+    def differences(self, cluster: Cluster, expected: Any, plan: Plan) -> list[str]:
         """Return a line for each last record that is not as it should be."""
 
     def again(self, plan: Plan) -> list[Arrival]:
@@ -83,18 +83,21 @@ class JoinSubject:
         value = wire.event_bytes(arrival.event)
         return value[:1] + self._other_ids[arrival.entity].to_bytes(4) + value[5:] if arrival.other_id else value
 
-    def expected(self, arrivals: Iterable[Arrival]) -> Any:
-        """See Subject: message states and conversation states, by id."""
+    def expected(self, arrivals: Iterable[Arrival], plan: Plan) -> Any:
+        """See Subject: message states and conversation states, by id, of rows that are neither removed nor idle."""
         came = list(arrivals)
-        gone = {(one.entity, one.key) for one in came if one.event is None}
+        gone = {(one.entity, one.key) for one in came if one.event is None} | plan.forgotten
         return fold([one.event for one in came if one.event is not None and (one.entity, one.key) not in gone])[:2]
 
-    def differences(self, cluster: Cluster, expected: Any) -> list[str]:
+    def differences(self, cluster: Cluster, expected: Any, plan: Plan) -> list[str]:
         """See Subject."""
         wrong = []
+        forgotten = {key for _, key in plan.forgotten}
         for name, decode, wanted in zip(self.judged, self._states, expected, strict=True):
             found = {key: decode(value) for key, value in newest(cluster, name).items()}
+            idle = {key: found.pop(key) for key in forgotten & found.keys()}
             wrong += different(name, found, wanted)
+            wrong += [f"{name} {key}: is idle, but there" for key, one in sorted(idle.items()) if must_go(one)]
         return wrong
 
     def again(self, plan: Plan) -> list[Arrival]:
@@ -104,7 +107,10 @@ class JoinSubject:
 
     def finished(self, cluster: Cluster, plan: Plan) -> list[str]:
         """See Subject: status changes are told, each under the id that it has."""
-        expected = fold(plan.events)[2]
+        lasting = [event for event in plan.events if (event["entity"], event["data"]["id"]) not in plan.forgotten]
+        expected = fold(lasting)[2]
+        # What is superseded or deleted in the end may have been told of before.
+        allowed = fold([event | {"data": exists(event)} for event in plan.events if event["action"] != "delete"])[2]
         found = {}
         for log in cluster.topics[PREFIX + "status-changes"]:
             for one in log.records:
@@ -118,7 +124,7 @@ class JoinSubject:
             + [
                 f"told by mistake: status change {pair}"
                 for key, pair in sorted(found.items())
-                if not (key in expected or pair[0] in claimed)
+                if not (key in allowed or pair[0] in claimed)
             ]
         )
 
@@ -148,22 +154,24 @@ class WordsSubject:
         random = Random(f"words {seed}")
         words = [f"word{number}" for number in range(random.randint(1, 8))]
         arrivals = [Arrival(one.at_s, "words", random.choice(words), {}) for one in plan.arrivals]
-        return replace(plan, arrivals=tuple(arrivals))
+        return replace(plan, arrivals=tuple(arrivals), idle=False)
 
     def value(self, arrival: Arrival) -> bytes | None:
         """See Subject."""
         del arrival
         return b""
 
-    def expected(self, arrivals: Iterable[Arrival]) -> Any:
+    def expected(self, arrivals: Iterable[Arrival], plan: Plan) -> Any:
         """See Subject: how often each word came."""
+        del plan
         counts: dict[str, int] = {}
         for one in arrivals:
             counts[one.key] = counts.get(one.key, 0) + 1
         return counts
 
-    def differences(self, cluster: Cluster, expected: Any) -> list[str]:
+    def differences(self, cluster: Cluster, expected: Any, plan: Plan) -> list[str]:
         """See Subject."""
+        del plan
         decode = msgspec.json.decode
         found = {decode(key): {"count": decode(value)[0]} for key, value in newest(cluster, "counts").items()}
         return different("counts", found, {key: {"count": count} for key, count in expected.items()})
@@ -178,13 +186,25 @@ class WordsSubject:
         return []
 
 
+def must_go(state: dict[str, Any]) -> bool:
+    """Return whether a row that is there tells when something happened, so that it is idle, and is nobody's orphan."""
+    if "message_count" in state:
+        return state["message_count"] > 0 or state["created_at"] is not None or state["updated_at"] is not None
+    return state["conversation_id"] is not None
+
+
+def exists(event: dict[str, Any]) -> dict[str, Any]:
+    """Return the columns of an event but for that which can make its message superseded."""
+    return {name: value for name, value in event["data"].items() if name != "external_id"}
+
+
 SUBJECTS: dict[str, type[JoinSubject] | type[WordsSubject]] = {"join": JoinSubject, "words": WordsSubject}
 
 
 def newest(cluster: Cluster, name: str) -> dict[str, bytes]:
     """Return the last value of each key of a topic, without marks and tombstones."""
     return {
-        one.key.decode(): one.value
+        one.key.decode(errors="replace"): one.value
         for log in cluster.topics[PREFIX + name]
         for one in log.newest().values()
         if one.key and one.value is not None
