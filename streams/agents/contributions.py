@@ -22,6 +22,11 @@ def merge_contributions(
         if event.value is None:
             raise Refused("undecodable", "a contribution without a value")
         table = conversations(event)
+        if not table.rows.caught_up():
+            # Trap: a request that is met again after a restart, or while a table is made from the sources, would judge
+            # by a part of what the tables had when it was made, and remove what is alive.
+            table.postpone(key, event.value)
+            return None
         idle = table.is_idle(key, decode_eviction(event.value))
         return Removal(table, key, with_messages=True) if idle else None
 

@@ -120,7 +120,7 @@ class Assignment:
 
     def caught_up(self, partition: int) -> bool:
         """Return whether all that any worker can have read of a partition before this one did is in the tables."""
-        return all(self.position(topic, partition) >= self._ends[topic, partition] for topic in self._sources)
+        return all(self.position(topic, partition) >= self._ends.get((topic, partition), 0) for topic in self._sources)
 
     def rewrite(self, contents: Contents, topic: str, keys: Iterable[bytes]) -> Checkpoint:
         """Write keys of a guarded log once more; return the checkpoint that ends with them."""

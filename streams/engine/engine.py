@@ -519,6 +519,7 @@ def own_tables(
                 topic(spec.changelog),
                 writer,
                 lambda source=source, number=number: work.merged(source, number),  # type: ignore[misc] # bound for the linter
+                lambda number=number: work.caught_up(number),  # type: ignore[misc] # as above
             )
             for number in sorted(work.partitions)
         }

@@ -32,10 +32,19 @@ class TablePartition:
     got, and only what is set is written to it.
     """
 
-    def __init__(
-        self, number: int, store: Store, changelog: str, sender: Sender, position: Callable[[], int] = lambda: 0
+    def __init__(  # noqa: PLR0917 what it is of, and how far that is
+        self,
+        number: int,
+        store: Store,
+        changelog: str,
+        sender: Sender,
+        position: Callable[[], int] = lambda: 0,
+        caught_up: Callable[[], bool] = lambda: True,
     ) -> None:
-        """Take over a restored store; `position` is the offset up to which the table's source is merged."""
+        """Take over a restored store; `position` is the offset up to which the table's source is merged.
+
+        `caught_up` tells whether all that any worker can have read of the partition before is in the tables.
+        """
         self.number = number
         self.store = store
         self.changelog = changelog
@@ -44,6 +53,7 @@ class TablePartition:
         self._put = store.put
         self._sender = sender
         self._position = position
+        self.caught_up = caught_up
         self._unwritten: dict[bytes, bytes] = {}
         # Records before the mark may have been merged before, by this worker or another.
         self._seen_until = store.mark

@@ -199,6 +199,10 @@ class ConversationPartition:
         latest = last_activity(conversation_id, self.rows.scan(prefix(conversation_id.encode())))
         return latest is None or latest < before
 
+    def postpone(self, conversation_id: str, request: bytes) -> None:
+        """Put a request that concerns a conversation behind all that its topic holds now."""
+        self._sender.write(self._contributions, conversation_id.encode(), request, self.partition)
+
     def retract(self, conversation_id: str) -> None:
         """First half of a removal: take everything back from the changelog. Flush before.
 

@@ -273,6 +273,30 @@ def test_a_crash_at_any_record_of_a_removal_leaves_what_the_replay_completes(dur
     asyncio.run(check())
 
 
+def test_a_request_that_is_met_before_the_tables_are_complete_waits_until_they_are():
+    """Tables that are made from the sources again lack for a while what keeps a conversation alive."""
+
+    async def check() -> None:
+        broker, store = Broker(), GroupedMemoryStore()
+        stores = {(MESSAGES, 0): MemoryStore(), (CONVERSATIONS, 0): store}
+        ends = {("streams-contributions", 0): 9, ("conversations", 0): 1}
+        join = Join(program(prefix=""), broker, stores, ends=ends)
+        told = [one for one in history() if one.topic != "conversations"]
+        await join.process([*told, eviction("c")])
+        join.flush()
+        postponed = ("streams-contributions", b"c", encode_eviction(IDLE_BEFORE))
+        assert broker.sent.count(postponed) == 1
+        assert last_of(broker, "messages") == {}
+        alive = contribution("c", "m9", message_of("c", NEW))._replace(offset=8)
+        await join.process([row("c"), alive, eviction("c")._replace(offset=9)])
+        join.flush()
+        assert broker.sent.count(postponed) == 1
+        assert last_of(broker, "messages") == {}
+        assert last_of(broker, "conversation-state")[b"c"] is not None
+
+    asyncio.run(check())
+
+
 def test_nothing_comes_into_the_middle_of_a_removal():
     """A repair of the own logs would write what has just been taken back. A join that is being closed ends the wait."""
 
