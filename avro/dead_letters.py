@@ -28,6 +28,7 @@ MEANINGS: Mapping[tuple[str, str], str] = MappingProxyType(
         ("streams", "out_of_range"): "The record has an instant outside the years 1 to 9999.",
         ("streams", "no_key"): "The record has no key.",
         ("streams", "bad_key"): "The record's key is not UTF-8, or not one that this topic has.",
+        ("streams", "bad_header"): "The record's header `ce_organizations` names none, or not that of its row.",
         ("streams", "key_mismatch"): "The record's key is not the id of its row, so it may be in the wrong partition.",
         ("streams", "ends_worker"): "Two workers ended, each with this event as the only one in work.",
         ("streams", "too_large"): "The row, merged with what is known of it, or its id would exceed what a state record"

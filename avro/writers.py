@@ -5,15 +5,30 @@ other is trusted, whatever organization it names, and has none.
 """
 
 from collections.abc import Collection, Iterable
+from urllib.parse import quote, unquote
 
 from avro.cloudevents import Header
 
 NAME = "ce_organizations"
+#: The same in a request to the bridge, by which a token tells of fewer organizations than it may: when an event is told
+#: again for somebody else. Ids in it are percent-encoded.
+HTTP_HEADER = "openbsp-organizations"
 
 
 def header_of(organizations: Iterable[str]) -> Header:
     """Return the header of an event whose writer may tell of these organizations only. No id of one has a space."""
     return NAME, " ".join(sorted(organizations)).encode()
+
+
+def http_value(organizations: Iterable[str]) -> str:
+    """Return the value of HTTP_HEADER."""
+    return " ".join(quote(name, safe="") for name in sorted(organizations))
+
+
+def narrowed(organizations: frozenset[str] | None, http_value: bytes) -> frozenset[str]:
+    """Return of which organizations a request with that header tells, sent with a token for those (None: for all)."""
+    told = frozenset(unquote(name) for name in http_value.decode("latin-1").split(" ") if name)
+    return told if organizations is None else told & organizations
 
 
 def headers_of(headers: Collection[tuple[str, str | bytes | None]] | None) -> list[Header]:

@@ -11,6 +11,7 @@ from typing import cast
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from avro import writers
 from avro.catalogue import ENTITIES, TOPICS
 from avro.dead_letters import REDRIVEN_HEADER, redrives
 from bridge.client import BridgeClient, Outcome, StoppedError
@@ -127,7 +128,10 @@ def execute(place: Place, wanted: Wanted, position: str | None, client: BridgeCl
                     counts["not redriven"] += 1
                     _log.info("not redriven: %s", found, extra=_audit("dead_letters.not_redriven", letter))
                 else:
-                    outcome = client.send(found.body, found.headers())
+                    headers = found.headers()
+                    if letter.organizations is not None:
+                        headers[writers.HTTP_HEADER] = writers.http_value(letter.organizations)
+                    outcome = client.send(found.body, headers)
                     counts[_kind(outcome)] += 1
                     _log_outcome(letter, found, outcome)
                 done += 1
@@ -244,7 +248,7 @@ def _complain_of_unreadable(topic: DeadLetterTopic) -> None:
 
 def _without_payload(letter: Letter) -> Letter:
     """Return it without its bytes: of a list only what is shown stays in memory."""
-    return Letter(letter.position, {**letter.fields, "payload": None}, letter.redriven)
+    return Letter(letter.position, {**letter.fields, "payload": None}, letter.redriven, letter.organizations)
 
 
 def _without_body(found: show.Verdict) -> show.Verdict:

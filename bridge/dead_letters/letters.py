@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Self, cast
 
 from confluent_kafka import Message
 
+from avro import writers
 from avro.catalogue import ENTITIES, TOPICS, topic_name
 from avro.codec import CodecError
 from avro.dead_letters import REDRIVEN_HEADER, redrives
@@ -48,11 +49,15 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A dead letter. `redriven`: how often its event had been redriven before it became this one."""
+    """A dead letter. `redriven`: how often its event had been redriven before it became this one.
+
+    `organizations`: of which its sender may tell, None for all.
+    """
 
     position: Position
     fields: dict[str, Any]
     redriven: int
+    organizations: frozenset[str] | None = None
 
     @property
     def origin(self) -> str:
@@ -159,7 +164,13 @@ class DeadLetterTopic:
             self.unreadable[position] = "a record without a value"
             return None
         try:
-            return Letter(position, self._values.decode(value), redrives(header_of(message, REDRIVEN_HEADER)))
+            fields, times = self._values.decode(value), redrives(header_of(message, REDRIVEN_HEADER))
+            organizations = header_of(message, writers.NAME)
+            told = None if organizations is None else writers.organizations_of([(writers.NAME, organizations)])
+            return Letter(position, fields, times, told)
+        except ValueError:
+            self.unreadable[position] = f"its header {writers.NAME} names no organization"
+            return None
         except CodecError as error:
             self.unreadable[position] = str(error)
             return None

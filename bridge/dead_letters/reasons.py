@@ -82,6 +82,10 @@ _ADVICE: Mapping[tuple[str, str], tuple[str, str | None]] = MappingProxyType(
         ("streams", "out_of_range"): (_FOREIGN, "the worker would refuse the same instant again"),
         ("streams", "no_key"): (_FOREIGN_KEY, None),
         ("streams", "bad_key"): (_FOREIGN_KEY, None),
+        ("streams", "bad_header"): (
+            f"{_FOREIGN} A row of which its writer may not tell may be an attack.",
+            "its header says that its writer may not tell of the row",
+        ),
         ("streams", "key_mismatch"): (_FOREIGN_KEY, None),
         ("streams", "ends_worker"): (
             (

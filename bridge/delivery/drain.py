@@ -244,4 +244,5 @@ def _dead_letter(event: Event, record: Record, reason: str, detail: str) -> Dead
         payload=record.value,
         payload_size=len(record.value),
         redriven=event.redriven,
+        organizations=event.organizations,
     )

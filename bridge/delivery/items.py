@@ -28,6 +28,7 @@ class _Event(msgspec.Struct, tag="event", array_like=True, gc=False):
 class _DeadLetter(msgspec.Struct, tag="dead letter", array_like=True, gc=False):
     fields: dict[str, Any]
     redriven: int = 0
+    organizations: list[str] | None = None
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -51,10 +52,10 @@ def pack(item: Item) -> bytes:
                 item.data,
                 item.redriven,
                 item.reconciled,
-                None if item.organizations is None else sorted(item.organizations),
+                _listed(item.organizations),
             )
         )
-    return _encode(_DeadLetter(item.fields, item.redriven))
+    return _encode(_DeadLetter(item.fields, item.redriven, _listed(item.organizations)))
 
 
 def unpack(body: bytes) -> Item:
@@ -62,7 +63,7 @@ def unpack(body: bytes) -> Item:
     try:
         packed = _decode(body)
         if isinstance(packed, _DeadLetter):
-            return DeadLetter(**packed.fields, redriven=packed.redriven)
+            return DeadLetter(**packed.fields, redriven=packed.redriven, organizations=_unlisted(packed.organizations))
         row = jsontext.decode(packed.data)
         return Event(
             ENTITIES[packed.entity],
@@ -74,7 +75,15 @@ def unpack(body: bytes) -> Item:
             packed.traceparent,
             packed.redriven,
             packed.reconciled,
-            None if packed.organizations is None else frozenset(packed.organizations),
+            _unlisted(packed.organizations),
         )
     except (msgspec.MsgspecError, jsontext.MalformedJsonError, KeyError, TypeError) as error:
         raise UnreadableError(type(error).__name__) from error
+
+
+def _listed(organizations: frozenset[str] | None) -> list[str] | None:
+    return None if organizations is None else sorted(organizations)
+
+
+def _unlisted(organizations: list[str] | None) -> frozenset[str] | None:
+    return None if organizations is None else frozenset(organizations)

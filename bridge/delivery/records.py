@@ -25,7 +25,7 @@ class Record(NamedTuple):
 class DeadLetter:
     """The fields of a dead letter, as its schema has them."""
 
-    __slots__ = ("event_id", "fields", "received_at", "redriven")
+    __slots__ = ("event_id", "fields", "organizations", "received_at", "redriven")
 
     def __init__(
         self,
@@ -43,10 +43,13 @@ class DeadLetter:
         payload: bytes | None = None,
         payload_size: int | None = None,
         redriven: int = 0,
+        organizations: frozenset[str] | None = None,
     ) -> None:
         self.event_id = event_id
         #: How often dead letters of this event had been redriven when this one was made.
         self.redriven = redriven
+        #: Of which its sender may tell, None for all: whoever tells it again must not tell of more.
+        self.organizations = organizations
         self.received_at = received_at
         self.fields: dict[str, Any] = {
             "event_id": event_id,
@@ -107,6 +110,8 @@ class RecordMaker:
         value, headers = self._dead_letter_records.record(letter.fields)
         if letter.redriven:
             headers.append(redriven_header(letter.redriven))
+        if letter.organizations:
+            headers.append(writers.header_of(letter.organizations))
         return Record(self._dead_letters, key.encode() if key else None, value, headers)
 
 

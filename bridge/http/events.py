@@ -157,7 +157,7 @@ def check_organization(event: Event, organizations: frozenset[str]) -> None:
     """
     unknown = event.organization_id is None
     partial = event.action == _UPDATE and event.row.get("conversation_id") is None
-    if event.organization_id not in organizations and not (unknown and partial):
+    if event.organization_id not in organizations and not (unknown and partial and organizations):
         raise RefusedError(
             reasons.WRONG_ORGANIZATION,
             "the token is bound to organizations, and the row names none"

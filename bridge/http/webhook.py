@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Collection, MutableMapping
 from typing import Any
 
-from avro import instants
+from avro import instants, writers
 from avro.catalogue import ACTIONS, ENTITIES
 from avro.dead_letters import REDRIVEN_HTTP_HEADER, redrives
 from bridge.delivery.keeper import Keeper
@@ -39,6 +39,7 @@ _GZIP = frozenset({b"gzip", b"x-gzip"})
 LENGTH_DIGITS = 20
 
 _REDRIVEN = REDRIVEN_HTTP_HEADER.encode()
+_ORGANIZATIONS = writers.HTTP_HEADER.encode()
 #: With the value `true`: the body was made by a repair that read the row from the sender's database.
 RECONCILED_HEADER = "openbsp-reconciled"
 _RECONCILED = RECONCILED_HEADER.encode()
@@ -109,6 +110,7 @@ class Webhook:
         "_held",
         "_intake",
         "_line",
+        "_organizations",
         "_received_at",
         "_reconciled",
         "_redriven",
@@ -130,6 +132,8 @@ class Webhook:
         self._token: Token
         self._trace: bytes | None = None
         self._redriven = 0
+        #: Those of which the request may tell, None for all.
+        self._organizations: frozenset[str] | None = None
         self._reconciled = False
         self._event: Event
         self._refusal: RefusedError
@@ -172,6 +176,10 @@ class Webhook:
         self._check_size(length)
         self._expected = intake.max_body if self._gzip or b"transfer-encoding" in headers else length
         self._token = token
+        self._organizations = token.organizations
+        narrower = headers.get(_ORGANIZATIONS)
+        if narrower is not None:
+            self._organizations = writers.narrowed(token.organizations, narrower)
         self._trace = headers.get(b"traceparent")
         redriven = headers.get(_REDRIVEN)
         if redriven is not None:
@@ -218,10 +226,10 @@ class Webhook:
                 body = decompressed(body, self._intake.max_body)
                 self._check_size(len(body))
             event = read_event(body, self._received_at, self._trace, self._intake.max_depth)
-            if self._token.organizations is not None:
-                check_organization(event, self._token.organizations)
+            if self._organizations is not None:
+                check_organization(event, self._organizations)
                 named = event.organization_id
-                event.organizations = self._token.organizations if named is None else frozenset({named})
+                event.organizations = self._organizations if named is None else frozenset({named})
         except RefusedError as refusal:
             self._bury(refusal, body if refusal.keep else None, len(body))
             return
@@ -303,6 +311,7 @@ class Webhook:
             payload=payload,
             payload_size=size,
             redriven=self._redriven,
+            organizations=self._organizations,
         )
         self._intake.keep(letter, self._arrived, self._buried)
 

@@ -26,3 +26,10 @@ def test_of_several_headers_what_all_of_them_name_counts() -> None:
     several = [(writers.NAME, b"a b"), (writers.NAME, b"b c")]
     assert writers.organizations_of(several) == {"b"}
     assert writers.headers_of([("ce_id", b"x"), *several]) == several
+
+
+def test_a_request_tells_of_no_more_organizations_than_its_token_may() -> None:
+    value = writers.http_value({"a b", "\u00e9"}).encode()
+    assert writers.narrowed(None, value) == {"a b", "\u00e9"}
+    assert writers.narrowed(frozenset({"\u00e9", "c"}), value) == {"\u00e9"}
+    assert writers.narrowed(frozenset({"c"}), value) == frozenset()

@@ -200,6 +200,21 @@ def test_events_tell_of_which_organizations_their_writer_may_tell(tmp_path: Path
     assert told == {b"trusted": None, b"own": bound, b"partial": bound, b"spooled": bound}
 
 
+def test_a_request_can_tell_of_fewer_organizations_than_its_token_may(tmp_path: Path):
+    """What is redriven for somebody must not become trusted by that; neither must its next dead letter."""
+    kafka = FakeKafka()
+    narrow = {"openbsp-organizations": ORGANIZATION}
+    with running_ingress(tmp_path, kafka=kafka) as ingress:
+        update = message("partial") | {"action": "update"}
+        assert ingress.post(update, **narrow).status_code == 202
+        assert ingress.post(message("foreign", organization_id="other"), **narrow).status_code == 403
+        assert ingress.post(update, token=BOUND_TOKEN, **{"openbsp-organizations": "other"}).status_code == 403
+        assert ingress.post({**message("broken"), "action": "upsert"}, token=BOUND_TOKEN).status_code == 422
+    told = [(record.key, writers.organizations_of(record.headers)) for record in kafka.log]
+    bound = frozenset({ORGANIZATION})
+    assert told == [(b"partial", bound), (b"foreign", bound), (b"partial", None), (b"broken", bound)]
+
+
 @pytest.mark.parametrize(
     ("action", "columns"),
     [("insert", {}), ("insert", {"conversation_id": "c"}), ("update", {"conversation_id": "c"})],
