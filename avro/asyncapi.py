@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from avro import examples, writers
 from avro.catalogue import COMPRESSION, TOPICS, Topic, topic_name
 from avro.compatibility import COMPATIBILITY
-from avro.promises import COMPRESSED, EVOLUTION, PARTITIONING, PROMISES, WRITERS, Promise
+from avro.promises import COMPRESSED, EVOLUTION, PARTITIONING, PROMISES, RECONCILED, WRITERS, Promise
 from avro.schemas import latest
 
 Document = dict[str, Any]
@@ -144,7 +144,8 @@ def _headers(promise: Promise) -> Document:
             "traceparent": text | {"description": "W3C trace context, where the request had one"},
             "ce_redriven": text | {"description": "How often dead letters of this event had been redriven, if any"},
         }
-        | ({writers.NAME: text | {"description": WRITERS}} if promise.tells_writers else {}),
+        | ({writers.NAME: text | {"description": WRITERS}} if promise.tells_writers else {})
+        | ({"ce_reconciled": text | {"description": RECONCILED}} if promise.is_of_rows else {}),
     }
 
 

@@ -51,6 +51,8 @@ _NO_ORDER = (
 
 
 _BRIDGE = "the bridge's setting BRIDGE_SOURCE, `openbsp` unless set"
+#: What the header `ce_reconciled` says.
+RECONCILED = "`true` where a repair read the row from the sender's database; absent where a webhook told it"
 #: What the header `ce_organizations` says.
 WRITERS = (
     "only where the event came with a token that is bound to organizations: those of which it may tell, separated by"
@@ -75,6 +77,11 @@ class Promise:
     def tells_writers(self) -> bool:
         """Whether records can have the header `ce_organizations`: they are what the bridge was told."""
         return self.source == _BRIDGE
+
+    @property
+    def is_of_rows(self) -> bool:
+        """Whether records can have the header `ce_reconciled`: they are rows, told by a webhook or by a repair."""
+        return any(name.endswith(".delete") for name in self.event_types)
 
 
 _ROW_TIME = "the row's `updated_at`, else `created_at`, else when the bridge received it"

@@ -10,7 +10,7 @@ from schema_tables import field_rows, filled, kept
 
 from avro import asyncapi, examples, writers
 from avro.catalogue import TOPICS, Topic, topic_name
-from avro.promises import COMPRESSED, EVOLUTION, PARTITIONING, PROMISES, WRITERS
+from avro.promises import COMPRESSED, EVOLUTION, PARTITIONING, PROMISES, RECONCILED, WRITERS
 from avro.schemas import latest
 from openbsp.kafka.connection import TopicSettings
 
@@ -137,7 +137,8 @@ def _page(topic: Topic) -> str:
         max_bytes=topic.config()["max.message.bytes"],
         evolution=EVOLUTION,
         event_types=" or ".join(f"`{name}`" for name in PROMISES[topic.name].event_types),
-        writers=f"\n| `{writers.NAME}` | {WRITERS} |" if PROMISES[topic.name].tells_writers else "",
+        writers=(f"\n| `{writers.NAME}` | {WRITERS} |" if PROMISES[topic.name].tells_writers else "")
+        + (f"\n| `ce_reconciled` | {RECONCILED} |" if PROMISES[topic.name].is_of_rows else ""),
         fields="\n".join(f"| `{name}` | {kind} | {_cell(doc)} |" for name, kind, doc in field_rows(schema)),
         examples="".join(
             EXAMPLE.format(title=_sentence(example.title), value=filled(schema, example.value))
