@@ -18,7 +18,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-fast test-long simulate simulate-mutations lint dist fmt docs site lock bench-ingress bench-join bench-views FORCE
+.PHONY: help setup run demo test test-fast test-long simulate simulate-mutations lint dist fmt docs site lock bench-ingress bench-join bench-restarts bench-views FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -92,6 +92,9 @@ bench-ingress: setup ## measure the ingress
 
 bench-join: setup ## measure the join
 	$(BIN)/python benchmarks/join.py
+
+bench-restarts: setup ## restart and kill workers under load
+	$(BIN)/python benchmarks/restarts.py
 
 bench-views: setup ## measure the views
 	$(BIN)/python benchmarks/views.py

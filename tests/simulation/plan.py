@@ -141,7 +141,7 @@ def plan_of(seed: int) -> Plan:
     arrivals = [_perhaps_later(aim, one) for one in _arrivals(random, events, span_s)]
     if removals:
         arrivals += _removals(random, events, arrivals)
-    elif not idle:
+    elif not idle and not any(event["action"] == "delete" for event in events):
         arrivals = _claimed(Random(f"claims {seed}"), arrivals, span_s)
     durable = random.random() < 0.5
     kinds = _kinds(durable=durable, late=late, removals=removals)
