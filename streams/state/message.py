@@ -15,6 +15,9 @@ from streams.state.registers import UNFIT, Register, Registers, Version, fields_
 
 _NAMES = tuple(name for name, kind in ENTITIES["messages"].columns.items() if kind is not Kind.STATUS and name != "id")
 
+#: Of so many conversations any writer may say that a message is in them: each of them hears whatever becomes of it.
+CONVERSATIONS_LIMIT = 64
+
 #: The number with which stored facts begin; those of former versions are read by `streams.state.former`.
 FORMAT = 3
 #: Of the same members, without claims.
@@ -370,6 +373,21 @@ def conversations_of(facts: MessageFacts) -> list[str]:
         return sorted(facts.conversations)
     claimed = (name for _, told in facts.claims.values() for name in told.conversations)
     return sorted({*facts.conversations, *claimed})
+
+
+def in_too_many(known: MessageFacts | None, new: MessageFacts) -> bool:
+    """Return whether an event says that a message is in one conversation too many, as its writers have told it."""
+    return any(
+        _exceeds(None if known is None else known.claims.get(key, (None, None))[1], told)
+        for key, (_, told) in new.claims.items()
+    ) or _exceeds(known, new)
+
+
+def _exceeds(known: MessageFacts | None, new: MessageFacts) -> bool:
+    if known is None or new.conversations.keys() <= known.conversations.keys():
+        return False
+    named = {name for name, stay in known.conversations.items() if stay[:2] != UNFIT}
+    return len(named | new.conversations.keys()) > CONVERSATIONS_LIMIT
 
 
 def conversation_of(facts: MessageFacts) -> str | None:

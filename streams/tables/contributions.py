@@ -117,10 +117,16 @@ def _announced(part: Contribution) -> set[str]:
 
 
 def _fits(part: Contribution) -> bool:
-    return all(map(_fits_columns, (part.columns, part.partial_columns))) and all(
-        _fits_register(register, texts=key == _ERRORS)
-        for status in (part.status, part.partial_status)
-        for key, register in status.items()
+    received_at = part.received_at
+    return (
+        (received_at is None or FIRST <= received_at <= LAST)
+        and part.claimed_at is None
+        and all(map(_fits_columns, (part.columns, part.partial_columns)))
+        and all(
+            _fits_register(register, texts=key == _ERRORS)
+            for status in (part.status, part.partial_status)
+            for key, register in status.items()
+        )
     )
 
 

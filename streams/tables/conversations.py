@@ -145,7 +145,10 @@ class ConversationPartition:
             self._sender.write(self._contributions, message_id.encode(), verdict)
 
     def apply_contribution(self, conversation_id: str, record: ContributionRecord) -> None:
-        """Merge what a message adds, and note the status changes that it announces."""
+        """Merge what a message adds, and note the status changes that it announces.
+
+        Raises Refused if it would become too large to be written, which nothing makes that messages have.
+        """
         entry = self.in_use(conversation_id)
         message_id = record.message_id
         key = group_key(conversation_id.encode(), message_id.encode())
@@ -164,10 +167,13 @@ class ConversationPartition:
             self.hooks.message_changed(conversation_id, message_id, old, None)
             return
         told = new if known is None else contributions.join(known, new)
+        value = contributions.encode(told)
+        if len(value) > 2 * FACTS_BYTES:
+            raise Refused("too_large", f"what the message adds would exceed {2 * FACTS_BYTES} bytes")
         merged = contributions.effective(told)
         owner = entry.tally.owner
         entry.tally.replace(conversation_id, message_id, old, merged)
-        self.rows[key] = contributions.encode(told)
+        self.rows[key] = value
         if entry.told is not None and entry.told.claims and entry.tally.owner != owner:
             self._announce_all(conversation_id, entry)
         self.hooks.message_changed(conversation_id, message_id, old, merged)

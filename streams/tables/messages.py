@@ -79,9 +79,6 @@ class MessagePartition:
         """
         message_id = str(event["id"])
         new = message.facts_of(event, organizations)
-        for conversation in message.conversations_of(new):
-            if len(conversation.encode()) > ID_BYTES:
-                raise Refused("too_large", f"the conversation's id exceeds {ID_BYTES} bytes")
         known = self._changed.get(message_id)
         untold = False
         at_most = size * GROWTH
@@ -93,6 +90,7 @@ class MessagePartition:
                 at_most += len(stored)
                 known = message.decode(stored)
                 untold = not message.has_told_holders(stored)
+        _check_conversations(known, new)
         merged = new if known is None else message.join(known, new)
         if at_most > FACTS_BYTES:
             at_most = len(message.encode(merged))
@@ -245,3 +243,12 @@ class MessagePartition:
             self._sender.write(self._states, key, None, self.partition)
         else:
             self._write_state(key, message_id, facts)
+
+
+def _check_conversations(known: MessageFacts | None, new: MessageFacts) -> None:
+    """Raise Refused if an event names a conversation that could not hear of its message, or one too many."""
+    if any(len(name.encode()) > ID_BYTES for name in message.conversations_of(new)):
+        raise Refused("too_large", f"the conversation's id exceeds {ID_BYTES} bytes")
+    if message.in_too_many(known, new):
+        limit = message.CONVERSATIONS_LIMIT
+        raise Refused("too_large", f"the message was said to be in more than {limit} conversations")

@@ -3,7 +3,9 @@
 from typing import Any
 
 import pytest
+from msgspec import structs
 
+from avro import instants
 from streams.contract import Refused
 from streams.tables.contributions import ContributionRecord, decode_record, encode_record
 from support.parts import part_of
@@ -26,3 +28,11 @@ def test_a_content_of_three_texts_is_read(content):
 def test_another_content_is_refused(content):
     with pytest.raises(Refused):
         decode_record(record_of(content))
+
+
+@pytest.mark.parametrize("received_at", [instants.FIRST - 1, instants.LAST + 1])
+def test_a_part_received_at_no_instant_is_refused(received_at):
+    part = structs.replace(part_of(COLUMNS, 1), received_at=received_at)
+    for forged in (part, structs.replace(part_of(COLUMNS, 1), claims={"o": (1, part)})):
+        with pytest.raises(Refused):
+            decode_record(encode_record(ContributionRecord("m", forged, [])))

@@ -13,6 +13,7 @@ from support.join_cases import conversation as told_of_conversation
 from support.join_cases import message as told_of
 from support.reference import fold
 from support.shipped import Shipped
+from support.wire import event_of
 
 ORDERS = 6
 #: When the victim's rows are received, and what the attacker sends.
@@ -196,3 +197,17 @@ def test_of_too_many_claims_the_first_are_remembered() -> None:
         told = claims.join(told, {f"o{number}": (100 - number, message.MessageFacts())}, message.join)
     assert sorted(told) == sorted(f"o{number}" for number in range(3, claims.LIMIT + 3))
     assert claims.first(told) == (100 - claims.LIMIT - 2, f"o{claims.LIMIT + 2}")
+
+
+def test_a_message_is_said_to_be_in_no_more_conversations_than_can_hear_of_it() -> None:
+    """Whoever moves a message about fills up what he says himself, not what its owner says."""
+    told: message.MessageFacts | None = None
+    for number in range(message.CONVERSATIONS_LIMIT + 1):
+        (event,) = by("evil", LATER, of("evil", inserted("m", f"c{number}", "outgoing", 99)))
+        new = message.facts_of(event_of(event), event["organizations"])
+        assert message.in_too_many(told, new) == (number == message.CONVERSATIONS_LIMIT)
+        told = new if told is None else message.join(told, new)
+    (own,) = by("org", THEN, inserted("m", "own", "outgoing", 10))
+    assert not message.in_too_many(told, message.facts_of(event_of(own), own["organizations"]))
+    again = by("evil", LATER, of("evil", inserted("m", "c1", "outgoing", 99)))[0]
+    assert not message.in_too_many(told, message.facts_of(event_of(again), again["organizations"]))
