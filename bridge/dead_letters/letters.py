@@ -164,16 +164,19 @@ class DeadLetterTopic:
             self.unreadable[position] = "a record without a value"
             return None
         try:
-            fields, times = self._values.decode(value), redrives(header_of(message, REDRIVEN_HEADER))
-            organizations = header_of(message, writers.NAME)
-            told = None if organizations is None else writers.organizations_of([(writers.NAME, organizations)])
-            return Letter(position, fields, times, told)
-        except ValueError:
-            self.unreadable[position] = f"its header {writers.NAME} names no organization"
-            return None
+            fields = self._values.decode(value)
         except CodecError as error:
             self.unreadable[position] = str(error)
             return None
+        return Letter(position, fields, redrives(header_of(message, REDRIVEN_HEADER)), _organizations(message))
+
+
+def _organizations(message: Message) -> frozenset[str] | None:
+    headers = cast("list[tuple[str, str | bytes | None]] | None", message.headers())
+    try:
+        return writers.organizations_of(headers)
+    except ValueError:
+        return frozenset()
 
 
 def header_of(message: Message, name: str) -> bytes | None:

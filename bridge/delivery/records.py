@@ -110,7 +110,7 @@ class RecordMaker:
         value, headers = self._dead_letter_records.record(letter.fields)
         if letter.redriven:
             headers.append(redriven_header(letter.redriven))
-        if letter.organizations:
+        if letter.organizations is not None:
             headers.append(writers.header_of(letter.organizations))
         return Record(self._dead_letters, key.encode() if key else None, value, headers)
 

@@ -57,3 +57,37 @@ def test_what_the_broker_refuses_again_says_so(ingress):
 def test_an_event_that_nobody_redrove_has_no_such_header(ingress):
     ingress.post(EVENT)
     assert redriven(ingress, "messages") is None
+
+
+class TestRights:
+    """Whoever redrives an event gives it no rights that its sender had not."""
+
+    def organizations(self, ingress: RunningIngress, topic: str) -> bytes | None:
+        (record,) = eventually(lambda: ingress.kafka.topic(topic))
+        return dict(record.headers).get("ce_organizations")
+
+    def test_a_sender_may_give_up_rights(self, ingress):
+        row = {"entity": "messages", "action": "insert", "data": {"id": "m1", "organization_id": "a"}}
+        assert ingress.post(row, **{"openbsp-organizations": "a b"}).status_code == 202
+        assert self.organizations(ingress, "messages") == b"a"
+
+    def test_and_has_none_then_of_others(self, ingress):
+        row = {"entity": "messages", "action": "insert", "data": {"id": "m1", "organization_id": "c"}}
+        assert ingress.post(row, **{"openbsp-organizations": "a b"}).status_code == 403
+
+    @pytest.mark.parametrize("value", ["", "\u00e9"])
+    def test_what_names_no_organization_gives_up_all(self, ingress, value):
+        row = {"entity": "messages", "action": "update", "data": {"id": "m1", "organization_id": "a"}}
+        assert ingress.post(row, **{"openbsp-organizations": value.encode()}).status_code == 403
+
+    def test_a_dead_letter_says_whose_rows_its_sender_may_tell_of(self, ingress):
+        ingress.kafka.verdict = lambda _: TIMED_OUT
+        ingress.post({"entity": "messages", "action": "insert", "data": {}}, **{"openbsp-organizations": "b a"})
+        ingress.kafka.verdict = lambda _: None
+        assert self.organizations(ingress, "dead-letters") == b"a b"
+
+    def test_so_does_one_that_the_broker_refused(self, ingress):
+        ingress.kafka.verdict = lambda record: TOO_LARGE if record.topic.endswith("messages") else None
+        partial = {"entity": "messages", "action": "update", "data": {"id": "m1"}}
+        assert ingress.post(partial, **{"openbsp-organizations": "b a"}).status_code == 202
+        assert self.organizations(ingress, "dead-letters") == b"a b"
