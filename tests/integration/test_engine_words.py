@@ -59,7 +59,8 @@ class Workers:
         variables = {"WORDS_URL": f"http://127.0.0.1:{20000 + number}"}
         if "WORDS_DATA_DIR" in self._environment:
             variables["WORDS_DATA_DIR"] = str(self._directory / f"worker-{number}")
-        command = [sys.executable, "-m", "faust", "-A", "support.words_program", "worker"]
+        # Trap: Faust's command line opens its web server; a second worker would find its port taken and end.
+        command = [sys.executable, "-m", "faust", "-A", "support.words_program", "worker", "--without-web"]
         with (self._directory / f"worker-{number}.log").open("ab") as log:
             return subprocess.Popen(command, env=self._environment | variables, stdout=log, stderr=log)
 
