@@ -146,7 +146,8 @@ class _Connections:
         used_before = True
         while self._idle:
             reader, writer = self._idle.pop()
-            if not reader.at_eof():
+            # libcurl looks as well whether an idle connection has ended, in order or not, before it uses it.
+            if not reader.at_eof() and reader.exception() is None and not writer.is_closing():
                 break
             writer.close()
         else:
