@@ -36,6 +36,9 @@ class Message:
     def value(self) -> bytes | None:
         return self._of[2]
 
+    def headers(self) -> None:
+        return None
+
     def error(self) -> Any:
         return self._of[3]
 

@@ -145,7 +145,7 @@ def test_an_update_that_comes_before_its_insert_waits_and_joins() -> None:
 def test_a_message_that_moves_is_where_its_newest_row_says_and_all_its_conversations_hear_of_it() -> None:
     facts = facts_of({"conversation_id": "c2", "updated_at": OLD}, {"conversation_id": "c1", "updated_at": NEW})
     assert message.conversation_of(facts) == "c1"
-    assert facts.conversations == ["c1", "c2"]
+    assert message.conversations_of(facts) == ["c1", "c2"]
 
 
 @pytest.mark.parametrize("nothing", [None, 7, {"id": "c"}])
