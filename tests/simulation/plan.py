@@ -206,7 +206,9 @@ def _deletes(random: Random, events: list[Envelope]) -> list[Envelope]:
     """Return the events, in a part of the histories with deletes of some rows; those come at any place."""
     if random.random() >= _DELETES:
         return events
+    moves = any(event["action"] == "update" and "conversation_id" in event["data"] for event in events)
     rows = sorted({(event["entity"], event["data"]["id"]) for event in events})
+    rows = [(entity, key) for entity, key in rows if entity == "messages" or not moves]
     chosen = random.sample(rows, min(len(rows), random.randint(1, 2)))
     return events + [
         {"entity": entity, "action": "delete", "data": {"id": key, "organization_id": random.choice(["org", "other"])}}
