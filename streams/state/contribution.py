@@ -169,12 +169,16 @@ def _join_unclaimed(a: Contribution, b: Contribution) -> Contribution:
 
 def _cut(part: Contribution, cut: Version) -> Contribution:
     """Return what is left of a message that was in a conversation which is deleted."""
-    columns = [None if register is None or register[:2] <= cut else register for register in part.columns]
+    columns = [
+        register if register is not None and (place == _ORGANIZATION or register[:2] > cut) else None
+        for place, register in enumerate(part.columns)
+    ]
+    owner = part.partial_columns[_ORGANIZATION] if part.partial_columns else None
     return structs.replace(
         part,
         columns=columns if any(columns) else [],
         status=registers.cut_status(part.status, cut),
-        partial_columns=[],
+        partial_columns=[] if owner is None else _placed({NAMES[_ORGANIZATION]: owner}),
         partial_status=dict.fromkeys(part.partial_status, (*registers.UNFIT, None)),
     )
 

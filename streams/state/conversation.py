@@ -261,7 +261,10 @@ class Tally:
             self.stale |= not self.follows
             self._follow_owner()
         else:
-            self.stale |= owner != self.owner and (self.messages > 0 or self.newest is not None or not self.follows)
+            # Trap: messages of another organization than the one that was taken to be the owner are in no count.
+            self.stale |= owner != self.owner and (
+                self.messages > 0 or self.newest is not None or self.owner is not None
+            )
             self.owner, self.follows, self.newest, self.borrowed = owner, False, None, {}
             self.trusted = self.claim = None
         self.known = is_known(self.facts)

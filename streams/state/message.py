@@ -15,6 +15,9 @@ from streams.state.registers import UNFIT, Register, Registers, Version, fields_
 
 _NAMES = tuple(name for name, kind in ENTITIES["messages"].columns.items() if kind is not Kind.STATUS and name != "id")
 
+#: The column that says whose a message is. Nothing but its own delete takes that away.
+_OWNER = "organization_id"
+
 #: Of so many conversations any writer may say that a message is in them: each of them hears whatever becomes of it.
 CONVERSATIONS_LIMIT = 64
 
@@ -153,7 +156,7 @@ def without_others(facts: MessageFacts) -> MessageFacts:
 
 def _named(facts: MessageFacts) -> str | None:
     """Return the organization that trusted writers name."""
-    return text_of(shown(facts.columns.get("organization_id"), facts.partial_columns.get("organization_id")))
+    return text_of(shown(facts.columns.get(_OWNER), facts.partial_columns.get(_OWNER)))
 
 
 def _join_unclaimed(a: MessageFacts, b: MessageFacts) -> MessageFacts:
@@ -182,11 +185,12 @@ def _join_unclaimed(a: MessageFacts, b: MessageFacts) -> MessageFacts:
 
 def _cut(facts: MessageFacts, cut: Version) -> MessageFacts:
     """Return what is left of a message that was in a conversation which is deleted."""
+    # Trap: if whose the message is went as well, it would belong to whoever else claims it, and have no rivals.
     return structs.replace(
         facts,
-        columns=registers.cut(facts.columns, cut),
+        columns=registers.cut(facts.columns, cut, _OWNER),
         status=registers.cut_status(facts.status, cut),
-        partial_columns={},
+        partial_columns={_OWNER: facts.partial_columns[_OWNER]} if _OWNER in facts.partial_columns else {},
         partial_status=dict.fromkeys(facts.partial_status, (*UNFIT, None)),
     )
 

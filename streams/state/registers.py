@@ -76,9 +76,9 @@ def all_shown(whole: Registers, partial: Registers) -> Registers:
     return found
 
 
-def cut(registers: Registers, version: Version) -> Registers:
-    """Return the registers that are newer than a version."""
-    return {name: register for name, register in registers.items() if register[:2] > version}
+def cut(registers: Registers, version: Version, kept: str) -> Registers:
+    """Return the registers that are newer than a version, and the `kept` one whatever its version is."""
+    return {name: register for name, register in registers.items() if name == kept or register[:2] > version}
 
 
 def cut_status(status: Registers, version: Version) -> Registers:

@@ -141,7 +141,7 @@ def plan_of(seed: int) -> Plan:
     arrivals = [_perhaps_later(aim, one) for one in _arrivals(random, events, span_s)]
     if removals:
         arrivals += _removals(random, events, arrivals)
-    elif not idle and not any(event["action"] == "delete" for event in events):
+    elif not idle:
         arrivals = _claimed(Random(f"claims {seed}"), arrivals, span_s)
     durable = random.random() < 0.5
     kinds = _kinds(durable=durable, late=late, removals=removals)
@@ -206,9 +206,7 @@ def _deletes(random: Random, events: list[Envelope]) -> list[Envelope]:
     """Return the events, in a part of the histories with deletes of some rows; those come at any place."""
     if random.random() >= _DELETES:
         return events
-    moves = any(event["action"] == "update" and "conversation_id" in event["data"] for event in events)
     rows = sorted({(event["entity"], event["data"]["id"]) for event in events})
-    rows = [(entity, key) for entity, key in rows if entity == "messages" or not moves]
     chosen = random.sample(rows, min(len(rows), random.randint(1, 2)))
     return events + [
         {"entity": entity, "action": "delete", "data": {"id": key, "organization_id": random.choice(["org", "other"])}}

@@ -56,7 +56,7 @@ def fold(events: Iterable[Event]) -> tuple[dict[str, Fields], dict[str, Fields],
         orders = deletes["messages"].get(key, [])
         left = still_there(own, deletes["conversations"])
         if own and key not in gone and not concern(orders, own) and left:
-            messages[key] = state = message(key, left)
+            messages[key] = state = message(key, left, own)
             if state["conversation_id"] is not None:
                 members[state["conversation_id"]].append((state, own, claim(all_of_it)))
     conversations = {}
@@ -198,10 +198,14 @@ def status_change_id(message_id: str, status: str) -> str:
     return str(uuid5(uuid5(NAMESPACE_OID, "openbsp-stream-bridge"), name))
 
 
-def columns(entity: str, key: str, own: list[Event]) -> Fields:
-    """Return the columns' fields, the newest row wins; but the id is the same, and a message's status objects merge."""
+def columns(entity: str, key: str, own: list[Event], gone: Iterable[Event] = ()) -> Fields:
+    """Return the columns' fields, the newest row wins; but the id is the same, and a message's status objects merge.
+
+    Rows that have `gone` with a conversation still say whose their message is.
+    """
     apart = {"id": str, "status": dict if entity == "messages" else ()}
     told = [(event, name) for event in own for name in event["data"]]
+    told += [(event, "organization_id") for event in gone if "organization_id" in event["data"]]
     told = [(event, name) for event, name in told if not isinstance(event["data"][name], apart.get(name, ()))]
     nulls, instants, texts, extra, _ = newest(column(event, name) for event, name in told)
     fields: Fields = dict.fromkeys(TEXTS[entity] + INSTANTS[entity])
@@ -210,8 +214,8 @@ def columns(entity: str, key: str, own: list[Event]) -> Fields:
     return fields | instants | texts | {"id": key, "extra": extra, "nulls": sorted(nulls)}
 
 
-def message(key: str, own: list[Event]) -> Fields:
-    """Merge the rows of one message into its MessageState."""
+def message(key: str, own: list[Event], gone: list[Event]) -> Fields:
+    """Merge the rows of one message into its MessageState; rows that have `gone` say whose it is."""
     told = [event for event in own if isinstance(event["data"].get("status"), dict)]
     members = [(event, name) for event in told for name in event["data"]["status"]]
     told_of = winners(member(event, name) for event, name in members)
@@ -221,7 +225,7 @@ def message(key: str, own: list[Event]) -> Fields:
     for name in odd.keys() - moments.keys() - {"errors"}:  # present, but it does not say since when
         if (written := told_of[name][0][1]) != NEVER:
             moments[name] = written
-    fields = columns("messages", key, own)
+    fields = columns("messages", key, own, gone)
     if moments or odd or errors:  # then a status that is null or no object says nothing
         fields["nulls"] = [name for name in fields["nulls"] if name != "status"]
         fields["extra"].pop("status", None)
