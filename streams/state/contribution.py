@@ -42,9 +42,8 @@ class Contribution(Struct, array_like=True, frozen=True, gc=False):
     """Registers and status of a message. It counts only in the conversation that `conversation_id` names.
 
     As `MessageFacts`, but without what a conversation does not need. `keys` is the number of status keys if they are
-    more than `status` and `partial_status` hold, `stays` are the conversations that are deleted. `claimed_at` is when
-    the organization whose message it is was the first to claim its id; None if trusted writers say whose it is. Only
-    `effective` tells it.
+    more than `status` and `partial_status` hold, `stays` are the conversations that are deleted. `claimed` is when
+    which organization was the first to claim its id; None if trusted writers say whose it is, and before `effective`.
     """
 
     format: int = FORMAT
@@ -62,7 +61,7 @@ class Contribution(Struct, array_like=True, frozen=True, gc=False):
     rivals: dict[str, existence.Rival] = {}
     stays: dict[str, existence.Stay] = {}
     claims: "dict[str, tuple[int | None, Contribution]]" = {}
-    claimed_at: int | None = None
+    claimed: tuple[int, str] | None = None
 
 
 encode = msgpack.Encoder().encode
@@ -141,7 +140,7 @@ def effective(part: Contribution) -> Contribution:
     named, first = organization_of(part), claims.first(part.claims)
     trusted = structs.replace(part, claims={})
     found = reduce(_join_unclaimed, claims.of(part.claims, claims.owner(named, part.claims)), trusted)
-    return structs.replace(found, claimed_at=first[0]) if named is None and first is not None else found
+    return structs.replace(found, claimed=first) if named is None and first is not None else found
 
 
 def _join_unclaimed(a: Contribution, b: Contribution) -> Contribution:

@@ -135,7 +135,9 @@ def deletes_for(facts: ConversationFacts, part: Contribution) -> list[str | None
     """
     if not facts.claims:
         return facts.deletes
-    named = {*part.organizations, *part.claims}
+    # Trap: an update that holds only what changed is a claim as well, and names nobody. While nobody says whose the
+    # message is, any delete that it hears of counts.
+    named = {*part.organizations, *(name for _, told in part.claims.values() for name in told.organizations)}
     claimed: list[str | None] = [name for _, told in facts.claims.values() for name in told.deletes if name in named]
     return existence.join_deletes(facts.deletes, claimed)
 
@@ -208,8 +210,8 @@ class Tally:
         self.follows = owner_of(told) is None
         self.row_claim = None if told is None else claims.first(told.claims)
         #: The newest message of which trusted writers say whose it is, and whose; the first claim of all others.
-        self.trusted: tuple[Position, str | None] | None = None
-        self.claim: tuple[int, str | None] | None = None
+        self.trusted: tuple[Position, str] | None = None
+        self.claim: tuple[int, str] | None = None
         self.owner = self._decided()
         self.known = is_known(self.facts)
         self.messages = self.incoming = self.outgoing = self.internal = self.unread = 0
@@ -275,7 +277,8 @@ class Tally:
             return owner_of(self.told)
         if self.trusted is not None:
             return self.trusted[1]
-        return min((one for one in (self.claim, self.row_claim) if one is not None), default=(0, None))[1]
+        first = min((one for one in (self.claim, self.row_claim) if one is not None), default=None)
+        return None if first is None else first[1]
 
     def _follow_owner(self) -> None:
         owner = self._decided()
@@ -458,18 +461,17 @@ class Tally:
         return max(times, default=None)
 
 
-def _claim_of(part: Contribution | None) -> tuple[int, str | None] | None:
-    """Return when the organization of a message was the first to claim it; None if trusted writers say whose it is."""
-    if part is None or part.claimed_at is None:
-        return None
-    return part.claimed_at, contributions.organization_of(part)
+def _claim_of(part: Contribution | None) -> tuple[int, str] | None:
+    """Return when which organization was the first to claim a message; None if trusted writers say whose it is."""
+    return None if part is None else part.claimed
 
 
-def _trusted_of(part: Contribution | None, position: Position | None) -> tuple[Position, str | None] | None:
+def _trusted_of(part: Contribution | None, position: Position | None) -> tuple[Position, str] | None:
     """Return the place and the organization of a message of which trusted writers say whose it is."""
-    if part is None or position is None or part.claimed_at is not None:
+    if part is None or position is None or part.claimed is not None:
         return None
-    return position, contributions.organization_of(part)
+    organization = contributions.organization_of(part)
+    return None if organization is None else (position, organization)
 
 
 class Counting:
@@ -481,8 +483,8 @@ class Counting:
         #: Roles by the organization that the message names, and the newest message of each.
         self._roles: dict[str | None, list[Role]] = {}
         self._newest: dict[str | None, tuple[Position, Contribution]] = {}
-        self._trusted: tuple[Position, str | None] | None = None
-        self._claim: tuple[int, str | None] | None = None
+        self._trusted: tuple[Position, str] | None = None
+        self._claim: tuple[int, str] | None = None
 
     def add(self, message_id: str, contribution: Contribution) -> None:
         """Count a message, once each; those that have left the conversation do not count."""
@@ -494,11 +496,11 @@ class Counting:
         newest = self._newest.get(organization)
         if newest is None or role.position > newest[0]:
             self._newest[organization] = role.position, contribution
-        claim = _claim_of(contribution)
+        claim, trusted = _claim_of(contribution), _trusted_of(contribution, role.position)
         if claim is not None:
             self._claim = claim if self._claim is None else min(self._claim, claim)
-        elif self._trusted is None or role.position > self._trusted[0]:
-            self._trusted = role.position, organization
+        if trusted is not None and (self._trusted is None or trusted[0] > self._trusted[0]):
+            self._trusted = trusted
 
     def tally(self, told: ConversationFacts | None = None) -> Tally:
         """Return the tally of all that were added, of a conversation of whose row that was told."""

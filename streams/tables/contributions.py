@@ -120,7 +120,7 @@ def _fits(part: Contribution) -> bool:
     received_at = part.received_at
     return (
         (received_at is None or FIRST <= received_at <= LAST)
-        and part.claimed_at is None
+        and part.claimed is None
         and all(map(_fits_columns, (part.columns, part.partial_columns)))
         and all(
             _fits_register(register, texts=key == _ERRORS)

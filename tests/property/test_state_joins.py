@@ -132,7 +132,7 @@ def test_a_conversation_that_hears_late_or_twice_what_a_message_adds_knows_what_
     whole = message.effective(known[-1])
     effective = contributions.effective(last)
     alone = message.contribution(whole)
-    assert structs.replace(effective, claimed_at=None, stays={}) == structs.replace(alone, stays={})
+    assert structs.replace(effective, claimed=None, stays={}) == structs.replace(alone, stays={})
     if message.exists(whole):
         assert contributions.exists(effective)
 

@@ -21,10 +21,10 @@ PARTS = tuple(name for name in Tally.__slots__ if name != "stale")
 patient = settings(suppress_health_check=[HealthCheck.too_slow])
 
 
-def contribution_of(*rows: Mapping[str, object], claimed_at: int | None = None) -> Contribution:
+def contribution_of(*rows: Mapping[str, object], claimed: tuple[int, str] | None = None) -> Contribution:
     events = [{"entity": "messages", "action": "insert", "data": {"id": "m", **row}} for row in rows]
     part = message.contribution(reduce(message.join, (message.facts_of(event_of(event)) for event in events)))
-    return part if claimed_at is None else structs.replace(part, claimed_at=claimed_at)
+    return part if claimed is None else structs.replace(part, claimed=claimed)
 
 
 #: Messages that matter to a tally: mostly here, with a time and a direction.
@@ -39,7 +39,7 @@ spoken = st.builds(
             "content": {"type": "text", "kind": kind},
             "status": {status: "2026-05-06T03:39:23Z"},
         },
-        claimed_at=None if whose is None else claimed_at,
+        claimed=None if None in (whose, claimed_at) else (claimed_at, whose),
     ),
     instants | st.none(),
     st.sampled_from(["incoming", "outgoing", "incoming", "outgoing", "internal", None]),

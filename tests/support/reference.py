@@ -48,6 +48,8 @@ def fold(events: Iterable[Event]) -> tuple[dict[str, Fields], dict[str, Fields],
         kind = deletes if event["action"] == "delete" else told
         kind[event["entity"]][event["data"]["id"]].append(event)
 
+    for key, orders in deletes["conversations"].items():
+        deletes["conversations"][key] = by_its_owner(orders, told["conversations"].get(key, []))
     gone = superseded(told["messages"])
     members: dict[str, list[tuple[Fields, list[Event], Claim]]] = defaultdict(list)
     messages = {}
@@ -82,6 +84,14 @@ def is_trusted(event: Event) -> bool:
     return event.get("organizations") is None
 
 
+def by_its_owner(orders: list[Event], rows: list[Event]) -> list[Event]:
+    """Return deletes of a row; those of an organization that trusted writers have named are as good as trusted ones."""
+    named = organizations([event for event in rows if is_trusted(event)])
+    return [
+        order | {"organizations": None} if order["data"].get("organization_id") in named else order for order in orders
+    ]
+
+
 def heard(own: list[Event], organization: str | None) -> list[Event]:
     """Return what counts of what was told of a row that is an organization's: whose writer may tell of that."""
     return [event for event in own if is_trusted(event) or organization in event["organizations"]]
@@ -104,7 +114,7 @@ def owner_of_conversation(rows: list[Event], members: list[tuple[Fields, list[Ev
     named = columns("conversations", "", [event for event in rows if is_trusted(event)])["organization_id"]
     if named is not None:
         return named
-    trusted = [state for state, _, claimed in members if claimed is None]
+    trusted = [state for state, _, claimed in members if claimed is None and state["organization_id"] is not None]
     if trusted:
         return max(trusted, key=order)["organization_id"]
     claims = [claimed for _, _, claimed in members] + [claim(rows)]

@@ -104,3 +104,34 @@ def test_messages_of_the_owner_count_when_another_one_was_taken_to_be_it() -> No
     theirs = by("evil", 500, opened("c1", 99))
     left = outcome(by("org", 1_000, inserted("m", "c1", "outgoing", 34)), theirs, opened("c1", 64))
     assert left.conversation_states["c1"]["message_count"] == 1
+
+
+NOBODYS = moved("m", "c", 9)
+#: A bound writer that does not name an organization says nothing of whose a message is.
+PARTIAL = {**message("m", status={"read": at(12)}, updated_at=at(12)), "organizations": ["evil"], "received_at": 500}
+
+
+def test_while_nobody_says_whose_a_message_is_no_bound_writer_ends_it() -> None:
+    left = outcome(NOBODYS, PARTIAL, by("evil", 2_000, delete("c")))
+    assert left.message_states.keys() == {"m"}
+    assert left.conversation_states["c"]["message_count"] == 1
+
+
+def test_but_whoever_has_the_conversation_does() -> None:
+    for row in (opened("c", 1), by("org", 500, opened("c", 1))):
+        left = outcome(row, NOBODYS, delete("c"))
+        assert (left.message_states, left.conversation_states) == ({}, {})
+    assert outcome(opened("c", 1), NOBODYS, by("org", 2_000, delete("c"))).message_states == {}
+
+
+def test_a_message_that_names_nobody_does_not_say_whose_its_conversation_is() -> None:
+    left = outcome(NOBODYS, by("org", 500, opened("c", 30)), by("evil", 600, opened("c", 99)))
+    assert left.conversation_states["c"]["organization_id"] == "org"
+    assert left.conversation_states["c"]["name"] == "conversation c"
+
+
+def test_claims_of_the_same_moment_are_ordered_also_if_a_message_names_nobody_any_more() -> None:
+    unnamed = {**PARTIAL, "data": PARTIAL["data"] | {"organization_id": None}}
+    left = outcome(by("evil", 500, inserted("m", "c", "incoming", 7)), unnamed, by("org", 500, opened("c", 1)))
+    assert left.conversation_states["c"]["known"] is False
+    assert left.conversation_states["c"]["message_count"] == 1
