@@ -157,4 +157,5 @@ def _prepare(servers: LocalStack) -> None:
     client = Topics(KafkaSettings(bootstrap_servers=servers.kafka), topics)
     client.apply()
     client.migrate()
-    Registry(RegistrySettings(url=servers.registry), topics.prefix).register()
+    with Registry(RegistrySettings(url=servers.registry), topics.prefix) as registry:
+        registry.register()

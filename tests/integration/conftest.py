@@ -87,7 +87,8 @@ def bare_contract(stack: Servers) -> Iterator[Contract]:
 def contract(bare_contract: Contract) -> Contract:
     """Topics made and schemas registered, all of this test alone."""
     Topics(bare_contract.kafka, bare_contract.topics).apply()
-    Registry(bare_contract.registry, bare_contract.prefix).register()
+    with Registry(bare_contract.registry, bare_contract.prefix) as registry:
+        registry.register()
     return bare_contract
 
 

@@ -59,7 +59,8 @@ def here(network, bare_contract):
         topics=bare_contract.topics.model_copy(update={"partitions": 1}),
     )
     Topics(contract.kafka, contract.topics).apply()
-    Registry(contract.registry, contract.prefix).register()
+    with Registry(contract.registry, contract.prefix) as registry:
+        registry.register()
     return contract
 
 

@@ -58,7 +58,8 @@ def own(broker, bare_contract):
     """Make the contract on that broker."""
     contract = replace(bare_contract, kafka=KafkaSettings(bootstrap_servers=broker.bootstrap_servers))
     Topics(contract.kafka, contract.topics).apply()
-    Registry(contract.registry, contract.prefix).register()
+    with Registry(contract.registry, contract.prefix) as registry:
+        registry.register()
     return contract
 
 

@@ -43,7 +43,8 @@ def more(contract):
 
 def made(contract):
     Topics(contract.kafka, contract.topics).apply()
-    Registry(contract.registry, contract.prefix).register()
+    with Registry(contract.registry, contract.prefix) as registry:
+        registry.register()
     yield contract
     admin = AdminClient(contract.kafka.librdkafka())
     for gone in admin.delete_topics([contract.topic(name) for name in TOPICS]).values():

@@ -23,7 +23,8 @@ class Sources:
         """Ask the registry for the schema ids. All events are received at one moment (microseconds), or now."""
         self._contract = contract
         self._received_at = received_at
-        self.ids = Registry(contract.registry, contract.prefix).ids()
+        with Registry(contract.registry, contract.prefix) as registry:
+            self.ids = registry.ids()
         self._encoders = {entity: encoder(record, self.ids[record]) for entity, record in _RECORDS.items()}
         self._producer = Producer(
             {

@@ -1,12 +1,13 @@
 """What happens when Kafka does not answer in time, or at all: deadline, breaker, order, disk."""
 
+import json
+import socket
 import sqlite3
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import httpx
 import pytest
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
@@ -326,7 +327,16 @@ def test_the_spool_is_readable_by_its_owner_only(tmp_path: Path):
 def test_an_answer_that_cannot_be_given_keeps_nobody_else_from_theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     kafka = FakeKafka()
     kafka.stop_answering()
-    with running_ingress(tmp_path, kafka=kafka, deadline_s=4) as ingress, ThreadPoolExecutor(3) as senders:
+    body = json.dumps(message("faulty")).encode()
+    head = (
+        f"POST /webhooks HTTP/1.1\r\nHost: bridge\r\nAuthorization: Bearer {TOKEN}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    with (
+        running_ingress(tmp_path, kafka=kafka, deadline_s=4) as ingress,
+        ThreadPoolExecutor(2) as senders,
+        socket.create_connection(ingress.service_address) as faulty,
+    ):
         original = WebhookProtocol._respond
 
         def respond(protocol, cycle, answer) -> None:
@@ -336,12 +346,12 @@ def test_an_answer_that_cannot_be_given_keeps_nobody_else_from_theirs(tmp_path: 
             original(protocol, cycle, answer)
 
         monkeypatch.setattr(WebhookProtocol, "_respond", respond)
-        faulty = senders.submit(ingress.post, message("faulty"))
+        # Trap: in one segment. What comes in parts, as httpx sends it, may be answered by the ASGI application.
+        faulty.sendall(head.encode() + body)
         eventually(lambda: ingress.service.ingress.in_progress == 1)
         others = [senders.submit(ingress.post, message(key)) for key in ("one", "other")]
         eventually(lambda: ingress.service.ingress.in_progress == 3)
         kafka.answer()
         assert [each.result().json()["disposition"] for each in others] == ["published", "published"]
-        with pytest.raises(httpx.RemoteProtocolError):
-            faulty.result()
+        assert faulty.recv(1) == b""
         assert ingress.service.ingress.in_progress == 0
