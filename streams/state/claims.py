@@ -7,7 +7,9 @@ owner. All other claims are kept, as their organization may turn out to be the o
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
+
+from msgspec import structs
 
 from streams.state import existence
 
@@ -27,6 +29,9 @@ class _Facts(Protocol):
     @property
     def deletes(self) -> list[str | None]: ...
 
+    @property
+    def claims(self) -> dict[str, Any]: ...
+
 
 F = TypeVar("F", bound=_Facts)
 #: `(claimed at, facts)`: when the first row that names its organization was received, None if there is none.
@@ -44,6 +49,13 @@ class Writer(NamedTuple):
 def writer_of(organizations: Collection[str], named: str | None) -> Writer:
     """Return whose claim it is what a writer for `organizations` tells of a row that names `named`."""
     return Writer(_SEPARATOR.join(sorted(organizations)), names=False) if named is None else Writer(named, names=True)
+
+
+def claimed(event: Mapping[str, Any], told: F, organizations: Collection[str]) -> Claims[F]:
+    """Return what an event says, `told`, as the claim of its writer, who may write for `organizations`."""
+    key, names = writer_of(organizations, event["organization_id"])
+    at = event["received_at"] if names and event["action"] != "delete" else None
+    return {key: (at, told)}
 
 
 def join(a: Claims[F], b: Claims[F], join_facts: Callable[[F, F], F]) -> Claims[F]:
@@ -93,6 +105,17 @@ def owned(claims: Claims[F], organization: str | None) -> Claims[F]:
 def of(claims: Claims[F], organization: str | None) -> Iterator[F]:
     """Yield what writers told that may write for an organization."""
     return (facts for _, facts in owned(claims, organization).values())
+
+
+def join_facts(a: F, b: F, join_unclaimed: Callable[[F, F], F], strip: Callable[[F], F]) -> F:
+    """Return what the facts of a row say together, claims among them: of what is deleted only what `strip` leaves."""
+    joined: Any = join_unclaimed(a, b)
+    told = join(a.claims, b.claims, join_unclaimed)
+    if not told:
+        return cast("F", joined)
+    if deletes := deleting(joined, told):
+        joined = strip(structs.replace(joined, deletes=existence.join_deletes(joined.deletes, deletes)))
+    return cast("F", structs.replace(joined, claims=stripped(joined, told, strip)))
 
 
 def deleting(trusted: F, claims: Mapping[str, Claim[F]]) -> list[str | None]:

@@ -124,13 +124,7 @@ def _placed(columns: Mapping[str, Register]) -> Columns:
 
 def join(a: Contribution, b: Contribution) -> Contribution:
     """Return what both say together. Idempotent, commutative, associative."""
-    joined = _join_unclaimed(a, b)
-    told = claims.join(a.claims, b.claims, _join_unclaimed)
-    if not told:
-        return joined
-    if deletes := claims.deleting(joined, told):
-        joined = _stripped(structs.replace(joined, deletes=existence.join_deletes(joined.deletes, deletes)))
-    return structs.replace(joined, claims=claims.stripped(joined, told, _stripped))
+    return claims.join_facts(a, b, _join_unclaimed, _stripped)
 
 
 def effective(part: Contribution) -> Contribution:

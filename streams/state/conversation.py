@@ -65,9 +65,7 @@ def facts_of(event: dict[str, Any], organizations: Collection[str] | None = None
     told = _told(event)
     if organizations is None:
         return told
-    key, names = claims.writer_of(organizations, event["organization_id"])
-    at = event["received_at"] if names and event["action"] != "delete" else None
-    return ConversationFacts(claims={key: (at, told)})
+    return ConversationFacts(claims=claims.claimed(event, told, organizations))
 
 
 def _told(event: dict[str, Any]) -> ConversationFacts:
@@ -85,13 +83,7 @@ def _told(event: dict[str, Any]) -> ConversationFacts:
 
 def join(a: ConversationFacts, b: ConversationFacts) -> ConversationFacts:
     """Return what both say together. Idempotent, commutative, associative."""
-    joined = _join_unclaimed(a, b)
-    told = claims.join(a.claims, b.claims, _join_unclaimed)
-    if not told:
-        return joined
-    if deletes := claims.deleting(joined, told):
-        joined = _stripped(structs.replace(joined, deletes=existence.join_deletes(joined.deletes, deletes)))
-    return structs.replace(joined, claims=claims.stripped(joined, told, _stripped))
+    return claims.join_facts(a, b, _join_unclaimed, _stripped)
 
 
 def effective(facts: ConversationFacts, owner: str | None = None) -> ConversationFacts:

@@ -78,9 +78,7 @@ def facts_of(event: dict[str, Any], organizations: Collection[str] | None = None
     told = _told(event)
     if organizations is None:
         return told
-    key, names = claims.writer_of(organizations, event["organization_id"])
-    at = event["received_at"] if names and event["action"] != "delete" else None
-    return MessageFacts(claims={key: (at, told)})
+    return MessageFacts(claims=claims.claimed(event, told, organizations))
 
 
 def _told(event: dict[str, Any]) -> MessageFacts:
@@ -125,13 +123,7 @@ def is_partial(event: dict[str, Any]) -> bool:
 
 def join(a: MessageFacts, b: MessageFacts) -> MessageFacts:
     """Return what both say together. Idempotent, commutative, associative."""
-    joined = _join_unclaimed(a, b)
-    told = claims.join(a.claims, b.claims, _join_unclaimed)
-    if not told:
-        return joined
-    if deletes := claims.deleting(joined, told):
-        joined = _stripped(structs.replace(joined, deletes=existence.join_deletes(joined.deletes, deletes)))
-    return structs.replace(joined, claims=claims.stripped(joined, told, _stripped))
+    return claims.join_facts(a, b, _join_unclaimed, _stripped)
 
 
 def effective(facts: MessageFacts) -> MessageFacts:
