@@ -337,15 +337,15 @@ def test_a_page_that_nobody_looks_at_keeps_no_connection_and_catches_up(open_pag
     expect(row(page, conversation)).to_contain_text("while you were away")
 
 
-def test_the_reason_of_a_refusal_is_shown(open_page):
+def test_the_reason_of_a_refusal_is_shown(open_page, running_stack):
     page = open_page(breaks=True)
+    begun = begin(running_stack)
     problem = {"reason": "not_ready", "detail": "partitions are being caught up with", "partitions": [1, 3]}
     page.route(
         re.compile(r"/events"),
         lambda route: route.fulfill(status=503, content_type="application/problem+json", body=json.dumps(problem)),
     )
-    conversation = page.locator("#rows .row").first
-    conversation.click()
+    row(page, begun).click()
     expect(page.locator("#chat-notice")).to_have_text(
         "Reconnecting: partitions are being caught up with (partitions 1, 3)"
     )
@@ -357,9 +357,12 @@ def test_what_is_not_there_and_who_may_not_look_any_more(open_page, running_stac
     page = open_page(breaks=True)
     page.evaluate("location.hash = '#/conversations/nobody%20has%20this%20id'")
     expect(page.locator("#chat-notice")).to_have_text("There is no such conversation.")
-    conversation = begin(running_stack)
+    conversation = Organization(start=datetime.now(UTC) - timedelta(minutes=2)).conversation(name="Soon")
     page.goto(f"{running_stack.views}/#/conversations/{quote(conversation.id)}")
+    expect(page.locator("#chat-notice")).to_have_text("There is no such conversation.")
+    post(running_stack, conversation.insert)
     expect(page.locator("#chat-name")).to_have_text(conversation.row["name"])
+    expect(page.locator("#chat-notice")).to_be_hidden()
     page.context.clear_cookies()
     expect(page.get_by_role("alert")).to_have_text("Your sign-in has ended.")
     expect(page.get_by_label("Token")).to_be_focused()

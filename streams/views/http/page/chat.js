@@ -24,6 +24,7 @@ export class Chat {
   #refused;
   #ready = false;
   #state = null;
+  #gone = false;
   #reactions;
 
   /** `announce(text)` tells people aloud, `refused(error)` is told of answers that are none. */
@@ -59,8 +60,18 @@ export class Chat {
     if (id === null) return;
     say(at("chat-name"), id);
     say(at("chat-about"), "");
+    this.#listen();
+  }
+
+  /** Begin to show the open conversation if it did not exist until now: a link may be faster than its first webhook. */
+  exists(id) {
+    if (id === this.#id && this.#gone) this.#listen();
+  }
+
+  #listen() {
+    this.#gone = false;
     this.#stream = new Stream(
-      `/conversations/${encodeURIComponent(id)}/events`,
+      `/conversations/${encodeURIComponent(this.#id)}/events`,
       (name, data) => this.#told(name, data),
       (state, refused) => this.#streamState(state, refused),
     );
@@ -73,7 +84,7 @@ export class Chat {
   }
 
   resume() {
-    this.#stream?.start();
+    if (!this.#gone) this.#stream?.start();
   }
 
   /** Show what depends on the time. */
@@ -88,7 +99,7 @@ export class Chat {
 
   #streamState(state, refused) {
     if (state === "lost") this.#notice(`Reconnecting: ${refused.text}`);
-    else if (state === "gone") this.#notice("There is no such conversation.");
+    else if (state === "gone") this.#leave("There is no such conversation.");
     else if (state === "signed-out") this.#refused(refused);
   }
 
@@ -99,7 +110,7 @@ export class Chat {
       this.#notice(null);
     } else if (name === "removed") {
       this.#stream.stop();
-      this.#notice("This conversation was removed.");
+      this.#leave("This conversation was removed.");
     } else if (name === "snapshot") {
       const again = this.#ready;
       this.#messages.clear();
@@ -120,6 +131,11 @@ export class Chat {
       this.#show(false);
       if (came.length) this.#announce(`New message: ${came.at(-1).preview ?? came.at(-1).kind ?? ""}`);
     }
+  }
+
+  #leave(text) {
+    this.#gone = true;
+    this.#notice(text);
   }
 
   #notice(text) {

@@ -35,6 +35,7 @@ let hiding = null;
 function told(name, data) {
   if (name === "conversation") {
     const [before, after] = conversations.set(data);
+    chat.exists(data.id);
     if (live) numbers.changed(before, after);
     else if (conversations.coming !== null) state("connecting", `Loading … ${number(conversations.coming)}`);
   } else if (name === "removed") {
@@ -208,6 +209,8 @@ setInterval(() => {
   if (!signedIn || document.hidden) return;
   numbers.show();
   chat.tick();
+  // The list may have told of it before the refusal came.
+  if (chat.id !== null && conversations.get(chat.id) !== undefined) chat.exists(chat.id);
   soon();
 }, TICK_MS);
 
