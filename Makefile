@@ -18,7 +18,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-fast test-long simulate simulate-mutations lint dist fmt docs site lock bench-ingress bench-join bench-restarts bench-views FORCE
+.PHONY: help setup run demo test test-fast test-long simulate simulate-mutations lint dist fmt chart docs site lock bench-ingress bench-join bench-restarts bench-views FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -74,6 +74,9 @@ dist: setup ## build wheels and sdists of the services and the test kit, and the
 fmt: setup ## format the code and repair what the linter can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+chart: setup ## copy alert rules, dashboard and the names of settings into the Helm chart
+	$(BIN)/python deploy/chart.py
 
 docs: setup ## write the generated pages of docs/ again
 	$(BIN)/python docs/generate.py

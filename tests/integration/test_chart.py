@@ -1,0 +1,512 @@
+"""The Helm chart, rendered by Helm with many values: lint, the schemas of Kubernetes, and what each pod is.
+
+There is no cluster here. tests/unit/project/test_chart.py has what needs no Helm.
+"""
+
+import copy
+import functools
+import hashlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from bridge.reconcile.settings import ReconcileSettings
+from bridge.sender.settings import OpenBspSettings
+from bridge.settings import BridgeSettings
+from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
+from openbsp.settings import describe, load
+from streams.settings import StreamsSettings
+from support import helm
+
+pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(1800)]
+
+ROOT = Path(__file__).parents[2]
+Values = dict[str, Any]
+
+#: What each installation has to set.
+LEAST: Values = {
+    "kafka": {"bootstrapServers": "kafka-0.kafka:9093, kafka-1.kafka:9094"},
+    "schemaRegistry": {"url": "https://registry.example/apis/ccompat/v7"},
+    "bridge": {"tokens": {"existingSecret": "bridge-tokens"}},
+    "streams": {"tokens": {"existingSecret": "streams-tokens"}},
+}
+RECONCILE: Values = {
+    "enabled": True,
+    "openbsp": {"url": "https://project.example", "existingSecret": "openbsp"},
+    "bridgeToken": {"existingSecret": "reconcile-token"},
+    "signingKey": {"existingSecret": "signing-key"},
+}
+MONITORED: Values = {
+    "bridge": {"metricsToken": {"existingSecret": "bridge-metrics"}},
+    "streams": {"metricsToken": {"existingSecret": "streams-metrics"}},
+    "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+    "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
+    "dashboard": {"enabled": True},
+}
+SCRAM: Values = {
+    "securityProtocol": "SASL_SSL",
+    "tls": {"caSecret": "kafka-ca"},
+    "sasl": {"mechanism": "SCRAM-SHA-512", "existingSecret": "kafka-user"},
+}
+OAUTH: Values = {
+    "securityProtocol": "SASL_SSL",
+    "sasl": {
+        "mechanism": "OAUTHBEARER",
+        "existingSecret": "kafka-client",
+        "oauth": {"tokenUrl": "https://login.example:8443/token", "scope": "kafka"},
+    },
+}
+MATRIX: dict[str, Values] = {
+    "the least": {},
+    "no streams": {"streams": {"enabled": False}},
+    "no volumes but the spool": {
+        "streams": {"persistence": {"enabled": False}},
+        "reconcile": {**RECONCILE, "persistence": {"enabled": False}},
+    },
+    "reconcile": {"reconcile": RECONCILE},
+    "reconcile on a schedule": {"reconcile": {**RECONCILE, "mode": "cronjob"}},
+    "monitored": {**MONITORED, "reconcile": RECONCILE},
+    "SCRAM": {"kafka": SCRAM, "init": {"kafkaSecret": "deploy"}, "reconcile": RECONCILE},
+    "OAuth": {"kafka": OAUTH},
+    "mutual TLS": {
+        "kafka": {
+            "securityProtocol": "SSL",
+            "tls": {"caSecret": "ca", "clientSecret": "client", "clientPasswordKey": "password"},
+        },
+        "schemaRegistry": {
+            "existingSecret": "registry-user",
+            "tls": {"caSecret": "ca", "clientSecret": "registry-client"},
+        },
+    },
+    "tokens in the environment": {
+        "bridge": {"tokens": {"as": "environment"}},
+        "streams": {"tokens": {"as": "environment"}},
+    },
+    "scaled": {
+        "bridge": {"autoscaling": {"enabled": True}, "workers": 2},
+        "streams": {"autoscaling": {"enabled": True, "maxReplicas": 12}},
+    },
+    "open to the world": {
+        "trustedProxies": "10.0.0.0/8",
+        "bridge": {"ingress": {"enabled": True, "host": "hooks.example", "className": "nginx", "tlsSecret": "tls"}},
+        "streams": {"ingress": {"enabled": True, "host": "views.example", "annotations": {"a": "b"}}},
+    },
+    "closed to most": {
+        "reconcile": RECONCILE,
+        "networkPolicy": {
+            "bridgeFrom": [{"namespaceSelector": {"matchLabels": {"name": "ingress"}}}],
+            "streamsFrom": [{"namespaceSelector": {"matchLabels": {"name": "desk"}}}],
+            "reconcileFrom": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}],
+            "kafkaTo": [{"ipBlock": {"cidr": "10.1.0.0/16"}}],
+            "kafkaPorts": [9095],
+            "extraEgress": [{"ports": [{"protocol": "TCP", "port": 4318}]}],
+        },
+    },
+    "a house's own": {
+        "fullnameOverride": "a-rather-long-name-for-a-release-of-this-bridge-in-production",
+        "serviceAccountName": "openbsp",
+        "image": {"repository": "registry.example/openbsp", "digest": f"sha256:{'0' * 64}", "pullSecrets": ["pull"]},
+        "networkPolicy": {"enabled": False},
+        "reconcile": {**RECONCILE, "mode": "cronjob"},
+        **{
+            component: {
+                "podAnnotations": {"a": "b"},
+                "podLabels": {"team": "desk"},
+                "nodeSelector": {"disk": "fast"},
+                "tolerations": [{"key": "spot", "operator": "Exists"}],
+                "affinity": {"nodeAffinity": {}},
+                "priorityClassName": "high",
+                "persistence": {"storageClassName": "fast", "annotations": {"a": "b"}},
+                "topologySpreadConstraints": [
+                    {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
+                ],
+            }
+            for component in ("bridge", "streams")
+        },
+    },
+}
+SETTINGS = {
+    setting.variable: setting
+    for setting in describe(
+        BridgeSettings,
+        StreamsSettings,
+        ReconcileSettings,
+        OpenBspSettings,
+        KafkaSettings,
+        RegistrySettings,
+        TopicSettings,
+    )
+}
+#: The oldest version of Kubernetes that the chart admits, and the newest whose schemas there are.
+OLDEST = yaml.safe_load((helm.CHART / "Chart.yaml").read_text("utf-8"))["kubeVersion"].strip(">=").removesuffix("-0")
+VERSIONS = (OLDEST, kubernetes_validate.latest_version())
+
+
+def merged(*all_values: Values) -> Values:
+    """Return values over others, as Helm merges them."""
+    result: Values = {}
+    for values in all_values:
+        for name, value in values.items():
+            both = isinstance(value, dict) and isinstance(result.get(name), dict)
+            result[name] = merged(result[name], value) if both else copy.deepcopy(value)
+    return result
+
+
+@pytest.fixture(scope="module", params=MATRIX)
+def objects(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
+    """Return what the chart makes of one of the matrix' values."""
+    return helm.render(merged(LEAST, MATRIX[request.param]), VERSIONS[-1])
+
+
+def pods(objects: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the component and the spec of each kind of pod."""
+    for each in objects:
+        spec = each.get("spec", {})
+        template = spec.get("jobTemplate", {}).get("spec", spec).get("template")
+        if template:
+            yield template["metadata"]["labels"]["app.kubernetes.io/component"], template["spec"]
+
+
+def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*pod.get("initContainers", []), *pod["containers"]]
+
+
+@pytest.mark.parametrize("values", MATRIX.values(), ids=MATRIX)
+def test_helm_finds_nothing_to_say(values: Values):
+    result = helm.run("lint", "--strict", "--kube-version", VERSIONS[-1], values=merged(LEAST, values))
+    assert result.returncode == 0, result.stdout
+    assert "[WARNING]" not in result.stdout
+
+
+@pytest.fixture(scope="module")
+def _schemas_are_read_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patched:
+        once = functools.cache(kubernetes_validate.utils.schema_contents)
+        patched.setattr(kubernetes_validate.utils, "schema_contents", once)
+        yield
+
+
+@pytest.mark.usefixtures("_schemas_are_read_once")
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("values", MATRIX.values(), ids=MATRIX)
+def test_kubernetes_knows_every_field(values: Values, version: str):
+    assert version in kubernetes_validate.utils.all_versions()
+    for each in helm.render(merged(LEAST, values), version):
+        if not each["apiVersion"].startswith("monitoring.coreos.com/"):
+            kubernetes_validate.validate(each, version, strict=True)
+
+
+def test_every_name_is_one_that_kubernetes_takes(objects):
+    kinds = [(each["kind"], each["metadata"]["name"]) for each in objects]
+    assert len(set(kinds)) == len(kinds)
+    for kind, name in kinds:
+        assert re.fullmatch(r"[a-z]([a-z0-9-]*[a-z0-9])?", name)
+        # A StatefulSet's pods have its name and a hash in a label; a CronJob's jobs its name and a time.
+        assert len(name) <= (52 if kind in {"StatefulSet", "CronJob"} else 63), name
+
+
+def test_each_variable_is_a_setting_and_is_set_once(objects):
+    for _, pod in pods(objects):
+        for container in containers(pod):
+            names = [variable["name"] for variable in container["env"]]
+            assert len(set(names)) == len(names)
+            assert set(names) - {"POD_NAME", "FORWARDED_ALLOW_IPS"} <= set(SETTINGS)
+            for variable in container["env"]:
+                if variable["name"] in SETTINGS and SETTINGS[variable["name"]].type == "secret":
+                    assert set(variable) == {"name", "valueFrom"}
+                    assert set(variable["valueFrom"]) == {"secretKeyRef"}
+
+
+def test_each_process_can_use_its_environment(objects, tmp_path, monkeypatch):
+    """As Kubernetes makes it, with Secrets that have something usable in each key."""
+    tokens = tmp_path / "tokens"
+    tokens.write_text(f"desk {hashlib.sha256(b'a' * 24).hexdigest()}\n")
+    read = {
+        "bridge": [BridgeSettings, KafkaSettings, RegistrySettings, TopicSettings],
+        "streams": [StreamsSettings, KafkaSettings, RegistrySettings, TopicSettings],
+        "init": [KafkaSettings, RegistrySettings, TopicSettings],
+        "reconcile": [ReconcileSettings, OpenBspSettings, KafkaSettings, RegistrySettings, TopicSettings],
+    }
+    for component, pod in pods(objects):
+        for container in containers(pod):
+            with monkeypatch.context() as environment:
+                for variable in container["env"]:
+                    name, value = variable["name"], variable.get("value")
+                    if value is None:
+                        value = "desk=" + "a" * 24 if name.endswith("_TOKENS") else "a" * 24
+                    # Whatever is mounted: settings check that it is there, and read tokens.
+                    if name.endswith("_FILE"):
+                        value = str(tokens)
+                    environment.setenv(name, value.replace("$(POD_NAME)", "pod-0"))
+                load(*read[component])
+
+
+def test_no_pod_may_do_more_than_it_needs(objects):
+    found = list(pods(objects))
+    assert found
+    for _, pod in found:
+        assert pod["automountServiceAccountToken"] is False
+        assert pod["enableServiceLinks"] is False
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["runAsUser"] == 10001
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in containers(pod):
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "privileged": False,
+                "readOnlyRootFilesystem": True,
+                "runAsNonRoot": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert {"cpu", "memory"} <= set(container["resources"]["requests"])
+            assert "memory" in container["resources"]["limits"]
+            mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+            assert len(mounts) == len(container["volumeMounts"])
+            writable = {path for path, mount in mounts.items() if not mount.get("readOnly")}
+            assert writable - {"/tmp"} <= {f"/var/lib/openbsp/{name}" for name in ("spool", "streams", "reconcile")}
+            assert all("subPath" not in mount for mount in mounts.values())
+
+
+def test_each_mounted_volume_is_there(objects):
+    claims = {
+        template["metadata"]["name"]
+        for each in objects
+        for template in each.get("spec", {}).get("volumeClaimTemplates", [])
+    }
+    for _, pod in pods(objects):
+        volumes = {volume["name"] for volume in pod["volumes"]}
+        mounted = {mount["name"] for container in containers(pod) for mount in container["volumeMounts"]}
+        assert volumes <= mounted <= volumes | claims
+        # A certificate that a variable names is mounted there.
+        paths = {mount["mountPath"] for container in containers(pod) for mount in container["volumeMounts"]}
+        for container in containers(pod):
+            for variable in container["env"]:
+                if variable["name"].endswith(("_FILE", "_DIR")):
+                    path = Path(variable["value"])
+                    assert {str(path), str(path.parent)} & paths, variable
+
+
+def test_the_spool_is_a_claim_that_outlives_its_pod_and_the_release(objects):
+    (bridge,) = [
+        each for each in objects if each["kind"] == "StatefulSet" and each["metadata"]["name"].endswith("bridge")
+    ]
+    assert [claim["metadata"]["name"] for claim in bridge["spec"]["volumeClaimTemplates"]] == ["spool"]
+    assert set(bridge["spec"]["persistentVolumeClaimRetentionPolicy"].values()) == {"Retain"}
+    pod = bridge["spec"]["template"]["spec"]
+    assert "spool" not in {volume["name"] for volume in pod["volumes"]}
+    (container,) = pod["containers"]
+    (spool,) = [mount for mount in container["volumeMounts"] if mount["name"] == "spool"]
+    environment = {variable["name"]: variable.get("value") for variable in container["env"]}
+    assert environment["BRIDGE_SPOOL_DIR"] == spool["mountPath"]
+
+
+def test_pods_have_longer_to_end_than_they_take(objects):
+    stops = {"bridge": "BRIDGE_SHUTDOWN_S", "streams": "STREAMS_SHUTDOWN_TIMEOUT_S"}
+    for component, pod in pods(objects):
+        if component in stops:
+            (container,) = pod["containers"]
+            environment = {variable["name"]: variable.get("value") for variable in container["env"]}
+            before = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
+            assert pod["terminationGracePeriodSeconds"] >= before + float(environment[stops[component]]) + 10
+
+
+def test_probes_ask_a_port_that_the_process_listens_on(objects):
+    ports = {"bridge": "BRIDGE_PORT", "streams": "STREAMS_PORT", "reconcile": "RECONCILE_METRICS_PORT"}
+    for component, pod in pods(objects):
+        for container in pod["containers"]:
+            environment = {variable["name"]: variable.get("value") for variable in container["env"]}
+            named = {port["name"]: port["containerPort"] for port in container.get("ports", [])}
+            if component in {"bridge", "streams"}:
+                assert {"startupProbe", "livenessProbe", "readinessProbe"} <= set(container)
+                assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+                assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
+            for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+                if probe in container:
+                    assert str(named[container[probe]["httpGet"]["port"]]) == environment[ports[component]]
+
+
+def test_each_service_leads_to_pods_that_listen(objects):
+    templates = [each["spec"]["template"] for each in objects if each["kind"] in {"StatefulSet", "Deployment"}]
+    services = {each["metadata"]["name"]: each for each in objects if each["kind"] == "Service"}
+    for service in services.values():
+        (pod,) = [
+            template
+            for template in templates
+            if service["spec"]["selector"].items() <= template["metadata"]["labels"].items()
+        ]
+        ports = {port["name"] for port in pod["spec"]["containers"][0]["ports"]}
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports
+    for each in objects:
+        if each["kind"] == "StatefulSet":
+            assert services[each["spec"]["serviceName"]]["spec"]["clusterIP"] == "None"
+
+
+def test_workers_reach_each_other_by_names_that_services_give(objects):
+    services = {each["metadata"]["name"]: each["spec"] for each in objects if each["kind"] == "Service"}
+    for component, pod in pods(objects):
+        if component == "streams":
+            environment = {variable["name"]: variable.get("value") for variable in pod["containers"][0]["env"]}
+            match = re.fullmatch(
+                r"http://\$\(POD_NAME\)\.([a-z-]+)\.bsp\.svc:(\d+)", environment["STREAMS_ADVERTISED_URL"]
+            )
+            assert match
+            assert services[match[1]]["publishNotReadyAddresses"] is True
+            assert int(match[2]) == services[match[1]]["ports"][0]["port"] == int(environment["STREAMS_PORT"])
+            names = list(environment)
+            assert names.index("POD_NAME") < names.index("STREAMS_ADVERTISED_URL")
+
+
+def test_numbers_are_written_as_the_settings_read_them():
+    """Helm's numbers are floating point: 1073741824 would become 1.073741824e+09, which is no integer."""
+    values = {
+        "bridge": {"settings": {"BRIDGE_SPOOL_MAX_BYTES": 3_221_225_472, "BRIDGE_DEADLINE_S": 1.5}},
+        "streams": {"settings": {"STREAMS_ROCKSDB_MEMORY_BYTES": 536_870_912, "STREAMS_LOG_LEVEL": "DEBUG"}},
+        "topics": {"retentionDays": 0.5, "partitions": 48},
+    }
+    found = {
+        variable["name"]: variable.get("value")
+        for _, pod in pods(helm.render(merged(LEAST, values), VERSIONS[-1]))
+        for container in containers(pod)
+        for variable in container["env"]
+    }
+    wanted = {
+        "BRIDGE_SPOOL_MAX_BYTES": "3221225472",
+        "BRIDGE_DEADLINE_S": "1.5",
+        "STREAMS_ROCKSDB_MEMORY_BYTES": "536870912",
+        "STREAMS_LOG_LEVEL": "DEBUG",
+        "TOPIC_RETENTION_DAYS": "0.5",
+        "TOPIC_PARTITIONS": "48",
+    }
+    assert wanted.items() <= found.items()
+
+
+def test_topics_and_schemas_come_before_the_processes():
+    (job,) = [each for each in helm.render(LEAST, VERSIONS[-1]) if each["kind"] == "Job"]
+    assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
+    pod = job["spec"]["template"]["spec"]
+    assert [container["command"] for container in containers(pod)] == [
+        ["bridge", "topics", "apply"],
+        ["bridge", "schemas", "register"],
+    ]
+    assert not [
+        each for each in helm.render(merged(LEAST, {"init": {"enabled": False}}), VERSIONS[-1]) if each["kind"] == "Job"
+    ]
+
+
+def test_prometheus_has_the_alerts_that_are_tested_and_reads_each_process():
+    objects = helm.render(merged(LEAST, MONITORED, {"reconcile": RECONCILE}), VERSIONS[-1])
+    (rules,) = [each for each in objects if each["kind"] == "PrometheusRule"]
+    groups = [
+        group
+        for path in sorted((ROOT / "deploy" / "prometheus" / "rules").glob("*.yml"))
+        for group in yaml.safe_load(path.read_text("utf-8"))["groups"]
+    ]
+    assert rules["spec"]["groups"] == groups
+    monitors = [each for each in objects if each["kind"] == "ServiceMonitor"]
+    services = [each for each in objects if each["kind"] == "Service"]
+    assert len(monitors) == 3
+    for monitor in monitors:
+        assert monitor["metadata"]["labels"]["release"] == "prometheus"
+        # Of one service only: of two, every pod would be read twice.
+        (service,) = [
+            each
+            for each in services
+            if monitor["spec"]["selector"]["matchLabels"].items() <= each["metadata"]["labels"].items()
+        ]
+        (endpoint,) = monitor["spec"]["endpoints"]
+        assert endpoint["path"] == "/metrics"
+        assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
+        if endpoint["port"] == "http":
+            assert set(endpoint["authorization"]["credentials"]) == {"name", "key"}
+    (dashboard,) = [each for each in objects if each["kind"] == "ConfigMap"]
+    wanted = (ROOT / "deploy" / "grafana" / "dashboards" / "openbsp.json").read_text("utf-8")
+    assert dashboard["data"]["openbsp.json"].strip() == wanted.strip()
+
+
+def test_a_policy_opens_the_ports_that_are_needed_and_no_others():
+    objects = helm.render(merged(LEAST, {"kafka": OAUTH, "reconcile": RECONCILE}), VERSIONS[-1])
+    policies = {
+        each["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/component"]: each["spec"]
+        for each in objects
+        if each["kind"] == "NetworkPolicy"
+    }
+    servers = {53, 9093, 9094, 443, 8443}
+    opened = {
+        component: {port["port"] for rule in spec["egress"] for port in rule["ports"]}
+        for component, spec in policies.items()
+    }
+    assert opened == {
+        "bridge": servers,
+        "init": servers,
+        "streams": servers | {8080, 8090},
+        "reconcile": servers | {8080},
+    }
+    admitted = {
+        component: [port["port"] for rule in spec["ingress"] for port in rule["ports"]]
+        for component, spec in policies.items()
+    }
+    assert admitted == {"bridge": [8080], "init": [], "streams": [8090], "reconcile": [8095]}
+
+
+def test_a_narrowed_policy_still_admits_the_release_itself():
+    objects = helm.render(merged(LEAST, MATRIX["closed to most"]), VERSIONS[-1])
+    for each in objects:
+        if each["kind"] == "NetworkPolicy" and each["metadata"]["name"].endswith(("bridge", "streams")):
+            (rule,) = each["spec"]["ingress"]
+            assert rule["from"][-1]["podSelector"]["matchLabels"]["app.kubernetes.io/instance"] == "release"
+            assert len(rule["from"]) == 2
+
+
+def test_bridges_are_only_scaled_up_and_workers_not_beyond_the_partitions():
+    objects = helm.render(merged(LEAST, MATRIX["scaled"]), VERSIONS[-1])
+    scalers = {each["metadata"]["name"]: each["spec"] for each in objects if each["kind"] == "HorizontalPodAutoscaler"}
+    sets = {each["metadata"]["name"]: each["spec"] for each in objects if each["kind"] == "StatefulSet"}
+    assert set(scalers) == set(sets) == {"release-openbsp-bridge-bridge", "release-openbsp-bridge-streams"}
+    assert scalers["release-openbsp-bridge-bridge"]["behavior"]["scaleDown"] == {"selectPolicy": "Disabled"}
+    # With a number, each upgrade would undo what the autoscaler decided.
+    assert all("replicas" not in spec for spec in sets.values())
+
+
+def test_one_pod_after_the_other_may_be_disturbed():
+    objects = helm.render(LEAST, VERSIONS[-1])
+    budgets = [each["spec"] for each in objects if each["kind"] == "PodDisruptionBudget"]
+    assert [budget["maxUnavailable"] for budget in budgets] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"bridge": {"persistence": {"enabled": False}}}, "does not put the spool on an emptyDir"),
+        ({"bridge": {"persistence": {"size": "512Mi"}}}, "the spools may become larger"),
+        ({"bridge": {"workers": 5}}, "the spools may become larger"),
+        ({"bridge": {"settings": {"BRIDGE_SPOOL_MAX_BYTES": 5 * 2**30}}}, "the spools may become larger"),
+        ({"bridge": {"tokens": {"existingSecret": ""}}}, "bridge.tokens.existingSecret is not set"),
+        ({"streams": {"tokens": {"existingSecret": ""}}}, "streams.tokens.existingSecret is not set"),
+        ({"kafka": {"bootstrapServers": ""}}, "where are the brokers?"),
+        ({"schemaRegistry": {"url": ""}}, "where is the schema registry?"),
+        ({"streams": {"replicas": 13}}, "the other workers would have nothing to do"),
+        ({"streams": {"autoscaling": {"enabled": True, "maxReplicas": 13}}}, "nothing to do"),
+        ({"kafka": {"securityProtocol": "SASL_SSL"}}, "kafka.sasl.mechanism is not set"),
+        ({"kafka": {"sasl": {"mechanism": "PLAIN"}}}, "nobody would be asked for credentials"),
+        (
+            {
+                "kafka": {**SCRAM, "sasl": {"mechanism": "PLAIN"}},
+                "bridge": {"kafkaSecret": "a"},
+                "streams": {"kafkaSecret": "a"},
+            },
+            "nor init.kafkaSecret is set",
+        ),
+        ({"reconcile": {"enabled": True}}, "reconcile needs reconcile.openbsp.url"),
+        ({"serviceMonitor": {"enabled": True}}, "needs bridge.metricsToken.existingSecret"),
+        ({"bridge": {"ingress": {"enabled": True}}}, "bridge.ingress.host is not set"),
+        ({"bridge": {"settings": {"BRIDGE_TOKENS": "a=b"}}}, "BRIDGE_TOKENS"),
+        ({"bridge": {"replica": 3}}, "replica"),
+    ],
+)
+def test_what_would_lose_webhooks_or_not_run_is_refused_with_a_sentence(values: Values, sentence: str):
+    assert sentence in helm.refusal(merged(LEAST, values), VERSIONS[-1])
