@@ -21,7 +21,7 @@ BORROWED = ("organization_id", "service", "organization_address", "contact_addre
 #: The columns that a contribution has, in their order in it; of `content` it has the summary.
 NAMES = (*BORROWED, "conversation_id", "direction", "timestamp", "created_at", "updated_at", "content")
 _PLACES = {name: place for place, name in enumerate(NAMES)}
-_CONVERSATION, _DIRECTION, _TIMESTAMP, _CREATED, _UPDATED, _CONTENT = range(len(BORROWED), len(NAMES))
+_CONVERSATION, _DIRECTION, _TIMESTAMP, _CREATED, _UPDATED, CONTENT = range(len(BORROWED), len(NAMES))
 _ORGANIZATION = 0
 
 #: content.type, content.kind and the beginning of the text.
@@ -29,6 +29,7 @@ ContentSummary = tuple[str | None, str | None, str | None]
 
 #: One for each of NAMES, or none at all.
 Columns = list[Register | None]
+_NO_COLUMNS: Columns = [None] * len(NAMES)
 
 #: The number with which a stored contribution begins; those of former versions are read by `streams.state.former`.
 FORMAT = 3
@@ -76,12 +77,12 @@ def decode(stored: bytes) -> Contribution:
     if version == _UNCLAIMED:
         return Contribution(**former.unclaimed_contribution(stored))
     told = former.contribution(stored)
-    return Contribution(**told | {"columns": _placed(told["columns"])})
+    return Contribution(**told | {"columns": placed(told["columns"])})
 
 
 def of(
-    columns: Mapping[str, Register],
-    partial_columns: Mapping[str, Register],
+    columns: Columns,
+    partial_columns: Columns,
     status: Registers,
     partial_status: Registers,
     *,
@@ -102,9 +103,9 @@ def of(
         status = {key: register for key, register in status.items() if key in wanted}
         partial_status = {key: register for key, register in partial_status.items() if key in wanted}
     return Contribution(
-        columns=_placed(columns),
+        columns=columns,
         status=status,
-        partial_columns=_placed(partial_columns),
+        partial_columns=partial_columns,
         partial_status=partial_status,
         newest=newest,
         newest_partial=newest_partial,
@@ -118,7 +119,8 @@ def of(
     )
 
 
-def _placed(columns: Mapping[str, Register]) -> Columns:
+def placed(columns: Mapping[str, Register]) -> Columns:
+    """Return the registers of NAMES in their order."""
     return [columns.get(name) for name in NAMES] if columns else []
 
 
@@ -171,7 +173,7 @@ def _cut(part: Contribution, cut: Version) -> Contribution:
         part,
         columns=columns if any(columns) else [],
         status=registers.cut_status(part.status, cut),
-        partial_columns=[] if owner is None else _placed({NAMES[_ORGANIZATION]: owner}),
+        partial_columns=[] if owner is None else placed({NAMES[_ORGANIZATION]: owner}),
         partial_status=dict.fromkeys(part.partial_status, (*registers.UNFIT, None)),
     )
 
@@ -208,7 +210,7 @@ def _join_columns(a: Columns, b: Columns) -> Columns:
     if not a:
         return b
     return [
-        _newer_summary(x, y) if place == _CONTENT else _newer(x, y)
+        _newer_summary(x, y) if place == CONTENT else _newer(x, y)
         for place, (x, y) in enumerate(zip(a, b, strict=True))
     ]
 
@@ -264,6 +266,14 @@ def register_at(part: Contribution, place: int) -> Register | None:
     return shown(whole, part.partial_columns[place]) if part.partial_columns else whole
 
 
+def columns_of(part: Contribution) -> Columns:
+    """Return the registers that count, one for each of NAMES."""
+    whole, partial = part.columns, part.partial_columns
+    if not partial:
+        return whole or _NO_COLUMNS
+    return list(map(shown, whole, partial)) if whole else partial
+
+
 def column(part: Contribution, name: str) -> Register | None:
     """Return the register of one of NAMES."""
     return register_at(part, _PLACES[name])
@@ -313,7 +323,7 @@ def delivery_status_of(part: Contribution) -> str | None:
 
 def summary_of(part: Contribution) -> Sequence[str | None]:
     """Return type, kind and preview of the content."""
-    register = register_at(part, _CONTENT)
+    register = register_at(part, CONTENT)
     return (None, None, None) if register is None else register[2]
 
 
@@ -352,16 +362,17 @@ class Role(NamedTuple):
 
 def role_of(message_id: str, part: Contribution) -> Role:
     """Return what a message is in its conversation."""
-    direction = direction_of(part)
-    status = status_of(part)
-    present = [key for key, register in status.items() if register[2] is not None]
+    columns = columns_of(part)
+    direction = text_of(columns[_DIRECTION])
+    present = [key for key, register in status_of(part).items() if register[2] is not None]
     delivered = statuses.delivery_status(present)
-    timestamp = moment_of(register_at(part, _TIMESTAMP))
-    created_at = moment_of(register_at(part, _CREATED))
-    updated_at = moment_of(register_at(part, _UPDATED))
+    timestamp, created_at = moment_of(columns[_TIMESTAMP]), moment_of(columns[_CREATED])
+    updated_at = moment_of(columns[_UPDATED])
     time = created_at if timestamp is None else timestamp
     scheduled = is_scheduled(direction, delivered, timestamp, created_at if updated_at is None else updated_at)
-    spoken = direction in ("incoming", "outgoing") and not scheduled and summary_of(part)[1] != REACTION
+    content = columns[CONTENT]
+    is_reaction = content is not None and content[2][1] == REACTION
+    spoken = direction in ("incoming", "outgoing") and not scheduled and not is_reaction
     said = spoken and not (direction == "outgoing" and delivered == "failed")
     return Role(
         (NEVER if time is None else time, message_id),

@@ -59,8 +59,12 @@ def cut_of(stays: Mapping[str, Stay], organizations: Sequence[str]) -> Version |
     That is the newest row which said that the message is in a conversation that is deleted now. Of such a message rows
     that hold only what changed never count: they do not say where it is.
     """
-    gone = [stay[:2] for stay in stays.values() if stay[2] and stay[:2] != UNFIT and is_certain(stay[2], organizations)]
-    return max(gone, default=None)
+    newest: Version | None = None
+    for keys, stamp, deletes in stays.values():
+        version = keys, stamp
+        if deletes and version != UNFIT and is_certain(deletes, organizations):
+            newest = version if newest is None else max(newest, version)
+    return newest
 
 
 def is_superseded(age: Age, rival: Rival | None) -> bool:

@@ -242,14 +242,9 @@ def contribution(facts: MessageFacts) -> Contribution:
 
 
 def _contribution(facts: MessageFacts, gone: set[str]) -> Contribution:
-    columns = {name: _part_of(name, facts.columns[name]) for name in contributions.NAMES if name in facts.columns}
-    partial = {}
-    if facts.partial_columns:
-        some = facts.partial_columns
-        partial = {name: _part_of(name, some[name]) for name in contributions.NAMES if name in some}
     return contributions.of(
-        columns,
-        partial,
+        _parts_of(facts.columns),
+        _parts_of(facts.partial_columns),
         facts.status,
         facts.partial_status,
         newest=facts.newest,
@@ -259,15 +254,22 @@ def _contribution(facts: MessageFacts, gone: set[str]) -> Contribution:
         received_at=facts.received_at,
         deletes=facts.deletes,
         rivals=facts.rivals,
-        stays={name: stay for name, stay in facts.conversations.items() if name in gone},
+        stays={name: stay for name, stay in facts.conversations.items() if name in gone} if gone else {},
     )
 
 
-def _part_of(name: str, register: Register) -> Register:
-    keys, stamp, value = register
-    if name == "content":
-        return keys, stamp, list(_summary_of(register))
-    return (keys, stamp, value[0]) if type(value) is list else register
+def _parts_of(columns: Registers) -> contributions.Columns:
+    """Return what a conversation needs of each column: of an instant not its exact text, of a content its summary."""
+    if not columns:
+        return []
+    parts: contributions.Columns = [
+        part if part is None or type(part[2]) is not list else (part[0], part[1], part[2][0])
+        for part in map(columns.get, contributions.NAMES)
+    ]
+    content = columns.get("content")
+    if content is not None:
+        parts[contributions.CONTENT] = (content[0], content[1], list(_summary_of(content)))
+    return parts
 
 
 def age(facts: MessageFacts) -> existence.Age:
@@ -280,16 +282,13 @@ def exists(facts: MessageFacts) -> bool:
 
     A row has been seen, it is not deleted, nor is its conversation, and no newer message has its external id.
     """
-    return (
-        (facts.newest is not None or facts.newest_partial is not None)
-        and not existence.is_deleted(facts.deletes, facts.organizations)
-        and not existence.is_superseded(age(facts), facts.rivals.get(_named(facts) or ""))
-        and not _is_gone_with_conversation(facts)
-    )
-
-
-def _is_gone_with_conversation(facts: MessageFacts) -> bool:
-    return contributions.is_gone_with(facts.conversations, facts.organizations, conversation_of(facts))
+    if facts.newest is None and facts.newest_partial is None:
+        return False
+    if facts.deletes and existence.is_deleted(facts.deletes, facts.organizations):
+        return False
+    if facts.rivals and existence.is_superseded(age(facts), facts.rivals.get(_named(facts) or "")):
+        return False
+    return not contributions.is_gone_with(facts.conversations, facts.organizations, conversation_of(facts))
 
 
 def newly_announced(known: MessageFacts | None, merged: MessageFacts) -> set[str]:
@@ -318,7 +317,11 @@ def is_to_tell_age(known: MessageFacts | None, merged: MessageFacts) -> bool:
 
     With the first row that names one. Later only if there are others, as nobody compares a message that is alone.
     """
-    return known is None or bool(merged.rivals) or holdings(known).keys() != holdings(merged).keys()
+    if known is None or merged.rivals:
+        return True
+    if not merged.claims and known.organizations == merged.organizations and known.external_ids == merged.external_ids:
+        return False
+    return holdings(known).keys() != holdings(merged).keys()
 
 
 def with_verdict(

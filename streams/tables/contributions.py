@@ -9,7 +9,7 @@ from streams.contract import Refused
 from streams.state import claims, existence
 from streams.state import contribution as contributions
 from streams.state.contribution import Contribution
-from streams.state.registers import Register
+from streams.state.registers import Register, Registers
 
 
 class ContributionRecord(Struct, array_like=True):
@@ -70,7 +70,8 @@ _HOLDER, _VERDICT = (b"\x93\xa0", b"\x94\xa0"), (b"\x95\xa0", b"\x97\xa0")
 HOLDERS = b"\xff"
 
 encode_record = msgpack.Encoder().encode
-_decode = msgpack.Decoder(_StoredRecord).decode
+_decode = msgpack.Decoder(ContributionRecord).decode
+_decode_stored = msgpack.Decoder(_StoredRecord).decode
 _decode_holder = msgpack.Decoder(HolderRecord).decode
 _decode_verdict = msgpack.Decoder(VerdictRecord).decode
 
@@ -88,17 +89,30 @@ def decode_record(value: bytes) -> ContributionRecord | HolderRecord | VerdictRe
             return _decode_holder(value)
         if value.startswith(_VERDICT):
             return _decode_verdict(value)
-        stored = _decode(value)
-        # Trap: a Raw is equal to no bytes.
-        told = bytes(stored.contribution)
-        part = None if told == _NOTHING else contributions.decode(told)
+        record = _contribution_record(value)
     except (DecodeError, ValidationError, IndexError) as error:
         raise Refused("undecodable", f"not a contribution: {error}") from None
     # Trap: the empty member of a conversation's group is its row.
-    if not stored.message_id:
+    if not record.message_id:
         raise Refused("undecodable", "not a contribution: no message has an empty id")
-    if part is not None and not (_all_fit(part) and _announced(part) >= set(stored.announce)):
+    part = record.contribution
+    if part is not None and not (_all_fit(part) and _announced(part).issuperset(record.announce)):
         raise Refused("undecodable", "not a contribution: values that no message has")
+    return record
+
+
+def _contribution_record(value: bytes) -> ContributionRecord:
+    try:
+        record = _decode(value)
+        if record.contribution is None or record.contribution.format == contributions.FORMAT:
+            return record
+    except ValidationError:
+        # One of a former version may have other members.
+        pass
+    stored = _decode_stored(value)
+    # Trap: a Raw is equal to no bytes.
+    told = bytes(stored.contribution)
+    part = None if told == _NOTHING else contributions.decode(told)
     return ContributionRecord(stored.message_id, part, stored.announce, stored.received_at)
 
 
@@ -106,6 +120,8 @@ _NOTHING = b"\xc0"
 
 
 def _all_fit(part: Contribution) -> bool:
+    if not part.claims:
+        return _fits(part)
     claimed = [told for _, told in part.claims.values()]
     return (
         len(claimed) <= claims.LIMIT and not any(told.claims for told in claimed) and all(map(_fits, (part, *claimed)))
@@ -113,7 +129,7 @@ def _all_fit(part: Contribution) -> bool:
 
 
 def _announced(part: Contribution) -> set[str]:
-    return {name for told in (part, *(told for _, told in part.claims.values())) for name in told.announced}
+    return set(part.announced).union(*(told.announced for _, told in part.claims.values()))
 
 
 def _fits(part: Contribution) -> bool:
@@ -121,37 +137,46 @@ def _fits(part: Contribution) -> bool:
     return (
         (received_at is None or FIRST <= received_at <= LAST)
         and part.claimed is None
-        and all(map(_fits_columns, (part.columns, part.partial_columns)))
-        and all(
-            _fits_register(register, texts=key == _ERRORS)
-            for status in (part.status, part.partial_status)
-            for key, register in status.items()
-        )
+        and _fits_columns(part.columns)
+        and _fits_columns(part.partial_columns)
+        and _fits_status(part.status)
+        and _fits_status(part.partial_status)
     )
 
 
-def _fits_columns(columns: list[Register | None]) -> bool:
+def _fits_columns(columns: contributions.Columns) -> bool:
     """Return whether there are none, or one for each name, with values that it can have."""
     if not columns:
         return True
-    return len(columns) == len(contributions.NAMES) and all(
-        _fits_content(register) if name == _CONTENT else _fits_register(register)
-        for name, register in zip(contributions.NAMES, columns, strict=True)
-    )
+    if len(columns) != len(contributions.NAMES):
+        return False
+    for place, register in enumerate(columns):
+        if register is None or type(register[2]) is str:
+            fits = place != contributions.CONTENT or register is None
+        else:
+            fits = _fits_content(register) if place == contributions.CONTENT else _fits_register(register)
+        if not fits:
+            return False
+    return True
 
 
-def _fits_content(register: Register | None) -> bool:
-    """Return whether it is none, or one with type, kind and preview."""
-    if register is None:
-        return True
+def _fits_status(status: Registers) -> bool:
+    for key, register in status.items():
+        value = register[2]
+        is_instant = type(value) is int and FIRST <= value <= LAST
+        if not is_instant and not _fits_register(register, texts=key == _ERRORS):
+            return False
+    return True
+
+
+def _fits_content(register: Register) -> bool:
+    """Return whether it has type, kind and preview."""
     summary = register[2]
     return type(summary) is list and len(summary) == _SUMMARY and all(type(text) in _TEXTS for text in summary)
 
 
-def _fits_register(register: Register | None, *, texts: bool = False) -> bool:
+def _fits_register(register: Register, *, texts: bool = False) -> bool:
     """Return whether its value is a text, an instant (its exact text with it or not), null, or a list of `texts`."""
-    if register is None:
-        return True
     value = register[2]
     kind = type(value)
     if kind is int:
@@ -162,6 +187,6 @@ def _fits_register(register: Register | None, *, texts: bool = False) -> bool:
     return value is None or kind is str or kind is bytes
 
 
-_CONTENT, _ERRORS = "content", "errors"
+_ERRORS = "errors"
 _SUMMARY = 3
 _TEXTS = (str, type(None))

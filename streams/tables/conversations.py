@@ -82,6 +82,8 @@ class ConversationPartition:
         self._in_use_limit = in_use_limit
         self._changed_rows: dict[str, ConversationFacts] = {}
         self._announced: dict[tuple[str, str], set[str]] = {}
+        #: What their messages add, as it was merged since `publish`: read and decoded once.
+        self._merged: dict[tuple[str, str], Contribution] = {}
         #: When the bridge received the first of the events that have changed something since `flush`; None: not known.
         self._received_at: int | None = None
         self._changed: set[str] = set()
@@ -162,6 +164,7 @@ class ConversationPartition:
         if new is None:
             # What was announced before the removal is told, too: once is never zero times.
             self._tell(conversation_id, message_id, self._announced.pop((conversation_id, message_id), set()))
+            self._merged.pop((conversation_id, message_id), None)
             entry.tally.replace(conversation_id, message_id, old, None)
             del self.rows[key]
             self.hooks.message_changed(conversation_id, message_id, old, None)
@@ -181,15 +184,19 @@ class ConversationPartition:
             self._tell_message(conversation_id, message_id, entry.told, told)
         if record.announce:
             self._announced.setdefault((conversation_id, message_id), set()).update(record.announce)
+            self._merged[conversation_id, message_id] = merged
+        else:
+            self._merged.pop((conversation_id, message_id), None)
 
     def publish(self) -> None:
         """Write the status changes that were announced since the last call, each with its conversation."""
         for (conversation_id, message_id), announced in self._announced.items():
             self._tell(conversation_id, message_id, announced)
         self._announced.clear()
+        self._merged.clear()
 
     def _tell(self, conversation_id: str, message_id: str, announced: set[str]) -> None:
-        contribution = self.contribution(conversation_id, message_id)
+        contribution = self._merged.get((conversation_id, message_id)) or self.contribution(conversation_id, message_id)
         # Trap: it is told even if the message has left since: whoever announced it here tells it nowhere else.
         if contribution is None or not announced or not contributions.exists(contribution):
             return
@@ -228,6 +235,7 @@ class ConversationPartition:
         for key, _ in self.rows.scan(prefix(conversation_id.encode())):
             del self.rows[key]
         self._in_use.pop(conversation_id, None)
+        self._merged.clear()
         self._changed_rows.pop(conversation_id, None)
         self._changed.discard(conversation_id)
         self._write_state(conversation_id, None)

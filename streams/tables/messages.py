@@ -247,6 +247,8 @@ class MessagePartition:
 
 def _check_conversations(known: MessageFacts | None, new: MessageFacts) -> None:
     """Raise Refused if an event names a conversation that could not hear of its message, or one too many."""
+    if known is not None and not new.claims and new.conversations.keys() <= known.conversations.keys():
+        return
     if any(len(name.encode()) > ID_BYTES for name in message.conversations_of(new)):
         raise Refused("too_large", f"the conversation's id exceeds {ID_BYTES} bytes")
     if message.in_too_many(known, new):

@@ -11,8 +11,8 @@ def part_of(columns: dict[str, Any], at: int | None, status: dict[str, int] | No
     """Return what a message adds whose whole row was written at an instant (None: it does not say when)."""
     stamp = undated(at)
     return contributions.of(
-        {name: (0, stamp, value) for name, value in columns.items()},
-        {},
+        contributions.placed({name: (0, stamp, value) for name, value in columns.items()}),
+        [],
         {key: (0, stamp, moment) for key, moment in (status or {}).items()},
         {},
         newest=(0, stamp),

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.state.contribution import Contribution, of
+from streams.state.contribution import Contribution, of, placed
 from streams.state.registers import NEVER
 from streams.views.read.message_index import MessageFilter, MessageIndex, order_of, read_key
 
@@ -42,8 +42,8 @@ def part(conversation_id: str, place) -> Contribution:
     if time != NEVER:
         values["timestamp"] = time
     return of(
-        {name: (1, 1, value) for name, value in values.items()},
-        {},
+        placed({name: (1, 1, value) for name, value in values.items()}),
+        [],
         {"failed": (1, 1, 1)} if failed else {},
         {},
         newest=(1, 1),
