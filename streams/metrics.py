@@ -95,6 +95,15 @@ class Metrics(ServiceMetrics):
             _REQUEST_BUCKETS,
             "endpoint",
         )
+        self.reads_waiting = self._gauge(
+            "streams_reads_waiting", "Reads that wait for a partition to be handed over, restored or caught up with."
+        )
+        self.reads_waited = self._counts(
+            "streams_reads_waited",
+            "Reads that had to wait for a partition, by outcome: answered, passed_on (to another worker, as this one "
+            "was stopping), timed_out, refused (too many waited).",
+            "outcome",
+        )
         self.event_streams = self._gauge("streams_event_streams", "Event streams that are open.")
         self.event_streams_cut = self._counter(
             "streams_event_streams_cut", "Event streams closed because the client reads too slowly."

@@ -65,7 +65,9 @@ async def _serve(
         loop.add_signal_handler(number, stopping.set)
     views = ViewsService(settings, kafka, topics)
     connections = Connections(settings.limits(), views.metrics.connections_refused, views.metrics.clients_given_up)
-    server = Server(views.app, connections, keep_alive_s=settings.keep_alive_s, graceful_s=2)
+    # Reads that wait are passed on, and may wait there; half of the shutdown is left for the partitions.
+    graceful_s = max(2, round(min(settings.read_wait_s + 2, settings.shutdown_timeout_s / 2)))
+    server = Server(views.app, connections, keep_alive_s=settings.keep_alive_s, graceful_s=graceful_s)
     views.listen(app)
     views.start()
     count_dropped_lines(views.metrics.log_lines_dropped.inc)

@@ -78,6 +78,16 @@ class StreamsSettings(ServiceSettings):
     read_timeout_s: float = Field(
         5.0, gt=0, le=60, description="Seconds that a request waits for a record (`after`) or for another worker."
     )
+    read_wait_s: float = Field(
+        10.0,
+        ge=0,
+        le=60,
+        description="Seconds that a read waits for its partition to be handed over, restored or caught up with, "
+        "before it is answered 503 `not_ready`; 0: it does not wait.",
+    )
+    waiting_reads: int = Field(
+        2_000, ge=1, le=100_000, description="Most reads of a worker that wait so; more are answered 503 at once."
+    )
     stalled_after_s: float = Field(
         60.0,
         gt=0,

@@ -18,6 +18,7 @@ from streams.metrics import Metrics
 from streams.settings import StreamsSettings
 from streams.views.cluster.applied import Applied
 from streams.views.cluster.peers import Peers
+from streams.views.cluster.waits import Waits
 from streams.views.http.app import Views, create_app
 from streams.views.http.pipeline import Pipeline
 from streams.views.http.requests import Requests
@@ -43,7 +44,9 @@ class ViewsService:
         self._watching: list[asyncio.Task[None]] = []
         self.tables = Tables(topics.partitions, topics.prefix, self.metrics, self._lag)
         # What another worker waits for may take as long as the settings allow, and a little for the way.
-        self._peers = Peers(settings.read_timeout_s + 1)
+        self._peers = Peers(settings.read_timeout_s + 1, self.tables.changes)
+        self.tables.on_owners = self._peers.reassigned
+        self._waits = Waits(self.tables.changes, settings.read_wait_s, settings.waiting_reads, self.metrics)
         self._streams = EventStreams(
             self.tables,
             self._peers,
@@ -52,7 +55,7 @@ class ViewsService:
             self.metrics,
         )
         applied = Applied(self.tables, self._peers, ends, settings.read_timeout_s)
-        views = Views(self.tables, self._peers, applied, self._streams)
+        views = Views(self.tables, self._peers, applied, self._streams, self._waits)
         self._pipeline = Pipeline(settings.bridge_url, settings.bridge_token)
         self.access = Access(settings, self.metrics)
         self.access.on_reload = lambda: self._streams.end_unless(self.access.is_valid)
@@ -79,8 +82,9 @@ class ViewsService:
         self._watching.append(task)
 
     def stop(self) -> None:
-        """End what would not end by itself: the event streams."""
+        """End what would not end by itself, the event streams, and pass on reads that wait for what is given up."""
         self._streams.close()
+        self.tables.leave()
 
     async def close(self) -> None:
         """Close the connections to other workers and the bridge, and watch nothing more."""
@@ -94,6 +98,7 @@ class ViewsService:
     def _measured(self) -> CollectorRegistry:
         self.tables.measure()
         self.metrics.event_streams.set(len(self._streams.open))
+        self.metrics.reads_waiting.set(self._waits.waiting)
         self.metrics.fold()
         return self.metrics.registry
 

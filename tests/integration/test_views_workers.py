@@ -13,6 +13,7 @@ from support.join_outcome import await_committed, expected_of
 from support.join_sources import Sources
 from support.join_views import Views
 from support.sse_client import Copy, parse
+from support.views_readers import Readers
 from support.views_witness import Witness
 from support.wait import eventually
 
@@ -110,6 +111,25 @@ def test_every_worker_waits_for_what_was_written(contract, tmp_path, rows):
         assert (beyond.status_code, beyond.json()["reason"]) == (503, "not_applied")
         for asked in clients:
             asked.close()
+
+
+def test_no_read_fails_while_workers_are_restarted_one_after_the_other(contract, tmp_path, rows):
+    Sources(contract).send(rows + batch(0))
+    keys = [row["data"]["id"] for row in rows]
+    settings = {"STREAMS_SESSION_TIMEOUT_S": str(SESSION_S), "STREAMS_READ_WAIT_S": "30"}
+    with fleet(contract, tmp_path, 2, **settings) as running:
+        await_committed(contract)
+        with Readers(lambda: running.urls, TOKEN, keys) as readers:
+            for member in running.members:
+                before = readers.answered
+                eventually(lambda before=before: readers.answered > before + 20)
+                running.restart(member)
+                eventually(lambda member=member: member.exits, within=60)
+                running.wait_ready()
+            before = readers.answered
+            eventually(lambda: readers.answered > before + 20)
+        assert readers.failed == {}
+        assert [member.exits for member in running.members] == [[0], [0]], running.reasons
 
 
 def test_a_stream_goes_on_when_workers_die_and_at_another_worker_when_its_own_does(contract, tmp_path, rows):

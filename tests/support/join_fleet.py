@@ -87,6 +87,10 @@ class Fleet:
         member.part.process.send_signal(signal.SIGTERM)
         return member.part.process.wait(within)
 
+    def restart(self, member: Member) -> None:
+        """End a worker in order; its successor is launched when it has ended."""
+        member.part.process.send_signal(signal.SIGTERM)
+
     def kill(self, member: Member) -> None:
         """End a worker's process at once; its successor is launched at once as well."""
         member.part.process.send_signal(signal.SIGKILL)

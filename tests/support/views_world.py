@@ -91,11 +91,14 @@ class Worker:
 
 
 class World:
-    """One worker with all partitions. Made within a running event loop."""
+    """One worker with all partitions. Made within a running event loop.
+
+    Its reads wait for no partition unless `read_wait_s` says so.
+    """
 
     def __init__(self, partitions: int = 4, **settings: Any) -> None:
         self.partitions = partitions
-        self.settings = StreamsSettings(**{"tokens": TOKENS, "advertised_url": URL, **settings})
+        self.settings = StreamsSettings(**{"tokens": TOKENS, "advertised_url": URL, "read_wait_s": 0, **settings})
         topics = TopicSettings(prefix=PREFIX, partitions=partitions)
         self.views = ViewsService(self.settings, KafkaSettings(bootstrap_servers="127.0.0.1:1"), topics)
         self.tables = self.views.tables

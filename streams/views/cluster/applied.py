@@ -62,15 +62,18 @@ class Applied:
         """Return whether conversations learn of the record through a second one."""
         return written.topic == self._tables.messages_topic
 
-    async def wait(self, written: Written, reader: Reader, deadline: float) -> None:
-        """Return when the record, and all that it caused, is written. Raises ProblemError."""
+    async def wait(self, written: Written, reader: Reader, deadline: float, until: float) -> None:
+        """Return when the record, and all that it caused, is written. Raises ProblemError.
+
+        Another worker may wait for its partitions to be ready `until` that time.
+        """
         if written.partition in self._tables.assignment.views:
             await self.wait_here(written, deadline)
             return
         url = self._tables.owner(written.partition)
         target = f"{PATH}?after={written}".encode()
         answer = await self._peers.ask(
-            url, target, reader, {written.partition}, timeout_s=deadline - time.monotonic() + 1
+            url, target, reader, {written.partition}, until=until, timeout_s=deadline - time.monotonic() + 1
         )
         if answer.status_code != 204:  # noqa: PLR2004
             raise relayed(answer.content, {written.partition})
@@ -79,7 +82,7 @@ class Applied:
         """Do so for a partition of this worker. Raises ProblemError."""
         assignment = self._tables.assignment
         if written.partition not in assignment.views:
-            raise not_ready("the partition is another worker's", {written.partition})
+            raise not_ready("the partition is another worker's", {written.partition}, passing=False)
         worker = self._tables.worker
         await self._tables.wait_until(
             lambda: worker.settled(written.topic, written.partition) > written.offset, deadline

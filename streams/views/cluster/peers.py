@@ -4,29 +4,53 @@ A question that came from another worker is never passed on: ownership may have 
 that take each other for the owner would ask each other forever.
 """
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+import asyncio
+import time
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from functools import cached_property
 
 import httpx
 
-from streams.views.http.access import HOP, Reader
+from streams.views.cluster.waits import Changes
+from streams.views.http.access import HOP, WAIT, Reader
 from streams.views.http.problems import ProblemError, not_ready
 
 _CONNECT_S = 1.0
 _CONNECTIONS = 64
+#: A worker that could not be reached is tried again after so long, by one request; the others wait for that.
+_AWAY_S = 0.5
+#: Errors of a kept connection that the other worker closes at that very moment.
+_BROKEN = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
+
+
+class _Peer:
+    """What is known of one other worker."""
+
+    def __init__(self) -> None:
+        # Trap: httpx's pool looks at all that wait in it for each request that ends.
+        self.room = asyncio.Semaphore(_CONNECTIONS)
+        #: The time limits of the requests to it that are in work.
+        self.limits: set[asyncio.Timeout] = set()
+        #: It could not be reached when it was tried last.
+        self.away = False
+        #: It is not to be asked: it was tried a moment ago, or one request tries it now.
+        self.paused = False
 
 
 class Peers:
     """Asks other workers, over connections that are kept. All errors are ProblemError: not_ready."""
 
-    def __init__(self, timeout_s: float) -> None:
-        """Connect to nothing yet; an answer may take `timeout_s`."""
+    def __init__(self, timeout_s: float, changes: Changes) -> None:
+        """Connect to nothing yet; an answer may take `timeout_s`, and as long as the other worker may wait."""
         self._timeout_s = timeout_s
+        self._changes = changes
+        self._peers: dict[str, _Peer] = {}
 
     @cached_property
     def _client(self) -> httpx.AsyncClient:
-        return _client(_CONNECTIONS, httpx.Timeout(self._timeout_s, connect=_CONNECT_S))
+        # The time that an answer takes is limited by `ask`.
+        return _client(None, httpx.Timeout(None, connect=_CONNECT_S))
 
     @cached_property
     def _streams(self) -> httpx.AsyncClient:
@@ -37,25 +61,70 @@ class Peers:
         await self._client.aclose()
         await self._streams.aclose()
 
-    async def ask(  # noqa: PLR0917 whom, for what, in whose name
+    async def ask(
         self,
         url: str,
         target: bytes,
         reader: Reader,
-        partitions: Iterable[int],
+        partitions: Iterable[int] | None,
         headers: Mapping[bytes, bytes] | None = None,
+        *,
+        until: float = 0.0,
         timeout_s: float | None = None,
     ) -> httpx.Response:
-        """Return the answer of the worker at `url` to a GET of `target` (path and query, encoded)."""
-        partitions = frozenset(partitions)
+        """Return the answer of the worker at `url` to a GET of `target` (path and query, encoded).
+
+        `partitions` are those that it is asked for as their owner; None: it is asked in place of this worker.
+        Until that time (`time.monotonic`) it may wait for its partitions to be ready, then for `timeout_s`.
+        """
+        peer = self._peers.setdefault(url, _Peer())
+        asked = frozenset(partitions or ())
+        if peer.paused:
+            raise not_ready("the partition's worker cannot be reached", asked)
+        peer.paused = trying = peer.away
+        wait_s = max(0.0, until - time.monotonic())
+        given = _headers(reader, None if partitions is None else asked, headers)
+        given.append((WAIT, b"%.3f" % wait_s))
+        limit = asyncio.timeout(wait_s + (self._timeout_s if timeout_s is None else timeout_s))
         try:
-            return await self._client.get(
-                _address(url, target),
-                headers=_headers(reader, partitions, headers),
-                timeout=httpx.USE_CLIENT_DEFAULT if timeout_s is None else httpx.Timeout(timeout_s, connect=_CONNECT_S),
-            )
+            async with limit:
+                peer.limits.add(limit)
+                async with peer.room:
+                    answer = await self._get(_address(url, target), given)
         except httpx.TransportError as error:
-            raise _unreachable(error, partitions) from None
+            if trying or not peer.paused:
+                peer.away = peer.paused = True
+                trying = False
+                asyncio.get_running_loop().call_later(_AWAY_S, self._resume, peer)
+            raise _unreachable(error, asked) from None
+        except TimeoutError as error:
+            raise _unreachable(error, asked) from None
+        else:
+            peer.away = False
+            return answer
+        finally:
+            peer.limits.discard(limit)
+            if trying:
+                self._resume(peer)
+
+    async def _get(self, address: httpx.URL, headers: list[tuple[bytes, bytes]]) -> httpx.Response:
+        try:
+            return await self._client.get(address, headers=headers)
+        except _BROKEN:
+            return await self._client.get(address, headers=headers)
+
+    def _resume(self, peer: _Peer) -> None:
+        peer.paused = False
+        self._changes.changed()
+
+    def reassigned(self, owners: Collection[str]) -> None:
+        """Wait no longer for the answers of workers that own nothing any more: they may never come. Try all others."""
+        for url in self._peers.keys() - set(owners):
+            for limit in self._peers.pop(url).limits:
+                if not limit.expired():
+                    limit.reschedule(0.0)
+        for peer in self._peers.values():
+            peer.away = peer.paused = False
 
     @asynccontextmanager
     async def stream(  # noqa: PLR0917 as above
@@ -90,15 +159,13 @@ def _address(url: str, target: bytes) -> httpx.URL:
 
 
 def _headers(
-    reader: Reader, partitions: frozenset[int], headers: Mapping[bytes, bytes] | None
+    reader: Reader, partitions: frozenset[int] | None, headers: Mapping[bytes, bytes] | None
 ) -> list[tuple[bytes, bytes]]:
-    found = [
-        (b"authorization", reader.authorization),
-        (HOP, ",".join(map(str, sorted(partitions))).encode()),
-        (b"accept-encoding", b"identity"),
-    ]
+    found = [(b"authorization", reader.authorization), (b"accept-encoding", b"identity")]
+    if partitions is not None:
+        found.append((HOP, ",".join(map(str, sorted(partitions))).encode()))
     return found + list((headers or {}).items())
 
 
-def _unreachable(error: httpx.TransportError, partitions: frozenset[int]) -> ProblemError:
+def _unreachable(error: Exception, partitions: frozenset[int]) -> ProblemError:
     return not_ready(f"the partition's worker does not answer ({type(error).__name__})", partitions)

@@ -15,11 +15,13 @@ from streams.views.http.reasons import NOT_PERMITTED
 
 COOKIE = "openbsp_views"
 
-#: Headers of requests between workers: the partitions that are asked for, and the seconds to wait for contributions.
+#: Headers of requests between workers: the partitions that are asked for, the seconds to wait for contributions, and
+#: those to wait for partitions to be ready.
 HOP = b"openbsp-partitions"
 SYNC = b"openbsp-sync"
+WAIT = b"openbsp-wait"
 
-_USED = frozenset({b"authorization", b"if-none-match", HOP, SYNC})
+_USED = frozenset({b"authorization", b"if-none-match", HOP, SYNC, WAIT})
 
 #: Under these paths there is nothing that a token protects.
 _OPEN = frozenset({"/", "/session", "/healthz", "/readyz", "/openapi.json"})
@@ -34,7 +36,8 @@ class Reader(Struct, frozen=True):
     `authorization` is the header's value that proves it, for other workers. `if_none_match` is that header.
     `partitions` are those for which another worker asks in the reader's name, and `sync_s` how long this one may wait
     for contributions of messages to conversations (`streams.views.cluster.applied`); None: no worker asks, or there is
-    nothing to wait for.
+    nothing to wait for. `wait_s` is how long it may wait for partitions to be ready; None: no worker asks, or one that
+    does not wait itself.
     """
 
     token: Token
@@ -42,6 +45,7 @@ class Reader(Struct, frozen=True):
     if_none_match: str | None = None
     partitions: frozenset[int] | None = None
     sync_s: float | None = None
+    wait_s: float | None = None
 
     @property
     def organizations(self) -> frozenset[str] | None:
@@ -99,6 +103,7 @@ class Authentication:
             None if tags is None else tags.decode("latin-1"),
             _numbers(given.get(HOP)),
             _seconds(given.get(SYNC)),
+            _seconds(given.get(WAIT)),
         )
 
 

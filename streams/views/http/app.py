@@ -1,7 +1,7 @@
 """The HTTP side of a worker: who asks, what for, and who can answer it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from urllib.parse import unquote, urlencode
 
 import httpx
@@ -21,11 +21,12 @@ from streams.state import contribution as contributions
 from streams.views.cluster import applied
 from streams.views.cluster.applied import Applied
 from streams.views.cluster.peers import Peers
+from streams.views.cluster.waits import Waits
 from streams.views.http.access import METRICS, SYNC, Authentication, Reader, not_found, reader_of
 from streams.views.http.openapi import document
 from streams.views.http.page.files import Page
 from streams.views.http.pipeline import Pipeline
-from streams.views.http.problems import ProblemError, not_ready, problem
+from streams.views.http.problems import ProblemError, not_ready, problem, relayed
 from streams.views.http.queries import FILTERS, MESSAGE_FILTERS, PAGING, Parameters
 from streams.views.http.session import Sessions
 from streams.views.live.events import Asked, EventStream, EventStreams
@@ -37,6 +38,9 @@ from streams.views.read.tables import Tables
 
 _JSON = "application/json"
 _RELAYED_HEADERS = ("etag", "cache-control", "content-type", "retry-after")
+
+#: What answers a request, given until when it may wait for partitions to be ready.
+Attempt = Callable[[Request, float], Awaitable[ASGIApp]]
 
 
 class Answer:
@@ -64,19 +68,32 @@ class Answer:
 class Views:
     """The endpoints. Each raises ProblemError for what is answered by a problem."""
 
-    def __init__(self, tables: Tables, peers: Peers, waiting: Applied, streams: EventStreams) -> None:
+    def __init__(self, tables: Tables, peers: Peers, waiting: Applied, streams: EventStreams, waits: Waits) -> None:
         """Answer from these tables, and from those of other workers."""
         self._tables = tables
         self._peers = peers
         self._applied = waiting
+        self._waits = waits
         self._streams = streams
         self._lists = Lists(tables, peers)
 
-    async def message(self, request: Request) -> Response | Answer:
+    def waiting(self, attempt: Attempt) -> Callable[[Request], Awaitable[ASGIApp]]:
+        """Return an endpoint that waits as long as partitions are not ready, up to a limit."""
+
+        async def endpoint(request: Request) -> ASGIApp:
+            return await self._waits.answer(
+                reader_of(request),
+                lambda until: attempt(request, until),
+                lambda until: self._pass_on(request, until),
+            )
+
+        return endpoint
+
+    async def message(self, request: Request, until: float) -> Response | Answer:
         """GET /messages/{id}."""
         message_id = _id(request, "message")
         parameters = Parameters(request, ("after",))
-        view = await self._view_of(request, parameters, message_id, of_conversation=False)
+        view = await self._view_of(request, parameters, message_id, until, of_conversation=False)
         if isinstance(view, Response):
             return view
         found = view.message(message_id)
@@ -84,11 +101,11 @@ class Views:
             raise not_found("message", message_id)
         return _answer(request, found.body, found.tag)
 
-    async def conversation(self, request: Request) -> Response | Answer:
+    async def conversation(self, request: Request, until: float) -> Response | Answer:
         """GET /conversations/{id}."""
         conversation_id = _id(request, "conversation")
         parameters = Parameters(request, ("after",))
-        view = await self._view_of(request, parameters, conversation_id, of_conversation=True)
+        view = await self._view_of(request, parameters, conversation_id, until, of_conversation=True)
         if isinstance(view, Response):
             return view
         if not view.prepared(conversation_id):
@@ -96,13 +113,13 @@ class Views:
         found = _conversation(view, conversation_id, reader_of(request))
         return _answer(request, found.body, found.tag)
 
-    async def messages(self, request: Request) -> Response | Answer:
+    async def messages(self, request: Request, until: float) -> Response | Answer:
         """GET /conversations/{id}/messages."""
         conversation_id = _id(request, "conversation")
         parameters = Parameters(request, PAGING)
         paging = parameters.paging()
         limit = paging.limit
-        view = await self._view_of(request, parameters, conversation_id, of_conversation=True)
+        view = await self._view_of(request, parameters, conversation_id, until, of_conversation=True)
         if isinstance(view, Response):
             return view
         reader = reader_of(request)
@@ -118,29 +135,31 @@ class Views:
         body = render.page("messages", items, more)
         return _answer(request, body, tag_of(body))
 
-    async def conversations(self, request: Request) -> Response | Answer:
+    async def conversations(self, request: Request, until: float) -> Response | Answer:
         """GET /conversations."""
         parameters = Parameters(request, (*FILTERS, *PAGING))
         wanted = parameters.filter(reader_of(request).organizations)
-        return await self._list(request, parameters, Conversations(wanted))
+        return await self._list(request, parameters, Conversations(wanted), until)
 
-    async def all_messages(self, request: Request) -> Response | Answer:
+    async def all_messages(self, request: Request, until: float) -> Response | Answer:
         """GET /messages."""
         parameters = Parameters(request, (*MESSAGE_FILTERS, *PAGING))
         wanted = parameters.message_filter(reader_of(request).organizations)
-        return await self._list(request, parameters, Messages(wanted))
+        return await self._list(request, parameters, Messages(wanted), until)
 
-    async def _list(self, request: Request, parameters: Parameters, listing: Listing) -> Response | Answer:
+    async def _list(
+        self, request: Request, parameters: Parameters, listing: Listing, until: float
+    ) -> Response | Answer:
         reader, paging = reader_of(request), parameters.paging()
         deadline = self._deadline(reader)
-        late = await self._wait_for(parameters, reader, deadline)
+        late = await self._wait_for(parameters, reader, deadline, until)
         if late or reader.sync_s is not None:
             mine = frozenset(self._tables.assignment.views) if reader.partitions is None else reader.partitions
             await self._applied.wait_for_contributions(mine, deadline)
         if reader.partitions is not None:
             return Response(encode_part(await self._lists.own(listing, reader.partitions, paging)))
         headers = {SYNC: _seconds_until(deadline)} if late else {}
-        page = await self._lists.page(listing, paging, reader, _target(request), headers)
+        page = await self._lists.page(listing, paging, reader, _target(request), headers, until)
         return _answer(request, page.body, page.tag)
 
     async def conversation_events(self, request: Request) -> EventStream:
@@ -154,7 +173,7 @@ class Views:
         parameters = Parameters(request, (*FILTERS, "last_event_id"))
         return await self._stream(request, parameters, parameters.filter(reader_of(request).organizations), None)
 
-    async def applied(self, request: Request) -> Response:
+    async def applied(self, request: Request, _: float) -> Response:
         """GET /internal/applied: 204 when a record of a partition of this worker has been applied."""
         written = self._applied.parse(Parameters(request, ("after",)).text("after") or "")
         await self._applied.wait_here(written, self._deadline(reader_of(request)))
@@ -176,17 +195,18 @@ class Views:
         return stream
 
     async def _view_of(
-        self, request: Request, parameters: Parameters, key: str, *, of_conversation: bool
+        self, request: Request, parameters: Parameters, key: str, until: float, *, of_conversation: bool
     ) -> PartitionView | Response:
         """Return the partition of a key, or the answer of the worker that owns it."""
         reader = reader_of(request)
-        view = self._tables.view_of(key)
         if "after" not in parameters and reader.sync_s is None:
-            return view or await self._relay(request, key, {})
+            if reader.partitions is None and self._tables.elsewhere(key):
+                return await self._relay(request, key, {}, until)
+            return self._tables.view_of(key) or await self._relay(request, key, {}, until)
         deadline = self._deadline(reader)
-        late = await self._wait_for(parameters, reader, deadline) and of_conversation
+        late = await self._wait_for(parameters, reader, deadline, until) and of_conversation
         if self._tables.view_of(key) is None:
-            return await self._relay(request, key, {SYNC: _seconds_until(deadline)} if late else {})
+            return await self._relay(request, key, {SYNC: _seconds_until(deadline)} if late else {}, until)
         if late or reader.sync_s is not None:
             await self._applied.wait_for_contributions(frozenset({self._tables.partition_of(key)}), deadline)
         view = self._tables.view_of(key)
@@ -194,28 +214,50 @@ class Views:
             raise not_ready("the partition was handed over", {self._tables.partition_of(key)})
         return view
 
-    async def _wait_for(self, parameters: Parameters, reader: Reader, deadline: float) -> bool:
+    async def _wait_for(self, parameters: Parameters, reader: Reader, deadline: float, until: float) -> bool:
         """Wait for the record that `after` names; return whether conversations learn of it later still."""
         after = parameters.text("after")
         if after is None:
             return False
         written = self._applied.parse(after)
-        await self._applied.wait(written, reader, deadline)
+        await self._applied.wait(written, reader, deadline, until)
         return self._applied.changes_conversations_late(written)
 
-    async def _relay(self, request: Request, key: str, headers: dict[bytes, bytes]) -> Response:
+    async def _relay(self, request: Request, key: str, headers: dict[bytes, bytes], until: float) -> Response:
         reader = reader_of(request)
         partition = self._tables.partition_of(key)
         if reader.partitions is not None:
-            raise not_ready("the partition is another worker's", {partition})
-        if reader.if_none_match is not None:
-            headers[b"if-none-match"] = reader.if_none_match.encode("latin-1")
-        answer = await self._peers.ask(self._tables.owner(partition), _target(request), reader, {partition}, headers)
-        status = answer.status_code
-        if status == httpx.codes.UNAUTHORIZED:
-            raise not_ready("the partition's worker has other tokens than this one", {partition})
-        relayed = {name: answer.headers[name] for name in _RELAYED_HEADERS if name in answer.headers}
-        return Response(None if status == httpx.codes.NOT_MODIFIED else answer.content, status, relayed)
+            # The worker that takes this one for the owner has to look again.
+            raise not_ready("the partition is another worker's", {partition}, passing=False)
+        headers |= _only_if_changed(reader)
+        owner = self._tables.owner(partition)
+        answer = await self._peers.ask(owner, _target(request), reader, {partition}, headers, until=until)
+        if answer.status_code == httpx.codes.UNAUTHORIZED:
+            raise not_ready("the partition's worker has other tokens than this one", {partition}, passing=False)
+        if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+            raise relayed(answer.content, {partition})
+        return _passed(answer)
+
+    async def _pass_on(self, request: Request, until: float) -> Response | None:
+        """Return what another worker answers, if this one is about to end; None if it is not, or nobody answers.
+
+        Raises ProblemError for what another worker asks of this one: it has to look again for who owns it.
+        """
+        if not self._tables.leaving:
+            return None
+        reader = reader_of(request)
+        if reader.partitions is not None or reader.wait_s is not None:
+            raise not_ready("the worker is stopping", reader.partitions or (), passing=False)
+        query: bytes = request.scope["query_string"]
+        target: bytes = request.scope["raw_path"] + (b"?" + query if query else b"")
+        for url in self._tables.others():
+            try:
+                answer = await self._peers.ask(url, target, reader, None, _only_if_changed(reader), until=until)
+            except ProblemError:
+                continue
+            if answer.status_code not in {httpx.codes.UNAUTHORIZED, httpx.codes.SERVICE_UNAVAILABLE}:
+                return _passed(answer)
+        return None
 
     def _deadline(self, reader: Reader) -> float:
         """Return when waiting ends: after the time that a worker which asks allows, or that the settings do."""
@@ -236,6 +278,8 @@ def create_app(
         return Response(b'{"status":"alive"}', media_type=_JSON)
 
     async def readyz(_: Request) -> Response:
+        if tables.leaving:
+            raise not_ready("the worker is stopping")
         unready = tables.unready
         if unready:
             raise not_ready("partitions are catching up or being indexed", unready)
@@ -257,18 +301,18 @@ def create_app(
 
     app = Starlette(
         routes=[
-            Route("/conversations/{conversation_id}", views.conversation),
-            Route("/conversations", views.conversations),
-            Route("/messages/{message_id}", views.message),
-            Route("/messages", views.all_messages),
-            Route("/conversations/{conversation_id}/messages", views.messages),
+            Route("/conversations/{conversation_id}", views.waiting(views.conversation)),
+            Route("/conversations", views.waiting(views.conversations)),
+            Route("/messages/{message_id}", views.waiting(views.message)),
+            Route("/messages", views.waiting(views.all_messages)),
+            Route("/conversations/{conversation_id}/messages", views.waiting(views.messages)),
             Route("/conversations/{conversation_id}/events", views.conversation_events),
             Route("/events", views.events),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route(METRICS, metrics),
             Route("/openapi.json", openapi),
-            Route(applied.PATH, views.applied),
+            Route(applied.PATH, views.waiting(views.applied)),
             *Sessions(access.authenticate).routes(),
             *pipeline.routes(),
             *Page().routes(),
@@ -330,6 +374,17 @@ def _answer(request: Request, body: bytes, tag: str) -> Answer:
         if wanted.strip() == "*" or f'"{tag}"' in known:
             return Answer(None, tag)
     return Answer(body, tag)
+
+
+def _only_if_changed(reader: Reader) -> dict[bytes, bytes]:
+    return {} if reader.if_none_match is None else {b"if-none-match": reader.if_none_match.encode("latin-1")}
+
+
+def _passed(answer: httpx.Response) -> Response:
+    """Return another worker's answer as this one's."""
+    status = answer.status_code
+    headers = {name: answer.headers[name] for name in _RELAYED_HEADERS if name in answer.headers}
+    return Response(None if status == httpx.codes.NOT_MODIFIED else answer.content, status, headers)
 
 
 def _target(request: Request, *without: str) -> bytes:

@@ -74,7 +74,8 @@ def document() -> dict[str, Any]:
             "title": "OpenBSP stream bridge: views",
             "version": "1",
             "description": "How conversations are now. Any worker answers for all of them. What cannot be answered "
-            "whole and current is not answered: 503 with `Retry-After`. A token that is bound to organizations sees "
+            "whole and current is not answered: while a partition moves between workers its reads wait, for "
+            "STREAMS_READ_WAIT_S at the most, then 503 with `Retry-After`. A token that is bound to organizations sees "
             "only theirs; everything else is 404, as if it did not exist.",
         },
         "servers": [{"url": "/", "description": "The worker that serves this, and any other one."}],

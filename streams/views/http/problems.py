@@ -11,27 +11,37 @@ from streams.views.http.reasons import NOT_READY, REASONS
 
 
 class ProblemError(Exception):
-    """An answer that is a problem. `detail` is for people, `partitions` names those that are not ready."""
+    """An answer that is a problem. `detail` is for people, `partitions` names those that are not ready.
 
-    def __init__(self, reason: Reason, detail: str, *, partitions: frozenset[int] = frozenset()) -> None:
+    `passing`: the same worker may well have an answer soon, so that it is worth waiting for.
+    """
+
+    def __init__(
+        self, reason: Reason, detail: str, *, partitions: frozenset[int] = frozenset(), passing: bool = False
+    ) -> None:
         """Take what the answer says."""
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
         self.partitions = partitions
+        self.passing = passing
 
 
-def not_ready(detail: str, partitions: Iterable[int] = ()) -> ProblemError:
+def not_ready(detail: str, partitions: Iterable[int] = (), *, passing: bool = True) -> ProblemError:
     """Return the error of what cannot be answered yet; `partitions` are those that it is for."""
-    return ProblemError(NOT_READY, detail, partitions=frozenset(partitions))
+    return ProblemError(NOT_READY, detail, partitions=frozenset(partitions), passing=passing)
 
 
 def relayed(body: bytes, partitions: Iterable[int]) -> ProblemError:
     """Return the error that another worker has answered with."""
     try:
         given = decode(body)
+        reason = REASONS[given["reason"]]
         return ProblemError(
-            REASONS[given["reason"]], given["detail"], partitions=frozenset(given.get("partitions", ()))
+            reason,
+            given["detail"],
+            partitions=frozenset(given.get("partitions", ())),
+            passing=reason is NOT_READY,
         )
     except (MalformedJsonError, KeyError, TypeError, AttributeError):
         return not_ready("the partition's worker sent an invalid answer", partitions)

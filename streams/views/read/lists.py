@@ -163,15 +163,27 @@ class Lists:
         self._tables = tables
         self._peers = peers
 
-    async def page(
-        self, listing: Listing, paging: Paging, reader: Reader, target: bytes, headers: Mapping[bytes, bytes]
+    async def page(  # noqa: PLR0917 what is asked, and how it was
+        self,
+        listing: Listing,
+        paging: Paging,
+        reader: Reader,
+        target: bytes,
+        headers: Mapping[bytes, bytes],
+        until: float,
     ) -> Page:
-        """Return one page of everything. Raises ProblemError, so that no page is ever of some partitions only."""
+        """Return one page of everything. Raises ProblemError, so that no page is ever of some partitions only.
+
+        Others may wait for their partitions to be ready `until` that time.
+        """
         own = self._tables.worker.settings.url
         owners = self._tables.owners()
+        # Before others are asked in vain.
+        self._own_views(owners.get(own, set()), asked_by_worker=False)
         others = [(url, partitions) for url, partitions in owners.items() if url != own]
-        parts = await asyncio.gather(*(self._ask(*other, reader, target, headers) for other in others))
-        parts.append(await self.own(listing, owners.get(own, set()), paging))
+        parts = await asyncio.gather(*(self._ask(*other, reader, target, headers, until) for other in others))
+        mine = self._own_views(owners.get(own, set()), asked_by_worker=False)
+        parts.append(await self._first(listing, mine, paging))
         items, reached = _merged(listing, parts)
         more = None if reached is None else paging.cursor_of(reached)
         if len(items) > paging.limit:
@@ -182,22 +194,33 @@ class Lists:
         return Page(body, hashlib.sha256(tags.encode()).hexdigest()[:32])
 
     async def own(self, listing: Listing, partitions: Iterable[int], paging: Paging) -> Part:
-        """Return one more than a page of these partitions, which must be this worker's. Raises ProblemError."""
-        return await listing.first(self._own_views(partitions), paging.below, paging.limit + 1)
+        """Return one more than a page of these partitions, for another worker. Raises ProblemError."""
+        return await self._first(listing, self._own_views(partitions, asked_by_worker=True), paging)
 
-    def _own_views(self, partitions: Iterable[int]) -> list[PartitionView]:
+    @staticmethod
+    async def _first(listing: Listing, views: list[PartitionView], paging: Paging) -> Part:
+        return await listing.first(views, paging.below, paging.limit + 1)
+
+    def _own_views(self, partitions: Iterable[int], *, asked_by_worker: bool) -> list[PartitionView]:
         views = []
         for partition in partitions:
             view = self._tables.view(partition, indexed=True)
             if view is None:
-                raise not_ready("the partition is another worker's", {partition})
+                # A worker that takes this one for the owner has to look again.
+                raise not_ready("the partition is another worker's", {partition}, passing=not asked_by_worker)
             views.append(view)
         return views
 
-    async def _ask(
-        self, url: str, partitions: set[int], reader: Reader, target: bytes, headers: Mapping[bytes, bytes]
+    async def _ask(  # noqa: PLR0917 as above
+        self,
+        url: str,
+        partitions: set[int],
+        reader: Reader,
+        target: bytes,
+        headers: Mapping[bytes, bytes],
+        until: float,
     ) -> Part:
-        answer = await self._peers.ask(url, target, reader, partitions, headers)
+        answer = await self._peers.ask(url, target, reader, partitions, headers, until=until)
         if not answer.is_success:
             raise relayed(answer.content, partitions)
         try:

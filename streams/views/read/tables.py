@@ -18,6 +18,7 @@ from streams.engine.lag import Lag
 from streams.engine.partitioner import hash_of
 from streams.metrics import Metrics
 from streams.tables.owned import Owned
+from streams.views.cluster.waits import Changes
 from streams.views.http.problems import ProblemError, not_ready
 from streams.views.http.reasons import NOT_APPLIED
 from streams.views.read.partition import IndexedBefore, PartitionView, RenderedConversations
@@ -64,6 +65,12 @@ class Tables:
             self.contributions_topic: "streams-contributions",
         }
         self.current: Assignment | None = None
+        #: Whether this worker is about to end: what it gives up it will not get back.
+        self.leaving = False
+        #: Wakes reads that wait for an assignment, or for partitions of it.
+        self.changes = Changes()
+        #: Called with the addresses of the owners when there is an assignment.
+        self.on_owners: Callable[[Collection[str]], None] = lambda _: None
         #: How far the tables have been restored, in changelog records: done, at most.
         self.restored = (0, 0)
         #: With how many partitions the tables were made, if that is why nothing is joined.
@@ -74,6 +81,9 @@ class Tables:
         self._rendered = RenderedConversations()
         self._indexed_before: dict[int, IndexedBefore] = {}
         self._indexing: asyncio.Task[None] | None = None
+        #: Partitions that were not caught up with when that was looked at last, and whether the lease was held then.
+        self._behind: set[int] = set()
+        self._held = True
         self._waiting: dict[asyncio.Future[None], Callable[[], bool]] = {}
 
     def listen(self, hooks: Hooks) -> None:
@@ -109,7 +119,8 @@ class Tables:
         if self.refused_partitions:
             raise not_ready(
                 f"the tables were made with {self.refused_partitions} partitions, the topics have "
-                f"{self.partition_count}: nothing is joined; see `streams repartition`"
+                f"{self.partition_count}: nothing is joined; see `streams repartition`",
+                passing=False,
             )
         if self.current is None or not self.worker.holds_lease:
             raise not_ready("the partitions are being distributed or restored")
@@ -138,6 +149,27 @@ class Tables:
             if key in view and view.caught_up:
                 return view
         return self.view(self.partition_of(key))
+
+    def elsewhere(self, key: str) -> bool:
+        """Return whether this worker owns nothing now, and another was the last known owner of a row's partition.
+
+        That one can be asked: an owner decides itself whether it still is.
+        """
+        if self.current is not None or self.refused_partitions or self._worker is None:
+            return False
+        url = self._worker.owners(self.messages_topic).get(self.partition_of(key))
+        return url is not None and url != self._worker.settings.url
+
+    def others(self) -> list[str]:
+        """Return the addresses of the other workers, as of the last rebalance."""
+        if self._worker is None:
+            return []
+        return sorted(set(self._worker.owners(self.messages_topic).values()) - {self._worker.settings.url})
+
+    def leave(self) -> None:
+        """Note that this worker is about to end."""
+        self.leaving = True
+        self.changes.changed()
 
     def view(self, partition: int, *, indexed: bool = False) -> PartitionView | None:
         """Return an owned partition that is ready, None if it is not owned by this worker."""
@@ -190,6 +222,7 @@ class Tables:
         """See streams.engine.engine.Hooks."""
         self.refused_partitions = remembered
         self._metrics.partitions_changed.set(remembered)
+        self.changes.changed()
 
     def restoring(self, done: int, total: int) -> None:
         """See streams.engine.engine.Hooks."""
@@ -211,7 +244,10 @@ class Tables:
         self.current = Assignment(join, views)
         self._lag.follow(join, [(topic, number) for topic in self.sources for number in views])
         self._metrics.assignments.inc()
-        self._indexing = asyncio.create_task(_index_all(views.values()))
+        self._behind = set(views)
+        self.on_owners(set(self.worker.owners(self.messages_topic).values()))
+        self.changes.changed()
+        self._indexing = asyncio.create_task(_index_all(views.values(), self.changes.changed))
         self._indexing.add_done_callback(self._indexed)
 
     def took(self, records: "Sequence[Record]") -> None:
@@ -237,6 +273,14 @@ class Tables:
         for future, reached in self._waiting.items():
             if not future.done() and reached():
                 future.set_result(None)
+        if self.current is None:
+            return
+        views, held = self.current.views, self.worker.holds_lease
+        caught_up = {number for number in self._behind if views[number].caught_up} if self._behind else None
+        if caught_up or (held and not self._held):
+            self._behind -= caught_up or set()
+            self.changes.changed()
+        self._held = held
 
     def acknowledged(self, topic: str, partition: int, offset: int) -> None:
         """See streams.engine.engine.Hooks."""
@@ -258,6 +302,7 @@ class Tables:
             if indexed is not None:
                 self._indexed_before[number] = indexed
         self._lag.follow(None)
+        self._behind = set()
         ended, self.current = self.current, None
         ended.over = True
         for call in ended.at_end:
@@ -266,6 +311,7 @@ class Tables:
         for future in self._waiting:
             if not future.done():
                 future.set_exception(not_ready("the partitions are being handed over"))
+        self.changes.changed()
 
     def measure(self) -> None:
         """Bring the metrics that describe this moment up to date."""
@@ -304,11 +350,12 @@ def _hash(key: str) -> int:
     return hash_of(key.encode())
 
 
-async def _index_all(views: Collection[PartitionView]) -> None:
+async def _index_all(views: Collection[PartitionView], indexed: Callable[[], None]) -> None:
     began = time.monotonic()
     kept = sum(view.size for view in views if view.indexed)
     for view in views:
         await view.index_all()
+    indexed()
     count = sum(view.size for view in views) - kept
     seconds = time.monotonic() - began
     values = event("views.indexed", conversations=count, seconds=round(seconds, 3), kept=kept)
