@@ -127,7 +127,7 @@ class Peers:
             peer.away = peer.paused = False
 
     @asynccontextmanager
-    async def stream(  # noqa: PLR0917 as above
+    async def stream(  # noqa: PLR0917 whom, for what, in whose name
         self,
         url: str,
         target: bytes,
