@@ -46,8 +46,12 @@ demo: setup ## the same, but end: exit code 0 if everything expected was there
 	@$(BIN)/bridge demo
 
 test: lint ## linters, types and all tests but the long ones, against a real broker and registry
-	$(BIN)/pytest -m "not long" -n auto $(QUICK)
-	$(BIN)/pytest -m "not long" --durations=20 $(addprefix --ignore=,$(QUICK))
+	@# Both parts run whatever the first one says: one run tells everything that fails.
+	@quick=0; all=0; \
+	$(BIN)/pytest -m "not long" -n auto $(QUICK) || quick=$$?; \
+	$(BIN)/pytest -m "not long" --durations=20 $(addprefix --ignore=,$(QUICK)) || all=$$?; \
+	if [ $$quick -ne 0 ]; then echo "tests without servers failed, further up: make test-fast runs them alone" >&2; fi; \
+	exit $$((quick ? quick : all))
 
 test-fast: lint ## linters, types, unit and property tests: no servers
 	$(BIN)/pytest -m "not long and not integration" -n auto $(QUICK)
