@@ -16,6 +16,7 @@ from openbsp.commands import ExitCode
 from openbsp.log import event
 from streams.engine.app import App
 from streams.engine.engine import Engine
+from streams.engine.watchdog import watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -24,15 +25,18 @@ logger = logging.getLogger(__name__)
 async def running(app: App, on_failure: Callable[[BaseException], None]) -> AsyncIterator[App]:
     """Run a program inside; when it is left, everything has been written, acknowledged and committed.
 
-    `on_failure` is called once if it cannot go on; it has to end the process at once: others may own the partitions.
+    `on_failure` is called if it cannot go on, from a thread if the event loop has stopped running; it has to end the
+    process at once: others may own the partitions.
     Raises DataDirectoryError.
     """
     engine = app.engine
     work = asyncio.create_task(engine.run())
     work.add_done_callback(lambda task: None if task.cancelled() else engine.fail(_error_of(task)))
     watch = asyncio.create_task(_watch(engine, on_failure))
-    async with faust_app_running(app):
-        yield app
+    # After the session time-out others have the partitions; twice of it leaves room for a loop that comes back.
+    with watchdog(2 * app.engine_settings.session_timeout_s, on_failure):
+        async with faust_app_running(app):
+            yield app
     watch.cancel()
     work.cancel()
     engine.close()

@@ -136,7 +136,15 @@ def test_words_are_counted_exactly_while_workers_come_and_go(stack, prefix, tmp_
 
 
 @pytest.mark.timeout(280)
-def test_a_word_that_kills_whoever_counts_it_is_set_aside_and_its_partition_goes_on(stack, prefix, tmp_path):
+@pytest.mark.parametrize(
+    "endless",
+    [
+        pytest.param({}, id="kills"),
+        # Each worker is ended by its watchdog, twice the session time-out later.
+        pytest.param({"WORDS_ENDLESS": "yes"}, id="never comes back", marks=pytest.mark.long),
+    ],
+)
+def test_a_word_that_ends_whoever_counts_it_is_set_aside_and_its_partition_goes_on(stack, prefix, tmp_path, endless):
     """Whichever worker has the partition: what is in work is noted with the positions of the group."""
     said: Counter[str] = Counter()
     places: list[str] = []
@@ -152,12 +160,14 @@ def test_a_word_that_kills_whoever_counts_it_is_set_aside_and_its_partition_goes
     producer.flush()
     del said["deadly"]
     variables = {"WORDS_KAFKA": stack.kafka, "WORDS_PREFIX": prefix, "WORDS_APP_ID": f"{prefix}words"}
-    with Workers(variables | {"WORDS_DEADLY": "deadly"}, tmp_path, 2) as workers:
-        eventually(lambda: _same(counted(stack.kafka, prefix), said), within=200, every=1)
+    with Workers(variables | endless | {"WORDS_DEADLY": "deadly"}, tmp_path, 2) as workers:
+        eventually(lambda: _same(counted(stack.kafka, prefix), said), within=240, every=1)
         set_aside = read_all(stack.kafka, f"{prefix}set-aside", within=30)
         assert [message.value().decode() for message in set_aside] == places
         deaths = workers.started - 2
-        print(f"figure: one event that kills was set aside after {deaths} deaths; {said.total()} words, 0 wrong counts")
+        print(
+            f"figure: an event that ends workers, set aside after {deaths} ends; {said.total()} words, 0 wrong counts"
+        )
 
 
 def _same(found: dict[str, int], said: Counter[str]) -> bool:

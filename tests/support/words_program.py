@@ -14,12 +14,14 @@ logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s %(m
 
 directory = os.environ.get("WORDS_DATA_DIR")
 
-deadly = os.environ.get("WORDS_DEADLY")
+deadly, endless = os.environ.get("WORDS_DEADLY"), "WORDS_ENDLESS" in os.environ
 
 
 def heard(word: str) -> None:
-    """Die of a word, as of what no program survives."""
+    """Die of a word, or never come back from it, as of what no program survives."""
     if word == deadly:
+        while endless:
+            pass
         os.kill(os.getpid(), signal.SIGKILL)
 
 
