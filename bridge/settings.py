@@ -40,7 +40,7 @@ class BridgeSettings(ServiceSettings):
         256 * MEBIBYTE,
         ge=16 * MEBIBYTE,
         description="Memory of one process for events in progress: bodies, the producer's queue and the spool's queue. "
-        "What does not fit waits unread in its socket.",
+        "What does not fit waits unread in its socket. A process grows by about this much, and by 64 MiB more at most.",
     )
     spool_dir: Path = Field(
         Path("data/spool"), description="Directory for what Kafka cannot take yet; each bridge needs its own."

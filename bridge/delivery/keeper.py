@@ -80,6 +80,8 @@ class _Waiting:
 
     def end(self, report: Report | None, error: NotStoredError | None) -> None:
         on_kept, self.on_kept = self.on_kept, None
+        # Trap: a timer holds this until the deadline, and with it the row and its JSON of an answered request.
+        self.item = None
         if on_kept is not None:
             if error is not None and self.held:
                 error = NotStoredError(f"{error}; Kafka may have the event, or get it yet")

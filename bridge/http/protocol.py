@@ -78,6 +78,8 @@ class WebhookProtocol(GuardedProtocol):
             super().parse(data)
         finally:
             self._receiving = False
+            # Trap: a connection that is idle, or closed and not collected yet, would keep what it read last.
+            self._data = b""
             fresh, self._fresh = self._fresh, None
         if fresh is not None:
             if fresh.more_body or self.transport.is_closing():

@@ -68,7 +68,9 @@ def test_1500_requests_at_once_are_all_answered(tmp_path: Path):
     """None is refused for being one of many. Kafka acknowledges none before all are sent or the deadline is over."""
     kafka = FakeKafka()
     kafka.stop_answering()
-    with running_ingress(tmp_path, kafka=kafka, deadline_s=4) as ingress, ThreadPoolExecutor(1) as pool:
+    # The senders are in this process, and slow on a busy machine.
+    patience = {"header_timeout_s": 60, "body_timeout_s": 60}
+    with running_ingress(tmp_path, kafka=kafka, deadline_s=4, **patience) as ingress, ThreadPoolExecutor(1) as pool:
         sent = pool.submit(post_at_once, ingress, bodies(1500))
         eventually(lambda: kafka.attempts + ingress.service.spool.events >= 1500 or sent.done(), within=120)
         kafka.answer()
