@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from prometheus_client import CollectorRegistry
 from starlette.routing import Route
 
+from avro.catalogue import topic_name
 from openbsp.http.access import Access
 from openbsp.kafka.connection import KafkaSettings, TopicSettings
 from openbsp.log import event
@@ -20,6 +21,7 @@ from streams.views.cluster.applied import Applied
 from streams.views.cluster.peers import Peers
 from streams.views.cluster.waits import Waits
 from streams.views.http.app import Views, create_app
+from streams.views.http.dead_letters import DeadLetters
 from streams.views.http.pipeline import Pipeline
 from streams.views.http.requests import Requests
 from streams.views.live.backlog import Backlog
@@ -57,9 +59,11 @@ class ViewsService:
         applied = Applied(self.tables, self._peers, ends, settings.read_timeout_s)
         views = Views(self.tables, self._peers, applied, self._streams, self._waits)
         self._pipeline = Pipeline(settings.bridge_url, settings.bridge_token)
+        self._dead_letters = DeadLetters(kafka, topic_name(topics.prefix, "dead-letters"))
         self.access = Access(settings, self.metrics)
         self.access.on_reload = lambda: self._streams.end_unless(self.access.is_valid)
-        app = create_app(self.access, views, self.tables, self._measured, self._pipeline)
+        observed = [*self._pipeline.routes(), *self._dead_letters.routes()]
+        app = create_app(self.access, views, self.tables, self._measured, observed)
         self.app = Requests(
             app, self.metrics, {route.endpoint: route.path for route in app.routes if isinstance(route, Route)}
         )
@@ -67,6 +71,7 @@ class ViewsService:
     def listen(self, app: JoinApp) -> None:
         """Hear what a program does, and have it watch how far it is behind."""
         self.tables.listen(app.hooks)
+        self._dead_letters.registry = app.registry
         app.intake.refused.add(self.tables.refused)
         app.superseded.add(self.metrics.superseded.inc)
         app.timer(LOOK_EVERY_S, name="watch_lag")(self._lag.look)

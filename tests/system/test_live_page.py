@@ -555,6 +555,19 @@ def test_the_numbers_follow_what_goes_on(open_page, running_stack):
     expect(pipeline).to_contain_text("Behind by", timeout=15_000)
 
 
+def test_dead_letters_are_listed_with_their_reasons_and_the_command_that_shows_each(open_page, running_stack):
+    key = f"<b>{uuid.uuid4()}</b>"
+    body = json.dumps({"entity": "messages", "action": "upsert", "data": {"id": key}}).encode()
+    assert running_stack.post(body).status_code == 422
+    page = open_page()
+    page.get_by_role("button", name="Show dead letters").click()
+    letter = page.locator("#dead-letters li").filter(has_text=key)
+    expect(letter).to_contain_text("invalid_event")
+    expect(letter).to_contain_text(re.compile(r"bridge dead-letters show \S+:\d+:\d+"))
+    page.get_by_role("button", name="Close").click()
+    expect(page.locator("#dead-letters")).to_be_hidden()
+
+
 @pytest.mark.skipif("OPENBSP_SCREENSHOT" not in os.environ, reason="OPENBSP_SCREENSHOT=path makes the picture")
 def test_screenshot(open_page, bridge_up):
     """Half an hour of a busy desk: most of it is there, the rest comes in while the page's clock runs fast."""

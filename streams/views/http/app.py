@@ -1,7 +1,7 @@
 """The HTTP side of a worker: who asks, what for, and who can answer it."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from urllib.parse import unquote, urlencode
 
 import httpx
@@ -25,7 +25,6 @@ from streams.views.cluster.waits import Waits
 from streams.views.http.access import METRICS, SYNC, Authentication, Reader, not_found, reader_of
 from streams.views.http.openapi import document
 from streams.views.http.page.files import Page
-from streams.views.http.pipeline import Pipeline
 from streams.views.http.problems import ProblemError, not_ready, problem, relayed
 from streams.views.http.queries import FILTERS, MESSAGE_FILTERS, PAGING, Parameters
 from streams.views.http.session import Sessions
@@ -270,9 +269,12 @@ def create_app(
     views: Views,
     tables: Tables,
     measured: Callable[[], CollectorRegistry],
-    pipeline: Pipeline,
+    observed: Iterable[Route],
 ) -> Starlette:
-    """Build the app; it answers 503 until the tables are there. `measured` returns the metrics, up to date."""
+    """Build the app; it answers 503 until the tables are there. `measured` returns the metrics, up to date.
+
+    `observed` are the routes that the page has about the rest of the pipeline.
+    """
 
     async def healthz(_: Request) -> Response:
         return Response(b'{"status":"alive"}', media_type=_JSON)
@@ -314,7 +316,7 @@ def create_app(
             Route("/openapi.json", openapi),
             Route(applied.PATH, views.waiting(views.applied)),
             *Sessions(access.authenticate).routes(),
-            *pipeline.routes(),
+            *observed,
             *Page().routes(),
         ],
         middleware=[Middleware(_EncodedPaths), Middleware(Authentication, access=access)],

@@ -3,6 +3,7 @@
 import { ask } from "./api.js";
 import { bars } from "./charts.js";
 import { make, say } from "./dom.js";
+import { showLetters } from "./letters.js";
 import { clock, duration, number } from "./times.js";
 
 const STEP_MS = 10_000;
@@ -67,13 +68,15 @@ export class Numbers {
     card("changes", "Status changes", "Changes of delivery status that the page has been told of since it was opened");
     card("delivered", "Sent → delivered", "Of the latest replies: the time from sent to delivered");
     card("read", "Delivered → read", "Of the latest replies: the time from delivered to read");
-    this.#cards.health = { list: make("dl", { class: "health" }) };
-    section.append(make("article", { class: "card" }, make("h2", {}, "Pipeline"), this.#cards.health.list));
+    const letters = make("button", { type: "button", class: "letters", hidden: true, click: () => showLetters(this.#refused) }, "Show dead letters");
+    this.#cards.health = { list: make("dl", { class: "health" }), letters };
+    section.append(make("article", { class: "card" }, make("h2", {}, "Pipeline"), this.#cards.health.list, letters));
   }
 
   /** Look at the pipeline from time to time; `mayObserve` is whether the reader may see more than their own. */
   start(mayObserve) {
     this.#mayObserve = mayObserve;
+    this.#cards.health.letters.hidden = !mayObserve;
     this.stop();
     this.#looking = setInterval(() => this.#look(), LOOK_MS);
     this.#look();

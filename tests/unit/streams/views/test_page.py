@@ -337,3 +337,11 @@ async def test_the_bridge_is_not_for_those_who_are_bound_to_organizations():
 
 def test_the_link_of_bridge_up_has_the_token_where_no_server_sees_it():
     assert page_link("http://127.0.0.1:8090", "a+b/c==") == "http://127.0.0.1:8090/#token=a%2Bb%2Fc%3D%3D"
+
+
+async def test_dead_letters_are_not_for_those_who_are_bound_to_organizations_and_wait_for_the_worker():
+    world = World()
+    async with world.client(ACME) as bound, world.client(ALL) as observer:
+        assert_problem(await bound.get("/dead-letters"), 403, "not_permitted")
+        assert_problem(await observer.get("/dead-letters"), 503, "not_ready")
+    await world.views.close()

@@ -1,0 +1,113 @@
+"""The newest dead letters, for the live page: what was refused, when and why. `bridge dead-letters` does the rest."""
+
+import asyncio
+import heapq
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from avro import instants
+from avro.codec import CodecError
+from openbsp.errors import KafkaUnavailableError, RegistryError, TopicsError
+from openbsp.kafka.connection import KafkaSettings
+from openbsp.kafka.reading import TopicReader, ValueReader
+from openbsp.threads import in_thread
+from streams.views.http.access import reader_of
+from streams.views.http.problems import not_ready
+
+if TYPE_CHECKING:
+    from openbsp.kafka.registry import Registry
+
+PATH = "/dead-letters"
+#: So many are shown, and so many of each partition are read at the most: each may have a whole webhook as its payload.
+NEWEST = 50
+OF_PARTITION = 20
+#: However many pages look, the topic is read only so often.
+KEPT_S = 5.0
+
+
+class Letter(Struct):
+    """A dead letter without its payload, which anybody may have written. `position` is what the commands take.
+
+    `made_at` is when it came to its topic. Of one that cannot be decoded only these two are known.
+    """
+
+    position: str
+    made_at: str
+    reason: str | None = None
+    detail: str | None = None
+    origin: str | None = None
+    entity: str | None = None
+    key: str | None = None
+    organization_id: str | None = None
+
+
+class State(Struct):
+    """The answer: how many records the topic holds, and the newest of them."""
+
+    records: int
+    newest: list[Letter]
+
+
+class DeadLetters:
+    """Reads the end of the dead letters' topic, when somebody asks."""
+
+    def __init__(self, kafka: KafkaSettings, topic: str) -> None:
+        """Connect to nothing yet."""
+        #: Has the schemas; None as long as the worker has not started.
+        self.registry: Registry | None = None
+        self._kafka = kafka
+        self._topic = topic
+        self._lock = asyncio.Lock()
+        self._known: bytes = b""
+        self._known_until = 0.0
+
+    def routes(self) -> list[Route]:
+        """Return the route."""
+        return [Route(PATH, self.show)]
+
+    async def show(self, request: Request) -> Response:
+        """GET: return the newest dead letters. Raises ProblemError for tokens that are bound to organizations."""
+        reader_of(request).need_all()
+        async with self._lock:
+            if time.monotonic() >= self._known_until:
+                try:
+                    self._known = msgspec.json.encode(await in_thread(self._read))
+                except (KafkaUnavailableError, RegistryError, TopicsError) as error:
+                    raise not_ready(f"dead letters cannot be read: {error}", passing=False) from None
+                self._known_until = time.monotonic() + KEPT_S
+            return Response(self._known, 200, {"Cache-Control": "no-store"}, "application/json")
+
+    def _read(self) -> State:
+        if self.registry is None:
+            raise not_ready("the worker has not started", passing=False)
+        values = ValueReader("DeadLetter", self.registry)
+        with TopicReader(self._kafka, self._topic) as topic:
+            there = topic.range()
+            ends = {number: (max(start, end - OF_PARTITION), end) for number, (start, end) in there.items()}
+            newest = heapq.nlargest(NEWEST, _dated(topic, ends), key=lambda item: item[0])
+            letters = [_letter(self._topic, message, values) for _, message in newest]
+        return State(sum(end - start for start, end in there.values()), letters)
+
+
+def _dated(topic: TopicReader, ends: dict[int, tuple[int, int]]) -> Iterator[tuple[tuple[int, int, int], Any]]:
+    for message in topic.read(ends):
+        yield (message.timestamp()[1], cast("int", message.partition()), cast("int", message.offset())), message
+
+
+def _letter(topic: str, message: Any, values: ValueReader) -> Letter:
+    letter = Letter(
+        f"{topic}:{message.partition()}:{message.offset()}", instants.render(max(0, message.timestamp()[1]) * 1000)
+    )
+    try:
+        fields = values.decode(message.value() or b"")
+    except CodecError:
+        return letter
+    told = {name: fields[name] for name in ("reason", "detail", "origin", "entity", "key", "organization_id")}
+    return msgspec.structs.replace(letter, **told)
