@@ -172,6 +172,16 @@ TOPICS: Mapping[str, Topic] = MappingProxyType(
                 internal=True,
             ),
             Topic(
+                "suppressions",
+                "hash of a contact",
+                None,
+                "compact",
+                None,
+                "which erased contacts stay out, by hashes",
+                internal=True,
+                settings=_STATES,
+            ),
+            Topic(
                 "streams-contributions",
                 "conversation id",
                 None,

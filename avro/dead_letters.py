@@ -21,6 +21,7 @@ MEANINGS: Mapping[tuple[str, str], str] = MappingProxyType(
         ("bridge", "broker_refused"): "The event was accepted and spooled, and Kafka refused its record for good.",
         ("bridge", "spool_age_limit"): "The event was accepted, and was in the spool longer than BRIDGE_SPOOL_MAX_AGE_S"
         " allows.",
+        ("bridge", "suppressed"): "The event was accepted and spooled, and is of a contact that was erased meanwhile.",
         ("streams", "not_wire_format"): "The record's value does not begin as Confluent's wire format does.",
         ("streams", "unknown_schema"): "The schema registry does not know the schema id in the record's value.",
         ("streams", "wrong_subject"): "The schema id in the record's value is that of another record type.",

@@ -63,7 +63,8 @@ def can_store(service: "Service") -> bool:
     """Return whether an event that comes now would be accepted, as far as can be known."""
     spool = service.spool
     spool_takes = spool.failing is None and not spool.full
-    kafka_takes = service.preparation.maker is not None and not spool.events and not service.keeper.failing
+    ready = service.preparation.maker is not None and service.suppressions.ready.is_set()
+    kafka_takes = ready and not spool.events and not service.keeper.failing
     return spool_takes or kafka_takes
 
 
@@ -111,4 +112,5 @@ def details(service: "Service") -> dict[str, Any]:
 def _remarks(service: "Service") -> list[str]:
     """Return what an operator should know of although it hinders nothing."""
     clock = service.clock.remark
-    return [*service.preparation.remarks, *([] if clock is None else [clock])]
+    others = [remark for remark in (clock, service.suppressions.problem) if remark is not None]
+    return [*service.preparation.remarks, *others]

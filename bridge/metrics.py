@@ -80,6 +80,11 @@ class Metrics(ServiceMetrics):
         self.dead_letters = self._counter(
             "bridge_dead_letters", "Dead letters made by the ingress, by reason.", "reason"
         )
+        self.suppressions = self._gauge(
+            "bridge_suppressions",
+            "Contacts on the suppression list; webhooks of theirs are dead letters with the reason suppressed.",
+            across_processes="livemax",
+        )
         self.spool_events = self._gauge("bridge_spool_events", "Events in the spool.", across_processes="livesum")
         self.spool_bytes = self._gauge(
             "bridge_spool_bytes", "Bytes of the events in the spool.", across_processes="livesum"

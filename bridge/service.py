@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import sqlite3
@@ -31,6 +32,8 @@ from bridge.http.webhook import Intake
 from bridge.metrics import Metrics
 from bridge.settings import BridgeSettings
 from bridge.supervisor import METRICS_VARIABLE
+from bridge.suppressions.hashes import Suppressed
+from bridge.suppressions.watch import Changes, SuppressionWatch, changes_of
 from openbsp.http.access import Access
 from openbsp.http.token_source import TokenSource
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
@@ -59,6 +62,7 @@ class Outside:
     topics: TopicsCheck
     registry: SchemaIds
     new_publisher: Callable[[float, Callable[[], None], Callable[[int], None]], Publisher]
+    suppressions: Changes
 
 
 def outside(kafka: KafkaSettings, registry: RegistrySettings, topics: TopicSettings) -> Outside:
@@ -69,7 +73,14 @@ def outside(kafka: KafkaSettings, registry: RegistrySettings, topics: TopicSetti
     ) -> Publisher:
         return KafkaPublisher(producer_config(kafka.producer(), message_timeout_s), on_replaced, on_appended)
 
-    return Outside(topics, registry.url, Topics(kafka, topics), Registry(registry, topics.prefix), new_publisher)
+    return Outside(
+        topics,
+        registry.url,
+        Topics(kafka, topics),
+        Registry(registry, topics.prefix),
+        new_publisher,
+        functools.partial(changes_of, kafka, topics.prefix),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +92,7 @@ class Service:
     metrics: Metrics
     access: Access
     spool: Spool
+    suppressions: SuppressionWatch
     preparation: Preparation
     clock: ClockSkew
     ages: Ages
@@ -153,7 +165,12 @@ async def running(
             metrics=metrics,
         )
         memory = Memory(settings.memory_bytes)
-        keeper = Keeper(publisher, spool, preparation, settings.deadline_s, metrics, memory=memory)
+        suppressed = Suppressed(settings.key)
+        suppressions = SuppressionWatch(suppressed, world.suppressions, metrics)
+        stack.callback(suppressions.close)
+        keeper = Keeper(
+            publisher, spool, preparation, settings.deadline_s, metrics, memory=memory, suppressed=suppressed
+        )
         drain = Drain(
             spool,
             drain_publisher,
@@ -163,9 +180,11 @@ async def running(
             ages=ages,
             skewed=lambda: clock.remark is not None,
             metrics=metrics,
+            suppressed=suppressed,
+            list_known=suppressions.ready,
         )
         requests = RequestLog(metrics, lines)
-        intake = Intake(settings, access.authenticate, keeper, metrics, requests, memory=memory)
+        intake = Intake(settings, access.authenticate, keeper, metrics, requests, memory=memory, suppressed=suppressed)
         ingress = Ingress(intake)
         if lines is not None:
             lines.dropped = metrics.log_lines_dropped.inc
@@ -176,6 +195,7 @@ async def running(
             metrics,
             access,
             spool,
+            suppressions,
             preparation,
             clock,
             ages,

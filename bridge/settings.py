@@ -6,13 +6,14 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from avro.catalogue import MAX_BODY_BYTES, MAX_MESSAGE_BYTES
+from bridge.suppressions.settings import SuppressionSettings
 from openbsp.http.settings import ServiceSettings
 
 MEBIBYTE = 1024 * 1024
 GIBIBYTE = 1024 * MEBIBYTE
 
 
-class BridgeSettings(ServiceSettings):
+class BridgeSettings(ServiceSettings, SuppressionSettings):
     """The HTTP ingress."""
 
     model_config = SettingsConfigDict(env_prefix="BRIDGE_", frozen=True, hide_input_in_errors=True)

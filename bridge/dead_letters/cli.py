@@ -8,11 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from openbsp.commands import ExitCode
-from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
-from openbsp.settings import load
 
 if TYPE_CHECKING:
-    from bridge.dead_letters.commands import Place
     from bridge.dead_letters.letters import Wanted
 
 app = typer.Typer(no_args_is_help=True)
@@ -46,11 +43,12 @@ def list_letters(
     as_json: AsJson = False,
 ) -> None:
     """List dead letters: where each is, when, why, and of what. With --json whole and all of them."""
+    from bridge.cluster import configured
     from bridge.dead_letters import commands
 
     wanted = _wanted(since, until, reason, entity, organization)
-    with _place() as place:
-        commands.list_letters(place, wanted, limit, as_json=as_json)
+    with configured() as cluster:
+        commands.list_letters(cluster, wanted, limit, as_json=as_json)
 
 
 @app.command()
@@ -64,10 +62,11 @@ def show(
 
     Exit code 1 if there is none at the position.
     """
+    from bridge.cluster import configured
     from bridge.dead_letters import commands
 
-    with _place() as place, _positions():
-        if not commands.show_letter(place, position, as_json=as_json, all_bytes=whole):
+    with configured() as cluster, _positions():
+        if not commands.show_letter(cluster, position, as_json=as_json, all_bytes=whole):
             sys.exit(ExitCode.NOT_STARTED)
 
 
@@ -95,28 +94,19 @@ def redrive(
     of the log for each. Exit code 1 if one was refused again, or not all could be sent.
     """
     from bridge.client import BridgeClient
+    from bridge.cluster import configured
     from bridge.dead_letters import commands
 
     wanted = _wanted(since, until, reason, entity, organization)
     if execute and token is None:
         raise typer.BadParameter("--execute needs --token or BRIDGE_TOKEN")
-    with _place() as place, _positions():
+    with configured() as cluster, _positions():
         if token is None or not execute:
-            commands.plan(place, wanted, position, as_json=as_json)
+            commands.plan(cluster, wanted, position, as_json=as_json)
             return
         with BridgeClient(url, token) as client:
-            if not commands.execute(place, wanted, position, client):
+            if not commands.execute(cluster, wanted, position, client):
                 sys.exit(ExitCode.NOT_STARTED)
-
-
-@contextlib.contextmanager
-def _place() -> "Iterator[Place]":
-    from bridge.dead_letters.commands import Place
-    from openbsp.kafka.registry import Registry
-
-    kafka, registry, topics = load(KafkaSettings, RegistrySettings, TopicSettings)
-    with Registry(registry, topics.prefix) as client:
-        yield Place(kafka, client, topics)
 
 
 @contextlib.contextmanager

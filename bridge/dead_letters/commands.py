@@ -5,7 +5,6 @@ import heapq
 import logging
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import cast
 
 from rich.console import Console
@@ -15,14 +14,13 @@ from avro import writers
 from avro.catalogue import ENTITIES, TOPICS
 from avro.dead_letters import REDRIVEN_HEADER, redrives
 from bridge.client import BridgeClient, Outcome, StoppedError
+from bridge.cluster import Cluster
 from bridge.dead_letters import show
 from bridge.dead_letters.letters import DeadLetterTopic, Letter, Position, PositionError, Wanted, header_of
 from bridge.dead_letters.plan import NotRedrivableError, Planner, Redrive
 from openbsp.commands import complain
 from openbsp.console import make_console
-from openbsp.kafka.connection import KafkaSettings, TopicSettings
 from openbsp.kafka.reading import Range, TopicReader, ValueReader
-from openbsp.kafka.registry import Registry
 from openbsp.log import as_text, event, line_of, start_logging
 from openbsp.terminal import printable
 
@@ -32,24 +30,11 @@ _log = logging.getLogger(__name__)
 _MAX_DEPTH = 400
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where the dead letters are."""
-
-    kafka: KafkaSettings
-    registry: Registry
-    topics: TopicSettings
-
-    def letters(self) -> DeadLetterTopic:
-        """Return the topic."""
-        return DeadLetterTopic(self.kafka, self.registry, self.topics.prefix)
-
-
-def list_letters(place: Place, wanted: Wanted, most: int, *, as_json: bool) -> None:
+def list_letters(cluster: Cluster, wanted: Wanted, most: int, *, as_json: bool) -> None:
     """Print the wanted dead letters, in the order of their times; of more than `most` the newest."""
     newest: list[tuple[int, Position, Letter]] = []
     count = 0
-    with place.letters() as topic:
+    with DeadLetterTopic(cluster) as topic:
         for letter in topic.read(topic.range(wanted), wanted):
             count += 1
             if as_json:
@@ -72,16 +57,16 @@ def list_letters(place: Place, wanted: Wanted, most: int, *, as_json: bool) -> N
         console.print(f"{count - len(newest)} older ones are not shown: --limit, or narrow it down")
 
 
-def show_letter(place: Place, position_text: str, *, as_json: bool, all_bytes: bool) -> bool:
+def show_letter(cluster: Cluster, position_text: str, *, as_json: bool, all_bytes: bool) -> bool:
     """Print a dead letter whole; return whether there is one. Raises PositionError for what is no position."""
-    with place.letters() as topic:
+    with DeadLetterTopic(cluster) as topic:
         position = Position.parse(position_text, topic.name)
         letter = topic.at(position)
         if letter is None:
             why = topic.unreadable.get(position, "there is no dead letter; retention may have deleted it")
             complain("bridge", f"{position}: {why}")
             return False
-    with _planner(place) as planner:
+    with _planner(cluster) as planner:
         found = _verdict(planner, letter)
     if as_json:
         print(show.as_json(letter, found))  # noqa: T201 the command's output
@@ -90,12 +75,12 @@ def show_letter(place: Place, position_text: str, *, as_json: bool, all_bytes: b
     return True
 
 
-def plan(place: Place, wanted: Wanted, position: str | None, *, as_json: bool) -> None:
+def plan(cluster: Cluster, wanted: Wanted, position: str | None, *, as_json: bool) -> None:
     """Print what `redrive` would do."""
     console = make_console(file_width=show.FILE_WIDTH)
     counts: Counter[str] = Counter()
     letters, verdicts = [], []
-    with place.letters() as topic, _planner(place) as planner:
+    with DeadLetterTopic(cluster) as topic, _planner(cluster) as planner:
         for letter in _chosen(topic, wanted, position):
             found = _verdict(planner, letter)
             counts["possible" if isinstance(found, Redrive) else "impossible"] += 1
@@ -114,10 +99,10 @@ def plan(place: Place, wanted: Wanted, position: str | None, *, as_json: bool) -
     )
 
 
-def execute(place: Place, wanted: Wanted, position: str | None, client: BridgeClient) -> bool:
+def execute(cluster: Cluster, wanted: Wanted, position: str | None, client: BridgeClient) -> bool:
     """Redrive, with a line of the log for each; return whether every one that can be redriven was taken."""
     counts: Counter[str] = Counter()
-    with place.letters() as topic, _planner(place) as planner, _progress() as progress:
+    with DeadLetterTopic(cluster) as topic, _planner(cluster) as planner, _progress() as progress:
         within = _range(topic, wanted, position)
         task = progress.add_task("dead letters", total=sum(end - start for start, end in within.values()))
         done = 0
@@ -160,22 +145,22 @@ def _range(topic: DeadLetterTopic, wanted: Wanted, position: str | None) -> Rang
 
 
 @contextlib.contextmanager
-def _planner(place: Place) -> Iterator[Planner]:
+def _planner(cluster: Cluster) -> Iterator[Planner]:
     readers: dict[str, TopicReader] = {}
     with contextlib.ExitStack() as stack:
 
         def redriven_at(source: Position) -> int:
             """Return how often the event of a record was redriven; 0 also if the record is gone."""
             if source.topic not in readers:
-                readers[source.topic] = stack.enter_context(TopicReader(place.kafka, source.topic))
+                readers[source.topic] = stack.enter_context(TopicReader(cluster.kafka, source.topic))
             message = readers[source.topic].one(source.partition, source.offset)
             return 0 if message is None else redrives(header_of(message, REDRIVEN_HEADER))
 
         decoders = {
-            entity.name: ValueReader(cast("str", TOPICS[entity.topic].schema), place.registry).decode
+            entity.name: ValueReader(cast("str", TOPICS[entity.topic].schema), cluster.registry).decode
             for entity in ENTITIES.values()
         }
-        yield Planner(place.topics.prefix, decoders, redriven_at, max_depth=_MAX_DEPTH)
+        yield Planner(cluster.topics.prefix, decoders, redriven_at, max_depth=_MAX_DEPTH)
 
 
 def _verdict(planner: Planner, letter: Letter) -> show.Verdict:

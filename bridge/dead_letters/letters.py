@@ -8,12 +8,11 @@ from typing import Any, NamedTuple, Self, cast
 from confluent_kafka import Message
 
 from avro import writers
-from avro.catalogue import ENTITIES, TOPICS, topic_name
+from avro.catalogue import ENTITIES, TOPICS
 from avro.codec import CodecError
 from avro.dead_letters import REDRIVEN_HEADER, redrives
-from openbsp.kafka.connection import KafkaSettings
-from openbsp.kafka.reading import Range, TopicReader, ValueReader
-from openbsp.kafka.registry import Registry
+from bridge.cluster import Cluster
+from openbsp.kafka.reading import Range, ValueReader
 
 _POSITION = re.compile(r"(?:(?P<topic>[a-zA-Z0-9._-]+):)?(?P<partition>\d{1,9}):(?P<offset>\d{1,18})")
 
@@ -125,11 +124,11 @@ class Wanted:
 class DeadLetterTopic:
     """Reads the dead letters. A context manager; see TopicReader for what its methods raise."""
 
-    def __init__(self, kafka: KafkaSettings, registry: Registry, prefix: str) -> None:
+    def __init__(self, cluster: Cluster) -> None:
         """Find the topic."""
-        self.name = topic_name(prefix, "dead-letters")
-        self._reader = TopicReader(kafka, self.name)
-        self._values = ValueReader("DeadLetter", registry)
+        self._reader = cluster.reader("dead-letters")
+        self.name = self._reader.topic
+        self._values = ValueReader("DeadLetter", cluster.registry)
         #: Positions of records that are no dead letters, with the reason.
         self.unreadable: dict[Position, str] = {}
 

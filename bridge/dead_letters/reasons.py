@@ -29,6 +29,12 @@ _REGISTRY = (
     " `bridge schemas check`. With the right schema under the id, redrive."
 )
 
+_SUPPRESSED = (
+    "Delete the contact's rows in OpenBSP, so that it sends none. To let the contact in again:"
+    " `bridge erase --lift --contact ADDRESS`, then `bridge reconcile`."
+)
+_SUPPRESSED_HOPELESS = "nothing of the row was kept: its contact was erased"
+
 #: What to do, and why redriving is in vain, by `origin` and `reason`.
 _ADVICE: Mapping[tuple[str, str], tuple[str, str | None]] = MappingProxyType(
     {
@@ -58,6 +64,8 @@ _ADVICE: Mapping[tuple[str, str], tuple[str, str | None]] = MappingProxyType(
             f"Raise BRIDGE_MAX_BODY_BYTES if such rows are legitimate. {_RECONCILE}",
             "nothing of the body was kept: it was larger than the limit",
         ),
+        ("webhook", "suppressed"): (_SUPPRESSED, _SUPPRESSED_HOPELESS),
+        ("bridge", "suppressed"): (_SUPPRESSED, _SUPPRESSED_HOPELESS),
         ("bridge", "broker_refused"): (
             (
                 "`detail` has the broker's error. Usually the topic's max.message.bytes is too small, or the bridge may"

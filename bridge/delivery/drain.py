@@ -6,6 +6,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable
+from uuid import uuid4
 
 from avro import instants
 from bridge.delivery.ages import Ages
@@ -16,8 +17,9 @@ from bridge.delivery.records import ORIGIN, DeadLetter, Record, RecordMaker
 from bridge.delivery.spool.file import Row, is_damage
 from bridge.delivery.spool.spool import Spool
 from bridge.http import reasons
-from bridge.http.events import Event
+from bridge.http.events import SUPPRESSED_DETAIL, Event
 from bridge.metrics import Metrics
+from bridge.suppressions.hashes import NOBODY, Suppressed
 from openbsp.backoff import Backoff
 
 _log = logging.getLogger(__name__)
@@ -47,8 +49,15 @@ class Drain:
         ages: Ages,
         skewed: Callable[[], bool],
         metrics: Metrics,
+        suppressed: Suppressed = NOBODY,
+        list_known: asyncio.Event | None = None,
     ) -> None:
-        """Put the parts together; `run` does the work. `skewed` tells whether this machine's clock is known wrong."""
+        """Put the parts together; `run` does the work. `skewed` tells whether this machine's clock is known wrong.
+
+        `list_known` is set once `suppressed` is what the topic says: before, nothing is published.
+        """
+        self._suppressed = suppressed
+        self._list_known = list_known
         self._spool = spool
         self._publisher = publisher
         self._preparation = preparation
@@ -68,6 +77,8 @@ class Drain:
         while True:
             await self._spool.arrived.wait()
             await self._preparation.ready.wait()
+            if self._list_known is not None:
+                await self._list_known.wait()
             self._spool.arrived.clear()
             backoff = Backoff(_FIRST_RETRY_S, _LONGEST_RETRY_S)
             while not await self._pass():
@@ -103,7 +114,7 @@ class Drain:
         batch = []
         for row in rows:
             try:
-                item = self._by_age(unpack(row.body), maker)
+                item = self._by_age(self._unsuppressed(unpack(row.body)), maker)
                 record = maker.record(item)
             except UnreadableError as error:
                 await self._quarantine(row, f"unreadable: {error}")
@@ -165,6 +176,25 @@ class Drain:
             return False
         _log.error("event %d of the spool is in quarantine: %s", row.seq, why)
         return True
+
+    def _unsuppressed(self, item: Item) -> Item:
+        """Return the item, or the dead letter with ids alone that an event of a suppressed contact becomes."""
+        if not (self._suppressed.active and isinstance(item, Event) and self._suppressed.has(item.row)):
+            return item
+        return DeadLetter(
+            # As of a webhook that is turned away: an id made from the row would be a fingerprint of it.
+            str(uuid4()),
+            reasons.SUPPRESSED.code,
+            SUPPRESSED_DETAIL,
+            instants.now(),
+            origin=ORIGIN,
+            entity=item.entity.name,
+            action=item.action,
+            key=item.id,
+            organization_id=item.organization_id,
+            redriven=item.redriven,
+            organizations=item.organizations,
+        )
 
     def _by_age(self, item: Item, maker: RecordMaker) -> Item:
         """Return the item, or the dead letter that an event becomes when it is too old."""

@@ -13,6 +13,7 @@ from bridge.delivery.spool.spool import Spool, Ticket
 from bridge.delivery.timeouts import Timeouts
 from bridge.errors import NotStoredError, SpoolFullError
 from bridge.metrics import Metrics
+from bridge.suppressions.hashes import NOBODY, Suppressed
 
 _log = logging.getLogger(__name__)
 
@@ -108,6 +109,7 @@ class Keeper:
         metrics: Metrics,
         *,
         memory: Memory,
+        suppressed: Suppressed = NOBODY,
     ) -> None:
         """Put the parts together. `deadline_s` counts from a request's arrival."""
         self._publish = publisher.publish
@@ -116,6 +118,7 @@ class Keeper:
         self._deadline_s = deadline_s
         self._metrics = metrics
         self.memory = memory
+        self._suppressed = suppressed
         self._loop = asyncio.get_running_loop()
         #: Why the latest item did not get into Kafka; None if it did.
         self.last_failure: str | None = None
@@ -131,7 +134,7 @@ class Keeper:
         now = time.monotonic()
         waiting = _Waiting(self, item, now, on_kept)
         maker = self._preparation.maker
-        if maker is None or self._spool.events:
+        if maker is None or self._spool.events or not self._suppressed.known:
             self._to_spool(waiting)
             return
         record = maker.record(item)

@@ -1,13 +1,16 @@
 """`bridge erase`: options and messages."""
 
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from openbsp.commands import ExitCode, complain
-from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
 from openbsp.settings import load
+
+if TYPE_CHECKING:
+    from bridge.erase.find import Wanted
 
 
 def erase(
@@ -25,9 +28,39 @@ def erase(
     ] = None,
     service: Annotated[str | None, typer.Option(help="Only of this service; with --contact.")] = None,
     organization: Annotated[
-        str | None, typer.Option(metavar="ID", help="Only of this organization; with --contact, or for unknown ids.")
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="Erase all rows of this organization; with --contact, or for unknown ids, only of this organization.",
+        ),
     ] = None,
+    confirm: Annotated[
+        str | None, typer.Option(metavar="ID", help="The organization once more, to erase all of it with --execute.")
+    ] = None,
+    verify: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="REPORT",
+            exists=True,
+            dir_okay=False,
+            help="Erase nothing: search every place for the rows of this report of --execute --json. With --contact "
+            "for the address as well, which the report does not hold.",
+        ),
+    ] = None,
+    lift: Annotated[
+        bool, typer.Option("--lift", help="Take --contact off the suppression list: its webhooks are taken again.")
+    ] = False,
+    show_list: Annotated[bool, typer.Option("--list", help="Print the suppression list, without addresses.")] = False,
     execute: Annotated[bool, typer.Option("--execute", help="Do it. Without this only the plan is shown.")] = False,
+    spool: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR",
+            file_okay=False,
+            help="Search the spools in this directory; with --execute, remove what waits there, of a stopped bridge. "
+            "May be repeated.",
+        ),
+    ] = None,
     url: Annotated[str, typer.Option(help="Base address of the bridge.")] = "http://127.0.0.1:8080",
     token: Annotated[str | None, typer.Option(envvar="BRIDGE_TOKEN", help="Token that the bridge accepts.")] = None,
     views: Annotated[str, typer.Option(help="Base address of a streams worker.")] = "http://127.0.0.1:8090",
@@ -39,36 +72,84 @@ def erase(
     ] = 60.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one line of JSON.")] = False,
 ) -> None:
-    """Delete a message, a conversation or a person by delete events, wait until that shows, and report every place.
+    """Delete messages, a conversation, a person or an organization by delete events, and report every place.
 
-    It cannot be undone: a deleted id never comes back. Exit code 1 if something still shows.
+    It cannot be undone: a deleted id never comes back. Exit code 1 if something still shows; with --verify, if
+    something is there that no date removes, or whose date has passed.
     """
     from bridge.client import BridgeClient, StoppedError
+    from bridge.cluster import configured
     from bridge.erase import commands
+    from bridge.erase.errors import EraseError
     from bridge.erase.find import Wanted
+    from bridge.erase.report import Former, show
+    from bridge.erase.views import Views
+    from bridge.suppressions.settings import SuppressionSettings
     from openbsp.console import make_console
-    from openbsp.kafka.registry import Registry
 
-    if not message and not conversation and contact is None:
-        raise typer.BadParameter("what should be erased? Give --message, --conversation or --contact")
+    wanted = Wanted(frozenset(message or ()), frozenset(conversation or ()), contact, service, organization)
+    if lift and contact is None:
+        raise typer.BadParameter("--lift needs --contact, with the --service and --organization of the erasure")
+    if show_list or lift:
+        _suppressions(contact, service, organization, lift=lift, as_json=as_json)
+        return
+    narrower = bool(message or conversation or service or organization)
+    _check_call(wanted, confirm, verifies=verify is not None, narrower=narrower, execute=execute)
     if execute and (token is None or views_token is None):
         raise typer.BadParameter("--execute needs --token (BRIDGE_TOKEN) and --views-token (VIEWS_TOKEN)")
-    wanted = Wanted(frozenset(message or ()), frozenset(conversation or ()), contact, service, organization)
-    kafka, registry, topics = load(KafkaSettings, RegistrySettings, TopicSettings)
-    console = make_console(file_width=200)
-    seen = commands.Views(views, views_token)
+    if verify is not None and views_token is None:
+        raise typer.BadParameter("--verify needs --views-token (VIEWS_TOKEN)")
+    seen = Views(views, views_token)
     try:
-        with Registry(registry, topics.prefix) as client:
-            servers = commands.Servers(kafka, client, topics, seen, url, token)
-            if not execute or token is None:
-                commands.plan(servers, wanted, console, as_json=as_json)
-                return
-            with BridgeClient(url, token) as bridge:
-                gone = commands.execute(servers, wanted, bridge, console, as_json=as_json, patience_s=timeout)
-    except (commands.EraseError, StoppedError) as error:
-        complain("bridge", f"{error}. Erasing again goes on with what is left.")
+        with configured() as cluster:
+            (suppressions,) = load(SuppressionSettings)
+            servers = commands.Servers(cluster, seen, url, token, tuple(spool or ()), suppressions.key)
+            if verify is not None:
+                report = commands.verify(servers, Former.read(verify, contact))
+            elif not execute or token is None:
+                report = commands.plan(servers, wanted)
+            else:
+                with BridgeClient(url, token) as bridge:
+                    report = commands.execute(servers, wanted, bridge, patience_s=timeout)
+    except (EraseError, StoppedError) as error:
+        complain("bridge", f"{error}." + (" Erasing again goes on with what is left." if execute else ""))
         sys.exit(ExitCode.NOT_STARTED)
     finally:
         seen.close()
-    if not gone:
+    show(report, make_console(file_width=200), as_json=as_json)
+    if not report.well:
         sys.exit(ExitCode.NOT_STARTED)
+
+
+def _suppressions(
+    contact: str | None, service: str | None, organization: str | None, *, lift: bool, as_json: bool
+) -> None:
+    from bridge.cluster import configured
+    from bridge.suppressions import commands
+    from bridge.suppressions.hashes import Contact
+    from bridge.suppressions.settings import SuppressionSettings
+    from openbsp.console import make_console
+
+    with configured() as cluster:
+        if not lift or contact is None:
+            commands.show(cluster, make_console(file_width=200), as_json=as_json)
+            return
+        (settings,) = load(SuppressionSettings)
+        why = commands.lift(cluster, settings.key, Contact(contact, service, organization))
+    if why is not None:
+        complain("bridge", why)
+        sys.exit(ExitCode.NOT_STARTED)
+    typer.echo("lifted: what OpenBSP sends of this contact is taken again; `bridge reconcile` brings what it has")
+
+
+def _check_call(wanted: "Wanted", confirm: str | None, *, verifies: bool, narrower: bool, execute: bool) -> None:
+    if verifies:
+        if execute or narrower:
+            raise typer.BadParameter("--verify takes what was erased from the report; only --contact is given again")
+        return
+    if not (narrower or wanted.contact is not None):
+        raise typer.BadParameter(
+            "what should be erased? Give --message, --conversation, --contact or --organization, or --verify"
+        )
+    if execute and wanted.organization != confirm:
+        raise typer.BadParameter("all of an organization is erased only with --confirm and the same id")

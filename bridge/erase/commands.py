@@ -1,95 +1,63 @@
-"""`bridge erase`: the plan, the deletions, the wait until they show, and the report."""
+"""`bridge erase`: the plan, the deletions, the wait until they show, the report, and its verification."""
 
-import json
-import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from http import HTTPStatus
-from urllib.parse import quote
+from pathlib import Path
 
 import httpx
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from avro.catalogue import TOPICS
 from bridge.client import BridgeClient
-from bridge.dead_letters.letters import DeadLetterTopic
-from bridge.dead_letters.letters import Wanted as AllLetters
+from bridge.cluster import Cluster
+from bridge.erase import places, spools
+from bridge.erase.errors import EraseError
 from bridge.erase.find import Found, Row, States, Wanted
-from bridge.erase.places import others, topics
-from openbsp.kafka.connection import KafkaSettings, TopicSettings
-from openbsp.kafka.registry import Registry
+from bridge.erase.places import Place
+from bridge.erase.report import Former, Report
+from bridge.erase.search import search
+from bridge.erase.sought import Sought
+from bridge.erase.views import Views
+from bridge.suppressions.hashes import Contact
+from bridge.suppressions.topic import add, entries
 from openbsp.kafka.topics import Topics
-from openbsp.terminal import printable
+from openbsp.waiting import wait_until
 
 _TIMEOUT_S = 5.0
 _POLL_S = 0.25
-#: How many rows a table lists.
-_MOST_ROWS = 50
-
-
-class EraseError(Exception):
-    """Why nothing was erased, or not all of it."""
+#: How long what follows from the deletes may take.
+_SETTLES_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """Where topics, schemas, views and the bridge are."""
+    """Where topics, schemas, views and the bridge are; `spools` are directories of spools on this machine."""
 
-    kafka: KafkaSettings
-    registry: Registry
-    topics: TopicSettings
-    views: "Views"
+    cluster: Cluster
+    views: Views
     bridge_url: str
     bridge_token: str | None
+    spools: tuple[Path, ...] = ()
+    #: Of the suppression list; None where the deployment has none.
+    key: bytes | None = None
 
 
-class Views:
-    """The views, asked with a token that sees all rows that are erased."""
-
-    def __init__(self, url: str, token: str | None, *, transport: httpx.BaseTransport | None = None) -> None:
-        """Connect to nothing yet."""
-        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        self._url = url
-        self._client = httpx.Client(
-            base_url=url, headers=headers, timeout=_TIMEOUT_S, trust_env=False, transport=transport
-        )
-
-    def has(self, row: Row) -> bool | None:
-        """Return whether a row is shown; None while they do not answer for it. Raises EraseError."""
-        path = f"/{row.entity}/{quote(row.id, safe='')}"
-        try:
-            status = self._client.get(path).status_code
-        except httpx.TransportError:
-            return None
-        if status in {HTTPStatus.OK, HTTPStatus.NOT_FOUND}:
-            return status == HTTPStatus.OK
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            return None
-        raise EraseError(f"{self._url}{path} answers {status}: give a token of the views that may see these rows")
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
-
-
-def plan(servers: Servers, wanted: Wanted, console: Console, *, as_json: bool) -> None:
-    """Print what would be erased, and the places."""
-    with States(servers.kafka, servers.registry, servers.topics.prefix) as states:
+def plan(servers: Servers, wanted: Wanted) -> Report:
+    """Return what would be erased, and the places."""
+    with States(servers.cluster) as states:
         found = states.find(wanted)
-    _report(servers, wanted, found, [], console, as_json=as_json, done=False)
+    return _report(servers, wanted, found, [], done=False)
 
 
-def execute(
-    servers: Servers, wanted: Wanted, client: BridgeClient, console: Console, *, as_json: bool, patience_s: float
-) -> bool:
-    """Delete, wait, report; return whether everything is gone that can be gone now.
+def execute(servers: Servers, wanted: Wanted, client: BridgeClient, *, patience_s: float) -> Report:
+    """Delete and wait; return what is gone and what is left.
 
     Raises EraseError, StoppedError: some may be deleted then, and erasing again goes on with the rest.
     """
-    with States(servers.kafka, servers.registry, servers.topics.prefix) as states:
+    if wanted.contact is not None and servers.key is not None:
+        # First of all: what comes while rows are looked for would stay.
+        add(servers.cluster, servers.key, Contact(wanted.contact, wanted.service, wanted.organization_id))
+    with States(servers.cluster) as states:
         found = states.find(wanted)
         rows = found.all()
         for row in rows[-1:] + rows[:1]:
@@ -98,6 +66,9 @@ def execute(
                 raise EraseError(
                     f"the views do not show {row.entity} {row.id}, which the states have: give a token that may see it"
                 )
+        sought = Sought.of(rows, wanted)
+        for directory in servers.spools:
+            spools.remove(directory, sought)
         for row in rows:
             outcome = client.send(row.body())
             if not outcome.taken:
@@ -105,86 +76,91 @@ def execute(
                     f"the bridge refuses to delete {row.entity} {row.id}: {outcome.disposition}: {outcome.text}"
                 )
         left = _wait(states, servers.views, rows, patience_s)
-    _report(servers, wanted, found, left, console, as_json=as_json, done=True)
-    return not left and not found.unreadable
+    report: Report
+
+    def is_settled() -> bool:
+        nonlocal report
+        report = _report(servers, wanted, found, left, done=True)
+        return not report.faults
+
+    # Other conversations tell of the deletes a moment later: a message may have been the last one of its group.
+    wait_until(is_settled, patience_s=0 if left else _SETTLES_S, every_s=1.0)
+    return report
+
+
+def verify(servers: Servers, former: Former) -> Report:
+    """Look again at every place that can be searched, for the rows of a report. Raises EraseError."""
+    now = datetime.now(UTC)
+    shown = sum(row.found and servers.views.has(row) is not False for row in former.rows)
+    sought = Sought.of(former.rows, former.wanted)
+    found, letters = _places(servers, sought, sum(row.found for row in former.rows), shown, now, done=True)
+    since = [_since(place, former.was.get(place.name)) for place in found]
+    return Report(now, former.wanted, former.rows, since, dead_letters=letters, done=True, verified=True)
+
+
+def _since(place: Place, was: int | None) -> Place:
+    """Return a place with what it had when the report was made, and what has gone since."""
+    if was is None or place.was is None:
+        return place
+    still = place.was - (place.gone or 0)
+    return replace(place, was=was, gone=max(0, was - still))
 
 
 def _wait(states: States, views: Views, rows: Sequence[Row], patience_s: float) -> list[str]:
     """Return what still shows after so many seconds, in words; nothing as soon as nothing does."""
-    deadline = time.monotonic() + patience_s
     gone: set[tuple[str, str]] = set()
+    without: list[Row] = []
     shown = list(rows)
-    while True:
+
+    def is_gone() -> bool:
+        nonlocal without, shown
         without = states.left(rows, gone)
         shown = [row for row in shown if views.has(row) is not False]
-        if not without and not shown:
-            return []
-        if time.monotonic() >= deadline:
-            return [f"{row.entity} {row.id}: no tombstone in the state topic" for row in without] + [
-                f"{row.entity} {row.id}: the views show it, or do not answer" for row in shown
-            ]
-        time.sleep(_POLL_S)
+        return not without and not shown
+
+    if wait_until(is_gone, patience_s=patience_s, every_s=_POLL_S):
+        return []
+    return [f"{row.entity} {row.id}: no tombstone in the state topic" for row in without] + [
+        f"{row.entity} {row.id}: the views show it, or do not answer" for row in shown
+    ]
 
 
-def _report(
-    servers: Servers,
-    wanted: Wanted,
-    found: Found,
-    left: Sequence[str],
-    console: Console,
-    *,
-    as_json: bool,
-    done: bool,
-) -> None:
+def _report(servers: Servers, wanted: Wanted, found: Found, left: list[str], *, done: bool) -> Report:
     now = datetime.now(UTC)
-    settings = Topics(servers.kafka, servers.topics).settings(list(TOPICS))
-    letters = _letters(servers, wanted, found)
-    places = [*topics(settings, now, len(letters)), *others(_spooled(servers))]
-    if as_json:
-        report = {
-            "at": now.isoformat(),
-            "done": done,
-            "rows": [row._asdict() for row in found.all()],
-            "left": list(left),
-            "unreadable_states": found.unreadable,
-            "dead_letters": letters,
-            "places": [{**asdict(place), "until": place.until and place.until.isoformat()} for place in places],
-        }
-        print(printable(json.dumps(report, ensure_ascii=False)))  # noqa: T201 the command's output
-        return
     rows = found.all()
-    verb = "were deleted" if done else "would be deleted: --execute does it"
-    console.print(Text(f"{len(rows)} rows {verb}", "bold"))
-    for row in rows[:_MOST_ROWS]:
-        console.print(Text(printable(f"  {row.entity} {row.id}{'' if row.found else ' (the states do not have it)'}")))
-    if len(rows) > _MOST_ROWS:
-        console.print(f"  and {len(rows) - _MOST_ROWS} more: --json has all")
-    if found.unreadable:
-        console.print(Text(f"{found.unreadable} state records cannot be read: whose they are is not known", "bold red"))
-    for text in left:
-        console.print(Text(printable(f"LEFT  {text}"), "bold red"))
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("place", "what is left", "gone by", ""):
-        table.add_column(column, overflow="fold")
-    for place in places:
-        until = "no date" if place.until is None else f"{place.until:%Y-%m-%d %H:%M}Z"
-        table.add_row(place.name, place.left, until, place.condition)
-    console.print()
-    console.print(table)
-    for letter in letters:
-        console.print(f"dead letter {letter}")
+    known = sum(row.found for row in rows)
+    # What still shows is in `left`, by its id.
+    places_, letters = _places(servers, Sought.of(rows, wanted), known, 0 if done else known, now, done=done)
+    return Report(now, wanted, rows, places_, left, letters, found.unreadable, done=done)
 
 
-def _letters(servers: Servers, wanted: Wanted, found: Found) -> list[str]:
-    """Return the positions of dead letters that name one of the rows, or whose payload has the contact's address."""
-    ids = {row.id for row in found.all()}
-    address = None if wanted.contact is None else wanted.contact.encode()
-    with DeadLetterTopic(servers.kafka, servers.registry, servers.topics.prefix) as topic:
-        return [
-            str(letter.position)
-            for letter in topic.read(topic.range(AllLetters()), AllLetters())
-            if letter.fields["key"] in ids or (address is not None and address in (letter.payload or b""))
-        ]
+def _places(
+    servers: Servers, sought: Sought, known: int, shown: int, now: datetime, *, done: bool
+) -> tuple[list[Place], list[str]]:
+    cluster = servers.cluster
+    settings = Topics(cluster.kafka, cluster.topics).settings(list(TOPICS))
+    traces = search(cluster, sought)
+    searched = [spools.search(directory, sought) for directory in servers.spools]
+    found = [
+        *places.topics(settings, now, traces, deleted=done),
+        *places.spools(_spooled(servers), searched, now),
+        places.views(known, shown, deleted=done),
+        *_suppression(servers, sought.wanted, now, done=done),
+        *places.others(),
+    ]
+    letters = traces["dead-letters"].positions if "dead-letters" in traces else []
+    return found, letters
+
+
+def _suppression(servers: Servers, wanted: Wanted, now: datetime, *, done: bool) -> list[Place]:
+    """Return whether webhooks of the contact are turned away from now on; nothing where no contact is named."""
+    if wanted.contact is None:
+        return []
+    if servers.key is None:
+        return [places.suppression(None, now)]
+    named = Contact(wanted.contact, wanted.service, wanted.organization_id).hash(servers.key)
+    listed = named in {entry.hash for entry in entries(servers.cluster)}
+    return [places.suppression(listed or not done, now)]
 
 
 def _spooled(servers: Servers) -> int | None:

@@ -5,14 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
 from avro import jsontext
-from avro.catalogue import DELETE, TOPICS, topic_name
+from avro.catalogue import DELETE, TOPICS
 from avro.codec import CodecError
-from openbsp.kafka.connection import KafkaSettings
+from bridge.cluster import STATE_TOPICS, Cluster
 from openbsp.kafka.reading import Range, TopicReader, ValueReader
-from openbsp.kafka.registry import Registry
-
-#: The entities, in the order in which they are deleted, with the topics of their states.
-STATES = {"messages": "message-state", "conversations": "conversation-state"}
 
 
 class Row(NamedTuple):
@@ -36,7 +32,10 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Whom or what to erase. `contact` is an address; `service` and `organization_id` narrow that down."""
+    """Whom or what to erase. `contact` is an address; `service` and `organization_id` narrow that down.
+
+    An organization alone is all of it.
+    """
 
     messages: frozenset[str] = frozenset()
     conversations: frozenset[str] = frozenset()
@@ -44,8 +43,16 @@ class Wanted:
     service: str | None = None
     organization_id: str | None = None
 
-    def is_of_contact(self, state: Mapping[str, Any]) -> bool:
-        """Return whether a state is of the contact that is asked for."""
+    @property
+    def organization(self) -> str | None:
+        """The organization that is erased as a whole, if one is."""
+        narrower = self.contact is not None or self.messages or self.conversations
+        return None if narrower else self.organization_id
+
+    def has(self, state: Mapping[str, Any]) -> bool:
+        """Return whether a state is of the contact or the organization that is asked for."""
+        if self.organization is not None:
+            return bool(state["organization_id"] == self.organization)
         return (
             self.contact is not None
             and state["contact_address"] == self.contact
@@ -58,7 +65,7 @@ class Wanted:
 class Found:
     """The rows to delete, by entity and id."""
 
-    rows: dict[str, dict[str, Row]] = field(default_factory=lambda: {entity: {} for entity in STATES})
+    rows: dict[str, dict[str, Row]] = field(default_factory=lambda: {entity: {} for entity in STATE_TOPICS})
     #: Records whose value cannot be read: what they say may concern the person.
     unreadable: int = 0
 
@@ -70,13 +77,13 @@ class Found:
 class States:
     """The state topics. A context manager; see TopicReader for what its methods raise."""
 
-    def __init__(self, kafka: KafkaSettings, registry: Registry, prefix: str) -> None:
+    def __init__(self, cluster: Cluster) -> None:
         """Find both topics."""
         self._readers: dict[str, TopicReader] = {}
         self._decoders: dict[str, ValueReader] = {}
-        for entity, topic in STATES.items():
-            self._readers[entity] = TopicReader(kafka, topic_name(prefix, topic))
-            self._decoders[entity] = ValueReader(cast("str", TOPICS[topic].schema), registry)
+        for entity, topic in STATE_TOPICS.items():
+            self._readers[entity] = cluster.reader(topic)
+            self._decoders[entity] = ValueReader(cast("str", TOPICS[topic].schema), cluster.registry)
         #: Up to where each was read.
         self._read: dict[str, dict[int, int]] = {}
 
@@ -93,16 +100,12 @@ class States:
         """Read both topics to their ends, and return what is to be deleted."""
         found = Found()
         conversations = found.rows["conversations"]
-        self._scan(
-            found, "conversations", lambda key, state: key in wanted.conversations or wanted.is_of_contact(state)
-        )
+        self._scan(found, "conversations", lambda key, state: key in wanted.conversations or wanted.has(state))
         chosen = wanted.conversations | conversations.keys()
         self._scan(
             found,
             "messages",
-            lambda key, state: (
-                key in wanted.messages or state["conversation_id"] in chosen or wanted.is_of_contact(state)
-            ),
+            lambda key, state: key in wanted.messages or state["conversation_id"] in chosen or wanted.has(state),
         )
         for entity, ids in (("messages", wanted.messages), ("conversations", wanted.conversations)):
             for row_id in ids - found.rows[entity].keys():

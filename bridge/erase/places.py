@@ -1,10 +1,11 @@
 """Every place where something of what was erased may be, and until when. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from avro.catalogue import TOPICS
+from bridge.erase.search import COMPACT, Trace
 
 Settings = Mapping[str, str | None]
 
@@ -12,85 +13,203 @@ Settings = Mapping[str, str | None]
 _WITHOUT_END = 2**63 - 1
 #: How long a broker takes to look for what is due, and to clean it: minutes, unless it is overloaded.
 _CLEANER = "plus the time of the cleaner"
+#: By so much more than a date something is overdue.
+_SLACK = timedelta(hours=1)
 _TOLD = "an event with action `delete` for each row, and a tombstone in the state topics"
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A place: what is there, and when it is gone at the latest. `until` is None where there is no date."""
+    """A place: what was there, what of it is gone, what is left, and when that is gone at the latest.
+
+    `was` and `gone` count records or rows, None where nobody can count. `until` is None where there is no date.
+    `fault` says why what is left should not be there.
+    """
 
     name: str
+    was: int | None
+    gone: int | None
     left: str
     until: datetime | None
     condition: str = ""
+    fault: str | None = None
 
 
-def topics(settings: Mapping[str, Settings], now: datetime, dead_letters: int) -> list[Place]:
+@dataclass(frozen=True, slots=True)
+class Spooled:
+    """What a directory of a bridge's spool has of the rows: events that wait, and bytes of former ones."""
+
+    directory: str
+    waiting: int
+    quarantined: int
+    residue: int
+
+
+def topics(
+    settings: Mapping[str, Settings], now: datetime, traces: Mapping[str, Trace], *, deleted: bool = True
+) -> list[Place]:
     """Return the topics with what is left in them; `settings` are those that the broker has, by catalogue name.
 
-    `dead_letters` is how many of those concern what was erased.
+    With `deleted`, what no tombstone supersedes in a compacted topic is a fault.
     """
-    return [_topic(name, settings.get(name), now, dead_letters) for name in TOPICS]
+    return [_topic(name, settings.get(name), now, traces.get(name), deleted=deleted) for name in TOPICS]
 
 
-def others(spooled: int | None) -> list[Place]:
-    """Return the places that are no topics of rows; `spooled` is None where the bridge did not say."""
-    waiting = "unknown: /readyz did not say" if spooled is None else f"{spooled} events wait"
+def views(rows: int, shown: int, *, deleted: bool = True) -> Place:
+    """Return the views, which had so many rows, and show so many."""
+    left = f"{shown} rows are shown, or the views do not answer for them" if shown else "nothing: the views were asked"
+    return Place(
+        "memory, views, live page, log",
+        rows,
+        rows - shown,
+        left,
+        None if shown else datetime.now(UTC),
+        "content is never logged",
+        left if shown and deleted else None,
+    )
+
+
+def suppression(listed: bool | None, now: datetime) -> Place:  # noqa: FBT001 None: there is no list
+    """Return whether late webhooks of the contact stay out."""
+    name = "suppression list"
+    if listed is None:
+        left = "no list: webhooks that OpenBSP sends of this contact come in again"
+        return Place(name, None, None, left, None, "set BRIDGE_SUPPRESSION_KEY for the bridge and for this command")
+    if not listed:
+        left = "the contact is not on it: webhooks of this contact come in again"
+        return Place(name, None, None, left, None, "it was lifted, or erased with another --service or --organization")
+    return Place(name, None, None, "a hash of the contact: webhooks of it are turned away", now, "until it is lifted")
+
+
+def spools(waiting: int | None, searched: Iterable[Spooled], now: datetime) -> list[Place]:
+    """Return the spools: those whose files were searched, else what the bridge says of its own.
+
+    `waiting` is how many events wait, of whomever; None where the bridge did not say.
+    """
+    found = [_searched(spooled, now) for spooled in searched]
+    if found:
+        return found
+    said = "unknown: /readyz did not say" if waiting is None else f"{waiting} events wait, of whomever"
     return [
         Place(
             "spool of each bridge",
-            f"{waiting}; what has left it may be in free pages of its file",
             None,
-            "until those pages are written again, or the directory of a stopped bridge with an empty spool is removed",
-        ),
+            None,
+            f"{said}; the file of an empty spool is cut to nothing" if waiting == 0 else said,
+            now if waiting == 0 else None,
+            "" if waiting == 0 else "until it is empty: what waits is published; --spool DIR searches its files",
+        )
+    ]
+
+
+def others() -> list[Place]:
+    """Return the places that nobody can search from here."""
+    return [
         Place(
             "stores of the workers",
+            None,
+            None,
             "only ids; former values may be in files that RocksDB has not compacted",
             None,
             "until RocksDB compacts them; a worker that starts with an empty data directory has none",
         ),
         Place(
-            "memory, views, live page, log",
-            "nothing: the views were asked, and content is never logged",
-            datetime.now(UTC),
-        ),
-        Place(
             "consumers of the topics",
+            None,
+            None,
             "whatever they have kept",
             None,
             f"each gets {_TOLD}; what they keep is theirs to erase",
         ),
         Place(
             "OpenBSP itself",
+            None,
+            None,
             "its rows, unless they were deleted there",
             None,
-            "erase there first: what it sends of other rows of the person comes in again",
+            "erase there first: what it sends of other rows of the person comes in again, unless it is suppressed",
         ),
     ]
 
 
-def _topic(name: str, settings: Settings | None, now: datetime, dead_letters: int) -> Place:
+def _searched(spooled: Spooled, now: datetime) -> Place:
+    name = f"spool in {spooled.directory}"
+    here = spooled.waiting + spooled.quarantined
+    if not here and not spooled.residue:
+        return Place(name, 0, 0, "nothing: the files were searched", now)
+    parts = [
+        f"{spooled.waiting} events wait" if spooled.waiting else "",
+        f"{spooled.quarantined} events in quarantine" if spooled.quarantined else "",
+        f"their ids, or bytes of former events, at {spooled.residue} places" if spooled.residue and not here else "",
+    ]
+    fault = f"{here} events are in the files" if here else "their ids, or bytes of former events, are in the files"
+    return Place(
+        name,
+        here,
+        0,
+        ", ".join(filter(None, parts)),
+        None,
+        "until the spool is empty; of a stopped bridge, --execute --spool DIR removes them",
+        fault,
+    )
+
+
+def _topic(name: str, settings: Settings | None, now: datetime, trace: Trace | None, *, deleted: bool) -> Place:
+    if trace is None:
+        return Place(name, None, None, "unknown: there is no such topic", None, "run `bridge topics check`")
     if settings is None:
-        return Place(name, "unknown: its settings cannot be read", None, "needs the right DescribeConfigs")
-    if TOPICS[name].cleanup_policy == "compact":
-        lag = _number(settings, "max.compaction.lag.ms", _WITHOUT_END)
-        left = (
-            "a tombstone; former values until compaction"
-            if name.endswith("-state")
-            else "ids; former values until compaction"
+        condition = "its settings cannot be read: needs the right DescribeConfigs"
+        return Place(
+            name, trace.content, None, _left(name, trace), None, condition, _fault(name, trace, deleted=deleted)
         )
-        if lag >= _WITHOUT_END:
-            return Place(name, left, None, "set max.compaction.lag.ms: compaction has no date without it")
-        return Place(name, left, now + timedelta(milliseconds=lag), f"in partitions that are written to, {_CLEANER}")
-    retention = _number(settings, "retention.ms", -1)
-    left = "former records until retention"
-    if name == "dead-letters":
-        left = f"{dead_letters} that name one of the rows, or have the address in their payload"
-    if retention < 0:
-        return Place(name, left, None, "retention.ms is without end")
-    # Retention deletes segments, by the newest record in each.
-    segment = _number(settings, "segment.ms", 0)
-    return Place(name, left, now + timedelta(milliseconds=retention + segment), "retention.ms and segment.ms together")
+    compacted = TOPICS[name].cleanup_policy == COMPACT
+    if compacted:
+        lag = _number(settings, "max.compaction.lag.ms", _WITHOUT_END)
+        wait = None if lag >= _WITHOUT_END else timedelta(milliseconds=lag)
+        condition = f"in partitions that are written to, {_CLEANER}"
+        without = "set max.compaction.lag.ms: compaction has no date without it"
+    else:
+        # Retention deletes segments, by the newest record in each.
+        retention, segment = _number(settings, "retention.ms", -1), _number(settings, "segment.ms", 0)
+        wait = None if retention < 0 else timedelta(milliseconds=retention + segment)
+        condition, without = "retention.ms and segment.ms together", "retention.ms is without end"
+    fault = _fault(name, trace, deleted=deleted)
+    was = trace.content
+    if not was:
+        return Place(name, 0, 0, _left(name, trace), now, "", fault)
+    if wait is None:
+        return Place(name, was, 0, _left(name, trace), None, without, fault or (without if deleted else None))
+    since = now if trace.since_ms < 0 or trace.live else datetime.fromtimestamp(trace.since_ms / 1000, UTC)
+    until = since + wait
+    if fault is None and deleted and until + _SLACK < now:
+        fault = f"overdue: it was to be gone by {until:%Y-%m-%d %H:%M}Z"
+    return Place(name, was, 0, _left(name, trace), until, condition, fault)
+
+
+def _left(name: str, trace: Trace) -> str:
+    compacted = TOPICS[name].cleanup_policy == COMPACT
+    parts = [
+        f"{len(trace.live)} records that nothing supersedes" if trace.live else "",
+        f"{trace.former} former records until {'compaction' if compacted else 'retention'}" if trace.former else "",
+        f"{trace.ids} with ids only" if trace.ids else "",
+        f"{trace.mentions} of other rows in which the address stands" if trace.mentions else "",
+        f"{trace.unreadable} that cannot be read" if trace.unreadable else "",
+    ]
+    return ", ".join(filter(None, parts)) or "nothing"
+
+
+def _fault(name: str, trace: Trace, *, deleted: bool) -> str | None:
+    if not deleted:
+        return None
+    states = name.endswith("-state")
+    if trace.live:
+        more = f" and {len(trace.live) - 3} more" if len(trace.live) > 3 else ""  # noqa: PLR2004 as many as fit a line
+        return f"no tombstone supersedes {', '.join(trace.live[:3])}{more}"
+    return (
+        f"{trace.unreadable} states cannot be read: whose they are is not known"
+        if states and trace.unreadable
+        else None
+    )
 
 
 def _number(settings: Settings, name: str, default: int) -> int:

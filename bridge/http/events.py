@@ -11,11 +11,14 @@ from avro import identity, jsontext
 from avro.catalogue import ACTIONS, DELETE, ENTITIES, Entity
 from avro.rows import ids_of
 from bridge.http import reasons
+from bridge.suppressions.hashes import Suppressed
 from openbsp.http.problems import Reason
 
 Row = dict[str, Any]
 
 _UPDATE = "update"
+
+SUPPRESSED_DETAIL = "the contact was erased and stays out"
 
 #: What a refused envelope may call its entity or action before it is cut: names are metadata, texts are not.
 _NAME_LIMIT = 100
@@ -163,6 +166,19 @@ def check_organization(event: Event, organizations: frozenset[str]) -> None:
             "the token is bound to organizations, and the row names none"
             if unknown
             else "the token is bound to other organizations than the row's",
+            entity=event.entity.name,
+            action=event.action,
+            key=event.id,
+            organization_id=event.organization_id,
+        )
+
+
+def check_suppressed(event: Event, suppressed: Suppressed) -> None:
+    """Raise RefusedError for an event whose contact was erased and stays out."""
+    if suppressed.has(event.row):
+        raise RefusedError(
+            reasons.SUPPRESSED,
+            SUPPRESSED_DETAIL,
             entity=event.entity.name,
             action=event.action,
             key=event.id,

@@ -28,6 +28,7 @@ __all__ = [
     "OVERLOADED",
     "REASONS",
     "SPOOL_AGE_LIMIT",
+    "SUPPRESSED",
     "TOO_LARGE",
     "TOO_MANY_CONNECTIONS",
     "UNAUTHORIZED",
@@ -51,6 +52,12 @@ UNSUPPORTED_ENTITY = Reason(
     "Unsupported entity",
     "The entity is not in the catalogue. Nothing of its data is kept anywhere.",
 )
+SUPPRESSED = Reason(
+    "suppressed",
+    422,
+    "Suppressed contact",
+    "The row is of a contact that was erased and stays out. Nothing of it is kept but its ids.",
+)
 NOT_STORED = Reason(
     "not_stored", 503, "Not stored", "Neither Kafka nor the spool took the event in time. It was not accepted."
 )
@@ -73,6 +80,7 @@ REASONS = by_code(
     UNSUPPORTED_MEDIA_TYPE,
     INVALID_EVENT,
     UNSUPPORTED_ENTITY,
+    SUPPRESSED,
     HEAD_TOO_LARGE,
     INTERNAL_ERROR,
     NOT_STORED,

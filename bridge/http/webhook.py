@@ -14,11 +14,20 @@ from bridge.delivery.publisher import Report
 from bridge.delivery.records import DeadLetter
 from bridge.errors import NotStoredError
 from bridge.http import answers, reasons
-from bridge.http.events import Event, RefusedError, check_organization, decompressed, name_of, read_event
+from bridge.http.events import (
+    Event,
+    RefusedError,
+    check_organization,
+    check_suppressed,
+    decompressed,
+    name_of,
+    read_event,
+)
 from bridge.http.head import read_head
 from bridge.http.request_log import RequestLine, RequestLog
 from bridge.metrics import Metrics
 from bridge.settings import BridgeSettings
+from bridge.suppressions.hashes import NOBODY, Suppressed
 from openbsp.http.problems import Answer, Reason
 from openbsp.http.tokens import Token
 from openbsp.log import event
@@ -82,8 +91,10 @@ class Intake:
         requests: RequestLog,
         *,
         memory: Memory,
+        suppressed: Suppressed = NOBODY,
     ) -> None:
         """Take what is needed from the settings."""
+        self.suppressed = suppressed
         self.memory = memory
         self.authenticate = authenticate
         self.keep = keeper.keep
@@ -230,6 +241,8 @@ class Webhook:
                 check_organization(event, self._organizations)
                 named = event.organization_id
                 event.organizations = self._organizations if named is None else frozenset({named})
+            if self._intake.suppressed.active:
+                check_suppressed(event, self._intake.suppressed)
         except RefusedError as refusal:
             self._bury(refusal, body if refusal.keep else None, len(body))
             return

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
-
 from avro.catalogue import topic_name
 from bridge.reconcile.errors import ReconcileError
 from bridge.reconcile.signing import Audit, decode
-from openbsp.kafka import clients
+from openbsp.errors import KafkaSettingsError, KafkaUnavailableError
 from openbsp.kafka.connection import KafkaSettings, TopicSettings
 from openbsp.kafka.reading import TopicReader
+from openbsp.kafka.writing import write_one
 
 TOPIC = "audits"
 _TIMEOUT_S = 15.0
@@ -18,30 +17,11 @@ _TIMEOUT_S = 15.0
 def keep(audit: Audit, kafka: KafkaSettings, topics: TopicSettings) -> None:
     """Write an audit. Raises ReconcileError if it was not acknowledged."""
     name = topic_name(topics.prefix, TOPIC)
-    config = clients.producer_config(
-        kafka.producer(), message_timeout_s=_TIMEOUT_S, linger_ms=0, queue_messages=10, queue_kibibytes=65_536
-    )
-    outcome: list[str | None] = []
-
-    def delivered(error: KafkaError | None, _: Message) -> None:
-        # Trap: a KafkaError that is compared with None breaks the interpreter's next call.
-        outcome.append(None if error is None else error.str())
-
+    run = str(audit.report["run"]).encode()
     try:
-        producer = Producer(config, logger=clients.LIBRDKAFKA)
-        producer.produce(
-            name,
-            audit.encode(),
-            str(audit.report["run"]).encode(),
-            on_delivery=delivered,
-            headers=[("content-type", b"application/json")],
-        )
-        producer.flush(_TIMEOUT_S + 1)
-    except KafkaException as error:
-        raise ReconcileError(f"{name}: the audit is not kept: {error.args[0].str()}") from None
-    if outcome != [None]:
-        why = outcome[0] if outcome else "no answer"
-        raise ReconcileError(f"{name}: the audit is not kept: {why}; `bridge topics apply` makes the topic")
+        write_one(kafka, name, run, audit.encode(), [("content-type", b"application/json")], timeout_s=_TIMEOUT_S)
+    except (KafkaUnavailableError, KafkaSettingsError) as error:
+        raise ReconcileError(f"{name}: the audit is not kept: {error}") from None
 
 
 def read(kafka: KafkaSettings, topics: TopicSettings) -> Iterator[Audit]:

@@ -9,6 +9,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from avro.catalogue import ENTITIES, TOPICS, topic_name
 from avro.codec import Decoder, UnknownSchemaIdError
+from bridge.cluster import STATE_TOPICS
 from bridge.reconcile import facts
 from bridge.reconcile.errors import ReconcileError
 from bridge.reconcile.index import Index, State
@@ -17,9 +18,6 @@ from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSetti
 from openbsp.kafka.reading import GROUP
 from openbsp.kafka.registry import Registry
 from openbsp.kafka.topics import Topics
-
-#: The state topic of each entity.
-STATE_TOPICS: Mapping[str, str] = {"messages": "message-state", "conversations": "conversation-state"}
 
 _TIMEOUT_S = 15.0
 _PATIENCE_S = 60.0

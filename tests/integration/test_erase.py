@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import httpx
 import pytest
@@ -17,6 +18,7 @@ pytestmark = pytest.mark.integration
 
 TOKEN = "token-of-the-tests"
 ORGANIZATION = "org-1"
+KEY = "the key of a deployment, for tests alone"
 ERASED = {("messages", "m1"), ("messages", "m2"), ("messages", "m3"), ("conversations", "c1")}
 
 
@@ -25,7 +27,7 @@ def erase(contract, *arguments: str) -> subprocess.CompletedProcess:
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(own)}
     return subprocess.run(
         [sys.executable, "-P", "-m", "bridge", "erase", *arguments],
-        env={**inherited, **contract.environment},
+        env={**inherited, **contract.environment, "BRIDGE_SUPPRESSION_KEY": KEY},
         capture_output=True,
         text=True,
         check=False,
@@ -33,25 +35,46 @@ def erase(contract, *arguments: str) -> subprocess.CompletedProcess:
     )
 
 
-def test_a_contact_is_gone_everywhere_that_can_be_asked_and_nobody_else_is(contract, start_bridge, start_streams):
-    bridge, streams = start_bridge(), start_streams()
-    headers = {"Authorization": f"Bearer {TOKEN}"}
+class World:
+    """A bridge and a worker, and what people see of them."""
 
-    def post(entity: str, row_id: str, **columns: object) -> dict:
+    def __init__(self, contract, bridge, streams) -> None:
+        self.contract = contract
+        self.bridge = bridge
+        self.streams = streams
+        self.headers = {"Authorization": f"Bearer {TOKEN}"}
+        self.servers = ("--url", bridge.url, "--token", TOKEN, "--views", streams.url, "--views-token", TOKEN)
+
+    def post(self, entity: str, row_id: str, **columns: object) -> dict:
         times = dict.fromkeys(("created_at", "updated_at", "timestamp"), "2026-05-06T03:39:23+00:00")
         row = {"id": row_id, "organization_id": ORGANIZATION, "service": "whatsapp", **times, **columns}
         body = {"entity": entity, "action": "insert", "data": row}
-        answer = httpx.post(f"{bridge.url}/webhooks", json=body, headers=headers, timeout=10, trust_env=False)
+        url = f"{self.bridge.url}/webhooks"
+        answer = httpx.post(url, json=body, headers=self.headers, timeout=10, trust_env=False)
         assert answer.status_code in {202, 422}
         return answer.json()
 
-    def status(entity: str, row_id: str) -> int:
-        return httpx.get(f"{streams.url}/{entity}/{row_id}", headers=headers, timeout=10, trust_env=False).status_code
+    def status(self, entity: str, row_id: str) -> int:
+        url = f"{self.streams.url}/{entity}/{row_id}"
+        return httpx.get(url, headers=self.headers, timeout=10, trust_env=False).status_code
 
-    def states(topic: str) -> dict[str, bytes | None]:
-        records = read_all(contract.kafka.bootstrap_servers, contract.topic(topic))
-        return {key: record.value() for key, record in newest_by_key(records).items()}
+    def records(self, topic: str) -> list:
+        return read_all(self.contract.kafka.bootstrap_servers, self.contract.topic(topic))
 
+    def states(self, topic: str) -> dict[str, bytes | None]:
+        return {key: record.value() for key, record in newest_by_key(self.records(topic)).items()}
+
+    def erase(self, *arguments: str) -> tuple[int, dict]:
+        done = erase(self.contract, *arguments, "--json", *self.servers)
+        print(done.stderr)
+        return done.returncode, json.loads(done.stdout)
+
+
+def test_a_contact_is_gone_everywhere_that_can_be_asked_and_nobody_else_is(
+    contract, start_bridge, start_streams, tmp_path
+):
+    world = World(contract, start_bridge(BRIDGE_SUPPRESSION_KEY=KEY), start_streams())
+    status, post = world.status, world.post
     post("conversations", "c1", contact_address="+100")
     post("conversations", "c2", contact_address="+200")
     for message, conversation, contact in (("m1", "c1", "+100"), ("m2", "c1", "+100"), ("m4", "c2", "+200")):
@@ -61,33 +84,27 @@ def test_a_contact_is_gone_everywhere_that_can_be_asked_and_nobody_else_is(contr
     post("messages", "", contact_address="+100", note="no id: a dead letter")
     everything = [*ERASED, ("messages", "m4"), ("conversations", "c2")]
     eventually(lambda: all(status(*row) == 200 for row in everything), every=0.3)
-    before = states("message-state")
+    before = world.states("message-state")
 
-    planned = json.loads(erase(contract, "--contact", "+100", "--json", "--url", bridge.url, "--token", TOKEN).stdout)
+    code, planned = world.erase("--contact", "+100")
+    assert code == 0
     assert {(row["entity"], row["id"]) for row in planned["rows"]} == ERASED
     assert planned["done"] is False
     assert all(status(*row) == 200 for row in everything), "a plan changes nothing"
 
-    servers = ("--url", bridge.url, "--token", TOKEN, "--views", streams.url, "--views-token", TOKEN)
     begun = datetime.now(UTC)
-    done = erase(contract, "--contact", "+100", "--json", "--execute", *servers)
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)
+    code, report = world.erase("--contact", "+100", "--execute")
+    assert (code, report["left"]) == (0, [])
     assert {(row["entity"], row["id"]) for row in report["rows"]} == ERASED
-    assert report["left"] == []
     assert [status(*row) for row in sorted(ERASED)] == [404] * 4
-    after = states("message-state")
+    after = world.states("message-state")
     assert [after[row_id] for row_id in ("m1", "m2", "m3")] == [None] * 3
-    assert states("conversation-state")["c1"] is None
+    assert world.states("conversation-state")["c1"] is None
     assert after["m4"] == before["m4"]
     assert status("conversations", "c2") == 200
 
     reader = AvroReader(contract.registry.url)
-    events = [
-        reader.value(record)
-        for topic in ("messages", "conversations")
-        for record in read_all(contract.kafka.bootstrap_servers, contract.topic(topic))
-    ]
+    events = [reader.value(record) for topic in ("messages", "conversations") for record in world.records(topic)]
     assert {fields["id"] for fields in events if fields["action"] == "delete"} == {row_id for _, row_id in ERASED}
     places = {place["name"]: place for place in report["places"]}
     assert places.keys() >= TOPICS.keys()
@@ -101,8 +118,45 @@ def test_a_contact_is_gone_everywhere_that_can_be_asked_and_nobody_else_is(contr
         until = datetime.fromisoformat(places[topic]["until"])
         assert begun + timedelta(days=days) <= until <= begun + timedelta(days=days + 8)
 
+    file = tmp_path / "report.json"
+    file.write_text(json.dumps(report))
+    later_it_is_verified(world, file, tmp_path / "spool")
+
     # Again, and of a message that nobody knows: it must not come later either.
-    assert erase(contract, "--conversation", "c1", "--message", "m9", "--execute", *servers).returncode == 0
-    receipt = post("messages", "m9", conversation_id="c2", contact_address="+100", direction="incoming")
+    assert world.erase("--conversation", "c1", "--message", "m9", "--execute")[0] == 0
+    receipt = post("messages", "m9", conversation_id="c2", contact_address="+200", direction="incoming")
     taken = "{topic}:{partition}:{offset}".format(**receipt)
     assert status("messages", f"m9?after={taken}") == 404
+
+    # The organization leaves.
+    code, whole = world.erase("--organization", ORGANIZATION, "--execute", "--confirm", ORGANIZATION)
+    assert (code, whole["left"]) == (0, [])
+    assert {(row["entity"], row["id"]) for row in whole["rows"]} >= {("messages", "m4"), ("conversations", "c2")}
+    assert set(world.states("message-state").values()) == {None}
+
+
+def later_it_is_verified(world: World, file: Path, spool: Path) -> None:
+    report = json.loads(file.read_text())
+    code, verified = world.erase("--verify", str(file), "--contact", "+100", "--spool", str(spool))
+    assert (code, verified["left"]) == (0, [])
+    places = {place["name"]: place for place in report["places"]}
+    now = {place["name"]: place for place in verified["places"]}
+    assert now["messages"]["was"] == places["messages"]["was"] == 3
+    assert now["messages"]["until"] == places["messages"]["until"], "it counts from the records, not from now"
+    assert now["conversation-state"]["was"] >= 2, "c1, and c2 with m3 as its last message"
+    assert now[f"spool in {spool}"]["fault"] is None
+    assert "+100" not in json.dumps([report, verified])
+
+    late = {"conversation_id": "c2", "contact_address": "+100", "direction": "incoming"}
+    assert world.post("messages", "m5", **late)["reason"] == "suppressed"
+    (listed,) = erase(world.contract, "--list", "--json").stdout.splitlines()
+    assert json.loads(listed).keys() == {"hash", "since", "service", "organization_id"}
+    assert "+100" not in listed
+    assert erase(world.contract, "--lift", "--contact", "+100", "--service", "whatsapp").returncode == 1
+    assert erase(world.contract, "--lift", "--contact", "+100").returncode == 0
+    eventually(lambda: world.post("messages", "m5", **late).get("disposition") == "published", every=0.3)
+    eventually(lambda: world.status("messages", "m5") == 200, every=0.3)
+    code, verified = world.erase("--verify", str(file), "--contact", "+100")
+    assert code == 1
+    assert [text.partition(":")[0] for text in verified["left"]] == ["message-state"]
+    assert world.erase("--verify", str(file))[0] == 0, "without the address it is nobody's"

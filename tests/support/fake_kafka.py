@@ -1,10 +1,14 @@
 """A publisher, topics and a registry in memory, which do as they are told. They pass the contract of the real ones."""
 
 import asyncio
+import queue
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
+from avro.codec import Decoder
+from avro.schemas import latest
 from bridge.delivery.publisher import Failure, OnReport, Report
 from bridge.delivery.records import Record
 from openbsp.errors import KafkaUnavailableError, RegistryError
@@ -143,3 +147,30 @@ class FakeRegistry:
     def _answer(self) -> None:
         if not self.available:
             raise RegistryError("the registry does not answer", refused=False)
+
+
+class FakeSuppressions:
+    """The topic of suppressions, as bridge.suppressions.watch.Changes reads it."""
+
+    def __init__(self, *hashes: str, error: Exception | None = None) -> None:
+        self.hashes = hashes
+        #: Raised instead of the first answer, while it is set.
+        self.error = error
+        self.news: queue.Queue[dict[str, bool]] = queue.Queue()
+
+    def __call__(self) -> Iterator[Mapping[str, bool]]:
+        if self.error is not None:
+            raise self.error
+        yield dict.fromkeys(self.hashes, True)
+        while True:
+            try:
+                yield self.news.get(timeout=0.02)
+            except queue.Empty:
+                yield {}
+
+
+def letters(kafka: FakeKafka) -> list[dict[str, Any]]:
+    """Return the dead letters that a cluster has, decoded."""
+    decoder = Decoder("DeadLetter")
+    decoder.learn(IDS["DeadLetter"], latest("DeadLetter").text)
+    return [decoder.decode(record.value) for record in kafka.topic("dead-letters")]

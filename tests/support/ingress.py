@@ -20,7 +20,7 @@ from bridge.settings import BridgeSettings
 from openbsp.http.listener import listen
 from openbsp.kafka.connection import TopicSettings
 from openbsp.log import LineWriter
-from support.fake_kafka import FakeKafka, FakeRegistry, FakeTopics
+from support.fake_kafka import FakeKafka, FakeRegistry, FakeSuppressions, FakeTopics
 from support.wait import eventually
 
 TOKEN = "token-of-the-tests"
@@ -43,6 +43,7 @@ class RunningIngress:
     topics: FakeTopics
     registry: FakeRegistry
     settings: BridgeSettings
+    suppressions: FakeSuppressions
     url: str = ""
     stop: Callable[[], None] = lambda: None
     service: Service | None = None
@@ -116,6 +117,7 @@ def running_ingress(
     kafka: FakeKafka | None = None,
     topics: FakeTopics | None = None,
     registry: FakeRegistry | None = None,
+    suppressions: FakeSuppressions | None = None,
     **settings: Any,
 ) -> Iterator[RunningIngress]:
     """Run an ingress in a thread. Its spool is in `directory / "spool"`, its log in `directory / "log"`."""
@@ -131,6 +133,7 @@ def running_ingress(
         topics or FakeTopics(),
         registry or FakeRegistry(),
         BridgeSettings(**{**defaults, **settings}),
+        suppressions or FakeSuppressions(),
     )
     listener = listen("127.0.0.1", 0)
     ingress.url = "http://{}:{}".format(*listener.getsockname())
@@ -144,6 +147,7 @@ def running_ingress(
             ingress.topics,
             ingress.registry,
             ingress.kafka.new_publisher,
+            ingress.suppressions,
         )
         spool_file = SpoolFile(spool_path(ingress.settings.spool_dir, 0))
         descriptor = os.open(directory / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

@@ -259,14 +259,41 @@ class SpoolFile:
             raise sqlite3.OperationalError(f"another process reads the spool: {folded} of {frames} pages folded in")
 
     def shrink(self) -> None:
-        """Give the disk back what deleted events leave behind, if that is much. Raises sqlite3.Error."""
+        """Give the disk back what deleted events leave behind: if that is much, and where nothing else is left.
+
+        An empty file has no byte of former events: what people are erased from must have an end. Raises sqlite3.Error.
+        """
         (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
-        if free > _SHRINK_ABOVE_PAGES:
+        if free > _SHRINK_ABOVE_PAGES or self._is_empty():
             # Trap: this pragma frees a page with each step, and `execute` makes a single one.
             self._db.executescript("PRAGMA incremental_vacuum")
             # What is not given back now is given back by SQLite later.
             with suppress(sqlite3.OperationalError):
                 self.make_room()
+
+    def _is_empty(self) -> bool:
+        (found,) = self._db.execute(
+            "SELECT EXISTS (SELECT 1 FROM event) OR EXISTS (SELECT 1 FROM quarantine)"
+        ).fetchone()
+        return not found
+
+    def purge(self, is_wanted: Callable[[bytes], bool]) -> int:
+        """Remove events for good, those in quarantine as well, and every byte of former ones; return how many.
+
+        `is_wanted` is told their bodies. For a file whose events nobody counts meanwhile. Raises sqlite3.Error.
+        """
+        removed = 0
+        # Without it, what is deleted stays readable in pages that keep other rows.
+        self._db.execute("PRAGMA secure_delete = ON")
+        with self._transaction():
+            for table in ("event", "quarantine"):
+                found = self._db.execute(f"SELECT seq, body FROM {table}")  # noqa: S608 one of two names
+                numbers = [(seq,) for seq, body in found if is_wanted(body)]
+                self._db.executemany(f"DELETE FROM {table} WHERE seq = ?", numbers)  # noqa: S608 as above
+                removed += len(numbers)
+        self._db.execute("VACUUM")
+        self.make_room()
+        return removed
 
     def start_over(self, through: int) -> bool:
         """Replace the file by an empty one, unless it holds anything but events up to number `through`.
@@ -335,6 +362,8 @@ class SpoolFile:
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
+            # Deleted bodies do not stay in pages that are written anyway; whole free pages are given back by `shrink`.
+            db.execute("PRAGMA secure_delete = FAST")
             _check(db)
             self._bring_up(db)
         except BaseException:

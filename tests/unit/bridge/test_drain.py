@@ -16,19 +16,13 @@ from bridge.delivery.records import Record
 from bridge.delivery.spool.file import SpoolFile
 from bridge.delivery.spool.leftovers import spool_path
 from bridge.http.events import Event
-from support.fake_kafka import IDS, TIMED_OUT, TOO_LARGE, UNAUTHORIZED, FakeKafka, Verdict
+from support.fake_kafka import IDS, TIMED_OUT, TOO_LARGE, UNAUTHORIZED, FakeKafka, Verdict, letters
 from support.ingress import RunningIngress, message, running_ingress
 from support.wait import eventually
 
 
 def keys(kafka: FakeKafka, topic: str = "messages") -> list[str]:
     return [record.key.decode() for record in kafka.topic(topic)]
-
-
-def letters(kafka: FakeKafka) -> list[dict]:
-    decoder = Decoder("DeadLetter")
-    decoder.learn(IDS["DeadLetter"], latest("DeadLetter").text)
-    return [decoder.decode(record.value) for record in kafka.topic("dead-letters")]
 
 
 def fails(failure: object, *refused: str, topic: str = "") -> Verdict:

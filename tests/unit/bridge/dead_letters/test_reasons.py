@@ -40,6 +40,7 @@ def test_those_of_the_drain():
     assert {code for origin, code in EXPLANATIONS if origin == "bridge"} == {
         reasons.BROKER_REFUSED,
         reasons.SPOOL_AGE_LIMIT,
+        reasons.SUPPRESSED.code,
     }
 
 

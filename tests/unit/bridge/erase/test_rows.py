@@ -6,24 +6,37 @@ import httpx
 import pytest
 
 from avro.catalogue import DELETE
-from bridge.erase.commands import EraseError, Views
+from bridge.erase.errors import EraseError
 from bridge.erase.find import Row, Wanted
+from bridge.erase.views import Views
 from bridge.http.events import read_event
 
 STATE = {"contact_address": "+100", "service": "whatsapp", "organization_id": "o1"}
 
 
 def test_a_contact_is_an_address_narrowed_down_by_service_and_organization():
-    assert Wanted(contact="+100").is_of_contact(STATE)
-    assert Wanted(contact="+100", service="whatsapp", organization_id="o1").is_of_contact(STATE)
+    assert Wanted(contact="+100").has(STATE)
+    assert Wanted(contact="+100", service="whatsapp", organization_id="o1").has(STATE)
     for other in (
         Wanted(),
         Wanted(contact="+200"),
         Wanted(contact="+100", service="instagram"),
         Wanted(contact="+100", organization_id="o2"),
     ):
-        assert not other.is_of_contact(STATE)
-    assert not Wanted().is_of_contact({**STATE, "contact_address": None}), "no address is nobody's"
+        assert not other.has(STATE)
+    assert not Wanted().has({**STATE, "contact_address": None}), "no address is nobody's"
+
+
+def test_an_organization_alone_is_all_of_it_and_else_narrows_down():
+    assert Wanted(organization_id="o1").organization == "o1"
+    assert Wanted(organization_id="o1").has({**STATE, "contact_address": None})
+    assert not Wanted(organization_id="o2").has(STATE)
+    for narrower in (
+        Wanted(contact="+100", organization_id="o1"),
+        Wanted(messages=frozenset({"m1"}), organization_id="o1"),
+        Wanted(conversations=frozenset({"c1"}), organization_id="o1"),
+    ):
+        assert narrower.organization is None
 
 
 def test_the_webhook_deletes_and_has_ids_only():

@@ -1,0 +1,5 @@
+"""What can go wrong with an erasure."""
+
+
+class EraseError(Exception):
+    """Why nothing was erased, or not all of it, or why a report cannot be verified."""

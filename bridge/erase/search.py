@@ -1,0 +1,141 @@
+"""Looks through all topics for what they have of erased rows: which of it stays, and which a date removes."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from confluent_kafka import Message
+
+from avro.catalogue import DELETE, TOPICS
+from avro.codec import CodecError
+from bridge.cluster import Cluster
+from bridge.erase.sought import Sought
+from openbsp.errors import TopicsError
+from openbsp.kafka.reading import ValueReader
+
+COMPACT = "compact"
+
+
+class Kind(Enum):
+    """What a record has of the rows."""
+
+    #: Their content, or a part of it.
+    CONTENT = "content"
+    #: Not known: a value of a changelog. The newest of a deleted row has ids; former ones had content.
+    OPAQUE = "opaque"
+    #: Ids only: a delete, a tombstone.
+    IDS = "ids"
+    #: Another row's, in whose text the address stands.
+    MENTION = "mention"
+
+
+@dataclass(slots=True)
+class Trace:
+    """What a topic has of the rows."""
+
+    #: Records with content that a date removes, and the moment from which that is counted (milliseconds since the
+    #: epoch, of the broker's clock): of a compacted topic, when they were superseded.
+    former: int = 0
+    since_ms: int = -1
+    #: Where content stands that nothing supersedes, as `topic:partition:offset`.
+    live: list[str] = field(default_factory=list)
+    ids: int = 0
+    mentions: int = 0
+    #: Values that cannot be decoded: whose they are is not known.
+    unreadable: int = 0
+    #: The positions of `former`, of dead letters.
+    positions: list[str] = field(default_factory=list)
+
+    @property
+    def content(self) -> int:
+        """How many records have content of the rows."""
+        return self.former + len(self.live)
+
+    def expires(self, at_ms: int) -> None:
+        """Count a record that a date removes, which is counted from this moment."""
+        self.former += 1
+        self.since_ms = max(self.since_ms, at_ms)
+
+
+def search(cluster: Cluster, sought: Sought) -> Mapping[str, Trace]:
+    """Read all topics to their ends, and return the trace in each, by catalogue name; none of a topic that is missing.
+
+    Raises KafkaUnavailableError, RegistryError.
+    """
+    found = {}
+    for name in TOPICS:
+        try:
+            with cluster.reader(name) as reader:
+                records = reader.read(reader.range())
+                found[name] = trace(name, records, cluster.values(name), sought)
+        except TopicsError:
+            continue
+    return found
+
+
+def trace(name: str, records: Iterator[Message], values: ValueReader | None, sought: Sought) -> Trace:
+    """Return what records of a topic have of the rows, read from its beginning, those of one key in their order."""
+    found = Trace()
+    compacted = TOPICS[name].cleanup_policy == COMPACT
+    latest: dict[bytes, tuple[Kind, str]] = {}
+    for message in records:
+        key, at_ms = message.key() or b"", message.timestamp()[1]
+        position = f"{message.topic()}:{message.partition()}:{message.offset()}"
+        kind = _kind(found, name, message, values, sought)
+        if compacted:
+            before = latest.pop(key, None)
+            if before is not None and before[0] in {Kind.CONTENT, Kind.OPAQUE}:
+                found.expires(at_ms)
+            if kind is not None:
+                latest[key] = kind, position
+        elif kind is Kind.CONTENT:
+            found.expires(at_ms)
+            if name == "dead-letters":
+                found.positions.append(position)
+        else:
+            _count(found, kind)
+    for kind, position in latest.values():
+        if kind is Kind.CONTENT:
+            found.live.append(position)
+        else:
+            _count(found, kind)
+    return found
+
+
+def _count(found: Trace, kind: Kind | None) -> None:
+    if kind is Kind.MENTION:
+        found.mentions += 1
+    elif kind is not None:
+        found.ids += 1
+
+
+def _kind(found: Trace, name: str, message: Message, values: ValueReader | None, sought: Sought) -> Kind | None:
+    own, value = sought.has_key(message.key() or b""), message.value()
+    if value is None:
+        return Kind.IDS if own else None
+    if values is None:
+        return _of_internal(name, own, value, sought)
+    try:
+        fields = values.decode(value)
+    except CodecError:
+        found.unreadable += 1
+        return Kind.CONTENT if own or sought.needles.within(value) else None
+    if sought.is_of(fields) or _is_of_person(name, fields, value, sought):
+        return Kind.IDS if fields.get("action") == DELETE and name != "dead-letters" else Kind.CONTENT
+    return Kind.MENTION if sought.texts.within(value) else None
+
+
+def _of_internal(name: str, own: bool, value: bytes, sought: Sought) -> Kind | None:  # noqa: FBT001 one of its facts
+    if TOPICS[name].cleanup_policy != COMPACT:
+        return Kind.CONTENT if own or sought.needles.within(value) else None
+    if not own:
+        return Kind.MENTION if sought.texts.within(value) else None
+    return Kind.CONTENT if sought.texts.within(value) else Kind.OPAQUE
+
+
+def _is_of_person(name: str, fields: Mapping[str, Any], value: bytes, sought: Sought) -> bool:
+    """Return whether a record is of the contact or organization, of a row that the erasure did not know."""
+    if name.endswith("-state"):
+        return sought.wanted.has(fields)
+    return name == "dead-letters" and fields["payload"] is not None and sought.needles.within(value)

@@ -1,0 +1,93 @@
+"""What an erasure is recognised by in records and files: ids, an address, an organization. Pure."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bridge.erase.find import Row, Wanted
+
+#: Shorter ids stand within other texts by chance: they are looked for as keys and fields only.
+SHORTEST_ID = 8
+#: Fields of the contract's records that name a row.
+_NAMES = ("id", "key", "message_id", "external_id")
+#: Up to so many texts, looking for one after the other is faster than looking at each place once.
+_FEW = 64
+
+
+class Needles:
+    """Texts that are looked for in bytes, however many they are."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        """Prepare the search for texts of any length but none."""
+        self._all = sorted({text.encode() for text in texts if text})
+        self.longest = max(map(len, self._all), default=0)
+        self._shortest = min(map(len, self._all), default=0)
+        self._by_beginning: dict[bytes, list[bytes]] = {}
+        if len(self._all) > _FEW:
+            for needle in self._all:
+                self._by_beginning.setdefault(needle[: self._shortest], []).append(needle)
+
+    def __bool__(self) -> bool:
+        """Return whether there is any."""
+        return bool(self._all)
+
+    def count(self, data: bytes) -> int:
+        """Return at how many places of the data one of them stands."""
+        return sum(data.count(needle) for needle in self._all)
+
+    def within(self, data: bytes) -> bool:
+        """Return whether one of them stands in the data."""
+        if not self._by_beginning:
+            return any(needle in data for needle in self._all)
+        size, found = self._shortest, self._by_beginning
+        for at in range(len(data) - size + 1):
+            candidates = found.get(data[at : at + size])
+            if candidates is not None and any(data.startswith(needle, at) for needle in candidates):
+                return True
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """The rows of an erasure by entity, and the texts by which they are found elsewhere."""
+
+    rows: Mapping[str, frozenset[str]]
+    ids: frozenset[str]
+    wanted: Wanted
+    needles: Needles
+    #: Texts of the person, as against ids: these must not stand in what is kept of a deleted row.
+    texts: Needles
+
+    @staticmethod
+    def of(rows: Collection[Row], wanted: Wanted) -> "Sought":
+        """Return what recognises these rows, and what is known of the person or organization besides."""
+        by_entity: dict[str, set[str]] = {}
+        for row in rows:
+            by_entity.setdefault(row.entity, set()).add(row.id)
+        external = {row.external_id for row in rows if row.external_id}
+        ids = frozenset().union(*by_entity.values()) | external
+        texts = set() if wanted.contact is None else {wanted.contact}
+        names = ids if wanted.organization is None else ids | {wanted.organization}
+        return Sought(
+            {entity: frozenset(of_it) for entity, of_it in by_entity.items()},
+            ids,
+            wanted,
+            Needles({name for name in names if len(name) >= SHORTEST_ID} | texts),
+            Needles(texts),
+        )
+
+    def has_key(self, key: bytes) -> bool:
+        """Return whether a key is, or names, one of the ids."""
+        return key.decode("utf-8", "replace") in self.ids or self.needles.within(key)
+
+    def is_of(self, fields: Mapping[str, Any]) -> bool:
+        """Return whether a decoded record is of one of the rows, or tells of one in a field of its own."""
+        organization = self.wanted.organization
+        if organization is not None and fields.get("organization_id") == organization:
+            return True
+        if fields.get("conversation_id") in self.rows.get("conversations", ()):
+            return True
+        last = fields.get("last_message")
+        return any(fields.get(name) in self.ids for name in _NAMES) or (
+            isinstance(last, dict) and last.get("message_id") in self.ids
+        )

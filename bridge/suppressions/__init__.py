@@ -1,0 +1,1 @@
+"""Contacts that were erased and stay out: a list of hashes in a topic, written by `bridge erase`."""

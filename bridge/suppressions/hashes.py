@@ -1,0 +1,66 @@
+"""Which contacts are suppressed, by hashes that only the holder of the deployment's key can make. Pure."""
+
+import hmac
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+
+class Contact(NamedTuple):
+    """An address; of one service, of one organization, or of any (None)."""
+
+    address: str
+    service: str | None = None
+    organization_id: str | None = None
+
+    def hash(self, key: bytes) -> str:
+        """Return what stands for the contact in the list: without the key, nobody can try addresses."""
+        named = json.dumps([self.address, self.service, self.organization_id], ensure_ascii=False)
+        return hmac.digest(key, named.encode(), "sha256").hex()
+
+
+class Suppressed:
+    """The list, as one process knows it.
+
+    `active` is whether it has anything. It is `known` once it was read, and until then nothing may be published: a
+    contact that is suppressed would get in.
+    """
+
+    def __init__(self, key: bytes | None) -> None:
+        """Know nothing yet; without a key, there is nothing to know."""
+        self._key = key or b""
+        self._hashes: set[str] = set()
+        self.active = False
+        self.known = key is None
+
+    def __len__(self) -> int:
+        """Return how many entries there are."""
+        return len(self._hashes)
+
+    def take(self, entries: Mapping[str, bool]) -> None:
+        """Take note of hashes that were added (True) or lifted (False)."""
+        for entry, added in entries.items():
+            if added:
+                self._hashes.add(entry)
+            else:
+                self._hashes.discard(entry)
+        self.active = bool(self._hashes)
+
+    def has(self, row: Mapping[str, Any]) -> bool:
+        """Return whether a row is of a contact that is suppressed. One that names no address is nobody's."""
+        address = row.get("contact_address")
+        if not self.active or type(address) is not str or not address:
+            return False
+        return any(contact.hash(self._key) in self._hashes for contact in _wider(address, row))
+
+
+#: The list of a process without a key. Nothing is ever added to it.
+NOBODY = Suppressed(None)
+
+
+def _wider(address: str, row: Mapping[str, Any]) -> Iterator[Contact]:
+    """Yield the row's contact as an entry can name it: of its service or of any, of its organization or of any."""
+    service, organization = row.get("service"), row.get("organization_id")
+    for of_service in {service, None} if type(service) is str else {None}:
+        for of_organization in {organization, None} if type(organization) is str else {None}:
+            yield Contact(address, of_service, of_organization)

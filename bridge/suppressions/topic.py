@@ -1,0 +1,79 @@
+"""The topic of the list: a key is the hash of a contact, a value says since when, a tombstone lifts."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from avro.catalogue import topic_name
+from bridge.cluster import Cluster
+from bridge.suppressions.hashes import Contact
+from openbsp.kafka.writing import write_one
+
+TOPIC = "suppressions"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A contact that is suppressed. Who it is cannot be read from it."""
+
+    hash: str
+    since: str
+    service: str | None
+    organization_id: str | None
+
+
+def add(cluster: Cluster, key: bytes, contact: Contact) -> str:
+    """Suppress a contact; return its hash. Raises KafkaUnavailableError."""
+    value = {
+        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        "service": contact.service,
+        "organization_id": contact.organization_id,
+    }
+    return _write(cluster, key, contact, json.dumps(value).encode())
+
+
+def lift(cluster: Cluster, key: bytes, contact: Contact) -> bool:
+    """Let a contact in again; return whether it was suppressed. Raises KafkaUnavailableError, TopicsError."""
+    was = contact.hash(key) in {entry.hash for entry in entries(cluster)}
+    if was:
+        _write(cluster, key, contact, None)
+    return was
+
+
+def entries(cluster: Cluster) -> list[Entry]:
+    """Return the list, oldest first. Raises KafkaUnavailableError, TopicsError."""
+    found: dict[str, Entry] = {}
+    with cluster.reader(TOPIC) as reader:
+        for message in reader.read(reader.range()):
+            key, value = (message.key() or b"").decode("utf-8", "replace"), message.value()
+            found.pop(key, None)
+            if value is not None:
+                found[key] = _entry(key, value)
+    return sorted(found.values(), key=lambda entry: entry.since)
+
+
+def _entry(key: str, value: bytes) -> Entry:
+    try:
+        content = json.loads(value)
+        return Entry(key, str(content["since"]), content.get("service"), content.get("organization_id"))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        # Whatever it says: the bridge turns away whom the key stands for.
+        return Entry(key, "unknown", None, None)
+
+
+def _write(cluster: Cluster, key: bytes, contact: Contact, value: bytes | None) -> str:
+    entry = contact.hash(key)
+    write_one(
+        cluster.kafka,
+        topic_name(cluster.topics.prefix, TOPIC),
+        entry.encode(),
+        value,
+        [("content-type", b"application/json")],
+    )
+    return entry
+
+
+def changes(messages: Iterator[tuple[bytes | None, bytes | None]]) -> dict[str, bool]:
+    """Return which hashes records add (True) or lift (False)."""
+    return {(key or b"").decode("utf-8", "replace"): value is not None for key, value in messages}

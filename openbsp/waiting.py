@@ -1,0 +1,14 @@
+"""Waiting for a condition that nothing announces: looked at again and again, until a deadline."""
+
+import time
+from collections.abc import Callable
+
+
+def wait_until(done: Callable[[], bool], *, patience_s: float, every_s: float) -> bool:
+    """Return whether `done` became true within so many seconds. It is looked at least once."""
+    deadline = time.monotonic() + patience_s
+    while not done():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(every_s)
+    return True

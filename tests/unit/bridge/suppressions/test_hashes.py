@@ -1,0 +1,58 @@
+"""Whose rows are of a suppressed contact, and what the list gives away."""
+
+import pytest
+
+from bridge.suppressions.hashes import NOBODY, Contact, Suppressed
+
+KEY = b"a key of the deployment, 32 bytes or more"
+ROW = {"contact_address": "+100", "service": "whatsapp", "organization_id": "o1"}
+
+
+def suppressed(*contacts: Contact) -> Suppressed:
+    found = Suppressed(KEY)
+    found.take({contact.hash(KEY): True for contact in contacts})
+    return found
+
+
+@pytest.mark.parametrize(
+    "contact",
+    [
+        Contact("+100"),
+        Contact("+100", "whatsapp"),
+        Contact("+100", None, "o1"),
+        Contact("+100", "whatsapp", "o1"),
+    ],
+)
+def test_an_entry_is_of_one_service_and_organization_or_of_any(contact):
+    assert suppressed(contact).has(ROW)
+    assert not suppressed(contact).has({**ROW, "contact_address": "+200"})
+    assert suppressed(contact).has({**ROW, "service": "instagram"}) is (contact.service is None)
+    assert suppressed(contact).has({**ROW, "organization_id": "o2"}) is (contact.organization_id is None)
+
+
+def test_a_row_that_names_less_fits_only_entries_that_name_no_more():
+    assert suppressed(Contact("+100")).has({"contact_address": "+100"})
+    assert not suppressed(Contact("+100", "whatsapp")).has({"contact_address": "+100"})
+    for address in (None, "", 100, ["+100"]):
+        assert not suppressed(Contact("+100")).has({"contact_address": address})
+
+
+def test_what_is_lifted_comes_in_again():
+    found = suppressed(Contact("+100"), Contact("+200"))
+    assert (len(found), found.active) == (2, True)
+    found.take({Contact("+100").hash(KEY): False})
+    assert not found.has(ROW)
+    assert found.active
+    found.take({Contact("+200").hash(KEY): False, "never there": False})
+    assert (len(found), found.active) == (0, False)
+
+
+def test_without_the_key_nobody_can_try_addresses():
+    assert Contact("+100").hash(KEY) != Contact("+100").hash(KEY + b"x")
+    assert len({Contact("a", "b", None).hash(KEY), Contact("a", None, "b").hash(KEY), Contact("ab").hash(KEY)}) == 3
+
+
+def test_without_a_key_the_list_is_known_and_empty():
+    assert NOBODY.known
+    assert not NOBODY.active
+    assert not Suppressed(KEY).known

@@ -1,0 +1,87 @@
+"""Webhooks of suppressed contacts are turned away; what is not known yet waits in the spool."""
+
+import json
+from pathlib import Path
+
+from bridge.suppressions.hashes import Contact
+from openbsp.errors import KafkaUnavailableError, TopicsError
+from support.fake_kafka import FakeSuppressions, letters
+from support.ingress import TOKEN, RunningIngress, message, running_ingress
+from support.wait import eventually
+
+KEY = "a key of the deployment that is long enough"
+ADDRESS = "+34600000001"
+HASH = Contact(ADDRESS).hash(KEY.encode())
+OTHER = "+34600000002"
+
+
+def everything(ingress: RunningIngress) -> bytes:
+    files = [path.read_bytes() for path in ingress.directory.rglob("*") if path.is_file()]
+    return b"".join([*files, *(record.value for record in ingress.kafka.log)])
+
+
+def test_a_late_webhook_of_an_erased_contact_is_refused_and_leaves_only_ids(tmp_path: Path):
+    with running_ingress(tmp_path, suppression_key=KEY, suppressions=FakeSuppressions(HASH)) as ingress:
+        eventually(lambda: ingress.metric("bridge_suppressions") == 1)
+        late = message("m1", contact_address=ADDRESS, service="whatsapp", content={"text": "canary"})
+        answer = ingress.post(late)
+        assert (answer.status_code, answer.json()["reason"]) == (422, "suppressed")
+        assert ADDRESS not in answer.text
+        (letter,) = letters(ingress.kafka)
+        assert (letter["reason"], letter["key"], letter["payload"]) == ("suppressed", "m1", None)
+        assert ingress.metric("bridge_dead_letters_total", reason="suppressed") == 1
+        line = ingress.line_of(answer.json()["event_id"])
+        assert line["outcome"] == "suppressed"
+        kept = everything(ingress)
+        assert b"canary" not in kept
+        assert ADDRESS.encode() not in kept
+        assert ingress.post(message("m2", contact_address=OTHER)).json()["disposition"] == "published"
+        assert ingress.post({"entity": "messages", "action": "delete", "data": late["data"]}).status_code == 202
+
+
+def test_entries_are_added_and_lifted_while_the_bridge_runs(tmp_path: Path):
+    topic = FakeSuppressions()
+    with running_ingress(tmp_path, suppression_key=KEY, suppressions=topic) as ingress:
+
+        def post(id_: str) -> int:
+            return ingress.post(message(id_, contact_address=ADDRESS)).status_code
+
+        eventually(ingress.service.suppressions.ready.is_set)
+        assert post("m1") == 202
+        topic.news.put({HASH: True})
+        eventually(lambda: ingress.metric("bridge_suppressions") == 1)
+        assert post("m2") == 422
+        topic.news.put({HASH: False})
+        eventually(lambda: ingress.metric("bridge_suppressions") == 0)
+        assert post("m3") == 202
+
+
+def test_while_the_list_is_not_known_events_wait_in_the_spool_and_then_stay_out(tmp_path: Path):
+    topic = FakeSuppressions(HASH, error=KafkaUnavailableError("no broker"))
+    with running_ingress(tmp_path, suppression_key=KEY, suppressions=topic) as ingress:
+        assert ingress.post(message("m1", contact_address=ADDRESS, content={"text": "canary"})).status_code == 202
+        assert ingress.post(message("m2", contact_address=OTHER)).json()["disposition"] == "spooled"
+        assert not ingress.kafka.log
+        assert any("suppression list cannot be read" in remark for remark in ingress.details()["remarks"])
+        topic.error = None
+        eventually(lambda: ingress.details()["spool"]["events"] == 0)
+        eventually(lambda: len(ingress.kafka.log) == 2)
+        assert [record.key for record in ingress.kafka.log if record.topic == "test.messages"] == [b"m2"]
+        (letter,) = letters(ingress.kafka)
+        assert (letter["origin"], letter["reason"], letter["payload"]) == ("bridge", "suppressed", None)
+        assert ingress.details()["remarks"] == []
+        eventually(lambda: b"canary" not in everything(ingress))
+
+
+def test_a_topic_that_was_never_made_keeps_nothing_from_kafka(tmp_path: Path):
+    topic = FakeSuppressions(error=TopicsError(["missing"]))
+    with running_ingress(tmp_path, suppression_key=KEY, suppressions=topic) as ingress:
+        eventually(ingress.service.suppressions.ready.is_set)
+        assert ingress.post(message("m1", contact_address=ADDRESS)).json()["disposition"] == "published"
+        assert any("bridge topics apply" in remark for remark in ingress.details()["remarks"])
+
+
+def test_without_a_key_nothing_is_read_and_nobody_is_suppressed(tmp_path: Path):
+    with running_ingress(tmp_path, suppressions=FakeSuppressions(HASH)) as ingress:
+        assert ingress.post(message("m1", contact_address=ADDRESS)).json()["disposition"] == "published"
+        assert json.loads(ingress.get("/readyz", token=TOKEN).text)["remarks"] == []
