@@ -146,7 +146,8 @@ def test_a_dead_letter_of_each_reason_is_listed_explained_and_redriven_where_it_
     def kinds() -> set[tuple[str, str]]:
         return {(letter["origin"], letter["reason"]) for letter in letters()}
 
-    # Every reason that this project has an explanation for, but one for which a worker has to die, and those of erased contacts.
+    # Every reason that this project has an explanation for, but one for which a worker has to die, and those of
+    # erased contacts.
     elsewhere = {("streams", "ends_worker"), ("webhook", "suppressed"), ("bridge", "suppressed")}
     eventually(lambda: kinds() == EXPLANATIONS.keys() - elsewhere, every=0.5)
     for letter in letters():
