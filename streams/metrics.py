@@ -86,6 +86,10 @@ class Metrics(ServiceMetrics):
             "streams_restore_records", "Changelog records that the last takeover reads at most."
         )
         self.conversations = self._gauge("streams_conversations_indexed", "Conversations in the indexes.")
+        self.orphans = self._gauge(
+            "streams_orphaned_conversations",
+            "Of these, conversations of which only messages tell: their row never came. `GET /orphans` lists them.",
+        )
         self.requests = self._counts(
             "streams_requests", "Requests to the views, by endpoint and status.", "endpoint", "status"
         )

@@ -43,6 +43,14 @@ def reconcile(
     allow_deletes: Annotated[
         bool, typer.Option("--allow-deletes", help="Delete what is gone, however much (see RECONCILE_DELETE_SHARE).")
     ] = False,
+    orphans: Annotated[
+        bool,
+        typer.Option(
+            "--orphans",
+            help="Fetch only rows that never came although others tell of them: messages of which there are only "
+            "receipts, conversations of which there are only messages.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     every: Annotated[
         str | None,
@@ -73,10 +81,12 @@ def reconcile(
         interval_s = None if every is None else seconds(every)
     except ValueError as error:
         raise typer.BadParameter(f"--every: {error}") from None
-    if interval_s is not None and (since is not None or dry_run or allow_deletes):
-        raise typer.BadParameter("--every goes with neither --since, --dry-run nor --allow-deletes")
+    if interval_s is not None and (since is not None or dry_run or allow_deletes or orphans):
+        raise typer.BadParameter("--every goes with neither --since, --dry-run, --allow-deletes nor --orphans")
+    if orphans and since is not None:
+        raise typer.BadParameter("--orphans are fetched by their ids, whenever they changed: not with --since")
     loaded = load(ReconcileSettings, OpenBspSettings, KafkaSettings, RegistrySettings, TopicSettings)
-    request = Request(tuple(organization or ()), beginning, dry_run, deletes, allow_deletes, as_json)
+    request = Request(tuple(organization or ()), beginning, dry_run, deletes, allow_deletes, as_json, orphans)
     try:
         sys.exit(start(request, Environment(*loaded), interval_s))
     except (PlatformError, ReconcileError) as error:

@@ -36,11 +36,14 @@ class Request:
     deletes: bool
     allow_deletes: bool
     as_json: bool
+    orphans: bool = False
 
     @property
     def options(self) -> Options:
         """What the run is about."""
-        return Options(self.organizations, self.since, self.dry_run, self.deletes, self.allow_deletes)
+        return Options(
+            self.organizations, self.since, self.dry_run, self.deletes, self.allow_deletes, orphans=self.orphans
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ those, a run reads all rows and posts again what the states cannot take.
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -39,6 +39,11 @@ CREATE TABLE progress (
 ) WITHOUT ROWID;
 CREATE TABLE circles (entity TEXT PRIMARY KEY, after TEXT) WITHOUT ROWID;
 """
+#: Came later; an index without it reads the state topics again, and keeps how far runs came.
+_ORPHANS = """
+CREATE TABLE orphans (entity TEXT, id TEXT, organization INTEGER, PRIMARY KEY (entity, id)) WITHOUT ROWID;
+DELETE FROM positions;
+"""
 #: Rows of one organization that are remembered as known, to ask for them.
 _WITNESSES = 4
 _SQL_VARIABLES = 500
@@ -51,12 +56,16 @@ _decode = msgspec.msgpack.Decoder(_Blob).decode
 
 
 class State(NamedTuple):
-    """A record of a state topic: of a tombstone, and of a conversation whose row is unknown, `facts` is None."""
+    """A record of a state topic: of a tombstone, and of a conversation whose row is unknown, `facts` is None.
+
+    `orphan`: others tell of the row, and it never came itself.
+    """
 
     id: str
     facts: Facts | None = None
     organization: str | None = None
     conversation: str | None = None
+    orphan: bool = False
 
 
 class Known(NamedTuple):
@@ -119,9 +128,11 @@ class Index:
                 db.execute("PRAGMA synchronous=NORMAL")
                 version = db.execute("PRAGMA user_version").fetchone()[0]
                 if version == 0:
-                    db.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={_FORMAT};COMMIT")
+                    db.executescript(f"BEGIN;{_SCHEMA}{_ORPHANS}PRAGMA user_version={_FORMAT};COMMIT")
                     return db
                 if version == _FORMAT:
+                    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'orphans'").fetchone():
+                        db.executescript(f"BEGIN;{_ORPHANS}COMMIT")
                     return db
             except sqlite3.DatabaseError:
                 if attempt:
@@ -159,7 +170,7 @@ class Index:
     def forget(self, entity: str) -> None:
         """Forget the states of an entity, so that its topic is read again from the beginning."""
         with self.transaction():
-            for table in ("positions", "rows", "witnesses"):
+            for table in ("positions", "rows", "witnesses", "orphans"):
                 self._db.execute(f"DELETE FROM {table} WHERE entity = ?", (entity,))  # noqa: S608 names from above
 
     def positions(self, entity: str) -> dict[int, int]:
@@ -193,6 +204,7 @@ class Index:
                 ],
             )
             self._take_witnesses(entity, present)
+            self._take_orphans(entity, latest.values())
             if self._db.execute("SELECT 1 FROM posted LIMIT 1").fetchone():
                 self._db.executemany(
                     "UPDATE posted SET heard = 1 WHERE entity = ? AND id = ?", [(entity, id_) for id_ in latest]
@@ -215,6 +227,29 @@ class Index:
                 for slot, id_ in enumerate(ids[-_WITNESSES:])
             ],
         )
+
+    def _take_orphans(self, entity: str, states: Collection[State]) -> None:
+        self._db.executemany(
+            "DELETE FROM orphans WHERE entity = ? AND id = ?",
+            [(entity, state.id) for state in states if not state.orphan],
+        )
+        self._db.executemany(
+            "INSERT OR REPLACE INTO orphans VALUES (?, ?, ?)",
+            [(entity, state.id, self._number(state.organization)) for state in states if state.orphan],
+        )
+
+    def orphans(self, entity: str, after: str, most: int) -> list[tuple[str, str | None]]:
+        """Return ids of rows that never came although others tell of them, with their organizations, behind an id."""
+        found = self._db.execute(
+            "SELECT id, organization FROM orphans WHERE entity = ? AND id > ? ORDER BY id LIMIT ?",
+            (entity, after, most),
+        ).fetchall()
+        return [(id_, self._text(organization)) for id_, organization in found]
+
+    def count_orphans(self, entity: str) -> dict[str | None, int]:
+        """Return how many there are of each organization."""
+        statement = "SELECT organization, count(*) FROM orphans WHERE entity = ? GROUP BY organization"
+        return {self._text(number): count for number, count in self._db.execute(statement, (entity,)).fetchall()}
 
     def facts(self, entity: str, ids: Sequence[str]) -> dict[str, Facts]:
         """Return the facts of those of the rows that the states have."""

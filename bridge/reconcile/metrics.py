@@ -33,6 +33,12 @@ class Metrics(DeclaredMetrics):
             "withheld.",
             *whose,
         )
+        self.orphans = self._gauge(
+            "bridge_reconcile_orphans",
+            "Rows that had not come although others told of them, when the last run began: messages of which there are "
+            "only receipts, conversations of which there are only messages. `bridge reconcile --orphans` fetches them.",
+            *whose,
+        )
         self.verified_until = self._gauge(
             "bridge_completeness_verified_until_seconds",
             "The moment up to which every row was compared and told if it was missing, in seconds since the epoch.",
@@ -51,10 +57,12 @@ class Metrics(DeclaredMetrics):
         # An organization that this run did not look at has no numbers of it.
         self.missing.clear()
         self.left.clear()
+        self.orphans.clear()
         for (entity, organization), tally in report.tallies.items():
             for outcome, number in asdict(tally).items():
-                if number:
+                if number and outcome != "orphans":
                     self.rows.labels(entity, organization, outcome).inc(number)
+            self.orphans.labels(entity, organization).set(tally.orphans)
             self.missing.labels(entity, organization).set(tally.missing + tally.different)
             found = tally.missing + tally.different + tally.gone
             self.left.labels(entity, organization).set(found - tally.confirmed + tally.conflicts)

@@ -33,6 +33,9 @@ class Tally:
     withheld: int = 0
     #: Ids that were not asked for, because the platform shows nothing of their organization.
     unjudged: int = 0
+    #: Rows that never came although others tell of them, when the run began: messages of which there are only receipts,
+    #: conversations of which there are only messages.
+    orphans: int = 0
     #: Of `posted` and `deleted`: the states have it.
     confirmed: int = 0
 
@@ -153,6 +156,7 @@ def text(content: dict[str, Any]) -> Iterator[str]:
             + (f", {row['pending']:,} posted earlier and not in the states yet" if row["pending"] else "")
             + (f", {row['refused']:,} refused by the bridge" if row["refused"] else "")
             + (f", {row['conflicts']:,} in conflict" if row["conflicts"] else "")
+            + (f", {row['orphans']:,} orphans before" if row.get("orphans") else "")
             + f"; {row['gone']:,} of {row['asked']:,} gone"
             + (f", {row['deleted']:,} deleted" if row["gone"] else "")
             + (f", {row['withheld']:,} withheld" if row["withheld"] else "")

@@ -64,6 +64,8 @@ class Options:
     dry_run: bool = False
     deletes: bool = True
     allow_deletes: bool = False
+    #: Only rows that never came although others tell of them.
+    orphans: bool = False
 
 
 class Run:
@@ -95,6 +97,17 @@ class Run:
     def run(self) -> Report:
         """Compare, repair, wait for the states, and return what came of it."""
         self._states.catch_up(self._watcher.reading)
+        self._count_orphans()
+        if self._options.orphans:
+            self._fetch_orphans()
+        else:
+            self._compare_all()
+        if self._poster is not None:
+            self._confirm()
+        self.report.ended_at = instants.now()
+        return self.report
+
+    def _compare_all(self) -> None:
         until = self._now - round(self._settings.settle_s * _SECOND)
         for entity in ENTITIES:
             outlook = look(self._source, self._index, entity, self._known(entity))
@@ -106,14 +119,40 @@ class Run:
                     self._search(entity, until, outlook)
                 except PlatformError as error:
                     self.report.problems.append(f"deletes were not looked for to the end: {error}")
-        if self._poster is not None:
-            self._confirm()
-        self.report.ended_at = instants.now()
-        return self.report
 
     def _known(self, entity: str) -> list[str]:
         known = self._index.organizations(entity)
         return [name for name in known if not self._options.organizations or name in self._options.organizations]
+
+    # -- rows of which only others tell
+
+    def _count_orphans(self) -> None:
+        for entity in ENTITIES:
+            for organization, number in self._index.count_orphans(entity).items():
+                if self._is_asked_for(organization):
+                    self.report.of(entity, organization).orphans = number
+
+    def _is_asked_for(self, organization: str | None) -> bool:
+        return not self._options.organizations or organization in self._options.organizations
+
+    def _fetch_orphans(self) -> None:
+        """Ask the platform for exactly those rows, and tell them."""
+        for entity in ENTITIES:
+            after, absent = "", 0
+            while some := self._index.orphans(entity, after, _RECHECK_IDS):
+                after = some[-1][0]
+                ids = [id_ for id_, organization in some if self._is_asked_for(organization)]
+                if not ids:
+                    continue
+                page = self._source.by_id(entity, ids)
+                self._states.catch_up()
+                self._take(entity, page)
+                absent += len(ids) - len(page)
+            if absent:
+                self.report.problems.append(
+                    f"{absent:,} orphans in {entity} are not in OpenBSP either, or the key may not see them; a run "
+                    "without --orphans looks for deletes"
+                )
 
     # -- rows that the states lack
 

@@ -30,6 +30,21 @@ _STALE_S = 12 * 60 * 60.0
 OnRead = Callable[[int, int], None]
 
 
+def state_of(entity: str, id_: str, fields: Mapping[str, Any]) -> State:
+    """Return the state of a row that is known, or of which at least updates are.
+
+    A message that is in no conversation has told of receipts alone: only partial updates do not name it.
+    """
+    conversation = fields.get("conversation_id")
+    return State(
+        id_,
+        facts.of_fields(ENTITIES[entity], fields),
+        fields.get("organization_id"),
+        conversation,
+        orphan=entity == "messages" and conversation is None,
+    )
+
+
 class States:
     """Brings the index up to date with the state topics. A context manager. Raises ReconcileError, RegistryError."""
 
@@ -151,13 +166,8 @@ class States:
         fields = self._fields(entity, value)
         if not fields.get("known", True):
             # Only messages of the conversation have been seen: its row is missing.
-            return State(id_)
-        return State(
-            id_,
-            facts.of_fields(ENTITIES[entity], fields),
-            fields.get("organization_id"),
-            fields.get("conversation_id"),
-        )
+            return State(id_, organization=fields.get("organization_id"), orphan=True)
+        return state_of(entity, id_, fields)
 
     def _fields(self, entity: str, value: bytes) -> dict[str, Any]:
         decoder = self._decoders[entity]

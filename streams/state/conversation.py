@@ -588,6 +588,7 @@ class Standing(NamedTuple):
     unanswered: bool
     failed: bool
     archived: bool
+    known: bool
     active_at: int | None
 
 
@@ -607,6 +608,7 @@ def standing(facts: ConversationFacts | None, tally: Tally) -> Standing:
         tally.unanswered > 0,
         tally.failed > 0,
         archived,
+        tally.known,
         contributions.later(created_at, tally.active_at),
     )
 

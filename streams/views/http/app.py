@@ -31,7 +31,7 @@ from streams.views.http.session import Sessions
 from streams.views.live.events import Asked, EventStream, EventStreams
 from streams.views.read import render
 from streams.views.read.index import Filter
-from streams.views.read.lists import Conversations, Listing, Lists, Messages, encode_part
+from streams.views.read.lists import Conversations, Listing, Lists, Messages, Orphans, encode_part
 from streams.views.read.partition import PartitionView, Rendered, tag_of
 from streams.views.read.tables import Tables
 
@@ -145,6 +145,12 @@ class Views:
         parameters = Parameters(request, (*MESSAGE_FILTERS, *PAGING))
         wanted = parameters.message_filter(reader_of(request).organizations)
         return await self._list(request, parameters, Messages(wanted), until)
+
+    async def orphans(self, request: Request, until: float) -> Response | Answer:
+        """GET /orphans."""
+        parameters = Parameters(request, ("organization_id", *PAGING))
+        wanted = parameters.orphan_filter(reader_of(request).organizations)
+        return await self._list(request, parameters, Orphans(wanted), until)
 
     async def _list(
         self, request: Request, parameters: Parameters, listing: Listing, until: float
@@ -307,6 +313,7 @@ def create_app(
             Route("/conversations", views.waiting(views.conversations)),
             Route("/messages/{message_id}", views.waiting(views.message)),
             Route("/messages", views.waiting(views.all_messages)),
+            Route("/orphans", views.waiting(views.orphans)),
             Route("/conversations/{conversation_id}/messages", views.waiting(views.messages)),
             Route("/conversations/{conversation_id}/events", views.conversation_events),
             Route("/events", views.events),

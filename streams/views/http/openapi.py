@@ -87,6 +87,7 @@ def document() -> dict[str, Any]:
             "/conversations": {"get": _conversations()},
             "/messages/{message_id}": {"get": _message()},
             "/messages": {"get": _all_messages()},
+            "/orphans": {"get": _orphans()},
             "/events": {"get": _events()},
             "/session": _session(),
             "/healthz": {
@@ -178,6 +179,22 @@ def _all_messages() -> dict[str, Any]:
         "only `next_cursor` null is the end.",
         [*_message_filters(), _limit(), _cursor(), _after(), _if_none_match()],
         ("ListedMessagePage", "listed_messages"),
+    )
+
+
+def _orphans() -> dict[str, Any]:
+    return _view(
+        "listOrphans",
+        "Conversations whose row never came, although messages of it did, by when they were active last. `bridge "
+        "reconcile --orphans` fetches the rows.",
+        [
+            _query("organization_id", "Only those of the organization.", {"type": "string"}),
+            _limit(),
+            _cursor(),
+            _after(),
+            _if_none_match(),
+        ],
+        ("OrphanPage", "orphans"),
     )
 
 
@@ -296,7 +313,7 @@ def _ok(schema: str, example: str, description: str) -> dict[str, Any]:
 
 
 def _schemas() -> dict[str, Any]:
-    views = (render.Conversation, render.Message, render.ConversationMessage, render.ListedMessage)
+    views = (render.Conversation, render.Message, render.ConversationMessage, render.ListedMessage, render.Orphan)
     _, components = msgspec.json.schema_components(views, ref_template=_COMPONENTS)
     schemas: dict[str, Any] = dict(components)
     # An instant is text to msgspec, and content is any JSON, null among it.
@@ -310,6 +327,7 @@ def _schemas() -> dict[str, Any]:
         "ConversationPage": _page("conversations", "Conversation"),
         "MessagePage": _page("messages", "ConversationMessage"),
         "ListedMessagePage": _page("messages", "ListedMessage"),
+        "OrphanPage": _page("orphans", "Orphan"),
         "Health": _object(status={"enum": ["alive", "ready"]}),
         "Session": _object(
             reader={

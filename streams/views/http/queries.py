@@ -130,6 +130,10 @@ class Parameters:
             active_since=self.instant("updated_since"),
         )
 
+    def orphan_filter(self, organizations: frozenset[str] | None) -> Filter:
+        """Return the filter of conversations of which only messages tell, of those that may be seen."""
+        return Filter(self._organizations(organizations), known=False)
+
     def message_filter(self, organizations: frozenset[str] | None) -> MessageFilter:
         """Return which messages are wanted, of those that may be seen."""
         return MessageFilter(self._organizations(organizations), self.one_of("status", STATUSES), self.instant("since"))

@@ -26,6 +26,8 @@ class Kind(NamedTuple):
     unanswered: bool = False
     failed: bool = False
     archived: bool = False
+    #: Whether its row came; else only messages tell of it.
+    known: bool = True
 
 
 class Facets(NamedTuple):
@@ -49,6 +51,7 @@ class Filter(NamedTuple):
     archived: bool | None = None
     contact_address: str | None = None
     active_since: int | None = None
+    known: bool | None = None
 
     def matches(self, facets: Facets) -> bool:
         """Return whether conversations with these facets are wanted, if they were active lately enough."""
@@ -60,7 +63,8 @@ class Filter(NamedTuple):
 
     def matches_kind(self, kind: Kind) -> bool:
         """Return whether conversations of this kind are wanted."""
-        return all(wanted is None or wanted == found for wanted, found in zip(self[1:8], kind, strict=True))
+        wanted = (*self[1:8], self.known)
+        return all(one is None or one == found for one, found in zip(wanted, kind, strict=True))
 
     def admits(self, facets: Facets, active_at: int) -> bool:
         """Return whether a conversation is wanted."""
@@ -93,6 +97,9 @@ class _Group:
         positions.remove(position)
         if not positions:
             del self._kinds[kind]
+
+    def count(self, wanted: Filter) -> int:
+        return sum(len(positions) for kind, positions in self._kinds.items() if wanted.matches_kind(kind))
 
     def descend(self, wanted: Filter, below: Position | None) -> Iterator[Iterator[Position]]:
         least = None if wanted.active_since is None else (wanted.active_since, "")
@@ -152,6 +159,11 @@ class ConversationIndex:
     def __len__(self) -> int:
         """Count the conversations."""
         return len(self._entries)
+
+    @property
+    def orphans(self) -> int:
+        """How many conversations there are of which only messages tell."""
+        return self._all.count(Filter(known=False))
 
     def __contains__(self, conversation_id: str) -> bool:
         """Return whether the conversation is here."""

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from msgspec import DecodeError, ValidationError, msgpack
 
+from streams.state.registers import NEVER
 from streams.views.cluster.peers import Peers
 from streams.views.http.access import Reader
 from streams.views.http.problems import not_ready, relayed
@@ -101,6 +102,25 @@ class Conversations:
     ) -> list[tuple[Position, PartitionView]]:
         pages = [[(position, view) for position in view.page(self._wanted, below, most)] for view in views]
         return list(islice(heapq.merge(*pages, key=lambda entry: entry[0], reverse=True), most))
+
+
+class Orphans(Conversations):
+    """A Listing of the conversations of which only messages tell."""
+
+    name = "orphans"
+
+    async def first(self, views: Collection[PartitionView], below: Position | None, most: int) -> Part:
+        """See Listing."""
+        items = []
+        for position, view in self._found(views, below, most):
+            active_at, conversation_id = position
+            found = view.facets(conversation_id)
+            if found is None:
+                raise AssertionError(f"{conversation_id!r} is indexed, but not there")
+            at = None if active_at == NEVER else active_at
+            body = render.orphan(conversation_id, found[0].organization, at)
+            items.append(Item(position, body, tag_of(body)))
+        return Part(items)
 
 
 class Messages:

@@ -166,6 +166,11 @@ class PartitionView:
         return len(self._index)
 
     @property
+    def orphans(self) -> int:
+        """How many of them are only known from their messages."""
+        return self._index.orphans
+
+    @property
     def caught_up(self) -> bool:
         """Whether the tables have everything that anybody can have been shown of this partition."""
         self._caught_up = self._caught_up or self._join.caught_up(self.number)

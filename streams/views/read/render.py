@@ -125,6 +125,14 @@ class ListedMessage(Struct):
     errors: list[Raw] | None
 
 
+class Orphan(Struct):
+    """A conversation whose row never came, although messages of it did. Whose it is, its newest message says."""
+
+    id: str
+    organization_id: str | None
+    active_at: datetime | None
+
+
 def conversation(fields: dict[str, Any]) -> bytes:
     """Return a ConversationState (`streams.state.conversation.state`) as JSON."""
     get = fields.get
@@ -241,6 +249,11 @@ def listed_message(message_id: str, conversation_id: str, contribution: Contribu
             None if errors is None else [Raw(text.encode()) for text in errors],
         )
     )
+
+
+def orphan(conversation_id: str, organization: str | None, active_at: int | None) -> bytes:
+    """Return a conversation whose row never came, as JSON."""
+    return _encode(Orphan(conversation_id, organization, _instant(active_at)))
 
 
 def page(name: str, items: list[bytes], next_cursor: str | None) -> bytes:

@@ -321,6 +321,7 @@ class Tables:
         whole = worker is not None and worker.holds_lease
         metrics.ready.set(sum(view.caught_up and view.indexed for view in views.values()) if whole else 0)
         metrics.conversations.set(sum(view.size for view in views.values()))
+        metrics.orphans.set(sum(view.orphans for view in views.values()))
         done, total = self.restored
         metrics.restored.set(done)
         metrics.to_restore.set(total)

@@ -1,5 +1,6 @@
 """The index on disk: what it keeps, and that it can always be made again."""
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,30 @@ def test_what_was_posted_is_known_until_its_state_is_right(tmp_path: Path):
         assert [id_ for _, id_, _ in index.of_run("run", ("messages", "a"), 5)] == ["b"]
         index.settled("messages", ["a"])
         assert index.posted("messages", ["a"]) == {}
+
+
+def test_orphans_are_kept_until_their_row_comes(tmp_path: Path):
+    with Index(tmp_path) as index:
+        index.take("messages", [State("a", facts(1), orphan=True), State("b", facts(1), orphan=True)], {0: 1})
+        index.take("conversations", [State("c", organization="o", orphan=True)], {0: 1})
+        assert index.orphans("messages", "", 1) == [("a", None)]
+        assert index.orphans("messages", "a", 5) == [("b", None)]
+        assert index.count_orphans("conversations") == {"o": 1}
+        index.take("messages", [State("a", facts(2), "o", "c"), State("b")], {0: 3})
+        index.take("conversations", [State("c", facts(2), "o")], {0: 2})
+        assert index.count_orphans("messages") == index.count_orphans("conversations") == {}
+
+
+def test_an_index_of_a_release_without_orphans_reads_the_topics_again_and_keeps_its_progress(tmp_path: Path):
+    with Index(tmp_path) as index:
+        index.take("messages", [State("a", facts(1))], {0: 1})
+        index.advance("messages", "", Progress(1, 9))
+    with sqlite3.connect(tmp_path / "index.db") as db:
+        db.execute("DROP TABLE orphans")
+    db.close()
+    with Index(tmp_path) as index:
+        assert index.positions("messages") == {}
+        assert index.progress("messages", "") == Progress(1, 9)
 
 
 def test_two_runs_do_not_share_a_directory(tmp_path: Path):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from bridge.reconcile.index import State
 from bridge.sender.errors import PlatformBusyError, PlatformError
 from openbsp_testkit.postgrest import running_postgrest
 
@@ -286,3 +287,41 @@ def test_a_server_that_stays_busy_ends_the_run(world: World):
     with pytest.raises(PlatformBusyError):
         world.run(settings={"patience_s": 0.0})
     assert world.bridge.took == []
+
+
+def test_orphans_are_fetched_by_their_ids_and_nothing_else_is_read(world: World):
+    world.fill(5)
+    # A receipt came and its message did not; a message came and its conversation did not.
+    sent = {"status": {"pending": at(7), "sent": at(9)}, "updated_at": at(9)}
+    world.put("messages", message_row(7, **sent), lost=True)
+    world.streams.tell("messages", "update", {"id": "m00007", **sent})
+    world.put("conversations", conversation_row(77), lost=True)
+    world.streams.records.append(("conversations", State("c77", organization="acme", orphan=True)))
+    # This one is missing, and nobody tells of it.
+    world.put("messages", message_row(8), lost=True)
+    report = world.run(orphans=True)
+    assert {repair.row["id"] for repair in world.bridge.took} == {"m00007", "c77"}
+    assert report.of("messages", None).orphans == 1, "a receipt names no organization"
+    assert report.of("conversations", "acme").orphans == 1
+    assert report.total().compared == 2
+    assert report.verified_until == {}, "it says nothing of other rows"
+    assert world.index.progress("messages", "") is None
+    again = world.run(orphans=True)
+    assert (again.total().orphans, world.bridge.took) == (0, [])
+    assert again.well
+
+
+def test_an_orphan_that_the_platform_does_not_have_is_a_problem_and_is_not_deleted(world: World):
+    world.fill(5)
+    world.streams.tell("messages", "update", {"id": "m00009", "status": {"sent": at(9)}, "updated_at": at(9)})
+    report = world.run(orphans=True)
+    assert world.bridge.took == []
+    assert not report.well
+    assert "1 orphans in messages are not in OpenBSP either" in report.problems[0]
+
+
+def test_orphans_of_other_organizations_are_left_alone(world: World):
+    world.put("conversations", conversation_row(77), lost=True)
+    world.streams.records.append(("conversations", State("c77", organization="acme", orphan=True)))
+    report = world.run(orphans=True, organizations=("other",))
+    assert (world.bridge.took, report.tallies) == ([], {})

@@ -6,13 +6,13 @@ from typing import Any
 
 from avro import instants
 from avro.catalogue import ENTITIES
-from bridge.reconcile import facts
 from bridge.reconcile.index import Index, State
 from bridge.reconcile.poster import Receipt, Repair
 from bridge.reconcile.report import Report
 from bridge.reconcile.run import Options, Run
 from bridge.reconcile.settings import ReconcileSettings
 from bridge.reconcile.source import Source
+from bridge.reconcile.states import state_of
 from bridge.sender.platform import Platform
 from bridge.sender.settings import OpenBspSettings
 from openbsp_testkit.postgrest import Postgrest
@@ -104,9 +104,7 @@ class Streams:
         if fields is None:
             self.records.append((entity, State(id_)))
             return
-        row = facts.of_fields(ENTITIES[entity], fields)
-        state = State(id_, row, fields.get("organization_id"), fields.get("conversation_id"))
-        self.records.append((entity, state))
+        self.records.append((entity, state_of(entity, id_, fields)))
 
 
 class Bridge:

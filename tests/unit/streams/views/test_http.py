@@ -152,6 +152,34 @@ async def test_lists_are_ordered_by_activity_and_filtered(world):
     assert await ids(world, "?updated_since=2026-05-06T01:00:50%2B01:00") == ["c1"]
 
 
+async def test_orphans_are_conversations_of_which_only_messages_tell(world):
+    async def orphans(query: str = "", token: str = ALL) -> list[tuple[str, str | None]]:
+        async with world.client(token) as client:
+            answer = await client.get(f"/orphans{query}")
+            assert answer.status_code == 200, answer.text
+            return [(item["id"], item["organization_id"]) for item in answer.json()["orphans"]]
+
+    async def measured() -> bool:
+        async with world.client() as client:
+            return "streams_orphaned_conversations 1.0\n" in (await client.get("/metrics")).text
+
+    assert await orphans() == []
+    world.post(
+        message("o1", "lost-1", "acme", timestamp=instant(100)),
+        message("o2", "lost-2", "other", timestamp=instant(200)),
+    )
+    await world.settle()
+    assert await orphans() == [("lost-2", "other"), ("lost-1", "acme")]
+    assert await orphans("?organization_id=acme") == [("lost-1", "acme")]
+    assert await orphans(token=ACME) == [("lost-1", "acme")]
+    assert await orphans("?organization_id=other", ACME) == []
+    assert await orphans("?limit=1") == [("lost-2", "other")]
+    world.post(conversation("lost-1", "acme"))
+    await world.settle()
+    assert await orphans() == [("lost-2", "other")]
+    assert await measured()
+
+
 async def test_lists_are_filtered_by_what_is_open_in_a_conversation(world):
     archived = {"archived": instant(500)}
     world.post(
