@@ -82,7 +82,7 @@ fmt: setup ## format the code and repair what the linter can
 chart: setup ## copy alert rules, dashboard and the names of settings into the Helm chart
 	$(BIN)/python deploy/chart.py
 
-docs: setup ## write the generated pages of docs/ again
+docs: setup chart ## write the generated pages of docs/ again, and what the Helm chart copies
 	$(BIN)/python docs/generate.py
 	$(BIN)/python docs/generate_topics.py
 
@@ -91,7 +91,7 @@ site: setup ## build the documentation as a site, in build/site; a link that lea
 
 lock: setup ## resolve the pinned requirements again, to the newest versions that pyproject.toml allows
 	$(LOCK) --upgrade pyproject.toml --all-extras --group dev --output-file requirements-dev.txt
-	$(LOCK) --upgrade pyproject.toml --constraint requirements-dev.txt --output-file requirements.txt
+	$(LOCK) --upgrade pyproject.toml --extra otel --constraint requirements-dev.txt --output-file requirements.txt
 	$(LOCK) --upgrade pyproject.toml --extra local --constraint requirements-dev.txt --output-file openbsp/local/requirements.txt
 
 bench-ingress: setup ## measure the ingress

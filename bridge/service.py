@@ -25,6 +25,7 @@ from bridge.delivery.spool.file import SpoolFile
 from bridge.delivery.spool.leftovers import Leftovers
 from bridge.delivery.spool.spool import Spool
 from bridge.delivery.topic_watch import TopicsCheck
+from bridge.delivery.traced import traced
 from bridge.http.gate import Gate, most_connections
 from bridge.http.ingress import Ingress
 from bridge.http.request_log import RequestLog
@@ -40,6 +41,7 @@ from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSetti
 from openbsp.kafka.registry import Registry
 from openbsp.kafka.topics import Topics
 from openbsp.log import LineWriter, event
+from openbsp.tracing import start as start_tracing
 
 _log = logging.getLogger(__name__)
 
@@ -185,6 +187,10 @@ async def running(
         )
         requests = RequestLog(metrics, lines)
         intake = Intake(settings, access.authenticate, keeper, metrics, requests, memory=memory, suppressed=suppressed)
+        tracing = start_tracing("openbsp-bridge")
+        if tracing is not None:
+            stack.callback(tracing.close)
+            intake.keep = traced(intake.keep, tracing)
         ingress = Ingress(intake)
         if lines is not None:
             lines.dropped = metrics.log_lines_dropped.inc

@@ -54,6 +54,7 @@ BOUNDS: dict[str, dict[str, Any]] = {
     "topics.minInsyncReplicas": _POSITIVE,
     "topics.retentionDays": _DAYS,
     "topics.deadLetterRetentionDays": _DAYS,
+    "tracing.endpoint": {"type": "string", "pattern": "^(https?://[^@]+)?$"},
     "reconcile.mode": {"enum": ["continuous", "cronjob"]},
     "reconcile.every": {"type": "string", "pattern": "^[0-9]+[smhd]$"},
     "networkPolicy.kafkaPorts": {"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": 65535}},

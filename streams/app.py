@@ -14,13 +14,14 @@ messages ------> merge_messages -------> messages (table)
 
 import logging
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from avro.catalogue import CHANGELOG_TOMBSTONES_MS
 from openbsp.errors import RegistryError
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
 from openbsp.kafka.registry import Registry
 from openbsp.log import event
+from openbsp.tracing import Tracing
 from streams.agents.contributions import merge_contributions
 from streams.agents.conversations import merge_rows
 from streams.agents.eviction import Eviction, interval_of
@@ -37,6 +38,10 @@ from streams.tables import conversations, messages
 from streams.tables.conversations import ConversationPartition
 from streams.tables.messages import MessagePartition
 from streams.tables.owned import CONVERSATIONS, MESSAGES
+from streams.tracing import TracedIntake, TracedSender, Trail
+
+if TYPE_CHECKING:
+    from streams.engine.table import Sender
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +54,8 @@ class JoinApp(App):
     registry: Registry
     #: A message has turned out to be superseded by another one with its external id.
     superseded: Hook[[]]
+    #: None unless traces are sent.
+    trail: Trail | None
 
 
 def create_app(
@@ -57,15 +64,26 @@ def create_app(
     registry: RegistrySettings,
     topics: TopicSettings,
     outside: Outside | None = None,
+    *,
+    tracing: Tracing | None = None,
 ) -> JoinApp:
     """Declare everything; nothing is connected and no event loop is needed."""
     contract = Contract(topics.prefix)
     app = JoinApp(engine_settings(settings, kafka, topics), outside)
     app.contract, app.registry = contract, Registry(registry, topics.prefix)
     app.superseded = Hook()
-    app.intake = intake = Intake(contract, lambda: app.engine.writer, partial(learn, app))
-    app.set_aside = intake.set_aside
-    remover = Remover(intake, lambda: app.engine.writer)
+    app.trail = trail = None if tracing is None else Trail(tracing, contract)
+
+    def sender() -> "Sender":
+        return app.engine.writer if trail is None else TracedSender(app.engine.writer, trail)
+
+    if trail is None:
+        intake = Intake(contract, sender, partial(learn, app))
+    else:
+        intake = TracedIntake(contract, sender, partial(learn, app), trail=trail)
+        app.hooks.acknowledged.add(trail.acknowledged)
+    app.intake, app.set_aside = intake, intake.set_aside
+    remover = Remover(intake, sender)
 
     def topic(name: str) -> Any:
         return app.topic(
@@ -78,7 +96,7 @@ def create_app(
         changelog=MESSAGES,
         guarded=("message-state",),
         join=messages.join_stored,
-        contents=lambda rows: MessagePartition(rows, contract, app.engine.writer, app.superseded),
+        contents=lambda rows: MessagePartition(rows, contract, sender(), app.superseded),
         help="All that was said of each message, merged column by column.",
     )
     conversation_table = app.Table(
@@ -88,7 +106,7 @@ def create_app(
         guarded=("conversation-state",),
         join=conversations.join_stored,
         grouped=True,
-        contents=lambda rows: ConversationPartition(rows, contract, app.engine.writer, settings.conversations_in_use),
+        contents=lambda rows: ConversationPartition(rows, contract, sender(), settings.conversations_in_use),
         help="The row of each conversation, and what each of its messages adds to it.",
     )
 
@@ -103,7 +121,7 @@ def create_app(
             settings.idle_after_s,
             {name: full for full, name in contract.names.items()},
             conversations=lambda: conversation_table.owned.contents,
-            sender=lambda: app.engine.writer,
+            sender=sender,
             merged=lambda: app.engine.barrier(),  # noqa: PLW0108 there is no engine before the app runs
         )
         app.timer(interval_of(settings.idle_after_s), name="evict_idle")(eviction.search)

@@ -13,6 +13,7 @@ from openbsp.commands import ExitCode, end_when_asked, ignore_hangups, new_app, 
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
 from openbsp.log import event, start_logging
 from openbsp.settings import load
+from openbsp.tracing import start as start_tracing
 from streams.errors import StreamsError
 from streams.settings import StreamsSettings
 
@@ -35,9 +36,10 @@ def worker() -> None:
     from streams.app import create_app  # noqa: PLC0415 as below
     from streams.serve import serve  # noqa: PLC0415 Faust takes a second to import, which --help need not wait for
 
+    program = create_app(settings, kafka, registry, topics, tracing=start_tracing("openbsp-streams"))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
-            code = runner.run(serve(create_app(settings, kafka, registry, topics), settings, kafka, topics))
+            code = runner.run(serve(program, settings, kafka, topics))
         except (ContractError, StreamsError) as error:
             logger.critical("not started: %s", error, extra=event("process.not_started"))
             raise

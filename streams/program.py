@@ -11,6 +11,7 @@ from openbsp.commands import ExitCode, ignore_hangups
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
 from openbsp.log import event, start_logging
 from openbsp.settings import ConfigurationError, load
+from openbsp.tracing import start as start_tracing
 from streams.app import create_app
 from streams.errors import StreamsError
 from streams.serve import serve
@@ -23,7 +24,7 @@ try:
 except ConfigurationError as error:
     sys.exit(str(error))
 
-app = create_app(settings, kafka, registry, topics)
+app = create_app(settings, kafka, registry, topics, tracing=start_tracing("openbsp-streams"))
 
 
 async def main() -> int:

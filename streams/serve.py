@@ -90,6 +90,8 @@ async def _serve(
         await asyncio.wait([serving])
         stopped.cancel()
         await views.close()
+        if app.trail is not None:
+            await in_thread(app.trail.tracing.close)
     logger.info("stopped", extra=event("process.stopped"))
     return ExitCode.OK
 

@@ -74,6 +74,7 @@ class ViewsService:
         self._dead_letters.registry = app.registry
         app.intake.refused.add(self.tables.refused)
         app.superseded.add(self.metrics.superseded.inc)
+        self._streams.trail = app.trail
         app.timer(LOOK_EVERY_S, name="watch_lag")(self._lag.look)
 
     def start(self) -> None:

@@ -71,6 +71,7 @@ MATRIX: dict[str, Values] = {
     "reconcile": {"reconcile": RECONCILE},
     "reconcile on a schedule": {"reconcile": {**RECONCILE, "mode": "cronjob"}},
     "monitored": {**MONITORED, "reconcile": RECONCILE},
+    "traced": {"tracing": {"endpoint": "http://collector:4318", "existingSecret": "otlp", "resourceAttributes": "a=b"}},
     "SCRAM": {"kafka": SCRAM, "init": {"kafkaSecret": "deploy"}, "reconcile": RECONCILE},
     "OAuth": {"kafka": OAUTH},
     "mutual TLS": {
@@ -142,6 +143,7 @@ SETTINGS = {
         TopicSettings,
     )
 }
+OTHERS = {"POD_NAME", "FORWARDED_ALLOW_IPS"}
 #: The oldest version of Kubernetes that the chart admits, and the newest whose schemas there are.
 OLDEST = yaml.safe_load((helm.CHART / "Chart.yaml").read_text("utf-8"))["kubeVersion"].strip(">=").removesuffix("-0")
 VERSIONS = (OLDEST, kubernetes_validate.latest_version())
@@ -215,7 +217,7 @@ def test_each_variable_is_a_setting_and_is_set_once(objects):
         for container in containers(pod):
             names = [variable["name"] for variable in container["env"]]
             assert len(set(names)) == len(names)
-            assert set(names) - {"POD_NAME", "FORWARDED_ALLOW_IPS"} <= set(SETTINGS)
+            assert {name for name in names if not name.startswith("OTEL_")} - OTHERS <= set(SETTINGS)
             for variable in container["env"]:
                 if variable["name"] in SETTINGS and SETTINGS[variable["name"]].type == "secret":
                     assert set(variable) == {"name", "valueFrom"}
@@ -451,6 +453,24 @@ def test_a_policy_opens_the_ports_that_are_needed_and_no_others():
         for component, spec in policies.items()
     }
     assert admitted == {"bridge": [8080], "init": [], "streams": [8090], "reconcile": [8095]}
+
+
+def test_traces_may_reach_their_collector():
+    objects = helm.render(merged(LEAST, MATRIX["traced"]), VERSIONS[-1])
+    reached = {
+        each["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/component"]
+        for each in objects
+        if each["kind"] == "NetworkPolicy"
+        for rule in each["spec"]["egress"]
+        if {"protocol": "TCP", "port": 4318} in rule["ports"]
+    }
+    assert reached == {"bridge", "streams"}
+    for component, pod in pods(objects):
+        variables = {variable["name"]: variable for variable in pod["containers"][0]["env"]}
+        assert ("OTEL_EXPORTER_OTLP_ENDPOINT" in variables) == (component in reached)
+        if component in reached:
+            assert variables["OTEL_TRACES_SAMPLER_ARG"]["value"] == "0.01"
+            assert "secretKeyRef" in variables["OTEL_EXPORTER_OTLP_HEADERS"]["valueFrom"]
 
 
 def test_a_narrowed_policy_still_admits_the_release_itself():

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from starlette.types import Message, Receive, Scope, Send
@@ -39,6 +40,9 @@ from streams.views.live.subscription import (
 from streams.views.read.index import Filter
 from streams.views.read.partition import PartitionView
 from streams.views.read.tables import Tables
+
+if TYPE_CHECKING:
+    from streams.tracing import Trail
 
 HEARTBEAT_S = 10.0
 #: A client that has not taken what there is for so long is cut off.
@@ -122,6 +126,8 @@ class EventStreams:
         self.metrics = metrics
         self.open: set[EventStream] = set()
         self.closing = False
+        #: None unless traces are sent.
+        self.trail: Trail | None = None
 
     def end_unless(self, is_valid: Callable[[Token], bool]) -> None:
         """End the streams whose token is not valid any more."""
@@ -225,6 +231,8 @@ class EventStream:
                 events.insert(0, Event("begin", b"{}"))
             if events:
                 await _send(send, b"".join(self._frame(event) for event in events))
+                if self._streams.trail is not None:
+                    self._streams.trail.sent(event.position for event in events)
                 if sources.ready and sources.local is not None and _is_late(sources.local.waiting_since):
                     raise _TooSlowError
             else:

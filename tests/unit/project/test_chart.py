@@ -39,8 +39,16 @@ KNOWN = {
         TopicSettings,
     )
 }
-#: Of Kubernetes, and of whatever believes reverse proxies: openbsp.http.proxies.
-OTHERS = {"POD_NAME", "FORWARDED_ALLOW_IPS"}
+#: Of Kubernetes, and of libraries: openbsp.http.proxies, openbsp.tracing.
+OTHERS = {
+    "POD_NAME",
+    "FORWARDED_ALLOW_IPS",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_RESOURCE_ATTRIBUTES",
+    "OTEL_TRACES_SAMPLER",
+    "OTEL_TRACES_SAMPLER_ARG",
+}
 
 
 def test_what_it_has_from_elsewhere_is_as_there():

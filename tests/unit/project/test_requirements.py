@@ -10,8 +10,8 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[3]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-#: Of the services themselves, and with what `bridge up` needs; the latter goes with the wheel, for the test kit.
-RUNTIME = {"requirements.txt": [], "openbsp/local/requirements.txt": ["local"]}
+#: Of the image, which can trace, and with what `bridge up` needs; the latter goes with the wheel, for the test kit.
+RUNTIME = {"requirements.txt": ["otel"], "openbsp/local/requirements.txt": ["local"]}
 FILES = [*RUNTIME, "requirements-dev.txt"]
 
 

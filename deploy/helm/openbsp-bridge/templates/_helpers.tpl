@@ -299,6 +299,27 @@ readinessProbe:
 {{- end }}
 {{- end }}
 
+{{/* Where traces go, with a line feed before it; nothing without an endpoint. */}}
+{{- define "openbsp.tracing" -}}
+{{- with .Values.tracing }}
+{{- if .endpoint }}
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: {{ .endpoint | quote }}
+- name: OTEL_TRACES_SAMPLER
+  value: {{ .sampler | quote }}
+- name: OTEL_TRACES_SAMPLER_ARG
+  value: {{ .samplerArgument | quote }}
+{{- with .resourceAttributes }}
+- name: OTEL_RESOURCE_ATTRIBUTES
+  value: {{ . | quote }}
+{{- end }}
+{{- if .existingSecret }}
+{{ include "openbsp.secret" (list "OTEL_EXPORTER_OTLP_HEADERS" .existingSecret .headersKey) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* The settings that are set by variable. */}}
 {{- define "openbsp.settings" -}}
 {{- range $name, $value := . }}

@@ -1,0 +1,84 @@
+"""The keeper with a trace around it: a span for each webhook that is kept, and one for its record's way to Kafka."""
+
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from bridge.delivery.items import Item
+from bridge.delivery.keeper import OnKept
+from bridge.delivery.publisher import Report
+from bridge.delivery.records import DeadLetter
+from bridge.errors import NotStoredError
+from openbsp.tracing import Kind, Tracing, header_of
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import SpanContext
+
+
+class Keep(Protocol):
+    """Keeps an item: `Keeper.keep`."""
+
+    def __call__(self, item: Item, arrived: float, on_kept: OnKept) -> None:
+        """Keep it, and call `on_kept` once."""
+
+
+def traced(keep: Keep, tracing: Tracing) -> Keep:
+    """Return `keep` with spans; what it is given is kept with the context of the span of its record.
+
+    The webhook's span begins when the request came, and belongs to the trace that the request named, if it did.
+    """
+
+    def keep_traced(item: Item, arrived: float, on_kept: OnKept) -> None:
+        started = time.time_ns() - int((time.monotonic() - arrived) * 1e9)
+        webhook = tracing.span("POST /webhooks", Kind.SERVER, _parent(item, tracing), start_ns=started)
+        webhook.set_attributes(_attributes(item))
+        record = tracing.span(f"{_topic(item)} publish", Kind.PRODUCER, webhook.get_span_context())
+        if isinstance(item, DeadLetter):
+            tracing.failed(webhook, str(item.fields["reason"]))
+        else:
+            item.traceparent = header_of(record.get_span_context())
+
+        def kept(report: Report | None, error: NotStoredError | None) -> None:
+            try:
+                on_kept(report, error)
+            finally:
+                if report is not None:
+                    record.set_attributes(
+                        {
+                            "messaging.system": "kafka",
+                            "messaging.destination.name": report.topic,
+                            "messaging.destination.partition.id": str(report.partition),
+                            "messaging.kafka.offset": report.offset,
+                        }
+                    )
+                if error is not None:
+                    tracing.failed(record, "not_stored")
+                    tracing.failed(webhook, "not_stored")
+                webhook.set_attribute("openbsp.outcome", _outcome(report, error))
+                record.end()
+                webhook.end()
+
+        keep(item, arrived, kept)
+
+    return keep_traced
+
+
+def _parent(item: Item, tracing: Tracing) -> "SpanContext | None":
+    return None if isinstance(item, DeadLetter) else tracing.parent(item.traceparent)
+
+
+def _topic(item: Item) -> str:
+    return "dead-letters" if isinstance(item, DeadLetter) else item.entity.topic
+
+
+def _attributes(item: Item) -> dict[str, str]:
+    """Return what a span may say of an item: nothing that somebody has written."""
+    attributes = {"openbsp.event_id": item.event_id}
+    if isinstance(item, DeadLetter):
+        return attributes
+    return {**attributes, "openbsp.entity": item.entity.name, "openbsp.action": item.action, "openbsp.id": item.id}
+
+
+def _outcome(report: Report | None, error: NotStoredError | None) -> str:
+    if error is not None:
+        return "not_stored"
+    return "spooled" if report is None else "published"

@@ -1,0 +1,170 @@
+"""Traces in OpenTelemetry's form: off unless the environment names a collector, and then sent there in the background.
+
+Needs the extra `otel`. The standard variables decide (docs/tracing.md): OTEL_EXPORTER_OTLP_ENDPOINT or
+OTEL_EXPORTER_OTLP_TRACES_ENDPOINT where to, OTEL_TRACES_SAMPLER which, OTEL_SERVICE_NAME by whom, and so on. A span has
+ids, names and counts; never what somebody has written.
+"""
+
+import logging
+import os
+import re
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
+from typing import TYPE_CHECKING, Self
+
+from openbsp.log import event
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.trace import Span, SpanContext
+
+#: Of records and requests: W3C trace context.
+HEADER = "traceparent"
+
+_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+_PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+_PROTOCOL = "http/protobuf"
+#: For how long the end of a process waits for a collector. The library would try for 10 s and more.
+_FAREWELL_S = 2.0
+
+_TRACEPARENT = re.compile(rb"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
+_SAMPLED = 0x01
+
+_log = logging.getLogger(__name__)
+
+
+class Kind(Enum):
+    """Which side of what a span is; OpenTelemetry's words."""
+
+    SERVER = "SERVER"
+    PRODUCER = "PRODUCER"
+    CONSUMER = "CONSUMER"
+
+
+def wanted(environment: Mapping[str, str]) -> bool:
+    """Return whether traces are to be sent: a collector is named, and nothing says that they are not."""
+    return (
+        any(environment.get(name) for name in _ENDPOINTS)
+        and environment.get("OTEL_SDK_DISABLED", "").strip().lower() != "true"
+        and environment.get("OTEL_TRACES_EXPORTER", "otlp").strip() in {"", "otlp"}
+    )
+
+
+def start(service: str) -> "Tracing | None":
+    """Begin to trace, if that is wanted: after a process has forked, for it has a thread. `service` is its name.
+
+    What hinders it is logged, and the process goes on without: webhooks are worth more than traces.
+    """
+    if not wanted(os.environ):
+        return None
+    protocol = next((os.environ[name] for name in _PROTOCOLS if os.environ.get(name)), _PROTOCOL)
+    if protocol != _PROTOCOL:
+        _log.warning(
+            "no traces: OTEL_EXPORTER_OTLP_PROTOCOL is %s, and only %s is there",
+            protocol,
+            _PROTOCOL,
+            extra=event("tracing.off"),
+        )
+        return None
+    try:
+        return Tracing.of(service)
+    except ImportError:
+        _log.warning(
+            "no traces: a collector is named, but the extra `otel` is not installed", extra=event("tracing.off")
+        )
+    except ValueError as error:
+        # The library's words about a variable that it cannot use.
+        _log.warning("no traces: a variable OTEL_... cannot be used: %s", error, extra=event("tracing.off"))
+    return None
+
+
+class Tracing:
+    """Makes spans."""
+
+    def __init__(self, provider: "TracerProvider", give_up: Callable[[], None]) -> None:
+        """Make them by a provider, which is shut down at the end; `give_up` has what is still being sent dropped."""
+        from opentelemetry import trace  # noqa: PLC0415 comes with an extra
+
+        self._provider = provider
+        self._give_up = give_up
+        self._trace = trace
+        self._tracer = provider.get_tracer("openbsp")
+
+    @classmethod
+    def of(cls, service: str) -> Self:
+        """Send spans to the collector that the environment names. Raises ImportError without the extra, ValueError."""
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+        from opentelemetry.sdk.resources import SERVICE_NAME, Resource  # noqa: PLC0415
+        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+
+        named = Resource.create()
+        # Without a name of its own the library says `unknown_service`.
+        if not os.environ.get("OTEL_SERVICE_NAME") and "service.name=" not in os.environ.get(
+            "OTEL_RESOURCE_ATTRIBUTES", ""
+        ):
+            named = named.merge(Resource({SERVICE_NAME: service}))
+        provider = TracerProvider(resource=named, shutdown_on_exit=False)
+        exporter = OTLPSpanExporter()
+        provider.add_span_processor(BatchSpanProcessor(exporter))
+        # It tells of each retry; what it gives up it tells as an error.
+        logging.getLogger(type(exporter).__module__).setLevel(logging.ERROR)
+        return cls(provider, exporter.shutdown)
+
+    def span(
+        self,
+        name: str,
+        kind: Kind,
+        parent: "SpanContext | None",
+        *,
+        start_ns: int | None = None,
+        links: "Iterable[SpanContext]" = (),
+        attributes: Mapping[str, str | int] | None = None,
+    ) -> "Span":
+        """Begin a span, in the trace of `parent` or a new one; `start_ns` is since the epoch, now if it is None."""
+        trace = self._trace
+        around = None if parent is None else trace.set_span_in_context(trace.NonRecordingSpan(parent))
+        return self._tracer.start_span(
+            name,
+            around,
+            trace.SpanKind[kind.value],
+            attributes,
+            [trace.Link(link) for link in links],
+            start_ns,
+        )
+
+    def failed(self, span: "Span", reason: str) -> None:
+        """Say that what a span is of has failed."""
+        span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, reason))
+
+    def parent(self, traceparent: bytes | None) -> "SpanContext | None":
+        """Return what a header `traceparent` says, None if there is none or nothing valid in it."""
+        found = None if traceparent is None else _TRACEPARENT.fullmatch(traceparent)
+        if found is None:
+            return None
+        trace_id, span_id, flags = (int(part, 16) for part in found.groups())
+        return self._trace.SpanContext(trace_id, span_id, is_remote=True, trace_flags=self._trace.TraceFlags(flags))
+
+    def close(self) -> None:
+        """Send what there is and end; what the collector does not take within 2 s is dropped."""
+        impatient = threading.Timer(_FAREWELL_S, self._give_up)
+        impatient.daemon = True
+        impatient.start()
+        try:
+            self._provider.shutdown()
+        finally:
+            impatient.cancel()
+
+
+def header_of(context: "SpanContext") -> bytes:
+    """Return the value of a header `traceparent` that leads to a span."""
+    return b"00-%032x-%016x-%02x" % (context.trace_id, context.span_id, context.trace_flags)
+
+
+def is_sampled(traceparent: bytes) -> bool:
+    """Return whether a header `traceparent` asks for spans, as far as a look at its end tells."""
+    try:
+        return bool(int(traceparent[-2:], 16) & _SAMPLED)
+    except ValueError:
+        return False

@@ -1,0 +1,192 @@
+"""The join's part of a trace: from the record that an event came with to the event stream that shows what came of it.
+
+messages merge -> message-state publish
+      `---------> streams-contributions publish -> merge -> conversation-state publish -> event stream send
+
+The context travels with records, as their header `traceparent`, and in between by the keys of what was merged. Of
+several events that lead to one state its record belongs to the trace of the last, with links to the others.
+"""
+
+import time
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from avro.codec import CodecError
+from openbsp.tracing import HEADER, Kind, Tracing, header_of, is_sampled
+from streams.agents.intake import Intake, Merge, Then
+from streams.contract import Contract, Refused
+from streams.engine.source import Record
+from streams.engine.stream import Inbox
+from streams.engine.table import Sender
+from streams.tables.contributions import ContributionRecord, decode_record
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import SpanContext
+
+#: Keys whose state is not written yet, and states that no event stream has sent: the oldest are given up.
+_REMEMBERED = 10_000
+#: Of the events that led to one state, how many are linked.
+_LINKS = 16
+
+
+class Trail:
+    """Knows which trace what was merged belongs to. Only events whose trace is sampled leave anything here."""
+
+    def __init__(self, tracing: Tracing, contract: Contract) -> None:
+        """Name the topics by the contract."""
+        self.tracing = tracing
+        self._names = contract.names
+        self._messages = contract.topic("messages")
+        self._contributions = contract.topic("streams-contributions")
+        self._message_state = contract.topic("message-state")
+        self._conversation_state = contract.topic("conversation-state")
+        self._status_changes = contract.topic("status-changes")
+        #: By the key of what was merged, the spans of merging it, of messages and of conversations.
+        self._merged_messages: OrderedDict[bytes, deque[SpanContext]] = OrderedDict()
+        self._merged_conversations: OrderedDict[bytes, deque[SpanContext]] = OrderedDict()
+        #: Of each partition of the conversations' states, the spans of those on their way, in the order of writing.
+        self._on_their_way: dict[int, deque[SpanContext | None]] = {}
+        #: Acknowledged states by partition and position after them, and when that was.
+        self._acknowledged: OrderedDict[tuple[int, int], tuple[SpanContext, int]] = OrderedDict()
+
+    def merging(self, merge: Merge) -> Merge:
+        """Return `merge` with a span for each event whose trace is sampled."""
+
+        def merge_traced(event: Record) -> None:
+            parent = self._parent(event)
+            if parent is None:
+                merge(event)
+                return
+            started = time.time_ns()
+            try:
+                merge(event)
+            except (Refused, CodecError) as error:
+                self._merged(event, parent, started, error.reason)
+                raise
+            context = self._merged(event, parent, started, None)
+            group = self._merged_messages if event.topic == self._messages else self._merged_conversations
+            _remember(group, event.key or b"", context)
+
+        return merge_traced
+
+    def _parent(self, event: Record) -> "SpanContext | None":
+        for name, value in event.headers or ():
+            if name == HEADER and isinstance(value, bytes) and is_sampled(value):
+                return self.tracing.parent(value)
+        return None
+
+    def _merged(self, event: Record, parent: "SpanContext", started: int, reason: str | None) -> "SpanContext":
+        span = self.tracing.span(
+            f"{self._names[event.topic]} merge",
+            Kind.CONSUMER,
+            parent,
+            start_ns=started,
+            # The time inside Kafka lies between the two.
+            links=[parent],
+            attributes={
+                "messaging.system": "kafka",
+                "messaging.destination.name": event.topic,
+                "messaging.destination.partition.id": str(event.partition),
+                "messaging.kafka.offset": event.offset,
+            },
+        )
+        if reason is not None:
+            self.tracing.failed(span, reason)
+        span.end()
+        return span.get_span_context()
+
+    def publishing(self, topic: str, key: bytes | None, value: bytes | None, partition: int) -> "SpanContext | None":
+        """Return the span of a record that is about to be written, None if no sampled event has led to it."""
+        context = None
+        if key is not None:
+            context = self._published(topic, self._causes(topic, key, value))
+        if topic == self._conversation_state:
+            self._on_their_way.setdefault(partition, deque()).append(context)
+        return context
+
+    def _causes(self, topic: str, key: bytes, value: bytes | None) -> "Sequence[SpanContext]":
+        if topic == self._message_state:
+            return self._merged_messages.pop(key, ())
+        if topic == self._conversation_state:
+            return self._merged_conversations.pop(key, ())
+        if topic == self._status_changes:
+            return self._merged_conversations.get(key, ())
+        if topic == self._contributions and value is not None and self._merged_messages:
+            told = decode_record(value)
+            if isinstance(told, ContributionRecord):
+                return self._merged_messages.get(told.message_id.encode(), ())
+        return ()
+
+    def _published(self, topic: str, causes: "Sequence[SpanContext]") -> "SpanContext | None":
+        if not causes:
+            return None
+        *others, last = causes
+        span = self.tracing.span(
+            f"{self._short(topic)} publish",
+            Kind.PRODUCER,
+            last,
+            links=others,
+            attributes={"messaging.system": "kafka", "messaging.destination.name": topic},
+        )
+        span.end()
+        return span.get_span_context()
+
+    def _short(self, topic: str) -> str:
+        return topic.removeprefix(self._messages.removesuffix("messages"))
+
+    def acknowledged(self, topic: str, partition: int, offset: int) -> None:
+        """Note that the oldest state on its way has arrived."""
+        if topic != self._conversation_state:
+            return
+        queue = self._on_their_way.get(partition)
+        context = queue.popleft() if queue else None
+        if context is not None:
+            self._acknowledged[partition, offset + 1] = context, time.time_ns()
+            while len(self._acknowledged) > _REMEMBERED:
+                self._acknowledged.popitem(last=False)
+
+    def sent(self, positions: "Iterable[tuple[int, int] | None]") -> None:
+        """Note that an event stream has sent what is before these positions of partitions."""
+        for position in positions:
+            known = None if position is None else self._acknowledged.get(position)
+            if known is not None:
+                context, since = known
+                self.tracing.span("event stream send", Kind.PRODUCER, context, start_ns=since).end()
+
+
+class TracedSender:
+    """Writes records with the context of what has led to them."""
+
+    def __init__(self, sender: Sender, trail: Trail) -> None:
+        """Write by `sender`."""
+        self._sender = sender
+        self._trail = trail
+
+    def write(
+        self, topic: str, key: bytes | None, value: bytes | None, partition: int = -1, headers: Any = None
+    ) -> None:
+        """See Sender."""
+        context = self._trail.publishing(topic, key, value, partition)
+        if context is not None:
+            headers = [*(headers or ()), (HEADER, header_of(context))]
+        self._sender.write(topic, key, value, partition, headers)
+
+
+class TracedIntake(Intake):
+    """An intake with a span for each event that is merged."""
+
+    def __init__(self, *arguments: Any, trail: Trail) -> None:
+        """Take what an Intake takes."""
+        super().__init__(*arguments)
+        self._trail = trail
+
+    async def take(self, inbox: Inbox, events: Sequence[Record], merge: Merge, then: Then | None = None) -> None:
+        """See Intake."""
+        await super().take(inbox, events, self._trail.merging(merge), then)
+
+
+def _remember(group: "OrderedDict[bytes, deque[SpanContext]]", key: bytes, context: "SpanContext") -> None:
+    group.setdefault(key, deque(maxlen=_LINKS + 1)).append(context)
+    if len(group) > _REMEMBERED:
+        group.popitem(last=False)
