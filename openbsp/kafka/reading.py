@@ -28,8 +28,12 @@ class TopicReader:
     Its methods raise KafkaUnavailableError when no broker answers in time.
     """
 
-    def __init__(self, kafka: KafkaSettings, topic: str) -> None:
-        """Find the topic's partitions. Raises TopicsError if there is none, KafkaSettingsError."""
+    def __init__(self, kafka: KafkaSettings, topic: str, timeout_s: float = _TIMEOUT_S) -> None:
+        """Find the topic's partitions; each answer of a broker may take `timeout_s`.
+
+        Raises TopicsError if there is no such topic, KafkaSettingsError.
+        """
+        self._timeout_s = timeout_s
         try:
             self._consumer = Consumer(reader_config(kafka.librdkafka(), GROUP), logger=LIBRDKAFKA)
         except KafkaException as error:
@@ -37,7 +41,7 @@ class TopicReader:
         self._servers = kafka.bootstrap_servers
         self.topic = topic
         # All topics, not this one by name: a broker would create it if it may.
-        topics = self._ask(self._consumer.list_topics, timeout=_TIMEOUT_S).topics
+        topics = self._ask(self._consumer.list_topics, timeout=self._timeout_s).topics
         if topic not in topics:
             self._consumer.close()
             raise TopicsError([f"{topic}: missing; topics are {', '.join(sorted(topics)) or 'none'}"])
@@ -63,7 +67,7 @@ class TopicReader:
         if since_ms is None:
             return ends
         asked = [TopicPartition(self.topic, partition, since_ms) for partition in self.partitions]
-        found = self._ask(self._consumer.offsets_for_times, asked, timeout=_TIMEOUT_S)
+        found = self._ask(self._consumer.offsets_for_times, asked, timeout=self._timeout_s)
         # A partition without such a record has the end as its answer.
         starts = {place.partition: place.offset if place.offset >= 0 else ends[place.partition][1] for place in found}
         return {partition: (starts[partition], end) for partition, (_, end) in ends.items()}
@@ -77,8 +81,10 @@ class TopicReader:
             message = self._consumer.poll(_POLL_S)
             if message is None:
                 idle_s += _POLL_S
-                if idle_s >= _TIMEOUT_S:
-                    raise KafkaUnavailableError(f"{self._servers}: no records of {self.topic} within {_TIMEOUT_S:g} s")
+                if idle_s >= self._timeout_s:
+                    raise KafkaUnavailableError(
+                        f"{self._servers}: no records of {self.topic} within {self._timeout_s:g} s"
+                    )
                 continue
             idle_s = 0.0
             partition = cast("int", message.partition())
@@ -121,7 +127,7 @@ class TopicReader:
 
     def _watermarks(self, partition: int) -> tuple[int, int]:
         place = TopicPartition(self.topic, partition)
-        start, end = self._ask(self._consumer.get_watermark_offsets, place, timeout=_TIMEOUT_S)
+        start, end = self._ask(self._consumer.get_watermark_offsets, place, timeout=self._timeout_s)
         return start, end
 
     def _is_end(self, message: Message) -> bool:

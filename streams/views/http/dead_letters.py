@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from avro import instants
 from avro.codec import CodecError
-from openbsp.errors import KafkaUnavailableError, RegistryError, TopicsError
+from openbsp.errors import KafkaSettingsError, KafkaUnavailableError, RegistryError, TopicsError
 from openbsp.kafka.connection import KafkaSettings
 from openbsp.kafka.reading import TopicReader, ValueReader
 from openbsp.threads import in_thread
@@ -28,8 +28,9 @@ PATH = "/dead-letters"
 #: So many are shown, and so many of each partition are read at the most: each may have a whole webhook as its payload.
 NEWEST = 50
 OF_PARTITION = 20
-#: However many pages look, the topic is read only so often.
+#: However many pages look, the topic is read only so often; that it cannot be read is remembered for as long.
 KEPT_S = 5.0
+TIMEOUT_S = 5.0
 
 
 class Letter(Struct):
@@ -66,6 +67,7 @@ class DeadLetters:
         self._topic = topic
         self._lock = asyncio.Lock()
         self._known: bytes = b""
+        self._failure: str | None = None
         self._known_until = 0.0
 
     def routes(self) -> list[Route]:
@@ -75,20 +77,23 @@ class DeadLetters:
     async def show(self, request: Request) -> Response:
         """GET: return the newest dead letters. Raises ProblemError for tokens that are bound to organizations."""
         reader_of(request).need_all()
+        if self.registry is None:
+            raise not_ready("the worker has not started", passing=False)
         async with self._lock:
             if time.monotonic() >= self._known_until:
                 try:
-                    self._known = msgspec.json.encode(await in_thread(self._read))
-                except (KafkaUnavailableError, RegistryError, TopicsError) as error:
-                    raise not_ready(f"dead letters cannot be read: {error}", passing=False) from None
+                    state = await in_thread(self._read, self.registry)
+                    self._known, self._failure = msgspec.json.encode(state), None
+                except (KafkaUnavailableError, KafkaSettingsError, RegistryError, TopicsError) as error:
+                    self._failure = f"dead letters cannot be read: {error}"
                 self._known_until = time.monotonic() + KEPT_S
-            return Response(self._known, 200, {"Cache-Control": "no-store"}, "application/json")
+        if self._failure is not None:
+            raise not_ready(self._failure, passing=False)
+        return Response(self._known, 200, {"Cache-Control": "no-store"}, "application/json")
 
-    def _read(self) -> State:
-        if self.registry is None:
-            raise not_ready("the worker has not started", passing=False)
-        values = ValueReader("DeadLetter", self.registry)
-        with TopicReader(self._kafka, self._topic) as topic:
+    def _read(self, registry: "Registry") -> State:
+        values = ValueReader("DeadLetter", registry)
+        with TopicReader(self._kafka, self._topic, TIMEOUT_S) as topic:
             there = topic.range()
             ends = {number: (max(start, end - OF_PARTITION), end) for number, (start, end) in there.items()}
             newest = heapq.nlargest(NEWEST, _dated(topic, ends), key=lambda item: item[0])

@@ -110,6 +110,7 @@ def document() -> dict[str, Any]:
                 )
             },
             "/pipeline": {"get": _pipeline()},
+            "/dead-letters": {"get": _dead_letters()},
             "/openapi.json": {"get": description("describe", "This description.")},
         },
         "components": {
@@ -261,6 +262,15 @@ def _pipeline() -> dict[str, Any]:
     }
 
 
+def _dead_letters() -> dict[str, Any]:
+    return {
+        "operationId": "listDeadLetters",
+        "summary": "The newest dead letters, for the live page and tokens that are not bound to organizations.",
+        "responses": {"200": _ok("DeadLetters", "dead_letters", "Without what was refused: the commands show that.")}
+        | _refusals(UNAUTHORIZED, NOT_PERMITTED, NOT_READY),
+    }
+
+
 def _view(
     name: str, summary: str, parameters: list[dict[str, Any]], answer: tuple[str, str], *reasons: Reason
 ) -> dict[str, Any]:
@@ -340,6 +350,7 @@ def _schemas() -> dict[str, Any]:
             }
         ),
         "Pipeline": _pipeline_state(),
+        "DeadLetters": _dead_letters_page(),
         "Problem": problem(REASONS.values(), partitions=_PARTITIONS),
     }
 
@@ -362,6 +373,17 @@ def _pipeline_state() -> dict[str, Any]:
     names = ("spool_events", "spool_bytes", "spool_oldest_seconds", "dead_letters")
     bridge = _object(answers={"type": "boolean"}, **dict.fromkeys(names, number))
     return _object(bridge={**bridge, "type": ["object", "null"]})
+
+
+def _dead_letters_page() -> dict[str, Any]:
+    text = {"type": ["string", "null"], "description": "Null if it is not known."}
+    letter = _object(
+        position={"type": "string", "description": "topic:partition:offset, as `bridge dead-letters` takes it."},
+        made_at={"type": "string", "format": "date-time"},
+        **dict.fromkeys(("reason", "detail", "origin", "entity", "key", "organization_id"), text),
+    )
+    records = {"type": "integer", "description": "How many the topic holds."}
+    return _object(records=records, newest={"type": "array", "items": letter})
 
 
 def _filters() -> list[dict[str, Any]]:
