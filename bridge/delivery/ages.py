@@ -10,19 +10,19 @@ _REMEMBERED_STEPS = 100
 
 
 class Ages:
-    """Tells ages by the clock, less what the clock was set forward by while an event waited.
+    """Computes ages by the clock, less what the clock was set forward by while an event waited.
 
     Trap: an event whose age has a limit must not become a dead letter because somebody corrected the time by hours.
-    What was received by a former process is told by the clock alone. A clock that is set back makes events younger,
-    which harms none.
+    For what was received by a former process only the clock is known. A clock that is set back makes events younger,
+    which does no harm.
     """
 
     def __init__(self, now: Callable[[], float] = time.time, elapsed: Callable[[], float] = time.monotonic) -> None:
-        """Know of no step yet. `now` is the clock, in seconds since the epoch; `elapsed` one that nobody sets."""
+        """Know of no step yet. `now` is the clock, in seconds since the epoch; `elapsed` is monotonic."""
         self._now = now
         self._elapsed = elapsed
         self._looked_at = now(), elapsed()
-        #: What the clock told before each step forward, and the seconds of the step.
+        #: The clock's time before each step forward, and the seconds of the step.
         self._steps: deque[tuple[float, float]] = deque(maxlen=_REMEMBERED_STEPS)
 
     def look(self) -> None:

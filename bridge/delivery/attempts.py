@@ -9,7 +9,7 @@ _LONGEST_S = 10.0
 
 
 async def attempts() -> AsyncIterator[None]:
-    """Yield at once, then after pauses that grow up to 10 s, for ever."""
+    """Yield at once, then after pauses that grow up to 10 s, without end."""
     backoff = Backoff(_FIRST_S, _LONGEST_S)
     while True:
         yield

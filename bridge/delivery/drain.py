@@ -21,6 +21,7 @@ from bridge.http.events import SUPPRESSED_DETAIL, Event
 from bridge.metrics import Metrics
 from bridge.suppressions.hashes import NOBODY, Suppressed
 from openbsp.backoff import Backoff
+from openbsp.log import event
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class Drain:
         suppressed: Suppressed = NOBODY,
         list_known: asyncio.Event | None = None,
     ) -> None:
-        """Put the parts together; `run` does the work. `skewed` tells whether this machine's clock is known wrong.
+        """Put the parts together; `run` does the work. `skewed`: whether this machine's clock is wrong.
 
         `list_known` is set once `suppressed` is what the topic says: before, nothing is published.
         """
@@ -73,7 +74,7 @@ class Drain:
         self.last_failure: str | None = None
 
     async def run(self) -> None:
-        """Drain whenever something arrives, for ever."""
+        """Drain whenever something arrives; never returns."""
         while True:
             await self._spool.arrived.wait()
             await self._preparation.ready.wait()
@@ -102,7 +103,7 @@ class Drain:
                 await self._spool.shrink()
                 return True
         except sqlite3.Error as error:
-            _log.error("draining stops for a while: the spool: %s", error)
+            _log.error("draining paused, the spool cannot be used: %s", error, extra=event("spool.drain_paused"))
             self.last_failure = f"spool: {error}"
         return False
 
@@ -121,7 +122,8 @@ class Drain:
                 continue
             except Exception as error:  # noqa: BLE001 whatever it is, the others must not wait for it
                 # Trap: an event that is spooled before the schema ids are known is encoded here for the first time.
-                _log.exception("event %d of the spool cannot be encoded", row.seq)
+                failed = event("spool.event_not_encoded", seq=row.seq)
+                _log.exception("spooled event %d cannot be encoded", row.seq, extra=failed)
                 await self._quarantine(row, f"cannot be encoded: {type(error).__name__}")
                 continue
             if record.key not in self._held:
@@ -156,7 +158,12 @@ class Drain:
             letter = _dead_letter(item, record, reasons.BROKER_REFUSED, f"{failure.error}: {failure.detail}")
             (report,) = await self._publish([maker.record(letter)])
             if report.failure is None:
-                _log.error("Kafka refuses event %s (%s): it is a dead letter now", item.event_id, failure.error)
+                _log.error(
+                    "Kafka refuses event %s (%s): written as a dead letter",
+                    item.event_id,
+                    failure.error,
+                    extra=event("spool.event_refused", event_id=item.event_id, failure=failure.error),
+                )
                 self._count(letter)
                 return True
             if not (report.failure.for_good or report.failure.unauthorized):
@@ -172,9 +179,11 @@ class Drain:
         try:
             await self._spool.quarantine(row, why)
         except sqlite3.Error as error:
-            _log.error("event %d cannot be quarantined: %s", row.seq, error)
+            failed = event("spool.event_not_quarantined", seq=row.seq)
+            _log.error("spooled event %d cannot be quarantined: %s", row.seq, error, extra=failed)
             return False
-        _log.error("event %d of the spool is in quarantine: %s", row.seq, why)
+        quarantined = event("spool.event_quarantined", seq=row.seq)
+        _log.error("spooled event %d quarantined: %s", row.seq, why, extra=quarantined)
         return True
 
     def _unsuppressed(self, item: Item) -> Item:
@@ -235,7 +244,9 @@ class Drain:
         except sqlite3.Error as error:
             if is_damage(error):
                 raise
-            _log.warning("published events cannot be removed from the spool yet: %s", error)
+            _log.warning(
+                "published events cannot be removed from the spool yet: %s", error, extra=event("spool.not_removed")
+            )
         else:
             self._done.clear()
 

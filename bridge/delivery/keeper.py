@@ -14,10 +14,11 @@ from bridge.delivery.timeouts import Timeouts
 from bridge.errors import NotStoredError, SpoolFullError
 from bridge.metrics import Metrics
 from bridge.suppressions.hashes import NOBODY, Suppressed
+from openbsp.log import event
 
 _log = logging.getLogger(__name__)
 
-#: Told where in Kafka an item is, or None if it is in the spool; or why it is kept nowhere.
+#: Called with where in Kafka an item is, or None if it is in the spool; or with why it is stored nowhere.
 OnKept = Callable[[Report | None, NotStoredError | None], None]
 
 #: Seconds that the disk may take to confirm. Together with the longest deadline that stays under the sender's 5 s.
@@ -90,14 +91,17 @@ class _Waiting:
                 on_kept(report, error)
             except Exception:  # noqa: BLE001 whatever it is
                 # Trap: reports come in batches, and this one's fault must not keep the others from being heard.
-                _log.exception("a request could not be answered; what became of its event is not in doubt")
+                _log.exception(
+                    "a request could not be answered; its event is stored, or reported as not stored",
+                    extra=event("webhook.not_answered"),
+                )
 
 
 class Keeper:
     """Keeps items.
 
     While the spool holds anything, items queue behind it and do not wait for Kafka. That keeps their order, and it is
-    the breaker: during an outage nobody waits for the deadline.
+    the breaker: during an outage no request waits for the deadline.
     """
 
     def __init__(

@@ -18,19 +18,19 @@ def cost(body_size: int) -> int:
 
 
 class Waiter:
-    """One who waits for memory. `on_end` is told whether there is some now, or none in time."""
+    """A request that waits for memory. `on_end` is called with whether there is some now, or none in time."""
 
     __slots__ = ("bytes", "deadline", "on_end")
 
     def __init__(self, size: int, deadline: float, on_end: Callable[[bool], None]) -> None:
         self.bytes = size
         self.deadline = deadline
-        #: None once it was called or nobody waits any more.
+        #: None once it was called or the request was dropped.
         self.on_end: Callable[[bool], None] | None = on_end
 
 
 class Memory:
-    """Counts bytes against a limit; who finds none left waits in turn, up to a deadline.
+    """Counts bytes against a limit; a request that finds none left waits in turn, up to a deadline.
 
     `held` is what is in use. One that needs more than the limit gets it when next to nothing else is in use. What is
     there already, such as what a client had sent before it could be held back, is only counted (`add`).
@@ -58,7 +58,7 @@ class Memory:
         return len(self._waiting)
 
     def take(self, size: int) -> bool:
-        """Take so many bytes if they are there and nobody waits for some."""
+        """Take so many bytes if they are there and no request waits for some."""
         if self._waiting or not self._fits(size):
             return False
         self.held += size

@@ -1,4 +1,4 @@
-"""Records to Kafka, and Kafka's word about each of them back to the event loop."""
+"""Records to Kafka, and the delivery report of each back to the event loop."""
 
 import asyncio
 import functools
@@ -27,7 +27,7 @@ _REPLACE_EVERY_S = 5.0
 _QUEUE_MESSAGES = 100_000
 _QUEUE_KIBIBYTES = 256 * 1024
 
-#: What waiting does not mend. A missing topic does not count: it may be made again.
+#: Errors that do not pass by themselves. A missing topic does not count: it may be created again.
 _FOR_GOOD = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE, KafkaError.INVALID_RECORD})
 _UNAUTHORIZED = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED})
 
@@ -42,7 +42,7 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True, gc=False):
-    """Kafka's word about a record: where it is, or why it is not acknowledged."""
+    """A delivery report: where a record is, or why it is not acknowledged."""
 
     topic: str
     partition: int
@@ -96,10 +96,10 @@ class KafkaPublisher:
         on_replaced: Callable[[], None] = lambda: None,
         on_appended: Callable[[int], None] = lambda _: None,
     ) -> None:
-        """Start the producer. `config` as from `producer_config`; `on_replaced` is told of fatal errors.
+        """Start the producer. `config` as from `producer_config`; `on_replaced` is called when it was replaced.
 
-        `on_appended` is told of some of the acknowledged records when their broker appended them, in milliseconds
-        since the epoch by the broker's clock.
+        `on_appended` is called for some of the acknowledged records with the time at which their broker appended them,
+        in milliseconds since the epoch by the broker's clock.
         """
         self._on_appended = on_appended
         self._sampled = False
@@ -109,8 +109,9 @@ class KafkaPublisher:
         self._waiting: deque[tuple[Record, OnReport]] = deque()
         self._under_way = 0
         self._patient_until = 0.0
-        self._fatal = False
-        #: The latest offset that this producer was told, by topic and partition.
+        #: Why the producer can publish nothing any more, None while it can.
+        self._fatal: str | None = None
+        #: The latest offset that was reported to this producer, by topic and partition.
         self._offsets: dict[tuple[str, int], int] = {}
         self._replaceable_at = 0.0
         self._closed = False
@@ -152,7 +153,7 @@ class KafkaPublisher:
     def renew(self) -> None:
         """Make a new producer: librdkafka keeps a topic's former partitions for minutes; see Publisher."""
         _log.warning(
-            "the producer is replaced, because the topics are others now; what it had goes to the spool",
+            "the producer is replaced, because topics were created again; what it had goes to the spool",
             extra=event("producer.renewed"),
         )
         self._replace()
@@ -174,7 +175,7 @@ class KafkaPublisher:
 
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal():
-            self._fatal = True
+            self._fatal = error.str()
 
     def _tick(self) -> None:
         try:
@@ -185,8 +186,12 @@ class KafkaPublisher:
             for producer in self._retired:
                 producer.poll(0)
             self._retired = [producer for producer in self._retired if len(producer)]
-            if self._fatal and time.monotonic() >= self._replaceable_at:
-                _log.error("the producer met a fatal error and is replaced; what it had goes to the spool")
+            if self._fatal is not None and time.monotonic() >= self._replaceable_at:
+                _log.error(
+                    "the producer is replaced after a fatal error (%s); what it had goes to the spool",
+                    self._fatal,
+                    extra=event("producer.fatal"),
+                )
                 self._replace()
         finally:
             # Whatever a callback raised, the next reports are asked for.
@@ -214,14 +219,19 @@ class KafkaPublisher:
         try:
             producer = self._new_producer()
         except KafkaException as error:
-            self._fatal = True
-            _log.error("there is no new producer yet, it is tried again in %.0f s: %s", _REPLACE_EVERY_S, error)
+            self._fatal = str(error)
+            _log.error(
+                "no new producer could be made, next attempt in %.0f s: %s",
+                _REPLACE_EVERY_S,
+                error,
+                extra=event("producer.not_replaced"),
+            )
             return
         self._retired.append(self._producer)
         self._producer = producer
         # Trap: the former one may still report records of the former topics, and goes on with the offsets of those.
         self._offsets = {}
-        self._fatal = False
+        self._fatal = None
         self._on_replaced()
 
 
@@ -232,7 +242,7 @@ def _failure(error: KafkaError) -> Failure:
 
 def _went_back(offsets: dict[tuple[str, int], int], topic: str, partition: int, offset: int) -> Failure | None:
     # Trap: if a topic is deleted and created again within a moment, the producer goes on without an error. Its
-    # records may be where nobody wants them: in a topic of another policy, in a partition of another count.
+    # records may be in a topic of another policy, or in a partition of another count.
     at = (topic, partition)
     if offset > offsets.get(at, -1):
         offsets[at] = offset

@@ -164,7 +164,7 @@ class SpoolFile:
 
     def delete(self, rows: Iterable[Row]) -> None:
         """Remove events that `read` returned, all or none, unless a former file had them. Raises sqlite3.Error."""
-        # Trap: numbers start anew in a new file, where they are other events'.
+        # Trap: numbers start again in a new file, where they are other events'.
         numbers = [(row.seq,) for row in rows if row.generation == self.generation]
         with self._transaction():
             self._db.executemany("DELETE FROM event WHERE seq = ?", numbers)
@@ -172,8 +172,8 @@ class SpoolFile:
     def read(self, after: int, count: int, size: int, on_damaged: Callable[[Row], None] = lambda _: None) -> list[Row]:
         """Return up to `count` events behind number `after`, in order, and no more than `size` bytes, but at least one.
 
-        An event whose bytes are damaged goes to quarantine for ever, and `on_damaged` is told. Returns no events only
-        when there are none behind `after`. Raises sqlite3.Error.
+        An event whose bytes are damaged goes to quarantine and stays there; `on_damaged` is called with it. Returns no
+        events only when there are none behind `after`. Raises sqlite3.Error.
         """
         while True:
             found = self._rows(after, count, size)

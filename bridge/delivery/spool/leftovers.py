@@ -1,4 +1,4 @@
-"""Spools that a bridge with more workers left behind: their events are moved into this worker's spool."""
+"""Spools abandoned by a bridge that had more workers: their events are moved into this worker's spool."""
 
 import asyncio
 import functools
@@ -9,6 +9,7 @@ from pathlib import Path
 from bridge.delivery.spool.file import Row, SpoolFile
 from bridge.delivery.spool.spool import Spool
 from bridge.errors import NotStoredError, SpoolError, SpoolFullError, SpoolInUseError
+from openbsp.log import event
 from openbsp.threads import in_thread
 
 _log = logging.getLogger(__name__)
@@ -48,22 +49,25 @@ class Leftovers:
         except SpoolInUseError:
             return
         except SpoolError as error:
-            _log.error("a spool that was left behind cannot be adopted: %s", error)
+            _log.error("an abandoned spool cannot be adopted: %s", error, extra=event("spool.not_adopted"))
             return
+        adopted = 0
         try:
             await in_thread(file.release_quarantine)
-            adopted = 0
             while rows := await in_thread(file.read, 0, _WINDOW_EVENTS, _WINDOW_BYTES):
                 await self._store(rows)
                 await in_thread(file.delete, rows)
                 adopted += len(rows)
             if await in_thread(file.quarantined):
-                _log.error("%s: damaged events are left in its quarantine", path)
+                left = event("spool.damaged_left_behind")
+                _log.error("%s: damaged events are left in its quarantine", path, extra=left)
                 return
             await in_thread(file.remove)
-            _log.warning("%s was left behind; %d events of it are adopted", path, adopted)
+            done = event("spool.adopted", events=adopted)
+            _log.warning("%s was abandoned; its %d events are adopted", path, adopted, extra=done)
         except (sqlite3.Error, NotStoredError) as error:
-            _log.error("%s: adopting its events stops for now: %s", path, error)
+            paused = event("spool.adoption_paused", events=adopted)
+            _log.error("%s: adopting its events paused: %s", path, error, extra=paused)
         finally:
             file.close()
 

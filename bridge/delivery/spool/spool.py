@@ -61,7 +61,11 @@ class Spool:
             self.arrived.set()
         metrics.spool_damaged_files.inc(self.damaged_files)
         for path in file.set_aside:
-            _log.error("the spool file was damaged and set aside as %s: its events did not reach Kafka", path)
+            _log.error(
+                "the spool file was damaged and set aside as %s: its events did not reach Kafka",
+                path,
+                extra=event("spool.damaged"),
+            )
         self._wake = threading.Condition()
         self._tickets: list[Ticket] = []
         self._calls: list[Callable[[], None]] = []
@@ -109,7 +113,11 @@ class Spool:
         finally:
             self.forget(damaged)
             for row in damaged:
-                _log.error("event %d of the spool is damaged and in quarantine: it did not reach Kafka", row.seq)
+                _log.error(
+                    "spooled event %d is damaged and quarantined: it did not reach Kafka",
+                    row.seq,
+                    extra=event("spool.event_damaged", seq=row.seq),
+                )
 
     async def remove(self, rows: list[Row]) -> None:
         """Remove events from the disk. Raises sqlite3.Error."""
@@ -122,7 +130,7 @@ class Spool:
                 self._forget(len(row.body))
 
     async def quarantine(self, row: Row, why: str) -> None:
-        """Keep an event that nobody takes until the next start. Raises sqlite3.Error."""
+        """Keep an event that cannot be published until the next start. Raises sqlite3.Error."""
         await self._call(self._file.quarantine, row, why)
         self.forget([row])
 
@@ -137,7 +145,7 @@ class Spool:
         except sqlite3.Error as error:
             self.failing = str(error)
         else:
-            _log.warning("the spool can be written again")
+            _log.warning("the spool can be written again", extra=event("spool.repaired"))
             self.failing = None
 
     async def shrink(self) -> None:
@@ -247,7 +255,7 @@ class Spool:
         try:
             aside = self._file.replace_damaged()
         except OSError:
-            _log.exception("the damaged spool file cannot be replaced")
+            _log.exception("the damaged spool file cannot be replaced", extra=event("spool.damaged_not_replaced"))
             return False
         self._loop.call_soon_threadsafe(self._lost, aside)
         return True
@@ -281,7 +289,7 @@ class Spool:
                 ticket.on_stored(None)
             return
         if self.failing is None:
-            _log.error("the spool cannot be written: %s", error)
+            _log.error("the spool cannot be written: %s", error, extra=event("spool.not_written"))
         self.failing = str(error)
         self._metrics.spool_failures.inc()
         for ticket in tickets:
@@ -295,7 +303,11 @@ class Spool:
             ticket.on_stored(NotStoredError(f"the spool cannot be written: {error}{detail}"))
 
     def _lost(self, aside: object) -> None:
-        _log.error("the spool file is damaged and was set aside as %s: its events did not reach Kafka", aside)
+        _log.error(
+            "the spool file is damaged and was set aside as %s: its events did not reach Kafka",
+            aside,
+            extra=event("spool.damaged"),
+        )
         self._metrics.spool_damaged_files.inc()
         self.damaged_files += 1
         # Whatever was settled before was in the damaged file; the rest goes into the new one.
