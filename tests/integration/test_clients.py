@@ -4,10 +4,8 @@ import asyncio
 import importlib.util
 import io
 import json
-import shutil
 import struct
 import subprocess
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +16,14 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from avro import jsontext
 from avro.catalogue import TOPICS
-from openbsp.local.artifacts import cache_directory
 from support.consume import AvroReader, read_all
 from support.documented import DocumentedEvents
 from support.join_outcome import await_committed
+from support.npm import installed
 from support.tools import tool
 
 pytestmark = pytest.mark.integration
 
-KAFKAJS = Path(__file__).resolve().parents[1] / "support" / "kafkajs"
-NPM_S = 240
 PUBLIC = [topic.name for topic in TOPICS.values() if not topic.internal]
 TOKEN = "token-of-the-tests"
 
@@ -106,19 +102,7 @@ async def read_with_aiokafka(contract: Any) -> list[ConsumerRecord]:
 
 @pytest.fixture(scope="module")
 def kafkajs() -> Path:
-    """Install the pinned packages into the cache, once, without running any of their scripts."""
-    npm = tool("npm", "npm")
-    files = [KAFKAJS / name for name in ("package.json", "package-lock.json", "read.mjs")]
-    directory = cache_directory() / f"kafkajs-{sha256(b''.join(file.read_bytes() for file in files)).hexdigest()[:12]}"
-    if not (directory / "done").exists():
-        directory.mkdir(parents=True, exist_ok=True)
-        for file in files:
-            shutil.copy(file, directory)
-        command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        installed = subprocess.run(command, cwd=directory, timeout=NPM_S, capture_output=True, text=True, check=False)
-        assert installed.returncode == 0, installed.stderr
-        (directory / "done").touch()
-    return directory / "read.mjs"
+    return installed("kafkajs") / "read.mjs"
 
 
 @pytest.mark.long

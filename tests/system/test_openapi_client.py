@@ -1,15 +1,19 @@
 """Another team generates a client from /openapi.json, in an environment of its own, and reads the views with it."""
 
 import json
+import shutil
 import subprocess
 import uuid
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
 
 from openbsp_testkit.rows import Organization
 from support.guest import make_environment
+from support.npm import installed
+from support.tools import tool
 from support.up import RunningStack
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
@@ -47,7 +51,15 @@ with AuthenticatedClient(base_url=url, token=token) as client:
 """
 
 
-def test_a_generated_client_reads_lists_keys_and_refusals(running_stack: RunningStack, tmp_path: Path):
+class Asked(NamedTuple):
+    """What the programs are asked for, and what they have to say."""
+
+    arguments: list[str]
+    said: dict[str, object]
+
+
+@pytest.fixture
+def asked(running_stack: RunningStack) -> Asked:
     organization = Organization()
     chat = organization.conversation(name=f"Contact {uuid.uuid4()}")
     question, reply = chat.incoming("Hello?"), chat.outgoing("This never arrives")
@@ -57,36 +69,58 @@ def test_a_generated_client_reads_lists_keys_and_refusals(running_stack: Running
     receipt = running_stack.post(failure.body).json()
     after = "{topic}:{partition}:{offset}".format(**receipt)
     assert running_stack.view(f"/conversations/{chat.id}?after={after}").status_code == 200
+    return Asked(
+        [running_stack.views, running_stack.token, organization.id, chat.id],
+        {
+            "listed": [chat.id],
+            "last": "This never arrives",
+            "messages": [reply.id, question.id],
+            "failed": [[reply.id, [{"code": 131026}]]],
+            "missing": "not_found",
+        },
+    )
 
+
+def described(views: str, directory: Path) -> Path:
+    """Return the file with the views' description."""
+    description = directory / "openapi.json"
+    description.write_bytes(httpx.get(f"{views}/openapi.json", timeout=10, trust_env=False).content)
+    return description
+
+
+def output(command: list[str | Path], directory: Path, **options: Any) -> str:
+    """Return what a command prints."""
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=120, check=False, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_generated_client_in_python_reads_lists_keys_and_refusals(
+    running_stack: RunningStack, asked: Asked, tmp_path: Path
+):
     python = make_environment(tmp_path / "environment", GENERATOR)
-    description = tmp_path / "openapi.json"
-    description.write_bytes(httpx.get(f"{running_stack.views}/openapi.json", timeout=10, trust_env=False).content)
+    description = described(running_stack.views, tmp_path)
     generator = [python.with_name("openapi-python-client"), "generate", "--path", description, "--meta", "none"]
     settings = tmp_path / "settings.yml"
     settings.write_text("post_hooks: []\n", "utf-8")
-    generated = subprocess.run(
-        [*generator, "--output-path", tmp_path / "views_client", "--config", settings, "--fail-on-warning"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
+    output(
+        [*generator, "--output-path", tmp_path / "views_client", "--config", settings, "--fail-on-warning"], tmp_path
     )
-    assert generated.returncode == 0, generated.stdout + generated.stderr
     (tmp_path / "program.py").write_text(PROGRAM, "utf-8")
-    arguments = [running_stack.views, running_stack.token, organization.id, chat.id]
-    done = subprocess.run(
-        [python, "program.py", *arguments],
-        cwd=tmp_path,
-        env={"PATH": "", "NO_PROXY": "*"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
-    assert said["listed"] == [chat.id]
-    assert said["last"] == "This never arrives"
-    assert said["messages"] == [reply.id, question.id]
-    assert said["failed"] == [[reply.id, [{"code": 131026}]]]
-    assert said["missing"] == "not_found"
+    answer = output([python, "program.py", *asked.arguments], tmp_path, env={"PATH": "", "NO_PROXY": "*"})
+    said = json.loads(answer)
+    assert said.pop("active_at")
+    assert said == asked.said
+
+
+def test_so_does_a_client_in_typescript_whose_types_are_generated(
+    running_stack: RunningStack, asked: Asked, tmp_path: Path
+):
+    """The compiler is as strict as it can be: a member that may be null must be looked at before it is used."""
+    node = tool("node", "nodejs")
+    shutil.copytree(installed("openapi_typescript"), tmp_path, symlinks=True, dirs_exist_ok=True)
+    modules = tmp_path / "node_modules"
+    description = described(running_stack.views, tmp_path)
+    output([node, modules / "openapi-typescript" / "bin" / "cli.js", description, "-o", "views.d.ts"], tmp_path)
+    output([node, modules / "typescript" / "bin" / "tsc"], tmp_path)
+    assert json.loads(output([node, "program.js", *asked.arguments], tmp_path)) == asked.said
