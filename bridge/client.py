@@ -20,7 +20,13 @@ _MOST_CHARACTERS = 300
 
 
 class StoppedError(Exception):
-    """Nothing more can be sent: no bridge answers, or it does not take the token."""
+    """Nothing more can be sent: no bridge answers, or it does not take the token. `why` is without the address."""
+
+    def __init__(self, url: str, why: str, *, refused: bool = False) -> None:
+        """Say where and why; `refused`: something answers there, and asking again would not help."""
+        super().__init__(f"{url} {why}")
+        self.why = why
+        self.refused = refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +77,27 @@ class BridgeClient:
         backoff = Backoff(_FIRST_RETRY_S, _LONGEST_RETRY_S)
         deadline = time.monotonic() + self._patience_s
         while True:
+            after_s = 0.0
             try:
                 answer = self._client.post(self._url, content=body, headers=headers)
-                problem = f"{self._url} answers {answer.status_code}: {answer.text[:_MOST_CHARACTERS]}"
             except httpx.HTTPError as error:
-                answer = None
-                problem = f"{self._url} cannot be reached: {type(error).__name__} {error}".rstrip()
-            if answer is not None:
+                why = f"cannot be reached: {type(error).__name__} {error}".rstrip()
+            else:
+                why = f"answers {answer.status_code}: {answer.text[:_MOST_CHARACTERS]}"
                 if answer.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND}:
-                    raise StoppedError(problem)
-                if answer.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
+                    raise StoppedError(self._url, why, refused=True)
+                if not (answer.is_server_error or answer.status_code == HTTPStatus.TOO_MANY_REQUESTS):
                     return _outcome(answer)
+                after_s = _retry_after_s(answer)
             if time.monotonic() >= deadline:
-                raise StoppedError(problem)
-            self._sleep(backoff.next_s())
+                raise StoppedError(self._url, why)
+            # Trap: an attempt without an answer may have been kept. Events are safe to repeat.
+            self._sleep(max(backoff.next_s(), after_s))
+
+
+def _retry_after_s(answer: httpx.Response) -> float:
+    text = answer.headers.get("Retry-After", "")
+    return float(text) if text.isdecimal() else 0.0
 
 
 def _outcome(answer: httpx.Response) -> Outcome:

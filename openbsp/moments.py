@@ -1,4 +1,4 @@
-"""Moments as people give them to commands: `2h` ago, or an instant."""
+"""Moments and durations as people give them to commands: `2h` ago, or an instant."""
 
 import re
 
@@ -12,11 +12,18 @@ _SECOND = 1_000_000
 FORMS = "30s, 15m, 2h, 7d or 1w ago, or an instant such as 2026-11-25T10:00Z"
 
 
+def seconds(text: str) -> int:
+    """Return the seconds of a duration such as 90s, 15m, 2h, 7d. Raises ValueError."""
+    found = _AGO.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"{text!r} is no duration: give one such as 90s, 15m, 2h or 7d")
+    return int(found[1]) * _UNITS[found[2]]
+
+
 def moment(text: str, now: int) -> int:
     """Return the microseconds since the epoch of what `text` names, `now` being this moment's. Raises ValueError."""
-    ago = _AGO.fullmatch(text.strip())
-    if ago is not None:
-        return now - int(ago[1]) * _UNITS[ago[2]] * _SECOND
+    if _AGO.fullmatch(text.strip()):
+        return now - seconds(text) * _SECOND
     micros = instants.parse(text.strip())
     if micros is None:
         raise ValueError(f"{text!r} names no moment: give {FORMS}")

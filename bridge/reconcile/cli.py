@@ -65,16 +65,17 @@ def reconcile(
     (RECONCILE_BRIDGE_URL, RECONCILE_BRIDGE_TOKEN) marked as reconciled, and waits for the states. Rows that are gone
     become deletes. Exit code 1 if anything is not as OpenBSP has it afterwards; with --dry-run, if anything differs.
     """
+    from avro import instants
     from bridge.reconcile.command import Environment, Request
     from bridge.reconcile.command import reconcile as start
     from bridge.reconcile.errors import ReconcileError
     from bridge.reconcile.settings import ReconcileSettings
-    from bridge.reconcile.times import moment, seconds
     from bridge.sender.errors import PlatformError
     from bridge.sender.settings import OpenBspSettings
+    from openbsp.moments import moment, seconds
 
     try:
-        beginning = None if since is None else moment(since)
+        beginning = None if since is None else max(0, moment(since, instants.now()))
     except ValueError as error:
         raise typer.BadParameter(f"--since: {error}") from None
     try:

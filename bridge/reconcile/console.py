@@ -5,8 +5,9 @@ from types import TracebackType
 from typing import Self
 
 import typer
-from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from openbsp.console import make_console
 
 
 class Console:
@@ -20,7 +21,7 @@ class Console:
             BarColumn(),
             TextColumn("{task.fields[count]}"),
             TimeElapsedColumn(),
-            console=RichConsole(stderr=True),
+            console=make_console(stderr=True),
             disable=not sys.stderr.isatty(),
             transient=True,
         )

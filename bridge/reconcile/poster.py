@@ -3,23 +3,28 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http import HTTPStatus
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-import httpx
-
 from avro import jsontext
-from bridge.http.webhook import PATH, RECONCILED_HEADER
+from bridge.client import BridgeClient, StoppedError
+from bridge.http import reasons
+from bridge.http.webhook import RECONCILED_HEADER
 from bridge.reconcile.errors import ReconcileError
-from openbsp.backoff import Backoff
 
 _AT_ONCE = 8
-_TIMEOUT_S = 10.0
-_FIRST_WAIT_S = 0.5
-_LONGEST_WAIT_S = 30.0
+_MARK = {RECONCILED_HEADER: "true"}
 #: The bridge looked at the body and keeps a dead letter of it, or of its ids.
-_REFUSED = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY})
+_REFUSED = frozenset(
+    reason.code
+    for reason in (
+        reasons.MALFORMED_JSON,
+        reasons.INVALID_EVENT,
+        reasons.UNSUPPORTED_ENTITY,
+        reasons.SUPPRESSED,
+        reasons.TOO_LARGE,
+    )
+)
 
 
 class Repair(NamedTuple):
@@ -43,21 +48,13 @@ class Poster:
 
     def __init__(self, url: str, token: str, *, patience_s: float, sleep: Callable[[float], None] = time.sleep) -> None:
         """Connect to nothing yet."""
-        self._url = url.rstrip("/") + PATH
-        self._patience_s = patience_s
-        self._sleep = sleep
-        self._client = httpx.Client(
-            headers={
-                "Authorization": f"Bearer {token}",
-                "Content-Type": "application/json",
-                RECONCILED_HEADER: "true",
-            },
-            timeout=_TIMEOUT_S,
-        )
+        self._url = url
+        self._client = BridgeClient(url, token, patience_s=patience_s, sleep=sleep)
         self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="repair")
 
     def __enter__(self) -> Self:
         """Return the poster."""
+        self._client.__enter__()
         return self
 
     def __exit__(
@@ -65,7 +62,7 @@ class Poster:
     ) -> None:
         """Close the connections."""
         self._threads.shutdown(cancel_futures=True)
-        self._client.close()
+        self._client.__exit__(kind, error, trace)
 
     def post(self, repairs: Iterable[Repair]) -> Iterator[Receipt]:
         """Post repairs, some at once, and yield the answers in their order."""
@@ -73,40 +70,14 @@ class Poster:
 
     def _post(self, repair: Repair) -> Receipt:
         body = jsontext.encode({"data": repair.row, "entity": repair.entity, "action": repair.action})
-        backoff = Backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S)
-        deadline = time.monotonic() + self._patience_s
-        while True:
-            why, after_s = self._attempt(repair, body)
-            if isinstance(why, Receipt):
-                return why
-            wait_s = max(backoff.next_s(), after_s)
-            if time.monotonic() + wait_s > deadline:
-                raise ReconcileError(f"{self._url} takes no repairs: {why}")
-            # Trap: an attempt without an answer may have been kept. Events are safe to repeat.
-            self._sleep(wait_s)
-
-    def _attempt(self, repair: Repair, body: bytes) -> tuple[Receipt | str, float]:
-        """Return the receipt, or why there is none yet and how long the bridge asks to wait."""
         try:
-            answer = self._client.post(self._url, content=body)
-        except httpx.HTTPError as error:
-            return f"{type(error).__name__}; check RECONCILE_BRIDGE_URL", 0.0
-        content = _object(answer)
-        reason = str(content.get("reason", ""))
-        if answer.is_success and "event_id" in content:
-            return Receipt(repair, accepted=True, answer=str(content.get("disposition"))), 0.0
-        if answer.status_code in _REFUSED and reason:
-            return Receipt(repair, accepted=False, answer=reason), 0.0
-        if answer.is_server_error or answer.status_code == HTTPStatus.TOO_MANY_REQUESTS:
-            after = answer.headers.get("Retry-After", "")
-            return f"{answer.status_code} {reason}", float(after) if after.isdecimal() else 0.0
-        hint = "check RECONCILE_BRIDGE_TOKEN" if reason else "is a bridge at RECONCILE_BRIDGE_URL?"
-        raise ReconcileError(f"{self._url} answered {answer.status_code} {reason}: {hint}")
-
-
-def _object(answer: httpx.Response) -> dict[str, Any]:
-    try:
-        content = answer.json()
-    except ValueError:
-        return {}
-    return content if isinstance(content, dict) else {}
+            outcome = self._client.send(body, _MARK)
+        except StoppedError as error:
+            setting = "RECONCILE_BRIDGE_TOKEN" if error.refused else "RECONCILE_BRIDGE_URL"
+            raise ReconcileError(f"{self._url} takes no repairs: {error.why}; check {setting}") from None
+        if outcome.taken or outcome.disposition in _REFUSED:
+            return Receipt(repair, accepted=outcome.taken, answer=outcome.disposition)
+        # A number is the status of something that gave no reason, and so is no bridge.
+        is_bridge = not outcome.disposition.isdecimal()
+        hint = "check RECONCILE_BRIDGE_TOKEN" if is_bridge else "is a bridge at RECONCILE_BRIDGE_URL?"
+        raise ReconcileError(f"{self._url} answered {outcome.disposition}: {hint}")

@@ -45,6 +45,20 @@ def test_while_there_is_no_room_or_no_bridge_it_is_tried_again():
     assert len(requests) == 3
 
 
+def test_it_waits_as_long_as_the_bridge_asks():
+    made, requests = client(
+        httpx.Response(429, headers={"Retry-After": "7"}),
+        httpx.Response(503, headers={"Retry-After": "soon"}, json={"reason": "not_stored"}),
+        httpx.Response(202, json={"event_id": "e", "disposition": "published"}),
+    )
+    waits: list[float] = []
+    made._sleep = waits.append
+    assert made.send(BODY).taken
+    assert len(requests) == 3
+    assert waits[0] == 7
+    assert waits[1] < 7
+
+
 def test_a_refusal_is_final():
     made, _ = client(httpx.Response(422, json={"reason": "invalid_event", "detail": "why", "event_id": "e"}))
     assert made.send(BODY) == Outcome(taken=False, disposition="invalid_event", event_id="e", text="why")

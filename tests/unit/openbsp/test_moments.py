@@ -3,7 +3,7 @@
 import pytest
 
 from avro import instants
-from openbsp.moments import moment
+from openbsp.moments import moment, seconds
 
 NOW = instants.parse("2026-11-25T12:00:00Z")
 
@@ -28,3 +28,10 @@ def test_a_time_ago_and_an_instant_are_moments(text, named):
 def test_anything_else_is_refused_with_what_to_give(text):
     with pytest.raises(ValueError, match="names no moment: give 30s, 15m, 2h"):
         moment(text, NOW)
+
+
+def test_durations_are_seconds_and_nothing_else_is_one():
+    assert [seconds(text) for text in ("90s", "15m", "2h", "7d", " 1w ")] == [90, 900, 7_200, 604_800, 604_800]
+    for text in ("", "5", "2026-11-25T10:00Z", "-2h"):
+        with pytest.raises(ValueError, match="no duration"):
+            seconds(text)
