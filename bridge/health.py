@@ -81,7 +81,7 @@ def state(service: "Service") -> str:
         and spool.failing is None
         and not service.observed.quarantined
         and not spool.damaged_files
-        and not service.gate.reached
+        and not service.acceptor.reached
     )
     return "ready" if normal else "degraded"
 
@@ -94,7 +94,7 @@ def details(service: "Service") -> dict[str, Any]:
         "waiting_for": dict(service.preparation.open),
         "faults": sorted(service.preparation.faults),
         "remarks": _remarks(service),
-        "limits_reached": list(service.gate.reached),
+        "limits_reached": list(service.acceptor.reached),
         "last_publish_failure": service.keeper.last_failure,
         "spool": {
             "events": spool.events,

@@ -96,7 +96,7 @@ def _predecessor(workers: int) -> tuple[int | None, int]:
 
 
 def _announcement() -> int | None:
-    """Return the descriptor on which a former supervisor is told that it is replaced, None if there is none."""
+    """Return the descriptor by which a former supervisor learns that it is replaced, None if there is none."""
     text = os.environ.pop(SUCCESSOR_VARIABLE, None)
     if text is None:
         return None
@@ -167,7 +167,7 @@ class _Work:
     tokens: TokenSource
 
     def do(self, place: Place, lines: LineWriter) -> ExitCode:
-        """Serve, with a spool of its own, until told to end."""
+        """Serve, with a spool of its own, until it is asked to end."""
         disable_created_metrics()  # type: ignore[no-untyped-call]
         try:
             spool_file = self._open_spool(place)

@@ -26,7 +26,7 @@ from bridge.delivery.spool.leftovers import Leftovers
 from bridge.delivery.spool.spool import Spool
 from bridge.delivery.topic_watch import TopicsCheck
 from bridge.delivery.traced import traced
-from bridge.http.gate import Gate, most_connections
+from bridge.http.acceptor import Acceptor, most_connections
 from bridge.http.ingress import Ingress
 from bridge.http.request_log import RequestLog
 from bridge.http.webhook import Intake
@@ -101,7 +101,7 @@ class Service:
     keeper: Keeper
     drain: Drain
     ingress: Ingress
-    gate: Gate
+    acceptor: Acceptor
     requests: RequestLog
     observed: health.Observed
     #: Done when a background task failed that should never end; its exception says why.
@@ -208,7 +208,7 @@ async def running(
             keeper,
             drain,
             ingress,
-            Gate(most_connections(settings.connections), memory, metrics),
+            Acceptor(most_connections(settings.connections), memory, metrics),
             requests,
             health.Observed(),
             failed,

@@ -1,6 +1,7 @@
 """The workers on one listening socket: started together, replaced when they die, ended together, handed on.
 
-The supervisor holds the socket and serves nobody. While a worker is replaced, connections wait in the socket's backlog.
+The supervisor holds the socket and serves no requests. While a worker is replaced, connections wait in the socket's
+backlog.
 """
 
 import contextlib
@@ -42,7 +43,7 @@ _LONGEST_PAUSE_S = 30.0
 _FORK_AGAIN_S = 1.0
 _LOOK_EVERY_S = 1.0
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-#: A worker that was told to end before it could listen to signals has stored nothing yet.
+#: A worker that was asked to end before it could listen to signals has stored nothing yet.
 _IN_ORDER = (ExitCode.OK, -signal.SIGTERM)
 
 
@@ -91,8 +92,8 @@ class Supervisor(Generic[T]):
         """Start nothing yet. A worker that takes longer than `patience_s` seconds to end is killed.
 
         `predecessor` is the process id of the supervisor that ends when all workers are ready, and `announce` the
-        descriptor on which it is told so; `will` has variables for a successor. What `each_second` and `on_hup` change
-        in `argument` is what workers that are started later find.
+        descriptor on which that is reported; `will` has variables for a successor. What `each_second` and `on_hup`
+        change in `argument` is what workers that are started later find.
         """
         self._target = target
         self._argument = argument
@@ -123,7 +124,7 @@ class Supervisor(Generic[T]):
     def run(self) -> ExitCode:
         """Return when all workers have ended: after SIGTERM or SIGINT, or because one could not start."""
         with _metrics_directory(self._count) as metrics, _signals() as inbox:
-            # What is there now is shared with the workers, as long as nobody writes to it.
+            # What is there now is shared with the workers, as long as it is not written to.
             gc.collect()
             gc.freeze()
             while self._due or self._workers or self._awaits_successor():
@@ -196,7 +197,7 @@ class Supervisor(Generic[T]):
             self._kill_at = time.monotonic() + self._patience_s
             if not self._is_replaced():
                 notify("STOPPING=1")
-            # Connections that come from now on are those of whoever else holds the socket, or are refused: nobody
+            # Connections that come from now on are those of whoever else holds the socket, or are refused: none
             # must wait for an answer in a queue that ends with this process.
             self._listener.close()
         for worker in self._workers.values():

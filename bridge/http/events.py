@@ -48,7 +48,7 @@ class Event(msgspec.Struct, gc=False):
     traceparent: bytes | None = None
     #: How often dead letters of this event have been redriven; see `bridge dead-letters redrive`.
     redriven: int = 0
-    #: Whether the row was read from the sender's database by a repair, not told by a webhook.
+    #: Whether the row was read from the sender's database by a repair, not sent as a webhook.
     reconciled: bool = False
     organizations: frozenset[str] | None = None
 

@@ -75,7 +75,7 @@ class Ingress:
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[None] = loop.create_future()
         answered: asyncio.Future[Answer] = loop.create_future()
-        # Trap: at the end of its patience uvicorn cancels whoever waits, and then nobody hears the answer.
+        # Trap: at the end of its patience uvicorn cancels the task that waits, and the answer would be lost.
         webhook = Webhook(
             self._intake,
             lambda answer: None if answered.done() else answered.set_result(answer),

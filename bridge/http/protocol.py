@@ -56,9 +56,9 @@ class WebhookProtocol(GuardedProtocol):
     def say_no_more(self) -> None:
         """End this side of an idle connection, and read on.
 
-        Trap: closing it makes its system refuse what the client has sent meanwhile, and nobody would ever have read
-        it. This way it is kept, although it cannot be answered; the client sees an end without an answer, and may send
-        it again.
+        Trap: closing it makes its system refuse what the client has sent meanwhile, which would be lost unread.
+        This way it is kept, although it cannot be answered; the client sees an end without an answer, and may send it
+        again.
         """
         if self.is_idle and not self.transport.is_closing() and not self._says_no_more:
             self._says_no_more = True
@@ -90,7 +90,7 @@ class WebhookProtocol(GuardedProtocol):
                 self._ingress.answer(
                     cast("Any", fresh.scope), bytes(fresh.body), functools.partial(self._respond, fresh)
                 )
-        # What comes after the answer is thrown away, and is nobody's memory.
+        # What comes after the answer is thrown away, and not counted.
         if self.cycle is not None and self.cycle.more_body and not self.cycle.response_complete:
             self._gather(self._gathered + len(data))
         elif self._gathered:

@@ -1,4 +1,4 @@
-"""Every refusal has one reason: the same word in the answer, the log line, the metric and the dead letter."""
+"""Every refusal has one reason: the same code in the answer, the log line, the metric and the dead letter."""
 
 from openbsp.http.problems import Reason, by_code
 from openbsp.http.reasons import (

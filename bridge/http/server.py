@@ -7,8 +7,8 @@ import time
 from typing import Any
 
 from bridge.delivery.keeper import SPOOL_WAIT_S
+from bridge.http.acceptor import Acceptor
 from bridge.http.app import App
-from bridge.http.gate import Gate
 from bridge.http.protocol import WebhookProtocol
 from bridge.service import Service
 from openbsp.http.connections import Connections
@@ -27,7 +27,7 @@ async def serve_until(stop: asyncio.Event, service: Service, listener: socket.so
     settings, metrics = service.settings, service.metrics
     server = _IngressServer(
         listener,
-        service.gate,
+        service.acceptor,
         App(service),
         Connections(settings.limits(), metrics.connections_refused, metrics.clients_given_up),
         keep_alive_s=settings.keep_alive_s,
@@ -36,7 +36,7 @@ async def serve_until(stop: asyncio.Event, service: Service, listener: socket.so
         protocol=WebhookProtocol,
     )
     service.failed.add_done_callback(lambda _: stop.set())
-    stopping = asyncio.create_task(_end(server, service.gate, stop))
+    stopping = asyncio.create_task(_end(server, service.acceptor, stop))
     try:
         await server.serve_on(None)
     finally:
@@ -44,31 +44,31 @@ async def serve_until(stop: asyncio.Event, service: Service, listener: socket.so
 
 
 class _IngressServer(Server):
-    """Leaves the accepting to the gate."""
+    """Leaves the accepting to an Acceptor."""
 
-    def __init__(self, listener: socket.socket, gate: Gate, *args: Any, **options: Any) -> None:
-        """Accept connections of `listener` through `gate`; the rest as Server."""
+    def __init__(self, listener: socket.socket, acceptor: Acceptor, *args: Any, **options: Any) -> None:
+        """Accept connections of `listener` through `acceptor`; the rest as Server."""
         super().__init__(*args, **options)
         self._listener = listener
-        self._gate = gate
+        self._acceptor = acceptor
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to accept; see uvicorn.Server."""
         await super().startup(sockets)
         protocol: Any = self.config.http_protocol_class
         new_protocol = functools.partial(protocol, config=self.config, server_state=self.server_state, app_state={})
-        self._gate.open(self._listener, self.server_state.connections, new_protocol)
+        self._acceptor.open(self._listener, self.server_state.connections, new_protocol)
 
 
-async def _end(server: Server, gate: Gate, stop: asyncio.Event) -> None:
+async def _end(server: Server, acceptor: Acceptor, stop: asyncio.Event) -> None:
     """Accept no more connections, and end those that are kept alive after one more answer.
 
     Trap: closing an idle connection at the moment when its client sends the next request loses that request. One that
-    asks often gets to read that this is the end. One that is idle for longer is told so by half-closing it, and what
+    asks often gets to read that this is the end. One that is idle for longer is half-closed, and what
     was on its way then is still read and kept.
     """
     await stop.wait()
-    await gate.close()
+    await acceptor.close()
     server.config.encoded_headers.append(CLOSE)
     server.server_state.default_headers.append(CLOSE)
     await _until_none_is_left(server, _LAST_REQUESTS_S)

@@ -110,7 +110,7 @@ class Webhook:
     """A request: `admit` it, `enter` when there is memory for its body, `take` that; then `respond` has the answer.
 
     All of it happens on the event loop. What `admit` or `take` raises goes to `fail`, which answers. `drop` ends a
-    request that nobody waits for any more.
+    request whose client is gone.
     """
 
     __slots__ = (

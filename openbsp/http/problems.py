@@ -1,4 +1,4 @@
-"""Refusals as RFC 9457 problem details: each has one reason, a stable word in answer, log, metric and documentation."""
+"""Refusals as RFC 9457 problem details: each has one reason, a stable code in answer, log, metric and documentation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

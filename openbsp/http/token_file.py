@@ -62,7 +62,7 @@ def _text(path: Path) -> str:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write a file anew under its name, with the same owner and rights; whoever reads sees the old or the new one."""
+    """Replace a file atomically, with the same owner and rights: readers see the old or the new one."""
     # Trap: replacing a link would leave the file that it leads to as it was.
     target = path.resolve()
     former = target.stat()

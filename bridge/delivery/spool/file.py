@@ -65,7 +65,7 @@ class SpoolFile:
     """One spool file, locked and open.
 
     Where a disk fails while the file is replaced by a new one, everything raises sqlite3.Error until it can be opened.
-    Somebody may remove the file, move it or mount over its directory meanwhile: `displaced` tells, `recover` mends it.
+    Somebody may remove the file, move it or mount over its directory meanwhile: see `displaced` and `recover`.
     """
 
     def __init__(self, path: Path) -> None:

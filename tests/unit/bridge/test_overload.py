@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from bridge.delivery.memory import cost
-from bridge.http import gate, server
+from bridge.http import acceptor, server
 from support.fake_kafka import FakeKafka
 from support.ingress import TOKEN, RunningIngress, message, running_ingress
 from support.wait import eventually
@@ -161,7 +161,7 @@ def test_those_who_open_connections_and_send_nothing_keep_nobody_out(tmp_path: P
     with running_ingress(tmp_path, connections=20, header_timeout_s=60) as ingress, contextlib.ExitStack() as silent:
         for _ in range(40):
             silent.enter_context(socket.create_connection(ingress.service_address))
-        eventually(lambda: "connections" in ingress.service.gate.reached)
+        eventually(lambda: "connections" in ingress.service.acceptor.reached)
         assert set(post_at_once(ingress, bodies(30))) == {(202, "published")}
         assert len(ingress.kafka.topic("messages")) == 30
 
@@ -169,8 +169,8 @@ def test_those_who_open_connections_and_send_nothing_keep_nobody_out(tmp_path: P
 def test_a_connection_that_is_silent_counts_as_what_it_can_hold(tmp_path: Path):
     """Not as the largest body: all of these are accepted at once, and all answered when they send something."""
     with running_ingress(tmp_path, memory_bytes=16 * MEBIBYTE, header_timeout_s=60) as ingress:
-        gate_ = ingress.service.gate
-        assert gate_._may_be_unknown() == 64
+        acceptor_ = ingress.service.acceptor
+        assert acceptor_._may_be_unknown() == 64
 
 
 def test_connections_that_become_idle_after_the_limit_was_reached_make_room_too(tmp_path: Path):
@@ -182,7 +182,7 @@ def test_connections_that_become_idle_after_the_limit_was_reached_make_room_too(
             for each, body in zip(busy, bodies(6), strict=True):
                 each.settimeout(5)
                 each.sendall(head(len(body)) + body)
-            eventually(lambda: ingress.service.gate.reached == ["connections"])
+            eventually(lambda: ingress.service.acceptor.reached == ["connections"])
             kafka.answer()
             for each in busy:
                 assert each.recv(10_000).startswith(b"HTTP/1.1 202")
@@ -219,13 +219,13 @@ def test_without_descriptors_connections_wait_rather_than_being_reset(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     found: list[OutOfDescriptors] = []
-    original = gate.Gate.open
+    original = acceptor.Acceptor.open
 
     def without_descriptors(self, listener, *args) -> None:
         found.append(OutOfDescriptors(listener))
         original(self, found[0], *args)
 
-    monkeypatch.setattr(gate.Gate, "open", without_descriptors)
+    monkeypatch.setattr(acceptor.Acceptor, "open", without_descriptors)
     with running_ingress(tmp_path) as ingress, ThreadPoolExecutor(1) as pool:
         sent = pool.submit(post_at_once, ingress, bodies(3))
         eventually(lambda: found and found[0].failures > 1)
@@ -241,12 +241,12 @@ def test_the_limit_of_descriptors_is_raised_as_far_as_it_may_be():
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
-        assert gate.most_connections(100) == 100
+        assert acceptor.most_connections(100) == 100
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 256
-        assert gate.most_connections(300) == 300
-        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 300 + gate.RESERVED_DESCRIPTORS
+        assert acceptor.most_connections(300) == 300
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 300 + acceptor.RESERVED_DESCRIPTORS
         if hard != resource.RLIM_INFINITY:
-            assert gate.most_connections(hard) == hard - gate.RESERVED_DESCRIPTORS
+            assert acceptor.most_connections(hard) == hard - acceptor.RESERVED_DESCRIPTORS
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 

@@ -36,10 +36,10 @@ def test_an_item_is_let_go_when_it_is_kept_and_not_at_its_deadline(tmp_path: Pat
 def test_a_connection_that_is_idle_does_not_keep_what_it_read_last(tmp_path: Path):
     with running_ingress(tmp_path) as ingress:
         assert ingress.post(message(content="x" * 200_000)).json()["disposition"] == "published"
-        (connection,) = ingress.service.gate._connections
+        (connection,) = ingress.service.acceptor._connections
 
         def large() -> list[str]:
             return [name for name, value in vars(connection).items() if isinstance(value, bytes) and len(value) > 1000]
 
         eventually(lambda: large() == [])
-        assert connection in ingress.service.gate._connections
+        assert connection in ingress.service.acceptor._connections

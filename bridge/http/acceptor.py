@@ -25,8 +25,8 @@ _log = logging.getLogger(__name__)
 RESERVED_DESCRIPTORS = 128
 #: Connections that may be accepted although it is not known what they will need, whatever memory there is.
 _ALWAYS_UNKNOWN = 4
-#: What one of those can add before the others are held back: a read of its socket. Its head tells the rest, and is
-#: counted as soon as it was read.
+#: What one of those can add before the others are held back: a read of its socket. Its head says how large the
+#: rest is, which is counted as soon as it was read.
 _UNKNOWN_BYTES = 256 * 1024
 #: After so long without a byte a connection has to make room for others, if too many are open.
 _SILENT_FOR_S = 1.0
@@ -34,13 +34,13 @@ _SILENT_FOR_S = 1.0
 _UNKNOWN_FOR_S = 0.1
 _REST_S = 0.002
 _LOOK_AGAIN_S = 0.01
-#: The kernel does not tell when there are descriptors again.
+#: The kernel does not report when there are descriptors again.
 _TRY_AGAIN_S = 0.1
 #: Idle connections that make room for others at a time, if too many are kept alive.
 _CLOSED_AT_ONCE = 32
 _OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-#: For how long a limit that was reached is told by /readyz.
-_TOLD_FOR_S = 30.0
+#: For how long /readyz names a limit that was reached.
+_NAMED_FOR_S = 30.0
 _LOGGED_EVERY_S = 30.0
 
 DESCRIPTORS = "descriptors"
@@ -74,7 +74,7 @@ def most_connections(wanted: int) -> int:
     return wanted
 
 
-class Gate:
+class Acceptor:
     """Accepts connections of a listening socket while there is room for them."""
 
     def __init__(self, most: int, memory: Memory, metrics: Metrics) -> None:
@@ -99,7 +99,7 @@ class Gate:
     @property
     def reached(self) -> Collection[str]:
         """The limits that were reached in the last half minute."""
-        since = time.monotonic() - _TOLD_FOR_S
+        since = time.monotonic() - _NAMED_FOR_S
         return sorted(limit for limit, at in self._reached.items() if at > since or limit == self._closed_for)
 
     def open(
@@ -170,7 +170,7 @@ class Gate:
         return len(self._unknown)
 
     def _rest(self) -> None:
-        """Let those that were accepted tell first what they need."""
+        """Read the heads of those that were accepted first: they say what they need."""
         if self._listener is not None:
             self._loop.remove_reader(self._listener)
             self._closed_for = ""
@@ -230,7 +230,7 @@ class Gate:
     def _close_idle(self) -> None:
         """Close the connections that have been idle the longest, if there are any: first those that never sent a byte.
 
-        Whoever opens connections and sends nothing must not keep those out who have something to send.
+        Clients that open connections and send nothing must not take those of clients that have something to send.
         """
         silent_since = time.monotonic() - _SILENT_FOR_S
         silent = [each for each in self._connections if each.is_silent and each.opened_at < silent_since]
