@@ -104,7 +104,7 @@ def _misdirected(service: Service) -> Callable[[Request, Exception], Awaitable[R
         service.requests.add_misdirected(reason, method, path, request.client.host if request.client else None)
         if exists and isinstance(error, HTTPException):
             allow = (error.headers or {}).get("Allow", "GET")
-            return response(answers.problem(reason, "this is only read", allow=allow))
+            return response(answers.problem(reason, "this path allows GET only", allow=allow))
         return response(answers.problem(reason, "webhooks go to POST /webhooks"))
 
     return problem
