@@ -18,7 +18,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-fast test-long simulate simulate-mutations lint dist fmt chart docs site lock bench-ingress bench-join bench-restarts bench-views FORCE
+.PHONY: help setup run demo test test-fast test-long simulate simulate-mutations lint dist sbom fmt chart docs site lock bench-ingress bench-join bench-restarts bench-views FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -72,8 +72,11 @@ lint: setup ## linters, types, and the rule which package may import which
 	$(BIN)/mypy --python-version 3.10 --package openbsp_testkit
 	$(BIN)/lint-imports
 
-dist: setup ## build wheels and sdists of the services and the test kit, and the image where Docker is, with their sums
+dist: setup ## build wheels and sdists of the services and the test kit, the image where Docker is, a bill of materials, and the sums of all
 	@$(BIN)/python deploy/dist.py
+
+sbom: setup ## write the bill of materials (CycloneDX) of what requirements.txt pins
+	@$(BIN)/python deploy/sbom.py
 
 fmt: setup ## format the code and repair what the linter can
 	$(BIN)/ruff check --fix

@@ -1,14 +1,21 @@
-"""`make dist`: wheels and source distributions of the services and of the test kit, the image, and the sums of all."""
+"""`make dist`: wheels and source distributions of services and test kit, the image, a bill of materials, all sums.
+
+SOURCE_DATE_EPOCH is the time in them: that of the commit unless it is set. The same sources give the same wheels.
+"""
 
 import argparse
 import gzip
 import hashlib
+import io
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 from pathlib import Path
+
+import sbom
 
 ROOT = Path(__file__).parents[1]
 DISTRIBUTIONS = (ROOT, ROOT / "testkit")
@@ -22,6 +29,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=ROOT / "dist", help="directory (default: dist)")
     parser.add_argument("--no-image", action="store_true", help="do not build the image")
+    parser.add_argument("--no-sbom", action="store_true", help="do not write the bill of materials")
     options = parser.parse_args()
     output: Path = options.output.absolute()
     output.mkdir(parents=True, exist_ok=True)
@@ -29,6 +37,10 @@ def main() -> int:
         old.unlink(missing_ok=True)
     for directory in DISTRIBUTIONS:
         _build(directory, output)
+    for archive in output.glob("openbsp[-_]*.tar.gz"):
+        _without_traces(archive)
+    if not options.no_sbom:
+        sbom.write(output, _time())
     if not options.no_image:
         _image(output)
     files = sorted(output.glob("openbsp[-_]*"))
@@ -48,11 +60,25 @@ def _build(directory: Path, output: Path) -> None:
             *("build", "--quiet", "--no-build-isolation", "--python", sys.executable, "--out-dir", output, directory),
         ],
         # The same sources give the same wheels, byte for byte.
-        env={**os.environ, "SOURCE_DATE_EPOCH": _time_of_commit()},
+        env={**os.environ, "SOURCE_DATE_EPOCH": _time()},
+        # Trap: wheels have the modes of files, which the umask decides.
+        umask=0o022,
         check=True,
     )
     # uv leaves it for its own caches.
     (output / ".gitignore").unlink(missing_ok=True)
+
+
+def _without_traces(archive: Path) -> None:
+    """Write a source distribution again without what differs from machine to machine: times, modes, owners, order."""
+    content = io.BytesIO()
+    with tarfile.open(archive) as source, tarfile.open(fileobj=content, mode="w", format=tarfile.PAX_FORMAT) as target:
+        for member in sorted(source.getmembers(), key=lambda member: member.name):
+            plain = tarfile.TarInfo(member.name)
+            plain.type, plain.size, plain.mtime = member.type, member.size, int(_time())
+            plain.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
+            target.addfile(plain, source.extractfile(member) if member.isfile() else None)
+    archive.write_bytes(gzip.compress(content.getvalue(), 9, mtime=int(_time())))
 
 
 def _image(output: Path) -> None:
@@ -79,7 +105,9 @@ def _image(output: Path) -> None:
     _say(f"{name}: load it with `docker load --input {archive.name}`")
 
 
-def _time_of_commit() -> str:
+def _time() -> str:
+    if given := os.environ.get("SOURCE_DATE_EPOCH"):
+        return given
     git = shutil.which("git")
     if git is not None:
         shown = subprocess.run(
