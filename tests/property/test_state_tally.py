@@ -195,5 +195,6 @@ def test_how_a_conversation_stands_is_a_part_of_its_state(
         state["unanswered_count"] > 0,
         state["failed_count"] > 0,
         state["archived"],
+        state["known"],
         state["active_at"],
     )
