@@ -149,7 +149,7 @@ def test_its_page_shows_values_that_exist():
     for example in examples:
         jsonschema.validate(yaml.safe_load(example), SCHEMA)
     for path in re.findall(
-        r"`((?:bridge|streams|init|reconcile|kafka|topics|networkPolicy|serviceMonitor)\.\w[\w.]*)`", page
+        r"`((?:bridge|streams|init|reconcile|kafka|topics|networkPolicy|serviceMonitor|tracing)\.\w[\w.]*)`", page
     ):
         value = VALUES
         for name in path.split("."):
