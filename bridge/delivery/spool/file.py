@@ -20,6 +20,8 @@ _VERSION = 1
 _APPLICATION_ID = 0x6F627370  # "obsp", as file(1) sees it
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _SHRINK_ABOVE_PAGES = 4096
+#: Given back at a time: some 50 ms of a disk that events may be waiting for.
+_SHRINK_AT_ONCE_PAGES = 1024
 _BYTES_DAMAGED = "the bytes are not those that were written"
 
 _TABLES = """
@@ -76,6 +78,7 @@ class SpoolFile:
         self.path = path
         self.set_aside: list[Path] = []
         self.generation = 0
+        self._shrinking = False
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = _lock(path)
@@ -258,18 +261,24 @@ class SpoolFile:
         if busy:
             raise sqlite3.OperationalError(f"another process reads the spool: {folded} of {frames} pages folded in")
 
-    def shrink(self) -> None:
-        """Give the disk back what deleted events leave behind: if that is much, and where nothing else is left.
+    def shrink(self) -> bool:
+        """Give the disk back a part of what deleted events leave behind, if that is much or nothing else is left.
 
-        An empty file has no byte of former events: what people are erased from must have an end. Raises sqlite3.Error.
+        An empty file has no byte of former events: what people are erased from must have an end. Returns whether there
+        is more to give back, by another call. Raises sqlite3.Error.
         """
         (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
-        if free > _SHRINK_ABOVE_PAGES or self._is_empty():
-            # Trap: this pragma frees a page with each step, and `execute` makes a single one.
-            self._db.executescript("PRAGMA incremental_vacuum")
+        if not (free > _SHRINK_ABOVE_PAGES or self._shrinking or self._is_empty()):
+            return False
+        # Trap: this pragma frees a page with each step, and `execute` makes a single one. All of a large file at once
+        # would keep events from the disk for longer than their requests wait.
+        self._db.executescript(f"PRAGMA incremental_vacuum({_SHRINK_AT_ONCE_PAGES})")
+        self._shrinking = free > _SHRINK_AT_ONCE_PAGES
+        if not self._shrinking:
             # What is not given back now is given back by SQLite later.
             with suppress(sqlite3.OperationalError):
                 self.make_room()
+        return self._shrinking
 
     def _is_empty(self) -> bool:
         (found,) = self._db.execute(

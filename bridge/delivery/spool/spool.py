@@ -149,8 +149,12 @@ class Spool:
             self.failing = None
 
     async def shrink(self) -> None:
-        """Give the disk back what deleted events leave behind, if that is much. Raises sqlite3.Error."""
-        await self._call(self._file.shrink)
+        """Give the disk back what deleted events leave behind, if that is much. Raises sqlite3.Error.
+
+        In parts, with events stored between them. It ends early if there are some, and goes on when it is called again.
+        """
+        while await self._call(self._file.shrink) and not self.events:
+            pass
 
     async def start_over(self, through: int) -> bool:
         """Begin an empty file if this one holds nothing but events up to `through`, which are done with."""

@@ -324,3 +324,33 @@ def test_traffic_during_a_drain_ends_up_published_directly_again(tmp_path: Path)
     published = keys(kafka)
     assert published[:3000] == [f"old {number}" for number in range(3000)]
     assert published[3000:] == [key for key, _ in sent]
+
+
+def test_a_large_spool_is_given_back_in_parts_and_events_are_stored_between_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """All of 700 MiB at once took 9 s, and what needed the disk meanwhile was refused."""
+    kafka = FakeKafka()
+    kafka.verdict = lambda _: TIMED_OUT
+    shrink = SpoolFile.shrink
+    more: list[bool] = []
+    with running_ingress(tmp_path, kafka=kafka) as ingress:
+        spool = ingress.service.spool
+        stored: list[object] = []
+
+        def counted(file: SpoolFile) -> bool:
+            if more.count(True) == 1:
+                # As an event of a request whose deadline passes just now.
+                ingress.on_loop(spool.put, 0, b"unreadable", stored.append)
+            more.append(shrink(file))
+            return more[-1]
+
+        monkeypatch.setattr(SpoolFile, "shrink", counted)
+        for number in range(120):
+            assert ingress.post(message(f"m{number}", content="x" * 100_000)).json()["disposition"] == "spooled"
+        kafka.verdict = lambda _: None
+        eventually(lambda: stored == [None])
+        eventually(lambda: more and not more[-1] and spool.events == 0)
+        assert more.count(True) > 1
+        (file,) = (tmp_path / "spool").glob("spool-*.db")
+        assert file.stat().st_size < 1_000_000

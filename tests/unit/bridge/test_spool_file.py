@@ -261,7 +261,10 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path):
 def test_the_disk_is_given_back(file: SpoolFile, path: Path):
     file.append([(1, b"x" * 100_000) for _ in range(300)])
     file.delete(file.read(0, 1000, 1 << 40))
-    file.shrink()
+    parts = 1
+    while file.shrink():
+        parts += 1
+    assert parts > 5
     assert path.stat().st_size < MEBIBYTE
     file.append([(1, b"after")])
     assert bodies(file) == [b"after"]
