@@ -9,6 +9,7 @@ import asyncio
 import itertools
 import os
 import random
+import shutil
 import tempfile
 import time
 from collections import Counter
@@ -118,24 +119,35 @@ def main(
     store: Annotated[str, typer.Option(help="memory or rocksdb.")] = "rocksdb",
     skip_kill: Annotated[bool, typer.Option("--skip-kill", help="Only the rolling restart.")] = False,
     skip_rolling: Annotated[bool, typer.Option("--skip-rolling", help="Only the kill.")] = False,
+    logs: Annotated[Path | None, typer.Option(help="Leave the logs of all processes in this new directory.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the page of the documentation here.")] = None,
 ) -> None:
     """Restart three workers one after the other under load, then kill one of them."""
     lines = [machine.describe(), ""]
     local = LocalStack()
-    with ExitStack() as stack, tempfile.TemporaryDirectory(prefix="bench-restarts-") as directory:
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-restarts-")))
+        if logs is not None:
+            stack.callback(_keep_logs, directory, logs)
         stack.callback(local.stop)
         local.start(_READY_S)
         cluster = Cluster(local.kafka, local.registry)
         if not skip_rolling:
-            lines += asyncio.run(_rolling(cluster, Path(directory) / "rolling", store, scale))
+            lines += asyncio.run(_rolling(cluster, directory / "rolling", store, scale))
         if not skip_kill:
-            lines += asyncio.run(_kill(cluster, Path(directory) / "kill", store, round(1_000_000 * scale)))
+            lines += asyncio.run(_kill(cluster, directory / "kill", store, round(1_000_000 * scale)))
     print("\n".join(lines))
     if markdown is not None:
         head = "# Benchmark of restarts\n\nWritten by `python benchmarks/restarts.py --markdown`.\n\n**Machine**: "
         markdown.write_text(head + "\n".join(lines) + "\n", "utf-8")
     say("done")
+
+
+def _keep_logs(directory: Path, logs: Path) -> None:
+    for log in directory.glob("*/*.log"):
+        target = logs / log.relative_to(directory)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(log, target)
 
 
 @asynccontextmanager

@@ -109,9 +109,16 @@ class Peers:
 
     async def _get(self, address: httpx.URL, headers: list[tuple[bytes, bytes]]) -> httpx.Response:
         try:
-            return await self._client.get(address, headers=headers)
+            return await self._get_once(address, headers)
         except _BROKEN:
+            return await self._get_once(address, headers)
+
+    async def _get_once(self, address: httpx.URL, headers: list[tuple[bytes, bytes]]) -> httpx.Response:
+        try:
             return await self._client.get(address, headers=headers)
+        except AttributeError as error:
+            # Trap: anyio has no socket to show to httpcore when a connection is closed as soon as it is made.
+            raise httpx.ConnectError(f"closed at once: {error}") from error
 
     def _resume(self, peer: _Peer) -> None:
         peer.paused = False

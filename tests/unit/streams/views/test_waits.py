@@ -51,6 +51,11 @@ async def refuses(request: httpx.Request) -> httpx.Response:
     raise httpx.ConnectError("refused", request=request)
 
 
+async def closes_at_once(_: httpx.Request) -> httpx.Response:
+    """Do as a worker that closes a connection as soon as it has accepted it."""
+    raise AttributeError("'NoneType' object has no attribute 'getsockname'")
+
+
 async def gives(_: httpx.Request) -> httpx.Response:
     """Answer as a worker that owns the conversation."""
     return httpx.Response(200, json={"id": "theirs"}, headers={"etag": '"1"'})
@@ -180,7 +185,7 @@ async def test_a_worker_that_owns_nothing_yet_asks_the_one_that_does():
     assert 0 < float(asked[0].headers[WAIT.decode()]) <= WAIT_S
 
 
-@pytest.mark.parametrize("refusal", [refuses, lambda _: _not_ready()])
+@pytest.mark.parametrize("refusal", [refuses, closes_at_once, lambda _: _not_ready()])
 async def test_a_read_whose_owner_has_gone_is_answered_by_its_successor(refusal):
     world = await made(partitions=2)
     mine = partition_of("c", 2)
