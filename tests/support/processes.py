@@ -42,6 +42,8 @@ class Process:
             **clean_environment(),
             "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
             "SCHEMA_REGISTRY_URL": "http://127.0.0.1:1",
+            # No partition will ever be ready to be read.
+            "STREAMS_READ_WAIT_S": "0",
             **{name: str(self.directory / value) for name, value in directories.items()},
             **{f"{self.name.upper()}_{name}": value for name, value in own.items()},
         }
