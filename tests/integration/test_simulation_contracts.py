@@ -110,14 +110,19 @@ class RealMember:
             await self._leaving.wait()
 
     def on_owned(self, partitions: frozenset[int], generation: int) -> None:
-        self.heard.append(("owned", partitions, generation))
+        self._hear(("owned", partitions, generation))
 
     async def on_lost(self) -> None:
         if self.heard and self.heard[-1] != ("lost",):
-            self.heard.append(("lost",))
+            self._hear(("lost",))
 
     def fail(self, error: BaseException) -> None:
-        self.heard.append(("failed", error))
+        self._hear(("failed", error))
+
+    def _hear(self, what: tuple[Any, ...]) -> None:
+        # A process that has failed has ended; this one goes on, loses its partitions and joins again.
+        if not any(one[0] == "failed" for one in self.heard):
+            self.heard.append(what)
 
     async def look_at_logs(self) -> None:
         """There is nothing to look at."""

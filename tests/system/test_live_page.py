@@ -564,7 +564,7 @@ def test_dead_letters_are_listed_with_their_reasons_and_the_command_that_shows_e
     letter = page.locator("#dead-letters li").filter(has_text=key)
     expect(letter).to_contain_text("invalid_event")
     expect(letter).to_contain_text(re.compile(r"bridge dead-letters show \S+:\d+:\d+"))
-    page.get_by_role("button", name="Close").click()
+    page.get_by_role("button", name="Close", exact=True).click()
     expect(page.locator("#dead-letters")).to_be_hidden()
 
 
