@@ -155,7 +155,7 @@ class Drain:
             return False
         failure = report.failure
         if isinstance(item, Event):
-            letter = _dead_letter(item, record, reasons.BROKER_REFUSED, f"{failure.error}: {failure.detail}")
+            letter = _dead_letter(item, reasons.BROKER_REFUSED, f"{failure.error}: {failure.detail}", record)
             (report,) = await self._publish([maker.record(letter)])
             if report.failure is None:
                 _log.error(
@@ -190,20 +190,8 @@ class Drain:
         """Return the item, or the dead letter with ids alone that an event of a suppressed contact becomes."""
         if not (self._suppressed.active and isinstance(item, Event) and self._suppressed.has(item.row)):
             return item
-        return DeadLetter(
-            # As of a webhook that is turned away: an id made from the row would be a fingerprint of it.
-            str(uuid4()),
-            reasons.SUPPRESSED.code,
-            SUPPRESSED_DETAIL,
-            instants.now(),
-            origin=ORIGIN,
-            entity=item.entity.name,
-            action=item.action,
-            key=item.id,
-            organization_id=item.organization_id,
-            redriven=item.redriven,
-            organizations=item.organizations,
-        )
+        # As of a webhook that is turned away: an id made from the row would be a fingerprint of it.
+        return _dead_letter(item, reasons.SUPPRESSED.code, SUPPRESSED_DETAIL, event_id=str(uuid4()))
 
     def _by_age(self, item: Item, maker: RecordMaker) -> Item:
         """Return the item, or the dead letter that an event becomes when it is too old."""
@@ -212,7 +200,7 @@ class Drain:
         age_s = self._ages.age_s(item.received_at)
         if age_s <= self._max_age_s:
             return item
-        return _dead_letter(item, maker.record(item), reasons.SPOOL_AGE_LIMIT, f"{age_s:.0f} s in the spool")
+        return _dead_letter(item, reasons.SPOOL_AGE_LIMIT, f"{age_s:.0f} s in the spool", maker.record(item))
 
     def _is_refusal(self, record: Record, failure: Failure) -> bool:
         if failure.unauthorized:
@@ -270,9 +258,12 @@ class Drain:
         return [report for report in reports if report is not None]
 
 
-def _dead_letter(event: Event, record: Record, reason: str, detail: str) -> DeadLetter:
+def _dead_letter(
+    event: Event, reason: str, detail: str, record: Record | None = None, *, event_id: str | None = None
+) -> DeadLetter:
+    """Return the dead letter of an event, with its record as the payload if there is one, else with ids alone."""
     return DeadLetter(
-        event.event_id,
+        event_id or event.event_id,
         reason,
         detail,
         instants.now(),
@@ -281,9 +272,9 @@ def _dead_letter(event: Event, record: Record, reason: str, detail: str) -> Dead
         action=event.action,
         key=event.id,
         organization_id=event.organization_id,
-        topic=record.topic,
-        payload=record.value,
-        payload_size=len(record.value),
+        topic=None if record is None else record.topic,
+        payload=None if record is None else record.value,
+        payload_size=None if record is None else len(record.value),
         redriven=event.redriven,
         organizations=event.organizations,
     )

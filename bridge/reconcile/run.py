@@ -1,6 +1,5 @@
 """One run: reads rows of the platform, compares them with the states, tells what they lack, looks for what is gone."""
 
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -20,6 +19,7 @@ from bridge.reconcile.source import Cursor, Range, Source, cursor_of
 from bridge.sender.errors import PlatformError
 from bridge.sender.platform import Row
 from openbsp.commands import DISTRIBUTION
+from openbsp.waiting import wait_until
 
 _SECOND = 1_000_000
 _UPDATE = "update"
@@ -350,13 +350,12 @@ class Run:
 
     def _confirm(self) -> None:
         """Wait until the states have what was told."""
-        deadline = time.monotonic() + self._settings.wait_s
-        while True:
+
+        def settled() -> bool:
             self._states.catch_up()
-            left = self._settle()
-            if not left or time.monotonic() > deadline:
-                return
-            time.sleep(_LOOK_AGAIN_S)
+            return not self._settle()
+
+        wait_until(settled, patience_s=self._settings.wait_s, every_s=_LOOK_AGAIN_S)
 
     def _settle(self) -> int:
         """Count what the states have of this run by now; return how many they may still get."""

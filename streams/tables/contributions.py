@@ -151,11 +151,9 @@ def _fits_columns(columns: contributions.Columns) -> bool:
     if len(columns) != len(contributions.NAMES):
         return False
     for place, register in enumerate(columns):
-        if register is None or type(register[2]) is str:
-            fits = place != contributions.CONTENT or register is None
-        else:
-            fits = _fits_content(register) if place == contributions.CONTENT else _fits_register(register)
-        if not fits:
+        if register is None or (type(register[2]) is str and place != contributions.CONTENT):
+            continue
+        if not (_fits_content(register) if place == contributions.CONTENT else _fits_register(register)):
             return False
     return True
 

@@ -19,9 +19,10 @@ from bridge.reconcile.settings import ReconcileSettings
 from bridge.sender.settings import OpenBspSettings
 from bridge.settings import BridgeSettings
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
-from openbsp.settings import describe, load
+from openbsp.settings import load
 from streams.settings import StreamsSettings
 from support import helm
+from support.variables import KNOWN
 
 pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(1800)]
 
@@ -131,18 +132,6 @@ MATRIX: dict[str, Values] = {
         },
     },
 }
-SETTINGS = {
-    setting.variable: setting
-    for setting in describe(
-        BridgeSettings,
-        StreamsSettings,
-        ReconcileSettings,
-        OpenBspSettings,
-        KafkaSettings,
-        RegistrySettings,
-        TopicSettings,
-    )
-}
 OTHERS = {"POD_NAME", "FORWARDED_ALLOW_IPS"}
 #: The oldest version of Kubernetes that the chart admits, and the newest whose schemas there are.
 OLDEST = yaml.safe_load((helm.CHART / "Chart.yaml").read_text("utf-8"))["kubeVersion"].strip(">=").removesuffix("-0")
@@ -217,9 +206,9 @@ def test_each_variable_is_a_setting_and_is_set_once(objects):
         for container in containers(pod):
             names = [variable["name"] for variable in container["env"]]
             assert len(set(names)) == len(names)
-            assert {name for name in names if not name.startswith("OTEL_")} - OTHERS <= set(SETTINGS)
+            assert {name for name in names if not name.startswith("OTEL_")} - OTHERS <= set(KNOWN)
             for variable in container["env"]:
-                if variable["name"] in SETTINGS and SETTINGS[variable["name"]].type == "secret":
+                if variable["name"] in KNOWN and KNOWN[variable["name"]].type == "secret":
                     assert set(variable) == {"name", "valueFrom"}
                     assert set(variable["valueFrom"]) == {"secretKeyRef"}
 

@@ -3,51 +3,37 @@
 What is sent only ever adds messages, so a view may never go back: not by another worker, not after a takeover.
 """
 
-import threading
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
 import httpx
+
+from support.views_askers import Askers
 
 _ALLOWED = {200, 503}
 
 
-class Witness:
+class Witness(Askers):
     """A context manager; `faults` are what was wrong, `answers` how often each status came."""
 
     def __init__(self, urls: Callable[[], list[str]], token: str, keys: list[str], readers: int = 2) -> None:
         """Ask the workers that `urls` names at each moment for `keys`, and for the list of all of them."""
         self.faults: list[str] = []
         self.answers: Counter[str] = Counter()
-        self._urls = urls
-        self._token = token
-        self._keys = keys
+        super().__init__(self._run, urls, token, keys, readers)
         self._shown: dict[str, int] = {}
-        self._lock = threading.Lock()
-        self._ended = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(number,), daemon=True) for number in range(readers)]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        for thread in self._threads:
-            thread.join(30)
 
     def _run(self, number: int) -> None:
-        with httpx.Client(headers={"Authorization": f"Bearer {self._token}"}, timeout=10, trust_env=False) as client:
+        with httpx.Client(headers={"Authorization": f"Bearer {self.token}"}, timeout=10, trust_env=False) as client:
             turn = number
-            while not self._ended.wait(0.01):
+            while not self.ended.wait(0.01):
                 turn += 1
-                urls = self._urls()
+                urls = self.urls()
                 url = urls[turn % len(urls)]
                 try:
                     if turn % 4:
-                        self._key(client, url, self._keys[turn % len(self._keys)])
+                        self._key(client, url, self.keys[turn % len(self.keys)])
                     else:
                         self._list(client, url)
                 except httpx.TransportError as error:
@@ -67,7 +53,7 @@ class Witness:
             self._refused(url, answer)
 
     def _list(self, client: httpx.Client, url: str) -> None:
-        with self._lock:
+        with self.lock:
             before = dict(self._shown)
         answer = client.get(f"{url}/conversations?limit=500")
         self._count(f"list {answer.status_code}")
@@ -84,7 +70,7 @@ class Witness:
         count = item["message_count"]
         if count < before:
             self._fault(f"{url}: {item['id']} went back from {before} to {count} messages")
-        with self._lock:
+        with self.lock:
             self._shown[item["id"]] = max(count, self._shown.get(item["id"], 0))
 
     def _refused(self, url: str, answer: httpx.Response) -> None:
@@ -95,13 +81,13 @@ class Witness:
             self._fault(f"{url}: 503 without Retry-After")
 
     def _known(self, key: str) -> int:
-        with self._lock:
+        with self.lock:
             return self._shown.get(key, 0)
 
     def _count(self, what: str) -> None:
-        with self._lock:
+        with self.lock:
             self.answers[what] += 1
 
     def _fault(self, text: str) -> None:
-        with self._lock:
+        with self.lock:
             self.faults.append(text)

@@ -12,13 +12,8 @@ import pytest
 import yaml
 
 from bridge.http import openapi as of_bridge
-from bridge.reconcile.settings import ReconcileSettings
-from bridge.sender.settings import OpenBspSettings
-from bridge.settings import BridgeSettings
-from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
-from openbsp.settings import describe
-from streams.settings import StreamsSettings
 from streams.views.http import openapi as of_streams
+from support.variables import KNOWN
 
 ROOT = Path(__file__).parents[3]
 CHART = ROOT / "deploy" / "helm" / "openbsp-bridge"
@@ -27,18 +22,6 @@ VALUES = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
 SCHEMA = json.loads((CHART / "values.schema.json").read_text("utf-8"))
 TEMPLATES = {path.name: path.read_text("utf-8") for path in (CHART / "templates").iterdir()}
 TEXT = "\n".join(TEMPLATES.values())
-KNOWN = {
-    setting.variable: setting
-    for setting in describe(
-        BridgeSettings,
-        StreamsSettings,
-        ReconcileSettings,
-        OpenBspSettings,
-        KafkaSettings,
-        RegistrySettings,
-        TopicSettings,
-    )
-}
 #: Of Kubernetes, and of libraries: openbsp.http.proxies, openbsp.tracing.
 OTHERS = {
     "POD_NAME",
