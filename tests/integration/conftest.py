@@ -26,6 +26,7 @@ PARTITIONS = 4
 
 Servers = LocalStack | ContainerServers
 Part = PythonPart | ContainerPart
+MakePart = Callable[..., Part]
 StartPart = Callable[..., Part]
 
 
@@ -93,13 +94,23 @@ def contract(bare_contract: Contract) -> Contract:
 
 
 @pytest.fixture
-def start_bridge(stack: Servers, contract: Contract, tmp_path: Path) -> Iterator[StartPart]:
+def make_part(stack: Servers) -> MakePart:
+    """Return what makes a process of ours: of the kind that the servers are of.
+
+    A module whose processes have to reach something in the test's own returns PythonPart: servers in containers are
+    reached from this machine as well.
+    """
+    return stack.part if isinstance(stack, ContainerServers) else PythonPart
+
+
+@pytest.fixture
+def start_bridge(make_part: MakePart, contract: Contract, tmp_path: Path) -> Iterator[StartPart]:
     """Start `bridge serve` on the test's topics and return it when it is ready; keyword arguments are variables.
 
     The spool is in `tmp_path / "spool"`; the token is `TOKEN`.
     """
     yield from _starter(
-        stack,
+        make_part,
         "bridge",
         ["bridge", "serve"],
         {
@@ -112,13 +123,13 @@ def start_bridge(stack: Servers, contract: Contract, tmp_path: Path) -> Iterator
 
 
 @pytest.fixture
-def start_streams(stack: Servers, contract: Contract, tmp_path: Path) -> Iterator[StartPart]:
+def start_streams(make_part: MakePart, contract: Contract, tmp_path: Path) -> Iterator[StartPart]:
     """Start `streams worker` on the test's topics and return it when it is ready; keyword arguments are variables.
 
     All workers of a test are of one application; each has a data directory of its own, or that of STREAMS_DATA_DIR.
     """
     yield from _starter(
-        stack,
+        make_part,
         "streams",
         ["streams", "worker"],
         {
@@ -131,10 +142,9 @@ def start_streams(stack: Servers, contract: Contract, tmp_path: Path) -> Iterato
 
 
 def _starter(
-    stack: Servers, name: str, arguments: list[str], environment: dict[str, str], directory: Path
+    make: MakePart, name: str, arguments: list[str], environment: dict[str, str], directory: Path
 ) -> Iterator[StartPart]:
     parts: list[Part] = []
-    make = stack.part if isinstance(stack, ContainerServers) else PythonPart
     own = ("BRIDGE_", "STREAMS_", "KAFKA_", "SCHEMA_REGISTRY_", "TOPIC_")
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(own)}
 
