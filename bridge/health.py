@@ -1,9 +1,14 @@
 """How the ingress is: gauges, and whether it can store what it is sent."""
 
+import os
 import sqlite3
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from prometheus_client import CollectorRegistry, multiprocess
+
+from bridge.supervisor import METRICS_VARIABLE
 
 if TYPE_CHECKING:
     from bridge.service import Service
@@ -45,6 +50,17 @@ async def refresh(service: "Service", *, seldom: bool = False) -> None:
     metrics.memory_bytes.set(service.ingress.memory.held)
     metrics.fold()
     service.requests.fold()
+
+
+async def measured(service: "Service") -> CollectorRegistry:
+    """Return the metrics, up to date: of this worker, or of all workers of its supervisor if there are several."""
+    await refresh(service)
+    if METRICS_VARIABLE not in os.environ:
+        return service.metrics.registry
+    # Each worker writes its values to files, and any of them answers for all.
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return registry
 
 
 async def _look(service: "Service") -> None:

@@ -5,6 +5,7 @@ import contextlib
 import functools
 import logging
 import os
+import socket
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from bridge.http.request_log import RequestLog
 from bridge.http.webhook import Intake
 from bridge.metrics import Metrics
 from bridge.settings import BridgeSettings
-from bridge.supervisor import METRICS_VARIABLE
+from bridge.supervisor import METRICS_VARIABLE, STARTED_NS
 from bridge.suppressions.hashes import Suppressed
 from bridge.suppressions.watch import Changes, SuppressionWatch, changes_of
 from openbsp.http.access import Access
@@ -41,6 +42,7 @@ from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSetti
 from openbsp.kafka.registry import Registry
 from openbsp.kafka.topics import Topics
 from openbsp.log import LineWriter, event
+from openbsp.otlp_metrics import start as start_metrics
 from openbsp.tracing import start as start_tracing
 
 _log = logging.getLogger(__name__)
@@ -225,7 +227,23 @@ async def running(
         for task in tasks:
             stack.push_async_callback(_end, task)
             task.add_done_callback(lambda task: _report(task, failed))
+        _send_metrics(stack, service, number)
         yield service
+
+
+def _send_metrics(stack: contextlib.AsyncExitStack, service: Service, number: int) -> None:
+    """Send metrics to a collector until the end of `stack`, if that is wanted: the first worker does, for all."""
+    if number:
+        return
+    sender = start_metrics(
+        "openbsp-bridge",
+        f"{socket.gethostname()}:{service.settings.port}",
+        functools.partial(health.measured, service),
+        STARTED_NS if METRICS_VARIABLE in os.environ else None,
+    )
+    if sender is not None:
+        stack.push_async_callback(sender.close)
+        stack.push_async_callback(_end, asyncio.create_task(sender.run(), name="metrics sender"))
 
 
 def _release_quarantine(spool_file: SpoolFile) -> None:

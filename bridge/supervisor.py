@@ -33,6 +33,8 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+#: Since when the metrics of several workers count: a worker that replaces one goes on with its values.
+STARTED_NS = time.time_ns()
 #: The descriptor on which a successor says that it is ready, before it ends its predecessor.
 SUCCESSOR_VARIABLE = "OPENBSP_UPGRADE_READY_FD"
 #: A worker that dies is replaced at once. If its replacement dies sooner than this, the next one waits.

@@ -34,6 +34,8 @@ def settings_page() -> str:
         "",
         "Everything is set by environment variables. A process that finds one unusable names all faults and ends with",
         "exit code 2. This page is made by `make docs` from the code.",
+        "",
+        "Traces and metrics over OTLP are set by OpenTelemetry's own variables: [traces](tracing.md).",
     ]
     for title, readers, settings in SECTIONS:
         lines += ["", f"## {title}", "", readers, "", "| variable | type | default | meaning |", "|---|---|---|---|"]

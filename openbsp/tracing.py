@@ -5,7 +5,6 @@ OTEL_EXPORTER_OTLP_TRACES_ENDPOINT where to, OTEL_TRACES_SAMPLER which, OTEL_SER
 ids, names and counts; never what somebody has written.
 """
 
-import logging
 import os
 import re
 import threading
@@ -13,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Self
 
-from openbsp.log import event
+from openbsp.otel import FAREWELL_S, TRACES, allowed, only_failures, resource, unless_hindered
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -23,15 +22,9 @@ if TYPE_CHECKING:
 HEADER = "traceparent"
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-_PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-_PROTOCOL = "http/protobuf"
-#: For how long the end of a process waits for a collector. The library would try for 10 s and more.
-_FAREWELL_S = 2.0
 
 _TRACEPARENT = re.compile(rb"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
 _SAMPLED = 0x01
-
-_log = logging.getLogger(__name__)
 
 
 class Kind(Enum):
@@ -46,7 +39,7 @@ def wanted(environment: Mapping[str, str]) -> bool:
     """Return whether traces are to be sent: a collector is named, and nothing says that they are not."""
     return (
         any(environment.get(name) for name in _ENDPOINTS)
-        and environment.get("OTEL_SDK_DISABLED", "").strip().lower() != "true"
+        and allowed(environment)
         and environment.get("OTEL_TRACES_EXPORTER", "otlp").strip() in {"", "otlp"}
     )
 
@@ -56,27 +49,7 @@ def start(service: str) -> "Tracing | None":
 
     What hinders it is logged, and the process goes on without: webhooks are worth more than traces.
     """
-    if not wanted(os.environ):
-        return None
-    protocol = next((os.environ[name] for name in _PROTOCOLS if os.environ.get(name)), _PROTOCOL)
-    if protocol != _PROTOCOL:
-        _log.warning(
-            "no traces: OTEL_EXPORTER_OTLP_PROTOCOL is %s, and only %s is there",
-            protocol,
-            _PROTOCOL,
-            extra=event("tracing.off"),
-        )
-        return None
-    try:
-        return Tracing.of(service)
-    except ImportError:
-        _log.warning(
-            "no traces: a collector is named, but the extra `otel` is not installed", extra=event("tracing.off")
-        )
-    except ValueError as error:
-        # The library's words about a variable that it cannot use.
-        _log.warning("no traces: a variable OTEL_... cannot be used: %s", error, extra=event("tracing.off"))
-    return None
+    return unless_hindered(TRACES, lambda: Tracing.of(service)) if wanted(os.environ) else None
 
 
 class Tracing:
@@ -95,21 +68,13 @@ class Tracing:
     def of(cls, service: str) -> Self:
         """Send spans to the collector that the environment names. Raises ImportError without the extra, ValueError."""
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
-        from opentelemetry.sdk.resources import SERVICE_NAME, Resource  # noqa: PLC0415
         from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
-        named = Resource.create()
-        # Without a name of its own the library says `unknown_service`.
-        if not os.environ.get("OTEL_SERVICE_NAME") and "service.name=" not in os.environ.get(
-            "OTEL_RESOURCE_ATTRIBUTES", ""
-        ):
-            named = named.merge(Resource({SERVICE_NAME: service}))
-        provider = TracerProvider(resource=named, shutdown_on_exit=False)
+        provider = TracerProvider(resource=resource(service), shutdown_on_exit=False)
         exporter = OTLPSpanExporter()
         provider.add_span_processor(BatchSpanProcessor(exporter))
-        # It tells of each retry; what it gives up it tells as an error.
-        logging.getLogger(type(exporter).__module__).setLevel(logging.ERROR)
+        only_failures(exporter)
         return cls(provider, exporter.shutdown)
 
     def span(
@@ -148,7 +113,7 @@ class Tracing:
 
     def close(self) -> None:
         """Send what there is and end; what the collector does not take within 2 s is dropped."""
-        impatient = threading.Timer(_FAREWELL_S, self._give_up)
+        impatient = threading.Timer(FAREWELL_S, self._give_up)
         impatient.daemon = True
         impatient.start()
         try:

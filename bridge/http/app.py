@@ -1,11 +1,10 @@
 """The ASGI application: webhooks first, everything else by Starlette."""
 
-import os
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from typing import Any
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest, multiprocess
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -19,7 +18,6 @@ from bridge.http.ingress import Receive, Send
 from bridge.http.openapi import document
 from bridge.http.webhook import PATHS, Scope
 from bridge.service import Service
-from bridge.supervisor import METRICS_VARIABLE
 from openbsp.http.problems import response
 
 
@@ -65,8 +63,7 @@ def _rest(service: Service) -> Starlette:
     async def metrics(request: Request) -> Response:
         if not may_observe(request, "/metrics"):
             return response(answers.problem(reasons.UNAUTHORIZED, "a valid bearer token is needed"))
-        await health.refresh(service)
-        return Response(generate_latest(_collectors(service)), media_type=CONTENT_TYPE_LATEST)
+        return Response(generate_latest(await health.measured(service)), media_type=CONTENT_TYPE_LATEST)
 
     async def openapi_json(_: Request) -> Response:
         return JSONResponse(openapi)
@@ -84,15 +81,6 @@ def _rest(service: Service) -> Starlette:
         ],
         exception_handlers={HTTPException: _misdirected(service), 500: _internal_error},
     )
-
-
-def _collectors(service: Service) -> CollectorRegistry:
-    if METRICS_VARIABLE not in os.environ:
-        return service.metrics.registry
-    # With several workers each writes its values to files, and any of them answers for all.
-    registry = CollectorRegistry()
-    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return registry
 
 
 def _misdirected(service: Service) -> Callable[[Request, Exception], Awaitable[Response]]:

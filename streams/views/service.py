@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Coroutine
+from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry
 from starlette.routing import Route
@@ -11,6 +12,8 @@ from avro.catalogue import topic_name
 from openbsp.http.access import Access
 from openbsp.kafka.connection import KafkaSettings, TopicSettings
 from openbsp.log import event
+from openbsp.otlp_metrics import MetricsSender
+from openbsp.otlp_metrics import start as start_metrics
 from streams.app import JoinApp
 from streams.engine.ends import Ends
 from streams.engine.lag import LOOK_EVERY_S, Lag
@@ -44,6 +47,8 @@ class ViewsService:
         self.metrics = Metrics(CollectorRegistry())
         self._lag = Lag(ends, settings.stalled_after_s, outside.clock)
         self._watching: list[asyncio.Task[None]] = []
+        self._url = settings.url
+        self._sender: MetricsSender | None = None
         self.tables = Tables(topics.partitions, topics.prefix, self.metrics, self._lag)
         # What another worker waits for may take as long as the settings allow, and a little for the way.
         self._peers = Peers(settings.read_timeout_s + 1, self.tables.changes)
@@ -78,8 +83,11 @@ class ViewsService:
         app.timer(LOOK_EVERY_S, name="watch_lag")(self._lag.look)
 
     def start(self) -> None:
-        """Watch the tokens file from now on."""
+        """Watch the tokens file from now on, and send metrics to a collector if that is wanted."""
         self.watch(self.access.watch(), "tokens file watcher")
+        self._sender = start_metrics("openbsp-streams", urlsplit(self._url).netloc, self._measured_now)
+        if self._sender is not None:
+            self.watch(self._sender.run(), "metrics sender")
 
     def watch(self, watching: Coroutine[None, None, None], name: str) -> None:
         """Run something beside the views for as long as they are there."""
@@ -98,8 +106,13 @@ class ViewsService:
             task.cancel()
         if self._watching:
             await asyncio.wait(self._watching)
+        if self._sender is not None:
+            await self._sender.close()
         await self._peers.close()
         await self._pipeline.close()
+
+    async def _measured_now(self) -> CollectorRegistry:
+        return self._measured()
 
     def _measured(self) -> CollectorRegistry:
         self.tables.measure()

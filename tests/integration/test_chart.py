@@ -72,7 +72,14 @@ MATRIX: dict[str, Values] = {
     "reconcile": {"reconcile": RECONCILE},
     "reconcile on a schedule": {"reconcile": {**RECONCILE, "mode": "cronjob"}},
     "monitored": {**MONITORED, "reconcile": RECONCILE},
-    "traced": {"tracing": {"endpoint": "http://collector:4318", "existingSecret": "otlp", "resourceAttributes": "a=b"}},
+    "traced": {
+        "tracing": {
+            "endpoint": "http://collector:4318",
+            "existingSecret": "otlp",
+            "resourceAttributes": "a=b",
+            "metrics": True,
+        }
+    },
     "SCRAM": {"kafka": SCRAM, "init": {"kafkaSecret": "deploy"}, "reconcile": RECONCILE},
     "OAuth": {"kafka": OAUTH},
     "mutual TLS": {

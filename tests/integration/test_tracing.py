@@ -1,13 +1,14 @@
-"""The trace of one webhook, as a collector has it: bridge, Kafka, join, event stream."""
+"""The trace of one webhook, as a collector has it: bridge, Kafka, join, event stream; and the metrics beside it."""
 
 import secrets
 from itertools import pairwise
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from openbsp.up.part import PythonPart
-from support.collector import Collector, Span, collecting
+from support.collector import Collector, Measured, Span, collecting
 from support.consume import headers_of, read_all
 from support.sse_client import parse
 from support.wait import eventually
@@ -31,7 +32,31 @@ def collector():
 
 
 def variables(collector: Collector) -> dict[str, str]:
-    return {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint, "OTEL_BSP_SCHEDULE_DELAY": "100"}
+    return {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint,
+        "OTEL_BSP_SCHEDULE_DELAY": "100",
+        "OTEL_METRICS_EXPORTER": "otlp",
+        "OTEL_METRIC_EXPORT_INTERVAL": "200",
+    }
+
+
+def sent(collector: Collector, service: str, process: PythonPart) -> dict[str, Measured]:
+    """Return what a process has sent last of its metrics, by name."""
+    found = eventually(lambda: collector.metrics(service))
+    ((instance, metrics),) = found.items()
+    assert instance.endswith(process.url.rpartition(":")[2])
+    return metrics
+
+
+def shown(process: PythonPart) -> dict[str, str]:
+    """Return the kind of each metric that /metrics shows with a value, by its name."""
+    text = httpx.get(f"{process.url}/metrics", headers=HEADERS, trust_env=False).text
+    kinds = {"counter": "sum", "gauge": "gauge", "histogram": "histogram"}
+    return {
+        f"{family.name}_total" if family.type == "counter" else family.name: kinds[family.type]
+        for family in text_string_to_metric_families(text)
+        if family.samples and not family.name.endswith("_created")
+    }
 
 
 def post(bridge, row: dict, trace_id: str, flags: str = "01", entity: str = "messages") -> None:
@@ -47,6 +72,26 @@ def post(bridge, row: dict, trace_id: str, flags: str = "01", entity: str = "mes
 def of(spans: list[Span], service: str, name: str) -> Span:
     (found,) = [span for span in spans if (span.service, span.name) == (service, name)]
     return found
+
+
+def counted_webhooks(collector: Collector, bridge: PythonPart) -> dict[str, float]:
+    """Return how many webhooks the bridge has sent that it answered, by outcome."""
+    webhooks = sent(collector, "openbsp-bridge", bridge).get("bridge_webhooks_total")
+    points = {} if webhooks is None else webhooks.points
+    return {dict(labels)["outcome"]: point.as_double for labels, point in points.items()}
+
+
+def assert_metrics_are_those_of_prometheus(collector: Collector, bridge: PythonPart, worker: PythonPart) -> None:
+    """Compare names and kinds with /metrics, and values with what happened."""
+    for process, service in ((bridge, "openbsp-bridge"), (worker, "openbsp-streams")):
+        eventually(
+            lambda process=process, service=service: (
+                {name: metric.kind for name, metric in sent(collector, service, process).items()} == shown(process)
+            )
+        )
+    assert counted_webhooks(collector, bridge) == {"published": 2}
+    consumed = sent(collector, "openbsp-streams", worker)["streams_records_consumed_total"]
+    assert consumed.points[("source", "messages"),].as_double == 2
 
 
 def test_one_trace_shows_bridge_kafka_join_and_event_stream(contract, collector, start_bridge, start_streams):
@@ -114,7 +159,9 @@ def test_one_trace_shows_bridge_kafka_join_and_event_stream(contract, collector,
     )
     assert secret not in str(collector.spans())
 
-    # What ends sends what it has: a trace of its own, for this request names none.
+    assert_metrics_are_those_of_prometheus(collector, bridge, worker)
+
+    # What ends sends what it has: a trace of its own, as this request names none, and what it counted.
     httpx.post(
         f"{bridge.url}/webhooks", content=b"{", headers={**HEADERS, "Content-Type": "application/json"}, trust_env=False
     )
@@ -122,11 +169,24 @@ def test_one_trace_shows_bridge_kafka_join_and_event_stream(contract, collector,
     (refused,) = [span for span in collector.spans() if span.failure == "malformed_json"]
     assert refused.name == "POST /webhooks"
     assert not refused.parent_id
+    assert counted_webhooks(collector, bridge)["malformed_json"] == 1
     worker.stop()
 
 
+def test_of_several_workers_one_sends_the_metrics_of_all(collector, start_bridge):
+    bridge = start_bridge(**variables(collector), BRIDGE_WORKERS="2")
+    for number in range(20):
+        post(bridge, {"id": f"m{number}"}, secrets.token_hex(16))
+    eventually(lambda: counted_webhooks(collector, bridge) == {"published": 20})
+
+
 def test_a_collector_that_is_away_hinders_nobody(contract, start_bridge):
-    bridge = start_bridge(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9", OTEL_BSP_SCHEDULE_DELAY="50")
+    bridge = start_bridge(
+        OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9",
+        OTEL_BSP_SCHEDULE_DELAY="50",
+        OTEL_METRICS_EXPORTER="otlp",
+        OTEL_METRIC_EXPORT_INTERVAL="50",
+    )
     for number in range(20):
         post(bridge, {"id": f"m{number}"}, secrets.token_hex(16))
     assert bridge.stop() in {0, None}

@@ -123,7 +123,7 @@ def test_an_unsampled_parent_makes_no_span_and_passes_its_decision_on():
 
 
 def test_the_end_gives_a_silent_collector_up(monkeypatch):
-    monkeypatch.setattr(tracing, "_FAREWELL_S", 0.01)
+    monkeypatch.setattr(tracing, "FAREWELL_S", 0.01)
     given_up = threading.Event()
 
     class Hanging:

@@ -309,6 +309,10 @@ readinessProbe:
   value: {{ .sampler | quote }}
 - name: OTEL_TRACES_SAMPLER_ARG
   value: {{ .samplerArgument | quote }}
+{{- if .metrics }}
+- name: OTEL_METRICS_EXPORTER
+  value: otlp
+{{- end }}
 {{- with .resourceAttributes }}
 - name: OTEL_RESOURCE_ATTRIBUTES
   value: {{ . | quote }}
