@@ -138,6 +138,7 @@ def engine_settings(settings: StreamsSettings, kafka: KafkaSettings, topics: Top
         topic_prefix=topics.prefix,
         data_dir=settings.data_dir if settings.store is StoreKind.ROCKSDB else None,
         rocksdb_memory_bytes=settings.rocksdb_memory_bytes,
+        store_compaction_s=settings.store_compaction_s,
         tombstones_s=CHANGELOG_TOMBSTONES_MS // 1000,
         coalesce_ms=settings.coalesce_ms,
         batch_records=settings.batch_records,

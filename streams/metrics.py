@@ -90,6 +90,15 @@ class Metrics(ServiceMetrics):
             "streams_orphaned_conversations",
             "Of these, conversations of which only messages tell: their row never came. `GET /orphans` lists them.",
         )
+        self.store_compaction = self._gauge(
+            "streams_store_compaction_interval_seconds",
+            "STREAMS_STORE_COMPACTION_S: how often each store on disk is compacted. 0: tables are kept in memory.",
+        )
+        self.stores_compacted = self._gauge(
+            "streams_stores_compacted_timestamp_seconds",
+            "Time of the last compaction of the store that was compacted longest ago, seconds since 1970: what was "
+            "deleted before is in no store of this worker. 0: no store is open.",
+        )
         self.requests = self._counts(
             "streams_requests", "Requests to the views, by endpoint and status.", "endpoint", "status"
         )

@@ -46,6 +46,12 @@ class StreamsSettings(ServiceSettings):
         ge=8 * 1024 * 1024,
         description="Memory for RocksDB's caches and buffers, all stores together.",
     )
+    store_compaction_s: float = Field(
+        24 * 60 * 60,
+        ge=1,
+        description="Seconds after which what was deleted is in no file of the RocksDB stores any more: each store is "
+        "compacted that often, and files of partitions that this worker does not own any more are removed.",
+    )
     conversations_in_use: int = Field(
         50_000, ge=100, description="Conversations of a partition whose tallies are cached in memory."
     )

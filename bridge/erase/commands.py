@@ -93,7 +93,8 @@ def verify(servers: Servers, former: Former) -> Report:
     now = datetime.now(UTC)
     shown = sum(row.found and servers.views.has(row) is not False for row in former.rows)
     sought = Sought.of(former.rows, former.wanted)
-    found, letters = _places(servers, sought, sum(row.found for row in former.rows), shown, now, done=True)
+    known = sum(row.found for row in former.rows)
+    found, letters = _places(servers, sought, known, shown, now, done=True, deleted_at=former.at)
     since = [_since(place, former.was.get(place.name)) for place in found]
     return Report(now, former.wanted, former.rows, since, dead_letters=letters, done=True, verified=True)
 
@@ -135,7 +136,14 @@ def _report(servers: Servers, wanted: Wanted, found: Found, left: list[str], *, 
 
 
 def _places(
-    servers: Servers, sought: Sought, known: int, shown: int, now: datetime, *, done: bool
+    servers: Servers,
+    sought: Sought,
+    known: int,
+    shown: int,
+    now: datetime,
+    *,
+    done: bool,
+    deleted_at: datetime | None = None,
 ) -> tuple[list[Place], list[str]]:
     cluster = servers.cluster
     settings = Topics(cluster.kafka, cluster.topics).settings(list(TOPICS))
@@ -146,6 +154,7 @@ def _places(
         *places.spools(_spooled(servers), searched, now),
         places.views(known, shown, deleted=done),
         *_suppression(servers, sought.wanted, now, done=done),
+        places.stores(servers.views.compaction(), deleted_at or now, now, deleted=done),
         *places.others(),
     ]
     letters = traces["dead-letters"].positions if "dead-letters" in traces else []

@@ -15,6 +15,7 @@ _WITHOUT_END = 2**63 - 1
 _CLEANER = "plus the time of the cleaner"
 #: By so much more than a date something is overdue.
 _SLACK = timedelta(hours=1)
+_STORES = "of each worker that runs; the directory of one that does not is yours to delete"
 _TOLD = "an event with action `delete` for each row, and a tombstone in the state topics"
 
 
@@ -33,6 +34,14 @@ class Place:
     until: datetime | None
     condition: str = ""
     fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Compaction:
+    """How often a worker compacts each of its stores, never if that is 0, and when all had been compacted last."""
+
+    every: timedelta
+    last: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +111,24 @@ def spools(waiting: int | None, searched: Iterable[Spooled], now: datetime) -> l
     ]
 
 
+def stores(compaction: Compaction | None, deleted_at: datetime, now: datetime, *, deleted: bool) -> Place:
+    """Return the stores of the workers, with files that have what was deleted until they are compacted."""
+    name = "stores of the workers"
+    if compaction is None:
+        left = "unknown: the worker did not say how often it compacts its stores"
+        return Place(name, None, None, left, None, "give a token of the views that may see all organizations")
+    if not compaction.every:
+        return Place(name, None, None, "nothing: the worker keeps its tables in memory", now)
+    if deleted and compaction.last > deleted_at:
+        left = f"ids only: the worker that was asked has compacted its stores since ({compaction.last:%Y-%m-%d %H:%M}Z)"
+        return Place(name, None, None, left, max(now, deleted_at + compaction.every), _STORES)
+    left = "ids only; former values are in files that RocksDB has not compacted"
+    return Place(name, None, None, left, deleted_at + compaction.every, f"plus the time that it takes; {_STORES}")
+
+
 def others() -> list[Place]:
     """Return the places that nobody can search from here."""
     return [
-        Place(
-            "stores of the workers",
-            None,
-            None,
-            "only ids; former values may be in files that RocksDB has not compacted",
-            None,
-            "until RocksDB compacts them; a worker that starts with an empty data directory has none",
-        ),
         Place(
             "consumers of the topics",
             None,

@@ -1,5 +1,7 @@
 """What the views say of a row that is erased."""
 
+import re
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from urllib.parse import quote
 
@@ -7,8 +9,12 @@ import httpx
 
 from bridge.erase.errors import EraseError
 from bridge.erase.find import Row
+from bridge.erase.places import Compaction
 
 _TIMEOUT_S = 5.0
+_INTERVAL = "streams_store_compaction_interval_seconds"
+_COMPACTED = "streams_stores_compacted_timestamp_seconds"
+_GAUGE = re.compile(rf"^({_INTERVAL}|{_COMPACTED}) (\S+)$", re.MULTILINE)
 
 
 class Views:
@@ -34,6 +40,21 @@ class Views:
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return None
         raise EraseError(f"{self._url}{path} answers {status}: give a token of the views that may see these rows")
+
+    def compaction(self) -> Compaction | None:
+        """Return what the worker says of its stores; None if it does not, or not to this token."""
+        try:
+            answer = self._client.get("/metrics")
+        except httpx.TransportError:
+            return None
+        if answer.status_code != HTTPStatus.OK:
+            return None
+        numbers = dict(_GAUGE.findall(answer.text))
+        try:
+            interval_s, at = float(numbers[_INTERVAL]), float(numbers[_COMPACTED])
+        except (KeyError, ValueError):
+            return None
+        return Compaction(timedelta(seconds=interval_s), datetime.fromtimestamp(at, UTC))
 
     def close(self) -> None:
         """Close the connections."""

@@ -46,6 +46,7 @@ _IDLE_TICK_S = 0.02
 _RETRY_S = 0.2
 _CHECK_INTERVAL_S = 1.0
 _ABSOLVE_S = 1.0
+_LONGEST_TIDY_S = 60.0
 
 #: Seconds between two looks at the guarded logs.
 GUARD_INTERVAL_S = 5.0
@@ -175,6 +176,8 @@ class Engine:
             tasks.create_task(self._acknowledge())
             tasks.create_task(self._commit_regularly())
             tasks.create_task(self._check_regularly())
+            if self.settings.data_dir is not None:
+                tasks.create_task(self._tidy_regularly())
 
     def barrier(self) -> Barrier:
         """Return what waits for sources to be merged, as long as the present assignment lasts.
@@ -216,6 +219,11 @@ class Engine:
     def unacknowledged(self) -> int:
         """How many written records the broker has not acknowledged."""
         return self.writer.outstanding
+
+    @property
+    def stores_compacted_at(self) -> int | None:
+        """When each open store on disk had been compacted, in seconds since 1970; None if there is none."""
+        return self._stores.compacted_at
 
     def owners(self, topic: str) -> dict[int, str]:
         """Return the address of the worker that owns each partition of a source, as of the last rebalance."""
@@ -484,6 +492,12 @@ class Engine:
         while True:
             await asyncio.sleep(_CHECK_INTERVAL_S)
             await self.membership.check()
+
+    async def _tidy_regularly(self) -> None:
+        interval_s = self.settings.store_compaction_s
+        while True:
+            await asyncio.sleep(min(interval_s / 4, _LONGEST_TIDY_S))
+            await self.outside.threads.run(self._stores.tidy, interval_s)
 
     def _on_written(self, topic: str, partition: int, offset: int) -> None:
         self._guard.written(topic, partition, offset)

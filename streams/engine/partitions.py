@@ -1,8 +1,12 @@
 """The stores of this worker: opened for the partitions that it owns, closed for those that it does not."""
 
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path  # noqa: TC003 only a type here, but a run-time import elsewhere costs nothing
+import logging
+import shutil
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 
+from openbsp.log import event
 from streams.engine.outside import Clock
 from streams.engine.settings import EngineSettings
 from streams.engine.stores import Store
@@ -10,6 +14,8 @@ from streams.engine.stores.lock import DirectoryLock
 from streams.engine.stores.memory import GroupedMemoryStore, MemoryStore
 from streams.engine.stores.rocks import RocksMemory, RocksStore
 from streams.errors import StoreDamagedError
+
+logger = logging.getLogger(__name__)
 
 #: The part of the time that tombstones are kept after which a store is not relied upon any more.
 _CERTAIN = 6 / 7
@@ -42,6 +48,8 @@ class Stores:
             self._lock = DirectoryLock(self._directory)
             self._memory = RocksMemory(settings.rocksdb_memory_bytes)
         self._open: dict[tuple[str, int], Store] = {}
+        # What is removed from the directory must not be opened meanwhile.
+        self._opening = threading.Lock()
 
     def own(self, partitions: Iterable[int]) -> dict[tuple[str, int], Store]:
         """Open the stores of these partitions and close all others; what was open stays as it is. Blocking."""
@@ -49,9 +57,60 @@ class Stores:
         wanted = {(table, partition) for table in self._grouped for partition in numbers}
         for at in self._open.keys() - wanted:
             self._open.pop(at).close()
-        for at in sorted(wanted - self._open.keys()):
-            self._open[at] = self._new(*at)
+        with self._opening:
+            for at in sorted(wanted - self._open.keys()):
+                self._open[at] = self._new(*at)
         return dict(self._open)
+
+    @property
+    def compacted_at(self) -> int | None:
+        """When the open store that was compacted longest ago was compacted; None if none is on a disk."""
+        return min((store.compacted_at for store in self._on_disk()), default=None)
+
+    def tidy(self, interval_s: float) -> None:
+        """Compact the open stores that were not for so many seconds, and remove files that nobody used for as long.
+
+        Blocking, in a thread of its own, for as long as it takes. What fails is logged and tried again by the next
+        call.
+        """
+        if self._directory is None:
+            return
+        for store in sorted(self._on_disk(), key=lambda store: store.compacted_at):
+            began = self._clock.time()
+            if began - store.compacted_at < interval_s:
+                break
+            try:
+                done = store.compact()
+            except Exception:
+                logger.exception("a store cannot be compacted: %s", store.path, extra=event("store.not_compacted"))
+                continue
+            if done:
+                took_s = self._clock.time() - began
+                extra = event("store.compacted", path=str(store.path), seconds=round(took_s, 1))
+                logger.info("%s is compacted: nothing of rows that were deleted is in it", store.path, extra=extra)
+        self._remove_unused(self._directory, interval_s)
+
+    def _remove_unused(self, directory: Path, interval_s: float) -> None:
+        """Remove what other workers' partitions and damaged stores have left behind."""
+        for table in self._grouped:
+            for path in sorted((directory / table).glob("*")):
+                number, _, rest = path.name.partition(".")
+                if not number.isdecimal() or rest not in {"", "damaged"}:
+                    continue
+                with self._opening:
+                    in_use = not rest and (table, int(number)) in self._open
+                    if in_use or self._clock.time() - _last_written(path) < interval_s:
+                        continue
+                    try:
+                        shutil.rmtree(path)
+                    except OSError as error:
+                        logger.error("%s cannot be removed: %s", path, error, extra=event("store.not_removed"))  # noqa: TRY400 a sentence says it
+                        continue
+                unused = event("store.removed", path=str(path))
+                logger.info("%s is removed: nobody has used it for %.0f s", path, interval_s, extra=unused)
+
+    def _on_disk(self) -> Iterator[RocksStore]:
+        return (store for store in list(self._open.values()) if isinstance(store, RocksStore))
 
     def set_aside(self) -> list[str]:
         """Return the tables of the stores that were set aside since the last call, because they were damaged."""
@@ -72,3 +131,10 @@ class Stores:
                 self._set_aside.append(table)
             return store
         return GroupedMemoryStore() if self._grouped[table] else MemoryStore()
+
+
+def _last_written(directory: Path) -> float:
+    """Return when a store was last written to, in seconds since 1970."""
+    times = [directory.stat().st_mtime]
+    times += [path.stat().st_mtime for path in directory.iterdir() if path.is_file()]
+    return max(times)

@@ -21,6 +21,8 @@ class EngineSettings:
     #: Directory of the RocksDB stores; None: tables are kept in memory.
     data_dir: Path | None = None
     rocksdb_memory_bytes: int = 256 * 1024 * 1024
+    #: Seconds after which what was deleted is in no file of a store any more, plus the time that this takes.
+    store_compaction_s: float = 24 * 60 * 60
     #: Seconds for which the changelogs keep tombstones: a store that was saved before then is built again.
     tombstones_s: int = 24 * 60 * 60
     #: Milliseconds for which changes of a key may wait to be written once; 0: each.

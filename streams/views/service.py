@@ -19,7 +19,7 @@ from streams.engine.ends import Ends
 from streams.engine.lag import LOOK_EVERY_S, Lag
 from streams.engine.outside import Outside
 from streams.metrics import Metrics
-from streams.settings import StreamsSettings
+from streams.settings import StoreKind, StreamsSettings
 from streams.views.cluster.applied import Applied
 from streams.views.cluster.peers import Peers
 from streams.views.cluster.waits import Waits
@@ -45,6 +45,8 @@ class ViewsService:
         outside = outside or Outside()
         ends = Ends(outside, connection)
         self.metrics = Metrics(CollectorRegistry())
+        if settings.store is StoreKind.ROCKSDB:
+            self.metrics.store_compaction.set(settings.store_compaction_s)
         self._lag = Lag(ends, settings.stalled_after_s, outside.clock)
         self._watching: list[asyncio.Task[None]] = []
         self._url = settings.url

@@ -19,7 +19,6 @@ import httpx
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
-from rocksdict import Options, Rdict
 
 from avro.catalogue import TOPICS
 from bridge.delivery.items import pack
@@ -35,7 +34,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 TOKEN = "token-of-the-tests"
 KEY = "the key of a deployment, for tests alone"
-MESSAGES = 200
+MESSAGES = 1000
 SPOOLED = 20
 ADDRESS = "+349990000777123"
 OTHER = "+340000000000001"
@@ -158,6 +157,7 @@ def test_no_byte_of_an_erased_contact_is_left_after_the_dates_of_the_report(  # 
     # Compressed, no text would be found in the log, whatever is there.
     plain = {"KAFKA_COMPRESSION": "none"}
     bridge = start_bridge(BRIDGE_SUPPRESSION_KEY=KEY, **plain)
+    # Nothing is compacted by date until the texts have been found in the stores.
     streams = start_streams(STREAMS_DATA_DIR=str(world.places["stores"]), **plain)
     with httpx.Client(headers={"Authorization": f"Bearer {TOKEN}"}, timeout=30, trust_env=False) as client:
 
@@ -197,8 +197,8 @@ def test_no_byte_of_an_erased_contact_is_left_after_the_dates_of_the_report(  # 
         streams.start()
         eventually(lambda: view(paths[0]), within=60, every=0.5)
 
-        servers = ("--url", bridge.url, "--token", TOKEN, "--views", streams.url, "--views-token", TOKEN)
-        report = erase(contract, "--contact", ADDRESS, "--execute", "--timeout", "180", *servers)
+        servers = ["--url", bridge.url, "--token", TOKEN, "--views-token", TOKEN, "--views"]
+        report = erase(contract, "--contact", ADDRESS, "--execute", "--timeout", "180", *servers, streams.url)
         assert len(report["rows"]) == MESSAGES + 3
         assert ADDRESS not in json.dumps(report)
         late = message(999_999, "conversation-new", ADDRESS, f"late: {world.canaries[0]}")
@@ -209,8 +209,10 @@ def test_no_byte_of_an_erased_contact_is_left_after_the_dates_of_the_report(  # 
         assert world.found("stores") > 0, "RocksDB has not compacted yet"
 
         shorten(contract)
-        compact_stores(world.places["stores"])
-        assert [world.found("spool"), world.found("stores")] == [0, 0]
+        assert world.found("spool") == 0
+        streams = start_streams(STREAMS_STORE_COMPACTION_S="2", STREAMS_DATA_DIR=str(world.places["stores"]), **plain)
+        eventually(lambda: world.found("stores") == 0, within=120, every=1.0)
+        streams.stop()
         eventually(lambda: is_clean(world), within=300, every=1.5)
 
         assert [world.states("message-state", kept), world.states("conversation-state", kept_conversations)] == before
@@ -221,8 +223,12 @@ def test_no_byte_of_an_erased_contact_is_left_after_the_dates_of_the_report(  # 
         saved = tmp_path / "report.json"
         saved.write_text(json.dumps(report))
         spool = str(world.places["spool"])
-        verified = erase(contract, "--verify", str(saved), "--contact", ADDRESS, "--spool", spool, *servers)
+        verified = erase(
+            contract, "--verify", str(saved), "--contact", ADDRESS, "--spool", spool, *servers, streams.url
+        )
         assert verified["left"] == []
+        places = {place["name"]: place for place in verified["places"]}
+        assert "has compacted its stores since" in places["stores of the workers"]["left"]
         topics = [place for place in verified["places"] if place["name"] in TOPICS]
         assert [place["name"] for place in topics if place["was"] != place["gone"]] == []
 
@@ -252,14 +258,3 @@ def is_clean(world: World) -> bool:
                 producer.produce(world.contract.topic(name), key=key, value=None, partition=partition)
     assert producer.flush(10) == 0
     return world.found("broker") == 0
-
-
-def compact_stores(directory: Path) -> None:
-    """Compact what RocksDB would compact in its own time; no worker runs."""
-    stores = {path.parent for path in directory.rglob("CURRENT")}
-    assert stores
-    for store in stores:
-        db = Rdict(str(store), Options(raw_mode=True))
-        db.flush()
-        db.compact_range(None, None)
-        db.close()

@@ -76,6 +76,7 @@ class Worker:
         self.holds_lease = True
         self.others: dict[int, str] = {}
         self.commit_age_s = 0.0
+        self.stores_compacted_at: int | None = None
         self.unacknowledged = 0
         self.failures: list[BaseException] = []
         #: Notes what makes the worker unable to go on.

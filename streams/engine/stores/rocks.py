@@ -4,11 +4,16 @@ The write-ahead log is off: the changelog is the log. After a crash RocksDB is a
 and position alike, because both are written in order to the same memtable; the rest is read from the changelog.
 
 A damaged store is a damaged copy: it is set aside (renamed, the last one kept), and an empty one takes its place.
+
+What is overwritten or deleted stays in RocksDB's files until it compacts them, in its own time. So that it has an end,
+each store is compacted once in an interval.
 """
 
 import logging
 import math
+import os
 import shutil
+import threading
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,6 +35,7 @@ _POSITION = b"p"
 _MARK = b"m"
 _PARTITIONS = b"n"
 _SAVED_AT = b"t"
+_COMPACTED_AT = b"v"
 
 #: A store in which damage was found while it was in use has a file of this name.
 _FOUND_DAMAGED = "damaged"
@@ -81,13 +87,16 @@ class RocksStore:
         if another process has it open.
         """
         self._stale_after_s = stale_after_s
-        self._path = path
+        self.path = path
         self._memory = memory
         self._clock = clock or Clock()
         self._damaged = damaged
         self.set_aside: str | None = None
         self._former = False
         self.generation = 0
+        # Trap: the library does not close a store while another thread is in a call that takes long.
+        self._use = threading.Lock()
+        self._closed = False
         try:
             self._begin()
         except StoreDamagedError as error:
@@ -95,27 +104,32 @@ class RocksStore:
             self._begin()
 
     def _begin(self) -> None:
-        self._path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if (self._path / _FOUND_DAMAGED).exists():
-            raise StoreDamagedError(f"{self._path}: damage was found in it while it was in use")
+        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if (self.path / _FOUND_DAMAGED).exists():
+            raise StoreDamagedError(f"{self.path}: damage was found in it while it was in use")
         self._db = self._checked(self._open)
         try:
             self.position = self._number(_POSITION)
             self.mark = self._number(_MARK)
             self.partitions = self._number(_PARTITIONS)
             saved_at = self._number(_SAVED_AT)
+            #: When its files last had nothing of what was deleted before then, in seconds since 1970.
+            self.compacted_at = self._number(_COMPACTED_AT)
         except StoreDamagedError:
             self._db.close()
             raise
         # Trap: what was deleted elsewhere is told by tombstones, and compaction removes those in the end.
         if self._former or self._clock.time() - saved_at > self._stale_after_s:
             self.clear()
+        if not self.compacted_at and not self.position:
+            self._save_compacted(self._clock.time())  # it is new, and empty
 
     def _set_aside(self, why: str) -> None:
-        aside = self._path.with_name(f"{self._path.name}.damaged")
+        aside = self.path.with_name(f"{self.path.name}.damaged")
         if aside.exists():
             shutil.rmtree(aside)
-        self._path.rename(aside)
+        self.path.rename(aside)
+        os.utime(aside)  # from now on it counts how long it is kept
         self.set_aside = why
         logger.error(
             "%s. It is kept as %s, and the table is read from its changelog",
@@ -135,13 +149,13 @@ class RocksStore:
         """Return what is to be raised for an error of rocksdict, which has one class for all."""
         if not any(word in str(error) for word in _DAMAGE):
             return error
-        return StoreDamagedError(f"{self._path}: {error}")
+        return StoreDamagedError(f"{self.path}: {error}")
 
     def _found(self, error: Exception) -> Exception:
         """Note that the store in use is damaged, for the next start; return what is to be raised."""
         judged = self._judged(error)
         if isinstance(judged, StoreDamagedError):
-            (self._path / _FOUND_DAMAGED).touch()
+            (self.path / _FOUND_DAMAGED).touch()
             self._damaged(judged)
         return judged
 
@@ -205,14 +219,54 @@ class RocksStore:
 
     def clear(self) -> None:
         """Empty the store and begin again."""
-        self._db.close()
-        Rdict.destroy(str(self._path), self._memory.options())
-        self._db = self._open()
+        with self._use:
+            self._db.close()
+            Rdict.destroy(str(self.path), self._memory.options())
+            self._db = self._open()
         self.position = self.mark = self.partitions = 0
         self.generation += 1
+        self._save_compacted(self._clock.time())
+
+    def compact(self) -> bool:
+        """Write all that is in use to new files, and remove the former ones: what was deleted before is in none then.
+
+        Takes long, and hinders neither reads nor writes. In parts, so that closing waits for one at most; returns
+        False if it was closed meanwhile.
+        """
+        begun = self._clock.time()
+        if not self._part(lambda: self._db.flush()):  # noqa: PLW0108 `clear` replaces the object
+            return False
+        start: Any = None
+        for end in [*self._boundaries(), None]:
+            if not self._part(lambda start=start, end=end: self._db.compact_range(start, end)):  # type: ignore[misc] # bound for the linter
+                return False
+            start = end
+        return self._part(lambda: self._save_compacted(begun))
+
+    def _boundaries(self) -> list[Any]:
+        """Return keys that divide the store into parts of about a file."""
+        files: list[dict[str, Any]] = []
+        self._part(lambda: files.extend(self._db.live_files()))
+        lowest = max((file["level"] for file in files), default=0)
+        return sorted({file["start_key"] for file in files if file["level"] == lowest})[1:]
+
+    def _part(self, call: Callable[[], object]) -> bool:
+        """Call this unless the store is closed; return whether it was done."""
+        with self._use:
+            if self._closed:
+                return False
+            try:
+                call()
+            except Exception as error:
+                raise self._found(error) from error
+        return True
+
+    def _save_compacted(self, at: float) -> None:
+        self.compacted_at = int(at)
+        self._save(_COMPACTED_AT, self.compacted_at)
 
     def _open(self) -> Rdict:
-        db = Rdict(str(self._path), self._memory.options())
+        db = Rdict(str(self.path), self._memory.options())
         write = WriteOptions()
         write.disable_wal = True  # type: ignore[method-assign,assignment] # the library's stub is wrong: a property
         db.set_write_options(write)
@@ -235,12 +289,15 @@ class RocksStore:
             self._former = True
             return 0
         if checksum != zlib.crc32(key + number).to_bytes(4):
-            raise StoreDamagedError(f"{self._path}: {saved!r} is none of the numbers that are stored as {key!r}")
+            raise StoreDamagedError(f"{self.path}: {saved!r} is none of the numbers that are stored as {key!r}")
         return int.from_bytes(number)
 
     def close(self) -> None:
         """Write the memtable to disk and release the lock."""
-        self._db.close()
+        self._closed = True
+        with self._use:
+            self._db.close()
+        os.utime(self.path)  # as above
 
 
 def _after(prefix: bytes) -> bytes:

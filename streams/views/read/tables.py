@@ -328,6 +328,7 @@ class Tables:
         if worker is not None:
             metrics.commit_age.set(worker.commit_age_s)
             metrics.unacknowledged.set(worker.unacknowledged)
+            metrics.stores_compacted.set(worker.stores_compacted_at or 0)
         metrics.stalled.set(len(self.stalled))
         metrics.lag.clear()
         for (topic, partition), behind in self._lag.behind().items():

@@ -1,13 +1,18 @@
 """Every kind of store keeps the same promises."""
 
 import os
+import secrets
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from rocksdict import Rdict
 
+from openbsp.kafka.connection import KafkaSettings
 from streams.engine.outside import Clock
+from streams.engine.partitions import Stores
+from streams.engine.settings import EngineSettings
 from streams.engine.stores import Store, group_key, prefix
 from streams.engine.stores.memory import GroupedMemoryStore, MemoryStore
 from streams.engine.stores.rocks import RocksMemory, RocksStore
@@ -164,3 +169,104 @@ def test_damage_that_is_found_later_is_told_and_the_next_start_sets_the_store_as
     again = RocksStore(path, MEMORY)
     assert again.set_aside is not None
     again.close()
+
+
+def bytes_of(path: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in path.rglob("*") if file.is_file())
+
+
+def test_a_compaction_leaves_nothing_of_what_was_deleted_or_overwritten(tmp_path: Path) -> None:
+    # Values that compression leaves as they are.
+    values = {number.to_bytes(4): secrets.token_bytes(200) for number in range(2_000)}
+    first = RocksStore(tmp_path / "0", MEMORY)
+    for key, value in values.items():
+        first.put(key, value)
+    first.close()
+    store = RocksStore(tmp_path / "0", MEMORY)
+    assert store.compact()
+    kept = dict(list(values.items())[1_000:])
+    for key in values.keys() - kept.keys():
+        if key[-1] % 2:
+            store.delete(key)
+        else:
+            store.put(key, b"nothing")
+    assert all(value in bytes_of(tmp_path) for value in values.values())
+    assert store.compact()
+    left = bytes_of(tmp_path)
+    assert [key for key, value in values.items() if value in left] == sorted(kept)
+    assert {key: store.get(key) for key in kept} == kept
+    store.close()
+
+
+def test_a_store_that_is_closed_while_it_is_compacted_keeps_everything(tmp_path: Path) -> None:
+    store = RocksStore(tmp_path / "0", MEMORY)
+    for number in range(20_000):
+        store.put(number.to_bytes(4), secrets.token_bytes(200))
+    # Parts of it, so that there is something to compact in parts.
+    store.compact()
+    for number in range(0, 20_000, 3):
+        store.put(number.to_bytes(4), b"new")
+    thread = threading.Thread(target=store.compact)
+    thread.start()
+    store.put(b"last", b"1")
+    store.close()
+    thread.join()
+    assert store.compact() is False
+    again = RocksStore(tmp_path / "0", MEMORY)
+    assert (again.set_aside, again.get(b"last"), again.get((3).to_bytes(4))) == (None, b"1", b"new")
+    assert sum(1 for _ in again.scan(b"")) == 20_001
+    again.close()
+
+
+class SetClock(Clock):
+    def __init__(self, at: float) -> None:
+        self.at = at
+
+    def time(self) -> float:
+        return self.at
+
+
+DAY_S = 24 * 60 * 60
+
+
+def test_stores_are_compacted_once_in_an_interval_over_restarts_too(tmp_path: Path) -> None:
+    clock = SetClock(1_000_000_000.0)
+    settings = EngineSettings(app_id="app", kafka=KafkaSettings(), url="", partitions=2, data_dir=tmp_path)
+
+    def start() -> Stores:
+        stores = Stores(settings, [("table", False)], clock)
+        stores.own([0, 1])
+        return stores
+
+    stores = start()
+    assert stores.compacted_at == clock.at, "a new one is empty"
+    clock.at += DAY_S - 1
+    stores.tidy(DAY_S)
+    assert stores.compacted_at == clock.at - DAY_S + 1
+    for store in stores.own([0, 1]).values():
+        store.save_position(1)
+    stores.close()
+    assert stores.compacted_at is None
+    stores = start()
+    clock.at += 1
+    stores.tidy(DAY_S)
+    assert stores.compacted_at == clock.at
+    stores.close()
+
+
+def test_files_that_nobody_uses_are_removed_and_no_others(tmp_path: Path) -> None:
+    clock = Clock()
+    settings = EngineSettings(app_id="app", kafka=KafkaSettings(), url="", partitions=3, data_dir=tmp_path)
+    stores = Stores(settings, [("table", False)], clock)
+    stores.own([0, 1, 2])
+    stores.own([0])
+    table = tmp_path / "app" / "table"
+    (table / "0.damaged").mkdir()
+    (table / "notes").mkdir()
+    for path in [*table.rglob("*"), table / "notes"]:
+        if path.relative_to(table).parts[0] != "2":
+            os.utime(path, (0, 0))
+    stores.tidy(DAY_S)
+    assert sorted(path.name for path in table.iterdir()) == ["0", "2", "notes"]
+    assert set(stores.own([0, 1])) == {("table", 0), ("table", 1)}
+    stores.close()

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from avro.catalogue import TOPICS
-from bridge.erase.places import Spooled, others, spools, topics, views
+from bridge.erase.places import Compaction, Spooled, others, spools, stores, topics, views
 from bridge.erase.search import Trace
 
 NOW = datetime(2026, 11, 26, 3, 0, tzinfo=UTC)
@@ -87,7 +87,13 @@ def test_states_that_cannot_be_read_are_a_fault_as_they_may_be_the_persons():
 
 
 def test_places_without_a_date_say_on_what_it_depends():
-    for place in [*others(), *spools(None, [], NOW), *spools(2, [], NOW), views(3, 1)]:
+    for place in [
+        *others(),
+        *spools(None, [], NOW),
+        *spools(2, [], NOW),
+        views(3, 1),
+        stores(None, NOW, NOW, deleted=True),
+    ]:
         assert place.until is not None or place.condition
     assert "unknown" in spools(None, [], NOW)[0].left
     assert "2 events wait" in spools(2, [], NOW)[0].left
@@ -106,3 +112,13 @@ def test_views_that_show_a_row_are_a_fault():
     assert views(3, 0).fault is None
     assert views(3, 1).fault
     assert (views(3, 1).was, views(3, 1).gone) == (3, 2)
+
+
+def test_stores_have_a_date_where_the_worker_says_how_often_it_compacts_them():
+    earlier = Compaction(every=HOUR, last=NOW - HOUR)
+    assert stores(earlier, NOW, NOW, deleted=True).until == NOW + HOUR
+    later = stores(Compaction(every=HOUR, last=NOW + HOUR), NOW, NOW + 2 * HOUR, deleted=True)
+    assert "has compacted its stores since" in later.left
+    assert later.until == NOW + 2 * HOUR
+    assert stores(None, NOW, NOW, deleted=True).until is None
+    assert "memory" in stores(Compaction(timedelta(), NOW), NOW, NOW, deleted=True).left
