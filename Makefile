@@ -18,7 +18,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-fast test-long simulate simulate-mutations lint dist sbom fmt chart docs site lock bench-ingress bench-join bench-restarts bench-views FORCE
+.PHONY: help setup run demo test test-fast test-long simulate simulate-mutations lint dist sbom fmt chart column docs site lock bench-ingress bench-join bench-restarts bench-views FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -84,6 +84,9 @@ fmt: setup ## format the code and repair what the linter can
 
 chart: setup ## copy alert rules, dashboard and the names of settings into the Helm chart
 	$(BIN)/python deploy/chart.py
+
+column: setup ## give a column a field of its own: make column TABLE=messages NAME=reply_to TYPE=text
+	@$(BIN)/python deploy/column.py $(TABLE) $(NAME) $(TYPE)
 
 docs: setup chart ## write the generated pages of docs/ again, and what the Helm chart copies
 	$(BIN)/python docs/generate.py

@@ -12,7 +12,7 @@ from typing import Any
 
 import fastavro
 
-from avro import column_check, examples, released
+from avro import column_check, examples, readable, released
 from avro.errors import SchemasError
 from avro.schemas import Schema, records, versions
 
@@ -27,9 +27,13 @@ _MEANING = ("logicalType", "precision", "scale")
 def check() -> None:
     """Check all schemas of this installation. Raises SchemasError with a line for each fault.
 
-    Faults are: a released file that changed or is gone, a file that is not in the list of released ones, two versions
-    that do not fit, an example that another version cannot read, and a column that has no field somewhere.
+    Faults are: a file that cannot be read (then nothing else is looked at), a released file that changed or is gone, a
+    file that is not in the list of released ones, two versions that do not fit, an example that another version cannot
+    read, and a column that has no field somewhere.
     """
+    unreadable = readable.faults()
+    if unreadable:
+        raise SchemasError(unreadable)
     faults = [*released.faults(), *column_check.faults()]
     for record in records():
         for older, newer in combinations(versions(record), 2):

@@ -14,7 +14,11 @@ LOCK = "released.lock"
 def faults(directory: Traversable | None = None) -> list[str]:
     """Return a line for each schema file that differs from its release, is gone, or was never released."""
     directory = directory or files("avro.schemas")
-    sums = dict(line.split()[::-1] for line in (directory / LOCK).read_text("utf-8").splitlines())
+    lines = [line.split() for line in (directory / LOCK).read_text("utf-8").splitlines()]
+    wrong = [number for number, words in enumerate(lines, 1) if len(words) != len(("sum", "file"))]
+    if wrong:
+        return [f"{LOCK}: line {number} is not a sum and a file, as sha256sum writes them" for number in wrong]
+    sums = {name: digest for digest, name in lines}
     present = {
         resource.name: sha256(resource.read_bytes()).hexdigest()
         for resource in directory.iterdir()

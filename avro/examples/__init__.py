@@ -7,6 +7,7 @@ encoding has it). `to_fields` turns them into what the codec writes.
 import json
 from dataclasses import dataclass
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from io import BytesIO
 from typing import Any
 
@@ -33,9 +34,10 @@ class Examples:
     rejected: tuple[Example, ...]
 
 
-def load(schema: Schema) -> Examples:
+def load(schema: Schema, directory: Traversable | None = None) -> Examples:
     """Return the examples of a version. Raises FileNotFoundError if it has none."""
-    read = json.loads((files("avro.examples") / f"{schema.record}.v{schema.version}.json").read_text("utf-8"))
+    directory = directory or files("avro.examples")
+    read = json.loads((directory / f"{schema.record}.v{schema.version}.json").read_text("utf-8"))
     return Examples(
         accepted=tuple(Example(**example) for example in read["accepted"]),
         rejected=tuple(Example(**example) for example in read["rejected"]),

@@ -9,7 +9,8 @@ from typing import Any
 
 import fastavro
 
-_FILE = re.compile(r"(?P<record>\w+)\.v(?P<version>\d+)\.avsc")
+#: How the file of a version is called.
+FILE = re.compile(r"(?P<record>\w+)\.v(?P<version>\d+)\.avsc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ def without_logical_types(schema: Any) -> Any:
 @cache
 def records() -> list[str]:
     """Return the names of all records that have a schema, sorted."""
-    matches = (_FILE.fullmatch(resource.name) for resource in files("avro.schemas").iterdir())
+    matches = (FILE.fullmatch(resource.name) for resource in files("avro.schemas").iterdir())
     return sorted({match["record"] for match in matches if match})
 
 
@@ -50,7 +51,7 @@ def versions(record: str) -> tuple[Schema, ...]:
     """Return all versions of a record's schema, oldest first. Raises KeyError for an unknown record."""
     found = []
     for resource in files("avro.schemas").iterdir():
-        match = _FILE.fullmatch(resource.name)
+        match = FILE.fullmatch(resource.name)
         if match and match["record"] == record:
             text = json.dumps(json.loads(resource.read_text("utf-8")), separators=(",", ":"))
             found.append(Schema(record, int(match["version"]), text))

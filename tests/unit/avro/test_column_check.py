@@ -17,12 +17,12 @@ from streams.views.read import render
 from support.received import INSTANTS, TEXTS
 
 MESSAGES = ENTITIES["messages"]
-FIELD = {"name": "reply_to", "type": ["null", "string"], "doc": "Id of the message that it answers.", "default": None}
+FIELD = {"name": "quoted_id", "type": ["null", "string"], "doc": "Id of the message that it answers.", "default": None}
 
 
 def with_column(kind: Kind = Kind.TEXT) -> dict[str, Entity]:
     """Return the catalogue with a further column of messages."""
-    return {**ENTITIES, "messages": replace(MESSAGES, columns={**MESSAGES.columns, "reply_to": kind})}
+    return {**ENTITIES, "messages": replace(MESSAGES, columns={**MESSAGES.columns, "quoted_id": kind})}
 
 
 def with_field(record: str, **changes: Any) -> Schema:
@@ -52,24 +52,25 @@ def test_each_column_is_known_to_the_judge(entity: str) -> None:
 
 
 def test_a_column_that_stands_everywhere_has_no_faults_and_passes_through_event_and_state() -> None:
-    """Done for a real column, and thrown away again."""
     entities = with_column()
     event, state = with_field("MessageEvent"), with_field("MessageState")
     assert column_check.faults(entities, schemas_of(event, state)) == []
-    row = {"id": "m", "reply_to": "m0"}
+    row = {"id": "m", "quoted_id": "m0"}
     fields = to_fields(entities["messages"], row)
-    assert (fields["reply_to"], fields["extra"]) == ("m0", {})
+    assert (fields["quoted_id"], fields["extra"]) == ("m0", {})
     write = compiled.writer(event.parsed_raw())
     told, _ = compiled.reader(event.parsed_raw())(
         write({**fields, "event_id": "e", "action": "insert", "received_at": 0}), 0
     )
     assert to_row(entities["messages"], told) == row
-    kept, _ = compiled.reader(state.parsed_raw())(compiled.writer(state.parsed_raw())({"id": "m", "reply_to": "m0"}), 0)
-    assert kept["reply_to"] == "m0"
+    kept, _ = compiled.reader(state.parsed_raw())(
+        compiled.writer(state.parsed_raw())({"id": "m", "quoted_id": "m0"}), 0
+    )
+    assert kept["quoted_id"] == "m0"
     # Who knows the former version only finds it nowhere: that is why readers look in both for a time.
     buffer = BytesIO(write({**fields, "event_id": "e", "action": "insert", "received_at": 0}))
     former: Any = fastavro.schemaless_reader(buffer, event.parsed_raw(), latest("MessageEvent").parsed_raw())
-    assert "reply_to" not in former["extra"]
+    assert "quoted_id" not in former["extra"]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,7 @@ def test_a_column_that_stands_everywhere_has_no_faults_and_passes_through_event_
 def test_a_place_that_is_forgotten_is_named(entities: dict[str, Entity], schemas: list[Schema], missing: str) -> None:
     event, state = latest("MessageEvent").version, latest("MessageState").version
     (fault,) = column_check.faults(entities, schemas_of(*schemas))
-    assert fault.startswith("messages.reply_to: " + missing.format(event=event, state=state, next=event + 1))
+    assert fault.startswith("messages.quoted_id: " + missing.format(event=event, state=state, next=event + 1))
 
 
 def test_without_its_field_a_column_would_be_lost_silently() -> None:
@@ -98,7 +99,7 @@ def test_without_its_field_a_column_would_be_lost_silently() -> None:
         "event_id": "e",
         "action": "insert",
         "received_at": 0,
-        **to_fields(with_column()["messages"], {"id": "m", "reply_to": "m0"}),
+        **to_fields(with_column()["messages"], {"id": "m", "quoted_id": "m0"}),
     }
     decoder = codec.Decoder("MessageEvent")
     decoder.learn(1, latest("MessageEvent").text)

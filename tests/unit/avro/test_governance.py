@@ -10,7 +10,7 @@ from typing import Any
 import fastavro
 import pytest
 
-from avro import compatibility, examples, released, schemas
+from avro import compatibility, examples, readable, released, schemas
 from avro.catalogue import ENTITIES, TOPICS
 from avro.errors import SchemasError
 from avro.identity import event_id
@@ -133,6 +133,78 @@ def test_a_new_file_fails_the_build_until_its_sum_is_added(checkout: Path) -> No
     assert released.faults(checkout) == []
 
 
+def test_a_line_of_the_sums_that_is_none_is_named(checkout: Path) -> None:
+    lock = checkout / released.LOCK
+    lock.write_text(lock.read_text("utf-8") + "StatusChange.v9.avsc\n", "utf-8")
+    (fault,) = released.faults(checkout)
+    assert fault.endswith("is not a sum and a file, as sha256sum writes them")
+
+
+# -- files that cannot be read
+
+
+@pytest.fixture
+def shown(tmp_path: Path) -> Path:
+    """Return a copy of the directory of examples, to be spoilt."""
+    directory = tmp_path / "shown"
+    directory.mkdir()
+    for resource in files("avro.examples").iterdir():
+        if resource.name.endswith(".json"):
+            (directory / resource.name).write_bytes(resource.read_bytes())
+    return directory
+
+
+def test_what_is_installed_can_be_read(checkout: Path, shown: Path) -> None:
+    assert readable.faults(checkout, shown) == []
+
+
+@pytest.mark.parametrize(
+    ("schema", "sentence"),
+    [
+        ("{", "New.v1.avsc: no JSON: Expecting"),
+        ("[]", "New.v1.avsc: must be a record with the name New"),
+        ('{"type": "record", "name": "Other", "fields": []}', "New.v1.avsc: must be a record with the name New"),
+        ('{"type": "record", "name": "New", "fields": [{"type": "string"}]}', "New.v1.avsc: no Avro schema: "),
+        (
+            '{"type": "record", "name": "New", "fields": [{"name": "a", "type": "strin"}]}',
+            "New.v1.avsc: there is no type ",
+        ),
+        ('{"type": "record", "name": "New", "fields": []}', "New.v1.json: each version of a schema needs examples"),
+    ],
+)
+def test_a_schema_that_is_none_is_a_sentence(checkout: Path, shown: Path, schema: str, sentence: str) -> None:
+    (checkout / "New.v1.avsc").write_text(schema, "utf-8")
+    (fault,) = readable.faults(checkout, shown)
+    assert fault.startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("examples_of_it", "sentence"),
+    [
+        ("{", "no JSON: Expecting"),
+        ("{}", "needs `accepted` and `rejected`"),
+        ('{"accepted": [{"titel": "a"}], "rejected": []}', "needs `accepted` and `rejected`"),
+        ('{"accepted": [{"title": "a", "value": {"id": 1}}], "rejected": []}', "the example 'a' is not a value"),
+    ],
+)
+def test_examples_that_are_none_are_a_sentence(checkout: Path, shown: Path, examples_of_it: str, sentence: str) -> None:
+    (shown / "StatusChange.v2.json").write_text(examples_of_it, "utf-8")
+    (fault,) = readable.faults(checkout, shown)
+    assert fault.startswith(f"StatusChange.v2.json: {sentence}")
+
+
+def test_a_file_with_another_name_is_a_sentence(checkout: Path, shown: Path) -> None:
+    (checkout / "New-1.avsc").write_text("{}", "utf-8")
+    assert readable.faults(checkout, shown) == ["New-1.avsc: is not called <Record>.v<N>.avsc"]
+
+
+def test_nothing_else_is_said_while_a_file_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readable, "faults", lambda: ["New.v1.avsc: no JSON"])
+    with pytest.raises(SchemasError) as refused:
+        compatibility.check()
+    assert refused.value.faults == ["New.v1.avsc: no JSON"]
+
+
 # -- a next version, good or bad
 
 WITHOUT_DEFAULT = {"name": "channel", "type": "string"}
@@ -241,7 +313,7 @@ def test_a_breaking_change_fails_the_build(monkeypatch: pytest.MonkeyPatch) -> N
     accepted = tuple(examples.Example(str(number), value) for number, value in enumerate(values))
     monkeypatch.setattr(compatibility, "versions", with_broken)
     shown = examples.Examples(accepted, ())
-    monkeypatch.setattr(examples, "load", lambda schema: shown if schema is broken else load(schema))
+    monkeypatch.setattr(examples, "load", lambda schema, *where: shown if schema is broken else load(schema, *where))
     with pytest.raises(SchemasError) as refused:
         compatibility.check()
     for older in schemas.versions("StatusChange"):

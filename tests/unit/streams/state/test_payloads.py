@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from avro.catalogue import ENTITIES
 from avro.jsontext import decode
 from support.reference import fold
 from support.shipped import Shipped
@@ -25,6 +26,7 @@ def at(seconds: int) -> int:
 
 
 CONVERSATION_STATE: dict[str, Any] = {
+    **dict.fromkeys(ENTITIES["conversations"].columns),
     "id": CONVERSATION,
     "organization_id": ORGANIZATION,
     "service": "whatsapp",
@@ -67,6 +69,7 @@ CONVERSATION_STATE: dict[str, Any] = {
 }
 
 OUTGOING_STATE: dict[str, Any] = {
+    **dict.fromkeys(ENTITIES["messages"].columns),
     "id": OUTGOING,
     "organization_id": ORGANIZATION,
     "conversation_id": CONVERSATION,

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
+from avro.catalogue import ENTITIES
 from openbsp.http.problems import TYPE
 from streams.views.http.access import COOKIE, cookie_value
 from streams.views.http.reasons import REASONS
@@ -65,6 +66,7 @@ async def test_a_conversation_is_what_its_row_and_messages_say(world):
         answer = await client.get("/conversations/c2")
     assert answer.status_code == 200
     assert answer.json() == {
+        **dict.fromkeys(ENTITIES["conversations"].columns),
         "id": "c2",
         "organization_id": "acme",
         "service": "whatsapp",

@@ -1,0 +1,181 @@
+"""`make column TABLE=messages NAME=reply_to TYPE=text`: gives a column a field of its own, in all its places.
+
+Schemas and examples of event and state, catalogue, views and their example, and the reference model of the tests. What
+is left to a person is said at the end; docs/howto/column.md has the whole way, and what readers are told.
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+
+_INSTANT = {"type": "long", "logicalType": "timestamp-micros"}
+#: Of each type: its type in Avro, in the views, how the views render it, and a value for the examples.
+TYPES: dict[str, tuple[Any, str, str, str]] = {
+    "text": ("string", "str", 'get("{name}")', "{name}-1"),
+    "instant": (_INSTANT, "datetime", '_instant(get("{name}"))', "2026-05-06T03:39:25+00:00"),
+}
+#: Of each table: its records, and what stands before its columns in the catalogue and in the reference model.
+TABLES = {
+    "messages": (("MessageEvent", "MessageState"), "Message", "OF_MESSAGES = ["),
+    "conversations": (("ConversationEvent", "ConversationState"), "Conversation", '"conversations": [*SHARED, '),
+}
+
+
+class ColumnError(Exception):
+    """The column cannot be added; the message says why, or what to do by hand."""
+
+
+class Column:
+    """A column to be, and the files of a checkout that it changes."""
+
+    def __init__(self, root: Path, table: str, name: str, kind: str, doc: str) -> None:
+        if table not in TABLES:
+            raise ColumnError(f"there is no table {table!r}; there are: {', '.join(TABLES)}")
+        if kind not in TYPES:
+            raise ColumnError(f"there is no type {kind!r}; there are: {', '.join(TYPES)} (JSON: see the page)")
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+            raise ColumnError(f"{name!r} is no name of a column: small letters, digits and underscores")
+        self._root, self._table, self._name, self._doc = root, table, name, doc
+        self._instant = kind == "instant"
+        self._avro, self._view, self._rendered, value = TYPES[kind]
+        self._value = value.format(name=name)
+        self._changed: dict[Path, str] = {}
+
+    def add(self) -> list[Path]:
+        """Change all files, or none: return them. Raises ColumnError."""
+        records, view, model = TABLES[self._table]
+        for record in records:
+            self._schema(record)
+        self._catalogue()
+        self._views(view)
+        self._model(model)
+        for path, text in self._changed.items():
+            path.write_text(text, "utf-8")
+        return list(self._changed)
+
+    def _schema(self, record: str) -> None:
+        """Add the field to the version that is not released yet, or to a new one, with its examples."""
+        schemas, examples = self._root / "avro" / "schemas", self._root / "avro" / "examples"
+        newest = max(int(path.name.split(".")[1][1:]) for path in schemas.glob(f"{record}.v*.avsc"))
+        released = f" {record}.v{newest}.avsc\n" in (schemas / "released.lock").read_text("utf-8")
+        version = newest + released
+        schema = json.loads((schemas / f"{record}.v{newest}.avsc").read_text("utf-8"))
+        if self._name in {field["name"] for field in schema["fields"]}:
+            raise ColumnError(f"{record}.v{newest} has a field {self._name} already")
+        field = {"name": self._name, "type": ["null", self._avro], "doc": self._doc, "default": None}
+        schema["fields"].append(field)
+        shown = json.loads((examples / f"{record}.v{newest}.json").read_text("utf-8"))
+        # In the one that shows most, but none that a documented payload must be equal to.
+        fullest = max(
+            (example["value"] for example in shown["accepted"] if "documented" not in example["title"]), key=len
+        )
+        fullest[self._name] = self._value
+        self._write(schemas / f"{record}.v{version}.avsc", _json(schema))
+        self._write(examples / f"{record}.v{version}.json", _json(shown))
+
+    def _catalogue(self) -> None:
+        """Add the name at the end of the table's texts or instants."""
+        path = self._root / "avro" / "catalogue.py"
+        text = path.read_text("utf-8")
+        _, start, rest = text.partition(f'        "{self._table}": Entity(\n')
+        texts, between, others = rest.partition('",\n                "')
+        if self._instant:
+            instants, end, others = others.partition('"')
+            changed = f"{texts}{between}{instants} {self._name}{end}{others}"
+        else:
+            changed = f'{texts}"\n                " {self._name}{between}{others}'
+        if not (start and between):
+            raise ColumnError(f"{path}: the columns of {self._table} are not where they were: add it by hand")
+        self._write(path, text.replace(start + rest, start + changed))
+
+    def _views(self, view: str) -> None:
+        """Add the member after `updated_at`, to the class, to what makes one of it, and to the example."""
+        path = self._root / "streams" / "views" / "read" / "render.py"
+        text = path.read_text("utf-8")
+        for start, before, line in (
+            (f"class {view}(Struct):", "    updated_at: datetime | None\n", f"    {self._name}: {self._view} | None\n"),
+            (
+                f"        {view}(\n",
+                '            _instant(get("updated_at")),\n',
+                f"            {self._rendered.format(name=self._name)},\n",
+            ),
+        ):
+            head, found, tail = text.partition(start)
+            body, anchor, after = tail.partition(before)
+            if not (found and anchor):
+                raise ColumnError(f"{path}: {start.strip()} is not as it was: add the member by hand")
+            text = f"{head}{found}{body}{anchor}{line}{after}"
+        self._write(path, text)
+        path = self._root / "streams" / "views" / "http" / "examples.json"
+        examples = json.loads(path.read_text("utf-8"))
+        for shown in _with(examples, {"id", "updated_at", "extra", "external_id" if view == "Message" else "known"}):
+            members = {}
+            for member, value in shown.items():
+                members[member] = value
+                if member == "updated_at":
+                    members[self._name] = None
+            shown.clear()
+            shown.update(members)
+        self._write(path, _json(examples))
+
+    def _model(self, start: str) -> None:
+        """Add the name to the texts or instants that the reference model knows."""
+        path = self._root / "tests" / "support" / "received.py"
+        text = path.read_text("utf-8")
+        start = f'INSTANTS = .*"{self._table}": \\[' if self._instant else re.escape(start)
+        changed, found = re.subn(f"({start})(.*?)\\]", rf'\1\2, "{self._name}"]', text, count=1)
+        if not found:
+            raise ColumnError(f"{path}: the columns of {self._table} are not where they were: add it by hand")
+        self._write(path, changed)
+
+    def _write(self, path: Path, text: str) -> None:
+        self._changed[path] = text
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def _with(value: Any, members: set[str]) -> Iterator[dict[str, Any]]:
+    """Find the objects that have all of these members."""
+    if isinstance(value, dict):
+        if value.keys() >= members:
+            yield value
+        for inner in list(value.values()):
+            yield from _with(inner, members)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _with(inner, members)
+
+
+def main() -> int:
+    """Add it; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("table", help=", ".join(TABLES))
+    parser.add_argument("name", help="the column, as OpenBSP calls it")
+    parser.add_argument("type", help=", ".join(TYPES))
+    parser.add_argument("--doc", default="", help="what it is, for the pages (default: a sentence to be replaced)")
+    parser.add_argument("--root", type=Path, default=ROOT, help="the checkout (default: this one)")
+    given = parser.parse_args()
+    doc = given.doc or f"The column {given.name} of OpenBSP."
+    try:
+        changed = Column(given.root, given.table, given.name, given.type, doc).add()
+    except ColumnError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write("".join(f"{path.relative_to(given.root)}\n" for path in changed))
+    sys.stdout.write(
+        "\nNow: the field's `doc` in both schemas, a value in the examples; make fmt; make docs; make test-fast.\n"
+        "When it is final: cd avro/schemas && sha256sum FILE >> released.lock, and the rest of docs/howto/column.md.\n"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
