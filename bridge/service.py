@@ -27,6 +27,7 @@ from bridge.delivery.spool.leftovers import Leftovers
 from bridge.delivery.spool.spool import Spool
 from bridge.delivery.topic_watch import TopicsCheck
 from bridge.delivery.traced import traced
+from bridge.erase.requests import SpoolErasures
 from bridge.http.acceptor import Acceptor, most_connections
 from bridge.http.ingress import Ingress
 from bridge.http.request_log import RequestLog
@@ -218,6 +219,7 @@ async def running(
         tasks = [
             await preparation.start(patience_s),
             asyncio.create_task(drain.run(), name="drain"),
+            asyncio.create_task(SpoolErasures(drain, spool_file.path).run(), name="erasures"),
             asyncio.create_task(access.watch(), name="tokens"),
             asyncio.create_task(_keep_house(service), name="housekeeping"),
         ]

@@ -72,6 +72,8 @@ class Drain:
         self._done: set[Row] = set()  # left the spool, but the disk is too full to remove them
         self._unauthorized_since: dict[str, float] = {}
         self.last_failure: str | None = None
+        # What has been read from the spool is in work while it is held.
+        self._in_work = asyncio.Lock()
 
     async def run(self) -> None:
         """Drain whenever something arrives; never returns."""
@@ -86,26 +88,55 @@ class Drain:
                 await backoff.wait()
                 await self._preparation.ready.wait()
 
+    async def erase(self, is_wanted: Callable[[bytes], bool]) -> int:
+        """Remove what is wanted from the spool and its quarantine, to the last byte; return how many events.
+
+        Events are stored meanwhile, and none of what was read before is published any more. Raises sqlite3.Error.
+        """
+        async with self._in_work:
+            removed, after = 0, 0
+            while True:
+                last, gone = await self._spool.erase(after, _WINDOW_EVENTS, is_wanted)
+                # What was published, and is to be removed, is not counted any more.
+                self._spool.forget([row for row in gone if row not in self._done])
+                removed += len(gone)
+                if last is None:
+                    break
+                after = last
+            removed += await self._spool.erase_quarantine(is_wanted)
+            await self._spool.squeeze()
+        # Those that it held back are looked at again.
+        self._spool.arrived.set()
+        return removed
+
     async def _pass(self) -> bool:
         """Go through the spool from its first event on. Returns whether it is empty now."""
         self._cursor = 0
         self._held.clear()
         try:
-            while rows := await self._spool.read(self._cursor, _WINDOW_EVENTS, _WINDOW_BYTES):
-                if not await self._window([row for row in rows if row not in self._done]):
-                    return False
-                self._cursor = rows[-1].seq
-            await self._remove([])
-            if self._done and not self._held and await self._spool.start_over(self._cursor):
-                self._done.clear()
-            if not self._done and not self._held:
-                self.last_failure = None
-                await self._spool.shrink()
-                return True
+            while True:
+                async with self._in_work:
+                    rows = await self._spool.read(self._cursor, _WINDOW_EVENTS, _WINDOW_BYTES)
+                    if not rows:
+                        return await self._finish()
+                    if not await self._window([row for row in rows if row not in self._done]):
+                        return False
+                    self._cursor = rows[-1].seq
         except sqlite3.Error as error:
             _log.error("draining paused, the spool cannot be used: %s", error, extra=event("spool.drain_paused"))
             self.last_failure = f"spool: {error}"
         return False
+
+    async def _finish(self) -> bool:
+        """End a pass behind the last event; return whether the spool is empty."""
+        await self._remove([])
+        if self._done and not self._held and await self._spool.start_over(self._cursor):
+            self._done.clear()
+        if self._done or self._held:
+            return False
+        self.last_failure = None
+        await self._spool.shrink()
+        return True
 
     async def _window(self, rows: list[Row]) -> bool:
         """Publish some events. Returns False if all attempts failed, or nothing may be published now."""

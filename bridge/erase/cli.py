@@ -57,10 +57,16 @@ def erase(
         typer.Option(
             metavar="DIR",
             file_okay=False,
-            help="Search the spools in this directory; with --execute, remove what waits there, of a stopped bridge. "
-            "May be repeated.",
+            help="Search the spools in this directory; with --execute, remove what waits there. May be repeated.",
         ),
     ] = None,
+    spools_only: Annotated[
+        bool,
+        typer.Option(
+            "--spools-only",
+            help="With --execute and --spool, while Kafka is away: remove what waits in the spools, and nothing else.",
+        ),
+    ] = False,
     url: Annotated[str, typer.Option(help="Base address of the bridge.")] = "http://127.0.0.1:8080",
     token: Annotated[str | None, typer.Option(envvar="BRIDGE_TOKEN", help="Token that the bridge accepts.")] = None,
     views: Annotated[str, typer.Option(help="Base address of a streams worker.")] = "http://127.0.0.1:8090",
@@ -95,6 +101,9 @@ def erase(
         return
     narrower = bool(message or conversation or service or organization)
     _check_call(wanted, confirm, verifies=verify is not None, narrower=narrower, execute=execute)
+    if spools_only:
+        _from_spools(spool or [], wanted, timeout, execute=execute, as_json=as_json)
+        return
     if execute and (token is None or views_token is None):
         raise typer.BadParameter("--execute needs --token (BRIDGE_TOKEN) and --views-token (VIEWS_TOKEN)")
     if verify is not None and views_token is None:
@@ -117,6 +126,25 @@ def erase(
     finally:
         seen.close()
     show(report, make_console(file_width=200), as_json=as_json)
+    if not report.well:
+        sys.exit(ExitCode.NOT_STARTED)
+
+
+def _from_spools(directories: list[Path], wanted: "Wanted", timeout: float, *, execute: bool, as_json: bool) -> None:
+    from bridge.erase import commands
+    from bridge.erase.errors import EraseError
+    from bridge.erase.report import show
+    from openbsp.console import make_console
+
+    if not (execute and directories):
+        raise typer.BadParameter("--spools-only needs --execute and --spool")
+    try:
+        report = commands.from_spools(directories, wanted, patience_s=timeout)
+    except EraseError as error:
+        complain("bridge", f"{error}.")
+        sys.exit(ExitCode.NOT_STARTED)
+    show(report, make_console(file_width=200), as_json=as_json)
+    complain("bridge", "only spools were changed: erase again, without --spools-only, once Kafka is there")
     if not report.well:
         sys.exit(ExitCode.NOT_STARTED)
 

@@ -66,9 +66,8 @@ def execute(servers: Servers, wanted: Wanted, client: BridgeClient, *, patience_
                 raise EraseError(
                     f"the views do not show {row.entity} {row.id}, which the states have: give a token that may see it"
                 )
-        sought = Sought.of(rows, wanted)
         for directory in servers.spools:
-            spools.remove(directory, sought)
+            spools.remove(directory, rows, wanted, patience_s=patience_s)
         for row in rows:
             outcome = client.send(row.body())
             if not outcome.taken:
@@ -86,6 +85,20 @@ def execute(servers: Servers, wanted: Wanted, client: BridgeClient, *, patience_
     # Other conversations tell of the deletes a moment later: a message may have been the last one of its group.
     wait_until(is_settled, patience_s=0 if left else _SETTLES_S, every_s=1.0)
     return report
+
+
+def from_spools(directories: Sequence[Path], wanted: Wanted, *, patience_s: float) -> Report:
+    """Remove what waits in spools of what is named, without Kafka; return what is left there. Raises EraseError."""
+    named = (("messages", wanted.messages), ("conversations", wanted.conversations))
+    rows = [Row(entity, id_, wanted.organization_id, found=False) for entity, ids in named for id_ in sorted(ids)]
+    removed = {directory: spools.remove(directory, rows, wanted, patience_s=patience_s) for directory in directories}
+    searched = [spools.search(directory, Sought.of(rows, wanted)) for directory in directories]
+    now = datetime.now(UTC)
+    found = [
+        replace(place, was=number + (place.was or 0), gone=number)
+        for place, number in zip(places.spools(None, searched, now), removed.values(), strict=True)
+    ]
+    return Report(now, wanted, rows, found, done=True)
 
 
 def verify(servers: Servers, former: Former) -> Report:

@@ -165,7 +165,7 @@ def _searched(spooled: Spooled, now: datetime) -> Place:
         0,
         ", ".join(filter(None, parts)),
         None,
-        "until the spool is empty; of a stopped bridge, --execute --spool DIR removes them",
+        "until the spool is empty; --execute --spool DIR removes them",
         fault,
     )
 

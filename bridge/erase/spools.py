@@ -1,14 +1,15 @@
-"""Spools on this machine: what their files have of erased rows, and removing it where no bridge runs."""
+"""Spools on this machine: what their files have of erased rows, and removing it."""
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-from bridge.delivery.items import UnreadableError, unpack
-from bridge.delivery.records import DeadLetter
 from bridge.delivery.spool.file import SpoolFile
 from bridge.erase.errors import EraseError
+from bridge.erase.find import Row, Wanted
+from bridge.erase.matching import matcher
 from bridge.erase.places import Spooled
+from bridge.erase.requests import ask
 from bridge.erase.sought import Needles, Sought
 from bridge.errors import SpoolError, SpoolInUseError
 
@@ -34,49 +35,36 @@ def search(directory: Path, sought: Sought) -> Spooled:
     return Spooled(str(directory), waiting, quarantined, residue)
 
 
-def remove(directory: Path, sought: Sought) -> int:
+def remove(directory: Path, rows: list[Row], wanted: Wanted, *, patience_s: float) -> int:
     """Remove what waits of the rows, and what former events left behind; return how many events those were.
 
-    Raises EraseError where a bridge runs, or the files cannot be used.
+    Where a bridge runs, it does so. Raises EraseError where it does not answer, or the files cannot be used.
     """
-    removed = 0
-    for path in _spools(directory):
-        try:
-            file = SpoolFile(path)
-        except SpoolInUseError as error:
-            raise EraseError(
-                f"{error}: stop the bridge first; what waits there is published before the deletes"
-            ) from None
-        except SpoolError as error:
-            raise EraseError(str(error)) from None
-        try:
-            removed += file.purge(matcher(sought))
-        except sqlite3.Error as error:
-            raise EraseError(f"{path} cannot be changed: {error}") from None
-        finally:
-            file.close()
-    return removed
+    return sum(_remove(path, rows, wanted, patience_s) for path in _spools(directory))
 
 
-def matcher(sought: Sought) -> Callable[[bytes], bool]:
-    """Return what tells whether a body in a spool is of one of the rows; a delete is not, which has ids only."""
-
-    def is_of(body: bytes) -> bool:
-        try:
-            item = unpack(body)
-        except UnreadableError:
-            return sought.needles.within(body)
-        if isinstance(item, DeadLetter):
-            return sought.is_of(item.fields) or sought.needles.within(item.fields["payload"] or b"")
-        if item.action == "delete":
-            return False
-        return sought.is_of(item.row) or sought.wanted.has({**_COLUMNS, **item.row})
-
-    return is_of
+def _remove(path: Path, rows: list[Row], wanted: Wanted, patience_s: float) -> int:
+    try:
+        file = SpoolFile(path)
+    except SpoolInUseError:
+        return _ask(path, rows, wanted, patience_s)
+    except SpoolError as error:
+        raise EraseError(str(error)) from None
+    try:
+        return file.purge(matcher(Sought.of(rows, wanted)))
+    except sqlite3.Error as error:
+        raise EraseError(f"{path} cannot be changed: {error}") from None
+    finally:
+        file.close()
 
 
-#: A row can lack what an erasure is asked for by.
-_COLUMNS = dict.fromkeys(("contact_address", "service", "organization_id"))
+def _ask(path: Path, rows: list[Row], wanted: Wanted, patience_s: float) -> int:
+    try:
+        return ask(path, rows, wanted, patience_s=patience_s, gone=lambda: not path.exists())
+    except TimeoutError:
+        raise EraseError(f"the bridge that has {path} did not answer within {patience_s:.0f} s; see its log") from None
+    except (OSError, ValueError) as error:
+        raise EraseError(f"{path}: {error}") from None
 
 
 def _spools(directory: Path) -> list[Path]:

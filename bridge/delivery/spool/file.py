@@ -304,6 +304,52 @@ class SpoolFile:
         self.make_room()
         return removed
 
+    def erase(self, after: int, count: int, is_wanted: Callable[[bytes], bool]) -> tuple[int | None, list[Row]]:
+        """Remove for good what is wanted of up to `count` events behind number `after`, all or none.
+
+        Returns the last number that was looked at, None if there is nothing behind `after`, and the events that are
+        gone. What former versions of the pages hold is gone after `squeeze`. Raises sqlite3.Error.
+        """
+        last: int | None = None
+        wanted: list[Row] = []
+        found = self._db.execute(
+            "SELECT seq, received_at, body FROM event WHERE seq > ? ORDER BY seq LIMIT ?", (after, count)
+        )
+        for seq, received_at, body in found:
+            last = seq
+            if is_wanted(body):
+                wanted.append(Row(seq, received_at, body, self.generation))
+        if wanted:
+            self._delete_for_good("event", [row.seq for row in wanted])
+        return last, wanted
+
+    def erase_quarantine(self, is_wanted: Callable[[bytes], bool]) -> int:
+        """As `erase`, of all that is in quarantine; return how many are gone."""
+        numbers = [seq for seq, body in self._db.execute("SELECT seq, body FROM quarantine") if is_wanted(body)]
+        if numbers:
+            self._delete_for_good("quarantine", numbers)
+        return len(numbers)
+
+    def _delete_for_good(self, table: str, numbers: Iterable[int]) -> None:
+        # Free pages are overwritten as well; what costs so much is not for what is deleted all the time.
+        self._db.execute("PRAGMA secure_delete = ON")
+        try:
+            with self._transaction():
+                self._db.executemany(f"DELETE FROM {table} WHERE seq = ?", [(seq,) for seq in numbers])  # noqa: S608 one of two names
+        finally:
+            self._db.execute("PRAGMA secure_delete = FAST")
+
+    def squeeze(self) -> bool:
+        """Give a part of the free pages back, whatever is in the file, and what the write-ahead log holds at the end.
+
+        Returns whether there is more. Raises sqlite3.Error, also while another process reads the file.
+        """
+        self._db.executescript(f"PRAGMA incremental_vacuum({_SHRINK_AT_ONCE_PAGES})")
+        (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
+        if not free:
+            self.make_room()
+        return bool(free)
+
     def start_over(self, through: int) -> bool:
         """Replace the file by an empty one, unless it holds anything but events up to number `through`.
 

@@ -156,6 +156,19 @@ class Spool:
         while await self._call(self._file.shrink) and not self.events:
             pass
 
+    async def erase(self, after: int, count: int, is_wanted: Callable[[bytes], bool]) -> tuple[int | None, list[Row]]:
+        """Remove events for good, which `forget` has to be told; see SpoolFile.erase."""
+        return await self._call(self._file.erase, after, count, is_wanted)
+
+    async def erase_quarantine(self, is_wanted: Callable[[bytes], bool]) -> int:
+        """Remove quarantined events for good; see SpoolFile.erase_quarantine."""
+        return await self._call(self._file.erase_quarantine, is_wanted)
+
+    async def squeeze(self) -> None:
+        """Leave no byte of former events in the files, in parts as `shrink` does. Raises sqlite3.Error."""
+        while await self._call(self._file.squeeze):
+            pass
+
     async def start_over(self, through: int) -> bool:
         """Begin an empty file if this one holds nothing but events up to `through`, which are done with."""
         done = await self._call(self._file.start_over, through)

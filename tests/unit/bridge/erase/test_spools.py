@@ -2,19 +2,25 @@
 
 import json
 import sqlite3
+import threading
+from contextlib import closing
 
 import pytest
 
 from bridge.delivery.items import pack
 from bridge.delivery.records import DeadLetter
 from bridge.delivery.spool.file import SpoolFile
-from bridge.erase import spools
+from bridge.erase import requests, spools
 from bridge.erase.errors import EraseError
 from bridge.erase.find import Row, Wanted
 from bridge.erase.sought import Sought
 from bridge.http.events import read_event
+from support.fake_kafka import TIMED_OUT, FakeKafka
+from support.ingress import message, running_ingress
+from support.wait import eventually
 
-SOUGHT = Sought.of([Row("messages", "message-0001", "o1")], Wanted(contact="+34600000001"))
+ROWS, WANTED = [Row("messages", "message-0001", "o1")], Wanted(contact="+34600000001")
+SOUGHT = Sought.of(ROWS, WANTED)
 
 
 def event(id_: str, action: str = "insert", **columns: object) -> bytes:
@@ -49,8 +55,77 @@ def test_what_waits_is_counted_while_the_bridge_runs(file, tmp_path):
     found = spools.search(tmp_path, SOUGHT)
     assert (found.waiting, found.quarantined) == (2, 1)
     assert found.residue > 0
-    with pytest.raises(EraseError, match="stop the bridge first"):
-        spools.remove(tmp_path, SOUGHT)
+
+
+@pytest.mark.usefixtures("file")
+def test_a_bridge_that_does_not_answer_is_named_and_the_request_does_not_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr(requests, "_IN_WORK_S", 0.0)
+    with pytest.raises(EraseError, match="did not answer within 0 s"):
+        spools.remove(tmp_path, ROWS, WANTED, patience_s=0)
+    assert not requests.request_path(tmp_path / "spool-0.db").exists()
+    assert spools.search(tmp_path, SOUGHT).waiting == 3
+
+
+def waits(ingress, *ids: str) -> bool:
+    with closing(sqlite3.connect(ingress.settings.spool_dir / "spool-0.db")) as database:
+        bodies = b"".join(body for (body,) in database.execute("SELECT body FROM event ORDER BY seq"))
+    return [id_ for id_ in ids if id_.encode() in bodies] == list(ids)
+
+
+def test_a_running_bridge_removes_it_while_kafka_is_away_and_loses_nothing_else(tmp_path):
+    kafka = FakeKafka()
+    kafka.verdict = lambda _: TIMED_OUT
+    person = {"contact_address": "+34600000001", "content": {"type": "text", "kind": "text", "text": "canary"}}
+    mine = [f"message-of-the-person-{n:04}" for n in range(40)]
+    others = [f"message-of-others-{n:04}" for n in range(40)]
+    with running_ingress(tmp_path, kafka=kafka) as ingress:
+        for pair in zip(mine, others, strict=True):
+            for id_, columns in zip(pair, (person, {}), strict=True):
+                assert ingress.post(message(id_, **columns)).json()["disposition"] == "spooled"
+        assert ingress.post(message("message-0001")).json()["disposition"] == "spooled"
+        assert waits(ingress, *mine)
+        arriving = threading.Thread(
+            target=lambda: [ingress.post(message(f"message-meanwhile-{n:04}")) for n in range(40)]
+        )
+        arriving.start()
+        directory = ingress.settings.spool_dir
+        assert spools.remove(directory, ROWS, WANTED, patience_s=30) == 41
+        arriving.join()
+        kept = [*others, *(f"message-meanwhile-{n:04}" for n in range(40))]
+        assert ingress.service.spool.events == len(kept)
+        assert b"canary" not in content(directory)
+        assert b"+34600000001" not in content(directory)
+        found = spools.search(directory, SOUGHT)
+        assert (found.waiting, found.residue) == (0, 0)
+
+        kafka.verdict = lambda _: None
+        eventually(lambda: ingress.service.spool.events == 0)
+        published = [record.key.decode() for record in kafka.topic("messages")]
+        assert sorted(set(published)) == sorted(kept)
+        # What comes now goes to Kafka at once: it does not queue behind events that are not there any more.
+        assert ingress.post(message("message-after")).json()["disposition"] == "published"
+
+
+def test_what_a_running_bridge_has_in_quarantine_is_removed_too(tmp_path):
+    file = SpoolFile(tmp_path / "spool" / "spool-0.db")
+    file.append([(1, body) for body in BODIES])
+    file.close()
+    with closing(sqlite3.connect(tmp_path / "spool" / "spool-0.db")) as database, database:
+        database.execute("INSERT INTO quarantine SELECT *, 'the bytes are not those that were written' FROM event")
+        database.execute("DELETE FROM event")
+    with running_ingress(tmp_path) as ingress:
+        assert spools.remove(ingress.settings.spool_dir, ROWS, WANTED, patience_s=30) == 3
+        assert b"canary" not in content(ingress.settings.spool_dir)
+        assert spools.search(ingress.settings.spool_dir, SOUGHT).quarantined == 0
+
+
+def test_a_request_that_nobody_can_read_is_removed_and_hinders_nothing(tmp_path, caplog):
+    with running_ingress(tmp_path) as ingress:
+        request = requests.request_path(ingress.settings.spool_dir / "spool-0.db")
+        request.write_text("no request")
+        eventually(lambda: not request.exists())
+        assert "is no request of `bridge erase`" in caplog.text
+        assert spools.remove(ingress.settings.spool_dir, ROWS, WANTED, patience_s=30) == 0
 
 
 def test_of_a_stopped_bridge_it_is_removed_and_nothing_else(tmp_path):
@@ -58,7 +133,7 @@ def test_of_a_stopped_bridge_it_is_removed_and_nothing_else(tmp_path):
     file.append([(1, body) for body in BODIES])
     file.quarantine(file.read(0, 1, 10_000)[0], "of the test")
     file.close()
-    assert spools.remove(tmp_path, SOUGHT) == 3
+    assert spools.remove(tmp_path, ROWS, WANTED, patience_s=0) == 3
     assert b"canary" not in content(tmp_path)
     found = spools.search(tmp_path, SOUGHT)
     assert (found.waiting, found.quarantined) == (0, 0)

@@ -1,0 +1,148 @@
+"""How `bridge erase` has a running bridge remove events from its spool: by files beside it.
+
+A spool belongs to the process that drains it, which knows what is in work; another one that deletes from the file would
+take events from under it. So the command leaves a request, and the bridge answers it. Whoever may write to the
+directory could change the spool itself: no other right is needed.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import sqlite3
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from bridge.delivery.drain import Drain
+from bridge.erase.find import Row, Wanted
+from bridge.erase.matching import matcher
+from bridge.erase.sought import Sought
+from openbsp.log import event
+from openbsp.threads import in_thread
+from openbsp.waiting import wait_until
+
+_log = logging.getLogger(__name__)
+
+_LOOK_EVERY_S = 0.5
+#: What is in work is waited for: while Kafka is away that is the time-out of the drain's producer.
+_IN_WORK_S = 75.0
+
+
+def request_path(spool: Path) -> Path:
+    """Return where a request to the bridge that has this spool is."""
+    return spool.with_suffix(".erase")
+
+
+def answer_path(spool: Path) -> Path:
+    """Return where its answer is."""
+    return spool.with_suffix(".erased")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be removed."""
+
+    id: str
+    sought: Sought
+
+    def encode(self, rows: list[Row]) -> str:
+        """Return it as text; `rows` are those of `sought`."""
+        wanted = asdict(self.sought.wanted)
+        wanted |= {name: sorted(wanted[name]) for name in ("messages", "conversations")}
+        return json.dumps({"id": self.id, "rows": rows, "wanted": wanted})
+
+    @staticmethod
+    def decode(text: str) -> "Request":
+        """Read it. Raises ValueError, KeyError or TypeError for what is none."""
+        content: dict[str, Any] = json.loads(text)
+        wanted = content["wanted"]
+        wanted |= {name: frozenset(wanted[name]) for name in ("messages", "conversations")}
+        return Request(str(content["id"]), Sought.of([Row(*row) for row in content["rows"]], Wanted(**wanted)))
+
+
+def ask(spool: Path, rows: list[Row], wanted: Wanted, *, patience_s: float, gone: Callable[[], bool]) -> int:
+    """Have the bridge that has this spool remove what is sought; return how many events it has removed.
+
+    `gone` tells whether it runs no more. Waits for what is in work, and `patience_s` seconds besides. Raises OSError,
+    TimeoutError, ValueError with the bridge's reason.
+    """
+    request = Request(uuid4().hex, Sought.of(rows, wanted))
+    _write(request_path(spool), request.encode(rows), owner=spool)
+    answer: dict[str, Any] = {}
+
+    def is_answered() -> bool:
+        nonlocal answer
+        try:
+            answer = json.loads(answer_path(spool).read_text("utf-8"))
+        except FileNotFoundError:
+            answer = {}
+        return answer.get("id") == request.id or gone()
+
+    try:
+        if (
+            not wait_until(is_answered, patience_s=patience_s + _IN_WORK_S, every_s=0.1)
+            or answer.get("id") != request.id
+        ):
+            raise TimeoutError
+    finally:
+        request_path(spool).unlink(missing_ok=True)
+    answer_path(spool).unlink(missing_ok=True)
+    if answer["error"] is not None:
+        raise ValueError(answer["error"])
+    return int(answer["removed"])
+
+
+class SpoolErasures:
+    """Answers requests in a running bridge."""
+
+    def __init__(self, drain: Drain, spool: Path) -> None:
+        """`spool` is the file that `drain` empties."""
+        self._drain = drain
+        self._spool = spool
+
+    async def run(self) -> None:
+        """Look for a request again and again; never returns."""
+        path = request_path(self._spool)
+        while True:
+            if os.path.exists(path):  # noqa: ASYNC240, PTH110 microseconds, of a directory that is written to all the time
+                await self._answer(path)
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def _answer(self, path: Path) -> None:
+        try:
+            request = Request.decode(await in_thread(path.read_text, "utf-8"))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            _log.error("%s is no request of `bridge erase`: %s", path, error, extra=event("spool.erasure_unreadable"))
+            await in_thread(path.unlink, missing_ok=True)
+            return
+        removed, problem = 0, None
+        try:
+            removed = await self._drain.erase(matcher(request.sought))
+        except sqlite3.Error as error:
+            problem = f"the spool cannot be changed: {error}"
+            _log.error("an erasure is incomplete: %s", problem, extra=event("spool.erasure_incomplete"))
+        else:
+            done = event("spool.erased", events=removed)
+            _log.info("%d events were removed from the spool by `bridge erase`", removed, extra=done)
+        answer = json.dumps({"id": request.id, "removed": removed, "error": problem})
+        try:
+            await in_thread(_write, answer_path(self._spool), answer, owner=path)
+            await in_thread(path.unlink, missing_ok=True)
+        except OSError as error:
+            # The request is there still, and is answered again.
+            _log.error("an erasure cannot be answered: %s", error, extra=event("spool.erasure_incomplete"))
+
+
+def _write(path: Path, text: str, *, owner: Path) -> None:
+    """Write a whole file, which belongs to whom `owner` belongs to, as far as that can be given away."""
+    new = path.with_name(f"{path.name}.new")
+    new.unlink(missing_ok=True)
+    new.touch(0o600, exist_ok=False)
+    new.write_text(text, "utf-8")
+    its = owner.stat()
+    if os.geteuid() == 0 and its.st_uid != 0:
+        os.chown(new, its.st_uid, its.st_gid)
+    new.replace(path)
