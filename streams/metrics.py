@@ -117,6 +117,11 @@ class Metrics(ServiceMetrics):
             "was stopping), timed_out, refused (too many waited).",
             "outcome",
         )
+        self.schema_ids_known = self._gauge(
+            "streams_schema_ids_known",
+            "1 while the registry has the schemas that states are written with, as far as it answers; else nobody can "
+            "read what is written.",
+        )
         self.event_streams = self._gauge("streams_event_streams", "Event streams that are open.")
         self.event_streams_cut = self._counter(
             "streams_event_streams_cut", "Event streams closed because the client reads too slowly."

@@ -12,6 +12,11 @@ logger = logging.getLogger(__name__)
 #: Seconds between two questions, if nobody complains.
 ASK_EVERY_S = 30.0
 
+_UNKNOWN = (
+    "states are written with ids that it does not have, and nobody can read them until `bridge schemas register` has "
+    "been run"
+)
+
 Ids = Mapping[str, int]
 
 
@@ -26,6 +31,11 @@ class SchemaIds:
         self._complained = asyncio.Event()
         #: Whether the registry has the schemas, as far as it answers.
         self.known = True
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with the schemas, and what to do; None if nothing is, as far as the registry answers."""
+        return None if self.known else f"schema registry: {_UNKNOWN}"
 
     def complain(self) -> None:
         """Have them asked for now: a record came with an id that nobody knows."""
@@ -66,8 +76,8 @@ class SchemaIds:
             return
         if self.known:
             logger.error(
-                "schema registry: states are written with ids that it does not have, and nobody can read them until "
-                "`bridge schemas register` has been run: %s",
+                "schema registry: %s: %s",
+                _UNKNOWN,
                 error,
                 extra=event("schemas.unknown"),
             )

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Coroutine
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry
@@ -31,6 +32,9 @@ from streams.views.live.backlog import Backlog
 from streams.views.live.events import EventStreams
 from streams.views.read.tables import Tables
 
+if TYPE_CHECKING:
+    from streams.schema_ids import SchemaIds
+
 logger = logging.getLogger(__name__)
 
 
@@ -49,6 +53,8 @@ class ViewsService:
             self.metrics.store_compaction.set(settings.store_compaction_s)
         self._lag = Lag(ends, settings.stalled_after_s, outside.clock)
         self._watching: list[asyncio.Task[None]] = []
+        #: What asks the registry, once its ids are known.
+        self.schemas: SchemaIds | None = None
         self._url = settings.url
         self._sender: MetricsSender | None = None
         self.tables = Tables(topics.partitions, topics.prefix, self.metrics, self._lag)
@@ -70,7 +76,7 @@ class ViewsService:
         self.access = Access(settings, self.metrics)
         self.access.on_reload = lambda: self._streams.end_unless(self.access.is_valid)
         observed = [*self._pipeline.routes(), *self._dead_letters.routes()]
-        app = create_app(self.access, views, self.tables, self._measured, observed)
+        app = create_app(self.access, views, self.tables, self._measured, observed, remarks=self._remarks)
         self.app = Requests(
             app, self.metrics, {route.endpoint: route.path for route in app.routes if isinstance(route, Route)}
         )
@@ -113,11 +119,17 @@ class ViewsService:
         await self._peers.close()
         await self._pipeline.close()
 
+    def _remarks(self) -> list[str]:
+        """Return what an operator should know of although the worker answers."""
+        problem = None if self.schemas is None else self.schemas.problem
+        return [] if problem is None else [problem]
+
     async def _measured_now(self) -> CollectorRegistry:
         return self._measured()
 
     def _measured(self) -> CollectorRegistry:
         self.tables.measure()
+        self.metrics.schema_ids_known.set(not self._remarks())
         self.metrics.event_streams.set(len(self._streams.open))
         self.metrics.reads_waiting.set(self._waits.waiting)
         self.metrics.fold()

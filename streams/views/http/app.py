@@ -276,10 +276,13 @@ def create_app(
     tables: Tables,
     measured: Callable[[], CollectorRegistry],
     observed: Iterable[Route],
+    *,
+    remarks: Callable[[], list[str]],
 ) -> Starlette:
     """Build the app; it answers 503 until the tables are there. `measured` returns the metrics, up to date.
 
-    `observed` are the routes that the page has about the rest of the pipeline.
+    `observed` are the routes that the page has about the rest of the pipeline, `remarks` says what an operator should
+    know of although it hinders no answer.
     """
 
     async def healthz(_: Request) -> Response:
@@ -293,6 +296,8 @@ def create_app(
             raise not_ready("partitions are catching up or being indexed", unready)
         if tables.stalled:
             raise not_ready("no progress although there are records to process", tables.stalled)
+        if found := remarks():
+            return Response(encode({"status": "degraded", "remarks": found}), media_type=_JSON)
         return Response(b'{"status":"ready"}', media_type=_JSON)
 
     async def metrics(request: Request) -> Response:

@@ -97,7 +97,7 @@ def document() -> dict[str, Any]:
                 "get": probe(
                     "isReady",
                     "Whether this worker can answer for everything that it owns, and its join moves.",
-                    _200=_ok("Health", "ready", "It can."),
+                    _200=_ok("Readiness", "ready", "It can."),
                     **{f"_{status}": refused for status, refused in _refusals(NOT_READY).items()},
                 )
             },
@@ -338,7 +338,22 @@ def _schemas() -> dict[str, Any]:
         "MessagePage": _page("messages", "ConversationMessage"),
         "ListedMessagePage": _page("messages", "ListedMessage"),
         "OrphanPage": _page("orphans", "Orphan"),
-        "Health": _object(status={"enum": ["alive", "ready"]}),
+        "Health": _object(status={"enum": ["alive"]}),
+        "Readiness": {
+            "type": "object",
+            "required": ["status"],
+            "properties": {
+                "status": {
+                    "enum": ["ready", "degraded"],
+                    "description": "`degraded`: it answers, but an operator should look.",
+                },
+                "remarks": {
+                    "type": "array",
+                    "items": {"type": "string"},
+                    "description": "What is wrong, and what to do. Absent while nothing is.",
+                },
+            },
+        },
         "Session": _object(
             reader={
                 "type": ["object", "null"],

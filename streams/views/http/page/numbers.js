@@ -185,8 +185,9 @@ export class Numbers {
   async #look() {
     const health = [];
     try {
-      await ask("/readyz");
-      health.push(["Views", "ready", "good"]);
+      const { status, remarks = [] } = await ask("/readyz").then((response) => response.json());
+      health.push(["Views", status, status === "ready" ? "good" : "bad"]);
+      health.push(...remarks.map((remark) => ["Look at", remark, "bad"]));
       if (this.#mayObserve) health.push(...await this.#observed());
     } catch (error) {
       health.push(["Views", error.text ?? error.message, "bad"]);

@@ -7,8 +7,10 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 from prometheus_client.parser import text_string_to_metric_families
 
+from openbsp.errors import RegistryError
 from streams.engine.lag import Lag
 from streams.metrics import describe
+from streams.schema_ids import SchemaIds
 from support.views_world import ACME, ALL, RECEIVED_AT, World, conversation, message
 
 pytestmark = pytest.mark.anyio
@@ -163,6 +165,33 @@ async def test_a_partition_is_not_stalled_before_the_time_has_passed():
     await lag.look()
     assert lag.behind() == {("t", 0): 4}
     assert lag.stalled() == frozenset()
+
+
+async def test_a_registry_without_the_schemas_is_said_with_what_to_do():
+    answers = [RegistryError("not registered", refused=True, absent=True), {"a": 1}]
+
+    async def ask() -> dict[str, int]:
+        answer = answers.pop(0)
+        if isinstance(answer, RegistryError):
+            raise answer
+        return answer
+
+    world = World()
+    await world.own_and_index()
+    assert (await samples(world))["streams_schema_ids_known",] == 1
+    world.views.schemas = schemas = SchemaIds(ask, lambda _: None, {"a": 1})
+    await schemas.look()
+    assert (await samples(world))["streams_schema_ids_known",] == 0
+    async with world.client() as client:
+        answer = await client.get("/readyz")
+        # It goes on answering, so nothing that looks at the status takes it away from its readers.
+        assert answer.status_code == 200
+        assert answer.json()["status"] == "degraded"
+        (remark,) = answer.json()["remarks"]
+        assert "`bridge schemas register`" in remark
+        await schemas.look()
+        assert (await client.get("/readyz")).json() == {"status": "ready"}
+    assert (await samples(world))["streams_schema_ids_known",] == 1
 
 
 async def test_a_worker_whose_join_stands_still_is_not_ready():

@@ -1,0 +1,257 @@
+"""The alert rules, evaluated by Prometheus' own promtool: each fires for its case, alone, and stays quiet otherwise.
+
+tests/unit/project/test_alerts.py has what needs no promtool: metrics, labels and the runbook.
+"""
+
+import subprocess
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+
+from support import go
+
+pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(1800)]
+
+RULES = sorted((Path(__file__).parents[2] / "deploy" / "prometheus" / "rules").glob("*.yml"))
+ALERTS = [
+    rule["alert"]
+    for file in RULES
+    for group in yaml.safe_load(file.read_text("utf-8"))["groups"]
+    for rule in group["rules"]
+]
+
+#: One value a minute, as promtool's notation has it.
+MINUTES = 240
+#: The minute in which something happens.
+AT = 120
+
+
+def steady(value: float) -> str:
+    return f"{value}x{MINUTES}"
+
+
+def then(before: float | str, after: float) -> str:
+    """From `AT` on it is another value; `_` before is a series that is not there yet."""
+    # Trap: promtool repeats a number after its first time, and counts what is absent.
+    return f"{before}x{AT if before == '_' else AT - 1} {after}x{MINUTES - AT}"
+
+
+def growing(step: float) -> str:
+    """From `AT` on it grows with each minute."""
+    return f"0x{AT - 1} {step}+{step}x{MINUTES - AT}"
+
+
+#: What a bridge, two of its entities, a reconcile and two workers show while all is well.
+HEALTHY = {
+    "bridge_tokens": steady(1),
+    "bridge_worker_restarts": steady(1),
+    'bridge_misdirected_total{method="other"}': growing(1),
+    'bridge_accept_pauses_total{limit="connections"}': f"0+1x{MINUTES}",
+    'bridge_webhooks_total{entity="messages",action="insert",outcome="published"}': f"0+60x{MINUTES}",
+    'bridge_webhooks_total{entity="messages",action="insert",outcome="spooled"}': then("_", 5),
+    # Long ago, and over.
+    'bridge_webhooks_total{entity="messages",action="update",outcome="not_stored"}': f"0x5 3x{MINUTES - 6}",
+    'bridge_unauthorized_total{endpoint="/metrics"}': growing(1),
+    'bridge_answer_seconds_bucket{le="0.1"}': f"0+60x{MINUTES}",
+    'bridge_answer_seconds_bucket{le="3"}': f"0+60x{MINUTES}",
+    'bridge_answer_seconds_bucket{le="+Inf"}': f"0+60x{MINUTES}",
+    "bridge_clients_given_up_total": f"0+1x{MINUTES}",
+    "bridge_token_reload_failures_total": steady(0),
+    "bridge_log_lines_dropped_total": steady(0),
+    'bridge_reconcile_missing{entity="messages",organization="o"}': steady(0),
+    'bridge_reconcile_left{entity="messages",organization="o",kind="conflict"}': steady(0),
+    "bridge_reconcile_problems": steady(0),
+    "bridge_completeness_verified_until_seconds": f"0+60x{MINUTES}",
+    "bridge_kafka_verified": steady(1),
+    "bridge_topics_replaced_total": steady(0),
+    "bridge_topic_remarks": steady(0),
+    "bridge_schema_ids_known": steady(1),
+    "bridge_spool_recovered_files_total": steady(0),
+    "bridge_spool_failures_total": steady(0),
+    # Clocks differ a little, and now and then by more.
+    "bridge_clock_skew_seconds": f"-2x{AT - 1} 40x1 2x{MINUTES - AT}",
+    # An outage of Kafka that lasts three minutes.
+    "bridge_spool_oldest_seconds": f"0x{AT - 1} 60+60x3 0x{MINUTES - AT}",
+    "bridge_spool_bytes": f"0x{AT - 1} 1000000x3 0x{MINUTES - AT}",
+    "bridge_spool_quarantined": steady(0),
+    "bridge_spool_damaged_files_total": steady(0),
+    "streams_tokens": steady(1),
+    "streams_partitions_stalled": steady(0),
+    # A takeover of five minutes.
+    'streams_partitions_ready{instance="a"}': f"6x{AT - 1} 4x4 6x{MINUTES - AT}",
+    'streams_partitions_owned{instance="a"}': steady(6),
+    # A burst that is joined within some minutes.
+    'streams_lag_records{source="messages",partition="0"}': f"0x{AT - 1} 20000x4 0x{MINUTES - AT}",
+    "streams_token_reload_failures_total": steady(0),
+    'streams_records_lost_total{source="messages"}': steady(0),
+    "streams_partitions_changed": steady(0),
+    "streams_schema_ids_known": steady(1),
+}
+
+
+class Case(NamedTuple):
+    """What is not as in HEALTHY, and how many minutes after it began the alert has to be there."""
+
+    series: dict[str, str]
+    within: int = 10
+
+
+def first(series: str) -> Case:
+    """Return a case in which a counter with labels appears, at 1: nothing of its kind was counted before."""
+    return Case({series: then("_", 1)}, within=2)
+
+
+def webhook(outcome: str) -> str:
+    return f'bridge_webhooks_total{{entity="messages",action="insert",outcome="{outcome}"}}'
+
+
+CASES: dict[str, list[Case]] = {
+    "BridgeWorkerRestarts": [Case({"bridge_worker_restarts": f"1x{AT - 1} 2+1x4 6x{MINUTES - AT - 5}"})],
+    "BridgeMisdirected": [
+        first('bridge_misdirected_total{method="POST"}'),
+        Case({'bridge_misdirected_total{method="POST"}': then(4, 5)}, within=2),
+    ],
+    "BridgeLimitReached": [Case({'bridge_accept_pauses_total{limit="memory"}': growing(60)})],
+    "BridgeOverloaded": [first(webhook("overloaded"))],
+    "BridgeAbsent": [Case({"bridge_tokens": f"1x{AT - 1} _x{MINUTES - AT}"})],
+    "BridgeNotStored": [
+        first(webhook("not_stored")),
+        Case({webhook("not_stored"): then(2, 3)}, within=2),
+        # A process that started again counts from the beginning.
+        Case({webhook("not_stored"): then(2, 1)}, within=2),
+    ],
+    "BridgeUnauthorized": [first('bridge_unauthorized_total{endpoint="/webhooks"}')],
+    "BridgeFaults": [first(webhook("internal_error"))],
+    "BridgeSlow": [
+        Case(
+            {
+                'bridge_answer_seconds_bucket{le="0.1"}': f"0+60x{AT} {60 * AT}x{MINUTES - AT}",
+                'bridge_answer_seconds_bucket{le="3"}': f"0+60x{AT} {60 * AT}x{MINUTES - AT}",
+                'bridge_answer_seconds_bucket{le="5"}': f"0+60x{MINUTES}",
+            }
+        )
+    ],
+    "BridgeClientsGivenUp": [Case({"bridge_clients_given_up_total": growing(10)})],
+    "BridgeTokensNotReloaded": [Case({"bridge_token_reload_failures_total": then(0, 1)}, within=2)],
+    "BridgeLogLinesDropped": [Case({"bridge_log_lines_dropped_total": then(0, 40)}, within=2)],
+    "ReconcileFoundMissing": [
+        Case({'bridge_reconcile_missing{entity="messages",organization="o"}': then(0, 2)}, within=1)
+    ],
+    "ReconcileLeft": [
+        Case({'bridge_reconcile_left{entity="messages",organization="o",kind="conflict"}': then(0, 1)}, within=40)
+    ],
+    "ReconcileProblems": [Case({"bridge_reconcile_problems": then(0, 1)}, within=20)],
+    "CompletenessStandsStill": [
+        Case({"bridge_completeness_verified_until_seconds": f"0+60x{AT} {60 * AT}x{MINUTES - AT}"}, within=62)
+    ],
+    "BridgeTopicsWrong": [Case({"bridge_kafka_verified": then(1, 0)}, within=3)],
+    "BridgeTopicReplaced": [Case({"bridge_topics_replaced_total": then(0, 1)}, within=2)],
+    "BridgeTopicRemarks": [Case({"bridge_topic_remarks": then(0, 1)}, within=12)],
+    "BridgeSchemaIdsUnknown": [Case({"bridge_schema_ids_known": then(1, 0)}, within=3)],
+    "BridgeDeadLetters": [
+        first('bridge_dead_letters_total{reason="invalid_event"}'),
+        Case({'bridge_dead_letters_total{reason="invalid_event"}': then(7, 8)}, within=2),
+    ],
+    "StreamsDeadLetters": [
+        first('streams_dead_letters_total{reason="too_large"}'),
+        # The partition moved: another worker counts it, and the first one's series stays.
+        Case(
+            {
+                'streams_dead_letters_total{reason="too_large",instance="a"}': f"0x5 1x{MINUTES - 6}",
+                'streams_dead_letters_total{reason="too_large",instance="b"}': then("_", 1),
+            },
+            within=2,
+        ),
+    ],
+    "BridgeSpoolRecovered": [Case({"bridge_spool_recovered_files_total": then(0, 1)}, within=2)],
+    "BridgeSpoolFailing": [Case({"bridge_spool_failures_total": growing(1)}, within=2)],
+    "BridgeClockSkewed": [Case({"bridge_clock_skew_seconds": then(0, -7200)})],
+    "BridgeSpoolOld": [
+        Case({"bridge_spool_oldest_seconds": f"0x{AT - 1} 0+60x{MINUTES - AT}"}),
+    ],
+    "BridgeSpoolLarge": [Case({"bridge_spool_bytes": then(0, 800 * 1024 * 1024)}, within=1)],
+    "BridgeSpoolQuarantined": [Case({"bridge_spool_quarantined": then(0, 1)}, within=1)],
+    "BridgeSpoolDamaged": [Case({"bridge_spool_damaged_files_total": then(0, 1)}, within=2)],
+    "StreamsAbsent": [Case({"streams_tokens": f"1x{AT - 1} _x{MINUTES - AT}"})],
+    "StreamsStalled": [Case({"streams_partitions_stalled": then(0, 1)}, within=4)],
+    "StreamsNotReady": [Case({'streams_partitions_ready{instance="a"}': then(6, 5)}, within=12)],
+    "StreamsLag": [Case({'streams_lag_records{source="messages",partition="0"}': then(0, 20_000)}, within=12)],
+    "StreamsTokensNotReloaded": [Case({"streams_token_reload_failures_total": then(0, 1)}, within=2)],
+    "StreamsRecordsLost": [
+        first('streams_records_lost_total{source="conversations"}'),
+        Case({'streams_records_lost_total{source="messages"}': then(0, 40)}, within=2),
+    ],
+    "StreamsPartitionsChanged": [Case({"streams_partitions_changed": then(0, 12)}, within=3)],
+    "StreamsSchemaIdsUnknown": [Case({"streams_schema_ids_known": then(1, 0)}, within=3)],
+    "StreamsStoreSetAside": [first('streams_stores_set_aside_total{table="messages"}')],
+    "StreamsEventSetAside": [first('streams_events_set_aside_total{source="messages"}')],
+}
+
+
+def firing(minute: int, alerts: list[str]) -> dict[str, Any]:
+    """Return that at this minute these alerts fire and no others do."""
+    return {
+        "expr": 'count by (alertname) (ALERTS{alertstate="firing"})',
+        "eval_time": f"{minute}m",
+        "exp_samples": [{"labels": f'{{alertname="{alert}"}}', "value": 1} for alert in sorted(alerts)],
+    }
+
+
+def described(name: str, series: dict[str, str], expected: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return one of promtool's tests."""
+    return {
+        "name": name,
+        "interval": "1m",
+        "input_series": [{"series": each, "values": values} for each, values in {**HEALTHY, **series}.items()],
+        "promql_expr_test": expected,
+    }
+
+
+@pytest.fixture(scope="module")
+def promtool() -> Path:
+    # Without service discovery, which brings the libraries of all clouds.
+    return go.built("promtool", "github.com/prometheus/prometheus", "v0.313.5", tags="remove_all_sd")
+
+
+def run(promtool: Path, *arguments: str | Path) -> str:
+    done = subprocess.run([promtool, *arguments], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_every_alert_has_a_case():
+    assert sorted(CASES) == sorted(ALERTS)
+
+
+def test_prometheus_takes_the_rules(promtool):
+    run(promtool, "check", "rules", "--lint=all", "--lint-fatal", *RULES)
+
+
+def test_each_alert_fires_for_its_case_and_nothing_else_does(promtool, tmp_path):
+    tests = [described("healthy", {}, [firing(minute, []) for minute in range(70, MINUTES)])]
+    for alert, cases in CASES.items():
+        tests += [
+            described(
+                f"{alert} {number}",
+                case.series,
+                [firing(AT - 1, []), firing(AT + case.within, [alert])],
+            )
+            for number, case in enumerate(cases)
+        ]
+    file = tmp_path / "cases.yml"
+    content = {"rule_files": [str(path) for path in RULES], "evaluation_interval": "1m", "tests": tests}
+    file.write_text(yaml.safe_dump(content, sort_keys=False), "utf-8")
+    run(promtool, "test", "rules", file)
+    print(f"figure: {len(ALERTS)} alerts in {len(tests)} cases, each alone")
+
+
+def test_a_rule_that_does_not_fire_is_found(promtool, tmp_path):
+    """A check of the check: with a case that is none, promtool fails."""
+    file = tmp_path / "cases.yml"
+    wrong = described("wrong", {}, [firing(AT, ["BridgeAbsent"])])
+    content = {"rule_files": [str(path) for path in RULES], "evaluation_interval": "1m", "tests": [wrong]}
+    file.write_text(yaml.safe_dump(content), "utf-8")
+    done = subprocess.run([promtool, "test", "rules", file], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode != 0
