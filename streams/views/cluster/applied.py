@@ -7,6 +7,7 @@ was acknowledged, and what it had not, its successor does again.
 """
 
 import time
+from http import HTTPStatus
 from typing import NamedTuple
 
 from streams.engine.ends import Ends
@@ -75,7 +76,7 @@ class Applied:
         answer = await self._peers.ask(
             url, target, reader, {written.partition}, until=until, timeout_s=deadline - time.monotonic() + 1
         )
-        if answer.status_code != 204:  # noqa: PLR2004
+        if answer.status != HTTPStatus.NO_CONTENT:
             raise relayed(answer.content, {written.partition})
 
     async def wait_here(self, written: Written, deadline: float) -> None:

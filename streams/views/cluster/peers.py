@@ -8,9 +8,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import cached_property
 
-import httpx
+import aiohttp
+from yarl import URL
 
 from streams.views.cluster.waits import Changes
 from streams.views.http.access import HOP, WAIT, Reader
@@ -21,15 +23,22 @@ _CONNECTIONS = 64
 #: A worker that could not be reached is tried again after so long, by one request; the others wait for that.
 _AWAY_S = 0.5
 #: Errors of a kept connection that the other worker closes at that very moment.
-_BROKEN = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
+_BROKEN = (aiohttp.ClientOSError, aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError)
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What another worker has answered, read to its end."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
 
 
 class _Peer:
     """What is known of one other worker."""
 
     def __init__(self) -> None:
-        # Trap: httpx's pool looks at all that wait in it for each request that ends.
-        self.room = asyncio.Semaphore(_CONNECTIONS)
         #: The time limits of the requests to it that are in work.
         self.limits: set[asyncio.Timeout] = set()
         #: It could not be reached when it was tried last.
@@ -48,18 +57,18 @@ class Peers:
         self._peers: dict[str, _Peer] = {}
 
     @cached_property
-    def _client(self) -> httpx.AsyncClient:
+    def _client(self) -> aiohttp.ClientSession:
         # The time that an answer takes is limited by `ask`.
-        return _client(None, httpx.Timeout(None, connect=_CONNECT_S))
+        return _session(_CONNECTIONS)
 
     @cached_property
-    def _streams(self) -> httpx.AsyncClient:
-        return _client(None, httpx.Timeout(_CONNECT_S))
+    def _streams(self) -> aiohttp.ClientSession:
+        return _session(0)
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._client.aclose()
-        await self._streams.aclose()
+        await self._client.close()
+        await self._streams.close()
 
     async def ask(
         self,
@@ -71,7 +80,7 @@ class Peers:
         *,
         until: float = 0.0,
         timeout_s: float | None = None,
-    ) -> httpx.Response:
+    ) -> Answered:
         """Return the answer of the worker at `url` to a GET of `target` (path and query, encoded).
 
         `partitions` are those that it is asked for as their owner; None: it is asked in place of this worker.
@@ -84,14 +93,13 @@ class Peers:
         peer.paused = trying = peer.away
         wait_s = max(0.0, until - time.monotonic())
         given = _headers(reader, None if partitions is None else asked, headers)
-        given.append((WAIT, b"%.3f" % wait_s))
+        given.append((WAIT.decode(), f"{wait_s:.3f}"))
         limit = asyncio.timeout(wait_s + (self._timeout_s if timeout_s is None else timeout_s))
         try:
             async with limit:
                 peer.limits.add(limit)
-                async with peer.room:
-                    answer = await self._get(_address(url, target), given)
-        except httpx.TransportError as error:
+                answer = await self._get(_address(url, target), given)
+        except aiohttp.ClientError as error:
             if trying or not peer.paused:
                 peer.away = peer.paused = True
                 trying = False
@@ -107,18 +115,17 @@ class Peers:
             if trying:
                 self._resume(peer)
 
-    async def _get(self, address: httpx.URL, headers: list[tuple[bytes, bytes]]) -> httpx.Response:
+    async def _get(self, address: URL, headers: list[tuple[str, str]]) -> Answered:
         try:
             return await self._get_once(address, headers)
+        except aiohttp.ClientConnectorError:
+            raise
         except _BROKEN:
             return await self._get_once(address, headers)
 
-    async def _get_once(self, address: httpx.URL, headers: list[tuple[bytes, bytes]]) -> httpx.Response:
-        try:
-            return await self._client.get(address, headers=headers)
-        except AttributeError as error:
-            # Trap: anyio has no socket to show to httpcore when a connection is closed as soon as it is made.
-            raise httpx.ConnectError(f"closed at once: {error}") from error
+    async def _get_once(self, address: URL, headers: list[tuple[str, str]]) -> Answered:
+        async with self._client.get(address, headers=headers, allow_redirects=False) as response:
+            return Answered(response.status, response.headers, await response.read())
 
     def _resume(self, peer: _Peer) -> None:
         peer.paused = False
@@ -142,36 +149,45 @@ class Peers:
         partitions: Iterable[int],
         headers: Mapping[bytes, bytes],
         silence_s: float,
-    ) -> AsyncIterator[httpx.Response]:
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Open an answer without end; it ends when nothing comes for `silence_s` seconds."""
         partitions = frozenset(partitions)
-        timeout = httpx.Timeout(_CONNECT_S, read=silence_s)
+        timeout = aiohttp.ClientTimeout(sock_connect=_CONNECT_S, sock_read=silence_s)
         try:
-            async with self._streams.stream(
-                "GET", _address(url, target), headers=_headers(reader, partitions, headers), timeout=timeout
+            async with self._streams.get(
+                _address(url, target),
+                headers=_headers(reader, partitions, headers),
+                allow_redirects=False,
+                timeout=timeout,
             ) as response:
                 yield response
-        except httpx.TransportError as error:
+        except (aiohttp.ClientError, OSError) as error:
             raise _unreachable(error, partitions) from None
 
 
-def _client(connections: int | None, timeout: httpx.Timeout) -> httpx.AsyncClient:
-    # trust_env: proxies of the environment are no way to a worker beside this one.
-    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=_CONNECTIONS)
-    return httpx.AsyncClient(trust_env=False, timeout=timeout, limits=limits)
+def _session(connections: int) -> aiohttp.ClientSession:
+    """Return a client that keeps connections, and opens so many to a worker at most (0: any number)."""
+    return aiohttp.ClientSession(
+        # Trap: a worker that was restarted may have another address under its name.
+        connector=aiohttp.TCPConnector(limit=0, limit_per_host=connections, use_dns_cache=False),
+        timeout=aiohttp.ClientTimeout(sock_connect=_CONNECT_S),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        skip_auto_headers=("User-Agent",),
+    )
 
 
-def _address(url: str, target: bytes) -> httpx.URL:
-    return httpx.URL(url).copy_with(raw_path=target)
+def _address(url: str, target: bytes) -> URL:
+    return URL(url.rstrip("/") + target.decode("ascii"), encoded=True)
 
 
 def _headers(
     reader: Reader, partitions: frozenset[int] | None, headers: Mapping[bytes, bytes] | None
-) -> list[tuple[bytes, bytes]]:
-    found = [(b"authorization", reader.authorization), (b"accept-encoding", b"identity")]
+) -> list[tuple[str, str]]:
+    found = [("authorization", reader.authorization.decode("latin-1")), ("accept-encoding", "identity")]
     if partitions is not None:
-        found.append((HOP, ",".join(map(str, sorted(partitions))).encode()))
-    return found + list((headers or {}).items())
+        found.append((HOP.decode(), ",".join(map(str, sorted(partitions)))))
+    return found + [(name.decode(), value.decode("latin-1")) for name, value in (headers or {}).items()]
 
 
 def _unreachable(error: Exception, partitions: frozenset[int]) -> ProblemError:

@@ -4,8 +4,9 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from http import HTTPStatus
 
-import httpx
+import aiohttp
 
 from streams.views.http.problems import ProblemError, not_ready, relayed
 from streams.views.live import positions
@@ -21,7 +22,7 @@ class Relay:
 
     def __init__(
         self,
-        stream: AbstractAsyncContextManager[httpx.Response],
+        stream: AbstractAsyncContextManager[aiohttp.ClientResponse],
         partitions: frozenset[int],
         *,
         resumes: bool,
@@ -65,10 +66,10 @@ class Relay:
         error: Exception = not_ready("the partition's worker has ended its stream", self._partitions)
         try:
             async with self._stream as response:
-                if response.status_code != httpx.codes.OK:
-                    error = relayed(await response.aread(), self._partitions)
+                if response.status != HTTPStatus.OK:
+                    error = relayed(await response.read(), self._partitions)
                     return
-                async for name, sent, data in _frames(response.aiter_bytes()):
+                async for name, sent, data in _frames(response.content.iter_any()):
                     if self._resumes and name == "begin":
                         error = CannotResumeError()
                         return

@@ -2,9 +2,9 @@
 
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from http import HTTPStatus
 from urllib.parse import unquote, urlencode
 
-import httpx
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -20,7 +20,7 @@ from openbsp.http.reasons import INTERNAL_ERROR, METHOD_NOT_ALLOWED, NOT_FOUND
 from streams.state import contribution as contributions
 from streams.views.cluster import applied
 from streams.views.cluster.applied import Applied
-from streams.views.cluster.peers import Peers
+from streams.views.cluster.peers import Answered, Peers
 from streams.views.cluster.waits import Waits
 from streams.views.http.access import METRICS, SYNC, Authentication, Reader, not_found, reader_of
 from streams.views.http.openapi import document
@@ -237,9 +237,9 @@ class Views:
         headers |= _only_if_changed(reader)
         owner = self._tables.owner(partition)
         answer = await self._peers.ask(owner, _target(request), reader, {partition}, headers, until=until)
-        if answer.status_code == httpx.codes.UNAUTHORIZED:
+        if answer.status == HTTPStatus.UNAUTHORIZED:
             raise not_ready("the partition's worker has other tokens than this one", {partition}, passing=False)
-        if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+        if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
             raise relayed(answer.content, {partition})
         return _passed(answer)
 
@@ -260,7 +260,7 @@ class Views:
                 answer = await self._peers.ask(url, target, reader, None, _only_if_changed(reader), until=until)
             except ProblemError:
                 continue
-            if answer.status_code not in {httpx.codes.UNAUTHORIZED, httpx.codes.SERVICE_UNAVAILABLE}:
+            if answer.status not in {HTTPStatus.UNAUTHORIZED, HTTPStatus.SERVICE_UNAVAILABLE}:
                 return _passed(answer)
         return None
 
@@ -394,11 +394,11 @@ def _only_if_changed(reader: Reader) -> dict[bytes, bytes]:
     return {} if reader.if_none_match is None else {b"if-none-match": reader.if_none_match.encode("latin-1")}
 
 
-def _passed(answer: httpx.Response) -> Response:
+def _passed(answer: Answered) -> Response:
     """Return another worker's answer as this one's."""
-    status = answer.status_code
+    status = answer.status
     headers = {name: answer.headers[name] for name in _RELAYED_HEADERS if name in answer.headers}
-    return Response(None if status == httpx.codes.NOT_MODIFIED else answer.content, status, headers)
+    return Response(None if status == HTTPStatus.NOT_MODIFIED else answer.content, status, headers)
 
 
 def _target(request: Request, *without: str) -> bytes:

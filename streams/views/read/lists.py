@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import heapq
 from collections.abc import Collection, Iterable, Mapping
+from http import HTTPStatus
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
@@ -241,7 +242,7 @@ class Lists:
         until: float,
     ) -> Part:
         answer = await self._peers.ask(url, target, reader, partitions, headers, until=until)
-        if not answer.is_success:
+        if answer.status != HTTPStatus.OK:
             raise relayed(answer.content, partitions)
         try:
             return _decode_part(answer.content)

@@ -568,6 +568,7 @@ async def test_partitions_without_an_owner_are_named(world):
         assert "does not answer" in problem["detail"]
         assert assert_problem(await client.get("/conversations"), "not_ready")["partitions"] == others
         assert_problem(await client.get("/events"), "not_ready")
+    await world.views._peers.close()
 
 
 async def test_a_question_from_another_worker_is_never_passed_on(world):

@@ -3,10 +3,13 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import aiohttp
 import httpx
 import pytest
+from yarl import URL
 
 from streams.views.cluster import peers as cluster_peers
+from streams.views.cluster.peers import Answered
 from streams.views.http.access import HOP, WAIT
 from support.views_world import World, conversation, partition_of
 
@@ -38,22 +41,23 @@ def answered_by(world: World, handler: Handler) -> list[httpx.Request]:
     """Have a function stand for all other workers; return what they are asked, as it comes."""
     asked = []
 
-    async def handle(request: httpx.Request) -> httpx.Response:
-        asked.append(request)
-        return await handler(request)
+    async def get_once(address: URL, headers: list[tuple[str, str]]) -> Answered:
+        asked.append(request := httpx.Request("GET", str(address), headers=headers))
+        answer = await handler(request)
+        return Answered(answer.status_code, answer.headers, answer.content)
 
-    world.views._peers.__dict__["_client"] = httpx.AsyncClient(transport=httpx.MockTransport(handle))
+    world.views._peers._get_once = get_once
     return asked
 
 
 async def refuses(request: httpx.Request) -> httpx.Response:
     """Do as a worker whose process has ended."""
-    raise httpx.ConnectError("refused", request=request)
+    raise aiohttp.ClientConnectionError(request.url)
 
 
 async def closes_at_once(_: httpx.Request) -> httpx.Response:
     """Do as a worker that closes a connection as soon as it has accepted it."""
-    raise AttributeError("'NoneType' object has no attribute 'getsockname'")
+    raise aiohttp.ServerDisconnectedError
 
 
 async def gives(_: httpx.Request) -> httpx.Response:
@@ -196,7 +200,8 @@ async def test_a_read_whose_owner_has_gone_is_answered_by_its_successor(refusal)
     async with world.client() as client:
         read = asyncio.create_task(client.get("/conversations/c"))
         await until(lambda: waiting(world) == 1)
-        assert len(asked) == 1
+        # What may be a kept connection that ends is tried once more, at once.
+        assert len(asked) == (2 if refusal is closes_at_once else 1)
         world.tables.lost()
         world.worker.others = {}
         await world.own_and_index()
