@@ -84,7 +84,7 @@ async def _serve(
             return ExitCode.FAILED
         stopping.set()
         views.stop()
-        await work
+        await asyncio.gather(work, server.drain())
     finally:
         server.should_exit = True
         await asyncio.wait([serving])

@@ -58,6 +58,8 @@ class Connections:
         self.limits = limits
         self.refused = refused
         self.proxies = Proxies()
+        #: Each connection ends with its next answer.
+        self.ending = False
         self._given_up = given_up
         self._incomplete: dict[GuardedProtocol, tuple[object, float]] = {}
 
@@ -174,6 +176,8 @@ class GuardedProtocol(HttpToolsProtocol):
             self._guard.proxies.name_client(self.scope)
         super().on_headers_complete()
         self.headers = _UNREAD
+        if self._guard.ending:
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of a body; see httptools."""

@@ -12,6 +12,9 @@ import uvicorn
 from openbsp.http.connections import Connections, GuardedProtocol
 from openbsp.http.listener import BACKLOG
 
+#: Clients that keep a connection and use it are told within this time that the process ends.
+_DRAIN_S = 0.5
+
 
 class Server(uvicorn.Server):
     """Serves an ASGI application on a listening socket, and leaves signals to the process.
@@ -60,6 +63,17 @@ class Server(uvicorn.Server):
             await self.serve([] if listener is None else [listener])
         finally:
             watching.cancel()
+
+    async def drain(self) -> None:
+        """End each connection with its next answer; return when there are none left, after 0.5 s at the latest.
+
+        Trap: uvicorn closes idle connections at its end; a request that is on its way in one of them gets no answer.
+        """
+        self._guard.ending = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_S):
+                while self.server_state.connections:  # noqa: ASYNC110 nothing is set when the last one ends
+                    await asyncio.sleep(0.05)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -27,10 +27,11 @@ def anyio_backend() -> str:
 class Running:
     """Views that listen, and what their server allows."""
 
-    def __init__(self, world: World, connections: Connections, state: object, port: int) -> None:
+    def __init__(self, world: World, connections: Connections, server: Server, port: int) -> None:
         self.world = world
         self.connections = connections
-        self.state = state
+        self.server = server
+        self.state = server.server_state
         self.port = port
 
     async def connect(self):
@@ -60,7 +61,7 @@ async def running(most: int = 10) -> AsyncIterator[Running]:
         serving = asyncio.create_task(server.serve_on(listener))
         await until(lambda: server.started)
         try:
-            yield Running(world, connections, server.server_state, listener.getsockname()[1])
+            yield Running(world, connections, server, listener.getsockname()[1])
         finally:
             server.should_exit = True
             await serving
@@ -300,3 +301,22 @@ async def metrics(server: Running) -> str:
     """Return the metrics' page."""
     async with server.world.client() as client:
         return (await client.get("/metrics")).text
+
+
+async def test_while_the_process_ends_each_connection_ends_with_its_next_answer():
+    request = GET + b"\r\n"
+    async with running() as server:
+        used, writer = await server.connect()
+        writer.write(request)
+        assert (await answer(used))[1].get("connection") is None
+        idle, idle_writer = await server.connect()
+        draining = asyncio.create_task(server.server.drain())
+        await until(lambda: server.connections.ending)
+        writer.write(request)
+        status, headers, _ = await answer(used)
+        assert (status, headers["connection"]) == (200, "close")
+        await ended(used)
+        writer.close()
+        await draining
+        assert not idle.at_eof()
+        idle_writer.close()
