@@ -4,14 +4,12 @@ There is no cluster here. tests/unit/project/test_chart.py has what needs no Hel
 """
 
 import copy
-import functools
 import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
 
@@ -21,7 +19,7 @@ from bridge.settings import BridgeSettings
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
 from openbsp.settings import load
 from streams.settings import StreamsSettings
-from support import helm
+from support import helm, kubernetes
 from support.variables import KNOWN
 
 pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(1800)]
@@ -140,9 +138,9 @@ MATRIX: dict[str, Values] = {
     },
 }
 OTHERS = {"POD_NAME", "FORWARDED_ALLOW_IPS"}
-#: The oldest version of Kubernetes that the chart admits, and the newest whose schemas there are.
+#: The oldest version of Kubernetes that the chart admits, and the newest.
 OLDEST = yaml.safe_load((helm.CHART / "Chart.yaml").read_text("utf-8"))["kubeVersion"].strip(">=").removesuffix("-0")
-VERSIONS = (OLDEST, kubernetes_validate.latest_version())
+VERSIONS = (OLDEST, kubernetes.NEWEST)
 
 
 def merged(*all_values: Values) -> Values:
@@ -181,22 +179,50 @@ def test_helm_finds_nothing_to_say(values: Values):
     assert "[WARNING]" not in result.stdout
 
 
-@pytest.fixture(scope="module")
-def _schemas_are_read_once() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patched:
-        once = functools.cache(kubernetes_validate.utils.schema_contents)
-        patched.setattr(kubernetes_validate.utils, "schema_contents", once)
-        yield
+OPERATOR = "monitoring.coreos.com/"
 
 
-@pytest.mark.usefixtures("_schemas_are_read_once")
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("values", MATRIX.values(), ids=MATRIX)
 def test_kubernetes_knows_every_field(values: Values, version: str):
-    assert version in kubernetes_validate.utils.all_versions()
-    for each in helm.render(merged(LEAST, values), version):
-        if not each["apiVersion"].startswith("monitoring.coreos.com/"):
-            kubernetes_validate.validate(each, version, strict=True)
+    objects = helm.render(merged(LEAST, values), version)
+    own = [each for each in objects if not each["apiVersion"].startswith(OPERATOR)]
+    assert kubernetes.faults(own, version) == []
+
+
+def test_a_field_that_kubernetes_does_not_know_is_found():
+    objects = helm.render(LEAST, VERSIONS[-1])
+    (budget, *_) = [each for each in objects if each["kind"] == "PodDisruptionBudget"]
+    budget["spec"]["maxUnavailible"] = 1
+    (fault,) = kubernetes.faults(objects, VERSIONS[-1])
+    assert "maxUnavailible" in fault
+
+
+def of_the_operator() -> list[dict[str, Any]]:
+    """Return the objects that the Prometheus operator reads, of every kind that the chart makes."""
+    objects = helm.render(merged(LEAST, MATRIX["monitored"]), VERSIONS[-1])
+    return [each for each in objects if each["apiVersion"].startswith(OPERATOR)]
+
+
+def test_the_prometheus_operator_knows_every_field():
+    found = of_the_operator()
+    assert {each["kind"] for each in found} == {"ServiceMonitor", "PrometheusRule"}
+    for each in found:
+        assert each["apiVersion"] == f"{OPERATOR}v1"
+        assert kubernetes.operator_faults(each) == []
+
+
+def test_what_the_prometheus_operator_would_drop_or_refuse_is_found():
+    for each in of_the_operator():
+        if each["kind"] == "ServiceMonitor":
+            each["spec"]["endpoints"][0] |= {"intervall": "15s", "scrapeTimeout": "soon"}
+            faults = kubernetes.operator_faults(each)
+            assert len(faults) == 2
+            assert "'intervall' was unexpected" in str(faults)
+        else:
+            each["spec"]["groups"][0]["rules"][0]["for"] = 60
+            (fault,) = kubernetes.operator_faults(each)
+            assert "60 is not of type 'string'" in fault
 
 
 def test_every_name_is_one_that_kubernetes_takes(objects):
