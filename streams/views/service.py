@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Coroutine
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -25,6 +26,7 @@ from streams.views.cluster.applied import Applied
 from streams.views.cluster.peers import Peers
 from streams.views.cluster.waits import Waits
 from streams.views.http.app import Views, create_app
+from streams.views.http.completeness import Audits, newest_of
 from streams.views.http.dead_letters import DeadLetters
 from streams.views.http.pipeline import Pipeline
 from streams.views.http.requests import Requests
@@ -71,7 +73,8 @@ class ViewsService:
         )
         applied = Applied(self.tables, self._peers, ends, settings.read_timeout_s)
         views = Views(self.tables, self._peers, applied, self._streams, self._waits)
-        self._pipeline = Pipeline(settings.bridge_url, settings.bridge_token)
+        audits = Audits(partial(newest_of, kafka, topic_name(topics.prefix, "audits")))
+        self._pipeline = Pipeline(settings.bridge_url, settings.bridge_token, audits)
         self._dead_letters = DeadLetters(kafka, topic_name(topics.prefix, "dead-letters"))
         self.access = Access(settings, self.metrics)
         self.access.on_reload = lambda: self._streams.end_unless(self.access.is_valid)

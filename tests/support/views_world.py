@@ -14,6 +14,7 @@ from openbsp.kafka.connection import KafkaSettings, TopicSettings
 from streams.engine.source import Record
 from streams.settings import StreamsSettings
 from streams.tables.owned import CONVERSATIONS, MESSAGES
+from streams.views.http.completeness import Audits
 from streams.views.service import ViewsService
 from support.join import Join, empty_stores, program
 
@@ -102,6 +103,9 @@ class World:
         self.settings = StreamsSettings(**{"tokens": TOKENS, "advertised_url": URL, "read_wait_s": 0, **settings})
         topics = TopicSettings(prefix=PREFIX, partitions=partitions)
         self.views = ViewsService(self.settings, KafkaSettings(bootstrap_servers="127.0.0.1:1"), topics)
+        #: What the topic of audits has; or an exception that reading it raises.
+        self.audits: list[bytes] | Exception = []
+        self.views._pipeline._audits = Audits(self._read_audits)
         self.tables = self.views.tables
         self.writer = Writer(partitions)
         self.worker = Worker(self.settings, self.writer, partitions)
@@ -113,6 +117,11 @@ class World:
         self.positions: Offsets = defaultdict(int)
         self._records: list[Record] = []
         self.tables.attach(self.worker)
+
+    def _read_audits(self) -> list[bytes]:
+        if isinstance(self.audits, Exception):
+            raise self.audits
+        return self.audits
 
     def own(self, owned: Iterable[int] | None = None) -> None:
         """Take partitions over, all of them if none are named; nothing is behind."""

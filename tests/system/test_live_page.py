@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 import pytest
+from confluent_kafka import Producer
 from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sync_playwright
 
 from openbsp_testkit import habits
@@ -553,6 +554,36 @@ def test_the_numbers_follow_what_goes_on(open_page, running_stack):
     pipeline = card.filter(has_text="Pipeline")
     expect(pipeline).to_contain_text("ready")
     expect(pipeline).to_contain_text("Behind by", timeout=15_000)
+
+
+def test_the_pipeline_says_up_to_when_nothing_is_missing(open_page, running_stack):
+    """From what `bridge reconcile` keeps in the topic of audits; without audits nothing is said."""
+    page = open_page()
+    pipeline = page.locator(".card").filter(has_text="Pipeline")
+    expect(pipeline).to_contain_text("Dead letters", timeout=15_000)
+    expect(pipeline).not_to_contain_text("Complete up to")
+    keep_audit(running_stack, timedelta(minutes=3), missing=2, confirmed=2)
+    expect(pipeline).to_contain_text("Complete up to3 m", timeout=40_000)
+    expect(pipeline).to_contain_text("2 of 1,200, repaired")
+    keep_audit(running_stack, timedelta(hours=5), missing=3, confirmed=1)
+    expect(pipeline.locator(".bad").filter(has_text="Complete up to")).to_contain_text("5 h", timeout=40_000)
+    expect(pipeline.locator(".bad").filter(has_text="Missing")).to_contain_text("3 of 1,200, 2 not repaired")
+
+
+def keep_audit(stack: RunningStack, ago: timedelta, **counts: int) -> None:
+    now = datetime.now(UTC)
+    row = {
+        "entity": "messages",
+        "organization_id": "acme",
+        "compared": 1_200,
+        **dict.fromkeys(("missing", "different", "gone", "confirmed"), 0),
+        **counts,
+        "verified_until": (now - ago).isoformat(),
+    }
+    report = {"run": uuid.uuid4().hex, "dry_run": False, "ended_at": now.isoformat(), "rows": [row]}
+    producer = Producer({"bootstrap.servers": stack.kafka})
+    producer.produce("openbsp.audits", json.dumps({"report": report, "key": "k", "signature": "s"}), key=report["run"])
+    assert producer.flush(10) == 0
 
 
 def test_dead_letters_are_listed_with_their_reasons_and_the_command_that_shows_each(open_page, running_stack):

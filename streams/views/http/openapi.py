@@ -256,8 +256,14 @@ def _session() -> dict[str, Any]:
 def _pipeline() -> dict[str, Any]:
     return {
         "operationId": "readPipeline",
-        "summary": "How the bridge is, for the live page and tokens that are not bound to organizations.",
-        "responses": {"200": _ok("Pipeline", "pipeline", "`bridge` is null if the worker knows of none.")}
+        "summary": "How bridge and states are, for the live page and tokens that are not bound to organizations.",
+        "responses": {
+            "200": _ok(
+                "Pipeline",
+                "pipeline",
+                "`bridge` is null if the worker knows of none, `completeness` if `bridge reconcile` keeps no audits.",
+            )
+        }
         | _refusals(UNAUTHORIZED, NOT_PERMITTED),
     }
 
@@ -387,7 +393,18 @@ def _pipeline_state() -> dict[str, Any]:
     number = {"type": ["number", "null"], "description": "Null while the bridge does not answer."}
     names = ("spool_events", "spool_bytes", "spool_oldest_seconds", "dead_letters")
     bridge = _object(answers={"type": "boolean"}, **dict.fromkeys(names, number))
-    return _object(bridge={**bridge, "type": ["object", "null"]})
+    instant = {"type": ["string", "null"], "format": "date-time"}
+    count = {"type": ["integer", "null"], "description": "Of the latest run; null if it is not known."}
+    until = "The moment up to which nothing is missing; null if that could not be verified."
+    completeness = _object(
+        verified_until={**instant, "description": until},
+        run_ended_at={**instant, "description": "The end of the latest run of `bridge reconcile`."},
+        **dict.fromkeys(("compared", "missing", "different", "left"), count),
+        problem={"type": ["string", "null"], "description": "Why the audits cannot be read at the moment."},
+    )
+    return _object(
+        bridge={**bridge, "type": ["object", "null"]}, completeness={**completeness, "type": ["object", "null"]}
+    )
 
 
 def _dead_letters_page() -> dict[str, Any]:

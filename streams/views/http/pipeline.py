@@ -1,4 +1,4 @@
-"""What comes before the worker: the bridge's spool and dead letters, as numbers for the live page."""
+"""What is around the worker, for the live page: the bridge's spool and dead letters, and how complete states are."""
 
 import asyncio
 import time
@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from streams.views.http.access import reader_of
+from streams.views.http.completeness import Audits, Completeness
 
 PATH = "/pipeline"
 TIMEOUT_S = 2.0
@@ -32,16 +33,18 @@ class Bridge(Struct):
 
 
 class State(Struct):
-    """The answer; `bridge` is null if the worker knows of none."""
+    """The answer; `bridge` is null if the worker knows of none, `completeness` if there are no audits."""
 
     bridge: Bridge | None
+    completeness: Completeness | None
 
 
 class Pipeline:
-    """Asks the bridge at an address that the settings name, and at no other."""
+    """Asks the bridge at an address that the settings name, and at no other; and the audits."""
 
-    def __init__(self, bridge_url: str | None, bridge_token: SecretStr | None) -> None:
+    def __init__(self, bridge_url: str | None, bridge_token: SecretStr | None, audits: Audits) -> None:
         """Connect to nothing yet."""
+        self._audits = audits
         self._url = None if bridge_url is None else bridge_url.rstrip("/") + "/metrics"
         self._token = bridge_token
         self._lock = asyncio.Lock()
@@ -53,10 +56,10 @@ class Pipeline:
         return [Route(PATH, self.show)]
 
     async def show(self, request: Request) -> Response:
-        """GET: return the state of the bridge. Raises ProblemError for tokens that are bound to organizations."""
+        """GET: return the state of both. Raises ProblemError for tokens that are bound to organizations."""
         reader_of(request).need_all()
-        bridge = None if self._url is None else await self._bridge(self._url)
-        body = msgspec.json.encode(State(bridge))
+        state = State(*await asyncio.gather(self._bridge(), self._audits.completeness()))
+        body = msgspec.json.encode(state)
         return Response(body, 200, {"Cache-Control": "no-store"}, "application/json")
 
     async def close(self) -> None:
@@ -69,10 +72,12 @@ class Pipeline:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         return httpx.AsyncClient(timeout=TIMEOUT_S, headers=headers, trust_env=False)
 
-    async def _bridge(self, url: str) -> Bridge:
+    async def _bridge(self) -> Bridge | None:
+        if self._url is None:
+            return None
         async with self._lock:
             if time.monotonic() >= self._known_until:
-                self._known = await self._ask(url)
+                self._known = await self._ask(self._url)
                 self._known_until = time.monotonic() + KEPT_S
             return self._known
 

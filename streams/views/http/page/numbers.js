@@ -20,6 +20,9 @@ const LIMITS_MS = [500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 300_000, 1_
 
 const FAR_BEHIND = 1_000;
 
+// As the alert CompletenessStandsStill has it.
+const STANDS_STILL_MS = 3_600_000;
+
 const FAR = new Set(["delivered", "read"]);
 
 /** How often something has happened in the last minutes. */
@@ -199,7 +202,7 @@ export class Numbers {
   }
 
   async #observed() {
-    const [text, { bridge }] = await Promise.all([
+    const [text, { bridge, completeness }] = await Promise.all([
       ask("/metrics").then((response) => response.text()),
       ask("/pipeline").then((response) => response.json()),
     ]);
@@ -216,8 +219,22 @@ export class Numbers {
       dead += bridge.dead_letters;
     }
     found.push(["Dead letters", number(dead), dead ? "bad" : "good"]);
+    if (completeness !== null) found.push(...complete(completeness));
     return found;
   }
+}
+
+/** Return what `bridge reconcile` has found: up to when nothing is missing, and what was. */
+function complete(found) {
+  if (found.problem !== null && found.run_ended_at === null) return [["Complete up to", found.problem, "bad"]];
+  const at = found.verified_until === null ? null : Date.parse(found.verified_until);
+  const late = at === null || Date.now() - at > STANDS_STILL_MS || found.problem !== null;
+  const lost = found.missing + found.different;
+  const words = `${number(found.missing)} of ${number(found.compared)}` + (found.left ? `, ${number(found.left)} not repaired` : lost ? ", repaired" : "");
+  return [
+    ["Complete up to", at === null ? "not verified" : `${duration(Math.max(0, Date.now() - at))} ago`, late ? "bad" : "good"],
+    ["Missing", words, found.left ? "bad" : "good"],
+  ];
 }
 
 /** Return the sum of each metric of a Prometheus text over its labels. */

@@ -8,6 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from bridge.reconcile.report import Report
+from bridge.reconcile.signing import Audit
+from openbsp.errors import TopicsError
 from openbsp.up.page import page_link
 from streams.views.http import page, session
 from streams.views.http.session import ATTEMPTS, LIFETIME_S, MOST_BYTES, REFILL_S, Attempts
@@ -298,13 +301,14 @@ async def test_the_page_is_told_how_the_bridge_is(world):
             "spool_bytes": 4096,
             "spool_oldest_seconds": 12.5,
             "dead_letters": 3,
-        }
+        },
+        "completeness": None,
     }
     (request,) = bridge.requests
     assert str(request.url) == "http://bridge.example/metrics"
     assert request.headers["authorization"] == "Bearer token-for-bridge"
     async with world.client() as client:
-        assert (await client.get("/pipeline")).json() == {"bridge": None}
+        assert (await client.get("/pipeline")).json() == {"bridge": None, "completeness": None}
 
 
 @pytest.mark.parametrize(
@@ -327,6 +331,55 @@ async def test_whatever_is_no_bridge_does_not_answer(bridge):
         "dead_letters": None,
     }
     assert len(bridge.requests) == 1
+
+
+def audit(ended: int, verified: dict[str, int | None], *, dry_run: bool = False, **counts: int) -> bytes:
+    """Return an audit as a run of `bridge reconcile` keeps it, with moments in seconds; `counts` are of each entity."""
+    report = Report("run", "http://openbsp.example", "1", dry_run, 0, ended * 1_000_000)
+    for entity, until in verified.items():
+        tally = report.of(entity, "acme")
+        tally.compared = 10
+        for name, count in counts.items():
+            setattr(tally, name, count)
+        if until is not None:
+            report.verified_until[entity, "acme"] = until * 1_000_000
+    return Audit(report.content(), "key", "signature").encode()
+
+
+async def completeness(world: World) -> dict:
+    async with world.client(ALL) as client:
+        return (await client.get("/pipeline")).json()["completeness"]
+
+
+async def test_the_page_is_told_up_to_when_nothing_is_missing_and_how_much_was(world):
+    world.audits = [
+        audit(3_000, {"messages": 2_900}, missing=2, different=1, gone=1, confirmed=3),
+        audit(1_000, {"messages": 900, "conversations": 950}),
+        audit(9_000, {"messages": 8_000, "conversations": 8_000}, dry_run=True),
+        b"none",
+        b'{"report": {"rows": 1}}',
+    ]
+    assert await completeness(world) == {
+        "verified_until": "1970-01-01T00:15:50+00:00",
+        "run_ended_at": "1970-01-01T00:50:00+00:00",
+        "compared": 10,
+        "missing": 2,
+        "different": 1,
+        "left": 1,
+        "problem": None,
+    }
+
+
+async def test_what_was_never_verified_has_no_moment(world):
+    world.audits = [audit(1_000, {"messages": 900, "conversations": None})]
+    assert (await completeness(world))["verified_until"] is None
+
+
+async def test_audits_that_cannot_be_read_are_said_to_be_so(world):
+    world.audits = TopicsError(["openbsp.audits: missing"])
+    told = await completeness(world)
+    assert told["verified_until"] is None
+    assert "openbsp.audits: missing" in told["problem"]
 
 
 async def test_the_bridge_is_not_for_those_who_are_bound_to_organizations():

@@ -1,0 +1,132 @@
+"""How complete the states are, as the latest audits of `bridge reconcile` say it, for the live page."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from datetime import datetime
+
+import msgspec
+from msgspec import Struct
+
+from openbsp.errors import KafkaSettingsError, KafkaUnavailableError, TopicsError
+from openbsp.kafka.connection import KafkaSettings
+from openbsp.kafka.reading import TopicReader
+from openbsp.threads import in_thread
+
+#: So many audits of each partition are read at the most: each may name hundreds of rows.
+OF_PARTITION = 5
+#: However many pages look, the topic is read only so often; that it cannot be read is remembered for as long.
+KEPT_S = 10.0
+TIMEOUT_S = 2.0
+
+
+class Completeness(Struct):
+    """What the audits say. `problem` is why they cannot be read: then the rest is what they said before, or null.
+
+    `verified_until` is the moment up to which nothing is missing, of the entity and organization of which it is the
+    earliest; null if one of them could not be verified. `missing` and `different` are what the latest run found, and
+    `left` what it could not repair.
+    """
+
+    verified_until: str | None = None
+    run_ended_at: str | None = None
+    compared: int | None = None
+    missing: int | None = None
+    different: int | None = None
+    left: int | None = None
+    problem: str | None = None
+
+
+Read = Callable[[], Iterable[bytes]]
+
+
+def newest_of(kafka: KafkaSettings, topic: str) -> list[bytes]:
+    """Return the newest audits of each partition. Raises TopicsError, KafkaUnavailableError, KafkaSettingsError."""
+    with TopicReader(kafka, topic, TIMEOUT_S) as reader:
+        there = reader.range()
+        ends = {number: (max(start, end - OF_PARTITION), end) for number, (start, end) in there.items()}
+        return [message.value() or b"" for message in reader.read(ends)]
+
+
+class Audits:
+    """Reads the end of the topic of audits, when somebody asks."""
+
+    def __init__(self, read: Read) -> None:
+        """`read` returns audits, see `newest_of`."""
+        self._read = read
+        self._lock = asyncio.Lock()
+        self._known: Completeness | None = None
+        self._known_until = 0.0
+
+    async def completeness(self) -> Completeness | None:
+        """Return what the audits say; None if there is none."""
+        async with self._lock:
+            if time.monotonic() >= self._known_until:
+                try:
+                    self._known = summary(await in_thread(lambda: list(self._read())))
+                except (KafkaUnavailableError, KafkaSettingsError, TopicsError) as error:
+                    problem = f"audits cannot be read: {error}"
+                    self._known = msgspec.structs.replace(self._known or Completeness(), problem=problem)
+                self._known_until = time.monotonic() + KEPT_S
+            return self._known
+
+
+def summary(audits: Iterable[bytes]) -> Completeness | None:
+    """Return what audits add up to: of each entity and organization the latest moment. None if there is none."""
+    reports = sorted(filter(None, map(_report, audits)), key=lambda report: report.ended_at)
+    if not reports:
+        return None
+    # A run may have been about one organization, or about orphans alone.
+    until: dict[tuple[str, str], datetime] = {}
+    for report in reports:
+        for row in report.rows:
+            if row.verified_until is not None:
+                until[row.entity, row.organization_id] = row.verified_until
+    latest = reports[-1]
+    unverified = any(row.compared and (row.entity, row.organization_id) not in until for row in latest.rows)
+    verified = None if unverified else min(until.values(), default=None)
+    missing, different = sum(row.missing for row in latest.rows), sum(row.different for row in latest.rows)
+    gone, confirmed = sum(row.gone for row in latest.rows), sum(row.confirmed for row in latest.rows)
+    return Completeness(
+        None if verified is None else verified.isoformat(),
+        latest.ended_at.isoformat(),
+        sum(row.compared for row in latest.rows),
+        missing,
+        different,
+        max(0, missing + different + gone - confirmed),
+    )
+
+
+class _Row(Struct):
+    """What is needed of a report's row; see bridge.reconcile.report."""
+
+    entity: str
+    organization_id: str
+    compared: int
+    missing: int
+    different: int
+    gone: int
+    confirmed: int
+    verified_until: datetime | None
+
+
+class _Report(Struct):
+    dry_run: bool
+    ended_at: datetime
+    rows: list[_Row]
+
+
+class _Audit(Struct):
+    report: _Report
+
+
+_AUDIT = msgspec.json.Decoder(_Audit)
+
+
+def _report(audit: bytes) -> _Report | None:
+    """Return the report of an audit; None for a run that changed nothing, and for what is no audit."""
+    try:
+        report = _AUDIT.decode(audit).report
+    except msgspec.DecodeError:
+        return None
+    return None if report.dry_run else report
