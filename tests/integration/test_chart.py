@@ -172,6 +172,16 @@ def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
     return [*pod.get("initContainers", []), *pod["containers"]]
 
 
+def test_the_values_of_the_page_render():
+    page = (ROOT / "docs" / "kubernetes.md").read_text("utf-8")
+    first, *others = [
+        yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    ]
+    for values in (first, *(merged(first, other) for other in others)):
+        assert helm.render(values, VERSIONS[-1])
+        assert helm.run("lint", "--strict", "--kube-version", VERSIONS[-1], values=values).returncode == 0
+
+
 @pytest.mark.parametrize("values", MATRIX.values(), ids=MATRIX)
 def test_helm_finds_nothing_to_say(values: Values):
     result = helm.run("lint", "--strict", "--kube-version", VERSIONS[-1], values=merged(LEAST, values))

@@ -4,6 +4,8 @@ import asyncio
 import importlib.util
 import io
 import json
+import os
+import re
 import struct
 import subprocess
 from pathlib import Path
@@ -117,3 +119,66 @@ def test_kafkajs_without_extras_reads_everything(kafkajs, written):
     places = ("topic", "partition", "offset", "key", "ce_id")
     lines = [(*(record[name] for name in places), _id(record["value"])) for record in records]
     assert sorted(lines, key=lambda line: line[:3]) == expected(written)
+
+
+#: Reads one record of the topic messages with the snippet of docs/consumers.md, which names `host`, before it.
+READ_LATER = """
+const { Kafka, logLevel } = require("kafkajs");
+const [broker, host, topic] = process.argv.slice(2);
+%s
+const kafka = new Kafka({ brokers: [broker], logLevel: logLevel.NOTHING });
+const consumer = kafka.consumer({ groupId: `later-${process.pid}` });
+(async () => {
+  await consumer.connect();
+  await consumer.subscribe({ topics: [topic], fromBeginning: true });
+  await consumer.run({
+    autoCommit: false,
+    eachMessage: async ({ message }) => {
+      try {
+        const { id, timestamp } = await registry.decode(message.value);
+        console.log(JSON.stringify({ id, timestamp: String(timestamp) }));
+        process.exit(0);
+      } catch (error) {
+        console.error(error);
+        process.exit(1);
+      }
+    },
+  });
+})();
+"""
+
+PLAIN = """
+const { SchemaRegistry } = require("@kafkajs/confluent-schema-registry");
+const registry = new SchemaRegistry({ host });
+"""
+
+
+@pytest.mark.long
+def test_kafkajs_reads_later_instants_with_the_type_of_the_page(kafkajs, contract, start_bridge, tmp_path):
+    """An instant beyond 2^53 microseconds, at which avsc throws by itself."""
+    page = (Path(__file__).parents[2] / "docs" / "consumers.md").read_text("utf-8")
+    (snippet,) = re.findall(r"^```js\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    body = {
+        "data": {"id": "later", "timestamp": "3000-01-01T00:00:00.000001Z"},
+        "entity": "messages",
+        "action": "insert",
+    }
+    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+    url = f"{start_bridge().url}/webhooks"
+    assert httpx.post(url, json=body, headers=headers, timeout=10, trust_env=False).status_code == 202
+    addresses = [contract.kafka.bootstrap_servers, contract.registry.url, contract.topic("messages")]
+    lines = []
+    for name, text in (("with.cjs", snippet), ("without.cjs", PLAIN)):
+        (tmp_path / name).write_text(READ_LATER % text, "utf-8")
+        done = subprocess.run(
+            [tool("node", "nodejs"), tmp_path / name, *addresses],
+            env={**os.environ, "NODE_PATH": str(kafkajs.parent / "node_modules")},
+            timeout=60,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        lines.append((done.returncode, done.stdout, done.stderr))
+    assert lines[0][2] == ""
+    assert lines[0] == (0, '{"id":"later","timestamp":"32503680000000001"}\n', "")
+    assert "potential precision loss" in lines[1][2]

@@ -8,9 +8,12 @@ import os
 import re
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
+
+from support.guest import make_environment
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "views.md"
@@ -22,7 +25,7 @@ OTHERS = "token-of-another-organization"
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_the_page_shows_what_is_answered(contract, start_bridge, start_streams):
+def test_the_page_shows_what_is_answered(contract, start_bridge, start_streams, tmp_path):
     bridge = start_bridge()
     views = start_streams(STREAMS_TOKENS=f"tests={TOKEN},others={OTHERS}@somebody-else", STREAMS_READ_TIMEOUT_S="5")
     page = PAGE.read_text("utf-8")
@@ -53,8 +56,29 @@ def test_the_page_shows_what_is_answered(contract, start_bridge, start_streams):
             written = written.replace(call[0], call[0].replace(f"```{kind}\n{expected}", f"```{kind}\n{shown}"), 1)
         else:
             assert same, f"{command}\n{shown}"
+    _run_program(re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL), environment, tmp_path)
     if written != page:
         PAGE.write_text(written, "utf-8")
+
+
+def _run_program(programs: list[str], environment: dict[str, str], directory: Path) -> None:
+    """Run the page's program in an environment with what the page names, until it has printed that it is ready."""
+    (program,) = programs
+    python = make_environment(directory / "venv", "httpx", "httpx-sse")
+    command = [python, "-W", "error", "-c", program]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        deadline = threading.Timer(30, running.kill)
+        deadline.start()
+        line = ""
+        while (line := running.stdout.readline()) and not line.startswith("ready "):
+            pass
+        running.kill()
+        deadline.cancel()
+        assert line, running.stderr.read()
 
 
 def _run(command: str, environment: dict[str, str]) -> str:
