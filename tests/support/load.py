@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -33,6 +34,10 @@ class Load:
     token: str
     per_second: float = 100.0
     prefix: str = "load"
+    #: What each row has besides, or instead.
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    #: How many may wait for their answers; pg_net sends 200 at once.
+    at_once: int = 100_000
     attempts: list[Attempt] = field(default_factory=list)
 
     def __enter__(self) -> Self:
@@ -88,16 +93,23 @@ class Load:
     async def _run(self) -> None:
         connections = _Connections(self.url, self.token)
         started = time.monotonic()
+        room = asyncio.Semaphore(self.at_once)
         async with asyncio.TaskGroup() as sending:
             for number in itertools.count():
                 if self._stop.is_set():
                     break
-                sending.create_task(self._send(connections, f"{self.prefix}-{number}"))
+                await room.acquire()
+                sent = sending.create_task(self._send(connections, f"{self.prefix}-{number}"))
+                sent.add_done_callback(lambda _: room.release())
                 await asyncio.sleep(max(0.0, started + (number + 1) / self.per_second - time.monotonic()))
         connections.close()
 
     async def _send(self, connections: "_Connections", key: str) -> None:
-        data = {"id": key, "conversation_id": f"of {key}", "content": {"type": "text", "text": "x" * 200}}
+        data = {
+            "id": key,
+            "conversation_id": f"of {key}",
+            "content": {"type": "text", "text": "x" * 200},
+        } | self.columns
         body = json.dumps({"entity": "messages", "action": "insert", "data": data}).encode()
         started = time.monotonic()
         attempt = Attempt(key, 0.0, started)

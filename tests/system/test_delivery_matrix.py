@@ -9,6 +9,8 @@ import os
 import resource
 import signal
 import socket
+import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +25,7 @@ from support.bridge_process import TOKEN, Bridge
 from support.consume import headers_of, read_all
 from support.load import SENDER_PATIENCE_S, Load
 from support.wait import eventually
+from support.wrong_clock import WrongClock
 
 pytestmark = [pytest.mark.integration]
 
@@ -35,6 +38,10 @@ class World:
     bridge: Bridge
     admin: AdminClient
     load: Load
+    #: Where the spool is; whether that is a small disk of its own; and the clock of the bridge's machine.
+    disk: Path
+    small: bool
+    clock: WrongClock
     #: Ids of events that were in a topic when that was deleted.
     gone: set[str] = field(default_factory=set)
     stored: set[str] = field(default_factory=set)
@@ -175,7 +182,7 @@ def spool_that_is_removed(world: World, since: int) -> str:
     os.kill(kafka, signal.SIGSTOP)
     try:
         eventually(lambda: world.bridge.spooled > 20, within=60)
-        for path in (world.bridge.directory / "spool").glob("spool-*"):
+        for path in (world.disk / "spool").glob("spool-*"):
             path.unlink(missing_ok=True)
         # Those that were waiting for Kafka when it stopped are in the spool after the deadline, and none is under way.
         world.some_more(220)
@@ -214,6 +221,46 @@ def many_at_once(world: World, _: int) -> str:
     return f"nothing: {len(flood.attempts)} answered, the slowest after {flood.slowest:.1f} s"
 
 
+def disk_that_is_full(world: World, since: int) -> str:
+    """While Kafka does not answer: what comes then cannot be kept, and is not answered as if it were."""
+    if not world.small:
+        pytest.skip("only root can mount a small file system")
+    ballast, kafka = world.disk / "ballast", world.servers.pids["kafka"]
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    os.kill(kafka, signal.SIGSTOP)
+    try:
+        seen = world.logged("spool.not_written", since)
+        eventually(lambda: world.bridge.readiness()["status"] == "unready", within=60)
+    finally:
+        ballast.unlink()
+        os.kill(kafka, signal.SIGCONT)
+    world.logged("spool.repaired", since)
+    return f"status: unready; {seen}"
+
+
+def clock_that_is_wrong(world: World, since: int) -> str:
+    """40 days behind while it runs, and two hours ahead from a start on."""
+    try:
+        world.clock.set(-40 * 86_400)
+        seen = world.degraded("remarks", "behind the brokers'")
+        world.some_more()
+        world.clock.set(7_200)
+        assert world.bridge.terminate()[0] == 0
+        world.bridge.start()
+        world.degraded("remarks", "ahead of the brokers'")
+        world.some_more()
+        world.logged("clock.skewed", since)
+    finally:
+        world.clock.set(0)
+    world.logged("clock.right", since)
+    # With the bridge's time, retention would delete them at once, or the broker refuse them.
+    written = {message.timestamp()[1] / 1000 for message in read_all(world.bridge.kafka, world.bridge.topic)}
+    assert max(abs(at - time.time()) for at in written) < 3_600
+    return f"{seen}; clock.skewed"
+
+
 CASES: dict[str, Case] = {
     "SIGKILL of a worker": sigkill_of_a_worker,
     "restart": restart,
@@ -226,11 +273,29 @@ CASES: dict[str, Case] = {
     "spool is removed, and all processes die": spool_that_is_removed,
     "no descriptor is left": no_descriptor_is_left,
     "a thousand at once": many_at_once,
+    "disk is full": disk_that_is_full,
+    "machine's clock is wrong": clock_that_is_wrong,
     # The last one: the successor is in the group of processes of the first.
     "upgrade": upgrade,
 }
 #: Requests that a killed process had read and not answered, on a connection that was new.
 KILLED = {name for name in CASES if "die" in name or "SIGKILL" in name}
+#: What neither Kafka nor the spool can take is refused, as `not_stored`.
+REFUSED = {"disk is full"}
+
+
+@contextlib.contextmanager
+def small_disk(directory: Path) -> Iterator[bool]:
+    """Mount a small disk there, if that may be done; yield whether it was."""
+    directory.mkdir()
+    mounted = os.geteuid() == 0 and not subprocess.call(
+        ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", directory], stderr=subprocess.DEVNULL
+    )
+    try:
+        yield mounted
+    finally:
+        if mounted:
+            subprocess.check_call(["umount", directory])
 
 
 @pytest.fixture(scope="module")
@@ -239,14 +304,22 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         servers = stack.enter_context(LocalStack(kafka_properties={"auto.create.topics.enable": "true"}))
         directory = tmp_path_factory.mktemp("matrix")
         (directory / "tokens").write_text(new_token("other")[1])
-        variables = {"BRIDGE_TOKENS_FILE": str(directory / "tokens"), "BRIDGE_WORKERS": "1"}
+        clock, disk = WrongClock(directory), directory / "disk"
+        small = stack.enter_context(small_disk(disk))
+        variables = {
+            "BRIDGE_TOKENS_FILE": str(directory / "tokens"),
+            "BRIDGE_WORKERS": "1",
+            "BRIDGE_SPOOL_DIR": str(disk / "spool"),
+            **clock.variables,
+        }
         bridge = Bridge(servers.kafka, servers.registry, directory, variables=variables)
         bridge.listener = stack.enter_context(listen("127.0.0.1", bridge.port))
         stack.callback(bridge.close)
         bridge.prepare()
         bridge.start()
         load = stack.enter_context(Load(bridge.url, TOKEN, per_second=60))
-        yield World(servers, bridge, AdminClient({"bootstrap.servers": servers.kafka, "log_level": 0}), load)
+        admin = AdminClient({"bootstrap.servers": servers.kafka, "log_level": 0})
+        yield World(servers, bridge, admin, load, disk, small, clock)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -262,13 +335,15 @@ def test_nothing_is_lost_and_the_operator_sees_why(world: World, name: str):
     accepted = {attempt.answer["event_id"] for attempt in attempts if attempt.status == 202}
     lost = accepted - world.stored - world.gone
     unanswered = sum(attempt.status is None for attempt in attempts)
+    refused = [attempt.answer["reason"] for attempt in attempts if attempt.status not in {202, None}]
     slowest = max(attempt.seconds for attempt in attempts)
     print(
-        f"\nfigure: {name}: lost: {len(lost)} of {len(accepted)}, unanswered: {unanswered}, slowest: {slowest:.1f} s;"
+        f"\nfigure: {name}: lost: {len(lost)} of {len(accepted)}, unanswered: {unanswered}, refused: {len(refused)},"
+        f" slowest: {slowest:.1f} s;"
         f" the operator saw: {seen}"
     )
     assert accepted
     assert lost == set()
     assert unanswered <= (5 if name in KILLED else 0)
-    assert {attempt.status for attempt in attempts} <= {202, None}
+    assert set(refused) == ({"not_stored"} if name in REFUSED else set())
     assert slowest < SENDER_PATIENCE_S + 1

@@ -145,8 +145,7 @@ class Spool:
         except sqlite3.Error as error:
             self.failing = str(error)
         else:
-            _log.warning("the spool can be written again", extra=event("spool.repaired"))
-            self.failing = None
+            self._works()
 
     async def shrink(self) -> None:
         """Give the disk back what deleted events leave behind, if that is much. Raises sqlite3.Error.
@@ -296,10 +295,15 @@ class Spool:
         if self.events:
             self.arrived.set()
 
+    def _works(self) -> None:
+        if self.failing is not None:
+            _log.warning("the spool can be written again", extra=event("spool.repaired"))
+        self.failing = None
+
     def _stored(self, tickets: list[Ticket], error: Exception | None, took: float, appended: bool) -> None:  # noqa: FBT001 a callback
         self._metrics.spool_commit_seconds.observe(took)
         if error is None:
-            self.failing = None
+            self._works()
             self.arrived.set()
             for ticket in tickets:
                 del self._unsettled[ticket]
