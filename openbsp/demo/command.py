@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, cast
 
@@ -10,8 +10,8 @@ import httpx
 from rich.console import Console
 
 from openbsp.console import make_console
-from openbsp.demo import show
-from openbsp.demo.checks import Found, checks
+from openbsp.demo import ghost, show
+from openbsp.demo.checks import Check, Found, checks
 from openbsp.demo.payloads import CONVERSATION_ID, documented_payloads
 from openbsp.demo.records import RecordReader
 from openbsp.demo.send import Answer, Payload, send
@@ -56,7 +56,47 @@ def _present(console: Console, addresses: Addresses, token: str, payloads: Seque
     show.show_view(console, _view_url(addresses), found.view)
     results = checks(found)
     show.show_checks(console, results)
-    return any(check.faults for check in results)
+    return any(check.faults for check in [*results, *_present_ghost(console, addresses, token)])
+
+
+def _present_ghost(console: Console, addresses: Addresses, token: str) -> list[Check]:
+    """Tell of two rows that are one message, show what becomes of them, and return what was compared."""
+
+    def look() -> ghost.Seen:
+        real, other = (_get(addresses, f"/messages/{key}", token) for key in (ghost.REAL_ID, ghost.GHOST_ID))
+        chat = _get(addresses, f"/conversations/{ghost.CONVERSATION_ID}", token)
+        return ghost.Seen(answers, real.status_code, other.status_code, chat.json() if chat.is_success else None)
+
+    console.print(
+        "\nA receipt overtakes the answer to the sending: OpenBSP has two rows for one message, for a moment."
+    )
+    answers = asyncio.run(_send(ghost.TWO_ROWS, addresses.bridge, token))
+    show.show_answers(console, answers)
+    before = _until_complete(lambda: ghost.before(look()))
+    show.show_checks(console, before)
+    console.print("\nThe first row learns the id of the receipt. That the second one is deleted is not told.")
+    answers = asyncio.run(_send(ghost.ONE_ROW, addresses.bridge, token))
+    show.show_answers(console, answers)
+    (topics,) = load(TopicSettings)
+    with RecordReader(addresses.kafka, addresses.schema_registry, topics.prefix) as reader:
+
+        def compared() -> list[Check]:
+            reader.read_to_end()
+            return ghost.after(look(), reader.records["message-state"])
+
+        after = _until_complete(compared)
+    show.show_checks(console, after)
+    return [*before, *after]
+
+
+def _until_complete(compare: Callable[[], list[Check]]) -> list[Check]:
+    """Return what is compared when nothing is missing any more, or what there is after `_RESULT_S` seconds."""
+    deadline = time.monotonic() + _RESULT_S
+    while True:
+        results = compare()
+        if time.monotonic() > deadline or not any(check.faults for check in results):
+            return results
+        time.sleep(_POLL_S)
 
 
 async def _send(payloads: Sequence[Payload], url: str, token: str) -> list[Answer]:
@@ -82,9 +122,13 @@ def _view_url(addresses: Addresses) -> str:
 
 
 def _view(addresses: Addresses, token: str) -> dict[str, Any] | None:
-    headers = {"Authorization": f"Bearer {token}"}
-    response = httpx.get(_view_url(addresses), headers=headers, timeout=_VIEW_S, trust_env=False)
+    response = _get(addresses, f"/conversations/{CONVERSATION_ID}", token)
     return cast("dict[str, Any]", response.json()) if response.is_success else None
+
+
+def _get(addresses: Addresses, path: str, token: str) -> httpx.Response:
+    headers = {"Authorization": f"Bearer {token}"}
+    return httpx.get(addresses.views + path, headers=headers, timeout=_VIEW_S, trust_env=False)
 
 
 def _invite(console: Console, addresses: Addresses, token: str) -> None:

@@ -24,7 +24,8 @@ class Record:
     partition: int
     offset: int
     key: str | None
-    value: Mapping[str, Any]
+    #: None is a tombstone.
+    value: Mapping[str, Any] | None
 
 
 class RecordReader:

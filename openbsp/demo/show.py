@@ -17,7 +17,9 @@ from openbsp.demo.send import Answer
 
 def show_answers(console: Console, answers: Sequence[Answer]) -> None:
     """Print what the bridge answered to each payload."""
-    table = _table(f"POST /webhooks: {len(answers)} answers", "payload", "status", "receipt")
+    table = _table(
+        f"POST /webhooks: {len(answers)} answer{'' if len(answers) == 1 else 's'}", "payload", "status", "receipt"
+    )
     for answer in answers:
         table.add_row(answer.payload, str(answer.status or "-"), _receipt(answer))
     console.print(table)
@@ -31,7 +33,10 @@ def show_records(console: Console, topic: str, records: Sequence[Record]) -> Non
         return
     table = _table(title, "partition, offset, key", "value")
     for record in sorted(records, key=lambda record: (record.partition, record.offset)):
-        table.add_row(Text(f"{record.partition}, {record.offset}, {record.key}"), _fields(record.value))
+        table.add_row(
+            Text(f"{record.partition}, {record.offset}, {record.key}"),
+            _fields(record.value) if record.value else Text("tombstone"),
+        )
     console.print(table)
 
 

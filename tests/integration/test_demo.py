@@ -43,7 +43,8 @@ def test_the_demo_shows_everything_and_ends_when_told_to(demo):
     for name, topic in TOPICS.items():
         assert (f"topic {name}: " in text) == (not topic.internal)
     assert "topic status-changes: 0" not in text
-    assert text.count("disposition published") == 5
+    assert text.count("disposition published") == 5 + 4
+    assert "there is one message, the ghost is gone" in text
 
     commands = [shlex.split(line) for line in re.findall(r"^  curl .*$", text, re.MULTILINE)]
     assert len(commands) == 2

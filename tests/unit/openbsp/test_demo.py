@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from openbsp.console import make_console
-from openbsp.demo import show
+from openbsp.demo import ghost, show
 from openbsp.demo.checks import Found, checks
 from openbsp.demo.payloads import CONVERSATION_ID, INCOMING_ID, OUTGOING_ID, documented_payloads
 from openbsp.demo.records import Record
@@ -95,6 +95,21 @@ def test_each_status_change_counts(found, number):
         if (record.value["message_id"], record.value["status"]) != lost
     ]
     assert faults(Found(found.answers, {**found.records, "status-changes": rest}, found.view))
+
+
+@pytest.mark.parametrize(
+    ("real", "other", "count", "last"),
+    [(404, 404, 1, None), (200, 200, 1, None), (200, 404, 2, None), (200, 404, 1, {}), (200, 404, 1, "no record")],
+)
+def test_a_ghost_that_stays_is_seen(real, other, count, last):
+    answers = [Answer("a", 202, "{}", 0.01)]
+    seen = ghost.Seen(answers, 200, 404, {"message_count": 1})
+    told = (ghost.REAL_ID, {}), (ghost.GHOST_ID, {})
+    gone = records(*told, (ghost.GHOST_ID, None))
+    assert [fault for check in ghost.after(seen, gone) for fault in check.faults] == []
+    states = records(*told[:1]) if last == "no record" else records(*told, (ghost.GHOST_ID, last))
+    seen = ghost.Seen(answers, real, other, {"message_count": count})
+    assert len([fault for check in ghost.after(seen, states) for fault in check.faults]) == 1
 
 
 def test_the_payloads_are_the_five_documented_ones():
