@@ -18,7 +18,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-fast test-long simulate simulate-mutations lint dist sbom fmt chart column docs site lock bench-ingress bench-join bench-restarts bench-views FORCE
+.PHONY: help setup run demo test test-fast test-long simulate simulate-mutations lint dist sbom audit fmt chart column docs site lock bench-ingress bench-join bench-restarts bench-views FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -77,6 +77,9 @@ dist: setup ## build wheels and sdists of the services and the test kit, the ima
 
 sbom: setup ## write the bill of materials (CycloneDX) of what requirements.txt pins
 	@$(BIN)/python deploy/sbom.py
+
+audit: setup ## ask an advisory database for known vulnerabilities of what requirements.txt pins (AUDIT_OSV_URL: which one)
+	@$(BIN)/python deploy/audit.py
 
 fmt: setup ## format the code and repair what the linter can
 	$(BIN)/ruff check --fix
