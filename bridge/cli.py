@@ -209,13 +209,16 @@ def connect(
     url: Annotated[str, typer.Option(help="Address of the bridge as OpenBSP reaches it, https://... ")],
     token: Annotated[str, typer.Option(envvar="BRIDGE_TOKEN", help="Token that the bridge accepts.")],
     *,
+    openbsp: Annotated[
+        str | None, typer.Option(metavar="URL", help="Base address of OpenBSP's API, instead of OPENBSP_URL.")
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Change nothing: say what is wrong, and send each table's newest row.")
     ] = False,
     remove: Annotated[bool, typer.Option("--remove", help="Remove the webhooks that lead to this bridge.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be changed.")] = False,
 ) -> None:
-    """Register the bridge's webhooks with an OpenBSP (OPENBSP_URL and its keys), or repair them; safe to repeat.
+    """Register the bridge's webhooks with an OpenBSP (OPENBSP_ settings), or repair them; safe to repeat.
 
     Exit code 1 if something hinders events from coming.
     """
@@ -226,7 +229,11 @@ def connect(
 
     if check and (remove or dry_run):
         raise typer.BadParameter("--check changes nothing and removes nothing: give it alone")
+    if openbsp is not None and not openbsp.startswith(("http://", "https://")):
+        raise typer.BadParameter("--openbsp is an address that begins with https:// or http://")
     (platform_settings,) = load(OpenBspSettings)
+    if openbsp is not None:
+        platform_settings = platform_settings.model_copy(update={"url": openbsp})
     connection = sender.Connection(organization, sender.address(url), token)
     try:
         with Platform(platform_settings) as platform:

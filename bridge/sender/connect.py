@@ -10,7 +10,7 @@ import httpx
 from avro import jsontext
 from avro.catalogue import ENTITIES
 from bridge.sender.platform import Platform
-from bridge.sender.registrations import PATH, TABLE, Plan, Step, Wanted, plan, removal
+from bridge.sender.registrations import PATH, TABLE, Plan, Step, Wanted, plan, removal, strays
 
 Say = Callable[[str], None]
 
@@ -38,13 +38,14 @@ def address(url: str) -> str:
 
 def connect(platform: Platform, connection: Connection, say: Say, *, dry_run: bool) -> bool:
     """Register what is missing and repair what is wrong; safe to repeat. Return whether nothing hinders any more."""
-    plans = _plans(platform, connection)
+    rows = _rows(platform, connection)
+    plans = _plans(rows, connection)
     for entity, found in plans:
         if not found.steps and not found.hindrances:
             say(f"ok       {entity}: registered")
     steps = [step for _, found in plans for step in found.steps]
     _carry_out(platform, steps, say, dry_run=dry_run)
-    hindrances = [hindrance for _, found in plans for hindrance in found.hindrances]
+    hindrances = [hindrance for _, found in plans for hindrance in found.hindrances] + _refused(rows, connection)
     for hindrance in hindrances:
         say(f"hindered {hindrance}")
     return not hindrances
@@ -54,6 +55,10 @@ def disconnect(platform: Platform, connection: Connection, say: Say, *, dry_run:
     """Remove all webhooks that lead to this bridge."""
     rows = _rows(platform, connection)
     steps = [step for wanted in connection.wanted() for step in removal(rows, wanted)]
+    steps += [
+        Step(str(row.get("table_name")), "to be removed", str(row["id"]), None)
+        for row in strays(rows, connection.wanted()[0], ENTITIES)
+    ]
     if not steps:
         say("ok       nothing is registered for this bridge")
     _carry_out(platform, steps, say, dry_run=dry_run)
@@ -65,7 +70,11 @@ def check(platform: Platform, connection: Connection, say: Say) -> bool:
     That changes nothing: the states have the row as it is now, or should have it. Return whether all is well.
     """
     well = True
-    for entity, found in _plans(platform, connection):
+    rows = _rows(platform, connection)
+    for fault in _refused(rows, connection):
+        say(f"wrong    {fault}")
+        well = False
+    for entity, found in _plans(rows, connection):
         faults = [f"{step.entity}: {step.why}" for step in found.steps] + found.hindrances
         for fault in faults:
             say(f"wrong    {fault}")
@@ -79,8 +88,16 @@ def check(platform: Platform, connection: Connection, say: Say) -> bool:
     return well
 
 
-def _plans(platform: Platform, connection: Connection) -> list[tuple[str, Plan]]:
-    rows = _rows(platform, connection)
+def _refused(rows: list[dict[str, object]], connection: Connection) -> list[str]:
+    """Say which tables are registered for this bridge that it does not take."""
+    return [
+        f"{row.get('table_name')}: registered for this bridge, which refuses it (422). Such rows may hold access "
+        "tokens: remove that webhook in OpenBSP"
+        for row in strays(rows, connection.wanted()[0], ENTITIES)
+    ]
+
+
+def _plans(rows: list[dict[str, object]], connection: Connection) -> list[tuple[str, Plan]]:
     return [(wanted.entity, plan(rows, wanted)) for wanted in connection.wanted()]
 
 
@@ -120,17 +137,21 @@ def _probe(platform: Platform, wanted: Wanted, say: Say) -> bool:
     rows = platform.rows(
         wanted.entity, organization_id=f"eq.{wanted.organization_id}", order="updated_at.desc,id.desc", limit="1"
     )
-    if not rows:
-        say(f"ok       {wanted.entity}: no row yet, so nothing to try with")
-        return True
-    body = jsontext.encode({"data": rows[0], "entity": wanted.entity, "action": "update"})
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {wanted.token}"}
+    if rows:
+        body = jsontext.encode({"data": rows[0], "entity": wanted.entity, "action": "update"})
+    else:
+        # Of a wrong type, of which nothing is kept: the answer says whether the token is accepted.
+        body, headers["Content-Type"] = b"", "text/plain"
     try:
         answer = httpx.post(wanted.url, content=body, headers=headers, timeout=_TIMEOUT_S)
     except httpx.HTTPError as error:
         say(f"wrong    {wanted.entity}: {wanted.url} did not answer from here: {type(error).__name__}")
         return False
     content = _object(answer)
+    if not rows and content.get("reason") == "unsupported_media_type":
+        say(f"ok       {wanted.entity}: no row yet, so nothing to try with; the bridge accepts the token")
+        return True
     if answer.is_success and "event_id" in content:
         say(f"ok       {wanted.entity}: {content.get('disposition')} as event {content['event_id']}")
         return True

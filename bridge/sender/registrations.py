@@ -7,7 +7,7 @@ order; a fourth is silently ignored. A row fires for the operations that it list
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 TABLE = "webhooks"
 OPERATIONS = ("insert", "update")
@@ -76,6 +76,12 @@ def plan(rows: Iterable[Mapping[str, Any]], wanted: Wanted) -> Plan:
     return Plan(steps, [])
 
 
+def strays(rows: Iterable[Mapping[str, Any]], wanted: Wanted, entities: Iterable[str]) -> list[Mapping[str, Any]]:
+    """Return the rows of tables other than these that lead to the address of `wanted`, whatever its entity."""
+    known = frozenset(entities)
+    return [row for row in rows if row.get("table_name") not in known and _is_ours(row, wanted)]
+
+
 def removal(rows: Iterable[Mapping[str, Any]], wanted: Wanted) -> list[Step]:
     """Return the steps that leave no webhook of a table that leads to the address."""
     return [
@@ -92,14 +98,21 @@ def _faults(row: Mapping[str, Any], wanted: Wanted) -> list[str]:
     if missing:
         faults.append(f"{' and '.join(missing)} not registered: {_lost(missing)}")
     if row.get("url") != wanted.url:
-        path = urlsplit(str(row.get("url"))).path
-        why = f"its path is {path or 'empty'}, not {PATH}" if path.rstrip("/") != PATH else "its address is another"
-        faults.append(f"{why}: every webhook is answered 404 and lost")
+        faults.append(_elsewhere(urlsplit(str(row.get("url"))), urlsplit(wanted.url)))
     if not row.get("token"):
         faults.append("no token: every webhook is answered 401 and lost")
     elif row.get("token") != wanted.token:
         faults.append("another token than the one given")
     return faults
+
+
+def _elsewhere(registered: SplitResult, wanted: SplitResult) -> str:
+    if registered.path.rstrip("/") != wanted.path.rstrip("/"):
+        path = registered.path or "empty"
+        return f"its path is {path}, not {wanted.path}: every webhook is answered 404 and lost"
+    if registered.scheme != wanted.scheme:
+        return f"its address begins with {registered.scheme}, not {wanted.scheme}: webhooks are lost"
+    return "its address is another than the one given"
 
 
 def _lost(missing: list[str]) -> str:
@@ -116,7 +129,7 @@ def _is_ours(row: Mapping[str, Any], wanted: Wanted) -> bool:
     The host alone does not say so: behind a gateway other receivers have it as well, at paths of their own.
     """
     one, other = urlsplit(str(row.get("url"))), urlsplit(wanted.url)
-    if (one.scheme, one.netloc) != (other.scheme, other.netloc):
+    if one.netloc != other.netloc:
         return False
     return one.path.rstrip("/") in {"", other.path.rstrip("/")} or row.get("token") == wanted.token
 

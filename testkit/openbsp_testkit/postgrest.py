@@ -1,4 +1,4 @@
-"""A stand-in for OpenBSP's REST API: answers as PostgREST does, over SQLite, on a port of 127.0.0.1.
+"""A stand-in for OpenBSP's REST API: answers as PostgREST does, over SQLite, on a port.
 
 Of PostgREST it has: the filters `eq neq gt gte lt lte in is`, `or` and `and` with quoted values, `select`, `order`,
 `limit`, `offset`, the Range header, a cap on rows, `Prefer: count=exact` and `return=representation`, Content-Range
@@ -54,9 +54,16 @@ class Postgrest(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, tables: tuple[str, ...], *, anon_key: str | None = None, most_rows: int = 1000) -> None:
-        """Listen; `serve_forever` answers."""
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(
+        self,
+        tables: tuple[str, ...],
+        *,
+        anon_key: str | None = None,
+        most_rows: int = 1000,
+        address: tuple[str, int] = ("127.0.0.1", 0),
+    ) -> None:
+        """Listen at `address`, by default a free port that only this machine reaches; `serve_forever` answers."""
+        super().__init__(address, _Handler)
         self.tables = tables
         self.anon_key = anon_key
         self.api_key: str | None = None

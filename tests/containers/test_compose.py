@@ -1,6 +1,7 @@
 """`docker compose up --wait` with the image of this checkout ends ready, does what it should, and survives a death."""
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from support.consume import AvroReader, newest_by_key, read_all
 from support.docker.compose import Compose
+from support.docker.image import ROOT
 from support.documented import DocumentedEvents
 from support.wait import eventually
 
@@ -27,7 +29,7 @@ def project(own_image: str) -> Iterator[Compose]:
     finally:
         # Shown with a test that failed.
         print(project.run("logs", "--no-color", "bridge", "streams-1", "streams-2", "init"))
-        project.run("down", "--volumes", "--timeout", "15")
+        project.run("--profile", "reconcile", "down", "--volumes", "--timeout", "15")
 
 
 def send(project: Compose, bodies: list[bytes]) -> None:
@@ -101,6 +103,62 @@ def test_what_the_profile_adds_is_configured_with_what_is_there(project):
         assert services[name]["healthcheck"]["test"]
         mounted = [volume["source"] for volume in services[name].get("volumes", []) if volume["type"] == "bind"]
         assert all(any(Path(source).rglob("*.*")) for source in mounted), mounted
+
+
+#: The stand-in of OpenBSP's REST API, in a container beside the others. It has a message that no webhook told of.
+PLATFORM = """
+import json, sys
+from openbsp_testkit.postgrest import Postgrest
+platform = Postgrest(("messages", "conversations"), anon_key="anon", address=("0.0.0.0", 8000))
+for table, row in json.loads(sys.argv[1]):
+    platform.put(table, **row)
+platform.serve_forever()
+"""
+
+
+def test_the_profile_reconcile_brings_what_no_webhook_told(project):
+    """With the file of the example, and a key for suppressed contacts that the bridge gets from .env."""
+    at = "2026-05-06T03:39:23.123456+00:00"
+    row = {"organization_id": "organization-1", "service": "whatsapp", "contact_address": "+34600000000"}
+    row |= {"organization_address": "1", "created_at": at, "updated_at": at}
+    conversation = {**row, "id": "conversation-missing", "name": "Never told"}
+    message = {**row, "id": "message-missing", "conversation_id": conversation["id"], "direction": "incoming"}
+    message |= {"timestamp": at, "status": {"delivered": at}, "content": {"type": "text", "kind": "text", "text": "?"}}
+    rows = json.dumps([["conversations", conversation], ["messages", message]])
+    settings = ROOT / ".env.reconcile"
+    assert not settings.exists(), f"{settings} is somebody's own"
+    example = (ROOT / ".env.reconcile.example").read_text("utf-8")
+    changes = {
+        "https://your-project.supabase.co": "http://openbsp:8000",
+        "the-public-key-of-the-project": "anon",
+        "change-this-token-first": project.environment["BRIDGE_TOKENS"].partition("=")[2],
+    }
+    for old, new in changes.items():
+        assert old in example
+        example = example.replace(old, new)
+    stand_in = f"{project.name}-openbsp"
+    command = ["docker", "run", "--detach", "--rm", "--name", stand_in, "--network", f"{project.name}_default"]
+    command += ["--network-alias", "openbsp", "--volume", f"{ROOT / 'testkit'}:/testkit:ro", "--env"]
+    command += ["PYTHONPATH=/testkit", "--entrypoint", "python", project.environment["BRIDGE_IMAGE"], "-c", PLATFORM]
+    try:
+        settings.write_text(example, "utf-8")
+        subprocess.run([*command, rows], check=True, capture_output=True, timeout=60)
+        project.run("--profile", "reconcile", "up", "--detach", "--no-build", "--pull", "never", "reconcile")
+
+        def shown() -> bool:
+            answer = project.view(1, f"/conversations/{conversation['id']}")
+            assert answer is not None
+            assert answer.status_code == 200, project.run("logs", "--no-color", "--tail", "5", "reconcile")
+            return answer.json()["name"] == "Never told" and answer.json()["message_count"] == 1
+
+        eventually(shown, within=120, every=1.0)
+        assert project.states()["reconcile"][0] == "running"
+    finally:
+        settings.unlink(missing_ok=True)
+        subprocess.run(["docker", "rm", "--force", stand_in], check=False, capture_output=True, timeout=60)
+        project.run("--profile", "reconcile", "rm", "--stop", "--force", "--volumes", "reconcile")
+    environment = project.run("exec", "-T", "bridge", "env")
+    assert f"BRIDGE_SUPPRESSION_KEY={project.environment['BRIDGE_SUPPRESSION_KEY']}\n" in environment
 
 
 def test_what_is_kept_outlives_the_containers(project):

@@ -78,6 +78,7 @@ MATRIX: dict[str, Values] = {
             "metrics": True,
         }
     },
+    "contacts stay out": {"bridge": {"suppressionKey": {"existingSecret": "suppression"}}},
     "SCRAM": {"kafka": SCRAM, "init": {"kafkaSecret": "deploy"}, "reconcile": RECONCILE},
     "OAuth": {"kafka": OAUTH},
     "mutual TLS": {
@@ -272,7 +273,7 @@ def test_each_process_can_use_its_environment(objects, tmp_path, monkeypatch):
                 for variable in container["env"]:
                     name, value = variable["name"], variable.get("value")
                     if value is None:
-                        value = "desk=" + "a" * 24 if name.endswith("_TOKENS") else "a" * 24
+                        value = "desk=" + "a" * 24 if name.endswith("_TOKENS") else "a" * 32
                     # Whatever is mounted: settings check that it is there, and read tokens.
                     if name.endswith("_FILE"):
                         value = str(tokens)
@@ -503,6 +504,19 @@ def test_traces_may_reach_their_collector():
         if component in reached:
             assert variables["OTEL_TRACES_SAMPLER_ARG"]["value"] == "0.01"
             assert "secretKeyRef" in variables["OTEL_EXPORTER_OTLP_HEADERS"]["valueFrom"]
+
+
+def test_the_key_of_the_suppression_list_is_a_secret_of_the_bridge_alone():
+    for case, expected in (("contacts stay out", {"bridge"}), ("the least", set())):
+        found = {
+            component
+            for component, pod in pods(helm.render(merged(LEAST, MATRIX[case]), VERSIONS[-1]))
+            for container in containers(pod)
+            for variable in container["env"]
+            if variable["name"] == "BRIDGE_SUPPRESSION_KEY"
+            and variable["valueFrom"]["secretKeyRef"] == {"name": "suppression", "key": "suppression-key"}
+        }
+        assert found == expected
 
 
 def test_a_narrowed_policy_still_admits_the_release_itself():

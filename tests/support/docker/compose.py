@@ -35,6 +35,7 @@ class Compose:
                 "STREAMS_TOKENS": f"reader={secrets.token_urlsafe(24)}",
                 "METRICS_TOKEN": secrets.token_urlsafe(24),
                 "GRAFANA_PASSWORD": secrets.token_urlsafe(24),
+                "BRIDGE_SUPPRESSION_KEY": secrets.token_hex(32),
                 "TOPIC_PARTITIONS": "4",
                 **{f"PORT_{name}": str(port) for name, port in ports.items()},
             },

@@ -128,6 +128,58 @@ def test_a_check_says_that_the_bridge_does_not_take_the_token(platform: Postgres
     assert "answered 401 unauthorized" in out
 
 
+def test_a_check_tries_the_token_also_while_there_is_no_row(platform: Postgrest, bridge: RunningIngress, connect: Run):
+    connect()
+    status, out = connect("--check")
+    assert status == 0
+    assert out.count("no row yet, so nothing to try with; the bridge accepts the token") == 2
+    assert bridge.kafka.log == []
+    connect(token="a-token-of-somebody-else")
+    status, out = connect("--check", token="a-token-of-somebody-else")
+    assert status == 1
+    assert "answered 401 unauthorized" in out
+    assert {row["token"] for row in platform.rows("webhooks")} == {"a-token-of-somebody-else"}
+
+
+def test_a_check_names_every_way_in_which_a_registration_is_wrong(
+    platform: Postgrest, bridge: RunningIngress, connect: Run
+):
+    def register(table: str, **columns: object) -> None:
+        right = {"operations": ["insert", "update"], "url": f"{bridge.url}/webhooks", "token": TOKEN}
+        platform.put("webhooks", organization_id="org", table_name=table, **{**right, **columns})
+
+    for columns, said in (
+        ({"operations": ["insert"]}, "messages: update not registered: statuses and edits never arrive"),
+        ({"operations": ["update"]}, "messages: insert not registered: new rows never arrive"),
+        ({"token": None}, "messages: no token: every webhook is answered 401 and lost"),
+        ({"token": "another"}, "messages: another token than the one given"),
+        ({"url": bridge.url}, "messages: its path is empty, not /webhooks: every webhook is answered 404"),
+        ({"url": f"{bridge.url}/hook"}, "messages: its path is /hook, not /webhooks"),
+        ({"url": bridge.url.replace("http:", "https:") + "/webhooks"}, "messages: its address begins with https"),
+        (
+            {"table_name": "organizations_addresses"},
+            "organizations_addresses: registered for this bridge, which refuses",
+        ),
+    ):
+        platform.remove("webhooks", *(row["id"] for row in platform.rows("webhooks")))
+        register("conversations")
+        register(str(columns.pop("table_name", "messages")), **columns)
+        status, out = connect("--check")
+        assert status == 1
+        assert f"wrong    {said}" in " ".join(out.split(" ")), out
+    assert "messages: no webhook is registered" in out
+    register("messages")
+    register("messages")
+    assert "registered twice" in connect("--check")[1]
+    for number in range(3):
+        register("conversations", url=f"https://other.example/{number}", token="t")
+    status, out = connect("--check")
+    assert status == 1
+    assert "conversations: 3 other webhooks are registered, and OpenBSP calls only 3" in out
+    assert connect("--remove")[0] == 0
+    assert {row["url"] for row in platform.rows("webhooks")} == {f"https://other.example/{n}" for n in range(3)}
+
+
 def test_a_check_says_that_something_else_answers(platform: Postgrest, connect: Run):
     platform.put("messages", id="m", organization_id="org", updated_at="2026-05-01T00:00:00+00:00")
     status, out = connect("--check", url=platform.url)

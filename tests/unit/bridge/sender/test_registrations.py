@@ -32,6 +32,7 @@ def test_what_is_right_stays():
         ({"token": "another"}, "token", "another token than the one given"),
         ({"url": "https://bridge.example"}, "url", "its path is empty, not /webhooks: every webhook is answered 404"),
         ({"url": "https://bridge.example/hooks"}, "url", "its path is /hooks, not /webhooks"),
+        ({"url": "http://bridge.example/webhooks"}, "url", "its address begins with http, not https"),
     ],
 )
 def test_what_is_wrong_is_named_and_only_that_is_repaired(columns, repaired, why):

@@ -1,0 +1,65 @@
+"""The stand-in of a whole OpenBSP tells those who have registered, and nobody else."""
+
+import itertools
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from openbsp_testkit.postgrest import Postgrest, running_postgrest
+from openbsp_testkit.rows import Organization
+from openbsp_testkit.stand_in import ORGANIZATION, StandIn, history
+
+
+@pytest.fixture
+def receiver() -> Iterator[ThreadingHTTPServer]:
+    """Run what takes webhooks; `bodies` has what came."""
+    bodies: list[tuple[str | None, dict[str, Any]]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            bodies.append((self.headers["Authorization"], body))
+            self.send_response(202)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.bodies = bodies  # type: ignore[attr-defined] # for the test alone
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def platform() -> Iterator[Postgrest]:
+    with running_postgrest("messages", "conversations") as server:
+        yield server
+
+
+def test_each_row_goes_to_those_who_registered_for_its_table_and_action(platform, receiver):
+    url = f"http://127.0.0.1:{receiver.server_port}/webhooks"
+    own = {"organization_id": ORGANIZATION, "url": url, "operations": ["insert"]}
+    platform.put("webhooks", **own, table_name="messages", token="a-token")
+    platform.put("webhooks", **{**own, "organization_id": "another"}, table_name="conversations", token="x")
+    stand_in = StandIn(platform)
+    told = [stand_in.happen(webhook) for webhook in itertools.islice(history(Organization()), 11)]
+    assert [answers for answers in told if answers] == [[f"insert of messages to {url}: 202"]] * 4
+    for authorization, body in receiver.bodies:
+        assert authorization == "Bearer a-token"
+        assert (body["entity"], body["action"]) == ("messages", "insert")
+        assert body["data"]["organization_id"] == ORGANIZATION
+    assert len(platform.rows("messages")) == 4
+    assert len(platform.rows("conversations")) == 1
+
+
+def test_a_receiver_that_does_not_answer_is_named_and_is_no_end(platform):
+    row = {"organization_id": ORGANIZATION, "table_name": "conversations", "operations": ["insert"]}
+    platform.put("webhooks", **row, url="http://127.0.0.1:1/webhooks")
+    (answer,) = StandIn(platform).happen(next(history(Organization())))
+    assert "refused" in answer
