@@ -1,5 +1,6 @@
-"""docs/sql.md: each question is asked in DuckDB, of topics that bridge and worker wrote and a stock client exported."""
+"""docs/sql.md: each question is asked in DuckDB and Flink, of topics that bridge and worker wrote."""
 
+import functools
 import re
 import subprocess
 import sys
@@ -13,13 +14,17 @@ import pytest
 
 from openbsp_testkit import habits
 from openbsp_testkit.rows import Conversation, Organization
+from support import flink_sql
 from support.join_outcome import await_committed
 
 pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "sql.md").read_text("utf-8")
-BLOCKS = dict(re.findall(r"^```sql duckdb (\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
+BLOCKS, FLINK = (
+    dict(re.findall(rf"^```sql {engine} (\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
+    for engine in ("duckdb", "flink")
+)
 TOKEN = "token-of-the-tests"
 ERRORS = [{"code": 131026, "title": "Message undeliverable"}]
 
@@ -49,8 +54,8 @@ def talk(organization: Organization, post: Post, seconds: float) -> Conversation
 
 
 @pytest.fixture
-def asked(contract, start_bridge, start_streams, tmp_path, monkeypatch):
-    """Let there be something to ask about, export it, and return a function that asks a question of the page."""
+def told(contract, start_bridge, start_streams):
+    """Let there be something to ask about."""
     post = Post(start_bridge().url)
     start_streams()
     monday = datetime(2026, 5, 4, tzinfo=UTC)
@@ -69,6 +74,12 @@ def asked(contract, start_bridge, start_streams, tmp_path, monkeypatch):
     post(failed.insert, failed.receipt("failed", errors=ERRORS), old.insert, old.receipt("failed", errors=ERRORS))
     post(*habits.scheduled(waiting).webhooks)
     await_committed(contract)
+    return early, late, now, waiting, failed
+
+
+@pytest.fixture
+def asked(contract, told, tmp_path, monkeypatch):
+    """Export the topics with a stock client, and return a function that asks a question of the page in DuckDB."""
     environment = {
         "KAFKA_BOOTSTRAP_SERVERS": contract.kafka.bootstrap_servers,
         "SCHEMA_REGISTRY_URL": contract.registry.url,
@@ -81,7 +92,7 @@ def asked(contract, start_bridge, start_streams, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with duckdb.connect() as connection:
         connection.execute(BLOCKS["setup"])
-        yield lambda name: connection.execute(BLOCKS[name]).fetchall(), (early, late, now, waiting, failed)
+        yield lambda name: connection.execute(BLOCKS[name]).fetchall(), told
 
 
 def test_the_questions_of_the_page_are_answered(asked):
@@ -101,3 +112,36 @@ def test_the_questions_of_the_page_are_answered(asked):
     assert [row[1:5] for row in ask("open")] == [(waiting.id, waiting.row["name"], 1, 1)]
     funnel = {row[0]: row[1:] for row in ask("funnel")}
     assert funnel == {early.id: (3, 3, 3, 3, 0), late.id: (3, 2, 2, 2, 1), now.id: (1, 0, 0, 0, 1)}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_flink_answers_the_same_questions(contract, told, tmp_path):
+    """With its stock connectors, kafka and upsert-kafka, up to the records that there are now."""
+    early, late, now, waiting, failed = told
+    here = {
+        "'openbsp.": f"'{contract.prefix}",
+        "kafka:9092": contract.kafka.bootstrap_servers,
+        "http://registry:8081": contract.registry.url,
+        ") WITH (": ") WITH (\n  'scan.bounded.mode' = 'latest-offset',",
+    }
+    answers = flink_sql.ask(
+        flink_sql.installed(),
+        tmp_path,
+        {name: functools.reduce(lambda text, item: text.replace(*item), here.items(), FLINK[name]) for name in FLINK},
+    )
+    assert answers.keys() == FLINK.keys() - {"status_changes", "conversation_state", "message_state"}
+    ((organization, contact, message, at, errors),) = answers["failed"]
+    assert (organization, contact, message) == (now.id, waiting.row["contact_address"], failed.id)
+    assert "131026" in errors
+    said = datetime.fromisoformat(failed.row["status"]["failed"])
+    assert datetime.fromisoformat(at) == said.replace(microsecond=said.microsecond // 1000 * 1000)
+    today = datetime.now(UTC).date()
+    assert {tuple(row) for row in answers["response"]} == {
+        (early.id, "2026-05-04", "3", "3", "20.0"),
+        (late.id, "2026-05-11", "2", "2", "6.0"),
+        (now.id, str(today - timedelta(days=today.weekday())), "2", "0", None),
+    }
+    assert [row[1:5] for row in answers["open"]] == [[waiting.id, waiting.row["name"], "1", "1"]]
+    funnel = {row[0]: [int(count) for count in row[1:]] for row in answers["funnel"]}
+    assert funnel == {early.id: [3, 3, 3, 3, 0], late.id: [3, 2, 2, 2, 1], now.id: [1, 0, 0, 0, 1]}

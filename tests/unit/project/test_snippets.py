@@ -38,6 +38,7 @@ FOUND = [
         "json",
         "tests/unit/avro/test_governance.py::test_an_accepted_example_is_written_and_read_back",
     ),
+    ("docs/sql.md", "sql flink *", "tests/integration/test_sql.py::test_flink_answers_the_same_questions"),
     ("docs/sql.md", "sql duckdb *", "tests/integration/test_sql.py::test_the_questions_of_the_page_are_answered"),
     (
         "docs/test-your-consumer.md",
