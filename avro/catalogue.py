@@ -29,11 +29,15 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """A table of OpenBSP whose rows may pass. Columns without a typed field travel as JSON text in `extra`."""
+    """A table of OpenBSP whose rows may pass. Columns without a typed field travel as JSON text in `extra`.
+
+    `identity` are the columns that identify a row which has no `id`: its id is made from them (`avro.rows.id_of`).
+    """
 
     name: str
     topic: str
     columns: Mapping[str, Kind]
+    identity: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,13 @@ ENTITIES: Mapping[str, Entity] = MappingProxyType(
                 "created_at updated_at",
             ),
         ),
+        "contacts": Entity("contacts", "contacts", _columns("id organization_id name status", "created_at updated_at")),
+        "contacts_addresses": Entity(
+            "contacts_addresses",
+            "contacts-addresses",
+            _columns("organization_id service address contact_id status", "created_at updated_at"),
+            identity=("organization_id", "service", "address"),
+        ),
     }
 )
 
@@ -127,6 +138,15 @@ TOPICS: Mapping[str, Topic] = MappingProxyType(
                 "delete",
                 30 * DAY_MS,
                 "each conversation row as it came",
+            ),
+            Topic("contacts", "contact id", "ContactEvent", "delete", 30 * DAY_MS, "each contact row as it came"),
+            Topic(
+                "contacts-addresses",
+                "organization, service and address, as a JSON array",
+                "ContactAddressEvent",
+                "delete",
+                30 * DAY_MS,
+                "each address of a contact as it came",
             ),
             Topic(
                 "message-state",
@@ -207,6 +227,26 @@ TOPICS: Mapping[str, Topic] = MappingProxyType(
                 "compact",
                 None,
                 "the conversation table",
+                internal=True,
+                settings=_CHANGELOG,
+            ),
+            Topic(
+                "streams-contacts-changelog",
+                "contact id",
+                None,
+                "compact",
+                None,
+                "the contact table",
+                internal=True,
+                settings=_CHANGELOG,
+            ),
+            Topic(
+                "streams-addresses-changelog",
+                "organization, service and address",
+                None,
+                "compact",
+                None,
+                "the table of contacts' addresses",
                 internal=True,
                 settings=_CHANGELOG,
             ),

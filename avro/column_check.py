@@ -18,7 +18,7 @@ _TYPES: Mapping[Kind, Any] = {
     Kind.JSON: "string",
     Kind.STATUS: {"type": "map", "values": _INSTANT},
 }
-#: The state topic of each entity.
+#: The state topics of the entities that have one.
 _STATES = {"messages": "message-state", "conversations": "conversation-state"}
 #: Fields of events that are no columns.
 _OF_EVENTS = {"event_id", "action", "received_at", "reconciled", "extra", "nulls", "errors", "status_extra"}
@@ -28,18 +28,20 @@ def faults(entities: Mapping[str, Entity] = ENTITIES, schema_of: Callable[[str],
     """Return a line for each place in which a column is missing or has another type."""
     found = []
     for entity in entities.values():
-        event, state = (schema_of(str(TOPICS[topic].schema)) for topic in (entity.topic, _STATES[entity.name]))
-        for schema in (event, state):
+        topics = [entity.topic, *([_STATES[entity.name]] if entity.name in _STATES else [])]
+        schemas = [schema_of(str(TOPICS[topic].schema)) for topic in topics]
+        for schema in schemas:
             fields = {field["name"]: field for field in json.loads(schema.text)["fields"]}
             for column, kind in entity.columns.items():
                 fault = _fault(fields.get(column), column, kind)
                 if fault is not None:
                     found.append(f"{entity.name}.{column}: {schema.record}.v{schema.version} {fault}")
-            if schema is event:
+            if schema is schemas[0]:
+                made = {"id"} if entity.identity else set()
                 found += [
                     f"{entity.name}.{column}: {schema.record}.v{schema.version} has a field for it, avro.catalogue no"
                     " column: it stays in extra, and the field is always null"
-                    for column in sorted(fields.keys() - entity.columns.keys() - _OF_EVENTS)
+                    for column in sorted(fields.keys() - entity.columns.keys() - _OF_EVENTS - made)
                 ]
     return found
 

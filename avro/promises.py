@@ -50,6 +50,12 @@ _NO_ORDER = (
 )
 
 
+_NO_ORDER_OF_PEOPLE = (
+    "Within a key, the order in which the bridge took the events, which is not the order of the changes: the sender"
+    " sends up to 200 at once, in any order. Compare `updated_at`, or read the field `contact` of conversation-state,"
+    " where this is done."
+)
+
 _BRIDGE = "the bridge's setting BRIDGE_SOURCE, `openbsp` unless set"
 #: What the header `ce_reconciled` says.
 RECONCILED = "`true` where a repair read the row from the sender's database; absent where a webhook told it"
@@ -112,6 +118,32 @@ PROMISES: Mapping[str, Promise] = MappingProxyType(
             _AT_LEAST_ONCE,
             _BY_CE_ID,
             _REMOVAL_OF_ROW,
+        ),
+        "contacts": Promise(
+            ("openbsp.contacts.insert", "openbsp.contacts.update", "openbsp.contacts.delete"),
+            _BRIDGE,
+            "the contact id",
+            _ROW_TIME,
+            _NO_ORDER_OF_PEOPLE,
+            _AT_LEAST_ONCE,
+            _BY_CE_ID,
+            _REMOVAL_OF_ROW,
+        ),
+        "contacts-addresses": Promise(
+            (
+                "openbsp.contacts_addresses.insert",
+                "openbsp.contacts_addresses.update",
+                "openbsp.contacts_addresses.delete",
+            ),
+            _BRIDGE,
+            "the id that is made for the address, the record's key",
+            _ROW_TIME,
+            _NO_ORDER_OF_PEOPLE,
+            _AT_LEAST_ONCE,
+            _BY_CE_ID,
+            "An event with action `delete` says that the row is gone: delete what you have of it that is not newer than"
+            " `received_at`. An address can come back, since it is its own id. A record without value (tombstone) says"
+            " the same; an operator may write one, without headers.",
         ),
         "message-state": Promise(
             ("openbsp.message-state",),

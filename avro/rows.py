@@ -3,7 +3,7 @@
 A column of the expected type becomes a typed field; every other one, and every text that names no instant, travels as
 JSON text in `extra`; explicit nulls are listed in `nulls`, so that they differ from absent columns. An instant whose
 text says more than microseconds has both: the field, and its text in `extra`. The members of a status do the same with
-`status` and `status_extra`.
+`status` and `status_extra`. A row that has no id gets one in its fields (`id_of`), which is no column of it.
 """
 
 from typing import Any
@@ -45,12 +45,29 @@ def to_fields(entity: Entity, row: Row) -> Fields:
             extra[column] = encode_text(value)
     fields["extra"] = extra
     fields["nulls"] = nulls
+    if entity.identity:
+        fields["id"] = id_of(entity, row)
     return fields
 
 
 def ids_of(entity: Entity, row: Row) -> Row:
-    """Return what may travel of a deleted row: the columns that are ids, where they are texts."""
-    return {name: row[name] for name in entity.columns if name in IDS and type(row.get(name)) is str}
+    """Return what may travel of a deleted row: the columns that identify it, where they are texts."""
+    ids = IDS.union(entity.identity)
+    return {name: row[name] for name in entity.columns if name in ids and type(row.get(name)) is str}
+
+
+def id_of(entity: Entity, row: Row) -> str | None:
+    """Return the id of a row, the key of its records; None if what identifies it is missing, empty or no text."""
+    if not entity.identity:
+        told = row.get("id")
+        return told if type(told) is str and told else None
+    texts = [row.get(name) for name in entity.identity]
+    return made_id(*texts) if all(type(text) is str and text for text in texts) else None
+
+
+def made_id(*texts: str | None) -> str:
+    """Return the id of a row that is identified by several texts: no other ones give the same."""
+    return encode_text(texts)
 
 
 def _status_to_fields(status: Row, fields: Fields) -> None:

@@ -10,6 +10,9 @@ messages ------> merge_messages -------> messages (table)
                     |         `--------> conversation-state
                     v
               status-changes             evict_idle (timer) ------> streams-contributions
+
+contacts ------------> merge_contacts --> contacts (table) --+
+contacts-addresses --> merge_addresses -> addresses (table) -+----> streams-contributions
 """
 
 import logging
@@ -22,7 +25,8 @@ from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSetti
 from openbsp.kafka.registry import Registry
 from openbsp.log import event
 from openbsp.tracing import Tracing
-from streams.agents.contributions import merge_contributions
+from streams.agents.contacts import merge_addresses, merge_contacts
+from streams.agents.contributions import People, merge_contributions
 from streams.agents.conversations import merge_rows
 from streams.agents.eviction import Eviction, interval_of
 from streams.agents.intake import Intake
@@ -34,10 +38,11 @@ from streams.engine.hooks import Hook
 from streams.engine.outside import Outside
 from streams.engine.settings import EngineSettings
 from streams.settings import StoreKind, StreamsSettings
-from streams.tables import conversations, messages
+from streams.tables import contacts, conversations, messages
+from streams.tables.contacts import AddressPartition, ContactPartition
 from streams.tables.conversations import ConversationPartition
 from streams.tables.messages import MessagePartition
-from streams.tables.owned import CONVERSATIONS, MESSAGES
+from streams.tables.owned import ADDRESSES, CONTACTS, CONVERSATIONS, MESSAGES
 from streams.tracing import TracedIntake, TracedSender, Trail
 
 if TYPE_CHECKING:
@@ -110,10 +115,31 @@ def create_app(
         help="The row of each conversation, and what each of its messages adds to it.",
     )
 
+    contact_table = app.Table(
+        "contacts",
+        source="contacts",
+        changelog=CONTACTS,
+        join=contacts.join_stored_contacts,
+        contents=lambda rows: ContactPartition(rows, contract, app.engine.writer),
+        help="The name of each contact, and the addresses that are said to be its.",
+    )
+    address_table = app.Table(
+        "addresses",
+        source="contacts-addresses",
+        changelog=ADDRESSES,
+        join=contacts.join_stored_addresses,
+        contents=lambda rows: AddressPartition(rows, contract, app.engine.writer),
+        help="The contact of each address, and the conversations that have it.",
+    )
+
     app.agent(topic("messages"), name="merge_messages")(merge_messages(message_table.of, intake, remover))
     app.agent(topic("conversations"), name="merge_rows")(merge_rows(conversation_table.of, intake, remover))
+    app.agent(topic("contacts"), name="merge_contacts")(merge_contacts(contact_table.of, intake, remover))
+    app.agent(topic("contacts-addresses"), name="merge_addresses")(merge_addresses(address_table.of, intake, remover))
     app.agent(topic("streams-contributions"), name="merge_contributions")(
-        merge_contributions(message_table.of, conversation_table.of, intake, remover)
+        merge_contributions(
+            message_table.of, conversation_table.of, People(contact_table.of, address_table.of), intake, remover
+        )
     )
 
     if settings.idle_after_s is not None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from avro import cloudevents, codec, instants, writers
-from avro.catalogue import ENTITIES, Kind, topic_name
+from avro.catalogue import ENTITIES, TOPICS, Kind, topic_name
 from avro.dead_letters import DeadLetters
 from avro.identity import name_id, status_change_event_id
 from avro.schemas import versions
@@ -14,11 +14,12 @@ from streams.limits import ID_BYTES, PAYLOAD_BYTES
 SOURCE = "openbsp-streams"
 
 #: Catalogue names of the topics that the worker reads; their partitions with the same number belong together.
-SOURCES = ("messages", "conversations", "streams-contributions")
+SOURCES = ("messages", "conversations", "contacts", "contacts-addresses", "streams-contributions")
 
-_EVENTS = {"messages": "MessageEvent", "conversations": "ConversationEvent"}
+_EVENTS = {entity.topic: str(TOPICS[entity.topic].schema) for entity in ENTITIES.values()}
 _INSTANTS = {
-    entity: tuple(name for name, kind in ENTITIES[entity].columns.items() if kind is Kind.INSTANT) for entity in _EVENTS
+    entity.topic: tuple(name for name, kind in entity.columns.items() if kind is Kind.INSTANT)
+    for entity in ENTITIES.values()
 }
 
 Encoded = tuple[bytes, list[cloudevents.Header]]

@@ -23,16 +23,17 @@ from streams.engine.outside import Clients
 from streams.engine.partitioner import hash_of
 from streams.engine.stores import MARK_KEY, split_key
 from streams.errors import RepartitionError
-from streams.tables.owned import CONVERSATIONS, MESSAGES
+from streams.tables.owned import ADDRESSES, CONTACTS, CONVERSATIONS, MESSAGES
 
 logger = logging.getLogger(__name__)
 
 At = tuple[str, int]
 
 #: In this order: whatever the facts hold has come from sources that are copied after them.
-FACTS = (MESSAGES, CONVERSATIONS)
+FACTS = (MESSAGES, CONVERSATIONS, CONTACTS, ADDRESSES)
 STATES = ("message-state", "conversation-state", "status-changes")
-SOURCES = ("messages", "conversations")
+#: Of each of the tables, in their order.
+SOURCES = ("messages", "conversations", "contacts", "contacts-addresses")
 
 _TIMEOUT_S = 30.0
 _BULK = 10_000

@@ -5,10 +5,14 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
 from avro import jsontext
-from avro.catalogue import DELETE, TOPICS
+from avro.catalogue import DELETE, ENTITIES, TOPICS
 from avro.codec import CodecError
+from avro.rows import made_id
 from bridge.cluster import STATE_TOPICS, Cluster
 from openbsp.kafka.reading import Range, TopicReader, ValueReader
+
+#: Deleted after the rows that have states: those that have the person's name.
+PEOPLE = ("contacts_addresses", "contacts")
 
 
 class Row(NamedTuple):
@@ -23,7 +27,10 @@ class Row(NamedTuple):
 
     def body(self) -> bytes:
         """Return the webhook that deletes it."""
+        identity = ENTITIES[self.entity].identity
         ids = {"id": self.id, "organization_id": self.organization_id}
+        if identity:
+            ids = dict(zip(identity, jsontext.decode(self.id.encode()), strict=True))
         if self.entity == "messages":
             ids |= {"conversation_id": self.conversation_id, "external_id": self.external_id}
         data = {name: value for name, value in ids.items() if value is not None}
@@ -65,12 +72,12 @@ class Wanted:
 class Found:
     """The rows to delete, by entity and id."""
 
-    rows: dict[str, dict[str, Row]] = field(default_factory=lambda: {entity: {} for entity in STATE_TOPICS})
+    rows: dict[str, dict[str, Row]] = field(default_factory=lambda: {entity: {} for entity in (*STATE_TOPICS, *PEOPLE)})
     #: Records whose value cannot be read: what they say may concern the person.
     unreadable: int = 0
 
     def all(self) -> list[Row]:
-        """Return all rows, messages before their conversations."""
+        """Return all rows, messages before their conversations, and these before their contacts."""
         return [row for of_entity in self.rows.values() for row in of_entity.values()]
 
 
@@ -100,7 +107,16 @@ class States:
         """Read both topics to their ends, and return what is to be deleted."""
         found = Found()
         conversations = found.rows["conversations"]
-        self._scan(found, "conversations", lambda key, state: key in wanted.conversations or wanted.has(state))
+        people: dict[str, list[Row]] = {}
+
+        def is_wanted(key: str, state: Mapping[str, Any]) -> bool:
+            of_contact = wanted.has(state)
+            people[key] = _people(state) if of_contact else []
+            return of_contact or key in wanted.conversations
+
+        self._scan(found, "conversations", is_wanted)
+        for row in (row for key in conversations for row in people[key]):
+            found.rows[row.entity][row.id] = row
         chosen = wanted.conversations | conversations.keys()
         self._scan(
             found,
@@ -153,3 +169,13 @@ class States:
                 )
             else:
                 rows.pop(key, None)
+
+
+def _people(state: Mapping[str, Any]) -> list[Row]:
+    """Return the address of a conversation, and the contact whose it is."""
+    organization, contact = state["organization_id"], state.get("contact")
+    where = organization, state["service"], state["contact_address"]
+    rows = [Row("contacts_addresses", made_id(*where), organization, found=False)] if all(where) else []
+    if contact is not None and contact["id"] is not None:
+        rows.append(Row("contacts", contact["id"], organization, found=False))
+    return rows

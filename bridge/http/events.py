@@ -9,7 +9,7 @@ import msgspec
 
 from avro import identity, jsontext
 from avro.catalogue import ACTIONS, DELETE, ENTITIES, Entity
-from avro.rows import ids_of
+from avro.rows import id_of, ids_of
 from bridge.http import reasons
 from bridge.suppressions.hashes import Suppressed
 from openbsp.http.problems import Reason
@@ -54,8 +54,8 @@ class Event(msgspec.Struct, gc=False):
 
     @property
     def id(self) -> str:
-        """The id of the row."""
-        return cast("str", self.row["id"])
+        """The id of the row, the key of its record."""
+        return cast("str", id_of(self.entity, self.row) if self.entity.identity else self.row["id"])
 
     @property
     def organization_id(self) -> str | None:
@@ -128,7 +128,7 @@ def read_event(body: bytes, received_at: int, traceparent: bytes | None, max_dep
         detail = "the entity is not in the catalogue" if type(name) is str else "`entity` is not a text"
         raise RefusedError(reasons.UNSUPPORTED_ENTITY, detail, entity=name_of(name), action=_known_action(action))
     row: Any = envelope.get("data")
-    fault = _fault(action, row)
+    fault = _fault(entity, action, row)
     if fault is not None:
         columns = row if type(row) is dict else {}
         # A deleted row must be kept nowhere, however the deletion is spelled.
@@ -139,7 +139,7 @@ def read_event(body: bytes, received_at: int, traceparent: bytes | None, max_dep
             event_id=identity.name_id(b"dead-letter\n" + body) if keep else None,
             entity=entity.name,
             action=name_of(action),
-            key=_text(columns.get("id")),
+            key=id_of(entity, columns) if entity.identity else _text(columns.get("id")),
             organization_id=_text(columns.get("organization_id")),
             keep=keep,
         )
@@ -200,14 +200,14 @@ def _decode(body: bytes, max_depth: int) -> Any:
     raise RefusedError(reasons.MALFORMED_JSON, f"nested deeper than {max_depth} levels")
 
 
-def _fault(action: object, row: object) -> str | None:
+def _fault(entity: Entity, action: object, row: object) -> str | None:
     if type(action) is not str or action not in ACTIONS:
         return "`action` is neither insert, update nor delete"
     if type(row) is not dict:
         return "`data` is not an object"
-    row_id = row.get("id")
-    if type(row_id) is not str or not row_id:
-        return "`data.id` is not a text, or empty"
+    if id_of(entity, row) is None:
+        names = entity.identity or ("id",)
+        return " or ".join(f"`data.{name}`" for name in names) + " is not a text, or empty"
     for column in ("organization_id", "conversation_id"):
         if type(row.get(column)) not in _TEXT_OR_ABSENT:
             return f"`data.{column}` is not a text"

@@ -75,11 +75,13 @@ def _envelope() -> dict[str, Any]:
                 "type": "object",
                 "description": "The row, or of an update what changed. Columns that are not listed here pass as well; "
                 "of a deleted row the ids only, whatever else it holds.",
-                "required": ["id"],
+                "anyOf": [{"required": ["id"]}, {"required": list(ENTITIES["contacts_addresses"].identity)}],
                 "properties": {
                     "id": {"type": "string", "minLength": 1},
                     "organization_id": {"type": ["string", "null"]},
                     "conversation_id": {"type": ["string", "null"]},
+                    "service": {},
+                    "address": {},
                 },
             },
         },

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from avro import instants
 from avro.catalogue import DELETE, ENTITIES
+from bridge.cluster import STATE_TOPICS
 from bridge.reconcile import facts, gone
 from bridge.reconcile.facts import Facts, Verdict
 from bridge.reconcile.index import Index, Known, Posted, Progress
@@ -109,7 +110,7 @@ class Run:
 
     def _compare_all(self) -> None:
         until = self._now - round(self._settings.settle_s * _SECOND)
-        for entity in ENTITIES:
+        for entity in STATE_TOPICS:
             outlook = look(self._source, self._index, entity, self._known(entity))
             for organization in self._options.organizations or (None,):
                 self._compare(entity, organization, until, outlook)
@@ -363,7 +364,7 @@ class Run:
         after = ("", "")
         while told := self._index.of_run(self.report.run, after, _WINDOW):
             after = told[-1][:2]
-            for entity in ENTITIES:
+            for entity in STATE_TOPICS:
                 own = {id_: posted for name, id_, posted in told if name == entity}
                 states = self._index.facts(entity, list(own))
                 settled = [id_ for id_, posted in own.items() if _has(posted, states.get(id_))]

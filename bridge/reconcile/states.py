@@ -53,9 +53,9 @@ class States:
         self._index = index
         self._registry = Registry(registry, topics.prefix)
         self._topics = Topics(kafka, topics)
-        self._names = {entity: topic_name(topics.prefix, STATE_TOPICS[entity]) for entity in ENTITIES}
+        self._names = {entity: topic_name(topics.prefix, STATE_TOPICS[entity]) for entity in STATE_TOPICS}
         self._entities = {topic: entity for entity, topic in self._names.items()}
-        self._decoders = {entity: Decoder(str(TOPICS[STATE_TOPICS[entity]].schema)) for entity in ENTITIES}
+        self._decoders = {entity: Decoder(str(TOPICS[STATE_TOPICS[entity]].schema)) for entity in STATE_TOPICS}
         config = clients.reader_config(kafka.librdkafka(), GROUP)
         try:
             self._consumer = Consumer(config, logger=clients.LIBRDKAFKA)
@@ -67,7 +67,7 @@ class States:
         """Find the topics, and forget what the index has of former ones."""
         identities = self._topics.inspect().identities
         try:
-            for entity in ENTITIES:
+            for entity in STATE_TOPICS:
                 self._begin(entity, identities)
             self._consumer.assign([TopicPartition(*place, offset) for place, offset in self._next.items()])
         except KafkaException as error:
@@ -115,7 +115,7 @@ class States:
             read += len(messages)
             if on_read is not None:
                 on_read(min(read, total), total)
-        for entity in ENTITIES:
+        for entity in STATE_TOPICS:
             self._index.note(f"read {entity}", str(began))
 
     def _bounds(self, topic: str, partition: int) -> tuple[int, int]:
@@ -127,8 +127,8 @@ class States:
 
     def _take(self, messages: list[Message]) -> bool:
         """Put records into the index. Returns whether any partition came further."""
-        states: dict[str, list[State]] = {entity: [] for entity in ENTITIES}
-        positions: dict[str, dict[int, int]] = {entity: {} for entity in ENTITIES}
+        states: dict[str, list[State]] = {entity: [] for entity in STATE_TOPICS}
+        positions: dict[str, dict[int, int]] = {entity: {} for entity in STATE_TOPICS}
         for message in messages:
             entity, partition, after = self._place(message)
             if entity is None:

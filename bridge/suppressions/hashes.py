@@ -48,7 +48,8 @@ class Suppressed:
 
     def has(self, row: Mapping[str, Any]) -> bool:
         """Return whether a row is of a contact that is suppressed. One that names no address is nobody's."""
-        address = row.get("contact_address")
+        # A row of contacts_addresses has that column instead.
+        address = row.get("contact_address", row.get("address"))
         if not self.active or type(address) is not str or not address:
             return False
         return any(contact.hash(self._key) in self._hashes for contact in _wider(address, row))

@@ -1,5 +1,12 @@
-"""contributions -> both tables: conversations hear what their messages add, messages hear what others know of them."""
+"""contributions -> all tables: conversations hear what their messages add, messages hear what others know of them.
 
+And conversations hear of their addresses, those of their contacts.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from streams.agents.contacts import AddressesOf, ContactsOf
 from streams.agents.conversations import ConversationsOf
 from streams.agents.intake import Intake, Merge
 from streams.agents.loop import Agent, Loop, Stream
@@ -7,15 +14,25 @@ from streams.agents.messages import MessagesOf
 from streams.agents.removal import Removal, Remover
 from streams.contract import Refused
 from streams.engine.source import Record
-from streams.tables.contributions import HOLDERS, HolderRecord, VerdictRecord, decode_record
+from streams.tables.contributions import HOLDERS, ContributionRecord, HolderRecord, VerdictRecord, decode_record
 from streams.tables.idle import EVICTION, decode_eviction
+from streams.tables.links import AddressFollowed, AddressTold, ContactFollowed, ContactTold, Link
+
+Linking = Callable[[Record, str, Link], None]
+
+
+class People(NamedTuple):
+    """The tables of contacts and of their addresses."""
+
+    contacts: ContactsOf
+    addresses: AddressesOf
 
 
 def merge_contributions(
-    messages: MessagesOf, conversations: ConversationsOf, intake: Intake, remover: Remover
+    messages: MessagesOf, conversations: ConversationsOf, people: People, intake: Intake, remover: Remover
 ) -> Agent:
     """Return the agent."""
-    merge = _merging(messages, conversations, intake)
+    merge = _merging(messages, conversations, _linking(conversations, people), intake)
 
     def removing(event: Record) -> Removal | None:
         key = intake.text(event.key)
@@ -39,7 +56,22 @@ def merge_contributions(
     return agent
 
 
-def _merging(messages: MessagesOf, conversations: ConversationsOf, intake: Intake) -> Merge:
+def _linking(conversations: ConversationsOf, people: People) -> Linking:
+    def link(event: Record, key: str, told: Link) -> None:
+        match told:
+            case AddressFollowed():
+                people.addresses(event).follow(key, told)
+            case AddressTold():
+                conversations(event).apply_address(key, told)
+            case ContactFollowed():
+                people.contacts(event).follow(key, told)
+            case ContactTold():
+                people.addresses(event).hear(key, told)
+
+    return link
+
+
+def _merging(messages: MessagesOf, conversations: ConversationsOf, link: Linking, intake: Intake) -> Merge:
     def merge(event: Record) -> None:
         assert event.value is not None  # noqa: S101 without a value it goes another way
         told = decode_record(event.value)
@@ -49,8 +81,10 @@ def _merging(messages: MessagesOf, conversations: ConversationsOf, intake: Intak
             messages(event).apply_holder(event.key, told)
         elif isinstance(told, VerdictRecord):
             messages(event).apply_verdict(intake.text(event.key), told)
-        else:
+        elif isinstance(told, ContributionRecord):
             conversations(event).apply_contribution(intake.text(event.key), told)
+        else:
+            link(event, intake.text(event.key), told)
 
     return merge
 

@@ -102,6 +102,11 @@ def owned(claims: Claims[F], organization: str | None) -> Claims[F]:
     return {key: claim for key, claim in claims.items() if organization in key.split(_SEPARATOR)}
 
 
+def writers(claims: Mapping[str, Claim[Any]]) -> set[str]:
+    """Return the organizations of which a writer of any claim may tell."""
+    return {organization for key in claims for organization in key.split(_SEPARATOR)}
+
+
 def of(claims: Claims[F], organization: str | None) -> Iterator[F]:
     """Yield what writers told that may write for an organization."""
     return (facts for _, facts in owned(claims, organization).values())

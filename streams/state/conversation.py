@@ -12,7 +12,7 @@ from msgspec import DecodeError, Struct, json, msgpack, structs
 
 from avro import instants
 from avro.catalogue import ENTITIES
-from streams.state import claims, existence, former, registers
+from streams.state import claims, contact, existence, former, registers
 from streams.state import contribution as contributions
 from streams.state.contribution import DAY_US, Contribution, Role
 from streams.state.registers import NEVER, Register, Registers, fields_of, moment_of, stamp_of, text_of
@@ -35,7 +35,10 @@ _UNCLAIMED = 2
 
 
 class ConversationFacts(Struct, array_like=True, frozen=True, gc=False):
-    """All that is remembered of a conversation's row. `newest` is its newest version's stamp, None without a row."""
+    """All that is remembered of a conversation's row. `newest` is its newest version's stamp, None without a row.
+
+    `contacts` is what was told of the addresses that it may have, by their ids; claims have none.
+    """
 
     format: int = FORMAT
     columns: Registers = {}
@@ -44,6 +47,7 @@ class ConversationFacts(Struct, array_like=True, frozen=True, gc=False):
     received_at: int | None = None
     deletes: list[str | None] = []
     claims: "dict[str, tuple[int | None, ConversationFacts]]" = {}
+    contacts: dict[str, contact.AddressFacts] = {}
 
 
 encode = msgpack.Encoder().encode
@@ -111,6 +115,7 @@ def _join_unclaimed(a: ConversationFacts, b: ConversationFacts) -> ConversationF
         organizations=existence.join_names(a.organizations, b.organizations, existence.NAMES_LIMIT),
         received_at=contributions.later(a.received_at, b.received_at),
         deletes=existence.join_deletes(a.deletes, b.deletes),
+        contacts=contact.join_known(a.contacts, b.contacts),
     )
     return _stripped(joined) if existence.is_certain(joined.deletes, joined.organizations) else joined
 
@@ -118,6 +123,37 @@ def _join_unclaimed(a: ConversationFacts, b: ConversationFacts) -> ConversationF
 def _stripped(facts: ConversationFacts) -> ConversationFacts:
     """Return what must be remembered of a deleted row: nothing that it said."""
     return ConversationFacts(newest=facts.newest, organizations=facts.organizations, deletes=facts.deletes)
+
+
+def addresses_of(facts: ConversationFacts | None) -> set[str]:
+    """Return the ids of the addresses that the conversation may have: whoever of those who tell of it owns it."""
+    if facts is None or is_deleted(facts):
+        return set()
+    trusted = structs.replace(facts, claims={}) if facts.claims else facts
+    told = [trusted, *(effective(facts, owner) for owner in claims.writers(facts.claims))]
+    found = (contact.address_id(one.columns) for one in told)
+    return {address for address in found if address is not None}
+
+
+def with_address(facts: ConversationFacts, address: str, told: contact.AddressFacts | None) -> ConversationFacts:
+    """Return the facts with what is told of an address; None: nothing is known of it any more."""
+    if told is None:
+        kept = {name: one for name, one in facts.contacts.items() if name != address}
+        return structs.replace(facts, contacts=kept)
+    return of_its_addresses(structs.replace(facts, contacts=contact.join_known(facts.contacts, {address: told})))
+
+
+def of_its_addresses(facts: ConversationFacts) -> ConversationFacts:
+    """Return the facts without those of addresses that the conversation cannot have."""
+    possible = addresses_of(facts)
+    kept = {name: contact.of_its_contact(one) for name, one in facts.contacts.items() if name in possible}
+    return structs.replace(facts, contacts=kept)
+
+
+def age_of(facts: ConversationFacts) -> existence.Age:
+    """Return the age of a conversation, by which those with one address are compared."""
+    rows = (facts, *(told for _, told in facts.claims.values()))
+    return 0, max(moment_of(told.columns.get("created_at")) or 0 for told in rows)
 
 
 def deletes_for(facts: ConversationFacts, part: Contribution) -> list[str | None]:
@@ -568,8 +604,17 @@ def state(
         "scheduled_count": tally.scheduled,
         "failed_count": tally.failed,
         "active_at": stands.active_at,
+        "contact": None if facts is None or not facts.contacts else _contact_of(facts),
     }
     return fields
+
+
+def _contact_of(facts: ConversationFacts) -> dict[str, str | None] | None:
+    address = contact.address_id(facts.columns)
+    if address is None:
+        return None
+    organization, at = (text_of(facts.columns.get(name)) for name in ("organization_id", "contact_address"))
+    return contact.shown(facts.contacts.get(address), str(organization), str(at))
 
 
 class Standing(NamedTuple):

@@ -1,4 +1,7 @@
-"""Records of the topic between the tables: what a message adds to a conversation, and what others know of a message."""
+"""Records of the topic between the tables: what a message adds to a conversation, and what others know of a message.
+
+Those between conversations and their contacts are in `streams.tables.links`.
+"""
 
 from hashlib import sha256
 
@@ -10,6 +13,7 @@ from streams.state import claims, existence
 from streams.state import contribution as contributions
 from streams.state.contribution import Contribution
 from streams.state.registers import Register, Registers
+from streams.tables.links import Link, decode_link, is_link
 
 
 class ContributionRecord(Struct, array_like=True):
@@ -82,8 +86,10 @@ def holders_key(organization: str, external_id: str) -> bytes:
     return HOLDERS + sha256(b"%d\n%b\n%b" % (len(name), name, external_id.encode())).digest()
 
 
-def decode_record(value: bytes) -> ContributionRecord | HolderRecord | VerdictRecord:
+def decode_record(value: bytes) -> ContributionRecord | HolderRecord | VerdictRecord | Link:
     """Return a record of the contributions topic, read from its bytes. Raises Refused if it is none."""
+    if is_link(value):
+        return decode_link(value)
     try:
         if value.startswith(_HOLDER):
             return _decode_holder(value)

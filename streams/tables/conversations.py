@@ -13,11 +13,13 @@ from streams.engine.table import Sender, TablePartition
 from streams.limits import FACTS_BYTES, GROWTH
 from streams.state import contribution as contributions
 from streams.state import conversation
+from streams.state.contact import is_key
 from streams.state.contribution import Contribution
 from streams.state.conversation import ConversationFacts, Tally
 from streams.state.status_change import status_changes
 from streams.tables.contributions import ContributionRecord, VerdictRecord, encode_record
 from streams.tables.idle import last_activity
+from streams.tables.links import AddressFollowed, AddressTold, encode_link
 
 _ROW = b""
 
@@ -111,6 +113,9 @@ class ConversationPartition:
                 at_most = len(conversation.encode(merged))
             if at_most > FACTS_BYTES or not new.claims.keys() <= merged.claims.keys():
                 raise Refused("too_large", f"the merged row would exceed {FACTS_BYTES} bytes")
+        self._follow_addresses(conversation_id, None if replayed else entry.told, merged)
+        if merged.contacts:
+            merged = conversation.of_its_addresses(merged)
         known, owner = entry.tally.known, entry.tally.owner
         entry.tally.row_changed(merged)
         if not known or replayed or (merged.claims and entry.tally.owner != owner):
@@ -120,6 +125,35 @@ class ConversationPartition:
         self._changed.add(conversation_id)
         if self._received_at is None:
             self._received_at = cast("int", event["received_at"])
+        self.hooks.row_changed(conversation_id)
+
+    def _follow_addresses(self, conversation_id: str, before: ConversationFacts | None, now: ConversationFacts) -> None:
+        """Have a conversation hear of the addresses that it may have, if its row has come to say something else."""
+        if not is_key(conversation_id):
+            return
+        followed = conversation.addresses_of(now)
+        if before is not None and conversation.is_deleted(now):
+            for address in sorted(conversation.addresses_of(before)):
+                self._write_link(address, AddressFollowed(conversation_id, None))
+        if not followed:
+            return
+        age = conversation.age_of(now)
+        known = set() if before is None or conversation.age_of(before) != age else conversation.addresses_of(before)
+        for address in sorted(followed - known):
+            self._write_link(address, AddressFollowed(conversation_id, age))
+
+    def _write_link(self, address: str, link: AddressFollowed) -> None:
+        self._sender.write(self._contributions, address.encode(), encode_link(link))
+
+    def apply_address(self, conversation_id: str, link: AddressTold) -> None:
+        """Note what is known of an address, if the conversation may have it."""
+        entry = self.in_use(conversation_id)
+        if entry.told is None or link.address not in conversation.addresses_of(entry.told):
+            return
+        merged = conversation.with_address(entry.told, link.address, link.facts)
+        entry.tally.row_changed(merged)
+        self._changed_rows[conversation_id] = merged
+        self._changed.add(conversation_id)
         self.hooks.row_changed(conversation_id)
 
     def _announce_all(self, conversation_id: str, entry: InUse) -> None:
@@ -224,6 +258,8 @@ class ConversationPartition:
         """
         for key, _ in self.rows.scan(prefix(conversation_id.encode())):
             self.rows.retract(key)
+        for address in sorted(conversation.addresses_of(self.row(conversation_id))):
+            self._write_link(address, AddressFollowed(conversation_id, None))
 
     def remove(self, conversation_id: str) -> None:
         """Second half of a removal: forget the row and all contributions, and say so on the state topic.

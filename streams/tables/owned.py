@@ -13,10 +13,12 @@ if TYPE_CHECKING:
 #: The tables, by their changelogs.
 MESSAGES = "streams-messages-changelog"
 CONVERSATIONS = "streams-conversations-changelog"
+CONTACTS = "streams-contacts-changelog"
+ADDRESSES = "streams-addresses-changelog"
 
 
 class Owned:
-    """Both tables of one assignment, by partition, and how far it is."""
+    """The tables that are read, of one assignment, by partition, and how far it is."""
 
     def __init__(self, work: Assignment) -> None:
         """Take over the contents that `streams.app` has declared."""

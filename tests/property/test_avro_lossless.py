@@ -94,6 +94,7 @@ def received(draw: st.DrawFn) -> tuple[Entity, rows.Row]:
     names = draw(st.lists(st.one_of(st.sampled_from(NAMES), TEXT), unique=True, max_size=8))
     row = {"id": draw(TEXT)}
     row |= {name: draw(values_of(entity.columns.get(name))) for name in names if name != "id"}
+    row |= {name: draw(TEXT.filter(bool)) for name in entity.identity}
     return entity, row
 
 

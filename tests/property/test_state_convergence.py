@@ -29,7 +29,7 @@ def agree(shipped: Shipped, events: list[Envelope]) -> None:
     told = {key: (change["message_id"], change["status"]) for key, change in shipped.status_changes.items()}
     assert told.items() >= status_changes.items()
     # Of a message that is no more it may have been told what it was, or not; and so of one of which more is claimed.
-    claimed = {event["data"]["id"] for event in events if event.get("organizations") is not None}
+    claimed = {event["data"].get("id") for event in events if event.get("organizations") is not None}
     known = messages.keys() - claimed
     assert {key: pair for key, pair in told.items() if pair[0] in known} == {
         key: pair for key, pair in status_changes.items() if pair[0] in known

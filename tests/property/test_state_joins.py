@@ -8,14 +8,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
+from streams.state import contact, conversation, existence, message
 from streams.state import contribution as contributions
-from streams.state import conversation, existence, message
 from streams.state.conversation import ConversationFacts
 from streams.state.message import MessageFacts
 from streams.state.registers import UNFIT, content_order, newer
 from support.events import (
     CONVERSATION_IDS,
     Envelope,
+    address_events,
+    contact_events,
     deletes,
     events_of_a_conversation,
     events_of_a_message,
@@ -70,7 +72,23 @@ message_facts = st.lists(told_of_a_message, min_size=1, max_size=3).map(lambda t
 all_message_facts = st.lists(told_of_a_message | ends_of_conversations, min_size=1, max_size=3).map(
     lambda told: reduce(message.join, told)
 )
-conversation_facts = st.lists(told_of_a_conversation, min_size=1, max_size=3).map(
+contact_facts = st.lists(
+    by_somebody(contact_events).map(lambda event: contact.contact_facts(event_of(event), event.get("organizations"))),
+    min_size=1,
+    max_size=3,
+).map(lambda told: reduce(contact.join_contacts, told))
+address_facts = st.builds(
+    lambda told, contacts: reduce(
+        contact.join_addresses, [*map(contact.address_facts, told), contact.AddressFacts(contacts=contacts)]
+    ),
+    st.lists(address_events().map(event_of), min_size=1, max_size=3),
+    st.dictionaries(st.sampled_from(["k1", "k2"]), contact_facts, max_size=2),
+)
+told_of_addresses = st.builds(
+    lambda contacts: ConversationFacts(contacts=contacts),
+    st.dictionaries(st.sampled_from(["x", "y"]), address_facts, min_size=1, max_size=2),
+)
+conversation_facts = st.lists(told_of_a_conversation | told_of_addresses, min_size=1, max_size=3).map(
     lambda told: reduce(conversation.join, told)
 )
 
@@ -217,3 +235,41 @@ def test_of_too_many_holders_the_newest_are_remembered_and_the_others_still_hear
     newest = len(many) - 1
     told = {verdict.message_id: verdict for verdict in existence.verdicts(again, "m0")}
     assert told["m0"] == ("m0", (newest, 0, True), existence.FORGOTTEN)
+
+
+contact_rows = st.builds(
+    contact.ContactRow,
+    contact_facts,
+    st.dictionaries(st.sampled_from("op"), st.lists(st.sampled_from("abc"), unique=True).map(sorted), max_size=2),
+)
+address_rows = st.builds(
+    contact.AddressRow,
+    address_facts,
+    st.dictionaries(st.sampled_from(CONVERSATION_IDS), st.tuples(st.just(0), stamps), max_size=3),
+)
+
+
+@patient
+@given(contact_rows, contact_rows, contact_rows)
+def test_rows_of_contacts_join_in_any_grouping_order_and_number(
+    a: contact.ContactRow, b: contact.ContactRow, c: contact.ContactRow
+) -> None:
+    join = contact.join_contact_rows
+    assert join(a, a) == a
+    assert join(a, b) == join(b, a)
+    assert join(join(a, b), b) == join(a, b)
+    assert join(join(a, b), c) == join(a, join(b, c))
+    assert contact.decode_contact_row(contact.encode(a)) == a
+
+
+@patient
+@given(address_rows, address_rows, address_rows)
+def test_rows_of_addresses_join_in_any_grouping_order_and_number(
+    a: contact.AddressRow, b: contact.AddressRow, c: contact.AddressRow
+) -> None:
+    join = contact.join_address_rows
+    assert join(a, a) == a
+    assert join(a, b) == join(b, a)
+    assert join(join(a, b), b) == join(a, b)
+    assert join(join(a, b), c) == join(a, join(b, c))
+    assert contact.decode_address_row(contact.encode(a)) == a

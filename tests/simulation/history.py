@@ -92,7 +92,7 @@ class World:
     def arrive(self, arrival: Arrival) -> None:
         """Let an event come to its topic, as the bridge writes it."""
         key = arrival.key.encode()
-        log = self.cluster.log(PREFIX + arrival.entity, partition_of(key, self.plan.partitions))
+        log = self.cluster.log(PREFIX + arrival.topic, partition_of(key, self.plan.partitions))
         log.append(key, self.subject.value(arrival), headers_of(arrival.event or {}), "bridge")
         self._came.append(arrival)
 

@@ -210,3 +210,28 @@ def _tell_nobody(original: Any, self: Any, conversation_id: str) -> Iterator[Non
 def _never_idle(original: Any, self: Any, conversation_id: str, before: int) -> bool:
     del original, self, conversation_id, before
     return False
+
+
+@mutation("a conversation follows the addresses that it may have")
+@instead(program.conversations.ConversationPartition, "_follow_addresses")
+def _follow_nobody(original: Any, self: Any, conversation_id: str, before: Any, now: Any) -> None:
+    del original, self, conversation_id, before, now
+
+
+@mutation("an address tells its conversations what it hears of its contact")
+@instead(program.contacts.AddressPartition, "hear")
+def _hear_nothing(original: Any, self: Any, key: str, link: Any) -> None:
+    del original, self, key, link
+
+
+@mutation("what an address knows of a contact is told to it again when it says once more that it is of that contact")
+@instead(program.contacts.ContactPartition, "follow")
+def _follow_silently(original: Any, self: Any, key: str, link: Any) -> None:
+    with patch.object(self, "_write", lambda *_: None):
+        original(self, key, link)
+
+
+@mutation("a removed contact is told to its addresses")
+@instead(program.contacts.ContactPartition, "forget")
+def _remember(original: Any, self: Any, key: str) -> None:
+    del original, self, key

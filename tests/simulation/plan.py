@@ -1,10 +1,12 @@
 """What happens in a history: events, and what goes wrong meanwhile. One seed decides it, and parts can be left out."""
 
+import json
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
-from support.join_cases import Envelope, at, conversation, inserted, message, opened, status_of
+from avro import instants
+from support.join_cases import Envelope, address, at, contact, conversation, inserted, message, opened, status_of
 
 #: Short, so that not much has to happen until it runs out.
 SESSION_S = 1.0
@@ -12,6 +14,9 @@ SESSION_S = 1.0
 #: In histories in which idle conversations are forgotten: the seconds of `at` before which a conversation is idle, what
 #: the clock of the workers says, and how much later than the others events of conversations are that are not idle.
 IDLE_BEFORE, IDLE_NOW, IDLE_LATER = 300, 320, 300
+
+#: The entities whose rows can be idle.
+_FORGOTTEN = ("messages", "conversations")
 
 _STATUSES = ["accepted", "sent", "delivered", "read", "failed", "typing"]
 
@@ -25,6 +30,11 @@ class Arrival:
     key: str
     event: Envelope | None
     other_id: bool = False
+
+    @property
+    def topic(self) -> str:
+        """The topic to which it comes, without its prefix."""
+        return self.entity.replace("_", "-")
 
 
 @dataclass(frozen=True)
@@ -90,7 +100,7 @@ class Plan:
         """Entity and id of the rows that are idle, and so may be gone."""
         if not self.idle:
             return set()
-        return {(one.entity, one.key) for one in self.arrivals if is_idle(one.key)}
+        return {(one.entity, one.key) for one in self.arrivals if one.entity in _FORGOTTEN and is_idle(one.key)}
 
     def __str__(self) -> str:
         where = ("on disk" if self.durable else "in memory") + (", idle conversations go" if self.idle else "")
@@ -143,6 +153,7 @@ def plan_of(seed: int) -> Plan:
         arrivals += _removals(random, events, arrivals)
     elif not idle:
         arrivals = _claimed(Random(f"claims {seed}"), arrivals, span_s)
+    arrivals = _with_people(Random(f"people {seed}"), arrivals, span_s, idle=idle, removals=removals)
     durable = random.random() < 0.5
     kinds = _kinds(durable=durable, late=late, removals=removals)
     faults = [
@@ -297,6 +308,8 @@ def _aimed(seed: int, random: Random, arrivals: list[Arrival], faults: list[Faul
 #: Parts of the histories: aimed at what hardly happens by itself; of the others, those that forget idle conversations,
 #: and of the rest those with external ids that several messages have, and those with deletes.
 _AIMED, _IDLE, _RIVALS, _DELETES = 0.2, 0.3, 0.4, 0.4
+#: Of those that are not aimed, the part with contacts.
+_PEOPLE = 0.4
 _AIMS = (_aimed_at_removals, _aimed_at_restores, _aimed_at_notes)
 
 
@@ -377,6 +390,65 @@ def _claimed(random: Random, arrivals: list[Arrival], span_s: float) -> list[Arr
         event = _bound(_attack(random, one), "evil", received_at)
         told.append(Arrival(at_s, one.entity, one.key, event))
     return told
+
+
+def _with_people(
+    random: Random, arrivals: list[Arrival], span_s: float, *, idle: bool, removals: bool
+) -> list[Arrival]:
+    """Return the arrivals, in a part of the histories with contacts and their addresses, at any time."""
+    if random.random() >= _PEOPLE:
+        return arrivals
+    addresses = ["5215", "5215", "777"]
+    removed = {one.key for one in arrivals if one.event is None}
+    events = [opened(f"c{number}", random.randint(1, 90)) for number in range(2) if not idle]
+    if not idle and random.random() < 0.5:
+        events.append(conversation("c0", contact_address=random.choice(["777", None]), updated_at=at(95)))
+    events = [event for event in events if event["data"]["id"] not in removed]
+    for number in range(2):
+        events += _told_of_contact(random, f"k{number}")
+    for _ in range(random.randint(1, 5)):
+        text, second = random.choice(addresses), random.randint(1, 90)
+        columns = {"contact_id": random.choice(["k0", "k0", "k1", None]), "extra": {"name": f"~{second}"}}
+        some = dict(random.sample(sorted(columns.items()), random.randint(1, 2)))
+        events.append(address(text, random.choice(["insert", "update"]), **some, updated_at=at(second)))
+    if random.random() < 0.3:
+        received_at = instants.parse(at(random.randint(1, 90)))
+        events.append(address(random.choice(addresses), "delete") | {"received_at": received_at})
+    events += random.choices(events, k=random.randint(0, 3))
+    told = [
+        Arrival(random.random() * span_s, event["entity"], key_of(event), event)
+        for event in random.sample(events, len(events))
+    ]
+    if removals:
+        rows = sorted({(one.entity, one.key) for one in told if one.entity not in _FORGOTTEN})
+        last = max(one.at_s for one in told)
+        told += [Arrival(last + random.random(), *row, None) for row in rows if random.random() < 0.3]
+    return arrivals + told
+
+
+def _told_of_contact(random: Random, key: str) -> list[Envelope]:
+    whose = random.choice(["org", "org", "org", "other"])
+    events = [
+        contact(key, "insert", organization_id=whose, name=f"{key} at {second}", updated_at=at(second))
+        for second in random.sample(range(90), random.randint(0, 2))
+    ]
+    events += [contact(key, name=random.choice(["new", None]), updated_at=at(92))] * (random.random() < 0.3)
+    if random.random() < 0.3:
+        events = [_bound(event, whose, 1_000) for event in events]
+    if random.random() < 0.3:
+        columns = {"organization_id": "evil", "name": "evil", "updated_at": at(99)}
+        events.append(_bound(contact(key, **columns), "evil", random.choice([500, 3_000])))
+    if random.random() < 0.2:
+        events.append(contact(key, "delete", organization_id=random.choice(["org", "other"])))
+    return events
+
+
+def key_of(event: Envelope) -> str:
+    """Return the key of an event's record."""
+    row = event["data"]
+    if event["entity"] == "contacts_addresses":
+        return json.dumps([row["organization_id"], row["service"], row["address"]], separators=(",", ":"))
+    return str(row["id"])
 
 
 def _bound(event: Envelope, organization: str, received_at: int) -> Envelope:

@@ -27,10 +27,11 @@ from streams.engine.stores import split_key
 from streams.engine.stores.memory import GroupedMemoryStore, MemoryStore
 from streams.errors import FrozenError, LeaseLostError, MembershipError
 from streams.settings import StoreKind, StreamsSettings
+from streams.state import contact as people
 from streams.state import contribution as contributions
 from streams.state import conversation as tallies
-from streams.tables import conversations, messages
-from streams.tables.owned import CONVERSATIONS, MESSAGES
+from streams.tables import contacts, conversations, messages
+from streams.tables.owned import ADDRESSES, CONTACTS, CONVERSATIONS, MESSAGES
 from support import words
 from support.join import IDS, Stream
 from support.join_cases import at
@@ -53,12 +54,14 @@ __all__ = [
     "Outside",
     "Program",
     "WordsProgram",
+    "contacts",
     "contributions",
     "conversations",
     "engine",
     "guard",
     "is_grouped",
     "messages",
+    "people",
     "removal",
     "repair",
     "restoring",
@@ -80,7 +83,7 @@ COMPACTED = tuple(
     if topic.cleanup_policy == "compact" and "min.compaction.lag.ms" not in topic.settings
 )
 
-CHANGELOGS = (MESSAGES, CONVERSATIONS)
+CHANGELOGS = (MESSAGES, CONVERSATIONS, CONTACTS, ADDRESSES)
 
 #: What may end a worker; anything else is a fault of the program.
 FORGIVEN = (errors.StreamsError, KafkaException, TimeoutError)

@@ -19,6 +19,7 @@ from simulation.program import (
     JoinProgram,
     Program,
     WordsProgram,
+    people,
     split_key,
 )
 from simulation.registry import SimulatedRegistry
@@ -62,6 +63,7 @@ class JoinSubject:
     sources = SOURCES
     judged = ("message-state", "conversation-state")
     program = JoinProgram
+    _rows = (people.decode_contact_row, people.decode_address_row)
     _states = (wire.message_state.decode, wire.conversation_state.decode)
 
     def __init__(self) -> None:
@@ -69,7 +71,12 @@ class JoinSubject:
         #: Schema ids that no worker knows at its start.
         self._other_ids = {
             name: self.registry.register(latest(record).text)
-            for name, record in (("messages", "MessageEvent"), ("conversations", "ConversationEvent"))
+            for name, record in (
+                ("messages", "MessageEvent"),
+                ("conversations", "ConversationEvent"),
+                ("contacts", "ContactEvent"),
+                ("contacts_addresses", "ContactAddressEvent"),
+            )
         }
 
     def plan(self, seed: int) -> Plan:
@@ -107,7 +114,7 @@ class JoinSubject:
 
     def finished(self, cluster: Cluster, plan: Plan) -> list[str]:
         """See Subject: status changes are told, each under the id that it has."""
-        lasting = [event for event in plan.events if (event["entity"], event["data"]["id"]) not in plan.forgotten]
+        lasting = [event for event in plan.events if (event["entity"], event["data"].get("id")) not in plan.forgotten]
         expected = fold(lasting)[2]
         # What is superseded or deleted in the end may have been told of before.
         allowed = fold([event | {"data": exists(event)} for event in plan.events if event["action"] != "delete"])[2]
@@ -116,7 +123,7 @@ class JoinSubject:
             for one in log.records:
                 fields = wire.change.decode(one.value or b"")
                 found[fields["id"]] = fields["message_id"], fields["status"]
-        claimed = {event["data"]["id"] for event in plan.events if event.get("organizations") is not None}
+        claimed = {event["data"].get("id") for event in plan.events if event.get("organizations") is not None}
         never = [f"never told: status change {pair}" for key, pair in sorted(expected.items()) if key not in found]
         return (
             never
@@ -130,10 +137,17 @@ class JoinSubject:
 
     def _left(self, cluster: Cluster, plan: Plan) -> list[str]:
         """Return a line for each removed row that whoever has only the changelogs would still know."""
-        messages, conversations = (set(newest(cluster, name)) for name in CHANGELOGS)
+        rows = [newest(cluster, name) for name in CHANGELOGS]
+        messages, conversations = set(rows[0]), set(rows[1])
         left = messages & {key for entity, key in plan.removed if entity == "messages"}
         groups = {split_key(key.encode())[0].decode() for key in conversations}
         left |= groups & {key for entity, key in plan.removed if entity == "conversations"}
+        left |= {
+            key
+            for entity, stored, decode in zip(("contacts", "contacts_addresses"), rows[2:], self._rows, strict=True)
+            for key in {key for name, key in plan.removed if name == entity} & stored.keys()
+            if decode(stored[key]).facts not in (people.NO_CONTACT, people.NO_ADDRESS)
+        }
         return [f"{key} is removed, but still in a changelog" for key in sorted(left)]
 
 

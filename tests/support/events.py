@@ -199,6 +199,68 @@ def deletes(entity: str, ids: list[str]) -> st.SearchStrategy[Envelope]:
 message_events = _envelopes("messages", MESSAGE_IDS, _rows(_MESSAGE_COLUMNS))
 conversation_events = _envelopes("conversations", CONVERSATION_IDS, _rows(_CONVERSATION_COLUMNS))
 
+CONTACT_IDS = ["k1", "k2"]
+_CONTACT_COLUMNS: dict[str, st.SearchStrategy[Any]] = {
+    "organization_id": organization,
+    "name": texts | st.just("long " * 80),
+    "extra": json_values,
+    "created_at": instants,
+    "updated_at": instants,
+}
+_ADDRESS_COLUMNS: dict[str, st.SearchStrategy[Any]] = {
+    "contact_id": st.sampled_from([*CONTACT_IDS, *CONTACT_IDS, "nobody", None]),
+    "extra": st.one_of(st.builds(lambda name: {"name": name, "n": 2**70}, texts | st.none()), st.none(), json_values),
+    "created_at": instants,
+    "updated_at": instants,
+}
+_addresses = st.fixed_dictionaries(
+    {
+        "organization_id": st.sampled_from(["o", "o", "o", "p"]),
+        "service": st.sampled_from(["whatsapp", "whatsapp", "instagram"]),
+        "address": st.sampled_from(["a", "a", "b"]),
+    }
+)
+#: When deletes are received that do not delete all.
+_BETWEEN = [1_778_038_763_500_000, 1_778_038_765_000_000]
+
+
+@st.composite
+def address_events(draw: st.DrawFn) -> Envelope:
+    """Draw an event of an address: all columns, some of them, or a delete."""
+    identity, action = draw(_addresses), draw(st.sampled_from(["insert", "update", "update", "delete"]))
+    received_at = draw(st.sampled_from([*RECEIVED, *_BETWEEN]))
+    columns = {} if action == "delete" else draw(st.fixed_dictionaries({}, optional=_ADDRESS_COLUMNS))
+    if action != "delete" and draw(st.booleans()):
+        columns = draw(_whole(_ADDRESS_COLUMNS))
+    data = identity | columns
+    return {"entity": "contacts_addresses", "action": action, "data": data, "received_at": received_at}
+
+
+contact_events = st.one_of(
+    *[
+        _envelopes(
+            "contacts",
+            CONTACT_IDS,
+            _whole(_CONTACT_COLUMNS) | _only(_CONTACT_COLUMNS, "name", "updated_at") | _only(_CONTACT_COLUMNS, "name"),
+        )
+    ]
+    * 5,
+    deletes("contacts", CONTACT_IDS),
+)
+
+
+@st.composite
+def people(draw: st.DrawFn) -> list[Envelope]:
+    """Draw a conversation, the address that it has, and the contact of that, each told now and then."""
+    names = ["organization_id", "service", "contact_address", "name", "created_at", "updated_at"]
+    rows = _whole({name: _CONVERSATION_COLUMNS[name] for name in names}).map(
+        lambda row: row | {"organization_id": "o", "service": "whatsapp", "contact_address": "a"}
+    )
+    events = draw(st.lists(_envelopes("conversations", CONVERSATION_IDS[:2], rows), min_size=1, max_size=2))
+    events += draw(st.lists(address_events(), min_size=1, max_size=4))
+    return events + draw(st.lists(contact_events, max_size=4))
+
+
 #: Events of one message, and of one conversation: every two of them meet.
 events_of_a_message = _envelopes("messages", MESSAGE_IDS[:1], _rows(_MESSAGE_COLUMNS))
 events_of_a_conversation = _envelopes("conversations", CONVERSATION_IDS[:1], _rows(_CONVERSATION_COLUMNS))
@@ -265,10 +327,12 @@ single_events = st.one_of(
     message_events,
     conversation_events,
     deletes("messages", MESSAGE_IDS) | deletes("conversations", CONVERSATION_IDS),
+    contact_events,
+    address_events(),
 )
 event_sets = st.builds(
     lambda lives, single: [event for life in lives for event in life] + single,
-    st.lists(st.one_of(histories(), histories(), ghosts()), max_size=4),
+    st.lists(st.one_of(histories(), histories(), ghosts(), people()), max_size=4),
     st.lists(single_events, max_size=6),
 )
 

@@ -17,7 +17,17 @@ from openbsp.kafka.findings import Finding, Grade, Inspection
 IDS = {
     name: number
     for number, name in enumerate(
-        ("MessageEvent", "ConversationEvent", "MessageState", "ConversationState", "StatusChange", "DeadLetter"), 1
+        (
+            "MessageEvent",
+            "ConversationEvent",
+            "MessageState",
+            "ConversationState",
+            "StatusChange",
+            "DeadLetter",
+            "ContactEvent",
+            "ContactAddressEvent",
+        ),
+        1,
     )
 }
 

@@ -15,12 +15,22 @@ from streams.engine.stores import Store
 from streams.engine.stores.memory import GroupedMemoryStore, MemoryStore
 from streams.engine.stream import Inbox
 from streams.settings import StreamsSettings
-from streams.tables.owned import CONVERSATIONS, MESSAGES, Owned
+from streams.tables.owned import ADDRESSES, CONTACTS, CONVERSATIONS, MESSAGES, Owned
 
 IDS = {
     record: number
     for number, record in enumerate(
-        ("MessageEvent", "ConversationEvent", "MessageState", "ConversationState", "StatusChange", "DeadLetter"), 1
+        (
+            "MessageEvent",
+            "ConversationEvent",
+            "MessageState",
+            "ConversationState",
+            "StatusChange",
+            "DeadLetter",
+            "ContactEvent",
+            "ContactAddressEvent",
+        ),
+        1,
     )
 }
 
@@ -54,6 +64,8 @@ def empty_stores(partitions: Iterable[int]) -> dict[tuple[str, int], Store]:
     for number in partitions:
         stores[MESSAGES, number] = MemoryStore()
         stores[CONVERSATIONS, number] = GroupedMemoryStore()
+        stores[CONTACTS, number] = MemoryStore()
+        stores[ADDRESSES, number] = MemoryStore()
     return stores
 
 

@@ -23,6 +23,17 @@ def conversation(key: str, action: str = "update", **columns: Any) -> Envelope:
     return {"entity": "conversations", "action": action, "data": {"id": key, **columns}}
 
 
+def contact(key: str, action: str = "update", **columns: Any) -> Envelope:
+    """Return a webhook's body that says something of a contact."""
+    return {"entity": "contacts", "action": action, "data": {"id": key, **columns}}
+
+
+def address(text: str = "5215", action: str = "update", **columns: Any) -> Envelope:
+    """Return a webhook's body that says something of an address; that of all conversations that are opened, unless."""
+    row = {"organization_id": "org", "service": "whatsapp", "address": text, **columns}
+    return {"entity": "contacts_addresses", "action": action, "data": row}
+
+
 def at(second: int) -> str:
     """Return an instant of the stories' day."""
     return f"{_DAY}{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}.000001+00:00"

@@ -11,7 +11,7 @@ from support.consume import AvroReader, newest_by_key, read_all
 from support.reference import fold
 from support.wait import eventually
 
-SOURCES = ("messages", "conversations", "streams-contributions")
+SOURCES = ("messages", "conversations", "contacts", "contacts-addresses", "streams-contributions")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Fields = dict[str, Any]

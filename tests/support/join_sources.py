@@ -6,14 +6,14 @@ from typing import Any
 from confluent_kafka import Producer
 
 from avro import instants, writers
-from avro.catalogue import ENTITIES, MAX_MESSAGE_BYTES
+from avro.catalogue import ENTITIES, MAX_MESSAGE_BYTES, TOPICS
 from avro.codec import encoder
-from avro.rows import to_fields
+from avro.rows import id_of, to_fields
 from openbsp.kafka.registry import Registry
 
 Envelope = Mapping[str, Any]
 
-_RECORDS = {"messages": "MessageEvent", "conversations": "ConversationEvent"}
+_RECORDS = {entity.name: str(TOPICS[entity.topic].schema) for entity in ENTITIES.values()}
 
 
 class Sources:
@@ -43,7 +43,9 @@ class Sources:
         for envelope in envelopes:
             organizations = envelope.get("organizations")
             headers = [] if organizations is None else [writers.header_of(organizations)]
-            self._produce(envelope["entity"], envelope["data"]["id"].encode(), self.value(envelope), headers=headers)
+            entity = ENTITIES[envelope["entity"]]
+            key = str(id_of(entity, envelope["data"])).encode()
+            self._produce(entity.topic, key, self.value(envelope), headers=headers)
         self.flush()
 
     def value(self, envelope: Envelope) -> bytes:

@@ -59,6 +59,7 @@ _MEMBERS = {
         "scheduled_count",
         "failed_count",
         "active_at",
+        "contact",
     ],
 }
 

@@ -12,8 +12,19 @@ import msgspec
 
 SHARED = ["organization_id", "service", "organization_address", "contact_address", "group_address"]
 OF_MESSAGES = ["conversation_id", "external_id", "direction", "agent_id", "thread_id", "content"]
-TEXTS = {"messages": [*SHARED, *OF_MESSAGES], "conversations": [*SHARED, "name", "status"]}
-INSTANTS = {"messages": ["created_at", "updated_at", "timestamp"], "conversations": ["created_at", "updated_at"]}
+TEXTS = {
+    "messages": [*SHARED, *OF_MESSAGES],
+    "conversations": [*SHARED, "name", "status"],
+    "contacts": ["organization_id", "name", "status"],
+    "contacts_addresses": ["organization_id", "service", "address", "contact_id", "status"],
+}
+WRITTEN = ["created_at", "updated_at"]
+INSTANTS = {
+    "messages": [*WRITTEN, "timestamp"],
+    "conversations": WRITTEN,
+    "contacts": WRITTEN,
+    "contacts_addresses": WRITTEN,
+}
 
 #: On a tie of versions the larger kind wins, then the larger value.
 NULL, INSTANT, TEXT, JSON, LIST = range(5)

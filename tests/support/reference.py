@@ -13,6 +13,8 @@ from uuid import NAMESPACE_OID, uuid5
 from support.received import (
     INSTANTS,
     NEVER,
+    NULL,
+    TEXT,
     TEXTS,
     Event,
     Version,
@@ -42,11 +44,11 @@ def fold(events: Iterable[Event]) -> tuple[dict[str, Fields], dict[str, Fields],
 
     Only those of rows that exist: neither deleted nor superseded.
     """
-    told: dict[str, dict[str, list[Event]]] = {"messages": defaultdict(list), "conversations": defaultdict(list)}
-    deletes: dict[str, dict[str, list[Event]]] = {"messages": defaultdict(list), "conversations": defaultdict(list)}
+    told: dict[str, dict[Any, list[Event]]] = {entity: defaultdict(list) for entity in TEXTS}
+    deletes: dict[str, dict[Any, list[Event]]] = {entity: defaultdict(list) for entity in TEXTS}
     for event in events:
         kind = deletes if event["action"] == "delete" else told
-        kind[event["entity"]][event["data"]["id"]].append(event)
+        kind[event["entity"]][id_of(event)].append(event)
 
     for key, orders in deletes["conversations"].items():
         deletes["conversations"][key] = by_its_owner(orders, told["conversations"].get(key, []))
@@ -68,7 +70,8 @@ def fold(events: Iterable[Event]) -> tuple[dict[str, Fields], dict[str, Fields],
         rows = heard(rows, whose)
         about = rows or [event for _, own, _ in members[key] for event in own]
         if about and not concern(deletes["conversations"].get(key, []), about):
-            conversations[key] = conversation(key, rows, members[key], whose)
+            conversations[key] = state = conversation(key, rows, members[key], whose)
+            state["contact"] = contact(state, told, deletes) if rows else None
     pairs = [
         (state["id"], status)
         for everybody in members.values()
@@ -77,6 +80,47 @@ def fold(events: Iterable[Event]) -> tuple[dict[str, Fields], dict[str, Fields],
         for status in announced(event["data"])
     ]
     return messages, conversations, {status_change_id(*pair): pair for pair in pairs}
+
+
+def id_of(event: Event) -> Any:
+    """Return what identifies a row: its id, or of an address what it is the address of."""
+    row = event["data"]
+    return (row["organization_id"], row["service"], row["address"]) if is_address(event) else row["id"]
+
+
+def is_address(event: Event) -> bool:
+    """Return whether it is about an address, which has no id."""
+    return bool(event["entity"] == "contacts_addresses")
+
+
+def contact(
+    state: Fields, told: dict[str, dict[Any, list[Event]]], deletes: dict[str, dict[Any, list[Event]]]
+) -> Fields | None:
+    """Return the contact that a conversation shows: of the row of its address, with the name of the contact's row.
+
+    Only rows of an address count that are newer than its last delete.
+    """
+    where = tuple(state[name] for name in ("organization_id", "service", "contact_address"))
+    orders = deletes["contacts_addresses"].get(where, [])
+    gone = max((order.get("received_at", LAST) for order in orders), default=NEVER)
+    rows = [event for event in told["contacts_addresses"].get(where, []) if version(event)[1] > gone or gone == NEVER]
+    if not all(where) or not rows:
+        return None
+    found = latest_text(rows, "contact_id", lambda value: value)
+    at_service = latest_text(rows, "extra", lambda value: value.get("name") if isinstance(value, dict) else None)
+    own = told["contacts"].get(found, [])
+    whose = owner(own)
+    own = heard(own, whose) if whose == where[0] else []
+    orders = by_its_owner(deletes["contacts"].get(found, []), told["contacts"].get(found, []))
+    name = latest_text(own, "name", lambda value: value) if own and not concern(orders, own) else None
+    return {"id": found or None, "name": (name or at_service or "")[:280] or None, "address": where[2]}
+
+
+def latest_text(rows: list[Event], name: str, read: Any) -> Any:
+    """Return what the newest row says in a column, None if that is no text; of equally new ones the last of texts."""
+    values = [(event, read(event["data"][name])) for event in rows if name in event["data"]]
+    found = winners((name, False, version(event), TEXT if is_text(one) else NULL, one) for event, one in values)
+    return found[name][2] if name in found and found[name][1] == TEXT else None
 
 
 def is_trusted(event: Event) -> bool:

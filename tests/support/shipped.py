@@ -10,7 +10,7 @@ from streams.engine.hooks import Hook
 from streams.engine.source import Record
 from streams.engine.writer import Checkpoint
 from support.join import Join, empty_stores, program
-from support.wire import Fields, change, conversation_state, event_bytes, headers_of, message_state
+from support.wire import Fields, change, conversation_state, event_bytes, headers_of, message_state, source_of
 
 _runner = asyncio.Runner()
 atexit.register(_runner.close)
@@ -68,12 +68,13 @@ class Shipped:
         for envelope in batch:
             offset = -1 if replayed else self._offset
             self._offset += 1
+            topic, key = source_of(envelope)
             records.append(
                 Record(
-                    envelope["entity"],
+                    topic,
                     0,
                     offset,
-                    envelope["data"]["id"].encode(),
+                    key,
                     event_bytes(envelope),
                     headers_of(envelope),
                 )

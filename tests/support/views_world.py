@@ -7,16 +7,15 @@ from typing import Any
 import httpx
 from aiokafka.partitioner import murmur2
 
-from avro.catalogue import ENTITIES
+from avro.catalogue import ENTITIES, TOPICS
 from avro.codec import encoder
 from avro.rows import to_fields
 from openbsp.kafka.connection import KafkaSettings, TopicSettings
 from streams.engine.source import Record
 from streams.settings import StreamsSettings
-from streams.tables.owned import CONVERSATIONS, MESSAGES
 from streams.views.http.completeness import Audits
 from streams.views.service import ViewsService
-from support.join import Join, empty_stores, program
+from support.join import IDS, Join, empty_stores, program
 
 ALL = "token-for-everything"
 ACME = "token-of-acme-only-1"
@@ -112,7 +111,10 @@ class World:
         self.app = program(PREFIX)
         self.views.listen(self.app)
         self.contract = self.app.contract
-        self._encode = {"messages": encoder("MessageEvent", 1), "conversations": encoder("ConversationEvent", 2)}
+        self._encode = {
+            entity.name: encoder(str(TOPICS[entity.topic].schema), IDS[str(TOPICS[entity.topic].schema)])
+            for entity in ENTITIES.values()
+        }
         self._stores: dict[tuple[str, int], Any] = {}
         self.positions: Offsets = defaultdict(int)
         self._records: list[Record] = []
@@ -130,9 +132,7 @@ class World:
         positions = {
             (topic, number): self.positions[topic, number] for topic in self.contract.names for number in numbers
         }
-        stores = {
-            (table, number): self._stores[table, number] for table in (MESSAGES, CONVERSATIONS) for number in numbers
-        }
+        stores = {at: store for at, store in self._stores.items() if at[1] in numbers}
         self.join = Join(self.app, self.writer, stores, positions=positions, ends=positions)
         states = self.tables.states_topic
         self.app.hooks.began(self.join.work, {(states, n): self.writer.ends[states, n] for n in numbers})
@@ -152,12 +152,12 @@ class World:
         """Have the bridge write events; they are not joined yet."""
         for envelope in envelopes:
             entity = envelope["entity"]
-            topic = self.contract.topic(entity)
+            topic = self.contract.topic(ENTITIES[entity].topic)
             fields = to_fields(ENTITIES[entity], envelope["data"])
             value = self._encode[entity](
                 {"event_id": "e", "action": envelope["action"], "received_at": RECEIVED_AT, **fields}
             )
-            self._arrive(topic, envelope["data"]["id"].encode(), value)
+            self._arrive(topic, fields["id"].encode(), value)
 
     def delete(self, entity: str, key: str) -> None:
         """Write a tombstone."""

@@ -30,7 +30,12 @@ class Wire:
 
 
 message_state, conversation_state, change = Wire("MessageState"), Wire("ConversationState"), Wire("StatusChange")
-_events = {"messages": Wire("MessageEvent"), "conversations": Wire("ConversationEvent")}
+_events = {
+    "messages": Wire("MessageEvent"),
+    "conversations": Wire("ConversationEvent"),
+    "contacts": Wire("ContactEvent"),
+    "contacts_addresses": Wire("ContactAddressEvent"),
+}
 
 
 def event_fields(envelope: Fields) -> Fields:
@@ -47,6 +52,12 @@ def event_fields(envelope: Fields) -> Fields:
 def event_bytes(envelope: Fields) -> bytes:
     """Return the value of the event's record."""
     return _events[envelope["entity"]].encode(event_fields(envelope))
+
+
+def source_of(envelope: Fields) -> tuple[str, bytes]:
+    """Return the topic of the event, without prefix, and its key."""
+    entity = ENTITIES[envelope["entity"]]
+    return entity.topic, str(rows.id_of(entity, envelope["data"])).encode()
 
 
 def event_of(envelope: Fields) -> Fields:

@@ -32,6 +32,14 @@ class LastMessage(Struct):
     delivery_status: str | None
 
 
+class Contact(Struct):
+    """The contact whose address a conversation has."""
+
+    id: str | None
+    name: str | None
+    address: str
+
+
 class Conversation(Struct):
     """A ConversationState. Lists are ordered by `active_at`."""
 
@@ -42,6 +50,7 @@ class Conversation(Struct):
     contact_address: str | None
     group_address: str | None
     name: str | None
+    contact: Contact | None
     status: str | None
     created_at: datetime | None
     updated_at: datetime | None
@@ -136,7 +145,7 @@ class Orphan(Struct):
 def conversation(fields: dict[str, Any]) -> bytes:
     """Return a ConversationState (`streams.state.conversation.state`) as JSON."""
     get = fields.get
-    last = fields["last_message"]
+    last, contact = fields["last_message"], fields["contact"]
     return _encode(
         Conversation(
             fields["id"],
@@ -146,6 +155,7 @@ def conversation(fields: dict[str, Any]) -> bytes:
             get("contact_address"),
             get("group_address"),
             get("name"),
+            None if contact is None else Contact(**contact),
             get("status"),
             _instant(get("created_at")),
             _instant(get("updated_at")),

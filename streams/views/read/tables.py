@@ -63,7 +63,7 @@ class Tables:
             self.messages_topic: "messages",
             self.conversations_topic: "conversations",
             self.contributions_topic: "streams-contributions",
-        }
+        } | {topic_name(prefix, name): name for name in ("contacts", "contacts-addresses")}
         self.current: Assignment | None = None
         #: Whether this worker is about to end: what it gives up it will not get back.
         self.leaving = False

@@ -7,6 +7,8 @@ from avro.catalogue import DAY_MS, ENTITIES, MAX_MESSAGE_BYTES, TOPICS, Kind
 PUBLIC = {
     "messages": ("message id", "MessageEvent", "delete", 30),
     "conversations": ("conversation id", "ConversationEvent", "delete", 30),
+    "contacts": ("contact id", "ContactEvent", "delete", 30),
+    "contacts-addresses": ("organization, service and address, as a JSON array", "ContactAddressEvent", "delete", 30),
     "message-state": ("message id", "MessageState", "compact", None),
     "conversation-state": ("conversation id", "ConversationState", "compact", None),
     "status-changes": ("conversation id", "StatusChange", "delete", 30),
@@ -36,12 +38,12 @@ def test_each_topic_states_what_the_broker_must_be_told(name: str) -> None:
 def test_each_entity_has_an_id_and_a_public_topic() -> None:
     for name, entity in ENTITIES.items():
         assert entity.name == name
-        assert entity.columns["id"] is Kind.TEXT
+        assert {entity.columns[column] for column in entity.identity or ("id",)} == {Kind.TEXT}
         assert not TOPICS[entity.topic].internal
 
 
 def test_rows_that_hold_access_tokens_are_no_entity() -> None:
-    assert set(ENTITIES) == {"messages", "conversations"}
+    assert set(ENTITIES) == {"messages", "conversations", "contacts", "contacts_addresses"}
 
 
 def test_the_catalogue_cannot_be_changed_at_run_time() -> None:

@@ -22,7 +22,8 @@ def of_the_bridge() -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
     maker = RecordMaker("x.", "openbsp", IDS)
     for entity in ENTITIES:
         for action in sorted(ACTIONS):
-            body = encode({"data": {"id": "i"}, "entity": entity, "action": action})
+            data = dict.fromkeys(ENTITIES[entity].identity or ("id",), "i")
+            body = encode({"data": data, "entity": entity, "action": action})
             event = read_event(body, received_at=0, traceparent=b"00-1-2-03", max_depth=10)
             record = maker.record(event)
             yield record.topic, record.headers

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from avro.schemas import latest
+from avro.schemas import latest, records
 from streams.contract import Contract
 from streams.engine.stores.memory import GroupedMemoryStore
 from streams.engine.table import TablePartition
@@ -21,7 +21,7 @@ from streams.tables.owned import CONVERSATIONS
 from support.parts import part_of
 
 SMALL, LARGE = 10, 100_000
-RECORDS = ("MessageEvent", "ConversationEvent", "MessageState", "ConversationState", "StatusChange", "DeadLetter")
+RECORDS = records()
 
 
 class CountingStore(GroupedMemoryStore):
@@ -120,7 +120,7 @@ import json, os, sys
 sys.path.append(sys.argv[4])
 from pathlib import Path
 import psutil
-from avro.schemas import latest
+from avro.schemas import records as names
 from streams.contract import Contract
 from streams.engine.table import TablePartition
 from streams.state.contribution import Contribution
@@ -136,7 +136,7 @@ class DeafWriter:
 def rss():
     return psutil.Process().memory_info().rss / 2**20
 
-records = ("MessageEvent", "ConversationEvent", "MessageState", "ConversationState", "StatusChange", "DeadLetter")
+records = names()
 store = RocksStore(Path(sys.argv[1]), RocksMemory(int(sys.argv[2])))
 contract = Contract("", {name: n for n, name in enumerate(records, 1)})
 rows = TablePartition(0, store, contract.topic("streams-conversations-changelog"), DeafWriter())

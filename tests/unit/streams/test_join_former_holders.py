@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from avro.schemas import latest
+from avro.schemas import latest, records
 from streams.contract import Contract, Refused
 from streams.engine.stores.memory import MemoryStore
 from streams.engine.table import TablePartition
@@ -15,7 +15,7 @@ from streams.tables.owned import MESSAGES
 from support.wire import event_of
 from unit.streams.state.test_former import MESSAGE
 
-RECORDS = ("MessageEvent", "ConversationEvent", "MessageState", "ConversationState", "StatusChange", "DeadLetter")
+RECORDS = records()
 
 
 class Written:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from avro.codec import encoder
 from streams.engine.source import Record
 from streams.engine.stores import Store, group_key, prefix
-from streams.engine.stores.memory import GroupedMemoryStore, MemoryStore
+from streams.engine.stores.memory import GroupedMemoryStore
 from streams.engine.stores.rocks import RocksMemory, RocksStore
 from streams.engine.writer import Checkpoint, Writer
 from streams.state import contribution as contributions
@@ -21,8 +21,8 @@ from streams.state.conversation import ConversationFacts
 from streams.state.registers import undated
 from streams.tables.contributions import ContributionRecord, encode_record
 from streams.tables.idle import encode_eviction, idle_conversations, last_activity
-from streams.tables.owned import CONVERSATIONS, MESSAGES
-from support.join import Join, program
+from streams.tables.owned import CONVERSATIONS
+from support.join import Join, empty_stores, program
 from support.parts import part_of
 
 IDLE_BEFORE = 1_000
@@ -160,7 +160,7 @@ class Broker(Writer):
 
 
 def join_of(store: Store, broker: Broker) -> Join:
-    stores = {(MESSAGES, 0): MemoryStore(), (CONVERSATIONS, 0): store}
+    stores = empty_stores([0]) | {(CONVERSATIONS, 0): store}
     return Join(program(prefix=""), broker, stores, in_flight_records=1_000)
 
 
@@ -278,7 +278,7 @@ def test_a_request_that_is_met_before_the_tables_are_complete_waits_until_they_a
 
     async def check() -> None:
         broker, store = Broker(), GroupedMemoryStore()
-        stores = {(MESSAGES, 0): MemoryStore(), (CONVERSATIONS, 0): store}
+        stores = empty_stores([0]) | {(CONVERSATIONS, 0): store}
         ends = {("streams-contributions", 0): 9, ("conversations", 0): 1}
         join = Join(program(prefix=""), broker, stores, ends=ends)
         told = [one for one in history() if one.topic != "conversations"]

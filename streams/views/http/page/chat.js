@@ -1,6 +1,7 @@
 // One conversation: its messages from old to new, each with the times of its statuses.
 
 import { ask, partitionsText, Refused } from "./api.js";
+import { nameOf } from "./conversations.js";
 import { arrange, make, say, spoken } from "./dom.js";
 import { content, mark, statusText } from "./marks.js";
 import { Reactions } from "./reactions.js";
@@ -185,7 +186,7 @@ export class Chat {
   #about(state) {
     this.#state = state;
     this.tick();
-    say(at("chat-name"), state.name ?? state.contact_address ?? state.group_address ?? `Conversation ${state.id}`);
+    say(at("chat-name"), nameOf(state) ?? state.contact_address ?? state.group_address ?? `Conversation ${state.id}`);
     say(at("chat-about"), [state.contact_address ?? state.group_address, state.service, state.status].filter(Boolean).join(" · "));
     const facts = {
       Messages: number(state.message_count),

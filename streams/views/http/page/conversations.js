@@ -14,16 +14,22 @@ export const TABS = {
   archived: { label: "Archived", has: (one) => one.archived },
 };
 
+/** Return the name of a conversation, else that of its contact; null if nobody has named either. */
+export function nameOf(state) {
+  return state.name ?? state.contact?.name ?? null;
+}
+
 /** Return the part of a conversation that lists need. */
 function summary(state) {
   const last = state.last_message;
+  const name = nameOf(state);
   return {
     id: state.id,
     organization: state.organization_id,
     service: state.service,
     status: state.status,
-    name: state.name ?? state.contact_address ?? state.group_address,
-    named: state.name !== null,
+    name: name ?? state.contact_address ?? state.group_address,
+    named: name !== null,
     address: state.contact_address ?? state.group_address,
     at: instant(state.active_at) ?? 0,
     messages: state.message_count,

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from avro import instants
-from avro.catalogue import ENTITIES
+from bridge.cluster import STATE_TOPICS
 from bridge.reconcile.index import Index, State
 from bridge.reconcile.poster import Receipt, Repair
 from bridge.reconcile.report import Report
@@ -83,7 +83,7 @@ class Streams:
             waiting, self._waiting = self._waiting, []
             for envelope in waiting:
                 self._merge(envelope)
-        for entity in ENTITIES:
+        for entity in STATE_TOPICS:
             self.index.take(entity, [state for name, state in self.records if name == entity], {0: 0})
         self.records.clear()
 

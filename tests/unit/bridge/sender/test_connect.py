@@ -12,6 +12,7 @@ from support.fake_kafka import FakeKafka
 from support.ingress import TOKEN, RunningIngress, running_ingress
 
 ANON_KEY = "the-public-key-of-the-project"
+TABLES = ("messages", "conversations", "contacts", "contacts_addresses")
 API_KEY = "the-key-of-the-organization"
 
 Run = Callable[..., tuple[int, str]]
@@ -19,7 +20,7 @@ Run = Callable[..., tuple[int, str]]
 
 @pytest.fixture
 def platform():
-    with running_postgrest("messages", "conversations", anon_key=ANON_KEY) as server:
+    with running_postgrest(*TABLES, anon_key=ANON_KEY) as server:
         server.api_key = API_KEY
         yield server
 
@@ -55,7 +56,7 @@ def test_an_organization_is_connected_once(platform: Postgrest, bridge: RunningI
     status, out = connect()
     assert status == 0, out
     registered = {row["table_name"]: row for row in platform.rows("webhooks")}
-    assert registered.keys() == {"messages", "conversations"}
+    assert registered.keys() == set(TABLES)
     for row in registered.values():
         assert row["operations"] == ["insert", "update"]
         assert (row["url"], row["token"]) == (f"{bridge.url}/webhooks", TOKEN)
@@ -63,14 +64,14 @@ def test_an_organization_is_connected_once(platform: Postgrest, bridge: RunningI
     before = platform.rows("webhooks")
     status, out = connect()
     assert (status, platform.rows("webhooks")) == (0, before)
-    assert out.count("registered") == 2
+    assert out.count("registered") == len(TABLES)
 
 
 @pytest.mark.parametrize("arguments", [(), ("--remove",)])
 def test_a_key_that_may_only_read_is_not_told_that_something_changed(
     platform: Postgrest, bridge: RunningIngress, connect: Run, arguments: tuple[str, ...]
 ):
-    for table in ("messages", "conversations"):
+    for table in TABLES:
         platform.put(
             "webhooks", organization_id="org", table_name=table, operations=["insert"], url=bridge.url, token=""
         )

@@ -66,6 +66,7 @@ CONVERSATION_STATE: dict[str, Any] = {
     "scheduled_count": 0,
     "failed_count": 0,
     "active_at": at(25),
+    "contact": None,
 }
 
 OUTGOING_STATE: dict[str, Any] = {

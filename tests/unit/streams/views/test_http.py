@@ -74,6 +74,7 @@ async def test_a_conversation_is_what_its_row_and_messages_say(world):
         "contact_address": None,
         "group_address": None,
         "name": None,
+        "contact": None,
         "status": "open",
         "created_at": instant(1),
         "updated_at": None,

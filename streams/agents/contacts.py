@@ -1,0 +1,66 @@
+"""contacts -> contact table, contacts-addresses -> address table: rows are merged, and their followers hear of it.
+
+A record without a value removes what was told of a row. That needs no second half: those who follow a row are
+remembered beyond it, so a removal that is met again after a crash tells all of them once more.
+"""
+
+from collections.abc import Callable
+from typing import NoReturn
+
+from streams.agents.intake import Intake
+from streams.agents.loop import Agent, Loop, Stream
+from streams.agents.removal import Remover
+from streams.engine.source import Record
+from streams.tables.contacts import AddressPartition, ContactPartition
+
+#: A partition of a table, by the event that belongs to it.
+ContactsOf = Callable[[Record], ContactPartition]
+AddressesOf = Callable[[Record], AddressPartition]
+
+
+def merge_contacts(contacts: ContactsOf, intake: Intake, remover: Remover) -> Agent:
+    """Return the agent."""
+
+    def merge(event: Record) -> None:
+        table = contacts(event)
+        if event.value is None:
+            table.forget(intake.text(event.key))
+        else:
+            fields, _, organizations = intake.row(event)
+            table.apply(fields, organizations=organizations)
+
+    loop = Loop(intake, remover, merge, _removing, removes=_never)
+
+    async def agent(stream: Stream) -> None:
+        """Merge what is told of each contact, tell its addresses."""
+        await loop.run(stream)
+
+    return agent
+
+
+def merge_addresses(addresses: AddressesOf, intake: Intake, remover: Remover) -> Agent:
+    """Return the agent."""
+
+    def merge(event: Record) -> None:
+        table = addresses(event)
+        if event.value is None:
+            table.forget(intake.text(event.key))
+        else:
+            table.apply(intake.row(event).fields)
+
+    loop = Loop(intake, remover, merge, _removing, removes=_never)
+
+    async def agent(stream: Stream) -> None:
+        """Merge what is told of each address, tell the conversations that have it, follow its contact."""
+        await loop.run(stream)
+
+    return agent
+
+
+def _never(event: Record) -> bool:
+    del event
+    return False
+
+
+def _removing(event: Record) -> NoReturn:
+    raise NotImplementedError(f"{event.topic} has no removals in two halves")

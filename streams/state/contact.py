@@ -1,0 +1,280 @@
+"""Contacts and their addresses: what is kept of both, and the contact that a conversation shows.
+
+A conversation names an address: `(organization, service, address)`. The row of that address names a contact, whose row
+has the name. So facts travel towards the conversation: an address has those of its contact beside its own, and a
+conversation those of its address.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from functools import reduce
+from typing import Any
+
+from msgspec import DecodeError, Struct, json, msgpack, structs
+
+from avro import jsontext
+from avro.rows import made_id
+from streams.state import claims, existence, registers
+from streams.state.registers import Register, Registers, Version, stamp_of, text_of
+
+#: What is shown of a name.
+NAME_CHARACTERS = 280
+
+#: Longer ids (UTF-8) have no contact: what follows from facts has to fit into a record, however many there are of them.
+KEY_BYTES = 1024
+
+#: So many conversations of an address, and so many addresses of a contact in an organization, hear of it.
+FOLLOWERS_LIMIT = 64
+#: Of so many organizations addresses may say that a contact is theirs, as of so many writers claims are remembered.
+ORGANIZATIONS_LIMIT = claims.LIMIT
+
+#: The number with which stored facts begin.
+FORMAT = 1
+
+_NAME, _OWNER, _CONTACT, _EXTRA = "name", "organization_id", "contact_id", "extra"
+
+
+class ContactFacts(Struct, array_like=True, frozen=True, gc=False):
+    """What is remembered of a contact's row: whose it is and its name."""
+
+    format: int = FORMAT
+    columns: Registers = {}
+    organizations: list[str] = []
+    deletes: list[str | None] = []
+    claims: "dict[str, tuple[int | None, ContactFacts]]" = {}
+
+
+class AddressFacts(Struct, array_like=True, frozen=True, gc=False):
+    """What is remembered of an address: its contact, its name at the service, and the facts of contacts that it had.
+
+    `newest` is the stamp of its newest row. An address has no id of its own that could be used up, so it can come back
+    after a delete: what rows said that are not newer than `cut`, the last delete, does not count.
+    """
+
+    format: int = FORMAT
+    columns: Registers = {}
+    newest: int | None = None
+    cut: int | None = None
+    contacts: dict[str, ContactFacts] = {}
+
+
+NO_CONTACT, NO_ADDRESS = ContactFacts(), AddressFacts()
+
+
+def contact_facts(event: dict[str, Any], organizations: Collection[str] | None = None) -> ContactFacts:
+    """Return what one ContactEvent says, told by a writer for some organizations only (None: for all)."""
+    organization = event[_OWNER]
+    if event["action"] == "delete":
+        told = ContactFacts(deletes=[organization])
+    else:
+        columns = _columns_of(event, (_NAME, _OWNER))
+        told = ContactFacts(columns=columns, organizations=[] if organization is None else [organization])
+    if organizations is None:
+        return told
+    return ContactFacts(claims=claims.claimed(event, told, organizations))
+
+
+def address_facts(event: dict[str, Any]) -> AddressFacts:
+    """Return what one ContactAddressEvent says. Whoever wrote it may: its id says of which organization it is."""
+    if event["action"] == "delete":
+        # Trap: a delete has no time but when it was received, which is after all that it deletes.
+        return AddressFacts(cut=int(event["received_at"]) * 2 + 1)
+    return AddressFacts(columns=_columns_of(event, (_CONTACT, _EXTRA)), newest=stamp_of(event))
+
+
+def _columns_of(event: dict[str, Any], names: tuple[str, ...]) -> Registers:
+    version: Version = (0, stamp_of(event))
+    columns = registers.columns_of(event, tuple(name for name in names if name in event and name != _EXTRA), version)
+    return {name: (*version, _shown(name, columns[name])) for name in names if name in columns}
+
+
+def _shown(column: str, register: Register) -> str | None:
+    value = register[2]
+    if column == _EXTRA:
+        value = _name_in(value) if type(value) is bytes else None
+    if type(value) is not str:
+        return None
+    if column in (_NAME, _EXTRA):
+        return value[:NAME_CHARACTERS]
+    return value if column == _OWNER or is_key(value) else None
+
+
+def is_key(text: str) -> bool:
+    """Return whether a row of that id can be found by it."""
+    return 0 < len(text.encode()) <= KEY_BYTES
+
+
+class _Extra(Struct):
+    name: Any = None
+
+
+_decode_extra = json.Decoder(_Extra).decode
+
+
+def _name_in(text: bytes) -> Any:
+    try:
+        return _decode_extra(text).name
+    except DecodeError:
+        pass
+    # Trap: a number that msgspec cannot hold must not hide the name. Other values are no objects.
+    try:
+        found = jsontext.decode(text)
+    except (jsontext.MalformedJsonError, RecursionError):
+        return None
+    return found.get("name") if type(found) is dict else None
+
+
+def join_contacts(a: ContactFacts, b: ContactFacts) -> ContactFacts:
+    """Return what both say together. Idempotent, commutative, associative."""
+    return claims.join_facts(a, b, _join_unclaimed, _stripped)
+
+
+def _join_unclaimed(a: ContactFacts, b: ContactFacts) -> ContactFacts:
+    joined = ContactFacts(
+        columns=registers.join(a.columns, b.columns),
+        organizations=existence.join_names(a.organizations, b.organizations, existence.NAMES_LIMIT),
+        deletes=existence.join_deletes(a.deletes, b.deletes),
+    )
+    return _stripped(joined) if existence.is_certain(joined.deletes, joined.organizations) else joined
+
+
+def _stripped(facts: ContactFacts) -> ContactFacts:
+    return ContactFacts(organizations=facts.organizations, deletes=facts.deletes)
+
+
+def join_addresses(a: AddressFacts, b: AddressFacts) -> AddressFacts:
+    """Return what both say together. Idempotent, commutative, associative."""
+    cut = _later(a.cut, b.cut)
+    columns = registers.join(a.columns, b.columns)
+    if cut is not None:
+        columns = {name: register for name, register in columns.items() if register[1] > cut}
+    return AddressFacts(
+        columns=columns,
+        newest=_later(a.newest, b.newest),
+        cut=cut,
+        contacts=_join_all(a.contacts, b.contacts, join_contacts),
+    )
+
+
+def join_known(a: dict[str, AddressFacts], b: dict[str, AddressFacts]) -> dict[str, AddressFacts]:
+    """Return what both say of each address."""
+    return _join_all(a, b, join_addresses)
+
+
+def _join_all(a: dict[str, Any], b: dict[str, Any], join: Any) -> dict[str, Any]:
+    if not b or a == b:
+        return a
+    if not a:
+        return b
+    joined = dict(a)
+    for name, facts in b.items():
+        known = joined.get(name)
+        joined[name] = facts if known is None else join(known, facts)
+    return joined
+
+
+def _later(a: int | None, b: int | None) -> int | None:
+    if a is None or b is None:
+        return b if a is None else a
+    return max(a, b)
+
+
+def is_known(facts: AddressFacts) -> bool:
+    """Return whether there is a row of the address."""
+    return facts.newest is not None and (facts.cut is None or facts.newest > facts.cut)
+
+
+def contact_of(facts: AddressFacts) -> str | None:
+    """Return the id of the contact whose address it is, None if it is of none."""
+    return text_of(facts.columns.get(_CONTACT)) or None
+
+
+def of_its_contact(facts: AddressFacts) -> AddressFacts:
+    """Return the facts without those of contacts whose address it is no more."""
+    current = contact_of(facts)
+    if all(contact == current for contact in facts.contacts):
+        return facts
+    kept = {contact: told for contact, told in facts.contacts.items() if contact == current}
+    return structs.replace(facts, contacts=kept)
+
+
+def with_contact(facts: AddressFacts, contact: str, told: ContactFacts | None) -> AddressFacts:
+    """Return the facts with what is told of a contact; None: nothing is known of it any more."""
+    if told is None:
+        kept = {name: one for name, one in facts.contacts.items() if name != contact}
+        return structs.replace(facts, contacts=kept)
+    return structs.replace(facts, contacts=_join_all(facts.contacts, {contact: told}, join_contacts))
+
+
+def name_of(facts: ContactFacts, organization: str) -> str | None:
+    """Return the name of a contact for an organization, None if it has none, or is another's."""
+    named = text_of(facts.columns.get(_OWNER))
+    if claims.owner(named, facts.claims) != organization:
+        return None
+    found = reduce(_join_unclaimed, claims.of(facts.claims, organization), structs.replace(facts, claims={}))
+    if existence.is_deleted(found.deletes, found.organizations):
+        return None
+    return text_of(found.columns.get(_NAME)) or None
+
+
+def shown(facts: AddressFacts | None, organization: str, address: str) -> dict[str, str | None] | None:
+    """Return the contact that a conversation with that address shows, None while there is no row of the address."""
+    if facts is None or not is_known(facts):
+        return None
+    contact = contact_of(facts)
+    told = None if contact is None else facts.contacts.get(contact)
+    name = None if told is None else name_of(told, organization)
+    return {"id": contact, "name": name or text_of(facts.columns.get(_EXTRA)) or None, "address": address}
+
+
+def address_id(columns: Mapping[str, Register]) -> str | None:
+    """Return the id of the address that a conversation's row names, None if it names none that could be a key."""
+    texts = [text_of(columns.get(name)) for name in (_OWNER, "service", "contact_address")]
+    if not all(texts):
+        return None
+    made = made_id(*texts)
+    return made if is_key(made) else None
+
+
+Followers = dict[str, list[str]]
+
+
+def join_followers(a: Followers, b: Followers) -> Followers:
+    """Return the addresses that follow a contact, by their organization; of too many the first ones."""
+    joined = dict(a)
+    for organization, addresses in b.items():
+        joined[organization] = existence.join_names(joined.get(organization, []), addresses, FOLLOWERS_LIMIT)
+    return joined if len(joined) <= ORGANIZATIONS_LIMIT else dict(sorted(joined.items())[:ORGANIZATIONS_LIMIT])
+
+
+class ContactRow(Struct, array_like=True, frozen=True, gc=False):
+    """What the contact table stores of a contact: its facts, and which addresses hear of them."""
+
+    facts: ContactFacts = NO_CONTACT
+    followers: Followers = {}
+
+
+class AddressRow(Struct, array_like=True, frozen=True, gc=False):
+    """What the address table stores of an address: its facts, and which conversations hear of them, with their age."""
+
+    facts: AddressFacts = NO_ADDRESS
+    followers: dict[str, existence.Age] = {}
+
+
+def join_contact_rows(a: ContactRow, b: ContactRow) -> ContactRow:
+    """Return what both say together. Idempotent, commutative, associative."""
+    return ContactRow(join_contacts(a.facts, b.facts), join_followers(a.followers, b.followers))
+
+
+def join_address_rows(a: AddressRow, b: AddressRow) -> AddressRow:
+    """Return what both say together; of too many conversations the newest. Idempotent, commutative, associative."""
+    return AddressRow(join_addresses(a.facts, b.facts), existence.join_holders(a.followers, b.followers))
+
+
+encode = msgpack.Encoder().encode
+decode_contact_row = msgpack.Decoder(ContactRow).decode
+decode_address_row = msgpack.Decoder(AddressRow).decode
+
+
+def all_of(followers: Followers) -> Iterable[str]:
+    """Yield all addresses that follow a contact."""
+    return (address for addresses in followers.values() for address in addresses)

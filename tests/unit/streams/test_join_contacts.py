@@ -1,0 +1,148 @@
+"""The name of whom a conversation is with: from the rows of contacts and of their addresses, whatever comes first."""
+
+from decimal import Decimal
+from itertools import permutations
+from typing import Any
+
+import msgspec
+import pytest
+
+from streams.contract import Refused
+from streams.state import contact, conversation
+from streams.tables.contributions import decode_record
+from streams.tables.links import AddressFollowed, AddressTold, ContactTold, encode_link
+from support.join_cases import address, at, inserted, opened
+from support.join_cases import contact as of
+from support.join_cases import conversation as changed
+from support.shipped import Shipped
+
+ROW = opened("c", 1, created_by="x")
+ADDRESS = address(contact_id="k", extra={"name": "~Ana"}, updated_at=at(1))
+CONTACT = of("k", "insert", organization_id="org", name="Ana", updated_at=at(1))
+
+
+def shown(*events: dict[str, Any], key: str = "c") -> Any:
+    """Return the contact of a conversation after events, each of which is processed with all that follows from it."""
+    shipped = Shipped()
+    for event in events:
+        shipped.receive([event])
+        shipped.relay()
+    return shipped.conversation_states[key]["contact"]
+
+
+def by(organization: str, event: dict[str, Any], received_at: int) -> dict[str, Any]:
+    return {**event, "organizations": [organization], "received_at": received_at}
+
+
+@pytest.mark.parametrize("order", list(permutations([ROW, ADDRESS, CONTACT])))
+def test_a_conversation_shows_its_contact_in_whatever_order_the_rows_come(order):
+    assert shown(*order) == {"id": "k", "name": "Ana", "address": "5215"}
+
+
+def test_a_renamed_contact_changes_all_its_conversations():
+    shipped = Shipped()
+    shipped.receive([opened("c", 1), opened("d", 2), ADDRESS, CONTACT])
+    shipped.relay()
+    shipped.receive([of("k", name="Ana Ruiz", updated_at=at(2))])
+    shipped.relay()
+    assert [state["contact"]["name"] for state in shipped.conversation_states.values()] == ["Ana Ruiz", "Ana Ruiz"]
+    shipped.receive([of("k", name="before", updated_at=at(0))])
+    shipped.relay()
+    assert [state["contact"]["name"] for state in shipped.conversation_states.values()] == ["Ana Ruiz", "Ana Ruiz"]
+
+
+def test_without_a_name_of_the_contact_the_name_at_the_service_is_shown():
+    assert shown(ROW, ADDRESS) == {"id": "k", "name": "~Ana", "address": "5215"}
+    assert shown(ROW, ADDRESS, of("k", organization_id="org", name=None)) == {
+        "id": "k",
+        "name": "~Ana",
+        "address": "5215",
+    }
+    assert shown(ROW, address(updated_at=at(1))) == {"id": None, "name": None, "address": "5215"}
+    assert shown(ROW, CONTACT) is None
+
+
+def test_a_deleted_contact_takes_its_name_away():
+    gone = of("k", "delete", organization_id="org")
+    assert shown(ROW, ADDRESS, CONTACT, gone)["name"] == "~Ana"
+    assert shown(gone, ROW, ADDRESS, CONTACT)["name"] == "~Ana"
+
+
+def test_a_deleted_address_shows_nobody_until_it_comes_back():
+    gone = address(action="delete") | {"received_at": 1_778_025_610_000_000}
+    assert shown(ROW, CONTACT, ADDRESS, gone) is None
+    assert shown(ROW, CONTACT, gone, ADDRESS) is None
+    again = address(contact_id="k", updated_at=at(20))
+    assert shown(ROW, CONTACT, again, ADDRESS, gone) == {"id": "k", "name": "Ana", "address": "5215"}
+
+
+def test_another_address_is_of_another_contact():
+    other = address("777", contact_id="j", updated_at=at(1))
+    named = of("j", organization_id="org", name="Juan", updated_at=at(1))
+    moved = changed("c", contact_address="777", updated_at=at(5))
+    assert shown(ROW, ADDRESS, CONTACT, other, named, moved) == {"id": "j", "name": "Juan", "address": "777"}
+    elsewhere = address("5215", contact_id="k", updated_at=at(1), service="instagram")
+    assert shown(ROW, elsewhere, CONTACT) is None
+
+
+def test_while_only_messages_are_known_nobody_is_shown():
+    assert shown(inserted("m", "c", "incoming", 1), ADDRESS, CONTACT) is None
+
+
+def test_an_organization_does_not_learn_the_name_of_anothers_contact():
+    """Whoever may tell of `evil` only cannot have its conversations show a contact of `org`, nor rename one."""
+    row = opened("e", 1) | {"data": {**opened("e", 1)["data"], "organization_id": "evil"}}
+    named = address(organization_id="evil", contact_id="k", updated_at=at(1))
+    claim = of("k", organization_id="evil", updated_at=at(99))
+    attack = [by("evil", event, 5_000) for event in (row, named, claim)]
+    for events in ([CONTACT, *attack], [*attack, CONTACT]):
+        assert shown(*events, key="e") == {"id": "k", "name": None, "address": "5215"}
+    for mine in (CONTACT, by("org", CONTACT, 1_000)):
+        renamed = by("evil", of("k", organization_id="evil", name="evil", updated_at=at(99)), 5_000)
+        removed = by("evil", of("k", "delete", organization_id="evil"), 5_001)
+        for events in ([ROW, ADDRESS, mine, renamed, removed], [removed, renamed, mine, ADDRESS, ROW]):
+            assert shown(*events) == {"id": "k", "name": "Ana", "address": "5215"}
+
+
+def test_names_are_cut_and_odd_values_are_no_names():
+    assert shown(ROW, ADDRESS, of("k", organization_id="org", name="x" * 300, updated_at=at(1)))["name"] == "x" * 280
+    for extra in (None, [], {"name": 5}, {"name": None, "n": 10**400}, "name"):
+        assert shown(ROW, address(extra=extra, updated_at=at(1)))["name"] is None
+    assert shown(ROW, address(extra={"name": "Ana", "n": Decimal("1" * 4301)}, updated_at=at(1)))["name"] == "Ana"
+
+
+def test_of_too_many_conversations_of_an_address_the_newest_are_told():
+    limit = contact.FOLLOWERS_LIMIT
+    rows = [opened(f"c{number:03}", number) for number in range(limit + 6)]
+    for order in (rows, rows[::-1]):
+        shipped = Shipped()
+        shipped.receive(order)
+        shipped.relay()
+        shipped.receive([ADDRESS])
+        shipped.relay()
+        known = {key for key, state in shipped.conversation_states.items() if state["contact"] is not None}
+        assert known == {f"c{number:03}" for number in range(6, limit + 6)}
+
+
+def test_facts_that_were_stored_before_there_were_contacts_are_read():
+    """Also the other way round: a worker of the former version reads what this one stores."""
+    facts = conversation.ConversationFacts(columns={"name": (0, 4, "n")}, newest=4)
+    stored = msgspec.msgpack.decode(conversation.encode(facts))
+    assert stored.pop() == {}
+    assert conversation.decode(msgspec.msgpack.encode(stored)) == facts
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"\x93\x01",
+        b"\x93\x01\xa0\xc0",
+        encode_link(AddressFollowed("x" * 1025, (0, 0))),
+        encode_link(AddressTold("", None)),
+        encode_link(AddressTold("a", contact.AddressFacts(columns={"extra": (0, 0, 5)}))),
+        encode_link(ContactTold("a", contact.ContactFacts(columns={"name": (0, 0, b"")}))),
+    ],
+)
+def test_what_is_no_link_is_refused(value):
+    with pytest.raises(Refused):
+        decode_record(value)
