@@ -31,7 +31,8 @@ class Kind(Enum):
 class Entity:
     """A table of OpenBSP whose rows may pass. Columns without a typed field travel as JSON text in `extra`.
 
-    `identity` are the columns that identify a row which has no `id`: its id is made from them (`avro.rows.id_of`).
+    `identity` are the columns that identify a row which has no `id`, its organization first: its id is made from them
+    (`avro.rows.id_of`).
     """
 
     name: str
@@ -142,7 +143,7 @@ TOPICS: Mapping[str, Topic] = MappingProxyType(
             Topic("contacts", "contact id", "ContactEvent", "delete", 30 * DAY_MS, "each contact row as it came"),
             Topic(
                 "contacts-addresses",
-                "organization, service and address, as a JSON array",
+                "organization, and a hash of organization, service and address",
                 "ContactAddressEvent",
                 "delete",
                 30 * DAY_MS,
@@ -242,7 +243,7 @@ TOPICS: Mapping[str, Topic] = MappingProxyType(
             ),
             Topic(
                 "streams-addresses-changelog",
-                "organization, service and address",
+                "organization, and a hash of organization, service and address",
                 None,
                 "compact",
                 None,

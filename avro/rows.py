@@ -6,14 +6,18 @@ text says more than microseconds has both: the field, and its text in `extra`. T
 `status` and `status_extra`. A row that has no id gets one in its fields (`id_of`), which is no column of it.
 """
 
+from hashlib import sha256
 from typing import Any
 
 from avro import instants
 from avro.catalogue import IDS, Entity, Kind
-from avro.jsontext import decode, encode_text
+from avro.jsontext import decode, encode, encode_text
 
 # Trap: reading a member of an Enum class costs more than a function call, and there are some for each column.
 _TEXT, _INSTANT, _JSON, _STATUS = Kind.TEXT, Kind.INSTANT, Kind.JSON, Kind.STATUS
+
+#: Of SHA-256, in hexadecimal digits.
+_DIGEST_CHARACTERS = 64
 
 Row = dict[str, Any]
 Fields = dict[str, Any]
@@ -45,15 +49,20 @@ def to_fields(entity: Entity, row: Row) -> Fields:
             extra[column] = encode_text(value)
     fields["extra"] = extra
     fields["nulls"] = nulls
-    if entity.identity:
-        fields["id"] = id_of(entity, row)
-    return fields
+    return _with_id(entity, row, fields) if entity.identity else fields
+
+
+def _with_id(entity: Entity, row: Row, fields: Fields) -> Fields:
+    if _is_of_deleted(entity, row):
+        fields["extra"].pop("id", None)
+    return fields | {"id": id_of(entity, row)}
 
 
 def ids_of(entity: Entity, row: Row) -> Row:
-    """Return what may travel of a deleted row: the columns that identify it, where they are texts."""
-    ids = IDS.union(entity.identity)
-    return {name: row[name] for name in entity.columns if name in ids and type(row.get(name)) is str}
+    """Return what may travel of a deleted row: ids that are texts; the one that is made instead of its columns."""
+    if entity.identity:
+        return {"id": id_of(entity, row), "organization_id": row["organization_id"]}
+    return {name: row[name] for name in entity.columns if name in IDS and type(row.get(name)) is str}
 
 
 def id_of(entity: Entity, row: Row) -> str | None:
@@ -61,13 +70,30 @@ def id_of(entity: Entity, row: Row) -> str | None:
     if not entity.identity:
         told = row.get("id")
         return told if type(told) is str and told else None
-    texts = [row.get(name) for name in entity.identity]
+    if _is_of_deleted(entity, row):
+        told, organization = row.get("id"), row.get("organization_id")
+        return told if type(told) is str and organization and organization_in(told) == organization else None
+    texts: list[Any] = [row.get(name) for name in entity.identity]
     return made_id(*texts) if all(type(text) is str and text for text in texts) else None
 
 
-def made_id(*texts: str | None) -> str:
-    """Return the id of a row that is identified by several texts: no other ones give the same."""
-    return encode_text(texts)
+def _is_of_deleted(entity: Entity, row: Row) -> bool:
+    """Return whether a row is what travels of one that was deleted and has no id of its own."""
+    return not any(name in row for name in entity.identity[1:])
+
+
+def made_id(organization: str, *texts: str) -> str:
+    """Return the id of a row of an organization that several texts identify: no other ones give the same.
+
+    The id outlives the row, so the texts, which may be somebody's address, cannot be read from it.
+    """
+    return f"{organization}:{sha256(encode([organization, *texts])).hexdigest()}"
+
+
+def organization_in(made: str) -> str | None:
+    """Return the organization that an id names which `made_id` made, None if it is no such id."""
+    organization, _, digest = made.rpartition(":")
+    return organization if len(digest) == _DIGEST_CHARACTERS else None
 
 
 def _status_to_fields(status: Row, fields: Fields) -> None:
@@ -109,6 +135,8 @@ def to_row(entity: Entity, fields: Fields) -> Row:
             row[column] = _status_from_fields(fields)
         else:
             row[column] = value
+    if entity.identity and _is_of_deleted(entity, row):
+        row["id"] = fields["id"]
     row.update((column, decode(text.encode())) for column, text in fields["extra"].items())
     row.update(dict.fromkeys(fields["nulls"]))
     return row

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from uuid import uuid4
 
 from avro import instants
+from avro.catalogue import DELETE
 from bridge.delivery.ages import Ages
 from bridge.delivery.items import Item, UnreadableError, unpack
 from bridge.delivery.preparation import Preparation
@@ -219,7 +220,9 @@ class Drain:
 
     def _unsuppressed(self, item: Item) -> Item:
         """Return the item, or the dead letter with ids alone that an event of a suppressed contact becomes."""
-        if not (self._suppressed.active and isinstance(item, Event) and self._suppressed.has(item.row)):
+        if not isinstance(item, Event) or item.action == DELETE:
+            return item
+        if not self._suppressed.has(item.entity.name, item.row):
             return item
         # As of a webhook that is turned away: an id made from the row would be a fingerprint of it.
         return _dead_letter(item, reasons.SUPPRESSED.code, SUPPRESSED_DETAIL, event_id=str(uuid4()))

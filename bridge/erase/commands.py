@@ -9,8 +9,8 @@ import httpx
 
 from avro.catalogue import TOPICS
 from bridge.client import BridgeClient
-from bridge.cluster import Cluster
-from bridge.erase import places, spools
+from bridge.cluster import STATE_TOPICS, Cluster
+from bridge.erase import people, places, spools
 from bridge.erase.errors import EraseError
 from bridge.erase.find import Found, Row, States, Wanted
 from bridge.erase.places import Place
@@ -19,7 +19,7 @@ from bridge.erase.search import search
 from bridge.erase.sought import Sought
 from bridge.erase.views import Views
 from bridge.suppressions.hashes import Contact
-from bridge.suppressions.topic import add, entries
+from bridge.suppressions.topic import add, entries, suppress_rows
 from openbsp.kafka.topics import Topics
 from openbsp.waiting import wait_until
 
@@ -27,6 +27,10 @@ _TIMEOUT_S = 5.0
 _POLL_S = 0.25
 #: How long what follows from the deletes may take.
 _SETTLES_S = 10.0
+#: What is said of a row without a state that is still there.
+_LIVE = {
+    entity: f"the newest value in {topic} is of a row that is not deleted" for entity, topic in people.TABLES.items()
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +58,23 @@ def execute(servers: Servers, wanted: Wanted, client: BridgeClient, *, patience_
 
     Raises EraseError, StoppedError: some may be deleted then, and erasing again goes on with the rest.
     """
+    named = None
     if wanted.contact is not None and servers.key is not None:
         # First of all: what comes while rows are looked for would stay.
-        add(servers.cluster, servers.key, Contact(wanted.contact, wanted.service, wanted.organization_id))
+        named = Contact(wanted.contact, wanted.service, wanted.organization_id)
+        add(servers.cluster, servers.key, named)
     with States(servers.cluster) as states:
         found = states.find(wanted)
         rows = found.all()
-        for row in rows[-1:] + rows[:1]:
+        shown = _shown(rows)
+        for row in shown[-1:] + shown[:1]:
             # Trap: to a token that may not see a row, it is not there either.
             if row.found and servers.views.has(row) is False:
                 raise EraseError(
                     f"the views do not show {row.entity} {row.id}, which the states have: give a token that may see it"
                 )
+        if named is not None and servers.key is not None:
+            suppress_rows(servers.cluster, servers.key, named, [row.id for row in rows if row.entity == "contacts"])
         for directory in servers.spools:
             spools.remove(directory, rows, wanted, patience_s=patience_s)
         for row in rows:
@@ -104,7 +113,7 @@ def from_spools(directories: Sequence[Path], wanted: Wanted, *, patience_s: floa
 def verify(servers: Servers, former: Former) -> Report:
     """Look again at every place that can be searched, for the rows of a report. Raises EraseError."""
     now = datetime.now(UTC)
-    shown = sum(row.found and servers.views.has(row) is not False for row in former.rows)
+    shown = sum(row.found and servers.views.has(row) is not False for row in _shown(former.rows))
     sought = Sought.of(former.rows, former.wanted)
     known = sum(row.found for row in former.rows)
     found, letters = _places(servers, sought, known, shown, now, done=True, deleted_at=former.at)
@@ -124,7 +133,7 @@ def _wait(states: States, views: Views, rows: Sequence[Row], patience_s: float) 
     """Return what still shows after so many seconds, in words; nothing as soon as nothing does."""
     gone: set[tuple[str, str]] = set()
     without: list[Row] = []
-    shown = list(rows)
+    shown = _shown(rows)
 
     def is_gone() -> bool:
         nonlocal without, shown
@@ -134,9 +143,14 @@ def _wait(states: States, views: Views, rows: Sequence[Row], patience_s: float) 
 
     if wait_until(is_gone, patience_s=patience_s, every_s=_POLL_S):
         return []
-    return [f"{row.entity} {row.id}: no tombstone in the state topic" for row in without] + [
+    return [f"{row.entity} {row.id}: {_LIVE.get(row.entity, 'no tombstone in the state topic')}" for row in without] + [
         f"{row.entity} {row.id}: the views show it, or do not answer" for row in shown
     ]
+
+
+def _shown(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows that views can be asked for: contacts are shown in conversations only."""
+    return [row for row in rows if row.entity in STATE_TOPICS]
 
 
 def _report(servers: Servers, wanted: Wanted, found: Found, left: list[str], *, done: bool) -> Report:

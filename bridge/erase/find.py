@@ -5,14 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
 from avro import jsontext
-from avro.catalogue import DELETE, ENTITIES, TOPICS
+from avro.catalogue import DELETE, TOPICS
 from avro.codec import CodecError
-from avro.rows import made_id
+from avro.rows import made_id, organization_in
 from bridge.cluster import STATE_TOPICS, Cluster
+from bridge.erase import people
 from openbsp.kafka.reading import Range, TopicReader, ValueReader
-
-#: Deleted after the rows that have states: those that have the person's name.
-PEOPLE = ("contacts_addresses", "contacts")
 
 
 class Row(NamedTuple):
@@ -27,10 +25,7 @@ class Row(NamedTuple):
 
     def body(self) -> bytes:
         """Return the webhook that deletes it."""
-        identity = ENTITIES[self.entity].identity
         ids = {"id": self.id, "organization_id": self.organization_id}
-        if identity:
-            ids = dict(zip(identity, jsontext.decode(self.id.encode()), strict=True))
         if self.entity == "messages":
             ids |= {"conversation_id": self.conversation_id, "external_id": self.external_id}
         data = {name: value for name, value in ids.items() if value is not None}
@@ -56,13 +51,21 @@ class Wanted:
         narrower = self.contact is not None or self.messages or self.conversations
         return None if narrower else self.organization_id
 
+    def has_address(self, key: str, services: Iterable[str] = ()) -> bool:
+        """Return whether a key is the id of the contact's address: of the service that is wanted, or of these."""
+        if self.contact is None:
+            return False
+        of = {self.service} if self.service is not None else people.SERVICES.union(services)
+        return people.is_address(key, self.contact, of, () if self.organization_id is None else {self.organization_id})
+
     def has(self, state: Mapping[str, Any]) -> bool:
         """Return whether a state is of the contact or the organization that is asked for."""
         if self.organization is not None:
             return bool(state["organization_id"] == self.organization)
         return (
             self.contact is not None
-            and state["contact_address"] == self.contact
+            # A row of contacts_addresses has that column instead.
+            and self.contact in (state.get("contact_address"), state.get("address"))
             and (self.service is None or state["service"] == self.service)
             and (self.organization_id is None or state["organization_id"] == self.organization_id)
         )
@@ -72,7 +75,9 @@ class Wanted:
 class Found:
     """The rows to delete, by entity and id."""
 
-    rows: dict[str, dict[str, Row]] = field(default_factory=lambda: {entity: {} for entity in (*STATE_TOPICS, *PEOPLE)})
+    rows: dict[str, dict[str, Row]] = field(
+        default_factory=lambda: {entity: {} for entity in (*STATE_TOPICS, *people.TABLES)}
+    )
     #: Records whose value cannot be read: what they say may concern the person.
     unreadable: int = 0
 
@@ -82,15 +87,20 @@ class Found:
 
 
 class States:
-    """The state topics. A context manager; see TopicReader for what its methods raise."""
+    """What there is of all rows: the state topics, and the tables of contacts.
+
+    A context manager; see TopicReader for what its methods raise.
+    """
 
     def __init__(self, cluster: Cluster) -> None:
-        """Find both topics."""
+        """Find the topics."""
         self._readers: dict[str, TopicReader] = {}
         self._decoders: dict[str, ValueReader] = {}
         for entity, topic in STATE_TOPICS.items():
             self._readers[entity] = cluster.reader(topic)
             self._decoders[entity] = ValueReader(cast("str", TOPICS[topic].schema), cluster.registry)
+        for entity, topic in people.TABLES.items():
+            self._readers[entity] = cluster.reader(topic)
         #: Up to where each was read.
         self._read: dict[str, dict[int, int]] = {}
 
@@ -104,19 +114,22 @@ class States:
             reader.close()
 
     def find(self, wanted: Wanted) -> Found:
-        """Read both topics to their ends, and return what is to be deleted."""
+        """Read all of it to its end, and return what is to be deleted."""
         found = Found()
         conversations = found.rows["conversations"]
-        people: dict[str, list[Row]] = {}
+        shown: dict[str, list[Row]] = {}
+        services: set[str] = set()
 
         def is_wanted(key: str, state: Mapping[str, Any]) -> bool:
             of_contact = wanted.has(state)
-            people[key] = _people(state) if of_contact else []
+            shown[key] = _people(state) if of_contact else []
+            services.update(filter(None, [state["service"]]))
             return of_contact or key in wanted.conversations
 
         self._scan(found, "conversations", is_wanted)
-        for row in (row for key in conversations for row in people[key]):
+        for row in (row for key in conversations for row in shown[key]):
             found.rows[row.entity][row.id] = row
+        self._find_people(found, wanted, services)
         chosen = wanted.conversations | conversations.keys()
         self._scan(
             found,
@@ -137,11 +150,49 @@ class States:
         for entity, reader in self._readers.items():
             for message in reader.read(self._new(entity)):
                 key = (message.key() or b"").decode("utf-8", "replace")
-                if message.value() is None:
+                value = message.value()
+                if value is None or _is_deleted(entity, key, value):
                     gone.add((entity, key))
                 else:
                     gone.discard((entity, key))
         return [row for row in rows if row.found and (row.entity, row.id) not in gone]
+
+    def _find_people(self, found: Found, wanted: Wanted, services: set[str]) -> None:
+        """Note addresses and contacts, whatever conversations show: those that are live, or were found before."""
+        addresses, contacts = found.rows["contacts_addresses"], found.rows["contacts"]
+        for key, person in self._people(found, "contacts_addresses").items():
+            of_it = wanted.has_address(key, services) or wanted.organization in person.organizations
+            if key in addresses or (of_it and person.live):
+                addresses[key] = Row("contacts_addresses", key, organization_in(key), found=person.live)
+                if person.contact is not None:
+                    contacts.setdefault(
+                        person.contact, Row("contacts", person.contact, organization_in(key), found=False)
+                    )
+        for key, person in self._people(found, "contacts").items():
+            known = contacts.get(key)
+            if known is not None and person.organizations and known.organization_id not in person.organizations:
+                # Trap: anybody's address can name it, and a delete of another organization does nothing to it.
+                del contacts[key]
+            elif known is not None:
+                contacts[key] = known._replace(found=person.live)
+            elif person.live and wanted.organization in person.organizations:
+                contacts[key] = Row("contacts", key, wanted.organization)
+
+    def _people(self, found: Found, entity: str) -> dict[str, people.Person]:
+        """Return all rows of a table, by their keys."""
+        within = self._readers[entity].range()
+        self._read[entity] = {partition: end for partition, (_, end) in within.items()}
+        rows: dict[str, people.Person] = {}
+        for message in self._readers[entity].read(within):
+            key, value = (message.key() or b"").decode("utf-8", "replace"), message.value()
+            rows.pop(key, None)
+            if value is None:
+                continue
+            try:
+                rows[key] = people.read(entity, key, value)
+            except people.UnreadableRowError:
+                found.unreadable += 1
+        return rows
 
     def _new(self, entity: str) -> Range:
         ends = {partition: end for partition, (_, end) in self._readers[entity].range().items()}
@@ -169,6 +220,13 @@ class States:
                 )
             else:
                 rows.pop(key, None)
+
+
+def _is_deleted(entity: str, key: str, value: bytes) -> bool:
+    try:
+        return entity in people.TABLES and not people.read(entity, key, value).live
+    except people.UnreadableRowError:
+        return False
 
 
 def _people(state: Mapping[str, Any]) -> list[Row]:

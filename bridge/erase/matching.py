@@ -19,7 +19,7 @@ def matcher(sought: Sought) -> Callable[[bytes], bool]:
             return sought.is_of(item.fields) or sought.needles.within(item.fields["payload"] or b"")
         if item.action == "delete":
             return False
-        return sought.is_of(item.row) or sought.wanted.has({**_COLUMNS, **item.row})
+        return item.id in sought.ids or sought.is_of(item.row) or sought.wanted.has({**_COLUMNS, **item.row})
 
     return is_of
 

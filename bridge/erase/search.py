@@ -10,6 +10,7 @@ from confluent_kafka import Message
 from avro.catalogue import DELETE, TOPICS
 from avro.codec import CodecError
 from bridge.cluster import Cluster
+from bridge.erase import people
 from bridge.erase.sought import Sought
 from openbsp.errors import TopicsError
 from openbsp.kafka.reading import ValueReader
@@ -22,7 +23,8 @@ class Kind(Enum):
 
     #: Their content, or a part of it.
     CONTENT = "content"
-    #: Not known: a value of a changelog. The newest of a deleted row has ids; former ones had content.
+    #: Not known: a value of a changelog, or a conversation that shows an erased contact and stays. The newest of them
+    #: have ids; former ones had content.
     OPAQUE = "opaque"
     #: Ids only: a delete, a tombstone.
     IDS = "ids"
@@ -115,7 +117,7 @@ def _kind(found: Trace, name: str, message: Message, values: ValueReader | None,
     if value is None:
         return Kind.IDS if own else None
     if values is None:
-        return _of_internal(name, own, value, sought)
+        return _of_internal(found, name, message.key() or b"", value, sought)
     try:
         fields = values.decode(value)
     except CodecError:
@@ -123,12 +125,31 @@ def _kind(found: Trace, name: str, message: Message, values: ValueReader | None,
         return Kind.CONTENT if own or sought.needles.within(value) else None
     if sought.is_of(fields) or _is_of_person(name, fields, value, sought):
         return Kind.IDS if fields.get("action") == DELETE and name != "dead-letters" else Kind.CONTENT
-    return Kind.MENTION if sought.texts.within(value) else None
+    return Kind.OPAQUE if sought.shows(fields) else Kind.MENTION if sought.texts.within(value) else None
 
 
-def _of_internal(name: str, own: bool, value: bytes, sought: Sought) -> Kind | None:  # noqa: FBT001 one of its facts
+def _of_table(found: Trace, entity: str, key: bytes, value: bytes, sought: Sought) -> Kind | None:
+    """Return what a row of the tables of contacts has: it can be read, so that what stays in it is no guess."""
+    name = key.decode("utf-8", "replace")
+    try:
+        person = people.read(entity, name, value)
+    except people.UnreadableRowError:
+        found.unreadable += 1
+        return Kind.CONTENT if sought.has_key(key) or sought.needles.within(value) else None
+    organization = sought.wanted.organization
+    if name in sought.ids or sought.wanted.has_address(name) or organization in person.organizations:
+        return Kind.CONTENT if person.live else Kind.IDS
+    return Kind.OPAQUE if sought.contacts.within(value) else None
+
+
+def _of_internal(found: Trace, name: str, key: bytes, value: bytes, sought: Sought) -> Kind | None:
+    if name in people.ENTITIES:
+        return _of_table(found, people.ENTITIES[name], key, value, sought)
+    own = sought.has_key(key)
     if TOPICS[name].cleanup_policy != COMPACT:
         return Kind.CONTENT if own or sought.needles.within(value) else None
+    if not own and sought.contacts.within(value):
+        return Kind.OPAQUE
     if not own:
         return Kind.MENTION if sought.texts.within(value) else None
     return Kind.CONTENT if sought.texts.within(value) else Kind.OPAQUE
@@ -136,6 +157,6 @@ def _of_internal(name: str, own: bool, value: bytes, sought: Sought) -> Kind | N
 
 def _is_of_person(name: str, fields: Mapping[str, Any], value: bytes, sought: Sought) -> bool:
     """Return whether a record is of the contact or organization, of a row that the erasure did not know."""
-    if name.endswith("-state"):
+    if name.endswith("-state") or name == "contacts-addresses":
         return sought.wanted.has(fields)
     return name == "dead-letters" and fields["payload"] is not None and sought.needles.within(value)

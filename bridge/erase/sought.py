@@ -57,6 +57,8 @@ class Sought:
     needles: Needles
     #: Texts of the person, as against ids: these must not stand in what is kept of a deleted row.
     texts: Needles
+    #: Ids of contacts: who has one may have the name of that contact.
+    contacts: Needles
 
     @staticmethod
     def of(rows: Collection[Row], wanted: Wanted) -> "Sought":
@@ -74,7 +76,13 @@ class Sought:
             wanted,
             Needles({name for name in names if len(name) >= SHORTEST_ID} | texts),
             Needles(texts),
+            Needles({name for name in by_entity.get("contacts", ()) if len(name) >= SHORTEST_ID}),
         )
+
+    def shows(self, fields: Mapping[str, Any]) -> bool:
+        """Return whether a conversation of somebody else shows one of the contacts, of which it may have the name."""
+        contact = fields.get("contact")
+        return isinstance(contact, dict) and contact.get("id") in self.rows.get("contacts", ())
 
     def has_key(self, key: bytes) -> bool:
         """Return whether a key is, or names, one of the ids."""

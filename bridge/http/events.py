@@ -175,7 +175,7 @@ def check_organization(event: Event, organizations: frozenset[str]) -> None:
 
 def check_suppressed(event: Event, suppressed: Suppressed) -> None:
     """Raise RefusedError for an event whose contact was erased and stays out."""
-    if suppressed.has(event.row):
+    if event.action != DELETE and suppressed.has(event.entity.name, event.row):
         raise RefusedError(
             reasons.SUPPRESSED,
             SUPPRESSED_DETAIL,

@@ -19,6 +19,12 @@ class Contact(NamedTuple):
         return hmac.digest(key, named.encode(), "sha256").hex()
 
 
+def row_hash(key: bytes, contact_id: str) -> str:
+    """Return what stands in the list for a row of contacts, which names no address."""
+    named = json.dumps(["contacts", contact_id], ensure_ascii=False)
+    return hmac.digest(key, named.encode(), "sha256").hex()
+
+
 class Suppressed:
     """The list, as one process knows it.
 
@@ -46,11 +52,17 @@ class Suppressed:
                 self._hashes.discard(entry)
         self.active = bool(self._hashes)
 
-    def has(self, row: Mapping[str, Any]) -> bool:
-        """Return whether a row is of a contact that is suppressed. One that names no address is nobody's."""
-        # A row of contacts_addresses has that column instead.
-        address = row.get("contact_address", row.get("address"))
-        if not self.active or type(address) is not str or not address:
+    def has(self, entity: str, row: Mapping[str, Any]) -> bool:
+        """Return whether a row is of a contact that is suppressed. One that names no address is nobody's.
+
+        But a row of contacts: that is known by its id.
+        """
+        if not self.active:
+            return False
+        if entity == "contacts":
+            return row_hash(self._key, row["id"]) in self._hashes
+        address = row.get("address" if entity == "contacts_addresses" else "contact_address")
+        if type(address) is not str or not address:
             return False
         return any(contact.hash(self._key) in self._hashes for contact in _wider(address, row))
 

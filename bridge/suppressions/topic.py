@@ -1,13 +1,13 @@
 """The topic of the list: a key is the hash of a contact, a value says since when, a tombstone lifts."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from avro.catalogue import topic_name
 from bridge.cluster import Cluster
-from bridge.suppressions.hashes import Contact
+from bridge.suppressions.hashes import Contact, row_hash
 from openbsp.kafka.writing import write_one
 
 TOPIC = "suppressions"
@@ -21,6 +21,8 @@ class Entry:
     since: str
     service: str | None
     organization_id: str | None
+    #: Of a row of contacts: the hash of the contact with whom it was erased, and with whom it is lifted.
+    erased_with: str | None = None
 
 
 def add(cluster: Cluster, key: bytes, contact: Contact) -> str:
@@ -30,14 +32,33 @@ def add(cluster: Cluster, key: bytes, contact: Contact) -> str:
         "service": contact.service,
         "organization_id": contact.organization_id,
     }
-    return _write(cluster, key, contact, json.dumps(value).encode())
+    return _write(cluster, contact.hash(key), json.dumps(value).encode())
+
+
+def suppress_rows(cluster: Cluster, key: bytes, contact: Contact, ids: Iterable[str]) -> None:
+    """Suppress the rows of contacts that had the address of a contact: they have a name.
+
+    Raises KafkaUnavailableError.
+    """
+    value = {
+        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        "service": contact.service,
+        "organization_id": contact.organization_id,
+        "erased_with": contact.hash(key),
+    }
+    for row_id in ids:
+        _write(cluster, row_hash(key, row_id), json.dumps(value).encode())
 
 
 def lift(cluster: Cluster, key: bytes, contact: Contact) -> bool:
     """Let a contact in again; return whether it was suppressed. Raises KafkaUnavailableError, TopicsError."""
-    was = contact.hash(key) in {entry.hash for entry in entries(cluster)}
+    named, found = contact.hash(key), entries(cluster)
+    for entry in found:
+        if entry.erased_with == named:
+            _write(cluster, entry.hash, None)
+    was = named in {entry.hash for entry in found}
     if was:
-        _write(cluster, key, contact, None)
+        _write(cluster, named, None)
     return was
 
 
@@ -56,14 +77,19 @@ def entries(cluster: Cluster) -> list[Entry]:
 def _entry(key: str, value: bytes) -> Entry:
     try:
         content = json.loads(value)
-        return Entry(key, str(content["since"]), content.get("service"), content.get("organization_id"))
+        return Entry(
+            key,
+            str(content["since"]),
+            content.get("service"),
+            content.get("organization_id"),
+            content.get("erased_with"),
+        )
     except (ValueError, KeyError, TypeError, AttributeError):
         # Whatever it says: the bridge turns away whom the key stands for.
         return Entry(key, "unknown", None, None)
 
 
-def _write(cluster: Cluster, key: bytes, contact: Contact, value: bytes | None) -> str:
-    entry = contact.hash(key)
+def _write(cluster: Cluster, entry: str, value: bytes | None) -> str:
     write_one(
         cluster.kafka,
         topic_name(cluster.topics.prefix, TOPIC),

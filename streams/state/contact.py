@@ -228,10 +228,10 @@ def shown(facts: AddressFacts | None, organization: str, address: str) -> dict[s
 
 def address_id(columns: Mapping[str, Register]) -> str | None:
     """Return the id of the address that a conversation's row names, None if it names none that could be a key."""
-    texts = [text_of(columns.get(name)) for name in (_OWNER, "service", "contact_address")]
-    if not all(texts):
+    organization, service, address = (text_of(columns.get(name)) for name in (_OWNER, "service", "contact_address"))
+    if not (organization and service and address):
         return None
-    made = made_id(*texts)
+    made = made_id(organization, service, address)
     return made if is_key(made) else None
 
 

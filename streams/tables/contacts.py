@@ -3,7 +3,8 @@
 from collections.abc import Callable, Collection
 from typing import Any, Generic, TypeVar
 
-from avro.rows import made_id
+from avro.catalogue import DELETE
+from avro.rows import made_id, organization_in
 from streams.contract import Contract, Refused
 from streams.engine.table import Sender, TablePartition
 from streams.state import contact
@@ -141,8 +142,8 @@ class AddressPartition(_Followed[AddressRow]):
 
     def apply(self, event: dict[str, Any]) -> None:
         """Merge an event. Raises Refused if its id is not that of its address: its writer may not tell of that."""
-        key, named = event["id"], (event["organization_id"], event["service"], event["address"])
-        if not all(named) or made_id(*named) != key:
+        key = event["id"]
+        if not _is_its_id(key, event):
             raise Refused("key_mismatch", "the row's id is not made of its organization, service and address")
         if not contact.is_key(key):
             raise Refused("too_large", f"the address's id exceeds {contact.KEY_BYTES} bytes")
@@ -197,6 +198,13 @@ class AddressPartition(_Followed[AddressRow]):
         for conversation in row.followers:
             for facts in told:
                 self._write(conversation, AddressTold(key, facts))
+
+
+def _is_its_id(key: str, event: dict[str, Any]) -> bool:
+    organization, *others = named = [event[name] for name in ("organization_id", "service", "address")]
+    if event["action"] == DELETE and not any(others):
+        return organization is not None and organization_in(key) == organization
+    return all(named) and made_id(*named) == key
 
 
 def _check(key: str, facts: contact.ContactFacts | contact.AddressFacts) -> None:

@@ -41,7 +41,13 @@ def written(request, contract, start_bridge, start_streams) -> Any:
     headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
     # Larger than what a single record needs to be worth compressing.
     long = {"id": "long", "conversation_id": "c", "content": {"type": "text", "text": "once more " * 1000}}
-    bodies = [*DocumentedEvents().bodies, jsontext.encode({"data": long, "entity": "messages", "action": "insert"})]
+    more = {
+        "messages": long,
+        "contacts": {"id": "k", "organization_id": "o", "name": "Ana"},
+        "contacts_addresses": {"organization_id": "o", "service": "whatsapp", "address": "+1", "contact_id": "k"},
+    }
+    inserts = [{"data": row, "entity": entity, "action": "insert"} for entity, row in more.items()]
+    bodies = [*DocumentedEvents().bodies, *map(jsontext.encode, inserts)]
     for body in [*bodies, b"{}", b"no JSON"]:
         answer = httpx.post(f"{bridge.url}/webhooks", content=body, headers=headers, timeout=10, trust_env=False)
         assert answer.status_code in {202, 400, 422}

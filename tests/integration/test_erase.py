@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 
 import httpx
@@ -19,7 +20,16 @@ pytestmark = pytest.mark.integration
 TOKEN = "token-of-the-tests"
 ORGANIZATION = "org-1"
 KEY = "the key of a deployment, for tests alone"
-ERASED = {("messages", "m1"), ("messages", "m2"), ("messages", "m3"), ("conversations", "c1")}
+SHOWN = {("messages", "m1"), ("messages", "m2"), ("messages", "m3"), ("conversations", "c1")}
+
+
+def made(address: str) -> str:
+    """Return the id of an address, as the contract says that it is made."""
+    of = json.dumps([ORGANIZATION, "whatsapp", address], separators=(",", ":"))
+    return f"{ORGANIZATION}:{sha256(of.encode()).hexdigest()}"
+
+
+ERASED = SHOWN | {("contacts", "contact-1"), ("contacts_addresses", made("+100"))}
 
 
 def erase(contract, *arguments: str) -> subprocess.CompletedProcess:
@@ -45,9 +55,11 @@ class World:
         self.headers = {"Authorization": f"Bearer {TOKEN}"}
         self.servers = ("--url", bridge.url, "--token", TOKEN, "--views", streams.url, "--views-token", TOKEN)
 
-    def post(self, entity: str, row_id: str, **columns: object) -> dict:
+    def post(self, entity: str, row_id: str | None, **columns: object) -> dict:
         times = dict.fromkeys(("created_at", "updated_at", "timestamp"), "2026-05-06T03:39:23+00:00")
         row = {"id": row_id, "organization_id": ORGANIZATION, "service": "whatsapp", **times, **columns}
+        if row_id is None:
+            del row["id"]
         body = {"entity": entity, "action": "insert", "data": row}
         url = f"{self.bridge.url}/webhooks"
         answer = httpx.post(url, json=body, headers=self.headers, timeout=10, trust_env=False)
@@ -57,6 +69,11 @@ class World:
     def status(self, entity: str, row_id: str) -> int:
         url = f"{self.streams.url}/{entity}/{row_id}"
         return httpx.get(url, headers=self.headers, timeout=10, trust_env=False).status_code
+
+    def name(self, conversation: str) -> str | None:
+        url = f"{self.streams.url}/conversations/{conversation}"
+        contact = httpx.get(url, headers=self.headers, timeout=10, trust_env=False).json()["contact"]
+        return None if contact is None else contact["name"]
 
     def records(self, topic: str) -> list:
         return read_all(self.contract.kafka.bootstrap_servers, self.contract.topic(topic))
@@ -70,7 +87,7 @@ class World:
         return done.returncode, json.loads(done.stdout)
 
 
-def test_a_contact_is_gone_everywhere_that_can_be_asked_and_nobody_else_is(
+def test_a_contact_is_gone_everywhere_that_can_be_asked_and_nobody_else_is(  # noqa: PLR0915 one history
     contract, start_bridge, start_streams, tmp_path
 ):
     world = World(contract, start_bridge(BRIDGE_SUPPRESSION_KEY=KEY), start_streams())
@@ -82,8 +99,13 @@ def test_a_contact_is_gone_everywhere_that_can_be_asked_and_nobody_else_is(
     # In somebody else's conversation, such as a group.
     post("messages", "m3", conversation_id="c2", contact_address="+100", direction="incoming")
     post("messages", "", contact_address="+100", note="no id: a dead letter")
-    everything = [*ERASED, ("messages", "m4"), ("conversations", "c2")]
+    # The person has another address, at which somebody writes whom nobody erases.
+    post("contacts", "contact-1", name="Ana Ruiz")
+    for address in ("+100", "+200"):
+        post("contacts_addresses", None, address=address, contact_id="contact-1", extra={"name": f"~{address}"})
+    everything = [*SHOWN, ("messages", "m4"), ("conversations", "c2")]
     eventually(lambda: all(status(*row) == 200 for row in everything), every=0.3)
+    eventually(lambda: [world.name(row_id) for row_id in ("c1", "c2")] == ["Ana Ruiz"] * 2, every=0.3)
     before = world.states("message-state")
 
     code, planned = world.erase("--contact", "+100")
@@ -96,7 +118,8 @@ def test_a_contact_is_gone_everywhere_that_can_be_asked_and_nobody_else_is(
     code, report = world.erase("--contact", "+100", "--execute")
     assert (code, report["left"]) == (0, [])
     assert {(row["entity"], row["id"]) for row in report["rows"]} == ERASED
-    assert [status(*row) for row in sorted(ERASED)] == [404] * 4
+    assert [status(*row) for row in sorted(SHOWN)] == [404] * 4
+    assert world.name("c2") == "~+200", "the name was of the contact's row"
     after = world.states("message-state")
     assert [after[row_id] for row_id in ("m1", "m2", "m3")] == [None] * 3
     assert world.states("conversation-state")["c1"] is None
@@ -104,14 +127,22 @@ def test_a_contact_is_gone_everywhere_that_can_be_asked_and_nobody_else_is(
     assert status("conversations", "c2") == 200
 
     reader = AvroReader(contract.registry.url)
-    events = [reader.value(record) for topic in ("messages", "conversations") for record in world.records(topic)]
-    assert {fields["id"] for fields in events if fields["action"] == "delete"} == {row_id for _, row_id in ERASED}
+    topics = [name for name, topic in TOPICS.items() if str(topic.schema).endswith("Event")]
+    events = [reader.value(record) for topic in topics for record in world.records(topic)]
+    deletes = [fields for fields in events if fields["action"] == "delete"]
+    assert {fields["id"] for fields in deletes} == {row_id for _, row_id in ERASED}
+    assert not any({"+100", "Ana Ruiz"} & set(map(str, fields.values())) for fields in deletes)
     places = {place["name"]: place for place in report["places"]}
     assert places.keys() >= TOPICS.keys()
     assert len(report["dead_letters"]) == 1
     for topic, days in (
         ("message-state", 1),
         ("streams-messages-changelog", 1),
+        ("streams-addresses-changelog", 1),
+        ("streams-contacts-changelog", 1),
+        ("streams-conversations-changelog", 1),
+        ("contacts", 30),
+        ("contacts-addresses", 30),
         ("messages", 30),
         ("dead-letters", 90),
     ):
@@ -128,10 +159,19 @@ def test_a_contact_is_gone_everywhere_that_can_be_asked_and_nobody_else_is(
     taken = "{topic}:{partition}:{offset}".format(**receipt)
     assert status("messages", f"m9?after={taken}") == 404
 
-    # The organization leaves.
+    # The organization leaves. A contact that no conversation shows is found as well.
+    post("contacts", "contact-9", name="Juan")
+    eventually(
+        lambda: b"contact-9" in {record.key() for record in world.records("streams-contacts-changelog")}, every=0.3
+    )
     code, whole = world.erase("--organization", ORGANIZATION, "--execute", "--confirm", ORGANIZATION)
     assert (code, whole["left"]) == (0, [])
-    assert {(row["entity"], row["id"]) for row in whole["rows"]} >= {("messages", "m4"), ("conversations", "c2")}
+    assert {(row["entity"], row["id"]) for row in whole["rows"]} >= {
+        ("messages", "m4"),
+        ("conversations", "c2"),
+        ("contacts", "contact-9"),
+        ("contacts_addresses", made("+200")),
+    }
     assert set(world.states("message-state").values()) == {None}
 
 
@@ -149,10 +189,16 @@ def later_it_is_verified(world: World, file: Path, spool: Path) -> None:
 
     late = {"conversation_id": "c2", "contact_address": "+100", "direction": "incoming"}
     assert world.post("messages", "m5", **late)["reason"] == "suppressed"
-    (listed,) = erase(world.contract, "--list", "--json").stdout.splitlines()
-    assert json.loads(listed).keys() == {"hash", "since", "service", "organization_id"}
-    assert "+100" not in listed
+    # What has the name, and names no address.
+    assert world.post("contacts", "contact-1", name="Ana Ruiz")["reason"] == "suppressed"
+    assert world.post("contacts_addresses", None, address="+100", contact_id="contact-7")["reason"] == "suppressed"
+    listed = erase(world.contract, "--list", "--json").stdout
+    entries = [json.loads(line) for line in listed.splitlines()]
+    fields = {"hash", "since", "service", "organization_id", "erased_with"}
+    assert [entry.keys() for entry in entries] == [fields] * 2
+    assert not [text for text in ("+100", "contact-1") if text in listed]
     assert erase(world.contract, "--lift", "--contact", "+100").returncode == 0
+    assert erase(world.contract, "--list", "--json").stdout == "", "the row of its contact is lifted with it"
     eventually(lambda: world.post("messages", "m5", **late).get("disposition") == "published", every=0.3)
     eventually(lambda: world.status("messages", "m5") == 200, every=0.3)
     code, verified = world.erase("--verify", str(file), "--contact", "+100")

@@ -80,7 +80,8 @@ class World:
         }
         # Random, so that the compression of the stores' blocks leaves them as they are.
         self.canaries = [secrets.token_hex(8) for _ in range(MESSAGES)]
-        self.needles = [text.encode() for text in (*self.canaries, ADDRESS)]
+        self.name = secrets.token_hex(8)
+        self.needles = [text.encode() for text in (*self.canaries, self.name, ADDRESS)]
 
     def found(self, place: str) -> int:
         """Return how many of the texts stand in the files of a place. Indexes of segments have offsets only."""
@@ -124,6 +125,21 @@ def conversation(id_: str, contact: str) -> dict:
     }
 
 
+def contact(id_: str, address: str, name: str) -> list[dict]:
+    at = "2026-05-06T03:00:00+00:00"
+    common = {"organization_id": "organization-1", "created_at": at, "updated_at": at}
+    of_address = {
+        "service": "whatsapp",
+        "address": address,
+        "contact_id": id_,
+        "extra": {"name": f"at whatsapp {name}"},
+    }
+    return [
+        {"entity": "contacts", "action": "insert", "data": {"id": id_, "name": f"I am {name}", **common}},
+        {"entity": "contacts_addresses", "action": "insert", "data": {**of_address, **common}},
+    ]
+
+
 def erase(contract, *arguments: str) -> dict:
     done = subprocess.run(
         [sys.executable, "-P", "-m", "bridge", "erase", "--json", *arguments],
@@ -146,6 +162,7 @@ def test_no_byte_of_an_erased_contact_is_left_after_the_dates_of_the_report(  # 
     others = [message(n, f"conversation-b{n % 5}", OTHER, f"of somebody else {n}") for n in range(50)]
     rows = [conversation(f"conversation-a{n}", ADDRESS) for n in range(3)]
     rows += [conversation(f"conversation-b{n}", OTHER) for n in range(5)]
+    rows += contact("contact-of-a", ADDRESS, world.name) + contact("contact-of-b", OTHER, "somebody else")
 
     # Some of it was spooled during an outage.
     spooled = [pack(read_event(json.dumps(body).encode(), n + 1, None, 100)) for n, body in enumerate(mine[:SPOOLED])]
@@ -191,7 +208,8 @@ def test_no_byte_of_an_erased_contact_is_left_after_the_dates_of_the_report(  # 
         assert len(before[0]) == len(others)
 
         # It is there to be found: in the stores as soon as they are on the disk.
-        assert world.found("broker") == MESSAGES + 1
+        assert json.loads(view("/conversations/conversation-a0") or b"{}")["contact"]["name"] == f"I am {world.name}"
+        assert world.found("broker") == MESSAGES + 2
         streams.stop()
         assert world.found("stores") > MESSAGES / 2
         streams.start()
@@ -199,10 +217,11 @@ def test_no_byte_of_an_erased_contact_is_left_after_the_dates_of_the_report(  # 
 
         servers = ["--url", bridge.url, "--token", TOKEN, "--views-token", TOKEN, "--views"]
         report = erase(contract, "--contact", ADDRESS, "--execute", "--timeout", "180", *servers, streams.url)
-        assert len(report["rows"]) == MESSAGES + 3
+        assert len(report["rows"]) == MESSAGES + 3 + 2
         assert ADDRESS not in json.dumps(report)
         late = message(999_999, "conversation-new", ADDRESS, f"late: {world.canaries[0]}")
         assert post(late) == 422
+        assert [post(row) for row in contact("contact-of-a", ADDRESS, world.name)] == [422, 422]
         await_committed(contract)
         streams.stop()
         bridge.stop()

@@ -1,11 +1,11 @@
 """What happens in a history: events, and what goes wrong meanwhile. One seed decides it, and parts can be left out."""
 
-import json
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
 from avro import instants
+from avro.rows import made_id
 from support.join_cases import Envelope, address, at, contact, conversation, inserted, message, opened, status_of
 
 #: Short, so that not much has to happen until it runs out.
@@ -447,7 +447,7 @@ def key_of(event: Envelope) -> str:
     """Return the key of an event's record."""
     row = event["data"]
     if event["entity"] == "contacts_addresses":
-        return json.dumps([row["organization_id"], row["service"], row["address"]], separators=(",", ":"))
+        return made_id(row["organization_id"], row["service"], row["address"])
     return str(row["id"])
 
 

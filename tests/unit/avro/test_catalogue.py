@@ -8,7 +8,12 @@ PUBLIC = {
     "messages": ("message id", "MessageEvent", "delete", 30),
     "conversations": ("conversation id", "ConversationEvent", "delete", 30),
     "contacts": ("contact id", "ContactEvent", "delete", 30),
-    "contacts-addresses": ("organization, service and address, as a JSON array", "ContactAddressEvent", "delete", 30),
+    "contacts-addresses": (
+        "organization, and a hash of organization, service and address",
+        "ContactAddressEvent",
+        "delete",
+        30,
+    ),
     "message-state": ("message id", "MessageState", "compact", None),
     "conversation-state": ("conversation id", "ConversationState", "compact", None),
     "status-changes": ("conversation id", "StatusChange", "delete", 30),

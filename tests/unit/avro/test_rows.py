@@ -1,11 +1,12 @@
 """Rows as events hold them: what consumers find where, and the row that can be rebuilt from it."""
 
+from hashlib import sha256
 from typing import Any
 
 import pytest
 
 from avro.catalogue import ENTITIES
-from avro.rows import to_fields, to_row
+from avro.rows import id_of, ids_of, to_fields, to_row
 
 MESSAGES = ENTITIES["messages"]
 SECOND = 1_778_038_763_000_000
@@ -70,3 +71,19 @@ def test_errors_that_are_no_list_are_a_member_without_an_instant(errors: Any, te
     assert "errors" not in fields
     assert fields["status_extra"] == {"errors": text, "error": '"404"'}
     assert to_row(MESSAGES, fields) == {"id": "m", "status": {"errors": errors, "error": "404"}}
+
+
+def test_a_row_without_an_id_gets_one_from_which_only_its_organization_can_be_read() -> None:
+    entity = ENTITIES["contacts_addresses"]
+    row = {"organization_id": "o", "service": "whatsapp", "address": "+100", "extra": {"name": "Ana"}}
+    fields = to_fields(entity, row)
+    assert fields["id"] == "o:" + sha256(b'["o","whatsapp","+100"]').hexdigest()
+    assert to_row(entity, fields) == row
+    assert len({id_of(entity, {**row, name: "x"}) for name in row}) == 4
+
+    deleted = ids_of(entity, row)
+    assert deleted == {"id": fields["id"], "organization_id": "o"}
+    of_it = to_fields(entity, deleted)
+    assert (of_it["id"], of_it["extra"], to_row(entity, of_it)) == (fields["id"], {}, deleted)
+    for other in ({"organization_id": "p"}, {"organization_id": None}, {"id": "o:short"}, {"service": "whatsapp"}):
+        assert id_of(entity, {**deleted, **other}) is None, other

@@ -2,19 +2,23 @@
 
 from decimal import Decimal
 from itertools import permutations
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
+from avro.rows import made_id
 from streams.contract import Refused
 from streams.state import contact, conversation
+from streams.tables.contacts import AddressPartition
 from streams.tables.contributions import decode_record
 from streams.tables.links import AddressFollowed, AddressTold, ContactTold, encode_link
 from support.join_cases import address, at, inserted, opened
 from support.join_cases import contact as of
 from support.join_cases import conversation as changed
 from support.shipped import Shipped
+from support.wire import event_of
 
 ROW = opened("c", 1, created_by="x")
 ADDRESS = address(contact_id="k", extra={"name": "~Ana"}, updated_at=at(1))
@@ -74,6 +78,16 @@ def test_a_deleted_address_shows_nobody_until_it_comes_back():
     assert shown(ROW, CONTACT, gone, ADDRESS) is None
     again = address(contact_id="k", updated_at=at(20))
     assert shown(ROW, CONTACT, again, ADDRESS, gone) == {"id": "k", "name": "Ana", "address": "5215"}
+
+
+def test_a_delete_of_an_address_needs_its_id_only_and_the_organization_in_that():
+    told = {"entity": "contacts_addresses", "action": "delete", "received_at": 1_778_025_610_000_000}
+    ids = {"id": made_id("org", "whatsapp", "5215"), "organization_id": "org"}
+    assert shown(ROW, CONTACT, ADDRESS, {**told, "data": ids}) is None
+    foreign = {**event_of({**told, "data": ids}), "organization_id": "evil"}
+    table: Any = AddressPartition(SimpleNamespace(number=0), SimpleNamespace(topic=str), None)  # type: ignore[arg-type]
+    with pytest.raises(Refused, match="not made of"):
+        table.apply(foreign)
 
 
 def test_another_address_is_of_another_contact():

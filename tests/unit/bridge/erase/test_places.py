@@ -83,7 +83,8 @@ def test_states_that_cannot_be_read_are_a_fault_as_they_may_be_the_persons():
     settings = {name: {"retention.ms": HOUR_MS, "max.compaction.lag.ms": HOUR_MS} for name in TOPICS}
     unreadable = {name: Trace(unreadable=1) for name in TOPICS}
     faulty = {place.name for place in topics(settings, NOW, unreadable) if place.fault}
-    assert faulty == {"message-state", "conversation-state"}
+    tables = {"streams-contacts-changelog", "streams-addresses-changelog"}
+    assert faulty == {"message-state", "conversation-state", *tables}
 
 
 def test_places_without_a_date_say_on_what_it_depends():

@@ -6,10 +6,11 @@ import httpx
 import pytest
 
 from avro.catalogue import DELETE
+from avro.rows import made_id
 from bridge.erase.errors import EraseError
 from bridge.erase.find import Row, Wanted
 from bridge.erase.views import Views
-from bridge.http.events import read_event
+from bridge.http.events import RefusedError, read_event
 
 STATE = {"contact_address": "+100", "service": "whatsapp", "organization_id": "o1"}
 
@@ -46,6 +47,34 @@ def test_the_webhook_deletes_and_has_ids_only():
     assert json.loads(body)["data"] == event.row
     assert event.row == {"id": "m1", "organization_id": "o1", "conversation_id": "c1", "external_id": "wamid.1"}
     assert read_event(Row("conversations", "c1", None, "c1").body(), 1, None, 100).row == {"id": "c1"}
+
+
+def test_of_an_address_the_id_travels_that_cannot_be_read():
+    made = made_id("o1", "whatsapp", "+100")
+    body = Row("contacts_addresses", made, "o1").body()
+    assert b"+100" not in body
+    event = read_event(body, 1, None, 100)
+    assert (event.id, event.row) == (made, {"id": made, "organization_id": "o1"})
+    whole = {"organization_id": "o1", "service": "whatsapp", "address": "+100", "extra": {"name": "Ana"}}
+    sent = {"entity": "contacts_addresses", "action": DELETE, "data": whole}
+    assert read_event(json.dumps(sent).encode(), 1, None, 100).row == event.row
+    with pytest.raises(RefusedError):
+        read_event(Row("contacts_addresses", made, "o2").body(), 1, None, 100)
+
+
+def test_addresses_are_found_by_their_ids_of_any_service_and_organization_or_of_one():
+    key = made_id("o1", "whatsapp", "+100")
+    assert Wanted(contact="+100").has_address(key)
+    assert Wanted(contact="+100", service="whatsapp", organization_id="o1").has_address(key)
+    assert Wanted(contact="+100").has_address(made_id("o1", "new one", "+100"), {"new one"})
+    for other in (
+        Wanted(),
+        Wanted(contact="+200"),
+        Wanted(contact="+100", service="instagram"),
+        Wanted(contact="+100", organization_id="o2"),
+    ):
+        assert not other.has_address(key)
+    assert not Wanted(contact="+100").has_address("o1")
 
 
 @pytest.mark.parametrize(("status", "shown"), [(200, True), (404, False), (503, None), (500, None)])

@@ -1,14 +1,21 @@
 """What records have of erased rows: content that a date removes, content that stays, ids, mentions."""
 
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import pytest
 
 from avro.codec import CodecError
+from avro.rows import made_id
+from bridge.erase import people
 from bridge.erase.find import Row, Wanted
 from bridge.erase.search import Trace, trace
 from bridge.erase.sought import Needles, Sought
+from streams.state import contact
+from support.join_cases import address
+from support.join_cases import contact as person
+from support.wire import event_of
 
 ROWS = [
     Row("messages", "message-0001", "o1", "conversation-1", "wamid.0000001"),
@@ -71,8 +78,8 @@ def look(name: str, *records: tuple[bytes | None, Any], sought: Sought = SOUGHT)
     return trace(name, iter(messages), None if internal else Values(fields), sought)  # type: ignore[arg-type]
 
 
-def state(id_: str, contact: str = "+200", **fields: object) -> dict[str, object]:
-    return {"id": id_, "contact_address": contact, "organization_id": "o1", "service": "whatsapp", **fields}
+def state(id_: str, contact_address: str = "+200", **fields: object) -> dict[str, object]:
+    return {"id": id_, "contact_address": contact_address, "organization_id": "o1", "service": "whatsapp", **fields}
 
 
 def test_a_state_under_a_tombstone_goes_from_the_tombstone_on_and_another_one_stays():
@@ -83,6 +90,57 @@ def test_a_state_under_a_tombstone_goes_from_the_tombstone_on_and_another_one_st
         (b"message-0001", None),
     )
     assert found == Trace(former=1, since_ms=1002, ids=1)
+
+
+def of_table(*facts: contact.AddressFacts | contact.ContactFacts) -> bytes:
+    """Return a row as the worker stores it, of several facts joined."""
+    if isinstance(facts[0], contact.AddressFacts):
+        return contact.encode(reduce(contact.join_address_rows, map(contact.AddressRow, facts)))
+    return contact.encode(reduce(contact.join_contact_rows, map(contact.ContactRow, facts)))
+
+
+def test_rows_of_the_contact_tables_are_read_as_the_worker_writes_them():
+    """What is remembered of a deleted row has ids only, and what was before is former."""
+    told = contact.address_facts(event_of(address("+100", contact_id="contact-1", extra={"name": "~Ana"})))
+    cut = contact.AddressFacts(cut=2**62)
+    made = made_id("org", "whatsapp", "+100")
+    assert people.read("contacts_addresses", made, of_table(told)) == (True, {"org"}, "contact-1")
+    assert people.read("contacts_addresses", made, of_table(told, cut)) == (False, {"org"}, None)
+    row = person("contact-1", organization_id="org", name="Ana")
+    for organizations in (None, ["org"]):
+        named = contact.contact_facts(event_of(row), organizations)
+        gone = contact.contact_facts(event_of({**row, "action": "delete"}), organizations)
+        assert people.read("contacts", "contact-1", of_table(named)) == (True, {"org"}, None)
+        assert not people.read("contacts", "contact-1", of_table(named, gone)).live
+    for unreadable in (b"\x00", contact.encode([[2]]), contact.encode([[1, {}]])):
+        with pytest.raises(people.UnreadableRowError):
+            people.read("contacts", "contact-1", unreadable)
+    assert not people.read("contacts", "", b"how far the table is").live
+    found = look("streams-contacts-changelog", (b"contact-9", b"\x00"), (b"", b"\x00"))
+    assert (found.unreadable, found.content) == (1, 0)
+
+    for topic, key, before, after in (
+        ("streams-addresses-changelog", made, of_table(told), of_table(told, cut)),
+        ("streams-contacts-changelog", "contact-1", of_table(named), of_table(named, gone)),
+    ):
+        sought = Sought.of([Row("contacts", "contact-1", "org")], Wanted(contact="+100"))
+        everything = Sought.of([], Wanted(organization_id="org"))
+        for wanted in (sought, everything):
+            assert look(topic, (key.encode(), before), sought=wanted).live == ["t:0:0"]
+            found = look(topic, (key.encode(), before), (key.encode(), after), sought=wanted)
+            assert found == Trace(former=1, since_ms=1001, ids=1)
+        assert look(topic, (b"another", after), sought=everything).ids == (topic == "streams-contacts-changelog")
+
+
+def test_a_conversation_of_somebody_else_has_the_name_of_an_erased_contact_until_it_is_superseded():
+    sought = Sought.of([Row("contacts", "contact-1", "o1")], Wanted(contact="+100"))
+    shows = state("conversation-9", contact={"id": "contact-1", "name": "Ana", "address": "+200"})
+    nobody = state("conversation-9", contact={"id": "contact-1", "name": None, "address": "+200"})
+    found = look("conversation-state", (b"conversation-9", shows), (b"conversation-9", nobody), sought=sought)
+    assert found == Trace(former=1, since_ms=1001, ids=1)
+    values = (b"...contact-1...Ana", b"...contact-1...")
+    found = look("streams-conversations-changelog", *((b"conversation-9", value) for value in values), sought=sought)
+    assert found == Trace(former=1, since_ms=1001, ids=1)
 
 
 def test_a_state_that_nothing_supersedes_is_named():

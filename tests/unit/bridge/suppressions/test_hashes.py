@@ -2,7 +2,7 @@
 
 import pytest
 
-from bridge.suppressions.hashes import NOBODY, Contact, Suppressed
+from bridge.suppressions.hashes import NOBODY, Contact, Suppressed, row_hash
 
 KEY = b"a key of the deployment, 32 bytes or more"
 ROW = {"contact_address": "+100", "service": "whatsapp", "organization_id": "o1"}
@@ -24,24 +24,35 @@ def suppressed(*contacts: Contact) -> Suppressed:
     ],
 )
 def test_an_entry_is_of_one_service_and_organization_or_of_any(contact):
-    assert suppressed(contact).has(ROW)
-    assert not suppressed(contact).has({**ROW, "contact_address": "+200"})
-    assert suppressed(contact).has({**ROW, "service": "instagram"}) is (contact.service is None)
-    assert suppressed(contact).has({**ROW, "organization_id": "o2"}) is (contact.organization_id is None)
+    assert suppressed(contact).has("messages", ROW)
+    assert not suppressed(contact).has("messages", {**ROW, "contact_address": "+200"})
+    assert suppressed(contact).has("messages", {**ROW, "service": "instagram"}) is (contact.service is None)
+    assert suppressed(contact).has("messages", {**ROW, "organization_id": "o2"}) is (contact.organization_id is None)
 
 
 def test_a_row_that_names_less_fits_only_entries_that_name_no_more():
-    assert suppressed(Contact("+100")).has({"contact_address": "+100"})
-    assert not suppressed(Contact("+100", "whatsapp")).has({"contact_address": "+100"})
+    assert suppressed(Contact("+100")).has("messages", {"contact_address": "+100"})
+    assert not suppressed(Contact("+100", "whatsapp")).has("messages", {"contact_address": "+100"})
     for address in (None, "", 100, ["+100"]):
-        assert not suppressed(Contact("+100")).has({"contact_address": address})
+        assert not suppressed(Contact("+100")).has("messages", {"contact_address": address})
+
+
+def test_an_address_has_its_own_column_and_a_contact_nothing_but_its_id():
+    found = suppressed(Contact("+100"))
+    assert found.has("contacts_addresses", {"address": "+100", "contact_address": "+200"})
+    assert not found.has("contacts_addresses", {"address": "+200", "contact_address": "+100"})
+    found.take({row_hash(KEY, "k1"): True})
+    assert found.has("contacts", {"id": "k1"})
+    assert not found.has("contacts", {"id": "k2", "contact_address": "+100", "address": "+100"})
+    assert not found.has("messages", {"id": "k1"})
+    assert len({row_hash(KEY, "k1"), Contact("k1").hash(KEY), Contact("contacts", "k1").hash(KEY)}) == 3
 
 
 def test_what_is_lifted_comes_in_again():
     found = suppressed(Contact("+100"), Contact("+200"))
     assert (len(found), found.active) == (2, True)
     found.take({Contact("+100").hash(KEY): False})
-    assert not found.has(ROW)
+    assert not found.has("messages", ROW)
     assert found.active
     found.take({Contact("+200").hash(KEY): False, "never there": False})
     assert (len(found), found.active) == (0, False)
