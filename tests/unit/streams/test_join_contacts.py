@@ -90,6 +90,21 @@ def test_a_delete_of_an_address_needs_its_id_only_and_the_organization_in_that()
         table.apply(foreign)
 
 
+def test_a_conversation_that_was_known_before_there_were_contacts_shows_its_own_with_its_next_event():
+    shipped = Shipped()
+    shipped.receive([ROW])
+    shipped.between.clear()
+    shipped.receive([ADDRESS, CONTACT])
+    shipped.relay()
+    assert shipped.conversation_states["c"]["contact"] is None
+    shipped.receive([changed("c", extra={"pinned": True}, updated_at=at(5))])
+    shipped.relay()
+    assert shipped.conversation_states["c"]["contact"]["name"] == "Ana"
+    read = shipped.read
+    shipped.receive([changed("c", extra={}, updated_at=at(6))])
+    assert len(shipped.between) == read, "it has been told, and needs to ask no more"
+
+
 def test_another_address_is_of_another_contact():
     other = address("777", contact_id="j", updated_at=at(1))
     named = of("j", organization_id="org", name="Juan", updated_at=at(1))
