@@ -128,7 +128,7 @@ class Column:
         """Add the name to the texts or instants that the reference model knows."""
         path = self._root / "tests" / "support" / "received.py"
         text = path.read_text("utf-8")
-        start = f'INSTANTS = .*"{self._table}": \\[' if self._instant else re.escape(start)
+        start = f'INSTANTS = (?s:.*?)"{self._table}": \\[' if self._instant else re.escape(start)
         changed, found = re.subn(f"({start})(.*?)\\]", rf'\1\2, "{self._name}"]', text, count=1)
         if not found:
             raise ColumnError(f"{path}: the columns of {self._table} are not where they were: add it by hand")

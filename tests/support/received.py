@@ -21,9 +21,9 @@ TEXTS = {
 WRITTEN = ["created_at", "updated_at"]
 INSTANTS = {
     "messages": [*WRITTEN, "timestamp"],
-    "conversations": WRITTEN,
-    "contacts": WRITTEN,
-    "contacts_addresses": WRITTEN,
+    "conversations": [*WRITTEN],
+    "contacts": [*WRITTEN],
+    "contacts_addresses": [*WRITTEN],
 }
 
 #: On a tie of versions the larger kind wins, then the larger value.
