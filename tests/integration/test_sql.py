@@ -15,15 +15,17 @@ import pytest
 from openbsp_testkit import habits
 from openbsp_testkit.rows import Conversation, Organization
 from support import flink_sql
+from support.consume import read_all
+from support.guest import make_environment
 from support.join_outcome import await_committed
 
 pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "sql.md").read_text("utf-8")
-BLOCKS, FLINK = (
+BLOCKS, FLINK, CLICKHOUSE = (
     dict(re.findall(rf"^```sql {engine} (\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
-    for engine in ("duckdb", "flink")
+    for engine in ("duckdb", "flink", "clickhouse")
 )
 TOKEN = "token-of-the-tests"
 ERRORS = [{"code": 131026, "title": "Message undeliverable"}]
@@ -51,6 +53,19 @@ def talk(organization: Organization, post: Post, seconds: float) -> Conversation
     post(question.insert, question.receipt("read"), reply.insert)
     post(*(reply.receipt(status) for status in ("sent", "delivered", "read")), chat.insert)
     return chat
+
+
+def addresses(contract) -> dict[str, str]:
+    """Return what stands on the page for servers and topics, and what is here."""
+    return {
+        "'openbsp.": f"'{contract.prefix}",
+        "kafka:9092": contract.kafka.bootstrap_servers,
+        "http://registry:8081": contract.registry.url,
+    }
+
+
+def replaced(text: str, changes: dict[str, str]) -> str:
+    return functools.reduce(lambda changed, item: changed.replace(*item), changes.items(), text)
 
 
 @pytest.fixture
@@ -119,16 +134,11 @@ def test_the_questions_of_the_page_are_answered(asked):
 def test_flink_answers_the_same_questions(contract, told, tmp_path):
     """With its stock connectors, kafka and upsert-kafka, up to the records that there are now."""
     early, late, now, waiting, failed = told
-    here = {
-        "'openbsp.": f"'{contract.prefix}",
-        "kafka:9092": contract.kafka.bootstrap_servers,
-        "http://registry:8081": contract.registry.url,
-        ") WITH (": ") WITH (\n  'scan.bounded.mode' = 'latest-offset',",
-    }
+    bounded = {") WITH (": ") WITH (\n  'scan.bounded.mode' = 'latest-offset',"}
     answers = flink_sql.ask(
         flink_sql.installed(),
         tmp_path,
-        {name: functools.reduce(lambda text, item: text.replace(*item), here.items(), FLINK[name]) for name in FLINK},
+        {name: replaced(FLINK[name], addresses(contract) | bounded) for name in FLINK},
     )
     assert answers.keys() == FLINK.keys() - {"status_changes", "conversation_state", "message_state"}
     ((organization, contact, message, at, errors),) = answers["failed"]
@@ -145,3 +155,36 @@ def test_flink_answers_the_same_questions(contract, told, tmp_path):
     assert [row[1:5] for row in answers["open"]] == [[waiting.id, waiting.row["name"], "1", "1"]]
     funnel = {row[0]: [int(count) for count in row[1:]] for row in answers["funnel"]}
     assert funnel == {early.id: [3, 3, 3, 3, 0], late.id: [3, 2, 2, 2, 1], now.id: [1, 0, 0, 0, 1]}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_clickhouse_keeps_each_fact_once(contract, told, tmp_path):
+    """It decodes the values into the columns of the page's Kafka table; only a server's engine would fetch them."""
+    *_, now, _, failed = told
+    assert set(CLICKHOUSE) == {"status_changes", "failed"}
+    (columns,) = re.findall(r"CREATE TABLE status_changes_queue \((.*?)\n\) ENGINE", PAGE, re.DOTALL)
+    records = read_all(contract.kafka.bootstrap_servers, contract.topic("status-changes"))
+    (tmp_path / "values").write_bytes(b"".join(record.value() for record in records))
+    insert = f"""INSERT INTO status_changes SELECT * FROM file('{tmp_path}/values', 'AvroConfluent', $${columns}$$)
+        SETTINGS format_avro_schema_registry_url = '{contract.registry.url}'"""
+    python = make_environment(tmp_path / "venv", "chdb-core==26.9.0", options=("--no-deps",))
+    statements = [
+        CLICKHOUSE["status_changes"],
+        insert,
+        CLICKHOUSE["failed"],
+        "SELECT count(), uniq(id) FROM status_changes FINAL",
+    ]
+    program = "import sys; from chdb.session import Session; s = Session(sys.argv[1])\n"
+    program += "for text in sys.argv[2:]: sys.stdout.write(str(s.query(text, 'TSV')))"
+    command = [python, "-c", program, tmp_path / "data", *(text.strip().rstrip(";") for text in statements)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    line, counts = done.stdout.splitlines()
+    organization, message, at, errors = line.split("\t")
+    assert (organization, message) == (now.id, failed.id)
+    assert datetime.fromisoformat(at).replace(tzinfo=UTC) == datetime.fromisoformat(failed.row["status"]["failed"])
+    assert "131026" in errors
+    kept, different = counts.split("\t")
+    assert kept == different
+    assert int(kept) < len(records)
