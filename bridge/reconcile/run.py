@@ -24,6 +24,8 @@ from openbsp.waiting import wait_until
 
 _SECOND = 1_000_000
 _UPDATE = "update"
+#: So many orphans of an entity are named in a report; the counts are of all.
+_NAMED_ORPHANS = 100
 _RECHECK_IDS = 50
 _WINDOW = 500
 _LOOK_AGAIN_S = 0.5
@@ -132,6 +134,9 @@ class Run:
             for organization, number in self._index.count_orphans(entity).items():
                 if self._is_asked_for(organization):
                     self.report.of(entity, organization).orphans = number
+            for id_, organization in self._index.orphans(entity, "", _NAMED_ORPHANS):
+                if self._is_asked_for(organization):
+                    self.report.sample(f"orphaned {entity}", entity, organization, id_, [])
 
     def _is_asked_for(self, organization: str | None) -> bool:
         return not self._options.organizations or organization in self._options.organizations
@@ -148,7 +153,11 @@ class Run:
                 page = self._source.by_id(entity, ids)
                 self._states.catch_up()
                 self._take(entity, page)
-                absent += len(ids) - len(page)
+                there = {row["id"] for row in page}
+                for id_ in ids:
+                    if id_ not in there:
+                        absent += 1
+                        self.report.sample("absent orphans", entity, None, id_, [])
             if absent:
                 self.report.problems.append(
                     f"{absent:,} orphans in {entity} are not in OpenBSP either, or the key may not see them; a run "

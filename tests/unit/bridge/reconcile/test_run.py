@@ -303,6 +303,8 @@ def test_orphans_are_fetched_by_their_ids_and_nothing_else_is_read(world: World)
     assert {repair.row["id"] for repair in world.bridge.took} == {"m00007", "c77"}
     assert report.of("messages", None).orphans == 1, "a receipt names no organization"
     assert report.of("conversations", "acme").orphans == 1
+    named = {kind: [sample.id for sample in samples] for kind, samples in report.samples.items()}
+    assert (named["orphaned messages"], named["orphaned conversations"]) == (["m00007"], ["c77"])
     assert report.total().compared == 2
     assert report.verified_until == {}, "it says nothing of other rows"
     assert world.index.progress("messages", "") is None
@@ -318,6 +320,7 @@ def test_an_orphan_that_the_platform_does_not_have_is_a_problem_and_is_not_delet
     assert world.bridge.took == []
     assert not report.well
     assert "1 orphans in messages are not in OpenBSP either" in report.problems[0]
+    assert [sample.id for sample in report.samples["absent orphans"]] == ["m00009"]
 
 
 def test_orphans_of_other_organizations_are_left_alone(world: World):
