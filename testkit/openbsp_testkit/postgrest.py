@@ -31,6 +31,9 @@ _DECIMAL = re.compile(r'"\\u0000decimal (-?[0-9.E+-]+)"')
 #: The columns of OpenBSP's table `webhooks`.
 WEBHOOKS = ("id", "organization_id", "table_name", "operations", "url", "token", "created_at")
 
+#: Primary keys of OpenBSP's tables that are not the column `id`.
+_KEYS = {"contacts_addresses": ("organization_id", "service", "address")}
+
 Query = list[tuple[str, str]]
 
 
@@ -91,15 +94,17 @@ class Postgrest(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def put(self, table: str, **row: Any) -> dict[str, Any]:
-        """Insert or replace a row; without `id` it gets one."""
-        row.setdefault("id", str(uuid.uuid4()))
+        """Insert or replace a row; without `id` it gets one, if its table has that column."""
+        if table not in _KEYS:
+            row.setdefault("id", str(uuid.uuid4()))
         self.put_all(table, [row])
         return row
 
     def put_all(self, table: str, rows: list[dict[str, Any]]) -> None:
         """Insert or replace many rows."""
         values = [
-            (table, row["id"], row.get("organization_id"), _micros(row.get("updated_at")), _text(row)) for row in rows
+            (table, _id_of(table, row), row.get("organization_id"), _micros(row.get("updated_at")), _text(row))
+            for row in rows
         ]
         with self._lock:
             self._db.executemany("INSERT OR REPLACE INTO stored VALUES (?, ?, ?, ?, ?)", values)
@@ -133,7 +138,7 @@ class Postgrest(ThreadingHTTPServer):
         changed = [json.loads(text, parse_float=Decimal) for text in found]
         for row in changed:
             if columns is None:
-                self.remove(table, row["id"])
+                self.remove(table, _id_of(table, row))
             else:
                 row.update(columns)
                 self.put(table, **row)
@@ -155,6 +160,12 @@ class Postgrest(ThreadingHTTPServer):
             clauses.append(clause)
             values += more
         return " AND ".join(clauses), values
+
+
+def _id_of(table: str, row: Mapping[str, Any]) -> str:
+    """Return what identifies a row within its table."""
+    key = _KEYS.get(table)
+    return str(row["id"]) if key is None else json.dumps([row[name] for name in key], ensure_ascii=False)
 
 
 def _combined(word: str, text: str) -> tuple[str, list[Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import random
 import uuid
@@ -71,6 +72,10 @@ class Organization:
         """Begin a conversation with somebody new; `columns` override those of its row."""
         return Conversation(self, columns)
 
+    def contact(self, name: str | None = None, **columns: Any) -> Contact:
+        """Note somebody, who has no address yet; `columns` override those of the row."""
+        return Contact(self, name, columns)
+
     def history(self, conversations: int = 1, messages: int = 4) -> list[Webhook]:
         """Return what happens in some conversations of some messages each, in the order in which it happened."""
         told: list[Webhook] = []
@@ -116,6 +121,7 @@ class _Stored:
     insert: Webhook
     """What was sent when the row was inserted."""
     _ids: tuple[str, ...]
+    _key: tuple[str, ...] = ("id",)
 
     def __init__(self, organization: Organization, row: Row, documented: frozenset[str]) -> None:
         self.organization = organization
@@ -134,7 +140,8 @@ class _Stored:
         """Change columns of the row and return the webhook that tells of it."""
         changed = {**columns, "updated_at": columns.get("updated_at") or self.organization.tick()}
         self.row |= changed
-        data = self.row if self.organization.shape is Shape.ROWS else {"id": self.id, **changed}
+        key = {name: self.row[name] for name in self._key}
+        data = self.row if self.organization.shape is Shape.ROWS else {**key, **changed}
         return Webhook(self.entity, "update", copy.deepcopy(data))
 
     def delete(self) -> Webhook:
@@ -142,6 +149,61 @@ class _Stored:
         ids = {name: self.row[name] for name in self._ids if self.row.get(name) is not None}
         data = self.row if self.organization.shape is Shape.ROWS else ids
         return Webhook(self.entity, "delete", copy.deepcopy(data))
+
+
+class Contact(_Stored):
+    """A row of `contacts`: a person, with a name."""
+
+    entity = "contacts"
+    _ids = ("id", "organization_id")
+
+    def __init__(self, organization: Organization, name: str | None, columns: Mapping[str, Any]) -> None:
+        now = organization.tick()
+        row = {
+            "organization_id": organization.id,
+            "id": organization.new_id(),
+            "name": name,
+            "status": "active",
+            "extra": None,
+            "created_at": now,
+            "updated_at": now,
+            **columns,
+        }
+        super().__init__(organization, row, frozenset(row))
+
+    def at(self, where: Conversation | str, name: str | None = None, **columns: Any) -> ContactAddress:
+        """Give the person an address, or that of a conversation; `name` is the one at the service."""
+        address = where if isinstance(where, str) else str(where.row["contact_address"])
+        extra = None if name is None else {"name": name}
+        return ContactAddress(self.organization, address, {"contact_id": self.id, "extra": extra, **columns})
+
+
+class ContactAddress(_Stored):
+    """A row of `contacts_addresses`: whose an address is. It has no column `id`."""
+
+    entity = "contacts_addresses"
+    _ids = _key = ("organization_id", "service", "address")
+
+    def __init__(self, organization: Organization, address: str, columns: Mapping[str, Any]) -> None:
+        now = organization.tick()
+        row = {
+            "organization_id": organization.id,
+            "service": organization.service,
+            "address": address,
+            "contact_id": None,
+            "status": "active",
+            "extra": None,
+            "created_at": now,
+            "updated_at": now,
+            **columns,
+        }
+        super().__init__(organization, row, frozenset(row))
+
+    @property
+    def id(self) -> str:
+        """The id that the bridge makes for the row, the key of its records."""
+        of = json.dumps([self.row[name] for name in self._key], separators=(",", ":"), ensure_ascii=False)
+        return f"{self.row['organization_id']}:{hashlib.sha256(of.encode()).hexdigest()}"
 
 
 class Conversation(_Stored):

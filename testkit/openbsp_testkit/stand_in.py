@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ORGANIZATION = "acme"
+#: The tables that tell of their rows, and the one of those who hear of them.
+TABLES = ("messages", "conversations", "contacts", "contacts_addresses", "webhooks")
 _TIMEOUT_S = 5
 #: As many as OpenBSP's trigger calls.
 _MOST_RECEIVERS = 3
@@ -32,6 +34,9 @@ def history(organization: Organization) -> Iterator[Webhook]:
     while True:
         conversation = organization.conversation(organization_id=ORGANIZATION)
         yield conversation.insert
+        person = organization.contact(organization.new_text(), organization_id=ORGANIZATION)
+        yield person.insert
+        yield person.at(conversation, organization_id=ORGANIZATION).insert
         for _ in range(10):
             yield conversation.incoming(organization_id=ORGANIZATION).insert
             reply = conversation.outgoing(organization_id=ORGANIZATION)
@@ -82,7 +87,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0, help="port of 127.0.0.1 for the REST API; 0 takes a free one")
     parser.add_argument("--every", type=float, default=1.0, metavar="SECONDS", help="time from one event to the next")
     arguments = parser.parse_args()
-    platform = Postgrest(("messages", "conversations", "webhooks"), address=("127.0.0.1", arguments.port))
+    platform = Postgrest(TABLES, address=("127.0.0.1", arguments.port))
     threading.Thread(target=platform.serve_forever, daemon=True).start()
     _say(f"OpenBSP's stand-in is at {platform.url}; its organization is {ORGANIZATION}")
     stand_in, pause = StandIn(platform), threading.Event()

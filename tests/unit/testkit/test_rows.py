@@ -1,6 +1,7 @@
 """The test kit's rows are what OpenBSP sends, in both shapes, and what the ingress accepts."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,8 @@ COLUMNS = {
     " organization_address group_address thread_id content status timestamp created_at updated_at",
     "conversations": "organization_id id service organization_address contact_address group_address name extra status"
     " created_at updated_at",
+    "contacts": "organization_id id name status extra created_at updated_at",
+    "contacts_addresses": "organization_id service address contact_id status extra created_at updated_at",
 }
 
 
@@ -55,6 +58,37 @@ def test_the_documented_shape_has_the_columns_of_the_documented_payloads():
         assert webhook.data.keys() == example.keys()
         if "content" in example:
             assert isinstance(webhook.data["content"]["text"]["body"], str)
+
+
+@pytest.mark.parametrize("shape", Shape)
+def test_a_contact_gives_its_conversations_their_name(shape):
+    shop = Organization(shape=shape, seed=1, start=START)
+    chat, ana = shop.conversation(), shop.contact("Ana")
+    address = ana.at(chat, "~ana")
+    shipped = Shipped()
+
+    def shows(*webhooks: Webhook) -> Any:
+        for webhook in webhooks:
+            envelope = jsontext.decode(webhook.body)
+            entity = ENTITIES[webhook.entity]
+            if webhook.action == "delete":
+                envelope["data"] = rows.ids_of(entity, envelope["data"])
+            else:
+                assert (
+                    rows.to_fields(entity, webhook.data)["id"]
+                    == {"contacts": ana, "contacts_addresses": address}.get(webhook.entity, chat).id
+                )
+            shipped.receive([envelope])
+            shipped.relay()
+        return shipped.conversation_states[chat.id]["contact"]
+
+    assert [" ".join(one.insert.data) for one in (ana, address)] == [COLUMNS["contacts"], COLUMNS["contacts_addresses"]]
+    at = chat.row["contact_address"]
+    assert shows(chat.insert, ana.insert, address.insert) == {"id": ana.id, "name": "Ana", "address": at}
+    assert shows(ana.update(name="Ana Ruiz"))["name"] == "Ana Ruiz"
+    assert shows(address.update(contact_id=None)) == {"id": None, "name": "~ana", "address": at}
+    assert shows(address.update(contact_id=ana.id), ana.delete())["name"] == "~ana"
+    assert shows(address.delete()) is None
 
 
 @pytest.mark.parametrize("shape", Shape)

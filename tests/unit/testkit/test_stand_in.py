@@ -63,3 +63,15 @@ def test_a_receiver_that_does_not_answer_is_named_and_is_no_end(platform):
     platform.put("webhooks", **row, url="http://127.0.0.1:1/webhooks")
     (answer,) = StandIn(platform).happen(next(history(Organization())))
     assert "refused" in answer
+
+
+def test_an_address_is_its_own_key_and_has_no_id():
+    with running_postgrest("contacts_addresses") as platform:
+        for name in ("Ana", "Eva"):
+            row = {"organization_id": "o", "service": "whatsapp", "address": "+1", "extra": {"name": name}}
+            assert "id" not in platform.put("contacts_addresses", **row)
+        assert platform.rows("contacts_addresses") == [row]
+        query = [("organization_id", "eq.o"), ("address", "eq.+1")]
+        assert platform.select("contacts_addresses", query)[1] == 1
+        platform.change("contacts_addresses", query, None)
+        assert platform.rows("contacts_addresses") == []
