@@ -66,6 +66,13 @@ def said(running, words: str) -> bool:
     return any(words in line for line in running.lines)
 
 
+def assert_nothing_lost(contract, events, saw: str) -> None:
+    """Compare the states with what the events must lead to; `saw` is what the operator did."""
+    differences = outcome_of(contract).differences(expected_of(events))
+    print(f"figure: lost: {len(differences)} of the states of {len(events)} events; the operator saw: {saw}")
+    assert differences == []
+
+
 @pytest.mark.parametrize("store", ["memory", "rocksdb"])
 def test_changelogs_that_were_created_again_are_complete_again_and_so_are_the_states(contract, tmp_path, admin, store):
     sources = joined(contract, tmp_path, store)
@@ -79,7 +86,7 @@ def test_changelogs_that_were_created_again_are_complete_again_and_so_are_the_st
         sources.send(more)
         await_committed(contract)
         assert said(running, "it was created again")
-        assert outcome_of(contract).differences(expected_of([*EVENTS, *more])) == []
+        assert_nothing_lost(contract, [*EVENTS, *more], "it was created again")
         eventually(
             lambda: all({record.key() for record in records(contract, name)} >= keys[name] for name in CHANGELOGS)
         )
@@ -141,7 +148,7 @@ def test_emptied_changelogs_are_written_back_from_the_disk(contract, tmp_path, a
             sources.send(more[-1:])
             await_committed(contract)
             assert not said(running, "it was emptied")
-            assert outcome_of(contract).differences(expected_of([*EVENTS, *more])) == []
+            assert_nothing_lost(contract, [*EVENTS, *more], "it was emptied, the store has all of it")
             running.remove(running.members[0])
 
 
@@ -154,7 +161,7 @@ def test_an_emptied_changelog_is_built_again_once(contract, tmp_path, admin):
             await_committed(contract)
             eventually(lambda running=running, emptied=emptied: said(running, "it was emptied") is emptied)
             eventually(lambda running=running: metric(running.urls[0], "streams_unacknowledged_records") == 0)
-            assert outcome_of(contract).differences(expected_of(EVENTS)) == []
+            assert_nothing_lost(contract, EVENTS, "it was emptied" if emptied else "nothing")
             running.remove(running.members[0])
 
 
@@ -185,7 +192,7 @@ def test_damaged_stores_are_set_aside_and_read_from_their_changelogs(contract, t
         assert metric(running.urls[0], "streams_stores_set_aside_total{") == len(stores)
         sources.send(more)
         await_committed(contract)
-        assert outcome_of(contract).differences(expected_of([*EVENTS, *more])) == []
+        assert_nothing_lost(contract, [*EVENTS, *more], f"streams_stores_set_aside_total {len(stores)}")
         assert running.members[0].exits == []
         running.remove(running.members[0])
     assert len(list(worker.glob("*/*.damaged"))) == len(stores)
@@ -210,6 +217,7 @@ def test_records_that_were_deleted_before_they_were_read_are_counted_and_said(co
         await_committed(contract)
         eventually(lambda: lost(running.urls[0]) == count)
         eventually(lambda: said(running, "records were deleted before they were read"))
+        print(f"figure: gone with their records: {count}; the operator saw: streams_records_lost_total {count}")
 
 
 def committed_by_the_group(contract, partitions):
@@ -234,4 +242,4 @@ def test_a_position_that_somebody_else_committed_is_not_followed(contract, tmp_p
     with fleet(contract, directory(tmp_path), 1, STREAMS_STORE="memory") as running:
         await_committed(contract)
         assert said(running, "somebody else committed")
-        assert outcome_of(contract).differences(expected_of([*EVENTS, *more])) == []
+        assert_nothing_lost(contract, [*EVENTS, *more], "somebody else committed")

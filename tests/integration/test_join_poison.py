@@ -1,6 +1,7 @@
 """Records that nobody should write: each becomes a dead letter with its bytes and its place, and the stream goes on."""
 
 import struct
+import time
 from dataclasses import dataclass
 
 import msgspec
@@ -175,3 +176,25 @@ def test_rows_that_grow_beyond_a_record_are_refused_event_by_event(contract, sou
     after = outcome_of(contract)
     assert after.messages["m1"]["delivery_status"] == "read"
     assert after.conversations["c1"]["status"] == "closed"
+
+
+def test_a_row_with_32000_keys_of_status_holds_nobody_up(contract, sources, start_streams, tmp_path):
+    """More than a megabyte as JSON: each step of the join is linear in it, and no worker that joins it is replaced."""
+    keys = {f"k{number:05}": at(3) for number in range(32_000)}
+    large = [opened("c1", 1), inserted("m1", "c1", "outgoing", 2), message("m1", status=keys, updated_at=at(3))]
+    others = [opened("c2", 4), *(inserted(f"x{number}", "c2", "incoming", 5) for number in range(40))]
+    worker = start_streams(STREAMS_STORE="rocksdb")
+    pid, began = worker.pid, time.monotonic()
+    sources.send([*large, *others, status_of("m1", "read", 6)])
+    await_committed(contract)
+    joined_s = time.monotonic() - began
+    differences = outcome_of(contract).differences(expected_of([*large, *others, status_of("m1", "read", 6)]))
+    size = len(sources.value(large[-1]))
+    print(
+        f"figure: a row of {size:,} bytes and what came after it: joined after {joined_s:.1f} s, {len(differences)}"
+        " differences; the operator saw nothing"
+    )
+    assert differences == []
+    assert worker.running
+    assert worker.pid == pid
+    assert "event loop has not run" not in (tmp_path / "streams-1.log").read_text("utf-8")
