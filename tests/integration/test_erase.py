@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from avro.catalogue import TOPICS
+from support.bridge_process import Bridge
 from support.consume import AvroReader, newest_by_key, read_all
 from support.wait import eventually
 
@@ -206,30 +207,32 @@ def later_it_is_verified(world: World, file: Path, spool: Path) -> None:
     assert [text.partition(":")[0] for text in verified["left"]] == ["message-state"]
 
 
-def test_a_running_bridge_forgets_what_it_has_spooled_while_kafka_is_away(contract, start_bridge, tmp_path):
-    """And what it has of others reaches Kafka once that is back."""
-    spool = tmp_path / "spool-of-the-outage"
-    spool.mkdir(mode=0o777)
-    spool.chmod(0o777)  # a container has a user of its own
-    away = start_bridge(KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1", BRIDGE_SPOOL_DIR=str(spool))
-    headers = {"Authorization": f"Bearer {TOKEN}"}
-    with httpx.Client(base_url=away.url, headers=headers, timeout=10, trust_env=False) as client:
-        for number in range(20):
-            contact = "+349990000777999" if number % 2 else "+100"
-            row = {"id": f"message-{number:04}", "contact_address": contact, "organization_id": ORGANIZATION}
-            answer = client.post("/webhooks", json={"entity": "messages", "action": "insert", "data": row})
-            assert answer.json()["disposition"] == "spooled"
-    person = ("--contact", "+349990000777999", "--spools-only", "--spool", str(spool))
-    done = erase(contract, *person, "--execute", "--json")
-    assert done.returncode == 0, done.stderr
-    (place,) = json.loads(done.stdout)["places"]
-    assert (place["was"], place["gone"], place["fault"]) == (10, 10, None)
-    assert not any(b"+349990000777999" in file.read_bytes() for file in spool.iterdir())
-    away.stop()
+def test_a_running_bridge_forgets_what_it_has_spooled_while_kafka_is_away(contract, tmp_path):
+    """And what it has of others reaches Kafka once that is back. Its bridge is a process of this machine."""
+    servers, topic = contract.kafka.bootstrap_servers, contract.topic("messages")
+    bridge = Bridge("127.0.0.1:1", contract.registry.url, tmp_path, prefix=contract.prefix)
+    try:
+        bridge.start()
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        with httpx.Client(base_url=bridge.url, headers=headers, timeout=10, trust_env=False) as client:
+            for number in range(20):
+                contact = "+349990000777999" if number % 2 else "+100"
+                row = {"id": f"message-{number:04}", "contact_address": contact, "organization_id": ORGANIZATION}
+                answer = client.post("/webhooks", json={"entity": "messages", "action": "insert", "data": row})
+                assert answer.json()["disposition"] == "spooled"
+        spool = tmp_path / "spool"
+        person = ("--contact", "+349990000777999", "--spools-only", "--spool", str(spool))
+        done = erase(contract, *person, "--execute", "--json")
+        assert done.returncode == 0, done.stderr
+        (place,) = json.loads(done.stdout)["places"]
+        assert (place["was"], place["gone"], place["fault"]) == (10, 10, None)
+        assert not any(b"+349990000777999" in file.read_bytes() for file in spool.iterdir())
 
-    start_bridge(BRIDGE_SPOOL_DIR=str(spool))
-    expected = [f"message-{number:04}" for number in range(0, 20, 2)]
-    topic = contract.topic("messages")
-    servers = contract.kafka.bootstrap_servers
-    eventually(lambda: len(read_all(servers, topic)) == len(expected), every=0.5)
-    assert sorted(record.key().decode() for record in read_all(servers, topic)) == expected
+        bridge.terminate()
+        bridge.kafka = servers
+        bridge.start()
+        expected = [f"message-{number:04}" for number in range(0, 20, 2)]
+        eventually(lambda: len(read_all(servers, topic)) == len(expected), every=0.5)
+        assert sorted(record.key().decode() for record in read_all(servers, topic)) == expected
+    finally:
+        bridge.close()
