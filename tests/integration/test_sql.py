@@ -136,7 +136,6 @@ def test_flink_answers_the_same_questions(contract, told, tmp_path):
     early, late, now, waiting, failed = told
     bounded = {") WITH (": ") WITH (\n  'scan.bounded.mode' = 'latest-offset',"}
     answers = flink_sql.ask(
-        flink_sql.installed(),
         tmp_path,
         {name: replaced(FLINK[name], addresses(contract) | bounded) for name in FLINK},
     )

@@ -39,6 +39,14 @@ FOUND = [
         "tests/unit/avro/test_governance.py::test_an_accepted_example_is_written_and_read_back",
     ),
     ("docs/sql.md", "sql flink *", "tests/integration/test_sql.py::test_flink_answers_the_same_questions"),
+    *(
+        (
+            "docs/sql.md",
+            f"properties {kind}",
+            "tests/integration/test_connect.py::test_connect_writes_states_and_removals",
+        )
+        for kind in ("worker", "sink")
+    ),
     ("docs/sql.md", "sql clickhouse *", "tests/integration/test_sql.py::test_clickhouse_keeps_each_fact_once"),
     ("docs/sql.md", "sql duckdb *", "tests/integration/test_sql.py::test_the_questions_of_the_page_are_answered"),
     (
