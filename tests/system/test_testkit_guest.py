@@ -1,12 +1,16 @@
 """The test kit as a guest: installed from its wheel into environments of other teams, with what those have already."""
 
 import contextlib
+import functools
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
@@ -222,6 +226,37 @@ def test_a_kit_from_a_repository_takes_the_services_from_the_same_commit(cache, 
     project = Project(tmp_path / "project", python, files, OPENBSP_TESTKIT_CACHE=str(cache))
     output = project.pytest(seconds=600)
     assert f"making an environment for {repository}" in output
+
+
+@pytest.fixture
+def index(dist: Path, tmp_path: Path) -> Iterator[str]:
+    """Serve both wheels as a private index: a directory for each project, whose listing is its page."""
+    for path in dist.glob("*.whl"):
+        project = tmp_path / "index" / path.name.partition("-")[0].replace("_", "-")
+        project.mkdir(parents=True)
+        shutil.copy(path, project)
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "index"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_a_kit_from_a_private_index_takes_the_services_from_the_same_index(index, cache, tmp_path):
+    """The index is one of those that pip is configured for, here by a variable; the wheels are nowhere else."""
+    begin = time.monotonic()
+    python = make_environment(tmp_path / "venv", "pip")
+    settings = {"PIP_EXTRA_INDEX_URL": index, "PIP_NO_CACHE_DIR": "1"}
+    command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "openbsp-testkit"]
+    subprocess.run(command, env={**os.environ, **settings}, timeout=300, check=True)
+    (tmp_path / "project").mkdir()
+    files = {"test_smoke.py": SMOKE, **STRICT}
+    project = Project(tmp_path / "project", python, files, OPENBSP_TESTKIT_CACHE=str(cache), **settings)
+    output = project.pytest(seconds=600)
+    print(f"figure: from the installation to a green run: {time.monotonic() - begin:.0f} s")
+    assert "making an environment for openbsp-stream-bridge==" in output
 
 
 XDIST = """

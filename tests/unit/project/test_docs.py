@@ -64,3 +64,26 @@ def test_the_readme_uses_only_commands_that_ci_runs():
 def test_the_readme_shows_the_consumer_that_ci_runs():
     _, _, code = (ROOT / "examples" / "consume.py").read_text("utf-8").partition('"""\n\n')
     assert f"```python\n{code}```" in (ROOT / "README.md").read_text("utf-8")
+
+
+def test_the_tests_that_the_page_of_consumers_names_are_there():
+    page = (ROOT / "docs" / "consumers.md").read_text("utf-8")
+    named = re.findall(r"`((?:tests/\w+/)?test_\w+\.py)`(?:[ \n]+`::(\w+)`)?", page)
+    assert len(named) > 8
+    for path, function in named:
+        file = next(ROOT.glob(path if "/" in path else f"tests/*/{path}"))
+        assert f"def {function}" in file.read_text("utf-8")
+
+
+def test_each_client_of_the_tests_is_in_the_table_of_consumers():
+    """The files that read records or views with clients of others."""
+    page = (ROOT / "docs" / "consumers.md").read_text("utf-8")
+    for name in (
+        "test_consumers",
+        "test_clients",
+        "test_sql",
+        "test_connect",
+        "test_views_page",
+        "test_openapi_client",
+    ):
+        assert f"{name}.py`" in page

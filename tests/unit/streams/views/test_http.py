@@ -155,6 +155,22 @@ async def test_lists_are_ordered_by_activity_and_filtered(world):
     assert await ids(world, "?updated_since=2026-05-06T01:00:50%2B01:00") == ["c1"]
 
 
+async def test_updated_since_finds_what_became_active_and_not_what_was_read_renamed_or_closed(world):
+    """As the page says, which names the event streams and the topic for the rest."""
+    since = f"?updated_since={instant(50)}"
+    assert await ids(world, since) == []
+    receipt = message("c1-m1", "c1", status={"pending": instant(0), "read": instant(60)}, updated_at=instant(60))
+    world.post(receipt | {"action": "update"})
+    for key, changes in (("c1", {"name": "Renamed"}), ("c2", {"status": "closed"})):
+        world.post(conversation(key, updated_at=instant(60), **changes) | {"action": "update"})
+    await world.settle()
+    assert await ids(world, "?status=closed") == ["c2"]
+    assert await ids(world, since) == []
+    world.post(message("c1-m3", "c1", timestamp=instant(61)))
+    await world.settle()
+    assert await ids(world, since) == ["c1"]
+
+
 async def test_orphans_are_conversations_of_which_only_messages_tell(world):
     async def orphans(query: str = "", token: str = ALL) -> list[tuple[str, str | None]]:
         async with world.client(token) as client:
