@@ -35,7 +35,10 @@ def main() -> int:
     if arguments.mutation == "each":
         return _mutate(seeds)
     if arguments.jobs > 1:
-        return _divide(seeds, arguments.jobs, arguments.subject)
+        options = ["--subject", arguments.subject]
+        if arguments.mutation:
+            options += ["--mutation", arguments.mutation]
+        return _divide(seeds, arguments.jobs, options)
     if arguments.verbose:
         logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     else:
@@ -79,12 +82,11 @@ def _show(what: str, outcome: Outcome) -> None:
         print(f"    and {len(outcome.wrong) - _MOST_LINES} more")
 
 
-def _divide(seeds: range, jobs: int, subject: str) -> int:
+def _divide(seeds: range, jobs: int, options: list[str]) -> int:
     size = -(-len(seeds) // jobs)
     parts = [seeds[start : start + size] for start in range(0, len(seeds), size)]
     running = [
-        subprocess.Popen([sys.executable, "-m", "simulation.run", f"{part[0]}-{part[-1]}", "--subject", subject])
-        for part in parts
+        subprocess.Popen([sys.executable, "-m", "simulation.run", f"{part[0]}-{part[-1]}", *options]) for part in parts
     ]
     return max(process.wait() for process in running)
 
