@@ -65,13 +65,20 @@ class Server(uvicorn.Server):
             watching.cancel()
 
     async def drain(self) -> None:
-        """End each connection with its next answer; return when there are none left, after 0.5 s at the latest.
+        """End each connection with its next answer, and after 0.5 s accept no more; return after 0.75 s at the latest.
 
-        Trap: uvicorn closes idle connections at its end; a request that is on its way in one of them gets no answer.
+        Trap: uvicorn closes at its end what has no request in progress; one that is on its way there gets no answer,
+        in a connection that a client keeps or in one that was accepted a moment ago.
         """
         self._guard.ending = True
+        await self._until_none_is_open(_DRAIN_S)
+        for server in self.servers:
+            server.close()
+        await self._until_none_is_open(_DRAIN_S / 2)
+
+    async def _until_none_is_open(self, most_s: float) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_DRAIN_S):
+            async with asyncio.timeout(most_s):
                 while self.server_state.connections:  # noqa: ASYNC110 nothing is set when the last one ends
                     await asyncio.sleep(0.05)
 

@@ -319,4 +319,6 @@ async def test_while_the_process_ends_each_connection_ends_with_its_next_answer(
         writer.close()
         await draining
         assert not idle.at_eof()
+        with pytest.raises(ConnectionRefusedError):
+            await server.connect()
         idle_writer.close()
