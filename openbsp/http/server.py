@@ -34,6 +34,7 @@ class Server(uvicorn.Server):
     ) -> None:
         """Keep idle connections for `keep_alive_s` seconds; at the end, wait `graceful_s` for requests in progress."""
         self._guard = connections
+        self._accepting: socket.socket | None = None
         make_protocol: Any = functools.partial(protocol, connections)  # uvicorn only calls it
         super().__init__(
             uvicorn.Config(
@@ -57,6 +58,7 @@ class Server(uvicorn.Server):
 
         None: connections come from elsewhere.
         """
+        self._accepting = listener
         # To the very end: it takes only one client that does not read its answer to keep uvicorn from ending.
         watching = asyncio.create_task(self._guard.watch(self.server_state.connections))
         try:
@@ -72,9 +74,36 @@ class Server(uvicorn.Server):
         """
         self._guard.ending = True
         await self._until_none_is_open(_DRAIN_S)
+        await self._accept_no_more()
+        await self._until_none_is_open(_DRAIN_S / 2)
+
+    async def _accept_no_more(self) -> None:
+        """Accept what waits in the backlog, and refuse what comes after that.
+
+        Trap: a listening socket that is closed resets what waits in its backlog, and between a look at that and the
+        closing there must be nothing that takes time.
+        """
+        waiting: list[socket.socket] = []
+        if self._accepting is not None:
+            self._accepting.settimeout(0)
+            with contextlib.suppress(OSError):
+                while True:
+                    waiting.append(self._accepting.accept()[0])
+            with contextlib.suppress(OSError):  # only Linux has it
+                self._accepting.shutdown(socket.SHUT_RDWR)
         for server in self.servers:
             server.close()
-        await self._until_none_is_open(_DRAIN_S / 2)
+        loop = asyncio.get_running_loop()
+        for connection in waiting:
+            connection.settimeout(0)
+            await loop.connect_accepted_socket(self._make_protocol, connection)
+
+    def _make_protocol(self) -> asyncio.Protocol:
+        make: Any = self.config.http_protocol_class
+        protocol: asyncio.Protocol = make(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return protocol
 
     async def _until_none_is_open(self, most_s: float) -> None:
         with contextlib.suppress(TimeoutError):

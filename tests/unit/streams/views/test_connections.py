@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import json
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 
@@ -322,3 +323,15 @@ async def test_while_the_process_ends_each_connection_ends_with_its_next_answer(
         with pytest.raises(ConnectionRefusedError):
             await server.connect()
         idle_writer.close()
+
+
+async def test_what_waits_in_the_backlog_while_the_process_ends_is_answered():
+    async with running() as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            # The loop has not had a turn since: nothing has accepted it.
+            client.sendall(GET + b"\r\n")
+            client.settimeout(0)
+            await server.server._accept_no_more()
+            reader, writer = await asyncio.open_connection(sock=client)
+            assert (await answer(reader))[0] == 200
+            writer.close()
