@@ -51,6 +51,8 @@ class Seen:
     reads: int = 0
     #: Reads that had to be tried at another worker, as the connection was refused.
     passed_on: int = 0
+    #: The same, as the connection ended without an answer.
+    cut_off: int = 0
     slowest_s: float = 0.0
     failed: Counter[str] = field(default_factory=Counter)
     #: Ids of the messages that the bridge accepted.
@@ -87,6 +89,10 @@ class Stage:
                     break
             except aiohttp.ClientConnectorError:
                 seen.passed_on += 1
+            except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+                # A GET whose connection ends without an answer may be sent again (RFC 9112, 9.3.1); proxies do so.
+                seen.cut_off += 1
+                problem = type(error).__name__
             except (aiohttp.ClientError, TimeoutError) as error:
                 problem = type(error).__name__
                 break
@@ -259,6 +265,7 @@ async def _rolling(cluster: Cluster, directory: Path, store: str, scale: float) 
         f"{seen.reads:,}",
         f"{seen.failures:,}",
         f"{seen.passed_on:,}",
+        f"{seen.cut_off:,}",
         f"{seen.slowest_s:.1f} s",
         f"{len(seen.accepted):,}",
         f"{sum(seen.refused.values()):,}",
@@ -268,8 +275,8 @@ async def _rolling(cluster: Cluster, directory: Path, store: str, scale: float) 
     return [
         f"**Rolling restart** of {WORKERS} workers ({store}) in {seconds:.0f} s, {under}:",
         "",
-        "| reads | failed | passed on to another worker | slowest | webhooks accepted | refused | lost |",
-        "| --: | --: | --: | --: | --: | --: | --: |",
+        "| reads | failed | connection refused, asked another worker | connection ended, asked another worker | slowest | webhooks accepted | refused | lost |",
+        "| --: | --: | --: | --: | --: | --: | --: | --: |",
         f"| {' | '.join(figures)} |",
         "",
         *(f"- {count:,} reads failed: {problem}" for problem, count in seen.failed.most_common(5)),
