@@ -275,7 +275,10 @@ async def _rolling(cluster: Cluster, directory: Path, store: str, scale: float) 
     return [
         f"**Rolling restart** of {WORKERS} workers ({store}) in {seconds:.0f} s, {under}:",
         "",
-        "| reads | failed | connection refused, asked another worker | connection ended, asked another worker | slowest | webhooks accepted | refused | lost |",
+        (
+            "| reads | failed | connection refused, asked another worker | connection ended, asked another worker "
+            "| slowest | webhooks accepted | refused | lost |"
+        ),
         "| --: | --: | --: | --: | --: | --: | --: | --: |",
         f"| {' | '.join(figures)} |",
         "",
