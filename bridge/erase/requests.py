@@ -124,6 +124,9 @@ class SpoolErasures:
         except sqlite3.Error as error:
             problem = f"the spool cannot be changed: {error}"
             _log.error("an erasure is incomplete: %s", problem, extra=event("spool.erasure_incomplete"))
+        except Exception as error:  # noqa: BLE001 whatever it is: the bridge would end, and after a restart end again
+            problem = f"the bridge failed to search the spool: {type(error).__name__}: {error}"
+            _log.exception("an erasure is incomplete: %s", problem, extra=event("spool.erasure_incomplete"))
         else:
             done = event("spool.erased", events=removed)
             _log.info("%d events were removed from the spool by `bridge erase`", removed, extra=done)

@@ -82,7 +82,7 @@ class Sought:
     def shows(self, fields: Mapping[str, Any]) -> bool:
         """Return whether a conversation of somebody else shows one of the contacts, of which it may have the name."""
         contact = fields.get("contact")
-        return isinstance(contact, dict) and contact.get("id") in self.rows.get("contacts", ())
+        return isinstance(contact, dict) and _is_one_of(contact.get("id"), self.rows.get("contacts", frozenset()))
 
     def has_key(self, key: bytes) -> bool:
         """Return whether a key is, or names, one of the ids."""
@@ -93,9 +93,14 @@ class Sought:
         organization = self.wanted.organization
         if organization is not None and fields.get("organization_id") == organization:
             return True
-        if fields.get("conversation_id") in self.rows.get("conversations", ()):
+        if _is_one_of(fields.get("conversation_id"), self.rows.get("conversations", frozenset())):
             return True
         last = fields.get("last_message")
-        return any(fields.get(name) in self.ids for name in _NAMES) or (
-            isinstance(last, dict) and last.get("message_id") in self.ids
+        return any(_is_one_of(fields.get(name), self.ids) for name in _NAMES) or (
+            isinstance(last, dict) and _is_one_of(last.get("message_id"), self.ids)
         )
+
+
+def _is_one_of(value: Any, ids: frozenset[str]) -> bool:
+    # Trap: what waits in a spool has any JSON in any column, and a list or an object cannot be looked up in a set.
+    return type(value) is str and value in ids

@@ -106,6 +106,39 @@ def test_a_running_bridge_removes_it_while_kafka_is_away_and_loses_nothing_else(
         assert ingress.post(message("message-after")).json()["disposition"] == "published"
 
 
+def test_columns_of_any_type_wait_in_a_spool_and_do_not_end_the_bridge_that_is_asked_to_erase(tmp_path):
+    kafka = FakeKafka()
+    kafka.verdict = lambda _: TIMED_OUT
+    odd = [{"external_id": []}, {"key": {}}, {"message_id": {}}, {"last_message": {"message_id": []}}]
+    with running_ingress(tmp_path, kafka=kafka) as ingress:
+        for number, columns in enumerate(odd):
+            answer = ingress.post(
+                {"entity": "messages", "action": "insert", "data": {"id": f"message-odd-{number}", **columns}}
+            )
+            assert answer.json()["disposition"] == "spooled", columns
+        assert ingress.post(message("message-0001")).json()["disposition"] == "spooled"
+        assert spools.search(ingress.settings.spool_dir, SOUGHT).waiting == 1
+        assert spools.remove(ingress.settings.spool_dir, ROWS, WANTED, patience_s=30) == 1
+        assert not ingress.service.failed.done()
+        kafka.verdict = lambda _: None
+        eventually(lambda: ingress.service.spool.events == 0)
+        assert len(kafka.topic("messages")) == len(odd)
+
+
+def test_an_erasure_that_fails_in_a_running_bridge_is_reported_and_the_bridge_goes_on(tmp_path, monkeypatch, caplog):
+    def of_the_test(_: Sought) -> None:
+        raise TypeError("of the test")
+
+    with running_ingress(tmp_path) as ingress:
+        with monkeypatch.context() as patched:
+            patched.setattr(requests, "matcher", of_the_test)
+            with pytest.raises(EraseError, match="TypeError: of the test"):
+                spools.remove(ingress.settings.spool_dir, ROWS, WANTED, patience_s=30)
+        assert "an erasure is incomplete" in caplog.text
+        assert not ingress.service.failed.done()
+        assert spools.remove(ingress.settings.spool_dir, ROWS, WANTED, patience_s=30) == 0
+
+
 def test_what_a_running_bridge_has_in_quarantine_is_removed_too(tmp_path):
     file = SpoolFile(tmp_path / "spool" / "spool-0.db")
     file.append([(1, body) for body in BODIES])
