@@ -1,11 +1,12 @@
 """Command lines that behave alike: options, messages, exit codes."""
 
+import logging
 import os
 import signal
 import sys
 from enum import IntEnum
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -75,6 +76,18 @@ def print_settings(*classes: "type[BaseSettings]") -> None:
     """List variables of the environment, their defaults and what they mean."""
     for setting in describe(*classes):
         typer.echo(f"{setting.variable} ({setting.type}; {setting.default})\n    {setting.description}")
+
+
+def leave(code: int) -> NoReturn:
+    """End the process at once, as all of it is closed. What was logged and printed is written.
+
+    Trap: threads that wait in a client library for a dead server (`openbsp.threads`) lose the interpreter in the middle
+    of their call while it is finalized, and now and then the process dies of a segmentation fault instead.
+    """
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)
 
 
 def ignore_hangups() -> None:

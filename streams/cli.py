@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from avro.errors import ContractError
-from openbsp.commands import ExitCode, end_when_asked, ignore_hangups, new_app, print_settings, run
+from openbsp.commands import ExitCode, end_when_asked, ignore_hangups, leave, new_app, print_settings, run
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
 from openbsp.log import event, start_logging
 from openbsp.settings import load
@@ -46,7 +46,7 @@ def worker() -> None:
         except Exception as error:
             logger.critical("worker failed", exc_info=error, extra=event("process.failed"))
             code = ExitCode.FAILED
-    raise typer.Exit(code)
+    leave(code)
 
 
 @app.command()

@@ -12,7 +12,7 @@ import faust
 import uvloop
 from faust.contrib.asgi import faust_app_running
 
-from openbsp.commands import ExitCode
+from openbsp.commands import ExitCode, leave
 from openbsp.log import event
 from streams.engine.app import App
 from streams.engine.engine import Engine
@@ -79,4 +79,4 @@ class Worker(faust.Worker):
         app = cast("App", self.app)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             code = runner.run(run(app) if app.runner is None else app.runner())
-        raise SystemExit(code)
+        leave(code)
