@@ -9,7 +9,7 @@ once, as OpenBSP sends it. It takes any key, and has one organization, `acme`.
 from __future__ import annotations
 
 import argparse
-import sys
+import signal
 import threading
 import urllib.error
 import urllib.request
@@ -90,14 +90,15 @@ def main() -> None:
     platform = Postgrest(TABLES, address=("127.0.0.1", arguments.port))
     threading.Thread(target=platform.serve_forever, daemon=True).start()
     _say(f"OpenBSP's stand-in is at {platform.url}; its organization is {ORGANIZATION}")
-    stand_in, pause = StandIn(platform), threading.Event()
-    try:
-        for webhook in history(Organization()):
-            for line in stand_in.happen(webhook):
-                _say(line)
-            pause.wait(arguments.every)
-    except KeyboardInterrupt:
-        sys.exit(0)
+    stand_in, stopping = StandIn(platform), threading.Event()
+    # Trap: whoever was started in the background of a script ignores SIGINT until it says what to do.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    for webhook in history(Organization()):
+        for line in stand_in.happen(webhook):
+            _say(line)
+        if stopping.wait(arguments.every):
+            break
 
 
 if __name__ == "__main__":
