@@ -43,6 +43,9 @@ def growing(step: float) -> str:
     return f"0x{AT - 1} {step}+{step}x{MINUTES - AT}"
 
 
+#: Long ago, and over; one scrape has failed since, after which Prometheus ends a series.
+OVER = f"0x5 3x123 stale 3x{MINUTES - 131}"
+
 #: What a bridge, two of its entities, a reconcile and two workers show while all is well.
 HEALTHY = {
     "bridge_tokens": steady(1),
@@ -51,8 +54,8 @@ HEALTHY = {
     'bridge_accept_pauses_total{limit="connections"}': f"0+1x{MINUTES}",
     'bridge_webhooks_total{entity="messages",action="insert",outcome="published"}': f"0+60x{MINUTES}",
     'bridge_webhooks_total{entity="messages",action="insert",outcome="spooled"}': then("_", 5),
-    # Long ago, and over.
-    'bridge_webhooks_total{entity="messages",action="update",outcome="not_stored"}': f"0x5 3x{MINUTES - 6}",
+    'bridge_webhooks_total{entity="messages",action="update",outcome="not_stored"}': OVER,
+    'bridge_dead_letters_total{reason="no_key"}': OVER,
     'bridge_unauthorized_total{endpoint="/metrics"}': growing(1),
     'bridge_answer_seconds_bucket{le="0.1"}': f"0+60x{MINUTES}",
     'bridge_answer_seconds_bucket{le="3"}': f"0+60x{MINUTES}",
