@@ -7,7 +7,7 @@ conversation those of its address.
 
 from collections.abc import Collection, Iterable, Mapping
 from functools import reduce
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from msgspec import DecodeError, Struct, json, msgpack, structs
 
@@ -24,6 +24,8 @@ KEY_BYTES = 1024
 
 #: So many conversations of an address, and so many addresses of a contact in an organization, hear of it.
 FOLLOWERS_LIMIT = 64
+#: So many more of either are remembered until they are told that nothing is known any more.
+LEAVING_LIMIT = 64
 #: Of so many organizations addresses may say that a contact is theirs, as of so many writers claims are remembered.
 ORGANIZATIONS_LIMIT = claims.LIMIT
 
@@ -239,11 +241,11 @@ Followers = dict[str, list[str]]
 
 
 def join_followers(a: Followers, b: Followers) -> Followers:
-    """Return the addresses that follow a contact, by their organization; of too many the first ones."""
+    """Return the addresses that follow a contact, by their organization."""
     joined = dict(a)
     for organization, addresses in b.items():
-        joined[organization] = existence.join_names(joined.get(organization, []), addresses, FOLLOWERS_LIMIT)
-    return joined if len(joined) <= ORGANIZATIONS_LIMIT else dict(sorted(joined.items())[:ORGANIZATIONS_LIMIT])
+        joined[organization] = existence.join_names(joined.get(organization, []), addresses)
+    return joined
 
 
 class ContactRow(Struct, array_like=True, frozen=True, gc=False):
@@ -260,14 +262,74 @@ class AddressRow(Struct, array_like=True, frozen=True, gc=False):
     followers: dict[str, existence.Age] = {}
 
 
+Row = TypeVar("Row", bound=ContactRow | AddressRow)
+
+
 def join_contact_rows(a: ContactRow, b: ContactRow) -> ContactRow:
     """Return what both say together. Idempotent, commutative, associative."""
     return ContactRow(join_contacts(a.facts, b.facts), join_followers(a.followers, b.followers))
 
 
 def join_address_rows(a: AddressRow, b: AddressRow) -> AddressRow:
-    """Return what both say together; of too many conversations the newest. Idempotent, commutative, associative."""
-    return AddressRow(join_addresses(a.facts, b.facts), existence.join_holders(a.followers, b.followers))
+    """Return what both say together. Idempotent, commutative, associative."""
+    return AddressRow(join_addresses(a.facts, b.facts), existence.join_ages(a.followers, b.followers))
+
+
+class Followed(NamedTuple, Generic[Row]):
+    """A row that somebody follows.
+
+    `dropped` are those whom a limit has removed from it: the one that came, or was asked to come again, and whoever is
+    beyond LEAVING_LIMIT. `leaving` are those beyond the limit who are still in it, and have to be asked to come again.
+    """
+
+    # Trap: whoever is dropped has to hear of it, and a crash may keep the row and lose that. A record that names who is
+    # dropped is read again then; one that names somebody else would find the row without them, and leave them untold.
+    row: Row
+    dropped: list[str]
+    leaving: list[str]
+
+
+def follow_contact(row: ContactRow, organization: str, address: str) -> Followed[ContactRow]:
+    """Return the row of a contact that an address of an organization follows.
+
+    Of too many organizations the contact's own comes first, then those of which somebody says that it is theirs: any
+    writer can name the contact in addresses of its own, and must not keep the owner's from hearing of it.
+    """
+    joined = join_followers(row.followers, {organization: [address]})
+    facts = row.facts
+    owner = claims.owner(text_of(facts.columns.get(_OWNER)), facts.claims)
+    order = sorted(
+        joined,
+        key=lambda name: (name != owner, name not in facts.organizations and name not in facts.claims, name),
+    )
+    beyond = [
+        one
+        for place, name in enumerate(order)
+        for one in joined[name][FOLLOWERS_LIMIT if place < ORGANIZATIONS_LIMIT else 0 :]
+    ]
+    dropped, leaving = _parted(beyond, address)
+    kept = {name: [one for one in addresses if one not in dropped] for name, addresses in joined.items()}
+    kept = {name: addresses for name, addresses in kept.items() if addresses}
+    return Followed(ContactRow(facts, kept), dropped, leaving)
+
+
+def follow_address(row: AddressRow, conversation: str, age: existence.Age) -> Followed[AddressRow]:
+    """Return the row of an address that a conversation of that age follows. Of too many the newest are kept."""
+    joined = existence.join_ages(row.followers, {conversation: age})
+    beyond = [name for name, _ in existence.newest_first(joined)[FOLLOWERS_LIMIT:]]
+    dropped, leaving = _parted(beyond, conversation)
+    for name in dropped:
+        del joined[name]
+    return Followed(AddressRow(row.facts, joined), dropped, leaving)
+
+
+def _parted(beyond: list[str], asker: str) -> tuple[list[str], list[str]]:
+    """Return who of those beyond a limit is dropped now, and who stays until it comes again."""
+    others = [one for one in beyond if one != asker]
+    dropped = others[LEAVING_LIMIT:]
+    if len(others) < len(beyond):
+        dropped.append(asker)
+    return dropped, others[:LEAVING_LIMIT]
 
 
 encode = msgpack.Encoder().encode

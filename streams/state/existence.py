@@ -98,13 +98,21 @@ def join_deletes(a: list[str | None], b: list[str | None]) -> list[str | None]:
 
 def join_holders(a: Mapping[str, Age], b: Mapping[str, Age]) -> dict[str, Age]:
     """Return the newest age of each message that has had an external id; of too many, the newest ones."""
+    joined = join_ages(a, b)
+    return joined if len(joined) <= HOLDERS_LIMIT else dict(newest_first(joined)[:HOLDERS_LIMIT])
+
+
+def join_ages(a: Mapping[str, Age], b: Mapping[str, Age]) -> dict[str, Age]:
+    """Return the newest age of each row."""
     joined = dict(a)
-    for message_id, age in b.items():
-        joined[message_id] = max(age, joined.get(message_id, age))
-    if len(joined) > HOLDERS_LIMIT:
-        newest = sorted(joined.items(), key=_newest, reverse=True)
-        joined = dict(newest[:HOLDERS_LIMIT])
+    for key, age in b.items():
+        joined[key] = max(age, joined.get(key, age))
     return joined
+
+
+def newest_first(ages: Mapping[str, Age]) -> list[tuple[str, Age]]:
+    """Return rows with their ages, the newest first."""
+    return sorted(ages.items(), key=_newest, reverse=True)
 
 
 class Verdict(NamedTuple):

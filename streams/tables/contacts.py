@@ -1,14 +1,16 @@
 """The tables of contacts and of their addresses: each merges its rows, and tells those who follow them."""
 
 from collections.abc import Callable, Collection
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
+
+from msgspec import structs
 
 from avro.catalogue import DELETE
 from avro.rows import made_id, organization_in
 from streams.contract import Contract, Refused
 from streams.engine.table import Sender, TablePartition
 from streams.state import contact
-from streams.state.contact import NO_ADDRESS, NO_CONTACT, AddressRow, ContactRow
+from streams.state.contact import NO_ADDRESS, NO_CONTACT, AddressRow, ContactRow, Row
 from streams.tables.links import (
     AddressFollowed,
     AddressTold,
@@ -20,8 +22,6 @@ from streams.tables.links import (
 
 #: A row as it is stored, without its followers; several of them have to fit into a conversation's.
 FACTS_BYTES = 256 * 1024
-
-Row = TypeVar("Row", bound=ContactRow | AddressRow)
 
 
 def join_stored_contacts(key: bytes, a: bytes, b: bytes) -> bytes:
@@ -53,6 +53,10 @@ class _Followed(Generic[Row]):
         self._changed: dict[str, Row] = {}
         #: Rows whose followers have to be told.
         self._news: set[str] = set()
+        #: Those of which followers know something that is known no more.
+        self._forgotten: set[str] = set()
+        #: Rows, and followers of theirs beyond the limit who have been asked to come again.
+        self._leaving: set[tuple[str, str]] = set()
         self._contributions = contract.topic("streams-contributions")
 
     def row(self, key: str) -> Row:
@@ -66,8 +70,21 @@ class _Followed(Generic[Row]):
     def publish(self) -> None:
         """Tell the followers of the rows that have changed since the last call."""
         for key in self._news:
-            self._tell(key, self.row(key))
+            row = self.row(key)
+            known = row.facts != self._empty.facts
+            # Trap: followers join what they are told, so that nothing leaves their facts but with all the rest.
+            if key in self._forgotten or not known:
+                self._tell(key, row, nothing=True)
+            if known:
+                self._tell(key, row)
         self._news.clear()
+        self._forgotten.clear()
+
+    def forget(self, key: str) -> None:
+        """Remove what was told of a row; those who follow it still do."""
+        self._changed[key] = structs.replace(self._empty, followers=self.row(key).followers)
+        self._news.add(key)
+        self._forgotten.add(key)
 
     def flush(self) -> int | None:
         """Write what has changed to the table; see Contents."""
@@ -87,8 +104,16 @@ class _Followed(Generic[Row]):
         del topic
         self.rows.rewrite(key)
 
-    def _tell(self, key: str, row: Row) -> None:
+    def _tell(self, key: str, row: Row, *, nothing: bool = False) -> None:
+        """Tell all followers of a row its facts, or that `nothing` is known any more."""
         raise NotImplementedError
+
+    def _to_ask(self, key: str, follower: str, leaving: list[str]) -> list[str]:
+        """Return who has to come again, of those who are `leaving` a row after a follower came. Each is asked once."""
+        self._leaving.discard((key, follower))
+        asked = [one for one in leaving if (key, one) not in self._leaving]
+        self._leaving.update((key, one) for one in asked)
+        return asked
 
     def _write(self, key: str, link: Link) -> None:
         self._sender.write(self._contributions, key.encode(), encode_link(link))
@@ -110,21 +135,24 @@ class ContactPartition(_Followed[ContactRow]):
         self._changed[key] = ContactRow(facts, known.followers)
         self._news.add(key)
 
-    def forget(self, key: str) -> None:
-        """Remove what was told of a contact; its addresses still follow it."""
-        self._changed[key] = ContactRow(NO_CONTACT, self.row(key).followers)
-        self._news.add(key)
-
     def follow(self, key: str, link: ContactFollowed) -> None:
-        """Remember an address that is said to be of a contact, and tell it what is known of that."""
-        known = self.row(key)
-        followers = contact.join_followers(known.followers, {link.organization: [link.address]})
-        self._changed[key] = ContactRow(known.facts, followers)
-        if known.facts != NO_CONTACT and link.address in followers.get(link.organization, ()):
-            self._write(link.address, ContactTold(key, known.facts))
+        """Remember an address that is said to be of a contact, and tell it what is known of that.
 
-    def _tell(self, key: str, row: ContactRow) -> None:
-        link = ContactTold(key, None if row.facts == NO_CONTACT else row.facts)
+        Whoever a limit drops is told that nothing is known.
+        """
+        row, dropped, leaving = contact.follow_contact(self.row(key), link.organization, link.address)
+        self._changed[key] = row
+        asked = set(self._to_ask(key, link.address, leaving))
+        for organization, addresses in row.followers.items() if asked else ():
+            for address in asked.intersection(addresses):
+                self._write(key, ContactFollowed(organization, address))
+        for address in dropped:
+            self._write(address, ContactTold(key, None))
+        if row.facts != NO_CONTACT and link.address not in dropped:
+            self._write(link.address, ContactTold(key, row.facts))
+
+    def _tell(self, key: str, row: ContactRow, *, nothing: bool = False) -> None:
+        link = ContactTold(key, None if nothing else row.facts)
         for address in contact.all_of(row.followers):
             self._write(address, link)
 
@@ -137,8 +165,6 @@ class AddressPartition(_Followed[AddressRow]):
         super().__init__(rows, contract, sender, AddressRow(), contact.decode_address_row)
         #: The organization of each address whose contact has to be followed.
         self._following: dict[str, str] = {}
-        #: Addresses of which conversations know something that is known no more.
-        self._forgotten: set[str] = set()
 
     def apply(self, event: dict[str, Any]) -> None:
         """Merge an event. Raises Refused if its id is not that of its address: its writer may not tell of that."""
@@ -154,21 +180,24 @@ class AddressPartition(_Followed[AddressRow]):
         self._following[key] = event["organization_id"]
         self._news.add(key)
 
-    def forget(self, key: str) -> None:
-        """Remove what was told of an address; conversations still follow it."""
-        self._changed[key] = AddressRow(NO_ADDRESS, self.row(key).followers)
-        self._news.add(key)
-
     def follow(self, key: str, link: AddressFollowed) -> None:
-        """Remember, or forget, a conversation that may have an address, and tell it what is known of that."""
+        """Remember, or forget, a conversation that may have an address, and tell it what is known of that.
+
+        Whoever the limit drops is told that nothing is known.
+        """
         known = self.row(key)
         if link.age is None:
             followers = {name: age for name, age in known.followers.items() if name != link.conversation}
-        else:
-            followers = contact.join_address_rows(known, AddressRow(followers={link.conversation: link.age})).followers
-        self._changed[key] = AddressRow(known.facts, followers)
-        if known.facts != NO_ADDRESS and link.conversation in followers:
-            self._write(link.conversation, AddressTold(key, known.facts))
+            self._changed[key] = AddressRow(known.facts, followers)
+            return
+        row, dropped, leaving = contact.follow_address(known, link.conversation, link.age)
+        self._changed[key] = row
+        for conversation in self._to_ask(key, link.conversation, leaving):
+            self._write(key, AddressFollowed(conversation, row.followers[conversation]))
+        for conversation in dropped:
+            self._write(conversation, AddressTold(key, None))
+        if row.facts != NO_ADDRESS and link.conversation not in dropped:
+            self._write(link.conversation, AddressTold(key, row.facts))
 
     def hear(self, key: str, link: ContactTold) -> None:
         """Note what is known of a contact, if the address is of that contact."""
@@ -190,14 +219,11 @@ class AddressPartition(_Followed[AddressRow]):
                 self._write(followed, ContactFollowed(organization, key))
         self._following.clear()
         super().publish()
-        self._forgotten.clear()
 
-    def _tell(self, key: str, row: AddressRow) -> None:
-        # Trap: conversations join what they are told, so that nothing leaves their facts but with all the rest.
-        told = [None] if row.facts == NO_ADDRESS else [None, row.facts] if key in self._forgotten else [row.facts]
+    def _tell(self, key: str, row: AddressRow, *, nothing: bool = False) -> None:
+        link = AddressTold(key, None if nothing else row.facts)
         for conversation in row.followers:
-            for facts in told:
-                self._write(conversation, AddressTold(key, facts))
+            self._write(conversation, link)
 
 
 def _is_its_id(key: str, event: dict[str, Any]) -> bool:

@@ -1,8 +1,12 @@
 """G2: tables and state topics are a function of the set of events, and it is the function that docs/design.md says."""
 
+from unittest.mock import patch
+
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from streams.state import contact
+from support import join_cases
 from support.events import Envelope, arrivals, claimed_event_sets, event_sets
 from support.reference import fold
 from support.shipped import Shipped
@@ -84,3 +88,37 @@ def test_a_crash_at_any_point_changes_nothing(data: st.DataObject, events: list[
     shipped.receive(order[processed:])
     shipped.relay()
     agree(shipped, events)
+
+
+_AT = join_cases.at
+_PEOPLE = [
+    join_cases.address(contact_id="k", extra={"name": "~Ana"}, updated_at=_AT(1)),
+    join_cases.contact("k", "insert", organization_id="org", name="Ana", updated_at=_AT(1)),
+    join_cases.contact("k", name="Ana Ruiz", updated_at=_AT(2)),
+    *(join_cases.opened(f"c{number}", number) for number in range(6)),
+]
+
+
+@patient
+@given(st.data())
+def test_who_shows_the_name_of_a_contact_that_too_many_have_does_not_depend_on_order_or_crashes(
+    data: st.DataObject,
+) -> None:
+    with patch.object(contact, "FOLLOWERS_LIMIT", 2):
+        shipped, read, written, since = Shipped(), 0, 0, []
+        for batch in data.draw(arrivals(_PEOPLE)):
+            shipped.receive(batch, replayed=data.draw(st.booleans()))
+            shipped.relay(data.draw(st.integers(0, 8)))
+            since.append(batch)
+            what = data.draw(st.sampled_from(["go on", "commit", "crash"]))
+            if what == "crash":
+                # What was written since the last commit may be lost, unless it has been read.
+                del shipped.between[data.draw(st.integers(max(written, shipped.read), len(shipped.between))) :]
+                shipped.crash(back=shipped.read - read)
+                for again in since:
+                    shipped.receive(again, replayed=True)
+            elif what == "commit":
+                read, written, since = shipped.read, len(shipped.between), []
+        shipped.relay()
+    shown = {key: state["contact"] and state["contact"]["name"] for key, state in shipped.conversation_states.items()}
+    assert shown == {f"c{number}": "Ana Ruiz" if number > 3 else None for number in range(6)}

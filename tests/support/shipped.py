@@ -63,7 +63,10 @@ class Shipped:
         self._join = self._start()
 
     def receive(self, batch: list[Fields], *, replayed: bool = False) -> None:
-        """Process webhooks as one batch; `replayed`: as if they were from before the tables' marks."""
+        """Process webhooks as one batch; `replayed`: as if they were from before the tables' marks.
+
+        Of what is `removed` the record has no value.
+        """
         records = []
         for envelope in batch:
             offset = -1 if replayed else self._offset
@@ -75,7 +78,7 @@ class Shipped:
                     0,
                     offset,
                     key,
-                    event_bytes(envelope),
+                    None if envelope.get("removed") else event_bytes(envelope),
                     headers_of(envelope),
                 )
             )

@@ -175,3 +175,87 @@ def test_facts_that_were_stored_before_there_were_contacts_are_read():
 def test_what_is_no_link_is_refused(value):
     with pytest.raises(Refused):
         decode_record(value)
+
+
+def _named(shipped: Shipped) -> dict[str, Any]:
+    return {key: (state["contact"] or {}).get("name") for key, state in shipped.conversation_states.items()}
+
+
+RENAMED = of("k", name="Ana Ruiz", updated_at=at(500))
+
+
+@pytest.mark.parametrize("leaving", [0, 1, 64])
+@pytest.mark.parametrize("lost", range(8))
+def test_a_conversation_that_newer_ones_drop_knows_no_name_any_more(monkeypatch, leaving, lost):
+    """Also if the worker dies before it has told the one that it dropped; with no room for those who leave it may."""
+    monkeypatch.setattr(contact, "FOLLOWERS_LIMIT", 2)
+    monkeypatch.setattr(contact, "LEAVING_LIMIT", leaving)
+    rows = [opened(f"c{number}", number) for number in (1, 3, 2, 5, 4)]
+    shipped = Shipped()
+    shipped.receive([ADDRESS, CONTACT, *rows[:2]])
+    shipped.relay()
+    assert _named(shipped) == {"c1": "Ana", "c3": "Ana"}
+    for row in rows[2:]:
+        shipped.receive([row])
+        committed = shipped.read, len(shipped.between)
+        shipped.relay(lost)
+        if leaving:
+            del shipped.between[max(committed[1], shipped.read) :]
+            shipped.crash(back=shipped.read - committed[0])
+        shipped.relay()
+    expected = dict.fromkeys(("c1", "c2", "c3"), None) | dict.fromkeys(("c4", "c5"), "Ana")
+    assert _named(shipped) == expected
+    shipped.receive([RENAMED])
+    shipped.relay()
+    assert _named(shipped) == expected | dict.fromkeys(("c4", "c5"), "Ana Ruiz")
+
+
+def test_a_conversation_that_is_too_old_for_its_address_knows_no_name():
+    rows = [opened(f"c{number:03}", number) for number in range(contact.FOLLOWERS_LIMIT + 70)]
+    for order in (rows, rows[::-1]):
+        shipped = Shipped()
+        shipped.receive([ADDRESS, CONTACT])
+        shipped.relay()
+        for row in order:
+            shipped.receive([row])
+            shipped.relay(2)
+        shipped.relay()
+        shipped.receive([RENAMED])
+        shipped.relay()
+        kept = {f"c{number:03}" for number in range(70, len(rows))}
+        assert _named(shipped) == {key: "Ana Ruiz" if key in kept else None for key in _named(shipped)}
+
+
+def test_an_address_that_others_drop_from_its_contact_knows_no_name_any_more(monkeypatch):
+    monkeypatch.setattr(contact, "FOLLOWERS_LIMIT", 2)
+    texts = sorted(map(str, range(6)), key=lambda text: made_id("org", "whatsapp", text))
+    for order in list(permutations(texts, 4))[::7]:
+        shipped = Shipped()
+        shipped.receive([CONTACT])
+        shipped.relay()
+        for number, text in enumerate(order):
+            row = opened(text, number)
+            named = address(text, contact_id="k", updated_at=at(1))
+            shipped.receive([row | {"data": {**row["data"], "contact_address": text}}, named])
+            shipped.relay()
+        shipped.receive([RENAMED])
+        shipped.relay()
+        kept = [text for text in texts if text in order][:2]
+        assert _named(shipped) == {text: "Ana Ruiz" if text in kept else None for text in order}
+
+
+@pytest.mark.parametrize(
+    ("removed", "again", "name"),
+    [
+        (CONTACT, of("k", "insert", organization_id="org", name="before", updated_at=at(0)), "before"),
+        (ADDRESS, address(extra={"name": "~before"}, updated_at=at(0)), "~before"),
+    ],
+)
+def test_what_is_removed_and_told_again_in_one_batch_is_what_was_told_last(removed, again, name):
+    """A newer name that was removed must not win over the one that came afterwards."""
+    shipped = Shipped()
+    shipped.receive([ROW, ADDRESS, CONTACT])
+    shipped.relay()
+    shipped.receive([removed | {"removed": True}, again])
+    shipped.relay()
+    assert _named(shipped) == {"c": name}
