@@ -23,6 +23,7 @@ from bridge.metrics import Metrics
 from bridge.suppressions.hashes import NOBODY, Suppressed
 from openbsp.backoff import Backoff
 from openbsp.log import event
+from openbsp.threads import in_thread
 
 _log = logging.getLogger(__name__)
 
@@ -96,15 +97,19 @@ class Drain:
         """
         async with self._in_work:
             removed, after = 0, 0
-            while True:
-                last, gone = await self._spool.erase(after, _WINDOW_EVENTS, is_wanted)
+            while rows := await self._spool.read(after, _WINDOW_EVENTS, _WINDOW_BYTES):
+                after = rows[-1].seq
+                wanted = await _matching(rows, is_wanted)
+                await self._spool.erase(wanted)
                 # What was published, and is to be removed, is not counted any more.
-                self._spool.forget([row for row in gone if row not in self._done])
-                removed += len(gone)
-                if last is None:
-                    break
-                after = last
-            removed += await self._spool.erase_quarantine(is_wanted)
+                self._spool.forget([row for row in wanted if row not in self._done])
+                removed += len(wanted)
+            after = 0
+            while rows := await self._spool.read_quarantine(after, _WINDOW_BYTES):
+                after = rows[-1].seq
+                wanted = await _matching(rows, is_wanted)
+                await self._spool.erase(wanted, quarantined=True)
+                removed += len(wanted)
             await self._spool.squeeze()
         # Those that it held back are looked at again.
         self._spool.arrived.set()
@@ -312,3 +317,8 @@ def _dead_letter(
         redriven=event.redriven,
         organizations=event.organizations,
     )
+
+
+async def _matching(rows: list[Row], is_wanted: Callable[[bytes], bool]) -> list[Row]:
+    # Trap: to look into large ones takes long. The spool's thread would store nothing meanwhile, nor the loop turn.
+    return await in_thread(lambda: [row for row in rows if is_wanted(row.body)])

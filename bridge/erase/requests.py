@@ -6,10 +6,12 @@ directory could change the spool itself: no other right is needed.
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +22,7 @@ from bridge.delivery.drain import Drain
 from bridge.erase.find import Row, Wanted
 from bridge.erase.matching import matcher
 from bridge.erase.sought import Sought
-from openbsp.log import event
+from openbsp.log import describe, event
 from openbsp.threads import in_thread
 from openbsp.waiting import wait_until
 
@@ -29,6 +31,8 @@ _log = logging.getLogger(__name__)
 _LOOK_EVERY_S = 0.5
 #: What is in work is waited for: while Kafka is away that is the time-out of the drain's producer.
 _IN_WORK_S = 75.0
+#: A request this old was left by a command that was killed; what has been accepted since is not what it was for.
+_FORGOTTEN_S = 3600.0
 
 
 def request_path(spool: Path) -> Path:
@@ -88,7 +92,7 @@ def ask(spool: Path, rows: list[Row], wanted: Wanted, *, patience_s: float, gone
         ):
             raise TimeoutError
     finally:
-        request_path(spool).unlink(missing_ok=True)
+        _unlink(request_path(spool), request.id)
     answer_path(spool).unlink(missing_ok=True)
     if answer["error"] is not None:
         raise ValueError(answer["error"])
@@ -113,6 +117,15 @@ class SpoolErasures:
 
     async def _answer(self, path: Path) -> None:
         try:
+            asked_at = (await in_thread(path.stat)).st_mtime
+            if time.time() - asked_at > _FORGOTTEN_S:
+                _log.error(
+                    "%s was left by a `bridge erase` that ended long ago, and is not carried out: erase again",
+                    path,
+                    extra=event("spool.erasure_forgotten"),
+                )
+                await in_thread(path.unlink, missing_ok=True)
+                return
             request = Request.decode(await in_thread(path.read_text, "utf-8"))
         except (OSError, ValueError, KeyError, TypeError) as error:
             _log.error("%s is no request of `bridge erase`: %s", path, error, extra=event("spool.erasure_unreadable"))
@@ -125,7 +138,8 @@ class SpoolErasures:
             problem = f"the spool cannot be changed: {error}"
             _log.error("an erasure is incomplete: %s", problem, extra=event("spool.erasure_incomplete"))
         except Exception as error:  # noqa: BLE001 whatever it is: the bridge would end, and after a restart end again
-            problem = f"the bridge failed to search the spool: {type(error).__name__}: {error}"
+            # Not its text, in which there may be what was spooled.
+            problem = f"the bridge failed to search the spool: {describe(error)}"
             _log.exception("an erasure is incomplete: %s", problem, extra=event("spool.erasure_incomplete"))
         else:
             done = event("spool.erased", events=removed)
@@ -133,19 +147,32 @@ class SpoolErasures:
         answer = json.dumps({"id": request.id, "removed": removed, "error": problem})
         try:
             await in_thread(_write, answer_path(self._spool), answer, owner=path)
-            await in_thread(path.unlink, missing_ok=True)
+            await in_thread(_unlink, path, request.id)
         except OSError as error:
             # The request is there still, and is answered again.
             _log.error("an erasure cannot be answered: %s", error, extra=event("spool.erasure_incomplete"))
+
+
+def _unlink(path: Path, id_: str) -> None:
+    """Remove a request, unless it is another one by now."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        if json.loads(path.read_text("utf-8"))["id"] == id_:
+            path.unlink()
 
 
 def _write(path: Path, text: str, *, owner: Path) -> None:
     """Write a whole file, which belongs to whom `owner` belongs to, as far as that can be given away."""
     new = path.with_name(f"{path.name}.new")
     new.unlink(missing_ok=True)
-    new.touch(0o600, exist_ok=False)
-    new.write_text(text, "utf-8")
     its = owner.stat()
-    if os.geteuid() == 0 and its.st_uid != 0:
-        os.chown(new, its.st_uid, its.st_gid)
-    new.replace(path)
+    try:
+        # Trap: the directory is the bridge's user's, and this may run as root: it writes only the file that it has made.
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            if os.geteuid() == 0 and its.st_uid != 0:
+                os.fchown(file.fileno(), its.st_uid, its.st_gid)
+        new.replace(path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise

@@ -304,38 +304,32 @@ class SpoolFile:
         self.make_room()
         return removed
 
-    def erase(self, after: int, count: int, is_wanted: Callable[[bytes], bool]) -> tuple[int | None, list[Row]]:
-        """Remove for good what is wanted of up to `count` events behind number `after`, all or none.
+    def read_quarantine(self, after: int, size: int) -> list[Row]:
+        """Return what is in quarantine behind number `after`, no more than `size` bytes, but at least one.
 
-        Returns the last number that was looked at, None if there is nothing behind `after`, and the events that are
-        gone. What former versions of the pages hold is gone after `squeeze`. Raises sqlite3.Error.
+        Raises sqlite3.Error.
         """
-        last: int | None = None
-        wanted: list[Row] = []
-        found = self._db.execute(
-            "SELECT seq, received_at, body FROM event WHERE seq > ? ORDER BY seq LIMIT ?", (after, count)
-        )
+        rows: list[Row] = []
+        found = self._db.execute("SELECT seq, received_at, body FROM quarantine WHERE seq > ? ORDER BY seq", (after,))
         for seq, received_at, body in found:
-            last = seq
-            if is_wanted(body):
-                wanted.append(Row(seq, received_at, body, self.generation))
-        if wanted:
-            self._delete_for_good("event", [row.seq for row in wanted])
-        return last, wanted
+            size -= len(body)
+            if rows and size < 0:
+                break
+            rows.append(Row(seq, received_at, body, self.generation))
+        return rows
 
-    def erase_quarantine(self, is_wanted: Callable[[bytes], bool]) -> int:
-        """As `erase`, of all that is in quarantine; return how many are gone."""
-        numbers = [seq for seq, body in self._db.execute("SELECT seq, body FROM quarantine") if is_wanted(body)]
-        if numbers:
-            self._delete_for_good("quarantine", numbers)
-        return len(numbers)
+    def erase(self, rows: list[Row], *, quarantined: bool = False) -> None:
+        """Remove events for good, all or none; those in `quarantined` are numbered apart.
 
-    def _delete_for_good(self, table: str, numbers: Iterable[int]) -> None:
+        What former versions of the pages hold is gone after `squeeze`. Raises sqlite3.Error.
+        """
+        table = "quarantine" if quarantined else "event"
+        numbers = [(row.seq,) for row in rows if row.generation == self.generation]
         # Free pages are overwritten as well; what costs so much is not for what is deleted all the time.
         self._db.execute("PRAGMA secure_delete = ON")
         try:
             with self._transaction():
-                self._db.executemany(f"DELETE FROM {table} WHERE seq = ?", [(seq,) for seq in numbers])  # noqa: S608 one of two names
+                self._db.executemany(f"DELETE FROM {table} WHERE seq = ?", numbers)  # noqa: S608 one of two names
         finally:
             self._db.execute("PRAGMA secure_delete = FAST")
 

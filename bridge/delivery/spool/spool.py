@@ -155,13 +155,13 @@ class Spool:
         while await self._call(self._file.shrink) and not self.events:
             pass
 
-    async def erase(self, after: int, count: int, is_wanted: Callable[[bytes], bool]) -> tuple[int | None, list[Row]]:
-        """Remove events for good, which `forget` has to be told; see SpoolFile.erase."""
-        return await self._call(self._file.erase, after, count, is_wanted)
+    async def read_quarantine(self, after: int, size: int) -> list[Row]:
+        """Return some of what is in quarantine; see SpoolFile.read_quarantine."""
+        return await self._call(self._file.read_quarantine, after, size)
 
-    async def erase_quarantine(self, is_wanted: Callable[[bytes], bool]) -> int:
-        """Remove quarantined events for good; see SpoolFile.erase_quarantine."""
-        return await self._call(self._file.erase_quarantine, is_wanted)
+    async def erase(self, rows: list[Row], *, quarantined: bool = False) -> None:
+        """Remove events for good, which `forget` has to be told; see SpoolFile.erase."""
+        await self._call(self._file.erase, rows, quarantined=quarantined)
 
     async def squeeze(self) -> None:
         """Leave no byte of former events in the files, in parts as `shrink` does. Raises sqlite3.Error."""
