@@ -166,7 +166,7 @@ def _write(path: Path, text: str, *, owner: Path) -> None:
     new.unlink(missing_ok=True)
     its = owner.stat()
     try:
-        # Trap: the directory is the bridge's user's, and this may run as root: it writes only the file that it has made.
+        # Trap: the directory is the bridge's user's, and this may run as root: only the file made here is written.
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)

@@ -77,9 +77,19 @@ def plan(rows: Iterable[Mapping[str, Any]], wanted: Wanted) -> Plan:
 
 
 def strays(rows: Iterable[Mapping[str, Any]], wanted: Wanted, entities: Iterable[str]) -> list[Mapping[str, Any]]:
-    """Return the rows of tables other than these that lead to the address of `wanted`, whatever its entity."""
+    """Return the rows of tables other than these that lead to the address of `wanted`, whatever its entity.
+
+    The bare host is not enough here: the receiver of another table may well be at the root of a gateway.
+    """
     known = frozenset(entities)
-    return [row for row in rows if row.get("table_name") not in known and _is_ours(row, wanted)]
+    path = urlsplit(wanted.url).path.rstrip("/")
+    return [
+        row
+        for row in rows
+        if row.get("table_name") not in known
+        and _is_ours(row, wanted)
+        and (urlsplit(str(row.get("url"))).path.rstrip("/") == path or row.get("token") == wanted.token)
+    ]
 
 
 def removal(rows: Iterable[Mapping[str, Any]], wanted: Wanted) -> list[Step]:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.sender.registrations import MOST_ROWS, Wanted, plan, removal
+from bridge.sender.registrations import MOST_ROWS, Wanted, plan, removal, strays
 
 WANTED = Wanted("org", "messages", "https://bridge.example/webhooks", "a-token")
 
@@ -96,3 +96,17 @@ def test_after_the_steps_a_second_run_has_nothing_to_do(rows):
 def test_a_receiver_behind_the_same_gateway_is_left_alone():
     (step,) = plan([row(url="https://bridge.example/of-another-team", token="of-another-team")], WANTED).steps
     assert step.row_id is None, "ours is added, theirs stays"
+
+
+def test_a_row_of_a_table_that_the_bridge_refuses_is_a_stray_only_where_it_leads_here():
+    elsewhere = [
+        row("1", table_name="agents", url="https://bridge.example/", token="of-another-team"),
+        row("2", table_name="agents", url="https://other.example/webhooks"),
+        row("3", url="https://bridge.example/webhooks"),
+    ]
+    here = [
+        row("4", table_name="agents", token="another"),
+        row("5", table_name="agents", url="https://bridge.example/"),
+        row("6", table_name="agents", url="http://bridge.example/webhooks/"),
+    ]
+    assert strays([*elsewhere, *here], WANTED, ["messages"]) == here
