@@ -60,6 +60,10 @@ class PartitionsChangedError(StreamsError):
         self.remembered = remembered
 
 
+class CompactionError(StreamsError):
+    """A store could not be written anew: what was deleted from it may still be in its files."""
+
+
 class StoreDamagedError(StreamsError):
     """A store on disk is damaged."""
 

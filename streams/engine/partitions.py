@@ -55,9 +55,9 @@ class Stores:
         """Open the stores of these partitions and close all others; what was open stays as it is. Blocking."""
         numbers = list(partitions)
         wanted = {(table, partition) for table in self._grouped for partition in numbers}
-        for at in self._open.keys() - wanted:
-            self._open.pop(at).close()
         with self._opening:
+            for at in self._open.keys() - wanted:
+                self._open.pop(at).close()
             for at in sorted(wanted - self._open.keys()):
                 self._open[at] = self._new(*at)
         return dict(self._open)

@@ -23,7 +23,7 @@ from rocksdict import BlockBasedOptions, Cache, Options, Rdict, ReadOptions, Wri
 
 from openbsp.log import event
 from streams.engine.outside import Clock
-from streams.errors import StoreDamagedError
+from streams.errors import CompactionError, StoreDamagedError
 
 logger = logging.getLogger(__name__)
 
@@ -231,9 +231,9 @@ class RocksStore:
         """Write all that is in use to new files, and remove the former ones: what was deleted before is in none then.
 
         Takes long, and hinders neither reads nor writes. In parts, so that closing waits for one at most; returns
-        False if it was closed meanwhile.
+        False if it was closed meanwhile. Raises CompactionError.
         """
-        begun = self._clock.time()
+        begun, failed_before = self._clock.time(), self._background_errors()
         if not self._part(lambda: self._db.flush()):  # noqa: PLW0108 `clear` replaces the object
             return False
         start: Any = None
@@ -241,7 +241,15 @@ class RocksStore:
             if not self._part(lambda start=start, end=end: self._db.compact_range(start, end)):  # type: ignore[misc] # bound for the linter
                 return False
             start = end
+        if self._background_errors() > failed_before:
+            # Trap: the library's call returns nothing, whatever became of it.
+            raise CompactionError(f"{self.path}: RocksDB could not compact all of it (a full disk?), its LOG says why")
         return self._part(lambda: self._save_compacted(begun))
+
+    def _background_errors(self) -> int:
+        counted: list[int] = []
+        self._part(lambda: counted.append(self._db.property_int_value("rocksdb.background-errors") or 0))
+        return sum(counted)
 
     def _boundaries(self) -> list[Any]:
         """Return keys that divide the store into parts of about a file."""

@@ -5,6 +5,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rocksdict import Rdict
@@ -16,7 +17,7 @@ from streams.engine.settings import EngineSettings
 from streams.engine.stores import Store, group_key, prefix
 from streams.engine.stores.memory import GroupedMemoryStore, MemoryStore
 from streams.engine.stores.rocks import RocksMemory, RocksStore
-from streams.errors import StoreDamagedError
+from streams.errors import CompactionError, StoreDamagedError
 
 MEMORY = RocksMemory(16 * 1024 * 1024)
 
@@ -195,6 +196,37 @@ def test_a_compaction_leaves_nothing_of_what_was_deleted_or_overwritten(tmp_path
     left = bytes_of(tmp_path)
     assert [key for key, value in values.items() if value in left] == sorted(kept)
     assert {key: store.get(key) for key in kept} == kept
+    store.close()
+
+
+class Failing:
+    """RocksDB whose compactions fail, of which its calls say nothing."""
+
+    def __init__(self, database: Any) -> None:
+        self._database = database
+        self.failed = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+    def compact_range(self, *_: Any) -> None:
+        self.failed += 1
+
+    def property_int_value(self, name: str) -> int:
+        assert name == "rocksdb.background-errors"
+        return (self._database.property_int_value(name) or 0) + self.failed
+
+
+def test_a_compaction_that_fails_is_not_taken_for_one_that_was_done(tmp_path: Path) -> None:
+    store = RocksStore(tmp_path / "0", MEMORY)
+    store.put(b"a", b"1")
+    before = store.compacted_at
+    database, store._db = store._db, Failing(store._db)
+    with pytest.raises(CompactionError):
+        store.compact()
+    assert store.compacted_at == before
+    store._db = database
+    assert store.compact()
     store.close()
 
 
