@@ -131,7 +131,7 @@ def _since(place: Place, was: int | None) -> Place:
 
 def _wait(states: States, views: Views, rows: Sequence[Row], patience_s: float) -> list[str]:
     """Return what still shows after so many seconds, in words; nothing as soon as nothing does."""
-    gone: set[tuple[str, str]] = set()
+    gone: set[Row] = set()
     without: list[Row] = []
     shown = _shown(rows)
 

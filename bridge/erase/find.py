@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, cast
 from avro import jsontext
 from avro.catalogue import DELETE, TOPICS
 from avro.codec import CodecError
-from avro.rows import made_id, organization_in
+from avro.rows import organization_in
 from bridge.cluster import STATE_TOPICS, Cluster
 from bridge.erase import people
 from openbsp.kafka.reading import Range, TopicReader, ValueReader
@@ -71,19 +71,25 @@ class Wanted:
         )
 
 
+#: Contacts by their ids, with the organizations for which they were named.
+_Named = dict[str, set[str | None]]
+
+
 @dataclass(slots=True)
 class Found:
-    """The rows to delete, by entity and id."""
+    """The rows to delete: by entity and id, but those of contacts, of which several organizations can have one id."""
 
     rows: dict[str, dict[str, Row]] = field(
-        default_factory=lambda: {entity: {} for entity in (*STATE_TOPICS, *people.TABLES)}
+        default_factory=lambda: {entity: {} for entity in (*STATE_TOPICS, "contacts_addresses")}
     )
+    contacts: list[Row] = field(default_factory=list)
     #: Records whose value cannot be read: what they say may concern the person.
     unreadable: int = 0
 
     def all(self) -> list[Row]:
-        """Return all rows, messages before their conversations, and these before their contacts."""
-        return [row for of_entity in self.rows.values() for row in of_entity.values()]
+        """Return all rows, messages before their conversations, these before their contacts, and addresses last."""
+        by_entity = {entity: list(rows.values()) for entity, rows in self.rows.items()} | {"contacts": self.contacts}
+        return [row for entity in (*STATE_TOPICS, *people.TABLES) for row in by_entity[entity]]
 
 
 class States:
@@ -127,9 +133,14 @@ class States:
             return of_contact or key in wanted.conversations
 
         self._scan(found, "conversations", is_wanted)
+        named: _Named = {}
         for row in (row for key in conversations for row in shown[key]):
-            found.rows[row.entity][row.id] = row
-        self._find_people(found, wanted, services)
+            if row.entity == "contacts":
+                named.setdefault(row.id, set()).add(row.organization_id)
+            else:
+                found.rows[row.entity][row.id] = row
+        sought, elsewhere = self._find_addresses(found, wanted, services, named)
+        self._find_contacts(found, wanted.organization, named, sought, elsewhere)
         chosen = wanted.conversations | conversations.keys()
         self._scan(
             found,
@@ -142,41 +153,64 @@ class States:
                 found.rows[entity][row_id] = Row(entity, row_id, wanted.organization_id, found=False)
         return found
 
-    def left(self, rows: Iterable[Row], gone: set[tuple[str, str]]) -> list[Row]:
+    def left(self, rows: Iterable[Row], gone: set[Row]) -> list[Row]:
         """Read what was written since, note in `gone` whose state is a tombstone now, and return the other rows.
 
         Rows that the states never had count as gone.
         """
+        by_key: dict[tuple[str, str], list[Row]] = {}
+        for row in rows:
+            by_key.setdefault((row.entity, row.id), []).append(row)
         for entity, reader in self._readers.items():
             for message in reader.read(self._new(entity)):
-                key = (message.key() or b"").decode("utf-8", "replace")
-                value = message.value()
-                if value is None or _is_deleted(entity, key, value):
-                    gone.add((entity, key))
-                else:
-                    gone.discard((entity, key))
-        return [row for row in rows if row.found and (row.entity, row.id) not in gone]
+                for row in by_key.get((entity, (message.key() or b"").decode("utf-8", "replace")), ()):
+                    value = message.value()
+                    if value is None or _is_deleted(row, value):
+                        gone.add(row)
+                    else:
+                        gone.discard(row)
+        return [row for row in rows if row.found and row not in gone]
 
-    def _find_people(self, found: Found, wanted: Wanted, services: set[str]) -> None:
-        """Note addresses and contacts, whatever conversations show: those that are live, or were found before."""
-        addresses, contacts = found.rows["contacts_addresses"], found.rows["contacts"]
+    def _find_addresses(
+        self, found: Found, wanted: Wanted, services: set[str], named: _Named
+    ) -> tuple[set[str], _Named]:
+        """Note addresses, whatever conversations show: those that are live, or were found before; and their contacts.
+
+        Returns all that are of it, and the contacts of the other ones. Those of it that are deleted, or of no contact
+        any more, lead to contacts whose they were.
+        """
+        addresses = found.rows["contacts_addresses"]
+        sought, elsewhere = set(addresses), _Named()
         for key, person in self._people(found, "contacts_addresses").items():
             of_it = wanted.has_address(key, services) or wanted.organization in person.organizations
-            if key in addresses or (of_it and person.live):
+            if of_it:
+                sought.add(key)
+            chosen = key in addresses or (of_it and person.live)
+            if chosen:
                 addresses[key] = Row("contacts_addresses", key, organization_in(key), found=person.live)
-                if person.contact is not None:
-                    contacts.setdefault(
-                        person.contact, Row("contacts", person.contact, organization_in(key), found=False)
-                    )
-        for key, person in self._people(found, "contacts").items():
-            known = contacts.get(key)
-            if known is not None and person.organizations and known.organization_id not in person.organizations:
-                # Trap: anybody's address can name it, and a delete of another organization does nothing to it.
-                del contacts[key]
-            elif known is not None:
-                contacts[key] = known._replace(found=person.live)
-            elif person.live and wanted.organization in person.organizations:
-                contacts[key] = Row("contacts", key, wanted.organization)
+            if person.contact is not None and (chosen or person.live):
+                (named if chosen else elsewhere).setdefault(person.contact, set()).add(organization_in(key))
+        return sought, elsewhere
+
+    def _find_contacts(
+        self, found: Found, organization: str | None, named: _Named, sought: set[str], elsewhere: _Named
+    ) -> None:
+        """Note contacts that are named, those that only the addresses in `sought` lead to, and an organization's."""
+        contacts = self._people(found, "contacts")
+        for key, person in contacts.items():
+            formerly = {organization_in(address) for address in person.followers & sought}
+            # Whoever has another address now is not the person any more who has this one.
+            led = formerly - elsewhere.get(key, set())
+            if organization in person.organizations and person.is_live(organization):
+                led.add(organization)
+            if led:
+                named.setdefault(key, set()).update(led)
+        for key, organizations in named.items():
+            person = contacts.get(key, people.Person(live=False, organizations=frozenset()))
+            # Trap: anybody's address can name it, and a delete of another organization does nothing to it.
+            owners = organizations & person.organizations if person.organizations else organizations
+            for owner in sorted(owners, key=str):
+                found.contacts.append(Row("contacts", key, owner, found=person.is_live(owner)))
 
     def _people(self, found: Found, entity: str) -> dict[str, people.Person]:
         """Return all rows of a table, by their keys."""
@@ -222,9 +256,9 @@ class States:
                 rows.pop(key, None)
 
 
-def _is_deleted(entity: str, key: str, value: bytes) -> bool:
+def _is_deleted(row: Row, value: bytes) -> bool:
     try:
-        return entity in people.TABLES and not people.read(entity, key, value).live
+        return row.entity in people.TABLES and not people.read(row.entity, row.id, value).is_live(row.organization_id)
     except people.UnreadableRowError:
         return False
 
@@ -232,8 +266,8 @@ def _is_deleted(entity: str, key: str, value: bytes) -> bool:
 def _people(state: Mapping[str, Any]) -> list[Row]:
     """Return the address of a conversation, and the contact whose it is."""
     organization, contact = state["organization_id"], state.get("contact")
-    where = organization, state["service"], state["contact_address"]
-    rows = [Row("contacts_addresses", made_id(*where), organization, found=False)] if all(where) else []
+    address = people.address_of(state)
+    rows = [] if address is None else [Row("contacts_addresses", address, organization, found=False)]
     if contact is not None and contact["id"] is not None:
         rows.append(Row("contacts", contact["id"], organization, found=False))
     return rows
