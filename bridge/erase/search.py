@@ -1,7 +1,8 @@
 """Looks through all topics for what they have of erased rows: which of it stays, and which a date removes."""
 
+import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -16,6 +17,7 @@ from openbsp.errors import TopicsError
 from openbsp.kafka.reading import ValueReader
 
 COMPACT = "compact"
+_ADDRESSES = people.TABLES["contacts_addresses"]
 
 
 class Kind(Enum):
@@ -23,8 +25,8 @@ class Kind(Enum):
 
     #: Their content, or a part of it.
     CONTENT = "content"
-    #: Not known: a value of a changelog, or a conversation that shows an erased contact and stays. The newest of them
-    #: have ids; former ones had content.
+    #: Not known: a value of a changelog, or a conversation that shows an erased contact, without its name, and stays.
+    #: The newest of them have ids; former ones had content.
     OPAQUE = "opaque"
     #: Ids only: a delete, a tombstone.
     IDS = "ids"
@@ -66,6 +68,9 @@ def search(cluster: Cluster, sought: Sought) -> Mapping[str, Trace]:
     Raises KafkaUnavailableError, RegistryError.
     """
     found = {}
+    if sought.owners:
+        with contextlib.suppress(TopicsError), cluster.reader(_ADDRESSES) as reader:
+            sought = replace(sought, names=service_names(reader.read(reader.range()), sought))
     for name in TOPICS:
         try:
             with cluster.reader(name) as reader:
@@ -74,6 +79,19 @@ def search(cluster: Cluster, sought: Sought) -> Mapping[str, Trace]:
         except TopicsError:
             continue
     return found
+
+
+def service_names(records: Iterator[Message], sought: Sought) -> dict[str, str | None]:
+    """Return the names at the service of addresses that are of an erased contact, by the ids of these."""
+    names: dict[str, str | None] = {}
+    for message in records:
+        key, value = (message.key() or b"").decode("utf-8", "replace"), message.value()
+        names.pop(key, None)
+        with contextlib.suppress(people.UnreadableRowError):  # it is counted where the topic is searched
+            person = None if value is None else people.read("contacts_addresses", key, value)
+            if person is not None and person.contact in sought.owners:
+                names[key] = person.name or None
+    return names
 
 
 def trace(name: str, records: Iterator[Message], values: ValueReader | None, sought: Sought) -> Trace:
@@ -125,7 +143,9 @@ def _kind(found: Trace, name: str, message: Message, values: ValueReader | None,
         return Kind.CONTENT if own or sought.needles.within(value) else None
     if sought.is_of(fields) or _is_of_person(name, fields, value, sought):
         return Kind.IDS if fields.get("action") == DELETE and name != "dead-letters" else Kind.CONTENT
-    return Kind.OPAQUE if sought.shows(fields) else Kind.MENTION if sought.texts.within(value) else None
+    if sought.shows(fields):
+        return Kind.CONTENT if sought.names_one(fields) else Kind.OPAQUE
+    return Kind.MENTION if sought.texts.within(value) else None
 
 
 def _of_table(found: Trace, entity: str, key: bytes, value: bytes, sought: Sought) -> Kind | None:
@@ -136,8 +156,12 @@ def _of_table(found: Trace, entity: str, key: bytes, value: bytes, sought: Sough
     except people.UnreadableRowError:
         found.unreadable += 1
         return Kind.CONTENT if sought.has_key(key) or sought.needles.within(value) else None
-    organization = sought.wanted.organization
-    if name in sought.ids or sought.wanted.has_address(name) or organization in person.organizations:
+    erased = set(sought.owners.get(name, ())) if entity == "contacts" else set()
+    if sought.wanted.organization in person.organizations:
+        erased.add(sought.wanted.organization)
+    if erased:
+        return Kind.CONTENT if any(map(person.is_live, erased)) else Kind.IDS
+    if name in sought.ids or sought.wanted.has_address(name):
         return Kind.CONTENT if person.live else Kind.IDS
     return Kind.OPAQUE if sought.contacts.within(value) else None
 

@@ -1,9 +1,10 @@
 """What an erasure is recognised by in records and files: ids, an address, an organization. Pure."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from bridge.erase import people
 from bridge.erase.find import Row, Wanted
 
 #: Shorter ids stand within other texts by chance: they are looked for as keys and fields only.
@@ -59,13 +60,20 @@ class Sought:
     texts: Needles
     #: Ids of contacts: who has one may have the name of that contact.
     contacts: Needles
+    #: The organizations whose rows of a contact are erased, by its id: another one's with that id is not.
+    owners: Mapping[str, frozenset[str | None]]
+    #: Names at the service of the contacts' addresses, by the ids of these: a conversation may go on showing them.
+    names: Mapping[str, str | None] = field(default_factory=dict)
 
     @staticmethod
     def of(rows: Collection[Row], wanted: Wanted) -> "Sought":
         """Return what recognises these rows, and what is known of the person or organization besides."""
         by_entity: dict[str, set[str]] = {}
+        owners: dict[str, set[str | None]] = {}
         for row in rows:
             by_entity.setdefault(row.entity, set()).add(row.id)
+            if row.entity == "contacts":
+                owners.setdefault(row.id, set()).add(row.organization_id)
         external = {row.external_id for row in rows if row.external_id}
         ids = frozenset().union(*by_entity.values()) | external
         texts = set() if wanted.contact is None else {wanted.contact}
@@ -76,13 +84,20 @@ class Sought:
             wanted,
             Needles({name for name in names if len(name) >= SHORTEST_ID} | texts),
             Needles(texts),
-            Needles({name for name in by_entity.get("contacts", ()) if len(name) >= SHORTEST_ID}),
+            Needles({name for name in owners if len(name) >= SHORTEST_ID}),
+            {name: frozenset(of_it) for name, of_it in owners.items()},
         )
 
     def shows(self, fields: Mapping[str, Any]) -> bool:
-        """Return whether a conversation of somebody else shows one of the contacts, of which it may have the name."""
+        """Return whether a conversation of somebody else shows one of the contacts."""
         contact = fields.get("contact")
-        return isinstance(contact, dict) and _is_one_of(contact.get("id"), self.rows.get("contacts", frozenset()))
+        owners = self.owners.get(contact.get("id") or "", ()) if isinstance(contact, dict) else ()
+        return fields.get("organization_id") in owners or None in owners
+
+    def names_one(self, fields: Mapping[str, Any]) -> bool:
+        """Return whether a conversation that shows one of the contacts has its name, not just that of the address."""
+        name = fields["contact"]["name"]
+        return name is not None and name != self.names.get(people.address_of(fields) or "")
 
     def has_key(self, key: bytes) -> bool:
         """Return whether a key is, or names, one of the ids."""

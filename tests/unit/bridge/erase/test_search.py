@@ -1,6 +1,6 @@
 """What records have of erased rows: content that a date removes, content that stays, ids, mentions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
@@ -10,7 +10,7 @@ from avro.codec import CodecError
 from avro.rows import made_id
 from bridge.erase import people
 from bridge.erase.find import Row, Wanted
-from bridge.erase.search import Trace, trace
+from bridge.erase.search import Trace, service_names, trace
 from bridge.erase.sought import Needles, Sought
 from streams.state import contact
 from support.join_cases import address
@@ -141,6 +141,42 @@ def test_a_conversation_of_somebody_else_has_the_name_of_an_erased_contact_until
     values = (b"...contact-1...Ana", b"...contact-1...")
     found = look("streams-conversations-changelog", *((b"conversation-9", value) for value in values), sought=sought)
     assert found == Trace(former=1, since_ms=1001, ids=1)
+
+
+def test_another_organizations_row_of_an_erased_contact_is_no_fault():
+    claims = [
+        contact.contact_facts(event_of(person("contact-1", organization_id=of, name=of)), [of]) for of in ("o1", "o2")
+    ]
+    gone = contact.contact_facts(event_of(person("contact-1", "delete", organization_id="o1")))
+    for sought in (
+        Sought.of([Row("contacts", "contact-1", "o1")], Wanted()),
+        Sought.of([], Wanted(organization_id="o1")),
+    ):
+        before, after = of_table(*claims), of_table(*claims, gone)
+        assert look("streams-contacts-changelog", (b"contact-1", before), sought=sought).live == ["t:0:0"]
+        found = look("streams-contacts-changelog", (b"contact-1", before), (b"contact-1", after), sought=sought)
+        assert found == Trace(former=1, since_ms=1001, ids=1)
+
+
+def test_a_conversation_that_still_has_an_erased_contacts_name_is_named_and_the_name_of_its_address_is_not():
+    key = made_id("o1", "whatsapp", "+200")
+    told = contact.address_facts(
+        event_of(address("+200", organization_id="o1", contact_id="contact-1", extra={"name": "~ana"}))
+    )
+    sought = Sought.of([Row("contacts", "contact-1", "o1")], Wanted(contact="+100"))
+    table = [Record(0, key.encode(), of_table(told)), Record(1, b"another", None), Record(2, b"", b"how far")]
+    names = service_names(iter(table), sought)  # type: ignore[arg-type]
+    assert names == {key: "~ana"}
+    sought = replace(sought, names=names)
+
+    def shown(name: str | None, organization: str = "o1") -> Trace:
+        contact_shown = {"id": "contact-1", "name": name, "address": "+200"}
+        fields = state("conversation-9", contact=contact_shown) | {"organization_id": organization}
+        return look("conversation-state", (b"conversation-9", fields), sought=sought)
+
+    assert shown("Ana").live == ["t:0:0"], "a conversation that was not told of the delete"
+    assert shown("~ana") == shown(None) == Trace(ids=1)
+    assert shown("Ana", "o2") == Trace(), "another organization's contact of that id"
 
 
 def test_a_state_that_nothing_supersedes_is_named():
