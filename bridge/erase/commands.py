@@ -74,7 +74,8 @@ def execute(servers: Servers, wanted: Wanted, client: BridgeClient, *, patience_
                     f"the views do not show {row.entity} {row.id}, which the states have: give a token that may see it"
                 )
         if named is not None and servers.key is not None:
-            suppress_rows(servers.cluster, servers.key, named, [row.id for row in rows if row.entity == "contacts"])
+            contacts = [(row.id, row.organization_id) for row in rows if row.entity == "contacts"]
+            suppress_rows(servers.cluster, servers.key, named, contacts)
         for directory in servers.spools:
             spools.remove(directory, rows, wanted, patience_s=patience_s)
         for row in rows:

@@ -19,9 +19,13 @@ class Contact(NamedTuple):
         return hmac.digest(key, named.encode(), "sha256").hex()
 
 
-def row_hash(key: bytes, contact_id: str) -> str:
-    """Return what stands in the list for a row of contacts, which names no address."""
-    named = json.dumps(["contacts", contact_id], ensure_ascii=False)
+def row_hash(key: bytes, contact_id: str, organization_id: str | None) -> str:
+    """Return what stands in the list for a row of contacts, which names no address.
+
+    It is of one organization, or of those that name none (None): another one may have a contact with that id.
+    """
+    # Trap: a list of three would be that of a contact whose address is the first text.
+    named = json.dumps(["contacts", "id", contact_id, organization_id], ensure_ascii=False)
     return hmac.digest(key, named.encode(), "sha256").hex()
 
 
@@ -60,7 +64,8 @@ class Suppressed:
         if not self.active:
             return False
         if entity == "contacts":
-            return row_hash(self._key, row["id"]) in self._hashes
+            organization = row.get("organization_id")
+            return row_hash(self._key, row["id"], organization if type(organization) is str else None) in self._hashes
         address = row.get("address" if entity == "contacts_addresses" else "contact_address")
         if type(address) is not str or not address:
             return False

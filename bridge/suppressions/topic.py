@@ -35,10 +35,11 @@ def add(cluster: Cluster, key: bytes, contact: Contact) -> str:
     return _write(cluster, contact.hash(key), json.dumps(value).encode())
 
 
-def suppress_rows(cluster: Cluster, key: bytes, contact: Contact, ids: Iterable[str]) -> None:
+def suppress_rows(cluster: Cluster, key: bytes, contact: Contact, rows: Iterable[tuple[str, str | None]]) -> None:
     """Suppress the rows of contacts that had the address of a contact: they have a name.
 
-    Raises KafkaUnavailableError.
+    `rows` are their ids and organizations. An update that names no organization is suppressed as well. Raises
+    KafkaUnavailableError.
     """
     value = {
         "since": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -46,8 +47,8 @@ def suppress_rows(cluster: Cluster, key: bytes, contact: Contact, ids: Iterable[
         "organization_id": contact.organization_id,
         "erased_with": contact.hash(key),
     }
-    for row_id in ids:
-        _write(cluster, row_hash(key, row_id), json.dumps(value).encode())
+    for entry in {row_hash(key, row_id, of): None for row_id, owner in rows for of in (owner, None)}:
+        _write(cluster, entry, json.dumps(value).encode())
 
 
 def lift(cluster: Cluster, key: bytes, contact: Contact) -> bool:

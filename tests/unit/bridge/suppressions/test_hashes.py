@@ -41,11 +41,21 @@ def test_an_address_has_its_own_column_and_a_contact_nothing_but_its_id():
     found = suppressed(Contact("+100"))
     assert found.has("contacts_addresses", {"address": "+100", "contact_address": "+200"})
     assert not found.has("contacts_addresses", {"address": "+200", "contact_address": "+100"})
-    found.take({row_hash(KEY, "k1"): True})
+    found.take({row_hash(KEY, "k1", None): True})
     assert found.has("contacts", {"id": "k1"})
     assert not found.has("contacts", {"id": "k2", "contact_address": "+100", "address": "+100"})
     assert not found.has("messages", {"id": "k1"})
-    assert len({row_hash(KEY, "k1"), Contact("k1").hash(KEY), Contact("contacts", "k1").hash(KEY)}) == 3
+    others = {Contact("k1").hash(KEY), Contact("contacts", "k1").hash(KEY), row_hash(KEY, "k1", "o1")}
+    assert len({row_hash(KEY, "k1", None), *others}) == 4
+
+
+def test_a_contact_that_another_organization_has_under_the_same_id_is_not_suppressed():
+    found = Suppressed(KEY)
+    found.take({row_hash(KEY, "k1", of): True for of in ("o1", None)})
+    assert found.has("contacts", {"id": "k1", "organization_id": "o1"})
+    assert not found.has("contacts", {"id": "k1", "organization_id": "o2"})
+    for of in (None, 7, []):
+        assert found.has("contacts", {"id": "k1", "organization_id": of}), "whose it is is not known"
 
 
 def test_what_is_lifted_comes_in_again():
