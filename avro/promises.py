@@ -140,7 +140,8 @@ PROMISES: Mapping[str, Promise] = MappingProxyType(
             _ROW_TIME,
             _NO_ORDER_OF_PEOPLE,
             _AT_LEAST_ONCE,
-            _BY_CE_ID,
+            f"{_BY_CE_ID} Never events with action `delete`: of one address all have the same `ce_id`, and one that"
+            " came back can be deleted again. Apply each of them; to apply one twice changes nothing.",
             "An event with action `delete` says that the row is gone: delete what you have of it that is not newer than"
             " `received_at`. An address can come back, since it is its own id. A record without value (tombstone) says"
             " the same; an operator may write one, without headers.",
