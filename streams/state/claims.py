@@ -102,9 +102,13 @@ def owned(claims: Claims[F], organization: str | None) -> Claims[F]:
     return {key: claim for key, claim in claims.items() if organization in key.split(_SEPARATOR)}
 
 
-def writers(claims: Mapping[str, Claim[Any]]) -> set[str]:
-    """Return the organizations of which a writer of any claim may tell."""
-    return {organization for key in claims for organization in key.split(_SEPARATOR)}
+def different(claims: Mapping[str, Claim[Any]]) -> list[str]:
+    """Return one organization for each set of claims that count together: a token may be bound to hundreds of them."""
+    keys: dict[str, list[str]] = {}
+    for key in claims:
+        for organization in key.split(_SEPARATOR):
+            keys.setdefault(organization, []).append(key)
+    return list({tuple(sorted(owned)): organization for organization, owned in keys.items()}.values())
 
 
 def of(claims: Claims[F], organization: str | None) -> Iterator[F]:

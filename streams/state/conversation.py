@@ -130,7 +130,7 @@ def addresses_of(facts: ConversationFacts | None) -> set[str]:
     if facts is None or is_deleted(facts):
         return set()
     trusted = structs.replace(facts, claims={}) if facts.claims else facts
-    told = [trusted, *(effective(facts, owner) for owner in claims.writers(facts.claims))]
+    told = [trusted, *(effective(facts, owner) for owner in claims.different(facts.claims))]
     found = (contact.address_id(one.columns) for one in told)
     return {address for address in found if address is not None}
 
