@@ -113,6 +113,7 @@ class ConversationPartition:
                 at_most = len(conversation.encode(merged))
             if at_most > FACTS_BYTES or not new.claims.keys() <= merged.claims.keys():
                 raise Refused("too_large", f"the merged row would exceed {FACTS_BYTES} bytes")
+        self._unfollow_addresses(conversation_id, entry.told, merged)
         self._follow_addresses(conversation_id, None if replayed else entry.told, merged)
         if merged.contacts:
             merged = conversation.of_its_addresses(merged)
@@ -132,9 +133,6 @@ class ConversationPartition:
         if not is_key(conversation_id):
             return
         followed = conversation.addresses_of(now)
-        if before is not None and conversation.is_deleted(now):
-            for address in sorted(conversation.addresses_of(before)):
-                self._write_link(address, AddressFollowed(conversation_id, None))
         if not followed:
             return
         age = conversation.age_of(now)
@@ -143,13 +141,27 @@ class ConversationPartition:
         for address in sorted(followed - (known & now.contacts.keys())):
             self._write_link(address, AddressFollowed(conversation_id, age))
 
+    def _unfollow_addresses(
+        self, conversation_id: str, before: ConversationFacts | None, now: ConversationFacts | None
+    ) -> None:
+        """Have a conversation hear no more of the addresses that it cannot have any more."""
+        if before is None or not is_key(conversation_id):
+            return
+        for address in sorted(conversation.addresses_of(before) - conversation.addresses_of(now)):
+            self._write_link(address, AddressFollowed(conversation_id, None))
+
     def _write_link(self, address: str, link: AddressFollowed) -> None:
         self._sender.write(self._contributions, address.encode(), encode_link(link))
 
     def apply_address(self, conversation_id: str, link: AddressTold) -> None:
-        """Note what is known of an address, if the conversation may have it."""
+        """Note what is known of an address, if the conversation may have it; else have it hear of that no more.
+
+        A crash between what a conversation has come to say and what it writes to the address that it had leaves it a
+        follower: when what it said is read again, nobody knows any more what that was.
+        """
         entry = self.in_use(conversation_id)
         if entry.told is None or link.address not in conversation.addresses_of(entry.told):
+            self._write_link(link.address, AddressFollowed(conversation_id, None))
             return
         merged = conversation.with_address(entry.told, link.address, link.facts)
         entry.tally.row_changed(merged)
@@ -259,8 +271,6 @@ class ConversationPartition:
         """
         for key, _ in self.rows.scan(prefix(conversation_id.encode())):
             self.rows.retract(key)
-        for address in sorted(conversation.addresses_of(self.row(conversation_id))):
-            self._write_link(address, AddressFollowed(conversation_id, None))
 
     def remove(self, conversation_id: str) -> None:
         """Second half of a removal: forget the row and all contributions, and say so on the state topic.
@@ -269,6 +279,9 @@ class ConversationPartition:
         the halves, but not these deletions, would keep everything otherwise.
         """
         self.hooks.removed(conversation_id)
+        # Trap: not in the first half. An idle conversation to which something comes between the halves stays, and would
+        # hear no more of its address.
+        self._unfollow_addresses(conversation_id, self.row(conversation_id), None)
         for key, _ in self.rows.scan(prefix(conversation_id.encode())):
             del self.rows[key]
         self._in_use.pop(conversation_id, None)

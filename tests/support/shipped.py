@@ -9,6 +9,8 @@ from typing import Any
 from streams.engine.hooks import Hook
 from streams.engine.source import Record
 from streams.engine.writer import Checkpoint
+from streams.state.contact import AddressRow, decode_address_row
+from streams.tables.owned import ADDRESSES
 from support.join import Join, empty_stores, program
 from support.wire import Fields, change, conversation_state, event_bytes, headers_of, message_state, source_of
 
@@ -103,6 +105,17 @@ class Shipped:
         """Yield all values of both tables."""
         for store in self._stores.values():
             yield from (value for _, value in store.scan(b""))
+
+    def address_row(self, key: str) -> AddressRow:
+        """Return what is known of an address, and who follows it."""
+        stored = self._stores[ADDRESSES, 0].get(key.encode())
+        return AddressRow() if stored is None else decode_address_row(stored)
+
+    def begin_removal(self, conversation_id: str) -> set[str]:
+        """Do the first half of a conversation's removal, and return the topics that it writes to."""
+        self._join.conversations[0].retract(conversation_id)
+        written, self._log.written = self._log.written, []
+        return {topic for topic, _, _ in written}
 
     def _start(self) -> Join:
         app = _program()

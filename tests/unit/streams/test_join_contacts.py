@@ -259,3 +259,84 @@ def test_what_is_removed_and_told_again_in_one_batch_is_what_was_told_last(remov
     shipped.receive([removed | {"removed": True}, again])
     shipped.relay()
     assert _named(shipped) == {"c": name}
+
+
+def _followers(shipped: Shipped, text: str = "5215") -> set[str]:
+    """Return the conversations that hear of an address."""
+    return set(shipped.address_row(made_id("org", "whatsapp", text)).followers)
+
+
+@pytest.mark.parametrize(
+    ("last", "by_whom"),
+    [
+        (changed("c", contact_address="777", updated_at=at(5)), None),
+        (changed("c", contact_address=None, updated_at=at(5)), None),
+        (changed("c", "delete", organization_id="org"), None),
+        (changed("c", "delete", organization_id="org"), "org"),
+        (ROW | {"removed": True}, None),
+    ],
+)
+def test_a_conversation_that_has_an_address_no_more_follows_it_no_more(last, by_whom):
+    first = ROW if by_whom is None else by(by_whom, ROW, 1_000)
+    shipped = Shipped()
+    shipped.receive([first, ADDRESS])
+    shipped.relay()
+    assert _followers(shipped) == {"c"}
+    shipped.receive([last if by_whom is None else by(by_whom, last, 2_000)])
+    shipped.relay()
+    assert _followers(shipped) == set()
+
+
+@pytest.mark.parametrize("told", [CONTACT, ADDRESS | {"removed": True}])
+def test_a_follower_that_a_crash_has_left_behind_leaves_when_it_is_told_something(told):
+    shipped = Shipped()
+    shipped.receive([ROW, ADDRESS])
+    shipped.relay()
+    moved = changed("c", contact_address="777", updated_at=at(5))
+    shipped.receive([moved])
+    del shipped.between[shipped.read :]
+    shipped.crash(back=0)
+    shipped.receive([moved], replayed=True)
+    shipped.relay()
+    assert (_followers(shipped), _followers(shipped, "777")) == ({"c"}, {"c"})
+    shipped.receive([told])
+    shipped.relay()
+    assert (_followers(shipped), _followers(shipped, "777")) == (set(), {"c"})
+
+
+def test_a_removal_that_can_be_given_up_has_not_taken_a_conversation_from_its_address():
+    """An idle conversation stays if something comes to it before its tombstones are acknowledged."""
+    shipped = Shipped()
+    shipped.receive([ROW, ADDRESS])
+    shipped.relay()
+    assert shipped.begin_removal("c") == {"streams-conversations-changelog"}
+
+
+def test_other_organizations_that_name_a_contact_do_not_keep_its_own_from_hearing_of_it():
+    evil = [f"evil{number}" for number in range(contact.ORGANIZATIONS_LIMIT + 2)]
+    named = [by(name, address(organization_id=name, contact_id="k", updated_at=at(1)), 5_000) for name in evil]
+    claims = [by(name, of("k", organization_id=name, name="evil", updated_at=at(99)), 5_000) for name in evil]
+    for mine in (CONTACT, by("org", CONTACT, 1_000)):
+        for events in ([mine, *named, ROW, ADDRESS, RENAMED], [mine, ROW, ADDRESS, *named, *claims, RENAMED]):
+            last = events[-1] if mine is CONTACT else by("org", events[-1], 6_000)
+            assert shown(*events[:-1], last)["name"] == "Ana Ruiz"
+
+
+def test_addresses_are_searched_once_for_claims_that_count_together(monkeypatch):
+    """A token may be bound to hundreds of organizations, and each event of a conversation asks for its addresses."""
+    told = [f"o{number}" for number in range(500)]
+    facts = [
+        conversation.facts_of(event_of(changed("c", **columns, updated_at=at(1))), organizations)
+        for columns, organizations in (
+            ({"organization_id": "o1", "service": "whatsapp", "contact_address": "5215"}, told),
+            ({"contact_address": "777"}, told),
+            ({"contact_address": "888"}, [*told, "p"]),
+        )
+    ]
+    joined = conversation.join(conversation.join(facts[0], facts[1]), facts[2])
+    calls: list[str | None] = []
+    original = conversation.effective
+    monkeypatch.setattr(conversation, "effective", lambda one, owner=None: calls.append(owner) or original(one, owner))
+    found = conversation.addresses_of(joined)
+    assert found == {contact.address_id(original(joined, name).columns) for name in (*told, "p")} - {None}
+    assert len(calls) == 3
