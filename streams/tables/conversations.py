@@ -163,6 +163,8 @@ class ConversationPartition:
         if entry.told is None or link.address not in conversation.addresses_of(entry.told):
             self._write_link(link.address, AddressFollowed(conversation_id, None))
             return
+        if link.facts is None and link.address not in entry.told.contacts:
+            return
         merged = conversation.with_address(entry.told, link.address, link.facts)
         entry.tally.row_changed(merged)
         self._changed_rows[conversation_id] = merged

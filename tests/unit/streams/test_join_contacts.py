@@ -14,6 +14,7 @@ from streams.state import contact, conversation
 from streams.tables.contacts import AddressPartition
 from streams.tables.contributions import decode_record
 from streams.tables.links import AddressFollowed, AddressTold, ContactTold, encode_link
+from streams.tables.owned import ADDRESSES
 from support.join_cases import address, at, inserted, opened
 from support.join_cases import contact as of
 from support.join_cases import conversation as changed
@@ -302,6 +303,24 @@ def test_a_follower_that_a_crash_has_left_behind_leaves_when_it_is_told_somethin
     shipped.receive([told])
     shipped.relay()
     assert (_followers(shipped), _followers(shipped, "777")) == (set(), {"c"})
+
+
+@pytest.mark.parametrize("removed", [[ADDRESS], [ADDRESS, CONTACT]], ids=["address", "both"])
+def test_what_a_follower_was_told_before_a_crash_that_forgot_it_does_not_outlive_a_removal(removed):
+    shipped = Shipped()
+    shipped.receive([ADDRESS, CONTACT])
+    shipped.relay()
+    rows, key = shipped._stores[ADDRESSES, 0], made_id("org", "whatsapp", "5215").encode()
+    before = rows.get(key)
+    shipped.receive([ROW])
+    shipped.relay(1)
+    assert _followers(shipped) == {"c"}
+    # What it was told is in the topic; that it follows is not in the changelog.
+    rows.put(key, before)
+    shipped.crash(back=1)
+    shipped.receive([event | {"removed": True} for event in removed])
+    shipped.relay()
+    assert shipped.conversation_states["c"]["contact"] is None
 
 
 def test_a_removal_that_can_be_given_up_has_not_taken_a_conversation_from_its_address():
