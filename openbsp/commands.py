@@ -1,5 +1,6 @@
 """Command lines that behave alike: options, messages, exit codes."""
 
+import contextlib
 import logging
 import os
 import signal
@@ -86,7 +87,8 @@ def leave(code: int) -> NoReturn:
     """
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+            stream.flush()
     os._exit(code)
 
 
