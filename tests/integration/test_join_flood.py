@@ -11,7 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.load import Load
 from support.wait import eventually
 
-pytestmark = pytest.mark.integration
+# Long: which of both ends first depends on what else the machine does; on containers it once was the flood.
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 TOKEN = "token-of-the-tests"
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
