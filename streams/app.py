@@ -134,8 +134,8 @@ def create_app(
 
     app.agent(topic("messages"), name="merge_messages")(merge_messages(message_table.of, intake, remover))
     app.agent(topic("conversations"), name="merge_rows")(merge_rows(conversation_table.of, intake, remover))
-    app.agent(topic("contacts"), name="merge_contacts")(merge_contacts(contact_table.of, intake, remover))
-    app.agent(topic("contacts-addresses"), name="merge_addresses")(merge_addresses(address_table.of, intake, remover))
+    app.agent(topic("contacts"), name="merge_contacts")(merge_contacts(contact_table.of, intake))
+    app.agent(topic("contacts-addresses"), name="merge_addresses")(merge_addresses(address_table.of, intake))
     app.agent(topic("streams-contributions"), name="merge_contributions")(
         merge_contributions(
             message_table.of, conversation_table.of, People(contact_table.of, address_table.of), intake, remover

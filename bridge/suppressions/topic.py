@@ -27,12 +27,7 @@ class Entry:
 
 def add(cluster: Cluster, key: bytes, contact: Contact) -> str:
     """Suppress a contact; return its hash. Raises KafkaUnavailableError."""
-    value = {
-        "since": datetime.now(UTC).isoformat(timespec="seconds"),
-        "service": contact.service,
-        "organization_id": contact.organization_id,
-    }
-    return _write(cluster, contact.hash(key), json.dumps(value).encode())
+    return _write(cluster, contact.hash(key), _value(contact))
 
 
 def suppress_rows(cluster: Cluster, key: bytes, contact: Contact, rows: Iterable[tuple[str, str | None]]) -> None:
@@ -41,14 +36,9 @@ def suppress_rows(cluster: Cluster, key: bytes, contact: Contact, rows: Iterable
     `rows` are their ids and organizations. An update that names no organization is suppressed as well. Raises
     KafkaUnavailableError.
     """
-    value = {
-        "since": datetime.now(UTC).isoformat(timespec="seconds"),
-        "service": contact.service,
-        "organization_id": contact.organization_id,
-        "erased_with": contact.hash(key),
-    }
+    value = _value(contact, erased_with=contact.hash(key))
     for entry in {row_hash(key, row_id, of): None for row_id, owner in rows for of in (owner, None)}:
-        _write(cluster, entry, json.dumps(value).encode())
+        _write(cluster, entry, value)
 
 
 def lift(cluster: Cluster, key: bytes, contact: Contact) -> bool:
@@ -88,6 +78,12 @@ def _entry(key: str, value: bytes) -> Entry:
     except (ValueError, KeyError, TypeError, AttributeError):
         # Whatever it says: the bridge turns away whom the key stands for.
         return Entry(key, "unknown", None, None)
+
+
+def _value(contact: Contact, **more: str) -> bytes:
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    told = {"since": since, "service": contact.service, "organization_id": contact.organization_id}
+    return json.dumps({**told, **more}).encode()
 
 
 def _write(cluster: Cluster, entry: str, value: bytes | None) -> str:

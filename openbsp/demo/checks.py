@@ -58,26 +58,23 @@ def checks(found: Found) -> list[Check]:
     conversations = _newest(found.records["conversation-state"])
     changes = [record.value for record in found.records["status-changes"] if record.value is not None]
     return [
-        Check(
-            "all five payloads were accepted",
-            [f"{answer.payload}: {answer.status or answer.text}" for answer in found.answers if not answer.accepted],
-        ),
-        Check("messages has three events", _compare(len(found.records["messages"]), 3)),
-        Check("conversations has two events", _compare(len(found.records["conversations"]), 2)),
-        Check("dead-letters is empty", _compare(len(found.records["dead-letters"]), 0)),
-        Check("message-state has two messages", _compare(set(messages), {INCOMING_ID, OUTGOING_ID})),
-        Check("conversation-state has one conversation", _compare(set(conversations), {CONVERSATION_ID})),
+        accepted("all five payloads were accepted", found.answers),
+        Check("messages has three events", compare(len(found.records["messages"]), 3)),
+        Check("conversations has two events", compare(len(found.records["conversations"]), 2)),
+        Check("dead-letters is empty", compare(len(found.records["dead-letters"]), 0)),
+        Check("message-state has two messages", compare(set(messages), {INCOMING_ID, OUTGOING_ID})),
+        Check("conversation-state has one conversation", compare(set(conversations), {CONVERSATION_ID})),
         Check(
             "conversation-state: closed, two messages, the reply came after two seconds and was read",
             _conversation_faults(conversations.get(CONVERSATION_ID)),
         ),
         Check(
             "status-changes: pending of both messages; sent, delivered and read of the reply",
-            _compare({(change["message_id"], change["status"]) for change in changes}, _STATUS_CHANGES),
+            compare({(change["message_id"], change["status"]) for change in changes}, _STATUS_CHANGES),
         ),
         Check(
             "each status change has its conversation",
-            _compare({change["conversation_id"] for change in changes}, {CONVERSATION_ID}),
+            compare({change["conversation_id"] for change in changes}, {CONVERSATION_ID}),
         ),
         Check("the view shows the same conversation", _conversation_faults(found.view)),
     ]
@@ -95,7 +92,15 @@ def _conversation_faults(state: Mapping[str, Any] | None) -> list[str]:
     ]
 
 
-def _compare(actual: object, expected: object) -> list[str]:
+def accepted(text: str, answers: Sequence[Answer]) -> Check:
+    """Expect that the bridge has taken all payloads."""
+    return Check(
+        text, [f"{answer.payload}: {answer.status or answer.text}" for answer in answers if not answer.accepted]
+    )
+
+
+def compare(actual: object, expected: object) -> list[str]:
+    """Return what contradicts that something is as it is expected."""
     return [] if actual == expected else [f"{actual!r}, not {expected!r}"]
 
 

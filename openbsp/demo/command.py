@@ -1,10 +1,9 @@
 """`bridge demo`: start the stack, post the payloads, show and check what came of them."""
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import httpx
 from rich.console import Console
@@ -22,6 +21,9 @@ from openbsp.up.interrupts import Interrupts
 from openbsp.up.page import page_link
 from openbsp.up.stack import Addresses, Ports
 from openbsp.up.supervisor import Supervisor
+from openbsp.waiting import wait_until
+
+T = TypeVar("T")
 
 _RESULT_S = 30.0
 _POLL_S = 0.1
@@ -72,7 +74,7 @@ def _present_ghost(console: Console, addresses: Addresses, token: str) -> list[C
     )
     answers = asyncio.run(_send(ghost.TWO_ROWS, addresses.bridge, token))
     show.show_answers(console, answers)
-    before = _until_complete(lambda: ghost.before(look()))
+    before = ghost.before(_until_complete(look, ghost.before))
     show.show_checks(console, before)
     console.print("\nThe first row learns the id of the receipt. That the second one is deleted is not told.")
     answers = asyncio.run(_send(ghost.ONE_ROW, addresses.bridge, token))
@@ -80,23 +82,28 @@ def _present_ghost(console: Console, addresses: Addresses, token: str) -> list[C
     (topics,) = load(TopicSettings)
     with RecordReader(addresses.kafka, addresses.schema_registry, topics.prefix) as reader:
 
-        def compared() -> list[Check]:
+        def look_at_all() -> ghost.Seen:
             reader.read_to_end()
-            return ghost.after(look(), reader.records["message-state"])
+            return look()
 
-        after = _until_complete(compared)
+        def compare(seen: ghost.Seen) -> list[Check]:
+            return ghost.after(seen, reader.records["message-state"])
+
+        after = compare(_until_complete(look_at_all, compare))
     show.show_checks(console, after)
     return [*before, *after]
 
 
-def _until_complete(compare: Callable[[], list[Check]]) -> list[Check]:
-    """Return what is compared when nothing is missing any more, or what there is after `_RESULT_S` seconds."""
-    deadline = time.monotonic() + _RESULT_S
-    while True:
-        results = compare()
-        if time.monotonic() > deadline or not any(check.faults for check in results):
-            return results
-        time.sleep(_POLL_S)
+def _until_complete(look: Callable[[], T], compare: Callable[[T], list[Check]]) -> T:
+    """Return what there is when nothing is missing any more, or what there is after `_RESULT_S` seconds."""
+    seen: list[T] = []
+
+    def is_complete() -> bool:
+        seen[:] = [look()]
+        return not any(check.faults for check in compare(seen[0]))
+
+    wait_until(is_complete, patience_s=_RESULT_S, every_s=_POLL_S)
+    return seen[0]
 
 
 async def _send(payloads: Sequence[Payload], url: str, token: str) -> list[Answer]:
@@ -104,17 +111,16 @@ async def _send(payloads: Sequence[Payload], url: str, token: str) -> list[Answe
 
 
 def _wait_for_result(answers: Sequence[Answer], addresses: Addresses, token: str) -> Found:
-    """Return what there is when nothing is missing any more, or what there is after `_RESULT_S` seconds."""
+    """Return what there is when nothing is missing any more, or when waiting ends."""
     (topics,) = load(TopicSettings)
-    deadline = time.monotonic() + _RESULT_S
     with RecordReader(addresses.kafka, addresses.schema_registry, topics.prefix) as reader:
-        while True:
+
+        def look() -> Found:
             view = _view(addresses, token)
             reader.read_to_end()
-            found = Found(answers, reader.records, view)
-            if time.monotonic() > deadline or not any(check.faults for check in checks(found)):
-                return found
-            time.sleep(_POLL_S)
+            return Found(answers, reader.records, view)
+
+        return _until_complete(look, checks)
 
 
 def _view_url(addresses: Addresses) -> str:

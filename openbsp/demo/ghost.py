@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from openbsp.demo.checks import Check
+from openbsp.demo.checks import Check, accepted, compare
 from openbsp.demo.records import Record
 from openbsp.demo.send import Answer, Payload
 
@@ -101,8 +101,8 @@ class Seen:
 def before(seen: Seen) -> list[Check]:
     """Compare what there is of the two rows with what is expected."""
     return [
-        _accepted(seen),
-        _check("there are two messages", (seen.real, seen.ghost, _count(seen)), (200, 200, 2)),
+        accepted("all webhooks were accepted", seen.answers),
+        Check("there are two messages", compare((seen.real, seen.ghost, _count(seen)), (200, 200, 2))),
     ]
 
 
@@ -110,22 +110,13 @@ def after(seen: Seen, states: Sequence[Record]) -> list[Check]:
     """Compare what there is of the one row; `states` are the records of message-state."""
     last = max((record for record in states if record.key == GHOST_ID), key=lambda record: record.offset, default=None)
     return [
-        _accepted(seen),
-        _check("there is one message, the ghost is gone", (seen.real, seen.ghost, _count(seen)), (200, 404, 1)),
+        accepted("all webhooks were accepted", seen.answers),
+        Check("there is one message, the ghost is gone", compare((seen.real, seen.ghost, _count(seen)), (200, 404, 1))),
         Check(
             "message-state has a tombstone for the ghost",
             [] if last is not None and last.value is None else ["there is none"],
         ),
     ]
-
-
-def _accepted(seen: Seen) -> Check:
-    faults = [f"{answer.payload}: {answer.status or answer.text}" for answer in seen.answers if not answer.accepted]
-    return Check("all webhooks were accepted", faults)
-
-
-def _check(text: str, found: object, expected: object) -> Check:
-    return Check(text, [] if found == expected else [f"{found!r}, not {expected!r}"])
 
 
 def _count(seen: Seen) -> object:

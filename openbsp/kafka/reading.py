@@ -22,6 +22,11 @@ _POLL_S = 0.2
 Range = Mapping[int, tuple[int, int]]
 
 
+def tail(within: Range, most: int) -> Range:
+    """Return the last `most` places of each partition, as far as it has so many."""
+    return {number: (max(start, end - most), end) for number, (start, end) in within.items()}
+
+
 class TopicReader:
     """Reads one topic. A context manager.
 

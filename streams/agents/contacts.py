@@ -5,11 +5,9 @@ remembered beyond it, so a removal that is met again after a crash tells all of 
 """
 
 from collections.abc import Callable
-from typing import NoReturn
 
 from streams.agents.intake import Intake
 from streams.agents.loop import Agent, Loop, Stream
-from streams.agents.removal import Remover
 from streams.engine.source import Record
 from streams.tables.contacts import AddressPartition, ContactPartition
 
@@ -18,7 +16,7 @@ ContactsOf = Callable[[Record], ContactPartition]
 AddressesOf = Callable[[Record], AddressPartition]
 
 
-def merge_contacts(contacts: ContactsOf, intake: Intake, remover: Remover) -> Agent:
+def merge_contacts(contacts: ContactsOf, intake: Intake) -> Agent:
     """Return the agent."""
 
     def merge(event: Record) -> None:
@@ -29,7 +27,7 @@ def merge_contacts(contacts: ContactsOf, intake: Intake, remover: Remover) -> Ag
             fields, _, organizations = intake.row(event)
             table.apply(fields, organizations=organizations)
 
-    loop = Loop(intake, remover, merge, _removing, removes=_never)
+    loop = Loop(intake, merge)
 
     async def agent(stream: Stream) -> None:
         """Merge what is told of each contact, tell its addresses."""
@@ -38,7 +36,7 @@ def merge_contacts(contacts: ContactsOf, intake: Intake, remover: Remover) -> Ag
     return agent
 
 
-def merge_addresses(addresses: AddressesOf, intake: Intake, remover: Remover) -> Agent:
+def merge_addresses(addresses: AddressesOf, intake: Intake) -> Agent:
     """Return the agent."""
 
     def merge(event: Record) -> None:
@@ -48,19 +46,10 @@ def merge_addresses(addresses: AddressesOf, intake: Intake, remover: Remover) ->
         else:
             table.apply(intake.row(event).fields)
 
-    loop = Loop(intake, remover, merge, _removing, removes=_never)
+    loop = Loop(intake, merge)
 
     async def agent(stream: Stream) -> None:
         """Merge what is told of each address, tell the conversations that have it, follow its contact."""
         await loop.run(stream)
 
     return agent
-
-
-def _never(event: Record) -> bool:
-    del event
-    return False
-
-
-def _removing(event: Record) -> NoReturn:
-    raise NotImplementedError(f"{event.topic} has no removals in two halves")

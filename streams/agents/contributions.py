@@ -9,7 +9,7 @@ from typing import NamedTuple
 from streams.agents.contacts import AddressesOf, ContactsOf
 from streams.agents.conversations import ConversationsOf
 from streams.agents.intake import Intake, Merge
-from streams.agents.loop import Agent, Loop, Stream
+from streams.agents.loop import Agent, Loop, Removals, Stream
 from streams.agents.messages import MessagesOf
 from streams.agents.removal import Removal, Remover
 from streams.contract import Refused
@@ -47,7 +47,7 @@ def merge_contributions(
         idle = table.is_idle(key, decode_eviction(event.value))
         return Removal(table, key, with_messages=True) if idle else None
 
-    loop = Loop(intake, remover, merge, removing, removes=_asks_to_leave)
+    loop = Loop(intake, merge, Removals(remover, removing, _asks_to_leave))
 
     async def agent(stream: Stream) -> None:
         """Count what messages add to their conversation, write its state, tell each new status."""

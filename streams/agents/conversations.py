@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from streams.agents.intake import Intake
-from streams.agents.loop import Agent, Loop, Stream
+from streams.agents.loop import Agent, Loop, Removals, Stream
 from streams.agents.removal import Removal, Remover
 from streams.engine.source import Record
 from streams.tables.conversations import ConversationPartition
@@ -26,7 +26,7 @@ def merge_rows(conversations: ConversationsOf, intake: Intake, remover: Remover)
     def tell_messages(event: Record) -> Iterator[None]:
         return conversations(event).tell_messages(intake.text(event.key))
 
-    loop = Loop(intake, remover, merge, removing, tell_messages)
+    loop = Loop(intake, merge, Removals(remover, removing), tell_messages)
 
     async def agent(stream: Stream) -> None:
         """Merge what is told of each conversation's row, write its state."""

@@ -30,28 +30,40 @@ def is_tombstone(event: Record) -> bool:
     return event.value is None
 
 
+def _never(event: Record) -> bool:
+    del event
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Removals:
+    """What an agent removes, in two halves: `asked` tells which events ask for what `removing` returns."""
+
+    remover: Remover
+    removing: Removing
+    asked: Callable[[Record], bool] = is_tombstone
+
+
 @dataclass(frozen=True, slots=True)
 class Loop:
     """One agent's way with its events. What comes in a row of one kind is dealt with together.
 
-    `removes` tells which events ask for the removal that `removing` returns; all others are merged, and `then` what
-    follows from them.
+    What asks for one of the `removals` is removed; all others are merged, and `then` what follows from them.
     """
 
     intake: Intake
-    remover: Remover
     merge: Merge
-    removing: Removing
+    removals: Removals | None = None
     then: Then | None = None
-    removes: Callable[[Record], bool] = is_tombstone
 
     async def run(self, stream: Stream) -> None:
         """Deal with all events of a stream; what is not begun when partitions are taken away is left."""
-        inbox = stream.inbox
+        inbox, removals = stream.inbox, self.removals
+        asked = _never if removals is None else removals.asked
         async for events in stream.take_events(SLICE):
-            for removed, run in groupby(events, self.removes):
-                if removed:
-                    await self.remover.remove(inbox, list(run), self.removing)
+            for is_asked, run in groupby(events, asked):
+                if is_asked and removals is not None:
+                    await removals.remover.remove(inbox, list(run), removals.removing)
                 else:
                     await self.intake.take(inbox, list(run), self.merge, self.then)
                 if inbox.ending.is_set():

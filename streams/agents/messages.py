@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from streams.agents.intake import Intake
-from streams.agents.loop import Agent, Loop, Stream
+from streams.agents.loop import Agent, Loop, Removals, Stream
 from streams.agents.removal import Removal, Remover
 from streams.engine.source import Record
 from streams.tables.messages import MessagePartition
@@ -23,7 +23,7 @@ def merge_messages(messages: MessagesOf, intake: Intake, remover: Remover) -> Ag
     def removing(event: Record) -> Removal:
         return Removal(messages(event), intake.text(event.key))
 
-    loop = Loop(intake, remover, merge, removing)
+    loop = Loop(intake, merge, Removals(remover, removing))
 
     async def agent(stream: Stream) -> None:
         """Merge what is told of each message, write its state, tell its conversations what it adds."""

@@ -14,7 +14,7 @@ from msgspec import DecodeError, Struct, json, msgpack, structs
 from avro import jsontext
 from avro.rows import made_id
 from streams.state import claims, existence, registers
-from streams.state.registers import Register, Registers, Version, stamp_of, text_of
+from streams.state.registers import Register, Registers, Version, join_each, later, stamp_of, text_of
 
 #: What is shown of a name.
 NAME_CHARACTERS = 280
@@ -145,39 +145,21 @@ def _stripped(facts: ContactFacts) -> ContactFacts:
 
 def join_addresses(a: AddressFacts, b: AddressFacts) -> AddressFacts:
     """Return what both say together. Idempotent, commutative, associative."""
-    cut = _later(a.cut, b.cut)
+    cut = later(a.cut, b.cut)
     columns = registers.join(a.columns, b.columns)
     if cut is not None:
         columns = {name: register for name, register in columns.items() if register[1] > cut}
     return AddressFacts(
         columns=columns,
-        newest=_later(a.newest, b.newest),
+        newest=later(a.newest, b.newest),
         cut=cut,
-        contacts=_join_all(a.contacts, b.contacts, join_contacts),
+        contacts=join_each(a.contacts, b.contacts, join_contacts),
     )
 
 
 def join_known(a: dict[str, AddressFacts], b: dict[str, AddressFacts]) -> dict[str, AddressFacts]:
     """Return what both say of each address."""
-    return _join_all(a, b, join_addresses)
-
-
-def _join_all(a: dict[str, Any], b: dict[str, Any], join: Any) -> dict[str, Any]:
-    if not b or a == b:
-        return a
-    if not a:
-        return b
-    joined = dict(a)
-    for name, facts in b.items():
-        known = joined.get(name)
-        joined[name] = facts if known is None else join(known, facts)
-    return joined
-
-
-def _later(a: int | None, b: int | None) -> int | None:
-    if a is None or b is None:
-        return b if a is None else a
-    return max(a, b)
+    return join_each(a, b, join_addresses)
 
 
 def is_known(facts: AddressFacts) -> bool:
@@ -204,7 +186,7 @@ def with_contact(facts: AddressFacts, contact: str, told: ContactFacts | None) -
     if told is None:
         kept = {name: one for name, one in facts.contacts.items() if name != contact}
         return structs.replace(facts, contacts=kept)
-    return structs.replace(facts, contacts=_join_all(facts.contacts, {contact: told}, join_contacts))
+    return structs.replace(facts, contacts=join_each(facts.contacts, {contact: told}, join_contacts))
 
 
 def name_of(facts: ContactFacts, organization: str) -> str | None:

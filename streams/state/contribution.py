@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from functools import reduce
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from msgspec import DecodeError, Struct, json, msgpack, structs
 
 from avro import jsontext
 from streams.state import claims, existence, former, registers
 from streams.state import status as statuses
-from streams.state.registers import NEVER, Register, Registers, Version, moment_of, newer, shown, text_of
+from streams.state.registers import NEVER, Register, Registers, Version, later, moment_of, newer, shown, text_of
 
 PREVIEW_CHARACTERS = 280
 REACTION = "reaction"
@@ -35,8 +35,6 @@ _NO_COLUMNS: Columns = [None] * len(NAMES)
 FORMAT = 3
 #: Of the same members, without claims.
 _UNCLAIMED = 2
-
-Ordered = TypeVar("Ordered", int, Version)
 
 
 class Contribution(Struct, array_like=True, frozen=True, gc=False):
@@ -195,13 +193,6 @@ def _stripped(part: Contribution) -> Contribution:
 def names_only(status: Registers) -> Registers:
     """Return a status of which nothing is kept but its keys, so that they can be counted."""
     return dict.fromkeys(status, (0, 0, None))
-
-
-def later(a: Ordered | None, b: Ordered | None) -> Ordered | None:
-    """Return the larger of two, or the one that there is."""
-    if a is None or b is None:
-        return b if a is None else a
-    return max(a, b)
 
 
 def _join_columns(a: Columns, b: Columns) -> Columns:

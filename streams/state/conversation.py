@@ -15,7 +15,7 @@ from avro.catalogue import ENTITIES
 from streams.state import claims, contact, existence, former, registers
 from streams.state import contribution as contributions
 from streams.state.contribution import DAY_US, Contribution, Role
-from streams.state.registers import NEVER, Register, Registers, fields_of, moment_of, stamp_of, text_of
+from streams.state.registers import NEVER, Register, Registers, fields_of, later, moment_of, stamp_of, text_of
 
 _NAMES = tuple(name for name in ENTITIES["conversations"].columns if name != "id")
 
@@ -111,9 +111,9 @@ def without_others(facts: ConversationFacts) -> ConversationFacts:
 def _join_unclaimed(a: ConversationFacts, b: ConversationFacts) -> ConversationFacts:
     joined = ConversationFacts(
         columns=registers.join(a.columns, b.columns),
-        newest=contributions.later(a.newest, b.newest),
+        newest=later(a.newest, b.newest),
         organizations=existence.join_names(a.organizations, b.organizations, existence.NAMES_LIMIT),
-        received_at=contributions.later(a.received_at, b.received_at),
+        received_at=later(a.received_at, b.received_at),
         deletes=existence.join_deletes(a.deletes, b.deletes),
         contacts=contact.join_known(a.contacts, b.contacts),
     )
@@ -402,7 +402,7 @@ class Tally:
             return
         held = before.active_at is not None and before.active_at == self.active_at
         if stays and after is not None and after.said:
-            self.stale |= held and contributions.later(before.active_at, after.active_at) != after.active_at
+            self.stale |= held and later(before.active_at, after.active_at) != after.active_at
             return
         extremes = (
             self.last_incoming,
@@ -654,7 +654,7 @@ def standing(facts: ConversationFacts | None, tally: Tally) -> Standing:
         tally.failed > 0,
         archived,
         tally.known,
-        contributions.later(created_at, tally.active_at),
+        later(created_at, tally.active_at),
     )
 
 

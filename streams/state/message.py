@@ -11,7 +11,18 @@ from streams.state import claims, existence, former, registers
 from streams.state import contribution as contributions
 from streams.state import status as statuses
 from streams.state.contribution import ContentSummary, Contribution, summarize, summary_order
-from streams.state.registers import UNFIT, Register, Registers, Version, fields_of, newer, shown, stamp_of, text_of
+from streams.state.registers import (
+    UNFIT,
+    Register,
+    Registers,
+    Version,
+    fields_of,
+    later,
+    newer,
+    shown,
+    stamp_of,
+    text_of,
+)
 
 _NAMES = tuple(name for name, kind in ENTITIES["messages"].columns.items() if kind is not Kind.STATUS and name != "id")
 
@@ -159,13 +170,13 @@ def _join_unclaimed(a: MessageFacts, b: MessageFacts) -> MessageFacts:
         status=registers.join(a.status, b.status),
         partial_columns=_join_columns(a.partial_columns, b.partial_columns),
         partial_status=registers.join(a.partial_status, b.partial_status),
-        newest=contributions.later(a.newest, b.newest),
-        newest_partial=contributions.later(a.newest_partial, b.newest_partial),
+        newest=later(a.newest, b.newest),
+        newest_partial=later(a.newest_partial, b.newest_partial),
         conversations=stays,
         organizations=names(a.organizations, b.organizations, limit),
         external_ids=names(a.external_ids, b.external_ids, limit),
         announced=names(a.announced, b.announced),
-        received_at=contributions.later(a.received_at, b.received_at),
+        received_at=later(a.received_at, b.received_at),
         deletes=existence.join_deletes(a.deletes, b.deletes),
         rivals=existence.join_rivals(a.rivals, b.rivals),
     )

@@ -5,7 +5,8 @@ keys was committed later, whatever their instants say. A row that holds only wha
 newest value of either kind is kept, and `shown` says which of the two counts.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 #: Text; instant (microseconds since the epoch), or `[instant, JSON text]` where the text says more; JSON text of a
 #: value without a typed field; list of JSON texts; explicit null.
@@ -18,6 +19,9 @@ Registers = dict[str, Register]
 
 #: The version of a row: `(keys, stamp)`.
 Version = tuple[int, int]
+
+T = TypeVar("T")
+Ordered = TypeVar("Ordered", int, Version)
 
 #: The time of a row or a message that says nothing about its own; before everything else.
 NEVER = 1 - 2**63
@@ -42,15 +46,27 @@ def newer(a: Register, b: Register) -> Register:
 
 def join(a: Registers, b: Registers) -> Registers:
     """Return the newer register of each name. Returns one of both if it says it all."""
+    return join_each(a, b, newer)
+
+
+def join_each(a: dict[str, T], b: dict[str, T], join_two: Callable[[T, T], T]) -> dict[str, T]:
+    """Return what both say of each name, joined where both know it. Returns one of both if it says it all."""
     if not b or a is b:
         return a
     if not a:
         return b
     joined = dict(a)
-    for name, register in b.items():
+    for name, said in b.items():
         known = joined.get(name)
-        joined[name] = register if known is None else newer(known, register)
+        joined[name] = said if known is None else join_two(known, said)
     return joined
+
+
+def later(a: Ordered | None, b: Ordered | None) -> Ordered | None:
+    """Return the larger of two, or the one that there is."""
+    if a is None or b is None:
+        return b if a is None else a
+    return max(a, b)
 
 
 def shown(whole: Register | None, partial: Register | None) -> Register | None:

@@ -16,23 +16,7 @@ from streams.engine.stores.memory import GroupedMemoryStore, MemoryStore
 from streams.engine.stream import Inbox
 from streams.settings import StreamsSettings
 from streams.tables.owned import ADDRESSES, CONTACTS, CONVERSATIONS, MESSAGES, Owned
-
-IDS = {
-    record: number
-    for number, record in enumerate(
-        (
-            "MessageEvent",
-            "ConversationEvent",
-            "MessageState",
-            "ConversationState",
-            "StatusChange",
-            "DeadLetter",
-            "ContactEvent",
-            "ContactAddressEvent",
-        ),
-        1,
-    )
-}
+from support.fake_kafka import IDS
 
 
 class Stream:

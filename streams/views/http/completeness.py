@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from openbsp.errors import KafkaSettingsError, KafkaUnavailableError, TopicsError
 from openbsp.kafka.connection import KafkaSettings
-from openbsp.kafka.reading import TopicReader
+from openbsp.kafka.reading import TopicReader, tail
 from openbsp.threads import in_thread
 
 #: So many audits of each partition are read at the most: each may name hundreds of rows.
@@ -43,9 +43,7 @@ Read = Callable[[], Iterable[bytes]]
 def newest_of(kafka: KafkaSettings, topic: str) -> list[bytes]:
     """Return the newest audits of each partition. Raises TopicsError, KafkaUnavailableError, KafkaSettingsError."""
     with TopicReader(kafka, topic, TIMEOUT_S) as reader:
-        there = reader.range()
-        ends = {number: (max(start, end - OF_PARTITION), end) for number, (start, end) in there.items()}
-        return [message.value() or b"" for message in reader.read(ends)]
+        return [message.value() or b"" for message in reader.read(tail(reader.range(), OF_PARTITION))]
 
 
 class Audits:

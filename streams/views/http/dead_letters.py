@@ -16,7 +16,7 @@ from avro import instants
 from avro.codec import CodecError
 from openbsp.errors import KafkaSettingsError, KafkaUnavailableError, RegistryError, TopicsError
 from openbsp.kafka.connection import KafkaSettings
-from openbsp.kafka.reading import TopicReader, ValueReader
+from openbsp.kafka.reading import Range, TopicReader, ValueReader, tail
 from openbsp.threads import in_thread
 from streams.views.http.access import reader_of
 from streams.views.http.problems import not_ready
@@ -95,14 +95,13 @@ class DeadLetters:
         values = ValueReader("DeadLetter", registry)
         with TopicReader(self._kafka, self._topic, TIMEOUT_S) as topic:
             there = topic.range()
-            ends = {number: (max(start, end - OF_PARTITION), end) for number, (start, end) in there.items()}
-            newest = heapq.nlargest(NEWEST, _dated(topic, ends), key=lambda item: item[0])
+            newest = heapq.nlargest(NEWEST, _dated(topic, tail(there, OF_PARTITION)), key=lambda item: item[0])
             letters = [_letter(self._topic, message, values) for _, message in newest]
         return State(sum(end - start for start, end in there.values()), letters)
 
 
-def _dated(topic: TopicReader, ends: dict[int, tuple[int, int]]) -> Iterator[tuple[tuple[int, int, int], Any]]:
-    for message in topic.read(ends):
+def _dated(topic: TopicReader, within: Range) -> Iterator[tuple[tuple[int, int, int], Any]]:
+    for message in topic.read(within):
         yield (message.timestamp()[1], cast("int", message.partition()), cast("int", message.offset())), message
 
 

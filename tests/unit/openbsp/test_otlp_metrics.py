@@ -14,18 +14,6 @@ ASKED = {**COLLECTOR, "OTEL_METRICS_EXPORTER": "otlp"}
 METRICS_ENDPOINT = {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://127.0.0.1:9/v1/metrics"}
 
 
-@pytest.fixture
-def environment(monkeypatch):
-    for name in [name for name in otlp_metrics.os.environ if name.startswith("OTEL_")]:
-        monkeypatch.delenv(name)
-
-    def use(variables: dict[str, str]) -> None:
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
-
-    return use
-
-
 @pytest.mark.parametrize(
     ("variables", "wanted"),
     [

@@ -14,18 +14,6 @@ COLLECTOR = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
 PARENT = b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01"
 
 
-@pytest.fixture
-def environment(monkeypatch):
-    for name in [name for name in tracing.os.environ if name.startswith("OTEL_")]:
-        monkeypatch.delenv(name)
-
-    def use(variables: dict[str, str]) -> None:
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
-
-    return use
-
-
 @pytest.mark.parametrize(
     ("variables", "wanted"),
     [
