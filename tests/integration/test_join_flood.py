@@ -11,8 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.load import Load
 from support.wait import eventually
 
-# Long: which of both ends first depends on what else the machine does; on containers it once was the flood.
-pytestmark = [pytest.mark.integration, pytest.mark.long]
+pytestmark = pytest.mark.integration
 
 TOKEN = "token-of-the-tests"
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
@@ -61,11 +60,13 @@ def test_what_comes_during_a_flood_of_another_organization_is_joined_before_the_
         accepted = len(flood.accepted)
         eventually(lambda: joined(to_views) >= accepted + len(waited), within=120)
         joined_s = time.monotonic() - began
+        # Not `accepted`: those of the other organization are counted too, and what came twice, as it was spooled late.
+        whole = joined(to_views)
     print(
         f"figure: a flood {request.node.callspec.id}, {accepted} events in {sent_s:.1f} s, joined after {joined_s:.1f}"
         f" s: {len(waited)} events of another organization were joined after {statistics.median(waited):.2f} s, at most"
         f" {max(waited):.2f} s"
     )
     assert waited
-    assert before < accepted
+    assert before < whole
     assert flood.outcomes.keys() <= {"published", "spooled"}
