@@ -120,7 +120,9 @@ def test_stop_kills_a_child_that_does_not_listen(start: Start, tmp_path: Path) -
 
 
 def test_stop_reaches_a_suspended_child(start: Start) -> None:
-    child = start("import time; time.sleep(60)")
+    child = start("import time; print('up', flush=True); time.sleep(60)")
+    # Before that it is a shell, which ignores the signal.
+    wait_until(lambda: "up" in child.log_tail())
     child.send_signal(signal.SIGSTOP)
     child.stop(10)
     assert child.returncode == -signal.SIGTERM
