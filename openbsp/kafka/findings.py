@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from openbsp.errors import TopicsError
+
 DAY_MS = 24 * 60 * 60 * 1000
 
 
@@ -44,6 +46,11 @@ class Inspection:
     def of(self, grade: Grade) -> list[Finding]:
         """Return the findings of a grade."""
         return [finding for finding in self.findings if finding.grade is grade]
+
+    def demand(self) -> None:
+        """Raise TopicsError with everything that would make results wrong, if there is anything."""
+        if wrong := self.of(Grade.WRONG):
+            raise TopicsError([finding.text for finding in wrong])
 
 
 def judge(topic: str, full_name: str, setting: str, actual: str | None, wanted: str) -> Finding | None:

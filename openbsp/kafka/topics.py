@@ -51,13 +51,22 @@ class Topics:
         Existing ones are left as they are, and others may apply at the same time. Raises TopicsError when a topic
         is wrong or cannot be made, KafkaUnavailableError when no broker answers.
         """
-        existing = self._partition_counts()
-        missing = [name for name in self._wanted() if name not in existing]
-        if missing:
+        created: set[str] = set()
+        deadline = time.monotonic() + _TIMEOUT_S
+        inspection = self.inspect()
+        # Trap: brokers hear of what the controller did later than its client. A topic that was just created is still
+        # missing, and one that was just deleted is still there, or its name taken: what counts is what is there in the
+        # end.
+        while missing := [name for name, topic in self._wanted().items() if topic not in inspection.identities]:
             self._create(missing)
-            self._await(missing)
-        self.check()
-        return missing
+            created.update(missing)
+            if time.monotonic() > deadline:
+                break
+            inspection = self.inspect()
+            if len(inspection.identities) < len(self._wanted()):
+                time.sleep(_POLL_S)
+        inspection.demand()
+        return [name for name in self._wanted() if name in created]
 
     def migrate(self) -> list[str]:
         """Let topics that exist use the broker's clock, and return the names of those that did not.
@@ -95,9 +104,7 @@ class Topics:
 
         Raises KafkaUnavailableError when no broker answers.
         """
-        wrong = self.inspect().of(Grade.WRONG)
-        if wrong:
-            raise TopicsError([finding.text for finding in wrong])
+        self.inspect().demand()
 
     def inspect(self) -> Inspection:
         """Return every difference between the cluster and the catalogue. Changes nothing.
@@ -172,12 +179,6 @@ class Topics:
                     faults.append(f"{name}: cannot be created: {error.args[0].str()}")
         if faults:
             raise TopicsError(faults)
-
-    def _await(self, names: list[str]) -> None:
-        # Trap: the controller's answer comes before the brokers know of the topic.
-        deadline = time.monotonic() + _TIMEOUT_S
-        while not self._partition_counts().keys() >= set(names) and time.monotonic() < deadline:
-            time.sleep(_POLL_S)
 
     def _remember(self, error: KafkaError) -> None:
         if error.code() != KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 the code's public name in confluent-kafka
