@@ -599,7 +599,10 @@ def state(
         "awaiting_reply": stands.awaiting_reply,
         "unanswered_count": tally.unanswered,
         "first_response_seconds": None if first is None or reply is None else (reply[0] - first[0]) / 1_000_000,
-        "reply_window_until": last_incoming_at + DAY_US if windowed and last_incoming_at is not None else None,
+        # Trap: what is a day after the year 9999 no client in Python or Java could read, and no view show.
+        "reply_window_until": min(last_incoming_at + DAY_US, instants.LAST)
+        if windowed and last_incoming_at is not None
+        else None,
         "archived": stands.archived,
         "scheduled_count": tally.scheduled,
         "failed_count": tally.failed,

@@ -32,7 +32,7 @@ RANKS = ["pending", "held_for_quality_assessment", "accepted", "sent", "failed",
 OTHERS = ["error", "typing", "edited", "preprocessing", "preprocessed"]
 CHANGES_PER_ROW = 64
 DAY = 24 * 60 * 60 * 1_000_000
-#: When events are received of which nobody says when.
+#: The end of the year 9999, later than which no instant is. When events are received of which nobody says when.
 LAST = 253_402_300_799_999_999
 Fields = dict[str, Any]
 #: When the first organization has claimed an id, and which one.
@@ -366,7 +366,7 @@ def conversation(
         "awaiting_reply": unanswered != [] and fields["status"] != "closed" and not archived,
         "unanswered_count": len(unanswered),
         "first_response_seconds": (replies[0] - came_at[0]) / 1_000_000 if replies else None,
-        "reply_window_until": came_at[-1] + DAY if window else None,
+        "reply_window_until": min(came_at[-1] + DAY, LAST) if window else None,
         "archived": archived,
         "scheduled_count": sum(is_scheduled(one) for one in states),
         "failed_count": sum(one["delivery_status"] == "failed" for one in outgoing),

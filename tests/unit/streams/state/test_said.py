@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from avro import instants
 from support.reference import fold
 from support.shipped import Shipped
 
@@ -107,6 +108,12 @@ def test_a_business_may_write_freely_for_a_day(*, service: Any, open_for_a_day: 
     state = after(said("incoming", 2), said("incoming", 1), said("outgoing", 8), service=service)
     assert state["reply_window_until"] == (T0 + 2 * SECOND + DAY if open_for_a_day else None)
     assert after(said("outgoing", 8), service=service)["reply_window_until"] is None
+
+
+def test_no_reply_window_ends_after_the_year_9999_where_clients_cannot_read_it() -> None:
+    state = after(said("incoming", 1) | {"timestamp": "9999-12-31T12:00:00Z"})
+    assert state["reply_window_until"] == instants.LAST
+    assert instants.to_datetime(state["reply_window_until"]).year == 9999
 
 
 def test_drafts_and_pins_are_no_activity() -> None:
