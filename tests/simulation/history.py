@@ -16,7 +16,6 @@ from simulation.outside import Threads
 from simulation.plan import SESSION_S, Arrival, Fault, Plan
 from simulation.program import CHANGELOGS, FORGIVEN, PREFIX, Outside, Program
 from simulation.subjects import SUBJECTS, Subject
-from support.wire import headers_of
 
 #: Seconds after the last fault in which everything has to be as it should.
 CALM_S = 60.0
@@ -91,9 +90,9 @@ class World:
 
     def arrive(self, arrival: Arrival) -> None:
         """Let an event come to its topic, as the bridge writes it."""
-        key = arrival.key.encode()
-        log = self.cluster.log(PREFIX + arrival.topic, partition_of(key, self.plan.partitions))
-        log.append(key, self.subject.value(arrival), headers_of(arrival.event or {}), "bridge")
+        key, value, headers = self.subject.record(arrival)
+        log = self.cluster.log(PREFIX + arrival.topic, partition_of(key or b"", self.plan.partitions))
+        log.append(key, value, headers, "bridge")
         self._came.append(arrival)
 
     def strike(self, fault: Fault) -> None:

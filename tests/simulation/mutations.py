@@ -235,3 +235,68 @@ def _follow_silently(original: Any, self: Any, key: str, link: Any) -> None:
 @instead(program.contacts.ContactPartition, "forget")
 def _remember(original: Any, self: Any, key: str) -> None:
     del original, self, key
+
+
+@mutation("an event that has ended workers is set aside")
+@instead(program.doubt.Doubt, "is_poison")
+def _never_poison(original: Any, self: Any, record: Any) -> bool:
+    del original, self, record
+    return False
+
+
+@mutation("an event is set aside only for the ends of workers that had nothing else in work")
+@instead(program.doubt, "range_of")
+def _blame_the_first(original: Any, note: Any, position: int) -> Any:
+    found = original(note, position)
+    return None if found is None else program.doubt.Range(found.start, found.end, program.doubt.DEATHS)
+
+
+@mutation("what cannot be used becomes a dead letter")
+@instead(program.Intake, "refuse")
+def _drop(original: Any, self: Any, event: Any, refused: Any) -> None:
+    del original, self, event, refused
+
+
+@mutation("of two rows of a message the one with more status keys is newer")
+@instead(program.statuses, "count_of")
+def _by_instants_alone(original: Any, event: Any) -> int:
+    del original, event
+    return 0
+
+
+@mutation("a scheduled message is not said")
+@instead(program.contributions, "is_scheduled")
+def _sent_at_once(original: Any, *args: Any) -> bool:
+    del original, args
+    return False
+
+
+@mutation("a reaction is not said")
+def _a_message_like_any() -> contextlib.AbstractContextManager[Any]:
+    return patch.object(program.contributions, "REACTION", None)
+
+
+@mutation("a conversation is archived until something is said again")
+@instead(program.tallies, "_is_archived")
+def _archived_for_good(original: Any, extra: Any, last_said_at: Any) -> bool:
+    del last_said_at
+    return bool(original(extra, None))
+
+
+@mutation("a status counts even if its value is no instant")
+@instead(program.statuses, "registers_of")
+def _instants_only(original: Any, event: Any, version: Any) -> Any:
+    return {key: register for key, register in original(event, version).items() if not isinstance(register[2], bytes)}
+
+
+@mutation("a status without an instant has that of its row")
+@instead(program.statuses, "instant_of")
+def _no_instant(original: Any, stamp: int) -> None:
+    del original, stamp
+
+
+@mutation("nothing is active later than a day after it was received")
+@instead(program.contributions, "capped")
+def _active_in_days(original: Any, at: Any, received_at: Any) -> Any:
+    del original, received_at
+    return at

@@ -1,11 +1,15 @@
 """What happens in a history: events, and what goes wrong meanwhile. One seed decides it, and parts can be left out."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
 from avro import instants
 from avro.rows import made_id
+from simulation import poison
+from simulation.database import ODD_INSTANTS, ODD_VALUES, REACTION, lived, rows_of
+from simulation.poison import DEADLY
 from support.join_cases import Envelope, address, at, contact, conversation, inserted, message, opened, status_of
 
 #: Short, so that not much has to happen until it runs out.
@@ -23,13 +27,17 @@ _STATUSES = ["accepted", "sent", "delivered", "read", "failed", "typing"]
 
 @dataclass(frozen=True)
 class Arrival:
-    """An event, or a key's tombstone, that comes to its topic at a time. `other_id`: its schema id is a new one."""
+    """An event, or a key's tombstone, that comes to its topic at a time. `other_id`: its schema id is a new one.
+
+    `poison`: it is no event but such a record.
+    """
 
     at_s: float
     entity: str
     key: str
     event: Envelope | None
     other_id: bool = False
+    poison: str = ""
 
     @property
     def topic(self) -> str:
@@ -82,8 +90,8 @@ class Plan:
 
     @property
     def events(self) -> list[Envelope]:
-        """All events, as often as they come."""
-        return [one.event for one in self.arrivals if one.event is not None]
+        """All events that can be used, as often as they come."""
+        return [one.event for one in self.arrivals if one.event is not None and is_usable(one)]
 
     @property
     def removed(self) -> set[tuple[str, str]]:
@@ -100,7 +108,8 @@ class Plan:
         """Entity and id of the rows that are idle, and so may be gone."""
         if not self.idle:
             return set()
-        return {(one.entity, one.key) for one in self.arrivals if one.entity in _FORGOTTEN and is_idle(one.key)}
+        rows = {(one.entity, one.key) for one in self.arrivals if one.entity in _FORGOTTEN and not one.poison}
+        return {row for row in rows if is_idle(row[1])}
 
     def __str__(self) -> str:
         where = ("on disk" if self.durable else "in memory") + (", idle conversations go" if self.idle else "")
@@ -109,6 +118,18 @@ class Plan:
         told = [(one.at_s, _told(one)) for one in (*self.arrivals, *self.faults)]
         lines += [f"  {at_s:7.3f} s  {text}" for at_s, text in sorted(told)]
         return "\n".join(lines)
+
+
+def is_usable(one: Arrival) -> bool:
+    """Return whether an arrival can be merged: neither its own record nor what follows from it is poison."""
+    home = one.event["data"].get("conversation_id") if one.event else None
+    return not one.poison and one.key not in DEADLY and home not in DEADLY
+
+
+def told_by(arrivals: Iterable[Arrival]) -> list[Envelope]:
+    """Return the events from which the states follow: what the simulated database has, if there is one."""
+    events = [one.event for one in arrivals if one.event]
+    return rows_of(events) if any("commit" in event for event in events) else events
 
 
 def is_idle(key: str) -> bool:
@@ -123,6 +144,8 @@ def _lasts(fault: Fault) -> float:
 def _told(one: Arrival | Fault) -> str:
     if isinstance(one, Fault):
         return f"{one.kind}: worker {one.worker}, {one.amount:.3f}, other {one.other}"
+    if one.poison:
+        return f"{one.entity}: a record with {one.poison}"
     if one.event is None:
         return f"{one.entity} {one.key}: tombstone"
     if not one.event:
@@ -133,33 +156,41 @@ def _told(one: Arrival | Fault) -> str:
 
 def plan_of(seed: int) -> Plan:
     """Return the history of a seed."""
+    rows = Random(f"rows {seed}")
+    kind = rows.random()
+    if kind < _DEADLY:
+        return _aimed_at_poison(seed, rows)
     aim = Random(f"aim {seed}")
     if aim.random() < _AIMED:
         return aim.choice(_AIMS)(seed, aim)
+    of_database = kind < _DEADLY + _DATABASE
     random = Random(f"plan {seed}")
     partitions = random.choice([1, 1, 2, 3])
     workers = random.choice([1, 2, 2, 3])
-    removals = random.random() < 0.35
+    removals = random.random() < 0.35 and not of_database
     late = not removals and random.random() < 0.6
     span_s = random.choice([2.0, 4.0, 6.0] if late else [0.5, 1.5, 3.0])
     events = _events(random)
-    idle = not removals and not late and aim.random() < _IDLE
-    if idle:
-        events = _some_idle(events)
-    elif not removals:
-        events = _deletes(aim, _rivals(aim, events))
-    arrivals = [_perhaps_later(aim, one) for one in _arrivals(random, events, span_s)]
-    if removals:
-        arrivals += _removals(random, events, arrivals)
-    elif not idle:
-        arrivals = _claimed(Random(f"claims {seed}"), arrivals, span_s)
-    arrivals = _with_people(Random(f"people {seed}"), arrivals, span_s, idle=idle, removals=removals)
+    idle = not removals and not late and aim.random() < _IDLE and not of_database
+    if of_database:
+        arrivals = _arrivals(random, lived(rows), span_s)
+    else:
+        events = _some_idle(events) if idle else _oddly(rows, events)
+        if not idle and not removals:
+            events = _deletes(aim, _rivals(aim, events))
+        arrivals = [_perhaps_later(aim, one) for one in _arrivals(random, events, span_s)]
+        if removals:
+            arrivals += _removals(random, events, arrivals)
+        elif not idle:
+            arrivals = _claimed(Random(f"claims {seed}"), arrivals, span_s)
+        arrivals = _with_people(Random(f"people {seed}"), arrivals, span_s, idle=idle, removals=removals)
     durable = random.random() < 0.5
     kinds = _kinds(durable=durable, late=late, removals=removals)
     faults = [
         _fault(random, random.choice(kinds), arrivals, workers=workers, partitions=partitions, late=late)
         for _ in range(random.choice([0, 1, 1, 2, 2, 3, 4]))
     ]
+    arrivals += _unusable(Random(f"poison {seed}"), span_s)
     return Plan(
         seed=seed,
         partitions=partitions,
@@ -175,6 +206,36 @@ def plan_of(seed: int) -> Plan:
         faults=tuple(sorted(faults, key=lambda one: one.at_s)),
         idle=idle,
     )
+
+
+def _oddly(random: Random, events: list[Envelope]) -> list[Envelope]:
+    """Return the events, in a part of the histories with what is rarely in a row, and late ones."""
+    if random.random() >= _ODD:
+        return events
+    told = []
+    for event in events:
+        data = dict(event["data"])
+        second = random.randint(1, 90)
+        if event["entity"] == "conversations":
+            when = random.choice([at(second), at(second), at(90), *ODD_VALUES])
+            data["extra"] = random.choice([data.get("extra"), {"archived": when}, {"archived": at(60)}])
+        elif event["action"] == "insert":
+            moment = random.choice([data["timestamp"], at(second + 3_600), "2026-05-09T00:00:00Z", *ODD_INSTANTS])
+            data["timestamp"] = random.choice([data["timestamp"], moment])
+            data["content"] = random.choice([data["content"], data["content"], REACTION])
+        elif random.random() < 0.3:
+            data["status"] = data.get("status", {}) | {random.choice(_STATUSES): random.choice([*ODD_VALUES, None])}
+        received_at = (instants.parse(at(second)) or 0) + random.randrange(1_000_000)
+        told.append(event | {"data": data, "received_at": received_at})
+    return told
+
+
+def _unusable(random: Random, span_s: float) -> list[Arrival]:
+    """Return records that cannot be used, in a part of the histories."""
+    if random.random() >= _UNUSABLE:
+        return []
+    kinds = random.sample(sorted(poison.KINDS), random.randint(1, 4))
+    return [Arrival(random.random() * span_s, poison.KINDS[kind][0], "", {}, poison=kind) for kind in kinds]
 
 
 def _some_idle(events: list[Envelope]) -> list[Envelope]:
@@ -288,6 +349,35 @@ def _aimed_at_notes(seed: int, random: Random) -> Plan:
     return _aimed(seed, random, arrivals, faults, durable=random.random() < 0.3)
 
 
+def _aimed_at_poison(seed: int, random: Random) -> Plan:
+    """Return a history in which an event, or two, ends each worker that reads it.
+
+    Hardly anything else ends workers there: who kills them in the wrong moments sets other events aside, too
+    (streams.engine.doubt).
+    """
+    arrivals = [
+        replace(one, at_s=0.2 + random.random() * random.choice([0.0, 0.5, 12.0]))
+        for one in _arrivals(random, lived(random), 1.0)
+    ]
+    for key in random.sample(DEADLY, random.choice([1, 1, 2])):
+        event = random.choice(
+            [
+                inserted(key, "c0", "incoming", 1),
+                opened(key, 1),
+                contact(key, "insert", organization_id="org", name="a", updated_at=at(1)),
+                inserted(f"in-{key}", key, "incoming", 1),
+            ]
+        )
+        event |= {"commit": 0, "gone": [], "received_at": instants.parse(at(1))}
+        arrivals.append(Arrival(random.uniform(0.2, 1.0), event["entity"], event["data"]["id"], event))
+    kinds = ["kill", "kill at a write", "pause", "add", "remove", "registry away", "coordinator away", "compact"]
+    faults = [
+        _fault(random, random.choice(kinds), arrivals, workers=2, partitions=1, late=False)
+        for _ in range(random.choice([0, 0, 1]))
+    ]
+    return _aimed(seed, random, arrivals, faults, durable=random.random() < 0.5)
+
+
 def _aimed(seed: int, random: Random, arrivals: list[Arrival], faults: list[Fault], *, durable: bool) -> Plan:
     return Plan(
         seed=seed,
@@ -310,6 +400,9 @@ def _aimed(seed: int, random: Random, arrivals: list[Arrival], faults: list[Faul
 _AIMED, _IDLE, _RIVALS, _DELETES = 0.2, 0.3, 0.4, 0.4
 #: Of those that are not aimed, the part with contacts.
 _PEOPLE = 0.4
+#: Histories in which events end workers, and those of a simulated database; of the others that are neither aimed nor
+#: forget anything, those with odd rows. Of all that are not aimed, those with records that cannot be used.
+_DEADLY, _DATABASE, _ODD, _UNUSABLE = 0.02, 0.3, 0.4, 0.2
 _AIMS = (_aimed_at_removals, _aimed_at_restores, _aimed_at_notes)
 
 

@@ -12,13 +12,16 @@ from pydantic import SecretStr
 from avro import catalogue, codec, compiled, instants
 from avro.schemas import Schema
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
+from simulation.loop import KilledError, current_process
 from simulation.plan import IDLE_BEFORE, IDLE_NOW
+from simulation.poison import CRASHES, RAISES
 from streams import app as program
 from streams import errors
 from streams.agents import removal
 from streams.agents.eviction import Eviction
+from streams.agents.intake import Intake
 from streams.contract import SOURCES
-from streams.engine import engine, guard, repair, source, table, takeover, writer
+from streams.engine import doubt, engine, guard, repair, source, table, takeover, writer
 from streams.engine import restore as restoring
 from streams.engine.membership import Committed
 from streams.engine.outside import Outside
@@ -30,6 +33,7 @@ from streams.settings import StoreKind, StreamsSettings
 from streams.state import contact as people
 from streams.state import contribution as contributions
 from streams.state import conversation as tallies
+from streams.state import status as statuses
 from streams.tables import contacts, conversations, messages
 from streams.tables.owned import ADDRESSES, CONTACTS, CONVERSATIONS, MESSAGES
 from support import words
@@ -47,6 +51,7 @@ __all__ = [
     "Committed",
     "FrozenError",
     "GroupedMemoryStore",
+    "Intake",
     "JoinProgram",
     "LeaseLostError",
     "MembershipError",
@@ -57,6 +62,7 @@ __all__ = [
     "contacts",
     "contributions",
     "conversations",
+    "doubt",
     "engine",
     "guard",
     "is_grouped",
@@ -67,6 +73,7 @@ __all__ = [
     "restoring",
     "source",
     "split_key",
+    "statuses",
     "table",
     "takeover",
     "tallies",
@@ -85,8 +92,13 @@ COMPACTED = tuple(
 
 CHANGELOGS = (MESSAGES, CONVERSATIONS, CONTACTS, ADDRESSES)
 
+
+class DeadlyError(Exception):
+    """An event has ended this worker."""
+
+
 #: What may end a worker; anything else is a fault of the program.
-FORGIVEN = (errors.StreamsError, KafkaException, TimeoutError)
+FORGIVEN = (errors.StreamsError, KafkaException, TimeoutError, DeadlyError)
 
 #: The simulated session is a tenth of the real one, and so are the times between two looks.
 _PACE = 0.1
@@ -192,7 +204,29 @@ class Program:
 _declared: tuple[list[program.JoinApp], list[program.JoinApp]] = [], []
 
 
+def _deadly(read: Callable[[bytes | None], str]) -> Callable[[bytes | None], str]:
+    """Return what reads the key of each event, with what happens to workers that read some."""
+
+    def text(key: bytes | None) -> str:
+        told = read(key)
+        if told == RAISES:
+            raise DeadlyError
+        process = current_process()
+        if told == CRASHES and process is not None:
+            process.kill()
+            raise KilledError(process.name)
+        return told
+
+    return text
+
+
 _evicting = functools.partial(Eviction, now=lambda: instants.parse(at(IDLE_NOW)) or 0)
+
+
+def _declare(own: StreamsSettings, topics: TopicSettings) -> program.JoinApp:
+    app = program.create_app(own, _KAFKA, _REGISTRY, topics)
+    app.intake.text = _deadly(app.intake.text)  # type: ignore[method-assign] # what it is without reads all others
+    return app
 
 
 class JoinProgram(Program):
@@ -207,7 +241,7 @@ class JoinProgram(Program):
         self._declared = _declared[idle]
         # Making the real registry's client takes as long, too.
         with patch.object(program, "Registry", lambda *_: registry), patch.object(program, "Eviction", _evicting):
-            app = self._declared.pop() if self._declared else program.create_app(own, _KAFKA, _REGISTRY, topics)
+            app = self._declared.pop() if self._declared else _declare(own, topics)
         app.outside, app.registry = outside, registry
         app.engine_settings = program.engine_settings(own, _KAFKA, topics)
         app.contract.__init__(PREFIX, registry.known)  # type: ignore[misc] # it knows no other schema

@@ -9,7 +9,8 @@ import msgspec
 
 from avro.schemas import latest
 from simulation.log import Cluster
-from simulation.plan import Arrival, Plan, plan_of
+from simulation.plan import Arrival, Plan, is_usable, plan_of, told_by
+from simulation.poison import DEADLY, ENDS_WORKER, KINDS, Parts
 from simulation.program import (
     CHANGELOGS,
     IDS,
@@ -25,6 +26,9 @@ from simulation.program import (
 from simulation.registry import SimulatedRegistry
 from support import wire
 from support.reference import fold
+from support.wire import headers_of
+
+_dead_letter = wire.Wire("DeadLetter")
 
 
 class Subject(Protocol):
@@ -40,8 +44,8 @@ class Subject(Protocol):
     def plan(self, seed: int) -> Plan:
         """Return the history of a seed."""
 
-    def value(self, arrival: Arrival) -> bytes | None:
-        """Return the bytes of an arrival."""
+    def record(self, arrival: Arrival) -> Parts:
+        """Return key, value and headers of an arrival."""
 
     def expected(self, arrivals: Iterable[Arrival], plan: Plan) -> Any:
         """Return what must come of all that has come, for `differences`."""
@@ -83,18 +87,25 @@ class JoinSubject:
         """See Subject."""
         return plan_of(seed)
 
-    def value(self, arrival: Arrival) -> bytes | None:
+    def record(self, arrival: Arrival) -> Parts:
         """See Subject."""
+        if arrival.poison:
+            return KINDS[arrival.poison][2]()
+        key = arrival.key.encode()
         if arrival.event is None:
-            return None
+            return key, None, None
         value = wire.event_bytes(arrival.event)
-        return value[:1] + self._other_ids[arrival.entity].to_bytes(4) + value[5:] if arrival.other_id else value
+        if arrival.other_id:
+            value = value[:1] + self._other_ids[arrival.entity].to_bytes(4) + value[5:]
+        return key, value, headers_of(arrival.event)
 
     def expected(self, arrivals: Iterable[Arrival], plan: Plan) -> Any:
         """See Subject: message states and conversation states, by id, of rows that are neither removed nor idle."""
         came = list(arrivals)
         gone = {(one.entity, one.key) for one in came if one.event is None} | plan.forgotten
-        return fold([one.event for one in came if one.event is not None and (one.entity, one.key) not in gone])[:2]
+        left = [one for one in came if not one.poison and one.key not in DEADLY and (one.entity, one.key) not in gone]
+        messages, conversations, _ = fold(told_by(left))
+        return messages, {key: state for key, state in conversations.items() if key not in DEADLY}
 
     def differences(self, cluster: Cluster, expected: Any, plan: Plan) -> list[str]:
         """See Subject."""
@@ -109,7 +120,7 @@ class JoinSubject:
 
     def again(self, plan: Plan) -> list[Arrival]:
         """See Subject: an event of each row that is not removed."""
-        first = {(one.entity, one.key): one for one in reversed(plan.arrivals) if one.event is not None}
+        first = {(one.entity, one.key): one for one in reversed(plan.arrivals) if one.event and is_usable(one)}
         return [one for row, one in first.items() if row not in plan.removed]
 
     def finished(self, cluster: Cluster, plan: Plan) -> list[str]:
@@ -128,12 +139,33 @@ class JoinSubject:
         return (
             never
             + self._left(cluster, plan)
+            + self._not_set_aside(cluster, plan)
             + [
                 f"told by mistake: status change {pair}"
                 for key, pair in sorted(found.items())
                 if not (key in allowed or pair[0] in claimed)
             ]
         )
+
+    def _not_set_aside(self, cluster: Cluster, plan: Plan) -> list[str]:
+        """Return a line for each record that is not set aside for what is wrong with it, or that is for nothing."""
+        reasons = {self.record(one)[:2]: KINDS[one.poison][1] for one in plan.arrivals if one.poison}
+        reasons |= {(key.encode(), None): ENDS_WORKER for key in DEADLY}
+        wanted = {}
+        for name in SOURCES:
+            for number, log in enumerate(cluster.topics[PREFIX + name]):
+                for one in log.records:
+                    reason = reasons.get((one.key, one.value)) or reasons.get((one.key, None))
+                    if reason is not None:
+                        wanted[PREFIX + name, number, one.offset] = reason
+        written = [one.value for log in cluster.topics[PREFIX + "dead-letters"] for one in log.records]
+        letters = map(_dead_letter.decode, written)
+        found = {(one["topic"], one["partition"], one["offset"]): one["reason"] for one in letters}
+        return [
+            f"{at} is set aside as {found.get(at)} instead of {wanted.get(at)}"
+            for at in sorted(wanted.keys() | found.keys())
+            if wanted.get(at) != found.get(at)
+        ]
 
     def _left(self, cluster: Cluster, plan: Plan) -> list[str]:
         """Return a line for each removed row that whoever has only the changelogs would still know."""
@@ -170,10 +202,9 @@ class WordsSubject:
         arrivals = [Arrival(one.at_s, "words", random.choice(words), {}) for one in plan.arrivals]
         return replace(plan, arrivals=tuple(arrivals), idle=False)
 
-    def value(self, arrival: Arrival) -> bytes | None:
+    def record(self, arrival: Arrival) -> Parts:
         """See Subject."""
-        del arrival
-        return b""
+        return arrival.key.encode(), b"", None
 
     def expected(self, arrivals: Iterable[Arrival], plan: Plan) -> Any:
         """See Subject: how often each word came."""
