@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
@@ -22,11 +23,15 @@ from openbsp.kafka.findings import DAY_MS, Finding, Grade, Inspection, judge
 _TIMEOUT_S = 15.0
 _POLL_S = 0.05
 
+Answer = TypeVar("Answer")
+
 #: What `migrate` sets on topics that exist: it changes no record and hinders nobody.
 _MIGRATED = "message.timestamp.type"
 
 #: The broker has answered with these, as against none having answered.
 _ANSWERED = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED})
+#: A broker is there and does not let this client in.
+_REFUSED = frozenset({KafkaError._AUTHENTICATION, KafkaError._SSL})  # noqa: SLF001 the codes' public names
 
 
 class Topics:
@@ -36,7 +41,8 @@ class Topics:
         """Build the client; nothing is sent yet. Raises KafkaSettingsError."""
         self._settings = topics
         self._servers = kafka.bootstrap_servers
-        self._cause = ""
+        self._cause: KafkaError | None = None
+        self._refused = False
         # Trap: while no broker answers, librdkafka writes twenty lines a second to stderr at any log level but 0, and
         # the exception says nothing of the cause; that comes only by the callback.
         config: dict[str, Any] = {**kafka.librdkafka(), "log_level": 0, "error_cb": self._remember}
@@ -114,10 +120,11 @@ class Topics:
         findings = []
         identities = {}
         present = []
+        self._refused = False
         asked = self._admin.describe_topics(TopicCollection(list(self._wanted())), request_timeout=_TIMEOUT_S)
         for full_name, topic in self._wanted().items():
             try:
-                description = asked[full_name].result()
+                description = self._answer(asked[full_name])
             except KafkaException as error:
                 findings.append(self._not_described(full_name, topic, error))
                 continue
@@ -139,6 +146,16 @@ class Topics:
         wanted = self._wanted()
         found, _ = self._configs([full_name for full_name, name in wanted.items() if name in names])
         return {wanted[full_name]: of_it for full_name, of_it in found.items()}
+
+    def _answer(self, asked: Future[Answer]) -> Answer:
+        """Wait for an answer, but no longer than until the last broker refuses this client. Raises KafkaException."""
+        while True:
+            try:
+                return asked.result(_POLL_S)
+            except TimeoutError:
+                self._admin.poll(0)
+                if self._refused and self._cause is not None:
+                    raise KafkaException(self._cause) from None
 
     def _not_described(self, full_name: str, topic: str, error: KafkaException) -> Finding:
         code = error.args[0].code()
@@ -182,12 +199,14 @@ class Topics:
 
     def _remember(self, error: KafkaError) -> None:
         if error.code() != KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 the code's public name in confluent-kafka
-            self._cause = error.str()
+            self._cause = error
+        elif self._cause is not None and self._cause.code() in _REFUSED:
+            # librdkafka would go on trying, with the same password, until the time is over.
+            self._refused = True
 
     def _unavailable(self, error: KafkaException) -> KafkaUnavailableError:
         self._admin.poll(0)
-        cause = self._cause or error.args[0].str()
-        return KafkaUnavailableError(f"{self._servers}: no broker answered: {cause}")
+        return KafkaUnavailableError(f"{self._servers}: no broker answered: {(self._cause or error.args[0]).str()}")
 
     def _partition_counts(self) -> dict[str, int]:
         try:

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+import openbsp.kafka.topics
 from openbsp.errors import KafkaUnavailableError
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
 from openbsp.kafka.registry import Registry
@@ -105,7 +106,10 @@ def test_the_five_payloads_pass_a_broker_that_wants_a_password(secured: tuple[Lo
         bridge.stop()
 
 
-def test_a_wrong_password_is_said_and_never_shown(secured: tuple[LocalStack, str]) -> None:
+def test_a_wrong_password_is_said_and_never_shown(
+    secured: tuple[LocalStack, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once: an answer that is waited for does not come."""
     stack, address = secured
     refused = subprocess.run(
         [Path(sys.executable).with_name("bridge"), "topics", "check"],
@@ -118,6 +122,7 @@ def test_a_wrong_password_is_said_and_never_shown(secured: tuple[LocalStack, str
     assert refused.returncode == 1
     assert "uthentication" in refused.stderr
     assert "not-the-password" not in refused.stderr + refused.stdout
+    monkeypatch.setattr(openbsp.kafka.topics, "_TIMEOUT_S", 3_000.0)
     with pytest.raises(KafkaUnavailableError, match="uthentication"):
         Topics(
             KafkaSettings(

@@ -228,7 +228,7 @@ def deploy(secured: Secured, tmp_path: Path) -> Callable[[str], Deployed]:
         for done in admin.create_acls(documented_rights(prefix, f"{prefix}streams")).values():
             done.result(30)
         topics = TopicSettings(prefix=prefix, partitions=2, replication_factor=1, min_insync_replicas=1)
-        # Rights take a moment to reach the broker; nobody may see the topics before.
+        # Passwords and rights take a moment to reach the broker; nobody may see the topics before.
         eventually(lambda: _applied(secured.settings(way, "deploy"), topics))
         with Registry(RegistrySettings(url=secured.stack.registry), prefix) as registry:
             registry.register()
@@ -240,7 +240,7 @@ def deploy(secured: Secured, tmp_path: Path) -> Callable[[str], Deployed]:
 def _applied(kafka: KafkaSettings, topics: TopicSettings) -> bool:
     try:
         Topics(kafka, topics).apply()
-    except TopicsError as error:
+    except (KafkaUnavailableError, TopicsError) as error:
         raise AssertionError(error) from error
     return True
 
