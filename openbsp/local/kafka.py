@@ -78,7 +78,7 @@ class KafkaBroker(JavaServer):
     `advertised.listeners` and `listener.security.protocol.map` is added to the own listeners CLIENT and CONTROLLER.
     """
 
-    name: ClassVar = "kafka"
+    name = "kafka"
     bundle: ClassVar = "kafka"
 
     def __init__(
@@ -152,7 +152,7 @@ class KafkaBroker(JavaServer):
             raise StartError(self.name, f"could not format its storage (status {status})", process.log_tail())
         new.rename(self._data_dir / _STORAGE)
 
-    def _answers(self, timeout: float) -> bool:
+    def _serves(self, timeout: float) -> bool:
         # log_level 0: a refused connection is no news while the broker starts.
         admin = AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
         with contextlib.suppress(KafkaException):

@@ -18,7 +18,7 @@ _INSTANCE_HEADER = "X-Instance"
 class SchemaRegistry(JavaServer):
     """A registry whose subjects, schemas and ids are kept in an H2 database in the data directory."""
 
-    name: ClassVar = "schema_registry"
+    name = "schema_registry"
     bundle: ClassVar = "registry"
     _instance: str  # of the latest launch; it comes back in every answer
 
@@ -57,7 +57,7 @@ class SchemaRegistry(JavaServer):
         )
         return [*_HEAP, f"-Dquarkus.config.locations={settings}", "-jar", str(home / "quarkus-run.jar")]
 
-    def _answers(self, timeout: float) -> bool:
+    def _serves(self, timeout: float) -> bool:
         try:
             # trust_env: a proxy of the environment is no way to 127.0.0.1.
             response = httpx.get(f"{self.url}/subjects", timeout=max(0.1, min(timeout, 5.0)), trust_env=False)

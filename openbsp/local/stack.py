@@ -9,9 +9,10 @@ from typing import Self
 from openbsp.local.artifacts import cache_directory, ensure_bundle
 from openbsp.local.kafka import KafkaBroker, Properties
 from openbsp.local.lockfile import read_lock
+from openbsp.local.part import START_SECONDS
 from openbsp.local.process import LogSink
 from openbsp.local.registry import SchemaRegistry
-from openbsp.local.server import START_SECONDS, JavaServer
+from openbsp.local.server import JavaServer
 
 
 class LocalStack:

@@ -11,11 +11,12 @@ from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSetti
 from openbsp.kafka.registry import Registry
 from openbsp.kafka.topics import Topics
 from openbsp.local.errors import PortInUseError
+from openbsp.local.part import Part
 from openbsp.local.ports import is_free
 from openbsp.local.process import LogSink
 from openbsp.local.stack import LocalStack
 from openbsp.settings import load
-from openbsp.up.part import Part, PythonPart
+from openbsp.up.part import PythonPart
 from openbsp.up.token import StackToken
 
 

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from signal import Signals
 
 from openbsp.local.errors import LocalStackError
-from openbsp.up.part import Part
+from openbsp.local.part import Part
 
 #: Before a part is started again that died soon after its last start, or could not start.
 RESTART_SECONDS = 1.0
