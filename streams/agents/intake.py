@@ -72,6 +72,7 @@ class Intake:
                 if then is not None:
                     await _step_by_step(inbox, then(event))
             done(event)
+            await inbox.breathe()
 
     def refuse(self, event: Record, refused: Refused) -> None:
         """Write the dead letter of an event."""
@@ -136,6 +137,5 @@ class Intake:
 
 
 async def _step_by_step(inbox: Inbox, steps: Iterator[None]) -> None:
-    for count, _ in enumerate(steps, 1):
-        if count % SLICE == 0:
-            await inbox.breathe()
+    for _ in steps:
+        await inbox.breathe()

@@ -17,8 +17,6 @@ from streams.state.contribution import belongs_to
 from streams.tables.conversations import ConversationPartition
 from streams.tables.messages import MessagePartition
 
-_SLICE = 250
-
 
 class Removal(NamedTuple):
     """What is removed from which table; a conversation `with_messages` takes those that belong to it along."""
@@ -56,9 +54,11 @@ class Remover:
             await self._remove_messages(inbox, removals)
         for removal in removals:
             removal.table.retract(removal.key)
+            await inbox.breathe()
         await inbox.acknowledged()
         for removal in removals:
             removal.table.remove(removal.key)
+            await inbox.breathe()
         for event, refusal in refusals:
             self._intake.refuse(event, refusal)
         for event in events:
@@ -71,10 +71,9 @@ class Remover:
         for table, conversation_id, with_messages in removals:
             if not with_messages or not isinstance(table, ConversationPartition):
                 continue
-            for count, (message_id, part) in enumerate(table.contributions(conversation_id), 1):
+            for message_id, part in table.contributions(conversation_id):
                 if belongs_to(part, conversation_id):
                     sender.write(topic, message_id.encode(), None)
-                if count % _SLICE == 0:
-                    await inbox.breathe()
+                await inbox.breathe()
             await inbox.ebb()
         await inbox.acknowledged()

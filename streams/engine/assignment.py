@@ -5,7 +5,8 @@ is committed is never more than what the broker has acknowledged.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from streams.engine.outside import Clock
 from streams.engine.source import Record
@@ -13,6 +14,7 @@ from streams.engine.table import Contents, TablePartition
 from streams.engine.writer import Checkpoint, Positions, Writer
 
 At = tuple[str, int]
+T = TypeVar("T")
 
 _ROOM_S = 0.002
 _SETTLE_S = 0.001
@@ -32,11 +34,13 @@ class Assignment:
         ends: Mapping[At, int],
         coalesce_ms: int,
         in_flight_records: int,
+        turn_s: float = 0.02,
         flushed: Callable[[float], None] = lambda _: None,
     ) -> None:
         """Begin to read at `positions`; `ends` are where the sources (topics) ended at that moment.
 
-        `flushed` is told for how long changes have waited to be written.
+        Others (reads, commits, the lease) have their turn after `turn_s` seconds of work. `flushed` is told for how
+        long changes have waited to be written.
         """
         self.partitions = frozenset(partitions)
         #: What is kept, by table (its changelog's name) and partition.
@@ -49,33 +53,40 @@ class Assignment:
         self._coalesce_s = coalesce_ms / 1000
         self._in_flight_records = in_flight_records
         self._flushed = flushed
+        self._turn_s = turn_s
+        self._turn_began = clock.monotonic()
         #: Up to where events are dealt with; what led there is in the tables or waits to be flushed.
         self._positions: Positions = {}
         #: Where reading began, later the ends that were seen: an end can be beyond the last record.
         self._reached: Positions = dict(positions)
         self._changed_since: float | None = None
+        #: Set while nothing is half done: no batch is in work, and nothing is being flushed.
         self._idle = asyncio.Event()
         self._idle.set()
         #: Set once the partitions are being taken away: what is not begun is for whoever is next.
         self.ending = asyncio.Event()
         self.processed = 0
 
-    def begin(self) -> None:
-        """Begin a batch: things may be half done until `end`."""
+    async def begin(self) -> None:
+        """Begin a batch once nothing else is in work: things may be half done until `end`."""
+        while not self._idle.is_set():
+            await self._idle.wait()
         self._idle.clear()
 
-    def end(self, ends: Iterable[tuple[str, int, int]], *, complete: bool, changed: bool) -> None:
+    async def end(self, ends: Iterable[tuple[str, int, int]], *, complete: bool, changed: bool) -> None:
         """End a batch that has been processed, or given up; after it the `ends` of partitions were reached."""
-        if complete:
-            for topic, partition, offset in ends:
-                self._reached[topic, partition] = offset
-            if changed:
-                self._publish()
-                if self._changed_since is None:
-                    self._changed_since = self._clock.monotonic()
-        self._idle.set()
-        if complete:
-            self.flush_if_due()
+        try:
+            if complete:
+                for topic, partition, offset in ends:
+                    self._reached[topic, partition] = offset
+                if changed:
+                    await self._in_turns(self._publishing())
+                    if self._changed_since is None:
+                        self._changed_since = self._clock.monotonic()
+                if self._due:
+                    await self._in_turns(self._flushing())
+        finally:
+            self._idle.set()
 
     def done(self, event: Record) -> None:
         """Note that an event is dealt with: what follows from it is written, or is going to be with the next flush."""
@@ -94,9 +105,11 @@ class Assignment:
                 self.done(event)
 
     async def breathe(self) -> None:
-        """Let others have their turn, and take in what was acknowledged."""
-        self._writer.poll()
-        await asyncio.sleep(0)
+        """Let others have their turn if they have waited for long enough, and take in what was acknowledged."""
+        if self._clock.monotonic() - self._turn_began >= self._turn_s:
+            self._writer.poll()
+            await asyncio.sleep(0)
+            self._turn_began = self._clock.monotonic()
 
     async def room(self) -> None:
         """Wait until the broker has acknowledged enough for more to be written; not once it is ending."""
@@ -142,28 +155,38 @@ class Assignment:
     async def close(self) -> None:
         """Process nothing more, write what has changed, and wait until everything is acknowledged."""
         self.ending.set()
-        await self._idle.wait()
-        await self.acknowledged()
+        await self.settle()
 
-    def flush_if_due(self) -> None:
+    async def flush_if_due(self) -> None:
         """Write what has changed if it has waited for long enough; safe to call at any time."""
-        since = self._changed_since
-        if self._idle.is_set() and since is not None and self._clock.monotonic() - since >= self._coalesce_s:
-            self.flush()
+        if self._idle.is_set() and self._due:
+            await self.begin()
+            try:
+                await self._in_turns(self._flushing())
+            finally:
+                self._idle.set()
 
     def flush(self) -> Checkpoint:
-        """Write what has changed, and return the checkpoint that ends with it."""
-        self._publish()
-        if self._changed_since is not None:
-            self._flushed(self._clock.monotonic() - self._changed_since)
-        received = [contents.flush() for contents in self._all()]
-        self._changed_since = None
-        oldest = min((at for at in received if at is not None), default=None)
-        return self._writer.checkpoint(self._positions, oldest)
+        """Write what has changed at once, and return the checkpoint that ends with it."""
+        steps = self._flushing()
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                checkpoint: Checkpoint = end.value
+                return checkpoint
+
+    async def settle(self) -> None:
+        """Between two batches: write what has changed, and wait until everything is acknowledged."""
+        await self.begin()
+        try:
+            await self.acknowledged()
+        finally:
+            self._idle.set()
 
     async def acknowledged(self) -> None:
-        """Write what has changed, and wait until everything is acknowledged."""
-        self.flush()
+        """In the middle of a batch: write what has changed, and wait until everything is acknowledged."""
+        await self._in_turns(self._flushing())
         while not self._writer.idle:
             await asyncio.sleep(_SETTLE_S)
             self._writer.poll()
@@ -174,9 +197,32 @@ class Assignment:
             await asyncio.sleep(_ROOM_S)
             self._writer.poll()
 
-    def _publish(self) -> None:
+    @property
+    def _due(self) -> bool:
+        since = self._changed_since
+        return since is not None and self._clock.monotonic() - since >= self._coalesce_s
+
+    def _publishing(self) -> Generator[None, None, None]:
         for contents in self._all():
-            contents.publish()
+            yield from contents.publishing()
+
+    def _flushing(self) -> Generator[None, None, Checkpoint]:
+        yield from self._publishing()
+        if self._changed_since is not None:
+            self._flushed(self._clock.monotonic() - self._changed_since)
+        oldest: int | None = None
+        for contents in self._all():
+            received_at = yield from contents.flushing()
+            if received_at is not None:
+                oldest = received_at if oldest is None else min(oldest, received_at)
+        self._changed_since = None
+        return self._writer.checkpoint(self._positions, oldest)
+
+    async def _in_turns(self, steps: Generator[None, None, object]) -> None:
+        # Trap: what a batch of thousands of events leads to takes seconds to write, in which no read would be answered
+        # and no commit made: the lease would be lost.
+        for _ in steps:
+            await self.breathe()
 
     def _all(self) -> Iterable[Contents]:
         return (contents for table in self.contents.values() for contents in table.values())

@@ -63,11 +63,6 @@ class Checkpoints:
         self._found = {}
         self._committed = ({}, {})
 
-    @property
-    def age_s(self) -> float:
-        """Seconds since all that is acknowledged was last known to be committed; 0 while nothing is owned."""
-        return self._lease.renewed_age_s if self._found else 0.0
-
     def acknowledged(self, topic: str, partition: int) -> int:
         """Return the offset of an owned source up to which (exclusive) all that its records cause is acknowledged."""
         at = (topic, partition)

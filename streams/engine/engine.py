@@ -174,6 +174,7 @@ class Engine:
         """Acknowledge, commit and watch the clock until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._acknowledge())
+            tasks.create_task(self._flush_regularly())
             tasks.create_task(self._commit_regularly())
             tasks.create_task(self._check_regularly())
             if self.settings.data_dir is not None:
@@ -213,7 +214,7 @@ class Engine:
     @property
     def commit_age_s(self) -> float:
         """Seconds since all that is acknowledged was last known to be committed; 0 while nothing is owned."""
-        return self._checkpoints.age_s
+        return 0.0 if self.assignment is None else self._lease.renewed_age_s
 
     @property
     def unacknowledged(self) -> int:
@@ -377,6 +378,7 @@ class Engine:
             ends=found.ends,
             coalesce_ms=settings.coalesce_ms,
             in_flight_records=settings.in_flight_records,
+            turn_s=settings.turn_s,
             flushed=self.hooks.flushed,
         )
         own_tables(work, self._tables, stores, self.topic, self.writer)
@@ -418,12 +420,12 @@ class Engine:
     async def _process(self, work: Assignment, batch: Batch) -> None:
         """Process a batch; as long as something is in doubt in parts, each of which is noted before it is in work."""
         if self._doubt.careful:
-            await work.acknowledged()
+            await work.settle()
             for part, alone in self._doubt.parts(batch.records):
                 if work.ending.is_set():
                     return
                 if alone and self._set_aside is not None and self._doubt.is_poison(part[0]):
-                    self._poison(work, part[0], self._set_aside)
+                    await self._poison(work, part[0], self._set_aside)
                 else:
                     self._doubt.take(part, alone=alone)
                     if not await self._committed(work):
@@ -431,7 +433,7 @@ class Engine:
                     if not await process(work, part, [], self._inbox, self.hooks):
                         return
                 # What it leads to may end a worker as well.
-                await work.acknowledged()
+                await work.settle()
                 self._doubt.done(part)
             await process(work, [], batch.ends, self._inbox, self.hooks)
         else:
@@ -445,7 +447,7 @@ class Engine:
             await asyncio.sleep(_RETRY_S)
         return False
 
-    def _poison(self, work: Assignment, record: Record, set_aside: Callable[[Record], None]) -> None:
+    async def _poison(self, work: Assignment, record: Record, set_aside: Callable[[Record], None]) -> None:
         """Set an event aside that has ended workers."""
         logger.critical(
             "%s[%d]@%d ended workers each time it was the only event in work; it is set aside as a dead letter",
@@ -454,10 +456,10 @@ class Engine:
             record.offset,
             extra=event("engine.event_set_aside", topic=record.topic, partition=record.partition, offset=record.offset),
         )
-        work.begin()
+        await work.begin()
         set_aside(record)
         work.done(record)
-        work.end([], complete=True, changed=True)
+        await work.end([], complete=True, changed=True)
         self.hooks.event_set_aside(record.topic)
 
     async def absolve(self, error: BaseException) -> None:
@@ -473,12 +475,19 @@ class Engine:
         while True:
             work = self.assignment
             self._lease.tick(owning=work is not None)
-            if work is not None:
-                work.flush_if_due()
             self.writer.poll()
             self.hooks.advanced()
-            busy = not self.writer.idle or (work is not None and work.changed)
-            await asyncio.sleep(_TICK_S if busy else _IDLE_TICK_S)
+            await self._tick()
+
+    async def _flush_regularly(self) -> None:
+        while True:
+            if self.assignment is not None:
+                await self.assignment.flush_if_due()
+            await self._tick()
+
+    async def _tick(self) -> None:
+        busy = not self.writer.idle or (self.assignment is not None and self.assignment.changed)
+        await asyncio.sleep(_TICK_S if busy else _IDLE_TICK_S)
 
     async def _commit_regularly(self) -> None:
         interval_s = min(self.settings.commit_interval_ms / 1000, self._lease.lease_s / 4)
@@ -554,12 +563,12 @@ async def process(
     After it the `ends` of partitions were reached.
     """
     hooks.took(records)
-    work.begin()
+    await work.begin()
     complete = False
     try:
         complete = await _give(work, records, inbox)
     finally:
-        work.end(ends, complete=complete, changed=bool(records))
+        await work.end(ends, complete=complete, changed=bool(records))
     if complete:
         await work.room()
         hooks.joined(records)

@@ -28,6 +28,8 @@ class EngineSettings:
     #: Milliseconds for which changes of a key may wait to be written once; 0: each.
     coalesce_ms: int = 50
     batch_records: int = 5_000
+    #: Seconds of work after which others (reads, commits, the lease) have their turn.
+    turn_s: float = 0.02
     in_flight_records: int = 100_000
     commit_interval_ms: int = 1_000
     session_timeout_s: float = 10.0

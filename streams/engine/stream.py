@@ -40,7 +40,7 @@ class Inbox:
         self._work: Assignment | None = None
 
     async def slices(self, most: int) -> AsyncIterator[Sequence[Record]]:
-        """Yield the events of each batch, in slices of at most `most`; others have their turn after each.
+        """Yield the events of each batch, in slices of at most `most`.
 
         A slice is acknowledged when the body is done with it.
         """
@@ -88,7 +88,7 @@ class Inbox:
         await self.work.acknowledged()
 
     async def breathe(self) -> None:
-        """Let others have their turn in the middle of a long slice."""
+        """Let others have their turn in the middle of a slice, if they have waited for long enough."""
         await self.work.breathe()
 
     async def ebb(self) -> None:

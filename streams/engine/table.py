@@ -4,7 +4,7 @@ A program declares a table once. While a partition of it is owned, there is a `T
 it whatever the program puts there (`Contents`): caches, derived values, what else is written when a row changes.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -25,7 +25,7 @@ class Sender(Protocol):
 class TablePartition:
     """One owned partition of a table, bytes to bytes.
 
-    What is set is in the store at once, and in the changelog with the next `flush`, once a key. What is deleted is in
+    What is set is in the store at once, and in the changelog with the next flush, once a key. What is deleted is in
     both at once. Only keys and values travel: everything is safe to be repeated.
 
     A body sets a value again even if it finds it there: after a crash a store on disk may have what the changelog never
@@ -110,21 +110,25 @@ class TablePartition:
         """Return whether an event of the table's source may have been merged before this worker took over."""
         return event.offset < self._seen_until
 
-    def flush(self) -> None:
-        """Write what was set since the last time to the changelog."""
+    def flushing(self) -> Iterator[None]:
+        """Write what was set since the last time to the changelog, in steps."""
         write, changelog, number = self._sender.write, self.changelog, self.number
         for key, value in self._unwritten.items():
             write(changelog, key, value, number)
+            yield
         self._unwritten.clear()
 
 
 class Contents(Protocol):
-    """What a program keeps over a partition of a table. All calls come between two events, never within one."""
+    """What a program keeps over a partition of a table. All calls come between two events, never within one.
 
-    def publish(self) -> None:
+    What is long is done in steps, between which whatever only reads may have its turn; no event is merged meanwhile.
+    """
+
+    def publishing(self) -> Iterator[None]:
         """Write what others wait for: at the end of each batch, and before each flush."""
 
-    def flush(self) -> int | None:
+    def flushing(self) -> Generator[None, None, int | None]:
         """Write everything that has changed since the last time.
 
         Returns when the oldest of the events that led to it was received (microseconds since 1970), None if not known.
@@ -141,12 +145,13 @@ class PlainContents:
         """Take over a restored partition."""
         self.rows = partition
 
-    def publish(self) -> None:
+    def publishing(self) -> Iterator[None]:
         """See Contents."""
+        return iter(())
 
-    def flush(self) -> int | None:
+    def flushing(self) -> Generator[None, None, int | None]:
         """See Contents."""
-        self.rows.flush()
+        yield from self.rows.flushing()
         return None
 
     def rewrite(self, topic: str, key: bytes) -> None:

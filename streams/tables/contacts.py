@@ -1,6 +1,6 @@
 """The tables of contacts and of their addresses: each merges its rows, and tells those who follow them."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Generator, Iterator
 from typing import Any, Generic
 
 from msgspec import structs
@@ -67,8 +67,8 @@ class _Followed(Generic[Row]):
         stored = self.rows.get(key.encode())
         return self._empty if stored is None else self._decode(stored)
 
-    def publish(self) -> None:
-        """Tell the followers of the rows that have changed since the last call."""
+    def publishing(self) -> Iterator[None]:
+        """Tell the followers of the rows that have changed since the last time; see Contents."""
         for key in self._news:
             row = self.row(key)
             known = row.facts != self._empty.facts
@@ -77,6 +77,7 @@ class _Followed(Generic[Row]):
                 self._tell(key, row, nothing=True)
             if known:
                 self._tell(key, row)
+            yield
         self._news.clear()
         self._forgotten.clear()
 
@@ -86,7 +87,7 @@ class _Followed(Generic[Row]):
         self._news.add(key)
         self._forgotten.add(key)
 
-    def flush(self) -> int | None:
+    def flushing(self) -> Generator[None, None, int | None]:
         """Write what has changed to the table; see Contents."""
         if self._changed:
             self.rows.mark()
@@ -95,8 +96,9 @@ class _Followed(Generic[Row]):
                 del self.rows[key.encode()]
             else:
                 self.rows[key.encode()] = contact.encode(row)
+            yield
         self._changed.clear()
-        self.rows.flush()
+        yield from self.rows.flushing()
         return None
 
     def rewrite(self, topic: str, key: bytes) -> None:
@@ -215,14 +217,15 @@ class AddressPartition(_Followed[AddressRow]):
         if link.facts is None:
             self._forgotten.add(key)
 
-    def publish(self) -> None:
+    def publishing(self) -> Iterator[None]:
         """See Contents."""
         for key, organization in self._following.items():
             followed = contact.contact_of(self.row(key).facts)
             if followed is not None:
                 self._write(followed, ContactFollowed(organization, key))
+            yield
         self._following.clear()
-        super().publish()
+        yield from super().publishing()
 
     def _tell(self, key: str, row: AddressRow, *, nothing: bool = False) -> None:
         link = AddressTold(key, None if nothing else row.facts)

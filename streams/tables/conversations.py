@@ -2,7 +2,7 @@
 
 import logging
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Generator, Iterable, Iterator
 from typing import Any, cast
 
 from openbsp.log import event
@@ -84,9 +84,9 @@ class ConversationPartition:
         self._in_use_limit = in_use_limit
         self._changed_rows: dict[str, ConversationFacts] = {}
         self._announced: dict[tuple[str, str], set[str]] = {}
-        #: What their messages add, as it was merged since `publish`: read and decoded once.
+        #: What their messages add, as it was merged since `publishing`: read and decoded once.
         self._merged: dict[tuple[str, str], Contribution] = {}
-        #: When the bridge received the first of the events that have changed something since `flush`; None: not known.
+        #: When the bridge received the first event that has changed something since `flushing`; None: not known.
         self._received_at: int | None = None
         self._changed: set[str] = set()
         self._states = contract.topic("conversation-state")
@@ -237,10 +237,11 @@ class ConversationPartition:
         else:
             self._merged.pop((conversation_id, message_id), None)
 
-    def publish(self) -> None:
-        """Write the status changes that were announced since the last call, each with its conversation."""
+    def publishing(self) -> Iterator[None]:
+        """Write the status changes that were announced since the last time, each with its conversation."""
         for (conversation_id, message_id), announced in self._announced.items():
             self._tell(conversation_id, message_id, announced)
+            yield
         self._announced.clear()
         self._merged.clear()
 
@@ -292,16 +293,18 @@ class ConversationPartition:
         self._changed.discard(conversation_id)
         self._write_state(conversation_id, None)
 
-    def flush(self) -> int | None:
+    def flushing(self) -> Generator[None, None, int | None]:
         """Write what has changed to the table and the state topic, once a key; see Contents."""
         if self._changed_rows:
             self.rows.mark()
         for conversation_id, facts in self._changed_rows.items():
             self.rows[group_key(conversation_id.encode(), _ROW)] = conversation.encode(facts)
+            yield
         self._changed_rows.clear()
-        self.rows.flush()
+        yield from self.rows.flushing()
         for conversation_id in self._changed:
             self.write_state(conversation_id)
+            yield
         self._changed.clear()
         received_at, self._received_at = self._received_at, None
         self.trim()

@@ -1,7 +1,7 @@
 """The message table: merges events into facts, tells each conversation what its messages add."""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Generator, Iterator
 from typing import cast
 
 from msgspec import msgpack
@@ -56,7 +56,7 @@ class MessagePartition:
         self._announce: dict[str, set[str]] = {}
         #: Messages whose age those with their external ids have to hear.
         self._aged: set[str] = set()
-        #: When the first event since `publish` was received.
+        #: When the first event since `publishing` was received.
         self._received_at: int | None = None
         self._states = contract.topic("message-state")
         self._contributions = contract.topic("streams-contributions")
@@ -158,8 +158,8 @@ class MessagePartition:
         else:
             del self.rows[key]
 
-    def publish(self) -> None:
-        """Tell the conversations of the messages that have changed since the last call."""
+    def publishing(self) -> Iterator[None]:
+        """Tell the conversations of the messages that have changed since the last time; see Contents."""
         for message_id, announce in self._announce.items():
             facts = self._changed[message_id]
             if message_id in self._aged:
@@ -175,23 +175,24 @@ class MessagePartition:
                 told = sorted(announce) if conversation == current else []
                 value = encode_record(ContributionRecord(message_id, contribution, told, self._received_at))
                 self._sender.write(self._contributions, conversation.encode(), value)
+            yield
         self._announce.clear()
         self._aged.clear()
         self._received_at = None
 
-    def flush(self) -> None:
-        """Write what has changed: to the table and the state topic, once a message."""
-        if not self._changed:
-            self.rows.flush()
-            return
-        self.rows.mark()
+    def flushing(self) -> Generator[None, None, int | None]:
+        """Write what has changed: to the table and the state topic, once a message; see Contents."""
+        if self._changed:
+            self.rows.mark()
         for message_id, facts in self._changed.items():
             key = message_id.encode()
             self.rows[key] = message.encode(facts)
             self._write_state(key, message_id, facts)
-        self.rows.flush()
+            yield
+        yield from self.rows.flushing()
         self._changed.clear()
         self._sizes.clear()
+        return None
 
     def _write_state(self, key: bytes, message_id: str, told: MessageFacts) -> None:
         facts = message.effective(told)

@@ -84,6 +84,11 @@ class Plan:
         )
 
     @property
+    def turn_s(self) -> float:
+        """How long a worker works before others have their turn. The clock stands still meanwhile: 0 is every step."""
+        return 0.0 if self.seed % 2 == 0 else 0.02
+
+    @property
     def end_s(self) -> float:
         """When nothing comes and nothing goes wrong any more."""
         return max([0.0, *(one.at_s for one in self.arrivals), *(one.at_s + _lasts(one) for one in self.faults)])

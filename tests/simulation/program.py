@@ -3,6 +3,7 @@
 import asyncio
 import functools
 from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -235,7 +236,7 @@ class JoinProgram(Program):
     def __init__(
         self, outside: Outside, member: Any, partitions: int, registry: Any, open_store: Any, **settings: Any
     ) -> None:
-        idle = settings.pop("idle")
+        idle, turn_s = settings.pop("idle"), settings.pop("turn_s")
         own, topics = _settings(partitions, idle=idle)
         own = own.model_copy(update=settings)
         self._declared = _declared[idle]
@@ -243,7 +244,7 @@ class JoinProgram(Program):
         with patch.object(program, "Registry", lambda *_: registry), patch.object(program, "Eviction", _evicting):
             app = self._declared.pop() if self._declared else _declare(own, topics)
         app.outside, app.registry = outside, registry
-        app.engine_settings = program.engine_settings(own, _KAFKA, topics)
+        app.engine_settings = replace(program.engine_settings(own, _KAFKA, topics), turn_s=turn_s)
         app.contract.__init__(PREFIX, registry.known)  # type: ignore[misc] # it knows no other schema
         super().__init__(app, member, open_store)
         self._queues: dict[str, asyncio.Queue[Any]] = {topic: asyncio.Queue() for topic in app.source_topics}

@@ -75,7 +75,7 @@ def task_of(size: int) -> tuple[ConversationPartition, CountingStore, DeafWriter
     task = ConversationPartition(TablePartition(0, store, contract.topic(CONVERSATIONS), writer), contract, writer, 100)
     for number in range(size):
         task.apply_contribution("c", ContributionRecord(f"m{number}", contribution(10 * number + 1_000), []))
-    task.flush()
+    list(task.flushing())
     store.calls.clear()
     writer.written.clear()
     writer.largest = 0
@@ -102,10 +102,10 @@ def test_an_event_costs_the_same_in_a_conversation_of_any_size(together):
         for record in events():
             task.apply_contribution("c", record)
             if not together:
-                task.publish()
-                task.flush()
-        task.publish()
-        task.flush()
+                list(task.publishing())
+                list(task.flushing())
+        list(task.publishing())
+        list(task.flushing())
         costs.append((dict(store.calls), dict(writer.written)))
         assert writer.largest < 1_000
     print(costs)
@@ -148,8 +148,8 @@ for number in range(int(sys.argv[3])):
     part = part_of(columns, number, {"sent": number})
     task.apply_contribution("c", ContributionRecord(f"m{number:08}", part, ["sent"]))
     if number % 1000 == 999:
-        task.publish()
-        task.flush()
+        list(task.publishing())
+        list(task.flushing())
         found.append(rss())
 state = task.state("c")
 bytes_on_disk = sum(file.stat().st_size for file in Path(sys.argv[1]).rglob("*") if file.is_file())

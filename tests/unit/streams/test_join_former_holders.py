@@ -54,8 +54,8 @@ def test_its_next_event_tells_the_holders_how_old_it_is_once(table, named):
     for status in ("delivered", "read"):
         row = {"id": "m", "status": {status: "2026-05-06T03:40:00Z"}, "updated_at": "2026-05-06T03:40:00Z"}
         messages.apply(event_of({"entity": "messages", "action": "update", "data": row | named}), 100, replayed=False)
-        messages.publish()
-        messages.flush()
+        list(messages.publishing())
+        list(messages.flushing())
         told = written.holders()
         assert [record.message_id for record in told] == (["m"] if status == "delivered" else [])
 
@@ -63,8 +63,8 @@ def test_its_next_event_tells_the_holders_how_old_it_is_once(table, named):
 def test_so_does_what_others_know_of_it(table):
     messages, written = table
     messages.apply_verdict("m", VerdictRecord("", ["another"], None, None))
-    messages.publish()
-    messages.flush()
+    list(messages.publishing())
+    list(messages.flushing())
     assert [record.message_id for record in written.holders()] == ["m"]
 
 
@@ -72,4 +72,4 @@ def test_what_could_not_be_written_is_refused(table):
     messages, _ = table
     with pytest.raises(Refused):
         messages.apply_verdict("m", VerdictRecord("", ["p" * (2 * FACTS_BYTES)], None, None))
-    messages.flush()
+    list(messages.flushing())

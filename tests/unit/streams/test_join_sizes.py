@@ -45,6 +45,6 @@ def test_what_a_message_adds_to_its_conversation_is_refused_when_it_could_not_be
         table.apply_contribution(
             "c", ContributionRecord("m0", Contribution(announced=[f"{number}{LARGE}" for number in range(4)]), [])
         )
-    table.publish()
-    table.flush()
+    list(table.publishing())
+    list(table.flushing())
     assert writer.largest < FACTS_BYTES

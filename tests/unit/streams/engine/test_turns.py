@@ -1,0 +1,141 @@
+"""Others have their turn in the middle of whatever is long: no read, no commit and no lease waits for a whole batch."""
+
+import asyncio
+from types import SimpleNamespace
+
+from streams.engine.assignment import Assignment
+from streams.engine.source import Record
+from streams.engine.writer import Checkpoint
+from support.join import Join, empty_stores, program
+
+STEP_S, TURN_S = 0.01, 0.02
+STEPS = 100
+
+#: Takes everything, and the broker has acknowledged it at once.
+WRITER = SimpleNamespace(
+    idle=True,
+    outstanding=0,
+    poll=lambda: None,
+    write=lambda *_, **__: None,
+    checkpoint=lambda *_: Checkpoint(),
+)
+
+
+class Watch:
+    """A clock on which only work takes time."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+class Slow:
+    """Contents of which each step takes 10 ms, and which notice if events are merged between two of them."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
+        self.half_done = False
+        self.flushed = 0
+
+    def _steps(self):
+        assert not self.half_done
+        self.half_done = True
+        for _ in range(STEPS):
+            self.watch.now_s += STEP_S
+            yield
+        self.half_done = False
+
+    def publishing(self):
+        yield from self._steps()
+
+    def flushing(self):
+        yield from self._steps()
+        self.flushed += 1
+
+
+def work_of(watch: Watch, contents: Slow, *, coalesce_ms: int) -> Assignment:
+    work = Assignment(
+        WRITER,
+        watch,
+        sources=["t"],
+        partitions=[0],
+        positions={},
+        ends={},
+        coalesce_ms=coalesce_ms,
+        in_flight_records=1,
+        turn_s=TURN_S,
+    )
+    work.contents = {"table": {0: contents}}
+    return work
+
+
+async def longest_wait_s(watch: Watch, work) -> float:
+    """Run `work`; return the longest time for which another task did not have its turn meanwhile."""
+    longest, last = 0.0, watch.now_s
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        await asyncio.sleep(0)
+        longest, last = max(longest, watch.now_s - last), watch.now_s
+    await task
+    return longest
+
+
+def test_others_have_their_turn_while_what_a_batch_leads_to_is_written():
+    async def check() -> None:
+        watch = Watch()
+        contents = Slow(watch)
+        work = work_of(watch, contents, coalesce_ms=0)
+        await work.begin()
+        assert await longest_wait_s(watch, work.end([], complete=True, changed=True)) <= TURN_S + STEP_S
+        # Published at the end of the batch, and once more with the flush.
+        assert (contents.flushed, round(watch.now_s - 100.0)) == (1, 3)
+
+    asyncio.run(check())
+
+
+def test_no_batch_begins_in_the_middle_of_a_flush_and_no_flush_in_the_middle_of_a_batch():
+    async def check() -> None:
+        watch = Watch()
+        contents = Slow(watch)
+        work = work_of(watch, contents, coalesce_ms=1_000)
+        await work.begin()
+        await work.end([], complete=True, changed=True)
+        assert contents.flushed == 0
+        watch.now_s += 1.0
+        flushing = asyncio.create_task(work.flush_if_due())
+        await asyncio.sleep(0)
+        assert contents.half_done
+        await work.begin()
+        assert (contents.flushed, contents.half_done, flushing.done()) == (1, False, True)
+        watch.now_s += 1.0
+        await work.flush_if_due()
+        assert contents.flushed == 1
+        closing = asyncio.create_task(work.close())
+        await asyncio.sleep(0)
+        assert not closing.done()
+        await work.end([], complete=True, changed=True)
+        await closing
+        assert (contents.half_done, contents.flushed) == (False, 2)
+
+    asyncio.run(check())
+
+
+def test_others_have_their_turn_between_events_of_which_each_takes_long():
+    async def check() -> None:
+        watch = Watch()
+        join = Join(program(prefix=""), WRITER, empty_stores([0]))
+        join.work._clock, join.work._turn_began = watch, watch.now_s
+        events = [Record("messages", 0, offset, b"m", b"?") for offset in range(STEPS)]
+        refuse = join.app.intake.refuse
+
+        def slowly(*arguments) -> None:
+            watch.now_s += STEP_S
+            refuse(*arguments)
+
+        join.app.intake.refuse = slowly
+        assert await longest_wait_s(watch, join.process(events)) <= TURN_S + STEP_S
+        assert join.refused == STEPS
+
+    asyncio.run(check())
