@@ -235,10 +235,11 @@ class Engine:
         if not self.failure.done():
             self.failure.set_result(error)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Release the stores and drop what could not be written."""
         self.writer.close()
-        self._stores.close()
+        # Trap: closing writes to disks, and waits for a part of a compaction. Until then, others may ask this worker.
+        await self.outside.threads.run(self._stores.close)
 
     def on_owned(self, partitions: frozenset[int], generation: int) -> None:
         """Take partitions over: those with these numbers, of all sources alike."""

@@ -50,14 +50,20 @@ class Stores:
         self._open: dict[tuple[str, int], Store] = {}
         # What is removed from the directory must not be opened meanwhile.
         self._opening = threading.Lock()
+        self._released = False
 
     def own(self, partitions: Iterable[int]) -> dict[tuple[str, int], Store]:
         """Open the stores of these partitions and close all others; what was open stays as it is. Blocking."""
         numbers = list(partitions)
         wanted = {(table, partition) for table in self._grouped for partition in numbers}
         with self._opening:
-            for at in self._open.keys() - wanted:
-                self._open.pop(at).close()
+            leaving = [self._open.pop(at) for at in sorted(self._open.keys() - wanted)]
+            for store in leaving:
+                # Before the first is closed: a compaction that ends there would go on with the next one, and hold that.
+                if isinstance(store, RocksStore):
+                    store.leave()
+            for store in leaving:
+                store.close()
             for at in sorted(wanted - self._open.keys()):
                 self._open[at] = self._new(*at)
         return dict(self._open)
@@ -98,6 +104,8 @@ class Stores:
                 if not number.isdecimal() or rest not in {"", "damaged"}:
                     continue
                 with self._opening:
+                    if self._released:
+                        return  # they may be another worker's
                     in_use = not rest and (table, int(number)) in self._open
                     if in_use or self._clock.time() - _last_written(path) < interval_s:
                         continue
@@ -118,10 +126,12 @@ class Stores:
         return tables
 
     def close(self) -> None:
-        """Close all stores, and leave the data directory to others."""
+        """Close all stores, and leave the data directory to others. Blocking."""
         self.own(())
         if self._directory is not None:
-            self._lock.release()
+            with self._opening:
+                self._released = True
+                self._lock.release()
 
     def _new(self, table: str, partition: int) -> Store:
         if self._directory is not None:

@@ -39,7 +39,7 @@ async def running(app: App, on_failure: Callable[[BaseException], None]) -> Asyn
             yield app
     watch.cancel()
     work.cancel()
-    engine.close()
+    await engine.close()
 
 
 async def _watch(engine: Engine, on_failure: Callable[[BaseException], None]) -> None:

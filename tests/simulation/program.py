@@ -187,7 +187,7 @@ class Program:
         await self._member.stop()
         for task in self._tasks:
             task.cancel()
-        self._engine.close()
+        await self._engine.close()
 
     async def _regularly(self, interval_s: float, timer: Callable[[], Any]) -> None:
         while True:

@@ -231,7 +231,7 @@ class RocksStore:
         """Write all that is in use to new files, and remove the former ones: what was deleted before is in none then.
 
         Takes long, and hinders neither reads nor writes. In parts, so that closing waits for one at most; returns
-        False if it was closed meanwhile. Raises CompactionError.
+        False if it was closed, or is about to be. Raises CompactionError.
         """
         begun, failed_before = self._clock.time(), self._background_errors()
         if not self._part(lambda: self._db.flush()):  # noqa: PLW0108 `clear` replaces the object
@@ -259,7 +259,7 @@ class RocksStore:
         return sorted({file["start_key"] for file in files if file["level"] == lowest})[1:]
 
     def _part(self, call: Callable[[], object]) -> bool:
-        """Call this unless the store is closed; return whether it was done."""
+        """Call this unless the store is closed or about to be; return whether it was done."""
         with self._use:
             if self._closed:
                 return False
@@ -300,9 +300,13 @@ class RocksStore:
             raise StoreDamagedError(f"{self.path}: {saved!r} is none of the numbers that are stored as {key!r}")
         return int.from_bytes(number)
 
-    def close(self) -> None:
-        """Write the memtable to disk and release the lock."""
+    def leave(self) -> None:
+        """Have a compaction end after the part that it is at, because this is about to be closed."""
         self._closed = True
+
+    def close(self) -> None:
+        """Write the memtable to disk and release the lock. Waits for a part of a compaction: not for an event loop."""
+        self.leave()
         with self._use:
             self._db.close()
         os.utime(self.path)  # as above

@@ -1,5 +1,6 @@
 """Every kind of store keeps the same promises."""
 
+import asyncio
 import os
 import secrets
 import threading
@@ -7,18 +8,22 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from rocksdict import Rdict
 
 from openbsp.kafka.connection import KafkaSettings
-from streams.engine.outside import Clock
+from streams.engine.engine import Engine, Hooks
+from streams.engine.outside import Clock, Outside
 from streams.engine.partitions import Stores
 from streams.engine.settings import EngineSettings
 from streams.engine.stores import Store, group_key, prefix
 from streams.engine.stores.memory import GroupedMemoryStore, MemoryStore
 from streams.engine.stores.rocks import RocksMemory, RocksStore
+from streams.engine.table import OwnedTable, TableSpec
 from streams.errors import CompactionError, StoreDamagedError
+from support.wait import eventually
 
 MEMORY = RocksMemory(16 * 1024 * 1024)
 
@@ -250,6 +255,69 @@ def test_a_store_that_is_closed_while_it_is_compacted_keeps_everything(tmp_path:
     assert (again.set_aside, again.get(b"last"), again.get((3).to_bytes(4))) == (None, b"1", b"new")
     assert sum(1 for _ in again.scan(b"")) == 20_001
     again.close()
+
+
+class Held:
+    """RocksDB whose compactions last until they are let go."""
+
+    def __init__(self, database: Any) -> None:
+        self._database = database
+        self.begun = threading.Event()
+        self.let_go = threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+    def compact_range(self, *_: Any) -> None:
+        self.begun.set()
+        assert self.let_go.wait(60)
+
+
+def test_stores_that_are_given_up_wait_for_one_part_of_a_compaction_and_not_for_one_each(tmp_path: Path) -> None:
+    settings = EngineSettings(app_id="app", kafka=KafkaSettings(), url="", partitions=2, data_dir=tmp_path)
+    stores = Stores(settings, [("table", False)], Clock())
+    first, second = (store for _, store in sorted(stores.own([0, 1]).items()))
+    assert isinstance(first, RocksStore)
+    assert isinstance(second, RocksStore)
+    held = first._db = Held(first._db)
+    compacting = threading.Thread(target=first.compact)
+    compacting.start()
+    assert held.begun.wait(60)
+    closing = threading.Thread(target=stores.close)
+    closing.start()
+    # While the first one waits for its part, nobody begins to compact the second one.
+    eventually(lambda: second.compact() is False)
+    assert closing.is_alive()
+    held.let_go.set()
+    for thread in (compacting, closing):
+        thread.join()
+    stores = Stores(settings, [("table", False)], Clock())
+    assert set(stores.own([0, 1])) == {("table", 0), ("table", 1)}
+    stores.close()
+
+
+def test_the_loop_goes_on_while_a_worker_that_stops_closes_its_stores(tmp_path: Path) -> None:
+    settings = EngineSettings(app_id="app", kafka=KafkaSettings(), url="", partitions=1, data_dir=tmp_path)
+    spec = TableSpec(source="words", changelog="counts")
+    tables = {"counts": OwnedTable(spec)}
+
+    async def check() -> None:
+        engine = Engine(settings, sources=["words"], tables=tables, inbox=Mock(), hooks=Hooks(), outside=Outside())
+        (store,) = engine._stores.own([0]).values()
+        assert isinstance(store, RocksStore)
+        held = store._db = Held(store._db)
+        compacting = threading.Thread(target=store.compact)
+        compacting.start()
+        assert held.begun.wait(60)
+        closing = asyncio.create_task(engine.close())
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not closing.done()
+        held.let_go.set()
+        await closing
+        compacting.join()
+
+    asyncio.run(check())
 
 
 class SetClock(Clock):
