@@ -106,7 +106,12 @@ def _message(topic: Topic) -> Document:
         "name": record,
         "title": record,
         "summary": schema["doc"],
-        "description": f"Version {latest(record).version} of the schema.",
+        "description": " ".join(
+            [
+                f"Version {latest(record).version} of the schema.",
+                *(f"Of its field {name}: {remark}" for name, remark in promise.remarks.items()),
+            ]
+        ),
         "contentType": "application/avro",
         "traits": [{"$ref": "#/components/messageTraits/cloudEvent"}],
         "headers": _headers(promise),
@@ -121,6 +126,7 @@ def _message(topic: Topic) -> Document:
             }
         },
         "x-compatibility": COMPATIBILITY,
+        **({"x-remarks": dict(promise.remarks)} if promise.remarks else {}),
         "examples": [
             {"name": f"example-{number}", "summary": example.title, "payload": example.value}
             for number, example in enumerate(examples.load(latest(record)).accepted, 1)

@@ -1,7 +1,7 @@
 """What a consumer of each public topic may rely on, in words; the pages and the AsyncAPI document are made from it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from avro.catalogue import COMPRESSION
@@ -78,6 +78,8 @@ class Promise:
     delivery: str
     deduplication: str
     removal: str
+    #: What has to be added to the meaning of a field: the texts in a released schema never change.
+    remarks: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def tells_writers(self) -> bool:
@@ -145,6 +147,7 @@ PROMISES: Mapping[str, Promise] = MappingProxyType(
             "An event with action `delete` says that the row is gone: delete what you have of it that is not newer than"
             " `received_at`. An address can come back, since it is its own id. A record without value (tombstone) says"
             " the same; an operator may write one, without headers.",
+            {"event_id": "But not events with action `delete`: apply each of them."},
         ),
         "message-state": Promise(
             ("openbsp.message-state",),

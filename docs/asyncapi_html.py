@@ -92,7 +92,7 @@ def _message(message: Any) -> str:
         name=escape(message["name"]),
         summary=escape(message["summary"]),
         headers="\n".join(_row(name, _meaning(header)) for name, header in message["headers"]["properties"].items()),
-        fields="\n".join(_row(*row) for row in field_rows(schema)),
+        fields="\n".join(_row(*row) for row in field_rows(schema, message.get("x-remarks", {}))),
         examples="\n".join(
             f"<details><summary>Example: {escape(example['summary'])}</summary>"
             f"<pre>{escape(filled(schema, example['payload']))}</pre></details>"

@@ -139,7 +139,10 @@ def _page(topic: Topic) -> str:
         event_types=" or ".join(f"`{name}`" for name in PROMISES[topic.name].event_types),
         writers=(f"\n| `{writers.NAME}` | {WRITERS} |" if PROMISES[topic.name].tells_writers else "")
         + (f"\n| `ce_reconciled` | {RECONCILED} |" if PROMISES[topic.name].is_of_rows else ""),
-        fields="\n".join(f"| `{name}` | {kind} | {_cell(doc)} |" for name, kind, doc in field_rows(schema)),
+        fields="\n".join(
+            f"| `{name}` | {kind} | {_cell(doc)} |"
+            for name, kind, doc in field_rows(schema, PROMISES[topic.name].remarks)
+        ),
         examples="".join(
             EXAMPLE.format(title=_sentence(example.title), value=filled(schema, example.value))
             for example in examples.load(newest).accepted

@@ -1,7 +1,7 @@
 """Schemas and their values as the pages show them."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from avro.catalogue import DAY_MS, Topic
@@ -12,13 +12,14 @@ def kept(topic: Topic) -> str:
     return "the newest record of each key" if topic.retention_ms is None else f"{topic.retention_ms // DAY_MS} days"
 
 
-def field_rows(schema: Any, path: str = "") -> Iterator[tuple[str, str, str]]:
-    """Yield name, type and meaning of each field, those of inner records behind their own."""
+def field_rows(schema: Any, remarks: Mapping[str, str], path: str = "") -> Iterator[tuple[str, str, str]]:
+    """Yield name, type and meaning of each field, those of inner records behind their own; `remarks` come last."""
     for field in schema["fields"]:
-        yield path + field["name"], _type(field["type"]), field["doc"]
+        name = path + field["name"]
+        yield name, _type(field["type"]), " ".join(filter(None, [field["doc"], remarks.get(name)]))
         for branch in field["type"] if isinstance(field["type"], list) else [field["type"]]:
             if isinstance(branch, dict) and branch["type"] == "record":
-                yield from field_rows(branch, f"{path}{field['name']}.")
+                yield from field_rows(branch, remarks, f"{name}.")
 
 
 def filled(schema: Any, value: dict[str, Any]) -> str:

@@ -1,6 +1,8 @@
 """What the pages promise of headers is what bridge and streams write."""
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from bridge.http.events import read_event
 from streams.contract import Contract, Refused
 from streams.engine.source import Record
 
+DOCS = Path(__file__).parents[3] / "docs"
 IDS = {record: number for number, record in enumerate(records(), 1)}
 
 
@@ -69,3 +72,16 @@ def test_the_headers_are_the_promised_ones(topic: str, headers: list[tuple[str, 
 def test_every_promised_event_type_is_written_by_somebody() -> None:
     written = {dict(headers)["ce_type"].decode() for _, headers in WRITTEN}
     assert written == {name for promise in PROMISES.values() for name in promise.event_types}
+
+
+def test_remarks_are_of_fields_and_stand_where_the_fields_do() -> None:
+    remarked = {name: promise.remarks for name, promise in PROMISES.items() if promise.remarks}
+    assert remarked.keys() == {"contacts-addresses"}, "deletes of an address must not be deduplicated"
+    for name, remarks in remarked.items():
+        record = str(TOPICS[name].schema)
+        assert remarks.keys() <= {field["name"] for field in json.loads(latest(record).text)["fields"]}
+        page = (DOCS / "topics" / f"{name}.md").read_text("utf-8")
+        message = json.loads((DOCS / "asyncapi.json").read_text("utf-8"))["components"]["messages"][record]
+        for field, remark in remarks.items():
+            assert remark in next(line for line in page.splitlines() if line.startswith(f"| `{field}` |"))
+            assert remark in message["description"]
