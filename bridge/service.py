@@ -216,15 +216,16 @@ async def running(
             health.Observed(),
             failed,
         )
+        erasures = SpoolErasures(drain, spool_file.path)
         tasks = [
             await preparation.start(patience_s),
             asyncio.create_task(drain.run(), name="drain"),
-            asyncio.create_task(SpoolErasures(drain, spool_file.path).run(), name="erasures"),
+            asyncio.create_task(erasures.run(), name="erasures"),
             asyncio.create_task(access.watch(), name="tokens"),
             asyncio.create_task(_keep_house(service), name="housekeeping"),
         ]
         if number == 0:
-            leftovers = Leftovers(spool, spool_file.path, settings.workers)
+            leftovers = Leftovers(spool, spool_file.path, settings.workers, erasures.answer_adopted)
             tasks.append(asyncio.create_task(leftovers.run(), name="leftovers"))
         for task in tasks:
             stack.push_async_callback(_end, task)

@@ -50,6 +50,7 @@ def plan(servers: Servers, wanted: Wanted) -> Report:
     """Return what would be erased, and the places."""
     with States(servers.cluster) as states:
         found = states.find(wanted)
+    found.add(spools.find(servers.spools, wanted))
     return _report(servers, wanted, found, [], done=False)
 
 
@@ -65,6 +66,7 @@ def execute(servers: Servers, wanted: Wanted, client: BridgeClient, *, patience_
         add(servers.cluster, servers.key, named)
     with States(servers.cluster) as states:
         found = states.find(wanted)
+        found.add(spools.find(servers.spools, wanted))
         rows = found.all()
         shown = _shown(rows)
         for row in shown[-1:] + shown[:1]:
@@ -99,16 +101,21 @@ def execute(servers: Servers, wanted: Wanted, client: BridgeClient, *, patience_
 
 def from_spools(directories: Sequence[Path], wanted: Wanted, *, patience_s: float) -> Report:
     """Remove what waits in spools of what is named, without Kafka; return what is left there. Raises EraseError."""
-    named = (("messages", wanted.messages), ("conversations", wanted.conversations))
-    rows = [Row(entity, id_, wanted.organization_id, found=False) for entity, ids in named for id_ in sorted(ids)]
+    named = Found()
+    for entity, ids in (("messages", wanted.messages), ("conversations", wanted.conversations)):
+        named.add(Row(entity, id_, wanted.organization_id, found=False) for id_ in sorted(ids))
+    named.add(spools.find(directories, wanted))
+    rows = named.all()
     removed = {directory: spools.remove(directory, rows, wanted, patience_s=patience_s) for directory in directories}
-    searched = [spools.search(directory, Sought.of(rows, wanted)) for directory in directories]
+    sought = Sought.of(rows, wanted)
+    searched = [spools.search(directory, sought) for directory in directories]
+    undecided = spools.count_undecided(directories, sought)
     now = datetime.now(UTC)
     found = [
         replace(place, was=number + (place.was or 0), gone=number)
         for place, number in zip(places.spools(None, searched, now), removed.values(), strict=True)
     ]
-    return Report(now, wanted, rows, found, done=True)
+    return Report(now, wanted, rows, found, undecided=undecided, done=True)
 
 
 def verify(servers: Servers, former: Former) -> Report:

@@ -70,6 +70,22 @@ class Wanted:
             and (self.organization_id is None or state["organization_id"] == self.organization_id)
         )
 
+    def leaves_open(self, entity: str, row: Mapping[str, Any]) -> bool:
+        """Return whether a row as it came lacks what would tell whose it is, and what it has does not say no."""
+        if self.organization is not None:
+            return row.get("organization_id") is None
+        if entity == "messages" and self.conversations and row.get("conversation_id") is None:
+            return True
+        if self.contact is None:
+            return False
+        told = [
+            (row.get("address" if entity == "contacts_addresses" else "contact_address"), self.contact),
+            (row.get("service"), self.service),
+            (row.get("organization_id"), self.organization_id),
+        ]
+        said = [(value, asked) for value, asked in told if asked is not None]
+        return any(value is None for value, _ in said) and all(value in (None, asked) for value, asked in said)
+
 
 #: Contacts by their ids, with the organizations for which they were named.
 _Named = dict[str, set[str | None]]
@@ -85,6 +101,11 @@ class Found:
     contacts: list[Row] = field(default_factory=list)
     #: Records whose value cannot be read: what they say may concern the person.
     unreadable: int = 0
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Note rows of which only something else than the states tells."""
+        for row in rows:
+            self.rows[row.entity].setdefault(row.id, row)
 
     def all(self) -> list[Row]:
         """Return all rows, messages before their conversations, these before their contacts, and addresses last."""

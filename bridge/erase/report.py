@@ -24,7 +24,10 @@ _MOST_ROWS = 50
 
 @dataclass(slots=True)
 class Report:
-    """What was, or would be, deleted. `left` says in words what still shows; `verified` is of a later look."""
+    """What was, or would be, deleted. `left` says in words what still shows; `verified` is of a later look.
+
+    `undecided` counts events in spools of which nothing but the states could tell whose they are.
+    """
 
     at: datetime
     wanted: Wanted
@@ -33,6 +36,7 @@ class Report:
     left: list[str] = field(default_factory=list)
     dead_letters: list[str] = field(default_factory=list)
     unreadable_states: int = 0
+    undecided: int = 0
     done: bool = False
     verified: bool = False
 
@@ -62,6 +66,7 @@ class Report:
             "rows": [row._asdict() for row in self.rows],
             "left": self.faults,
             "unreadable_states": self.unreadable_states,
+            "undecided": self.undecided,
             "dead_letters": self.dead_letters,
             "places": [{**asdict(place), "until": place.until and place.until.isoformat()} for place in self.places],
         }
@@ -126,6 +131,12 @@ def show(report: Report, console: Console, *, as_json: bool) -> None:
     if report.unreadable_states:
         text = f"{report.unreadable_states} state records cannot be read: whose they are is not known"
         console.print(Text(text, "bold red"))
+    if report.undecided:
+        text = (
+            f"{report.undecided} events stay in the spools: they lack what would tell whose they are (an update with"
+            " nothing but an id, a row of contacts), and without Kafka nobody else can"
+        )
+        console.print(Text(text, "bold yellow"))
     for text in report.faults:
         console.print(Text(printable(f"LEFT  {text}"), "bold red"))
     console.print()

@@ -12,13 +12,14 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from bridge.delivery.drain import Drain
+from bridge.delivery.spool.file import SpoolFile, is_held
 from bridge.erase.find import Row, Wanted
 from bridge.erase.matching import matcher
 from bridge.erase.sought import Sought
@@ -29,10 +30,16 @@ from openbsp.waiting import wait_until
 _log = logging.getLogger(__name__)
 
 _LOOK_EVERY_S = 0.5
+#: Every so many looks, what was left by commands is looked for.
+_SWEEP_EVERY = 40
 #: What is in work is waited for: while Kafka is away that is the time-out of the drain's producer.
 _IN_WORK_S = 75.0
 #: A request this old was left by a command that was killed; what has been accepted since is not what it was for.
 _FORGOTTEN_S = 3600.0
+
+
+#: Removes what is wanted, and returns how many events that were.
+_Erase = Callable[[Callable[[bytes], bool]], Awaitable[int]]
 
 
 def request_path(spool: Path) -> Path:
@@ -67,32 +74,34 @@ class Request:
         return Request(str(content["id"]), Sought.of([Row(*row) for row in content["rows"]], Wanted(**wanted)))
 
 
-def ask(spool: Path, rows: list[Row], wanted: Wanted, *, patience_s: float, gone: Callable[[], bool]) -> int:
+def ask(spool: Path, rows: list[Row], wanted: Wanted, *, patience_s: float) -> int | None:
     """Have the bridge that has this spool remove what is sought; return how many events it has removed.
 
-    `gone` tells whether it runs no more. Waits for what is in work, and `patience_s` seconds besides. Raises OSError,
-    TimeoutError, ValueError with the bridge's reason.
+    None: it has given the spool up, and has not answered. Waits for what is in work, and `patience_s` seconds besides.
+    Raises OSError, TimeoutError, ValueError with the bridge's reason.
     """
     request = Request(uuid4().hex, Sought.of(rows, wanted))
     _write(request_path(spool), request.encode(rows), owner=spool)
     answer: dict[str, Any] = {}
+    given_up = False
 
     def is_answered() -> bool:
-        nonlocal answer
+        nonlocal answer, given_up
+        # Trap: before the answer is looked for, for the last thing that a bridge does with a spool may be to answer.
+        given_up = not is_held(spool)
         try:
             answer = json.loads(answer_path(spool).read_text("utf-8"))
         except FileNotFoundError:
             answer = {}
-        return answer.get("id") == request.id or gone()
+        return answer.get("id") == request.id or given_up
 
     try:
-        if (
-            not wait_until(is_answered, patience_s=patience_s + _IN_WORK_S, every_s=0.1)
-            or answer.get("id") != request.id
-        ):
+        if not wait_until(is_answered, patience_s=patience_s + _IN_WORK_S, every_s=0.1):
             raise TimeoutError
     finally:
         _unlink(request_path(spool), request.id)
+    if answer.get("id") != request.id:
+        return None
     answer_path(spool).unlink(missing_ok=True)
     if answer["error"] is not None:
         raise ValueError(answer["error"])
@@ -109,13 +118,28 @@ class SpoolErasures:
 
     async def run(self) -> None:
         """Look for a request again and again; never returns."""
-        path = request_path(self._spool)
+        looks = 0
         while True:
-            if os.path.exists(path):  # noqa: ASYNC240, PTH110 microseconds, of a directory that is written to all the time
-                await self._answer(path)
+            await self._look(self._spool, self._drain.erase)
+            if looks % _SWEEP_EVERY == 0:
+                await in_thread(sweep, self._spool.parent)
+            looks += 1
             await asyncio.sleep(_LOOK_EVERY_S)
 
-    async def _answer(self, path: Path) -> None:
+    async def answer_adopted(self, file: SpoolFile) -> None:
+        """Answer a request for a spool whose events are being moved into this one. None may be moved meanwhile."""
+
+        async def erase(is_wanted: Callable[[bytes], bool]) -> int:
+            return await in_thread(file.purge, is_wanted) + await self._drain.erase(is_wanted)
+
+        await self._look(file.path, erase)
+
+    async def _look(self, spool: Path, erase: _Erase) -> None:
+        path = request_path(spool)
+        if os.path.exists(path):  # noqa: ASYNC240, PTH110 microseconds, of a directory that is written to all the time
+            await self._answer(spool, path, erase)
+
+    async def _answer(self, spool: Path, path: Path, erase: _Erase) -> None:
         try:
             asked_at = (await in_thread(path.stat)).st_mtime
             if time.time() - asked_at > _FORGOTTEN_S:
@@ -133,7 +157,7 @@ class SpoolErasures:
             return
         removed, problem = 0, None
         try:
-            removed = await self._drain.erase(matcher(request.sought))
+            removed = await erase(matcher(request.sought))
         except sqlite3.Error as error:
             problem = f"the spool cannot be changed: {error}"
             _log.error("an erasure is incomplete: %s", problem, extra=event("spool.erasure_incomplete"))
@@ -146,11 +170,33 @@ class SpoolErasures:
             _log.info("%d events were removed from the spool by `bridge erase`", removed, extra=done)
         answer = json.dumps({"id": request.id, "removed": removed, "error": problem})
         try:
-            await in_thread(_write, answer_path(self._spool), answer, owner=path)
+            await in_thread(_write, answer_path(spool), answer, owner=path)
             await in_thread(_unlink, path, request.id)
         except OSError as error:
             # The request is there still, and is answered again.
             _log.error("an erasure cannot be answered: %s", error, extra=event("spool.erasure_incomplete"))
+
+
+def sweep(directory: Path) -> None:
+    """Remove what commands that were killed have left: a request has the address of whom it is about.
+
+    Requests for spools that are there are answered by whoever has these. A command that waits notices by itself that
+    its spool is there no more.
+    """
+    for path in directory.glob("spool-*.era*"):
+        spool = path.with_name(path.name.partition(".")[0]).with_suffix(".db")
+        is_request = path == request_path(spool)
+        try:
+            if (is_request and (spool.exists() or is_held(spool))) or (
+                not is_request and time.time() - path.stat().st_mtime < _FORGOTTEN_S
+            ):
+                continue
+            path.unlink()
+        except OSError:
+            continue  # somebody else was faster; or it cannot be removed now, and the next look tries again
+        _log.warning(
+            "%s was left by a `bridge erase` that ended early, and is removed", path, extra=event("spool.erasure_swept")
+        )
 
 
 def _unlink(path: Path, id_: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bridge.errors import SpoolError, SpoolInUseError
-from openbsp.locks import LockHeldError, lock_file
+from openbsp.locks import LockHeldError, is_locked, lock_file
 
 _VERSION = 1
 _APPLICATION_ID = 0x6F627370  # "obsp", as file(1) sees it
@@ -22,6 +22,8 @@ _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _SHRINK_ABOVE_PAGES = 4096
 #: Given back at a time: some 50 ms of a disk that events may be waiting for.
 _SHRINK_AT_ONCE_PAGES = 1024
+#: How long SQLite waits for another process that has the file, where nothing can be done without.
+_PATIENCE_S = 2.0
 _BYTES_DAMAGED = "the bytes are not those that were written"
 
 _TABLES = """
@@ -59,6 +61,11 @@ def is_damage(error: sqlite3.Error) -> bool:
     return code is not None and (code & 0xFF) in _DAMAGE
 
 
+def is_held(path: Path) -> bool:
+    """Tell whether a process has the spool whose file is, or was, at `path`."""
+    return is_locked(path.with_suffix(".lock"))
+
+
 #: Device and inode of a file; None where there is none.
 _Identity = tuple[int, int] | None
 
@@ -79,6 +86,8 @@ class SpoolFile:
         self.set_aside: list[Path] = []
         self.generation = 0
         self._shrinking = False
+        #: Whether the write-ahead log has bytes of former events, because another process was reading the file.
+        self.unfolded = False
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = _lock(path)
@@ -122,7 +131,7 @@ class SpoolFile:
             self._lock_again()
             if _identity(self.path) == self._identities[0]:
                 # The write-ahead log is gone, the file is not: with the log folded into it, it has everything.
-                self.make_room()
+                self.make_room(_PATIENCE_S)
                 self._disconnect()
                 self._connection = self._open()
                 # Rows of before are read again: what is done with them meanwhile is not in the totals of now.
@@ -251,15 +260,31 @@ class SpoolFile:
         with self._transaction():
             self._db.execute("INSERT OR REPLACE INTO memory VALUES (?, ?)", (name, value))
 
-    def make_room(self) -> None:
+    def make_room(self, patience_s: float = 0.0) -> None:
         """Fold the write-ahead log into the file, which needs less space than both.
 
-        Raises sqlite3.Error, also if another connection, such as an operator's, keeps a part of it from being folded.
+        Raises sqlite3.Error, also if another connection, such as an operator's, keeps a part of it from being folded
+        for `patience_s` seconds. Events wait for this thread meanwhile.
         """
+        self._be_patient(patience_s)
+        try:
+            ((busy, frames, folded),) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        finally:
+            self._be_patient(_PATIENCE_S)
         # Trap: being kept from it is no error to SQLite, only the first of the numbers that it returns.
-        ((busy, frames, folded),) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         if busy:
             raise sqlite3.OperationalError(f"another process reads the spool: {folded} of {frames} pages folded in")
+        self.unfolded = False
+
+    def _be_patient(self, seconds: float) -> None:
+        self._db.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
+
+    def fold(self) -> bool:
+        """Do what `shrink` or `squeeze` could not do while another process was reading; return whether it is done."""
+        if self.unfolded:
+            with suppress(sqlite3.OperationalError):
+                self.make_room()
+        return not self.unfolded
 
     def shrink(self) -> bool:
         """Give the disk back a part of what deleted events leave behind, if that is much or nothing else is left.
@@ -275,9 +300,8 @@ class SpoolFile:
         self._db.executescript(f"PRAGMA incremental_vacuum({_SHRINK_AT_ONCE_PAGES})")
         self._shrinking = free > _SHRINK_AT_ONCE_PAGES
         if not self._shrinking:
-            # What is not given back now is given back by SQLite later.
-            with suppress(sqlite3.OperationalError):
-                self.make_room()
+            self.unfolded = True
+            self.fold()
         return self._shrinking
 
     def _is_empty(self) -> bool:
@@ -301,7 +325,7 @@ class SpoolFile:
                 self._db.executemany(f"DELETE FROM {table} WHERE seq = ?", numbers)  # noqa: S608 as above
                 removed += len(numbers)
         self._db.execute("VACUUM")
-        self.make_room()
+        self.make_room(_PATIENCE_S)
         return removed
 
     def read_quarantine(self, after: int, size: int) -> list[Row]:
@@ -336,12 +360,13 @@ class SpoolFile:
     def squeeze(self) -> bool:
         """Give a part of the free pages back, whatever is in the file, and what the write-ahead log holds at the end.
 
-        Returns whether there is more. Raises sqlite3.Error, also while another process reads the file.
+        Returns whether there is more; the log is left to `fold` while another process reads. Raises sqlite3.Error.
         """
         self._db.executescript(f"PRAGMA incremental_vacuum({_SHRINK_AT_ONCE_PAGES})")
         (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
         if not free:
-            self.make_room()
+            self.unfolded = True
+            self.fold()
         return bool(free)
 
     def start_over(self, through: int) -> bool:
@@ -406,7 +431,7 @@ class SpoolFile:
         # SQLite gives its other files the mode of this one.
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
         self.path.chmod(0o600)
-        db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=2.0)
+        db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=_PATIENCE_S)
         try:
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")
             db.execute("PRAGMA journal_mode = WAL")

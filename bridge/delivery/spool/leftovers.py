@@ -4,6 +4,7 @@ import asyncio
 import functools
 import logging
 import sqlite3
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from bridge.delivery.spool.file import Row, SpoolFile
@@ -28,9 +29,13 @@ def spool_path(directory: Path, worker: int) -> Path:
 class Leftovers:
     """Adopts the spools in a directory whose workers do not exist any more."""
 
-    def __init__(self, spool: Spool, path: Path, workers: int) -> None:
-        """Adopt into `spool`, whose file is at `path`, what is not of this one and the next, `workers` in all."""
+    def __init__(self, spool: Spool, path: Path, workers: int, between: Callable[[SpoolFile], Awaitable[None]]) -> None:
+        """Adopt into `spool`, whose file is at `path`, what is not of this one and the next, `workers` in all.
+
+        `between` is called with a file that is being adopted, whenever all of its events are in one of both files.
+        """
         self._spool = spool
+        self._between = between
         self._directory = path.parent
         first = int(path.stem.rpartition("-")[2])
         self._own = {spool_path(self._directory, number) for number in range(first, first + workers)}
@@ -54,10 +59,14 @@ class Leftovers:
         adopted = 0
         try:
             await in_thread(file.release_quarantine)
+            await self._between(file)
             while rows := await in_thread(file.read, 0, _WINDOW_EVENTS, _WINDOW_BYTES):
-                await self._store(rows)
-                await in_thread(file.delete, rows)
-                adopted += len(rows)
+                stored = await self._store(rows)
+                await in_thread(file.delete, stored)
+                adopted += len(stored)
+                await self._between(file)
+                if len(stored) < len(rows):
+                    await asyncio.sleep(_FULL_WAIT_S)
             if await in_thread(file.quarantined):
                 left = event("spool.damaged_left_behind")
                 _log.error("%s: damaged events are left in its quarantine", path, extra=left)
@@ -71,21 +80,20 @@ class Leftovers:
         finally:
             file.close()
 
-    async def _store(self, rows: list[Row]) -> None:
-        """Return when the events are on the disk, waiting for room if need be. Raises NotStoredError if it fails."""
-        waiting = []
+    async def _store(self, rows: list[Row]) -> list[Row]:
+        """Return those of the events that there is room for, once they are on the disk. Raises NotStoredError."""
+        waiting: list[asyncio.Future[None]] = []
         for row in rows:
             stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            while True:
-                try:
-                    self._spool.put(row.received_at, row.body, functools.partial(_settle, stored))
-                    break
-                except SpoolFullError:
-                    await asyncio.sleep(_FULL_WAIT_S)
+            try:
+                self._spool.put(row.received_at, row.body, functools.partial(_settle, stored))
+            except SpoolFullError:
+                break
             waiting.append(stored)
         for outcome in await asyncio.gather(*waiting, return_exceptions=True):
             if outcome is not None:
                 raise outcome
+        return rows[: len(waiting)]
 
 
 def _settle(stored: "asyncio.Future[None]", error: NotStoredError | None) -> None:

@@ -22,6 +22,9 @@ T = TypeVar("T")
 
 #: What a row takes on the disk besides its body.
 _ROW_OVERHEAD = 64
+#: How long an erasure waits for another process that reads the file, looking again and again.
+_READER_S = 10.0
+_LOOK_EVERY_S = 0.1
 
 OnStored = Callable[[NotStoredError | None], None]
 
@@ -164,9 +167,20 @@ class Spool:
         await self._call(self._file.erase, rows, quarantined=quarantined)
 
     async def squeeze(self) -> None:
-        """Leave no byte of former events in the files, in parts as `shrink` does. Raises sqlite3.Error."""
+        """Leave no byte of former events in the files, in parts as `shrink` does. Raises sqlite3.Error.
+
+        Also if another process has been reading them for _READER_S seconds.
+        """
         while await self._call(self._file.squeeze):
             pass
+        deadline = time.monotonic() + _READER_S
+        # Between two looks the thread stores what comes.
+        while not await self._call(self._file.fold):
+            if time.monotonic() > deadline:
+                raise sqlite3.OperationalError(
+                    "another process reads the spool, and keeps bytes of former events in it"
+                )
+            await asyncio.sleep(_LOOK_EVERY_S)
 
     async def start_over(self, through: int) -> bool:
         """Begin an empty file if this one holds nothing but events up to `through`, which are done with."""
@@ -248,6 +262,7 @@ class Spool:
 
     def _status(self) -> tuple[int | None, int]:
         self._stay_in_place(0)
+        self._file.fold()
         return self._file.oldest(), self._file.quarantined()
 
     def _stay_in_place(self, under_way: int) -> None:

@@ -1,5 +1,6 @@
 """The spool's file: what was stored is there after anything that can happen to a process."""
 
+import asyncio
 import errno
 import os
 import random
@@ -9,12 +10,16 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from bridge.delivery.spool.file import Row, SpoolFile, Totals
+from bridge.delivery.spool.spool import Spool
 from bridge.errors import SpoolError, SpoolInUseError
+from bridge.metrics import Metrics
 
 MEBIBYTE = 1024 * 1024
 
@@ -268,6 +273,76 @@ def test_the_disk_is_given_back(file: SpoolFile, path: Path):
     assert path.stat().st_size < MEBIBYTE
     file.append([(1, b"after")])
     assert bodies(file) == [b"after"]
+
+
+def content(path: Path) -> bytes:
+    return b"".join(each.read_bytes() for each in path.parent.iterdir())
+
+
+def test_no_event_waits_for_another_process_that_reads_the_file(path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The log is folded in once nobody reads it any more, with nothing else having to happen."""
+    monkeypatch.setattr("bridge.delivery.spool.file._PATIENCE_S", 24 * 60 * 60.0)
+    file = SpoolFile(path)
+    file.append([(1, b"canary" + b"x" * 5_000)])
+
+    async def check() -> None:
+        spool = Spool(file, 1 << 30, Metrics(CollectorRegistry()))
+        rows = await spool.read(0, 10, 1 << 40)
+        await spool.remove(rows)
+        spool.forget(rows)
+        with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM event").fetchone()
+            await spool.remember("written", "after the reader began")
+            await spool.shrink()
+            await spool.status()
+            stored = asyncio.get_running_loop().create_future()
+            spool.put(2, b"kept", stored.set_result)
+            assert await stored is None
+            assert b"canary" in content(path)
+        await spool.status()
+        assert b"canary" not in content(path)
+        await spool.close()
+
+    asyncio.run(asyncio.wait_for(check(), 60))
+    assert bodies(file) == [b"kept"]
+    file.close()
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_an_erasure_waits_for_a_reader_and_events_are_stored_meanwhile(
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ends: bool,  # noqa: FBT001 a parameter of the test
+):
+    monkeypatch.setattr("bridge.delivery.spool.file._PATIENCE_S", 24 * 60 * 60.0)
+    if not ends:
+        monkeypatch.setattr("bridge.delivery.spool.spool._READER_S", 0.0)
+    file = SpoolFile(path)
+    file.append([(1, b"canary")])
+
+    async def check() -> None:
+        spool = Spool(file, 1 << 30, Metrics(CollectorRegistry()))
+        with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM event").fetchone()
+            await spool.erase(await spool.read(0, 10, 1 << 40))
+            squeezing = asyncio.create_task(spool.squeeze())
+            stored = asyncio.get_running_loop().create_future()
+            spool.put(2, b"kept", stored.set_result)
+            assert await stored is None
+            if ends:
+                assert not squeezing.done()
+                reader.execute("COMMIT")
+                await squeezing
+            else:
+                with pytest.raises(sqlite3.OperationalError, match="another process reads"):
+                    await squeezing
+        await spool.close()
+
+    asyncio.run(asyncio.wait_for(check(), 60))
+    assert (b"canary" in content(path)) is not ends
+    file.close()
 
 
 FILLER = textwrap.dedent(

@@ -3,17 +3,22 @@
 import json
 import os
 import sqlite3
+import sys
 import threading
 from contextlib import closing
+from typing import Any, ClassVar
 
 import pytest
+from rich.console import Console
 
-from bridge.delivery.items import pack
+from bridge.delivery.items import pack, unpack
 from bridge.delivery.records import DeadLetter
 from bridge.delivery.spool.file import SpoolFile
-from bridge.erase import requests, spools
+from bridge.delivery.spool.leftovers import spool_path
+from bridge.erase import commands, requests, spools
 from bridge.erase.errors import EraseError
 from bridge.erase.find import Row, Wanted
+from bridge.erase.report import show
 from bridge.erase.sought import Sought
 from bridge.http.events import read_event
 from support.fake_kafka import TIMED_OUT, FakeKafka
@@ -216,3 +221,141 @@ def test_what_is_no_directory_or_no_spool_is_refused(tmp_path):
     sqlite3.connect(tmp_path / "spool-0.db").close()
     with pytest.raises(EraseError, match="cannot be read"):
         spools.search(tmp_path, SOUGHT)
+
+
+def leave_behind(directory, *bodies: bytes, number: int = 3) -> None:
+    file = SpoolFile(spool_path(directory, number))
+    file.append([(1, body) for body in bodies])
+    file.close()
+
+
+def test_a_request_for_a_spool_that_is_being_adopted_is_answered_by_who_adopts_it(tmp_path):
+    """Its own spool is full, so the adoption lasts as long as Kafka is away."""
+    kafka = FakeKafka()
+    kafka.verdict = lambda _: TIMED_OUT
+    mine = [
+        event(f"message-of-the-person-{n:02}", contact_address="+34600000001", extra="x" * 100_000) for n in range(20)
+    ]
+    others = [event(f"message-of-others-{n:02}", extra="x" * 100_000) for n in range(20)]
+    leave_behind(tmp_path / "spool", *(body for pair in zip(mine, others, strict=True) for body in pair))
+    with running_ingress(tmp_path, kafka=kafka, spool_max_bytes=1 << 20) as ingress:
+        eventually(lambda: ingress.service.spool.full or ingress.service.spool.events > 5)
+        assert spools.remove(ingress.settings.spool_dir, ROWS, WANTED, patience_s=30) == len(mine)
+        assert b"+34600000001" not in content(ingress.settings.spool_dir)
+        kafka.verdict = lambda _: None
+        eventually(lambda: not list(ingress.settings.spool_dir.glob("spool-3*")))
+        eventually(lambda: ingress.service.spool.events == 0)
+        keys = [record.key.decode() for record in kafka.topic("messages")]
+        assert keys == [f"message-of-others-{n:02}" for n in range(20)]
+
+
+def asked(directory, number: int) -> bool:
+    return requests.request_path(spool_path(directory, number)).exists()
+
+
+def removed_while(directory, happens) -> int:
+    """Return what an erasure removes while something happens to a spool that it has asked for."""
+    found: list[int] = []
+    command = threading.Thread(target=lambda: found.append(spools.remove(directory, ROWS, WANTED, patience_s=30)))
+    command.start()
+    happens()
+    command.join()
+    return sum(found)
+
+
+def test_what_a_bridge_has_adopted_meanwhile_is_found_where_it_is_then(tmp_path):
+    leave_behind(tmp_path, BODIES[1], number=0)
+    leave_behind(tmp_path, BODIES[0], BODIES[1])
+    adopted = SpoolFile(spool_path(tmp_path, 3))
+
+    def adopt() -> None:
+        eventually(lambda: asked(tmp_path, 3))
+        leave_behind(tmp_path, *(row.body for row in adopted.read(0, 10, 10_000)), number=0)
+        adopted.remove()
+        adopted.close()
+
+    assert removed_while(tmp_path, adopt) == 1
+    assert sorted(path.suffix for path in tmp_path.glob("spool-*")) == [".db", ".lock"]
+    assert b"canary" not in content(tmp_path)
+
+
+def test_the_spool_of_a_bridge_that_ends_without_an_answer_is_searched_by_the_command(tmp_path):
+    file = SpoolFile(tmp_path / "spool-0.db")
+    file.append([(1, body) for body in BODIES])
+
+    def end() -> None:
+        eventually(lambda: asked(tmp_path, 0))
+        file.close()
+
+    assert removed_while(tmp_path, end) == 3
+    assert not asked(tmp_path, 0)
+    assert b"canary" not in content(tmp_path)
+
+
+def test_requests_for_spools_that_are_not_there_any_more_do_not_stay(tmp_path, caplog):
+    """A command was killed, and its bridge has fewer workers by now: nobody would answer it."""
+    directory = tmp_path / "spool"
+    directory.mkdir()
+    for name in ("spool-7.erase", "spool-7.erased", "spool-0.erase.new", "spool-0.erased.new", "notes.erase"):
+        (directory / name).write_text(requests.Request("a", SOUGHT).encode(ROWS), "utf-8")
+    os.utime(directory / "spool-0.erase.new", (1, 1))
+    with running_ingress(tmp_path):
+        left = ["notes.erase", "spool-0.erased.new", "spool-7.erased"]
+        eventually(lambda: sorted(path.name for path in directory.glob("*.era*")) == left)
+    assert "ended early" in caplog.text
+
+
+class TestWithoutKafka:
+    """What only the spool tells."""
+
+    UPDATE: ClassVar[dict[str, Any]] = {"status": {"read": "2026-11-26T10:00:00+00:00"}}
+
+    @pytest.fixture(autouse=True)
+    def _spool(self, tmp_path) -> None:
+        leave_behind(
+            tmp_path,
+            event("message-0003", "update", **self.UPDATE),
+            event("message-0003", contact_address="+34600000001", organization_id="o1", content={"text": "canary"}),
+            event("message-0004", contact_address="+34600000009", service="whatsapp", organization_id="o1"),
+            event("message-0004", "update", **self.UPDATE),
+        )
+
+    def left(self, tmp_path) -> list[tuple[str, str]]:
+        with closing(SpoolFile(spool_path(tmp_path, 3))) as file:
+            items = [unpack(row.body) for row in file.read(0, 100, 100_000)]
+        return [(item.id, item.action) for item in items]
+
+    def test_an_update_that_has_only_an_id_is_the_contacts_if_another_event_says_so(self, tmp_path):
+        report = commands.from_spools([tmp_path], WANTED, patience_s=0)
+        assert [row.id for row in report.rows] == ["message-0003"]
+        assert (report.places[0].gone, report.well) == (2, True)
+        assert self.left(tmp_path) == [("message-0004", "insert"), ("message-0004", "update")]
+
+    def test_an_update_of_which_nobody_can_tell_whose_it_is_is_counted(self, tmp_path, capsys):
+        leave_behind(
+            tmp_path,
+            event("message-0005", "update", **self.UPDATE),
+            event("message-0006", "update", organization_id="o2", **self.UPDATE),
+            event("message-0007", "update", contact_address=None, organization_id="o1"),
+            event("message-0008", "delete", organization_id="o1"),
+        )
+        wanted = Wanted(contact="+34600000001", organization_id="o1")
+        report = commands.from_spools([tmp_path], wanted, patience_s=0)
+        # Of 5 and 7. Another event of 4 names somebody else, and 6 is another organization's.
+        assert report.undecided == 2
+        assert report.content()["undecided"] == 2
+        show(report, Console(file=sys.stdout, width=200), as_json=False)
+        assert "2 events stay in the spools" in capsys.readouterr().out
+
+    def test_an_id_that_two_organizations_have_is_nobodys(self, tmp_path):
+        leave_behind(tmp_path, event("message-0003", "update", organization_id="o2", **self.UPDATE))
+        assert spools.find([tmp_path], WANTED) == []
+        assert commands.from_spools([tmp_path], WANTED, patience_s=0).places[0].gone == 1
+
+    def test_messages_of_a_conversation_are_known_by_any_event_that_names_it(self, tmp_path):
+        leave_behind(tmp_path, event("message-0005", conversation_id="conversation-1"))
+        leave_behind(tmp_path, event("message-0005", "update", **self.UPDATE))
+        wanted = Wanted(conversations=frozenset({"conversation-1"}))
+        report = commands.from_spools([tmp_path], wanted, patience_s=0)
+        assert report.places[0].gone == 2
+        assert report.undecided == 4, "of the other messages nothing says in which conversation they are"
