@@ -187,6 +187,8 @@ class Database:
         key = self._any("messages", direction="outgoing")
         if key is not None:
             errors = self._random.choice([[{"code": 131_047}], ["gone"], [None], None])
+            if self._random.random() < 0.5:
+                self._reaches(key, "failed")
             self._write("messages", key, status={"failed": at(self._second + 1), "errors": errors})
 
     def _cannot_load(self) -> None:

@@ -295,6 +295,13 @@ def _no_instant(original: Any, stamp: int) -> None:
     del original, stamp
 
 
+@mutation("a failure is told again when its errors are told later")
+@instead(program.messages.message, "newly_announced")
+def _fail_without_a_reason(original: Any, known: Any, merged: Any) -> Any:
+    with patch.object(program.statuses, "FAILURES", frozenset()):
+        return original(known, merged)
+
+
 @mutation("nothing is active later than a day after it was received")
 @instead(program.contributions, "capped")
 def _active_in_days(original: Any, at: Any, received_at: Any) -> Any:

@@ -22,6 +22,9 @@ IDLE_BEFORE, IDLE_NOW, IDLE_LATER = 300, 320, 300
 #: The entities whose rows can be idle.
 _FORGOTTEN = ("messages", "conversations")
 
+#: Of one instant, as other programs spell it than `at` does; the last one says more than microseconds.
+_SPELLINGS = [("T", " "), ("+00:00", "Z"), ("+00:00", "+0000"), ("000001+", "0000010+"), ("000001+", "0000019+")]
+
 _STATUSES = ["accepted", "sent", "delivered", "read", "failed", "typing"]
 
 
@@ -230,6 +233,9 @@ def _oddly(random: Random, events: list[Envelope]) -> list[Envelope]:
             data["content"] = random.choice([data["content"], data["content"], REACTION])
         elif random.random() < 0.3:
             data["status"] = data.get("status", {}) | {random.choice(_STATUSES): random.choice([*ODD_VALUES, None])}
+        for name in ("updated_at", "timestamp"):
+            if isinstance(data.get(name), str):
+                data[name] = data[name].replace(*random.choice(_SPELLINGS))
         received_at = (instants.parse(at(second)) or 0) + random.randrange(1_000_000)
         told.append(event | {"data": data, "received_at": received_at})
     return told

@@ -25,6 +25,7 @@ from simulation.program import (
 )
 from simulation.registry import SimulatedRegistry
 from support import wire
+from support.received import json_text
 from support.reference import fold
 from support.wire import headers_of
 
@@ -100,23 +101,39 @@ class JoinSubject:
         return key, value, headers_of(arrival.event)
 
     def expected(self, arrivals: Iterable[Arrival], plan: Plan) -> Any:
-        """See Subject: message states and conversation states, by id, of rows that are neither removed nor idle."""
+        """See Subject: message states and conversation states, by id, of rows that are neither removed nor idle.
+
+        And why messages of a database have failed, by id and status.
+        """
         came = list(arrivals)
         gone = {(one.entity, one.key) for one in came if one.event is None} | plan.forgotten
         left = [one for one in came if not one.poison and one.key not in DEADLY and (one.entity, one.key) not in gone]
-        messages, conversations, _ = fold(told_by(left))
-        return messages, {key: state for key, state in conversations.items() if key not in DEADLY}
+        rows = told_by(left)
+        messages, conversations, _ = fold(rows)
+        failures = {} if plan.late else {(one["data"]["id"], name): errors for one in rows for name, errors in why(one)}
+        return messages, {key: state for key, state in conversations.items() if key not in DEADLY}, failures
 
     def differences(self, cluster: Cluster, expected: Any, plan: Plan) -> list[str]:
         """See Subject."""
+        *states, failures = expected
         wrong = []
         forgotten = {key for _, key in plan.forgotten}
-        for name, decode, wanted in zip(self.judged, self._states, expected, strict=True):
+        for name, decode, wanted in zip(self.judged, self._states, states, strict=True):
             found = {key: decode(value) for key, value in newest(cluster, name).items()}
             idle = {key: found.pop(key) for key in forgotten & found.keys()}
             wrong += different(name, found, wanted)
             wrong += [f"{name} {key}: is idle, but there" for key, one in sorted(idle.items()) if must_go(one)]
-        return wrong
+        if wrong or not failures:
+            return wrong
+        told = [
+            wire.change.decode(one.value) for log in cluster.topics[PREFIX + "status-changes"] for one in log.records
+        ]
+        last = {(one["message_id"], one["status"]): one["errors"] for one in told}
+        return [
+            f"{pair} has failed for {last.get(pair)} instead of {errors}"
+            for pair, errors in sorted(failures.items())
+            if pair not in last or last[pair] != errors
+        ]
 
     def again(self, plan: Plan) -> list[Arrival]:
         """See Subject: an event of each row that is not removed."""
@@ -229,6 +246,18 @@ class WordsSubject:
         """See Subject."""
         del cluster, plan
         return []
+
+
+def why(event: dict[str, Any]) -> list[tuple[str, list[str] | None]]:
+    """Return by which of its statuses a database's message has failed, and the JSON texts of its errors."""
+    status = event["data"].get("status") if "commit" in event and event["entity"] == "messages" else None
+    if status is None:
+        return []
+    errors, alone = status.get("errors"), status.get("error")
+    texts = None if alone is None else [json_text(alone)]
+    if errors is not None:
+        texts = [json_text(error) for error in errors]
+    return [(name, texts) for name in ("failed", "error") if status.get(name) is not None]
 
 
 def must_go(state: dict[str, Any]) -> bool:
