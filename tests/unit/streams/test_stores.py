@@ -302,7 +302,8 @@ def test_the_loop_goes_on_while_a_worker_that_stops_closes_its_stores(tmp_path: 
     tables = {"counts": OwnedTable(spec)}
 
     async def check() -> None:
-        engine = Engine(settings, sources=["words"], tables=tables, inbox=Mock(), hooks=Hooks(), outside=Outside())
+        outside = Outside(clients=Mock())
+        engine = Engine(settings, sources=["words"], tables=tables, inbox=Mock(), hooks=Hooks(), outside=outside)
         (store,) = engine._stores.own([0]).values()
         assert isinstance(store, RocksStore)
         held = store._db = Held(store._db)
