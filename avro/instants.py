@@ -6,6 +6,7 @@ Which texts count stands in docs/instants.md.
 import re
 import time
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Trap: isoformat of an aware datetime takes twice as long, only to write the same offset each time.
@@ -106,7 +107,14 @@ def _unusual(match: "re.Match[str]") -> tuple[int | None, bool]:
 
 def render(micros: int) -> str:
     """Return the text of an instant in UTC, for example `2026-05-06T03:39:23.000001+00:00`."""
-    return (_NAIVE_EPOCH + timedelta(0, 0, micros)).isoformat() + "+00:00"
+    seconds, rest = divmod(micros, _SECOND)
+    return f"{_text_of(seconds)}.{rest:06}+00:00" if rest else f"{_text_of(seconds)}+00:00"
+
+
+@lru_cache(4096)
+def _text_of(seconds: int) -> str:
+    # What follows from one event, or from those of one moment, names few seconds.
+    return (_NAIVE_EPOCH + timedelta(0, seconds)).isoformat()
 
 
 def to_datetime(micros: int) -> datetime:

@@ -58,11 +58,15 @@ class Contract:
         Raises Refused or CodecError for what can never be used, UnknownSchemaIdError for what may be used later.
         """
         event = self.decoders[name].decode(value)
-        told = [event[column] for column in _INSTANTS[name] if event[column] is not None]
+        first, last = instants.FIRST, instants.LAST
+        for column in _INSTANTS[name]:
+            at = event[column]
+            if at is not None and not first <= at <= last:
+                raise _out_of_range()
         if name == "messages" and event["status"]:
-            told.extend(event["status"].values())
-        if told and (min(told) < instants.FIRST or max(told) > instants.LAST):
-            raise Refused("out_of_range", "an instant is outside the years 1 to 9999, where nobody could read it")
+            for at in event["status"].values():
+                if not first <= at <= last:
+                    raise _out_of_range()
         return event
 
     def message_state(self, fields: dict[str, Any]) -> Encoded:
@@ -124,6 +128,10 @@ class Refused(Exception):  # noqa: N818 it is the record that is refused, not th
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+
+
+def _out_of_range() -> Refused:
+    return Refused("out_of_range", "an instant is outside the years 1 to 9999, where nobody could read it")
 
 
 def _time(fields: dict[str, Any]) -> int:

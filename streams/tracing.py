@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from avro.codec import CodecError
 from openbsp.tracing import HEADER, Kind, Tracing, header_of, is_sampled
-from streams.agents.intake import Intake, Merge, Then
+from streams.agents.intake import Intake, Merge, Read, Then
 from streams.contract import Contract, Refused
 from streams.engine.source import Record
 from streams.engine.stream import Inbox
@@ -50,18 +50,33 @@ class Trail:
         #: Acknowledged states by partition and position after them, and when that was.
         self._acknowledged: OrderedDict[tuple[int, int], tuple[SpanContext, int]] = OrderedDict()
 
+    def reading(self, read: Read) -> Read:
+        """Return `read` with a span for each event whose trace is sampled and which tells nothing that can be used."""
+
+        def read_traced(event: Record) -> Any:
+            started = time.time_ns()
+            try:
+                return read(event)
+            except (Refused, CodecError) as error:
+                parent = self._parent(event)
+                if parent is not None:
+                    self._merged(event, parent, started, error.reason)
+                raise
+
+        return read_traced
+
     def merging(self, merge: Merge) -> Merge:
         """Return `merge` with a span for each event whose trace is sampled."""
 
-        def merge_traced(event: Record) -> None:
+        def merge_traced(event: Record, told: Any) -> None:
             parent = self._parent(event)
             if parent is None:
-                merge(event)
+                merge(event, told)
                 return
             started = time.time_ns()
             try:
-                merge(event)
-            except (Refused, CodecError) as error:
+                merge(event, told)
+            except Refused as error:
                 self._merged(event, parent, started, error.reason)
                 raise
             context = self._merged(event, parent, started, None)
@@ -181,9 +196,11 @@ class TracedIntake(Intake):
         super().__init__(*arguments)
         self._trail = trail
 
-    async def take(self, inbox: Inbox, events: Sequence[Record], merge: Merge, then: Then | None = None) -> None:
+    async def take(
+        self, inbox: Inbox, events: Sequence[Record], read: Read, merge: Merge, then: Then | None = None
+    ) -> None:
         """See Intake."""
-        await super().take(inbox, events, self._trail.merging(merge), then)
+        await super().take(inbox, events, self._trail.reading(read), self._trail.merging(merge), then)
 
 
 def _remember(group: "OrderedDict[bytes, deque[SpanContext]]", key: bytes, context: "SpanContext") -> None:

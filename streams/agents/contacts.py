@@ -5,8 +5,9 @@ remembered beyond it, so a removal that is met again after a crash tells all of 
 """
 
 from collections.abc import Callable
+from functools import partial
 
-from streams.agents.intake import Intake
+from streams.agents.intake import Intake, Told
 from streams.agents.loop import Agent, Loop, Stream
 from streams.engine.source import Record
 from streams.tables.contacts import AddressPartition, ContactPartition
@@ -19,15 +20,13 @@ AddressesOf = Callable[[Record], AddressPartition]
 def merge_contacts(contacts: ContactsOf, intake: Intake) -> Agent:
     """Return the agent."""
 
-    def merge(event: Record) -> None:
-        table = contacts(event)
-        if event.value is None:
-            table.forget(intake.text(event.key))
+    def merge(event: Record, told: Told | str) -> None:
+        if isinstance(told, str):
+            contacts(event).forget(told)
         else:
-            fields, _, organizations = intake.row(event)
-            table.apply(fields, organizations=organizations)
+            contacts(event).apply(told.fields, organizations=told.organizations)
 
-    loop = Loop(intake, merge)
+    loop = Loop(intake, partial(_row_or_key, intake), merge)
 
     async def agent(stream: Stream) -> None:
         """Merge what is told of each contact, tell its addresses."""
@@ -39,17 +38,21 @@ def merge_contacts(contacts: ContactsOf, intake: Intake) -> Agent:
 def merge_addresses(addresses: AddressesOf, intake: Intake) -> Agent:
     """Return the agent."""
 
-    def merge(event: Record) -> None:
-        table = addresses(event)
-        if event.value is None:
-            table.forget(intake.text(event.key))
+    def merge(event: Record, told: Told | str) -> None:
+        if isinstance(told, str):
+            addresses(event).forget(told)
         else:
-            table.apply(intake.row(event).fields)
+            addresses(event).apply(told.fields)
 
-    loop = Loop(intake, merge)
+    loop = Loop(intake, partial(_row_or_key, intake), merge)
 
     async def agent(stream: Stream) -> None:
         """Merge what is told of each address, tell the conversations that have it, follow its contact."""
         await loop.run(stream)
 
     return agent
+
+
+def _row_or_key(intake: Intake, event: Record) -> Told | str:
+    """Return what is told of a row, or the key of one that is removed."""
+    return intake.text(event.key) if event.value is None else intake.row(event)

@@ -47,7 +47,7 @@ def merge_contributions(
         idle = table.is_idle(key, decode_eviction(event.value))
         return Removal(table, key, with_messages=True) if idle else None
 
-    loop = Loop(intake, merge, Removals(remover, removing, _asks_to_leave))
+    loop = Loop(intake, _read, merge, Removals(remover, removing, _asks_to_leave))
 
     async def agent(stream: Stream) -> None:
         """Count what messages add to their conversation, write its state, tell each new status."""
@@ -72,9 +72,7 @@ def _linking(conversations: ConversationsOf, people: People) -> Linking:
 
 
 def _merging(messages: MessagesOf, conversations: ConversationsOf, link: Linking, intake: Intake) -> Merge:
-    def merge(event: Record) -> None:
-        assert event.value is not None  # noqa: S101 without a value it goes another way
-        told = decode_record(event.value)
+    def merge(event: Record, told: ContributionRecord | HolderRecord | VerdictRecord | Link) -> None:
         if isinstance(told, HolderRecord):
             if event.key is None or not event.key.startswith(HOLDERS):
                 raise Refused("bad_key", "the key is not that of an external id")
@@ -87,6 +85,11 @@ def _merging(messages: MessagesOf, conversations: ConversationsOf, link: Linking
             link(event, intake.text(event.key), told)
 
     return merge
+
+
+def _read(event: Record) -> ContributionRecord | HolderRecord | VerdictRecord | Link:
+    assert event.value is not None  # noqa: S101 without a value it goes another way
+    return decode_record(event.value)
 
 
 def _asks_to_leave(event: Record) -> bool:

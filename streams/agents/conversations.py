@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from streams.agents.intake import Intake
+from streams.agents.intake import Intake, Told
 from streams.agents.loop import Agent, Loop, Removals, Stream
 from streams.agents.removal import Removal, Remover
 from streams.engine.source import Record
@@ -15,10 +15,9 @@ ConversationsOf = Callable[[Record], ConversationPartition]
 def merge_rows(conversations: ConversationsOf, intake: Intake, remover: Remover) -> Agent:
     """Return the agent."""
 
-    def merge(event: Record) -> None:
-        fields, size, organizations = intake.row(event)
+    def merge(event: Record, told: Told) -> None:
         table = conversations(event)
-        table.apply_row(fields, size, replayed=table.rows.seen(event), organizations=organizations)
+        table.apply_row(told.fields, told.size, replayed=table.rows.seen(event), organizations=told.organizations)
 
     def removing(event: Record) -> Removal:
         return Removal(conversations(event), intake.text(event.key))
@@ -26,7 +25,7 @@ def merge_rows(conversations: ConversationsOf, intake: Intake, remover: Remover)
     def tell_messages(event: Record) -> Iterator[None]:
         return conversations(event).tell_messages(intake.text(event.key))
 
-    loop = Loop(intake, merge, Removals(remover, removing), tell_messages)
+    loop = Loop(intake, intake.row, merge, Removals(remover, removing), tell_messages)
 
     async def agent(stream: Stream) -> None:
         """Merge what is told of each conversation's row, write its state."""

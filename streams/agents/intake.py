@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from avro import writers
 from avro.codec import CodecError, UnknownSchemaIdError
@@ -16,10 +16,15 @@ from streams.limits import ID_BYTES
 
 logger = logging.getLogger(__name__)
 
-#: Events that an agent takes before others have their turn.
+#: Events that an agent takes at once.
 SLICE = 250
+#: So many bytes of them are read before the first is merged.
+_READ_BYTES = 256 * 1024
 
-Merge = Callable[[Record], None]
+#: Returns what an event tells. Raises Refused, CodecError, UnknownSchemaIdError.
+Read = Callable[[Record], Any]
+#: Merges an event, with what it tells. Raises Refused.
+Merge = Callable[[Record, Any], None]
 #: What follows from an event that was merged, in small steps.
 Then = Callable[[Record], Iterator[None]]
 #: Loads a writer schema (of a source by its catalogue name, by id) into the contract, returns False if it could not be
@@ -48,31 +53,39 @@ class Intake:
         self._sender = sender
         self._learn = learn
 
-    async def take(self, inbox: Inbox, events: Sequence[Record], merge: Merge, then: Then | None = None) -> None:
-        """Merge events one by one. What cannot be used at all becomes a dead letter.
+    async def take(
+        self, inbox: Inbox, events: Sequence[Record], read: Read, merge: Merge, then: Then | None = None
+    ) -> None:
+        """Read events, then merge them one by one. What cannot be used at all becomes a dead letter.
 
         While the registry does not answer, an event with an unknown schema waits, and what comes after it. Once the
         partitions are being taken away it is left, with the rest.
         """
-        done = inbox.done
-        for event in events:
-            try:
+        left = events
+        while left:
+            told, unknown = _read(left, read)
+            for event, what in zip(left, told, strict=False):
                 try:
-                    merge(event)
-                except UnknownSchemaIdError as unknown:
-                    self.unknown_schema()
-                    if not await self._learned(inbox, event, unknown.schema_id):
+                    if isinstance(what, Refused):
+                        raise what
+                    merge(event, what)
+                except Refused as refused:
+                    self.refuse(event, refused)
+                else:
+                    if then is not None:
+                        await _step_by_step(inbox, then(event))
+                inbox.done(event)
+                await inbox.breathe()
+            left = left[len(told) :]
+            if unknown is not None:
+                self.unknown_schema()
+                try:
+                    if not await self._learned(inbox, left[0], unknown):
                         return
-                    merge(event)
-            except Refused as refused:
-                self.refuse(event, refused)
-            except CodecError as error:
-                self.refuse(event, Refused(error.reason, error.detail))
-            else:
-                if then is not None:
-                    await _step_by_step(inbox, then(event))
-            done(event)
-            await inbox.breathe()
+                except Refused as refused:
+                    self.refuse(left[0], refused)
+                    inbox.done(left[0])
+                    left = left[1:]
 
     def refuse(self, event: Record, refused: Refused) -> None:
         """Write the dead letter of an event."""
@@ -134,6 +147,30 @@ class Intake:
             return False
         finally:
             ending.cancel()
+
+
+def _read(events: Sequence[Record], read: Read) -> tuple[list[Any], int | None]:
+    """Return what each of the first events tells, or why it is refused.
+
+    Ends with enough bytes for one turn, or before an event with an unknown schema, whose id comes second.
+    """
+    # What is read is not merged at once: a processor that does one thing over and over has its code and data at hand.
+    # That is worth a tenth of the join's time.
+    told: list[Any] = []
+    size = 0
+    for event in events:
+        try:
+            told.append(read(event))
+        except UnknownSchemaIdError as unknown:
+            return told, unknown.schema_id
+        except Refused as refused:
+            told.append(refused)
+        except CodecError as error:
+            told.append(Refused(error.reason, error.detail))
+        size += len(event.value or b"")
+        if size > _READ_BYTES:
+            break
+    return told, None
 
 
 async def _step_by_step(inbox: Inbox, steps: Iterator[None]) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Protocol
 
-from streams.agents.intake import SLICE, Intake, Merge, Then
+from streams.agents.intake import SLICE, Intake, Merge, Read, Then
 from streams.agents.removal import Remover, Removing
 from streams.engine.source import Record
 from streams.engine.stream import Inbox
@@ -52,6 +52,7 @@ class Loop:
     """
 
     intake: Intake
+    read: Read
     merge: Merge
     removals: Removals | None = None
     then: Then | None = None
@@ -65,6 +66,6 @@ class Loop:
                 if is_asked and removals is not None:
                     await removals.remover.remove(inbox, list(run), removals.removing)
                 else:
-                    await self.intake.take(inbox, list(run), self.merge, self.then)
+                    await self.intake.take(inbox, list(run), self.read, self.merge, self.then)
                 if inbox.ending.is_set():
                     break

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from streams.agents.intake import Intake
+from streams.agents.intake import Intake, Told
 from streams.agents.loop import Agent, Loop, Removals, Stream
 from streams.agents.removal import Removal, Remover
 from streams.engine.source import Record
@@ -15,15 +15,14 @@ MessagesOf = Callable[[Record], MessagePartition]
 def merge_messages(messages: MessagesOf, intake: Intake, remover: Remover) -> Agent:
     """Return the agent."""
 
-    def merge(event: Record) -> None:
-        fields, size, organizations = intake.row(event)
+    def merge(event: Record, told: Told) -> None:
         table = messages(event)
-        table.apply(fields, size, replayed=table.rows.seen(event), organizations=organizations)
+        table.apply(told.fields, told.size, replayed=table.rows.seen(event), organizations=told.organizations)
 
     def removing(event: Record) -> Removal:
         return Removal(messages(event), intake.text(event.key))
 
-    loop = Loop(intake, merge, Removals(remover, removing))
+    loop = Loop(intake, intake.row, merge, Removals(remover, removing))
 
     async def agent(stream: Stream) -> None:
         """Merge what is told of each message, write its state, tell its conversations what it adds."""

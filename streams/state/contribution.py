@@ -262,7 +262,9 @@ def columns_of(part: Contribution) -> Columns:
     whole, partial = part.columns, part.partial_columns
     if not partial:
         return whole or _NO_COLUMNS
-    return list(map(shown, whole, partial)) if whole else partial
+    if not whole:
+        return partial
+    return [said if update is None else shown(said, update) for said, update in zip(whole, partial, strict=True)]
 
 
 def column(part: Contribution, name: str) -> Register | None:

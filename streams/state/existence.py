@@ -61,8 +61,7 @@ def cut_of(stays: Mapping[str, Stay], organizations: Sequence[str]) -> Version |
     """
     newest: Version | None = None
     for keys, stamp, deletes in stays.values():
-        version = keys, stamp
-        if deletes and version != UNFIT and is_certain(deletes, organizations):
+        if deletes and (version := (keys, stamp)) != UNFIT and is_certain(deletes, organizations):
             newest = version if newest is None else max(newest, version)
     return newest
 

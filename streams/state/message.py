@@ -19,7 +19,7 @@ from streams.state.registers import (
     fields_of,
     later,
     newer,
-    shown,
+    shown_at,
     stamp_of,
     text_of,
 )
@@ -159,7 +159,7 @@ def without_others(facts: MessageFacts) -> MessageFacts:
 
 def _named(facts: MessageFacts) -> str | None:
     """Return the organization that trusted writers name."""
-    return text_of(shown(facts.columns.get(_OWNER), facts.partial_columns.get(_OWNER)))
+    return text_of(shown_at(_OWNER, facts.columns, facts.partial_columns))
 
 
 def _join_unclaimed(a: MessageFacts, b: MessageFacts) -> MessageFacts:
@@ -402,7 +402,7 @@ def _exceeds(known: MessageFacts | None, new: MessageFacts) -> bool:
 
 def conversation_of(facts: MessageFacts) -> str | None:
     """Return the conversation that the message belongs to now, None while it is unknown."""
-    return text_of(shown(facts.columns.get("conversation_id"), facts.partial_columns.get("conversation_id")))
+    return text_of(shown_at("conversation_id", facts.columns, facts.partial_columns))
 
 
 def state(message_id: str, facts: MessageFacts) -> dict[str, Any]:

@@ -81,6 +81,11 @@ def shown(whole: Register | None, partial: Register | None) -> Register | None:
     return partial if partial[1] >> 1 >= whole[1] >> 1 else whole
 
 
+def shown_at(name: str, whole: Registers, partial: Registers) -> Register | None:
+    """Return the register of a name that counts."""
+    return shown(whole.get(name), partial[name]) if name in partial else whole.get(name)
+
+
 def all_shown(whole: Registers, partial: Registers) -> Registers:
     """Return the registers that count."""
     if not partial:

@@ -82,18 +82,19 @@ def delivery_status(present: Iterable[str]) -> str | None:
     return "failed" if best == ERROR else best
 
 
-def previous_status(moments: Mapping[str, int | None], status: str, at: int) -> str | None:
-    """Return the highest-ranked status that was reached before `status`; rank decides between equal instants.
+#: `(moment, rank, status)` of a ranked status that was reached.
+Reached = tuple[int, int, str]
 
-    Looks at the ranked keys only, however many there are.
-    """
+
+def reached(moments: Mapping[str, int | None]) -> list[Reached]:
+    """Return the ranked statuses that are present with an instant. Looks at no others, however many there are."""
+    return [(at, rank, status) for status, rank in _RANKS.items() if (at := moments.get(status)) is not None]
+
+
+def previous_status(ranked: list[Reached], status: str, at: int) -> str | None:
+    """Return the highest of the `reached` statuses before `status`; rank decides between equal instants."""
     this = (at, _RANKS.get(status, -1))
-    before = [
-        other
-        for other, rank in _RANKS.items()
-        if other != status and (moment := moments.get(other)) is not None and (moment, rank) < this
-    ]
-    return delivery_status(before)
+    return delivery_status(other for moment, rank, other in ranked if (moment, rank) < this and other != status)
 
 
 def errors_of(status: Registers) -> list[str] | None:

@@ -20,6 +20,7 @@ def status_changes(
     """
     status = contributions.status_of(part)
     moments = statuses.moments_of(status)
+    ranked = statuses.reached(moments)
     time = contributions.time_of(part)
     common = {
         "message_id": message_id,
@@ -40,7 +41,7 @@ def status_changes(
                 "id": status_change_id(message_id, key),
                 "status": key,
                 "at": at,
-                "previous": statuses.previous_status(moments, key, at),
+                "previous": statuses.previous_status(ranked, key, at),
                 "seconds_since_message": None if time is None else (at - time) / 1_000_000,
                 "errors": statuses.errors_of(status) if key in statuses.FAILURES else None,
                 **common,

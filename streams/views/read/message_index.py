@@ -142,7 +142,7 @@ def _place(conversation_id: str, part: Contribution | None) -> _Place | None:
     if part is None or not contributions.belongs_to(part, conversation_id):
         return None
     time = contributions.time_of(part)
-    failed = any(key in part.status or key in part.partial_status for key in statuses.FAILURES)
+    failed = not (statuses.FAILURES.isdisjoint(part.status) and statuses.FAILURES.isdisjoint(part.partial_status))
     return _Place(contributions.organization_of(part), NEVER if time is None else time, failed)
 
 

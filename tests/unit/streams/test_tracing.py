@@ -36,10 +36,11 @@ class World:
         self.written = Written()
         self.sender = TracedSender(self.written, self.trail)
 
-    def merge(self, topic, key, number, flags="01", merge=lambda _: None):
-        """Merge an event of trace `number`."""
+    def merge(self, topic, key, number, flags="01", *, read=lambda _: None, merge=lambda *_: None):
+        """Read and merge an event of trace `number`."""
         header = f"00-{number:032x}-{number:016x}-{flags}".encode()
-        self.trail.merging(merge)(Record(f"{PREFIX}{topic}", 0, number, key, b"", [("ce_id", b"x"), (HEADER, header)]))
+        event = Record(f"{PREFIX}{topic}", 0, number, key, b"", [("ce_id", b"x"), (HEADER, header)])
+        self.trail.merging(merge)(event, self.trail.reading(read)(event))
 
     def write(self, topic, key, value=b"", partition=0):
         self.sender.write(f"{PREFIX}{topic}", key, value, partition, [("ce_id", b"x")])
@@ -101,12 +102,13 @@ def test_other_messages_and_other_records_of_the_topic_have_no_part_in_it(world)
     assert [HEADER in headers for _, _, headers in world.written.records] == [False] * 4
 
 
-def test_a_refused_event_is_a_failed_span_and_leads_to_nothing(world):
-    def refuse(_):
+@pytest.mark.parametrize("step", ["read", "merge"])
+def test_a_refused_event_is_a_failed_span_and_leads_to_nothing(world, step):
+    def refuse(*_):
         raise Refused("too_large", "no")
 
     with pytest.raises(Refused):
-        world.merge("messages", b"m", 7, merge=refuse)
+        world.merge("messages", b"m", 7, **{step: refuse})
     world.write("message-state", b"m")
     assert world.spans.named("messages merge").status.description == "too_large"
     assert HEADER not in world.written.of("message-state")[0]
@@ -117,7 +119,7 @@ def test_an_event_that_waits_for_its_schema_has_one_span_when_it_is_merged(world
         raise UnknownSchemaIdError(5)
 
     with pytest.raises(UnknownSchemaIdError):
-        world.merge("messages", b"m", 7, merge=unknown)
+        world.merge("messages", b"m", 7, read=unknown)
     assert world.spans.ended == []
     world.merge("messages", b"m", 7)
     assert len(world.spans.ended) == 1

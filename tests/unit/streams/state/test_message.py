@@ -9,7 +9,7 @@ from avro.jsontext import encode_text
 from streams.state import contribution as contributions
 from streams.state import message
 from streams.state.message import MessageFacts
-from streams.state.status import RANKS, delivery_status, previous_status
+from streams.state.status import RANKS, delivery_status, previous_status, reached
 from support.wire import event_of, message_state
 
 SECOND = 1_000_000
@@ -170,7 +170,7 @@ def test_the_ranks_of_delivery_are_the_documented_ones() -> None:
 
 def test_previous_is_the_highest_rank_before_and_of_equal_instants_the_rank_decides() -> None:
     moments = {"pending": 1, "sent": 2, "delivered": 2, "failed": 5, "typing": 3}
-    told = {status: previous_status(moments, status, at) for status, at in moments.items()}
+    told = {status: previous_status(reached(moments), status, at) for status, at in moments.items()}
     assert told == {
         "pending": None,
         "sent": "pending",
