@@ -1,0 +1,120 @@
+"""Events of a slice are read before the first is merged; each is merged, or becomes a dead letter, in its order."""
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from avro.codec import CodecError, UnknownSchemaIdError
+from streams.agents import intake as intakes
+from streams.agents.intake import Intake
+from streams.contract import Contract, Refused
+from streams.engine.source import Record
+from support.join import IDS
+
+
+class World:
+    """An intake and the inbox that it takes from: `seen` is what happens, in its order."""
+
+    def __init__(self, *, known: bool = True) -> None:
+        self.seen: list[tuple[str, int]] = []
+        self.known = known
+        self.ending = asyncio.Event()
+        self.contract = Contract("", IDS)
+        self.intake = Intake(self.contract, lambda: self, self.learn)
+        self.refused: Counter[str] = Counter()
+        self.intake.refused.add(lambda reason: self.refused.update([reason]))
+
+    async def learn(self, name: str, schema_id: int) -> bool:
+        assert name == "messages"
+        self.seen.append(("learn", schema_id))
+        if not self.known:
+            raise Refused("unknown_schema", "not registered")
+        return True
+
+    def write(self, *record: Any, **_: Any) -> None:
+        self.seen.append(("dead letter", int(record[1])))
+
+    def flush(self) -> None:
+        self.seen.append(("flush", -1))
+
+    def done(self, event: Record) -> None:
+        self.seen.append(("done", event.offset))
+
+    async def breathe(self) -> None:
+        pass
+
+    def read(self, event: Record) -> int:
+        self.seen.append(("read", event.offset))
+        if event.value == b"unknown" and ("learn", 9) not in self.seen:
+            raise UnknownSchemaIdError(9)
+        if event.value == b"damaged":
+            raise CodecError("undecodable", "no")
+        return event.offset
+
+    def merge(self, event: Record, told: int) -> None:
+        assert told == event.offset
+        self.seen.append(("merge", told))
+        if event.value == b"refused":
+            raise Refused("too_large", "no")
+
+    def take(self, *values: bytes) -> list[tuple[str, int]]:
+        events = [Record("messages", 0, at, b"%d" % at, value) for at, value in enumerate(values)]
+        inbox: Any = self
+        asyncio.run(self.intake.take(inbox, events, self.read, self.merge))
+        return self.seen
+
+
+def without_reads(seen: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    return [one for one in seen if one[0] != "read"]
+
+
+def test_all_are_read_before_the_first_is_merged_and_are_done_in_their_order() -> None:
+    assert World().take(b"", b"") == [("read", 0), ("read", 1), ("merge", 0), ("done", 0), ("merge", 1), ("done", 1)]
+
+
+def test_what_cannot_be_read_and_what_cannot_be_merged_are_dead_letters_in_their_place() -> None:
+    world = World()
+    assert without_reads(world.take(b"damaged", b"", b"refused")) == [
+        ("dead letter", 0),
+        ("done", 0),
+        ("merge", 1),
+        ("done", 1),
+        ("merge", 2),
+        ("dead letter", 2),
+        ("done", 2),
+    ]
+    assert world.refused == {"undecodable": 1, "too_large": 1}
+
+
+def test_what_comes_before_an_unknown_schema_is_done_and_written_before_anybody_is_asked() -> None:
+    assert without_reads(World().take(b"", b"unknown", b"")) == [
+        ("merge", 0),
+        ("done", 0),
+        ("flush", -1),
+        ("learn", 9),
+        ("merge", 1),
+        ("done", 1),
+        ("merge", 2),
+        ("done", 2),
+    ]
+
+
+def test_an_event_whose_schema_nobody_has_is_a_dead_letter_and_the_rest_is_merged() -> None:
+    world = World(known=False)
+    seen = without_reads(world.take(b"unknown", b""))
+    assert seen == [("flush", -1), ("learn", 9), ("dead letter", 0), ("done", 0), ("merge", 1), ("done", 1)]
+    assert world.refused == {"unknown_schema": 1}
+
+
+def test_what_waits_for_its_schema_is_left_when_the_partitions_are_taken_away() -> None:
+    world = World()
+    world.ending.set()
+    assert without_reads(world.take(b"", b"unknown", b"")) == [("merge", 0), ("done", 0), ("flush", -1)]
+
+
+def test_large_events_are_not_all_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intakes, "_READ_BYTES", 2)
+    steps = [(step, at) for step, at in World().take(b"xxx", b"y") if step != "done"]
+    assert steps == [("read", 0), ("merge", 0), ("read", 1), ("merge", 1)]
