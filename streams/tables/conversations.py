@@ -5,8 +5,9 @@ from collections import OrderedDict
 from collections.abc import Collection, Generator, Iterable, Iterator
 from typing import Any, cast
 
+from avro.cloudevents import Header
 from openbsp.log import event
-from streams.contract import Contract, Refused
+from streams.contract import Contract, Encoded, Refused
 from streams.engine.hooks import Hook
 from streams.engine.stores import group_key, prefix, split_key
 from streams.engine.table import Sender, TablePartition
@@ -19,6 +20,7 @@ from streams.state.conversation import ConversationFacts, Tally
 from streams.state.status_change import status_changes
 from streams.tables.contributions import ContributionRecord, VerdictRecord, encode_record
 from streams.tables.idle import last_activity
+from streams.tables.in_slices import slices
 from streams.tables.links import AddressFollowed, AddressTold, encode_link
 
 _ROW = b""
@@ -212,7 +214,8 @@ class ConversationPartition:
             self._received_at = record.received_at
         if new is None:
             # What was announced before the removal is told, too: once is never zero times.
-            self._tell(conversation_id, message_id, self._announced.pop((conversation_id, message_id), set()))
+            ids = conversation_id, message_id
+            self._tell([(ids, self._announced.pop(ids, set()))])
             self._merged.pop((conversation_id, message_id), None)
             entry.tally.replace(conversation_id, message_id, old, None)
             del self.rows[key]
@@ -239,23 +242,28 @@ class ConversationPartition:
 
     def publishing(self) -> Iterator[None]:
         """Write the status changes that were announced since the last time, each with its conversation."""
-        for (conversation_id, message_id), announced in self._announced.items():
-            self._tell(conversation_id, message_id, announced)
+        for some in slices(self._announced.items()):
+            self._tell(some)
             yield
         self._announced.clear()
         self._merged.clear()
 
-    def _tell(self, conversation_id: str, message_id: str, announced: set[str]) -> None:
+    def _tell(self, announced: Iterable[tuple[tuple[str, str], set[str]]]) -> None:
+        # One kind of work after the other: see streams.tables.in_slices.
+        changes = [(ids[0], fields) for ids, keys in announced for fields in self._status_changes(*ids, keys)]
+        encoded = [(conversation_id, *self._contract.status_change(fields)) for conversation_id, fields in changes]
+        for conversation_id, value, headers in encoded:
+            self._sender.write(self._changes, conversation_id.encode(), value, self.partition, headers)
+
+    def _status_changes(self, conversation_id: str, message_id: str, announced: set[str]) -> list[dict[str, Any]]:
         contribution = self._merged.get((conversation_id, message_id)) or self.contribution(conversation_id, message_id)
         # Trap: it is told even if the message has left since: whoever announced it here tells it nowhere else.
         if contribution is None or not announced or not contributions.exists(contribution):
-            return
+            return []
         facts = self._fresh(conversation_id).tally.facts
         # A message of another organization must not carry what is known of the conversation.
         summary = conversation.summary(facts) if conversation.tells(facts, contribution) else None
-        for fields in status_changes(message_id, conversation_id, contribution, sorted(announced), summary):
-            value, headers = self._contract.status_change(fields)
-            self._sender.write(self._changes, conversation_id.encode(), value, self.partition, headers)
+        return status_changes(message_id, conversation_id, contribution, sorted(announced), summary)
 
     def is_idle(self, conversation_id: str, before: int) -> bool:
         """Return whether nothing that is known of a conversation is as late as `before`. Flush before."""
@@ -291,7 +299,7 @@ class ConversationPartition:
         self._merged.clear()
         self._changed_rows.pop(conversation_id, None)
         self._changed.discard(conversation_id)
-        self._write_state(conversation_id, None)
+        self._write_state(conversation_id, None, None, None)
 
     def flushing(self) -> Generator[None, None, int | None]:
         """Write what has changed to the table and the state topic, once a key; see Contents."""
@@ -302,8 +310,11 @@ class ConversationPartition:
             yield
         self._changed_rows.clear()
         yield from self.rows.flushing()
-        for conversation_id in self._changed:
-            self.write_state(conversation_id)
+        for some in slices(self._changed):
+            states = [(conversation_id, self.state(conversation_id)) for conversation_id in some]
+            encoded = [(*state, *self._encoded(state[1])) for state in states]
+            for conversation_id, fields, value, headers in encoded:
+                self._write_state(conversation_id, fields, value, headers)
             yield
         self._changed.clear()
         received_at, self._received_at = self._received_at, None
@@ -335,10 +346,15 @@ class ConversationPartition:
 
     def write_state(self, conversation_id: str) -> None:
         """Write the conversation's state; a tombstone if nothing is known of it."""
-        self._write_state(conversation_id, self.state(conversation_id))
+        fields = self.state(conversation_id)
+        self._write_state(conversation_id, fields, *self._encoded(fields))
 
-    def _write_state(self, conversation_id: str, fields: dict[str, object] | None) -> None:
-        value, headers = (None, None) if fields is None else self._contract.conversation_state(fields)
+    def _encoded(self, fields: dict[str, object] | None) -> Encoded | tuple[None, None]:
+        return (None, None) if fields is None else self._contract.conversation_state(fields)
+
+    def _write_state(
+        self, conversation_id: str, fields: dict[str, object] | None, value: bytes | None, headers: list[Header] | None
+    ) -> None:
         self._sender.write(self._states, conversation_id.encode(), value, self.partition, headers)
         self.hooks.written(conversation_id, fields)
 

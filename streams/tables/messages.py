@@ -2,12 +2,12 @@
 
 import logging
 from collections.abc import Collection, Generator, Iterator
-from typing import cast
+from typing import Any, cast
 
 from msgspec import msgpack
 
 from openbsp.log import event
-from streams.contract import Contract, Refused
+from streams.contract import Contract, Encoded, Refused
 from streams.engine.hooks import Hook
 from streams.engine.table import Sender, TablePartition
 from streams.limits import FACTS_BYTES, GROWTH, ID_BYTES
@@ -21,6 +21,7 @@ from streams.tables.contributions import (
     encode_record,
     holders_key,
 )
+from streams.tables.in_slices import slices
 
 logger = logging.getLogger(__name__)
 
@@ -160,47 +161,54 @@ class MessagePartition:
 
     def publishing(self) -> Iterator[None]:
         """Tell the conversations of the messages that have changed since the last time; see Contents."""
-        for message_id, announce in self._announce.items():
-            facts = self._changed[message_id]
-            if message_id in self._aged:
-                for holding, age in message.holdings(facts).items():
-                    value = encode_record(HolderRecord("", message_id, age, holding[0]))
-                    self._sender.write(self._contributions, holders_key(*holding), value)
-            conversations = message.conversations_of(facts)
-            if not conversations:
-                continue
-            contribution = message.contribution(facts)
-            current = message.conversation_of(message.effective(facts))
-            for conversation in conversations:
-                told = sorted(announce) if conversation == current else []
-                value = encode_record(ContributionRecord(message_id, contribution, told, self._received_at))
-                self._sender.write(self._contributions, conversation.encode(), value)
+        for some in slices(self._announce.items()):
+            records = [record for message_id, announce in some for record in self._records(message_id, announce)]
+            for key, value in records:
+                self._sender.write(self._contributions, key, value)
             yield
         self._announce.clear()
         self._aged.clear()
         self._received_at = None
 
+    def _records(self, message_id: str, announce: set[str]) -> Iterator[tuple[bytes, bytes]]:
+        """Yield what holders of the message's external ids, and its conversations, have to hear."""
+        facts = self._changed[message_id]
+        if message_id in self._aged:
+            for holding, age in message.holdings(facts).items():
+                yield holders_key(*holding), encode_record(HolderRecord("", message_id, age, holding[0]))
+        conversations = message.conversations_of(facts)
+        if not conversations:
+            return
+        contribution = message.contribution(facts)
+        current = message.conversation_of(message.effective(facts))
+        for conversation in conversations:
+            told = sorted(announce) if conversation == current else []
+            record = ContributionRecord(message_id, contribution, told, self._received_at)
+            yield conversation.encode(), encode_record(record)
+
     def flushing(self) -> Generator[None, None, int | None]:
         """Write what has changed: to the table and the state topic, once a message; see Contents."""
         if self._changed:
             self.rows.mark()
-        for message_id, facts in self._changed.items():
-            key = message_id.encode()
-            self.rows[key] = message.encode(facts)
-            self._write_state(key, message_id, facts)
+        for some in slices(self._changed.items()):
+            for message_id, facts in some:
+                self.rows[message_id.encode()] = message.encode(facts)
+            states = [(message_id, self._state(message_id, facts)) for message_id, facts in some]
+            encoded = [(message_id, *self._encoded(fields)) for message_id, fields in states]
+            for message_id, value, headers in encoded:
+                self._sender.write(self._states, message_id.encode(), value, self.partition, headers)
             yield
         yield from self.rows.flushing()
         self._changed.clear()
         self._sizes.clear()
         return None
 
-    def _write_state(self, key: bytes, message_id: str, told: MessageFacts) -> None:
-        facts = message.effective(told)
-        if not message.exists(facts):
-            self._sender.write(self._states, key, None, self.partition)
-            return
-        value, headers = self._contract.message_state(message.state(message_id, facts))
-        self._sender.write(self._states, key, value, self.partition, headers)
+    def _state(self, message_id: str, told: MessageFacts | None) -> dict[str, Any] | None:
+        facts = None if told is None else message.effective(told)
+        return None if facts is None or not message.exists(facts) else message.state(message_id, facts)
+
+    def _encoded(self, fields: dict[str, Any] | None) -> Encoded | tuple[None, None]:
+        return (None, None) if fields is None else self._contract.message_state(fields)
 
     def retract(self, message_id: str) -> None:
         """First half of a removal: tell the conversations and the state topic. Flush before.
@@ -240,10 +248,8 @@ class MessagePartition:
             return
         facts = self.facts(message_id)
         self.rows.rewrite(key)
-        if facts is None:
-            self._sender.write(self._states, key, None, self.partition)
-        else:
-            self._write_state(key, message_id, facts)
+        value, headers = self._encoded(self._state(message_id, facts))
+        self._sender.write(self._states, key, value, self.partition, headers)
 
 
 def _check_conversations(known: MessageFacts | None, new: MessageFacts) -> None:
