@@ -5,6 +5,7 @@ Each breaks one rule of docs/join.md, by replacing one thing that a worker does.
 
 import contextlib
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 from uuid import uuid4
@@ -87,14 +88,18 @@ def _tell_where_it_is(original: Any, self: Any, conversation_id: str, message_id
 
 
 @mutation("tables written, states not: the states of replayed messages are written again")
-@instead(program.messages.MessagePartition, "flush")
+@instead(program.messages.MessagePartition, "flushing")
 def _write_what_is_new(original: Any, self: Any) -> Any:
-    known = {key for key, facts in self._changed.items() if self.rows.get(key.encode()) == _encoded(facts)}
-    write = self._write_state
-    self._write_state = lambda key, message_id, facts: None if message_id in known else write(key, message_id, facts)
-    received_at = original(self)
-    del self._write_state
-    return received_at
+    known = {key.encode() for key, facts in self._changed.items() if self.rows.get(key.encode()) == _encoded(facts)}
+    sender = self._sender
+
+    def write(topic: str, key: bytes, *rest: Any) -> None:
+        if topic != self._states or key not in known:
+            sender.write(topic, key, *rest)
+
+    self._sender = SimpleNamespace(write=write)
+    yield from original(self)
+    self._sender = sender
 
 
 @mutation("tables written, states not: the states of replayed conversations are written again")
@@ -145,15 +150,14 @@ def _save_too_much(original: Any, self: Any) -> None:
 
 
 @mutation("in order comes the mark of a table, then the facts that it covers")
-@instead(program.messages.MessagePartition, "flush")
+@instead(program.messages.MessagePartition, "flushing")
 def _mark_last(original: Any, self: Any) -> Any:
     changed, mark = bool(self._changed), self.rows.mark
     self.rows.mark = lambda: None
-    received_at = original(self)
+    yield from original(self)
     self.rows.mark = mark
     if changed:
         mark()
-    return received_at
 
 
 @mutation("foreign records are written again by the owner")
