@@ -75,8 +75,14 @@ def test_the_five_payloads_give_the_documented_state(project):
 
 def test_both_workers_have_partitions(project):
     """Each is the owner of some conversations: neither is there for nothing."""
-    log = project.run("logs", "--no-color", "--no-log-prefix", "streams-1", "streams-2")
-    assert log.count("no partitions") < len(WORKERS), log
+
+    def owned(worker: int) -> int:
+        answer = project.view(worker, "/metrics")
+        assert answer is not None
+        (line,) = [line for line in answer.text.splitlines() if line.startswith("streams_partitions_owned ")]
+        return int(float(line.split()[1]))
+
+    eventually(lambda: sum(map(owned, WORKERS)) == 4 and min(map(owned, WORKERS)) > 0, within=60)
 
 
 def test_a_killed_worker_leaves_views_and_topics_right(project):

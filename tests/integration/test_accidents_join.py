@@ -3,21 +3,14 @@
 import httpx
 import pytest
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
-from confluent_kafka.admin import (
-    AdminClient,
-    AlterConfigOpType,
-    ConfigEntry,
-    ConfigResource,
-    DeletedRecords,
-    OffsetSpec,
-    ResourceType,
-)
+from confluent_kafka.admin import AdminClient, DeletedRecords, OffsetSpec
 
 from openbsp.kafka.topics import Topics
 from support.join_cases import inserted, opened, status_of
 from support.join_fleet import TOKEN, fleet
 from support.join_outcome import await_committed, expected_of, outcome_of, records
 from support.join_sources import Sources
+from support.topic_settings import change_settings
 from support.wait import eventually
 
 pytestmark = pytest.mark.integration
@@ -85,7 +78,7 @@ def test_changelogs_that_were_created_again_are_complete_again_and_so_are_the_st
     with fleet(contract, directory(tmp_path), 1, STREAMS_STORE=store) as running:
         sources.send(more)
         await_committed(contract)
-        assert said(running, "it was created again")
+        eventually(lambda: said(running, "it was created again"))
         assert_nothing_lost(contract, [*EVENTS, *more], "it was created again")
         eventually(
             lambda: all({record.key() for record in records(contract, name)} >= keys[name] for name in CHANGELOGS)
@@ -106,7 +99,8 @@ def empty(admin, contract, *names: str) -> None:
         TopicPartition(contract.topic(name), number) for name in names for number in range(contract.topics.partitions)
     ]
     compacted = [contract.topic(name) for name in names if name in CHANGELOGS]
-    set_policy(admin, compacted, "compact,delete")
+    for name in compacted:
+        change_settings(admin, name, cleanup_policy="compact,delete")
     ends = admin.list_offsets({tp: OffsetSpec.latest() for tp in places})
     doomed = [TopicPartition(tp.topic, tp.partition, end.result(10).offset) for tp, end in ends.items()]
 
@@ -117,15 +111,8 @@ def empty(admin, contract, *names: str) -> None:
             raise AssertionError from error
 
     eventually(deleted)
-    set_policy(admin, compacted, "compact")
-
-
-def set_policy(admin, topics: list[str], policy: str) -> None:
-    entry = ConfigEntry("cleanup.policy", policy, incremental_operation=AlterConfigOpType.SET)
-    changed = [ConfigResource(ResourceType.TOPIC, name, incremental_configs=[entry]) for name in topics]
-    if changed:
-        for altered in admin.incremental_alter_configs(changed).values():
-            altered.result(10)
+    for name in compacted:
+        change_settings(admin, name, cleanup_policy="compact")
 
 
 def test_emptied_changelogs_are_written_back_from_the_disk(contract, tmp_path, admin):
@@ -189,7 +176,7 @@ def test_damaged_stores_are_set_aside_and_read_from_their_changelogs(contract, t
         damage(store, number)
     more = [status_of(f"m{number}", "read", 4) for number in range(40)]
     with fleet(contract, directory(tmp_path), 1, STREAMS_STORE="rocksdb") as running:
-        assert metric(running.urls[0], "streams_stores_set_aside_total{") == len(stores)
+        eventually(lambda: metric(running.urls[0], "streams_stores_set_aside_total{") == len(stores))
         sources.send(more)
         await_committed(contract)
         assert_nothing_lost(contract, [*EVENTS, *more], f"streams_stores_set_aside_total {len(stores)}")
@@ -241,5 +228,5 @@ def test_a_position_that_somebody_else_committed_is_not_followed(contract, tmp_p
         altered.result(10)
     with fleet(contract, directory(tmp_path), 1, STREAMS_STORE="memory") as running:
         await_committed(contract)
-        assert said(running, "somebody else committed")
+        eventually(lambda: said(running, "somebody else committed"))
         assert_nothing_lost(contract, [*EVENTS, *more], "somebody else committed")

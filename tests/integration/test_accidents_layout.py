@@ -46,7 +46,7 @@ def test_more_partitions_are_refused_and_nothing_is_joined(contract, tmp_path, s
             running.add()
             sentence = f"made with {contract.topics.partitions} partitions, the topics have {more}"
             eventually(lambda running=running, sentence=sentence: any(sentence in line for line in running.lines))
-            assert any("streams repartition" in line for line in running.reasons)
+            eventually(lambda running=running: any("streams repartition" in line for line in running.reasons))
             url = running.urls[0]
             eventually(lambda url=url: metric(url, "streams_partitions_changed") == contract.topics.partitions)
             assert running.remove(running.members[0]) == 0

@@ -139,12 +139,12 @@ def test_it_starts_without_topics_and_with_settings_that_an_operator_chose(
     bridge = Bridge(servers.kafka, servers.registry, tmp_path)
     try:
         bridge.start()
-        assert named(bridge, f"{bridge.topic}: missing")()
+        eventually(named(bridge, f"{bridge.topic}: missing"))
         assert post(bridge, "m1")["disposition"] == "spooled"
         create(admin, NewTopic(bridge.topic, 4, 1, config={"retention.ms": "3600000", "max.message.bytes": "100000"}))
         bridge.prepare()
         eventually(lambda: bridge.spooled == 0, within=30)
-        assert post(bridge, "m2")["disposition"] == "published"
+        eventually(lambda: post(bridge, "m2")["disposition"] == "published")
         state = bridge.readiness()
         assert state["status"] == "degraded"
         assert sum("retention.ms" in remark or "max.message.bytes" in remark for remark in state["remarks"]) == 2

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import httpx
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from confluent_kafka.admin import AdminClient
 
 from avro import codec, instants, writers
 from avro.catalogue import MAX_MESSAGE_BYTES
@@ -20,6 +20,7 @@ from bridge.dead_letters.reasons import EXPLANATIONS
 from openbsp.kafka.registry import Registry
 from streams.limits import ID_BYTES
 from support.consume import AvroReader, headers_of, read_all
+from support.topic_settings import change_settings
 from support.wait import eventually
 
 pytestmark = pytest.mark.integration
@@ -43,11 +44,8 @@ def message(key: str, **columns: object) -> dict:
 
 def limit_records(contract, size: int) -> None:
     """Set how large a record of the messages may be."""
-    change = ConfigEntry("max.message.bytes", str(size), incremental_operation=AlterConfigOpType.SET)
-    resource = ConfigResource(ResourceType.TOPIC, contract.topic("messages"), incremental_configs=[change])
     admin = AdminClient(contract.kafka.librdkafka())
-    for future in admin.incremental_alter_configs([resource]).values():
-        future.result(10)
+    change_settings(admin, contract.topic("messages"), max_message_bytes=str(size))
 
 
 def write_foreign_records(contract, ids: Mapping[str, int]) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from confluent_kafka.admin import AdminClient
 
 from avro.catalogue import TOPICS
 from bridge.delivery.items import pack
@@ -28,6 +28,7 @@ from bridge.http.events import read_event
 from openbsp.local.stack import LocalStack
 from support.consume import newest_by_key, read_all
 from support.join_outcome import await_committed
+from support.topic_settings import change_settings
 from support.wait import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
@@ -255,16 +256,9 @@ def test_no_byte_of_an_erased_contact_is_left_after_the_dates_of_the_report(  # 
 def shorten(contract) -> None:
     """Have the documented dates come within seconds."""
     admin = AdminClient(contract.kafka.librdkafka())
-    resources = []
     for name, topic in TOPICS.items():
         settings = COMPACTION if topic.cleanup_policy == "compact" else RETENTION
-        entries = [
-            ConfigEntry(setting, value, incremental_operation=AlterConfigOpType.SET)
-            for setting, value in settings.items()
-        ]
-        resources.append(ConfigResource(ResourceType.TOPIC, contract.topic(name), incremental_configs=entries))
-    for altered in admin.incremental_alter_configs(resources).values():
-        altered.result(10)
+        change_settings(admin, contract.topic(name), **settings)
 
 
 def is_clean(world: World) -> bool:

@@ -11,13 +11,14 @@ from pathlib import Path
 import httpx
 import pytest
 from aiokafka.partitioner import DefaultPartitioner
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from confluent_kafka.admin import AdminClient
 
 from avro import identity, jsontext
 from openbsp.http.tokens import new_token
 from openbsp.up.part import PythonPart
 from support.consume import AvroReader, headers_of, read_all
 from support.documented import DocumentedEvents
+from support.topic_settings import change_settings
 from support.wait import eventually
 
 pytestmark = pytest.mark.integration
@@ -105,13 +106,7 @@ def test_a_record_that_the_broker_refuses_becomes_a_dead_letter_and_does_not_tak
     """A broker refuses whole batches; the events that were in one with a refused event are published."""
     bridge = start_bridge()
     admin = AdminClient(contract.kafka.librdkafka())
-    resource = ConfigResource(
-        ResourceType.TOPIC,
-        contract.topic("messages"),
-        incremental_configs=[ConfigEntry("max.message.bytes", "1500", incremental_operation=AlterConfigOpType.SET)],
-    )
-    for future in admin.incremental_alter_configs([resource]).values():
-        future.result(10)
+    change_settings(admin, contract.topic("messages"), max_message_bytes="1500")
     large = "".join(chr(0x4E00 + number % 20000) for number in range(3000))
 
     def send(number: int) -> httpx.Response:
@@ -176,18 +171,16 @@ def test_it_starts_with_topics_that_differ_spools_and_says_so(start_bridge, work
     """What does not hinder taking webhooks never keeps the bridge from starting."""
     bridge = start_bridge(TOPIC_PARTITIONS="5", BRIDGE_WORKERS=workers)
     assert post(bridge.url, message("kept")).json()["disposition"] == "spooled"
-    readiness = get(bridge.url, "/readyz")
-    assert readiness.json()["status"] == "degraded"
-    assert "4 partitions, the join needs TOPIC_PARTITIONS=5" in readiness.text
+    eventually(lambda: "4 partitions, the join needs TOPIC_PARTITIONS=5" in get(bridge.url, "/readyz").text)
+    assert get(bridge.url, "/readyz").json()["status"] == "degraded"
 
 
 def test_it_starts_without_topics_and_registered_schemas_spools_and_says_what_to_do(start_bridge):
     bridge = start_bridge(TOPIC_PREFIX="never-made.")
     assert post(bridge.url, message("kept")).json()["disposition"] == "spooled"
-    readiness = get(bridge.url, "/readyz")
-    assert readiness.json()["status"] == "degraded"
-    assert "schemas register" in readiness.text
-    assert "topics apply" in readiness.text
+    for advice in ("schemas register", "topics apply"):
+        eventually(lambda advice=advice: advice in get(bridge.url, "/readyz").text)
+    assert get(bridge.url, "/readyz").json()["status"] == "degraded"
 
 
 def test_sighup_reads_the_tokens_again(start_bridge, tmp_path: Path):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Producer
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
+from confluent_kafka.admin import AdminClient, NewTopic
 
 import openbsp.kafka.topics
 from avro.catalogue import TOPICS
@@ -17,6 +17,7 @@ from openbsp.errors import KafkaUnavailableError, TopicsError
 from openbsp.kafka.connection import KafkaSettings, TopicSettings
 from openbsp.kafka.findings import Grade
 from openbsp.kafka.topics import Topics
+from support.topic_settings import change_settings, settings_of
 from support.wait import eventually
 
 pytestmark = pytest.mark.integration
@@ -33,27 +34,22 @@ def admin(bare_contract):
     return AdminClient({**bare_contract.kafka.librdkafka(), "log_level": 0})
 
 
-def described(admin, name: str) -> dict[str, str]:
-    resource = ConfigResource(ResourceType.TOPIC, name)
-    return {entry.name: entry.value for entry in admin.describe_configs([resource])[resource].result(10).values()}
-
-
 def test_the_first_apply_makes_every_topic_as_the_catalogue_says(bare_contract, topics, admin):
     assert sorted(topics.apply()) == sorted(bare_contract.topic(name) for name in TOPICS)
     metadata = admin.list_topics(timeout=10).topics
     for name, topic in TOPICS.items():
         full_name = bare_contract.topic(name)
         assert len(metadata[full_name].partitions) == bare_contract.topics.partitions
-        assert topic.config().items() <= described(admin, full_name).items()
-        assert described(admin, full_name)["min.insync.replicas"] == "1"
+        assert topic.config().items() <= settings_of(admin, full_name).items()
+        assert settings_of(admin, full_name)["min.insync.replicas"] == "1"
 
 
 def test_the_second_apply_changes_nothing(bare_contract, topics, admin):
     topics.apply()
-    before = {name: described(admin, bare_contract.topic(name)) for name in TOPICS}
+    before = {name: settings_of(admin, bare_contract.topic(name)) for name in TOPICS}
     assert topics.apply() == []
     topics.check()
-    assert {name: described(admin, bare_contract.topic(name)) for name in TOPICS} == before
+    assert {name: settings_of(admin, bare_contract.topic(name)) for name in TOPICS} == before
 
 
 def test_several_may_apply_at_once(bare_contract):
@@ -83,13 +79,6 @@ def test_a_wrong_partition_count_is_named_by_both_and_left_alone(bare_contract, 
     assert len(admin.list_topics(name, timeout=10).topics[name].partitions) == 3
 
 
-def change_setting(admin, name: str, setting: str, value: str) -> None:
-    entry = ConfigEntry(setting, value, incremental_operation=AlterConfigOpType.SET)
-    resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=[entry])
-    admin.incremental_alter_configs([resource])[resource].result(10)
-    eventually(lambda: described(admin, name)[setting] == value)
-
-
 @pytest.mark.parametrize(
     "change",
     [
@@ -112,7 +101,7 @@ def test_a_setting_that_somebody_changed_is_named_graded_and_left_alone(bare_con
     topic, setting, value, wanted, grade = change
     topics.apply()
     name = bare_contract.topic(topic)
-    change_setting(admin, name, setting, value)
+    change_settings(admin, name, **{setting: value})
     (finding,) = topics.inspect().findings
     assert (finding.topic, finding.grade) == (topic, grade)
     assert finding.text.startswith(f"{name}: {setting} is {value}, the contract says {wanted}")
@@ -123,7 +112,7 @@ def test_a_setting_that_somebody_changed_is_named_graded_and_left_alone(bare_con
             assert found.value.faults == [finding.text]
         else:
             act()
-    assert described(admin, name)[setting] == value
+    assert settings_of(admin, name)[setting] == value
 
 
 def test_a_lower_number_of_replicas_than_the_setting_is_a_risk(bare_contract, topics):
@@ -138,7 +127,7 @@ def test_the_operator_decides_how_long_events_are_kept(bare_contract, admin, day
     settings = bare_contract.topics.model_copy(update={"retention_days": days, "dead_letter_retention_days": days})
     Topics(bare_contract.kafka, settings).apply()
     for name in ("messages", "streams-contributions", "dead-letters"):
-        assert described(admin, bare_contract.topic(name))["retention.ms"] == milliseconds
+        assert settings_of(admin, bare_contract.topic(name))["retention.ms"] == milliseconds
     assert Topics(bare_contract.kafka, settings).inspect().findings == ()
 
 
@@ -146,7 +135,7 @@ def test_topics_of_a_former_version_are_given_the_brokers_clock_once(bare_contra
     topics.apply()
     former = [bare_contract.topic(name) for name in ("messages", "message-state")]
     for name in former:
-        change_setting(admin, name, "message.timestamp.type", "CreateTime")
+        change_settings(admin, name, message_timestamp_type="CreateTime")
     assert topics.migrate() == former
     eventually(lambda: topics.inspect().findings == ())
     assert topics.migrate() == []
@@ -179,10 +168,10 @@ def test_the_command_grades_what_it_finds_and_fails_only_for_what_is_wrong(bare_
 
     topics.apply()
     assert check() == (0, ["all topics are as the catalogue says"])
-    change_setting(admin, bare_contract.topic("messages"), "retention.ms", "-1")
-    change_setting(admin, bare_contract.topic("messages"), "max.message.bytes", "1000")
+    change_settings(admin, bare_contract.topic("messages"), retention_ms="-1")
+    change_settings(admin, bare_contract.topic("messages"), max_message_bytes="1000")
     assert check() == (0, ["risk", "choice"])
-    change_setting(admin, bare_contract.topic("message-state"), "cleanup.policy", "delete")
+    change_settings(admin, bare_contract.topic("message-state"), cleanup_policy="delete")
     assert check() == (1, ["wrong", "risk", "choice"])
 
 

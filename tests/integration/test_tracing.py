@@ -89,9 +89,13 @@ def assert_metrics_are_those_of_prometheus(collector: Collector, bridge: PythonP
                 {name: metric.kind for name, metric in sent(collector, service, process).items()} == shown(process)
             )
         )
-    assert counted_webhooks(collector, bridge) == {"published": 2}
-    consumed = sent(collector, "openbsp-streams", worker)["streams_records_consumed_total"]
-    assert consumed.points[("source", "messages"),].as_double == 2
+    eventually(lambda: counted_webhooks(collector, bridge) == {"published": 2})
+
+    def consumed() -> float:
+        counted = sent(collector, "openbsp-streams", worker)["streams_records_consumed_total"]
+        return counted.points[("source", "messages"),].as_double
+
+    eventually(lambda: consumed() == 2)
 
 
 def test_one_trace_shows_bridge_kafka_join_and_event_stream(contract, collector, start_bridge, start_streams):

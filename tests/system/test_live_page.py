@@ -157,8 +157,8 @@ def test_the_link_signs_in_and_leaves_no_trace_of_the_token(open_page, running_s
     expect(page.locator("#state")).to_have_text("Live")
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_label("Token")).to_be_visible()
-    assert page.context.cookies() == []
-    assert page.locator("#rows .row").count() == 0
+    eventually(lambda: page.context.cookies() == [])
+    expect(page.locator("#rows .row")).to_have_count(0)
 
 
 def test_one_signs_in_by_typing_the_token_too(open_page, running_stack):
@@ -261,10 +261,10 @@ def test_tabs_filters_and_search_choose_conversations(open_page, running_stack):
         eventually(lambda expected=expected: shown() == expected)
         assert page.locator("#tabs [aria-pressed=true]").inner_text().startswith(tab)
     page.get_by_label("Status", exact=True).select_option(label="closed")
-    assert shown() == {closed.id}
+    eventually(lambda: shown() == {closed.id})
     page.get_by_label("Status", exact=True).select_option(label="Any status")
     page.get_by_label("Search").fill(answered.row["name"].upper())
-    assert shown() == {answered.id}
+    eventually(lambda: shown() == {answered.id})
     page.get_by_label("Search").fill("nobody is called like that")
     expect(page.locator("#empty")).to_have_text("No conversation is like that.")
 
@@ -367,7 +367,7 @@ def test_what_is_not_there_and_who_may_not_look_any_more(open_page, running_stac
     page.context.clear_cookies()
     expect(page.get_by_role("alert")).to_have_text("Your sign-in has ended.")
     expect(page.get_by_label("Token")).to_be_focused()
-    assert page.locator("#rows .row, #messages .message").count() == 0
+    expect(page.locator("#rows .row, #messages .message")).to_have_count(0)
 
 
 def test_an_event_source_of_the_browser_works_by_the_cookie(open_page):
