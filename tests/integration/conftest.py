@@ -20,6 +20,7 @@ from openbsp.local.stack import LocalStack
 from openbsp.up.part import PythonPart
 from openbsp_testkit.backend import Backend
 from support.docker.servers import ContainerPart, ContainerServers
+from support.wait import SESSION_S
 
 TOKEN = "token-of-the-tests"
 PARTITIONS = 4
@@ -33,7 +34,14 @@ StartPart = Callable[..., Part]
 @pytest.fixture(scope="session")
 def stack(openbsp_backend: Backend) -> Iterator[Servers]:
     """Run a broker and a registry from the first test that asks."""
-    with ContainerServers() if openbsp_backend is Backend.CONTAINERS else LocalStack() as running:
+    # Kafka's own least is 6 s: tests that wait until a session has ended would wait for that.
+    properties = {"group.min.session.timeout.ms": SESSION_S * 1000}
+    servers = (
+        ContainerServers(properties)
+        if openbsp_backend is Backend.CONTAINERS
+        else LocalStack(kafka_properties=properties)
+    )
+    with servers as running:
         yield running
 
 

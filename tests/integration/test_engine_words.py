@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from support.consume import read_all
-from support.wait import eventually
+from support.wait import SESSION_S, eventually
 
 pytestmark = pytest.mark.integration
 
@@ -85,7 +85,8 @@ def prefix(stack):
 
 def counted(kafka: str, prefix: str) -> dict[str, int]:
     """Return what whoever has nothing but the changelog knows."""
-    consumer = Consumer({"bootstrap.servers": kafka, "group.id": "judge", "enable.partition.eof": True, "log_level": 0})
+    config = {"bootstrap.servers": kafka, "group.id": "judge", "enable.partition.eof": True, "fetch.wait.max.ms": 20}
+    consumer = Consumer({**config, "log_level": 0})
     found: dict[str, int] = {}
     try:
         consumer.assign([TopicPartition(f"{prefix}counts", number, 0) for number in range(PARTITIONS)])
@@ -129,7 +130,8 @@ def test_words_are_counted_exactly_while_workers_come_and_go(stack, prefix, tmp_
                 worker.terminate()
             else:
                 worker.send_signal(signal.SIGSTOP)
-                threading.Event().wait(8)  # longer than its session: what is tested is how long it stands still
+                # Longer than its session: what is tested is how long it stands still.
+                threading.Event().wait(SESSION_S + 2)
                 worker.send_signal(signal.SIGCONT)
         eventually(lambda: _same(counted(stack.kafka, prefix), said), within=90, every=0.5)
         print(f"figure: {said.total()} words, {dict(disturbances)}, {workers.started} processes, 0 wrong counts")

@@ -208,7 +208,7 @@ def test_a_data_directory_serves_one_worker(contract, tmp_path):
 
 
 def test_a_group_that_cannot_be_joined_ends_the_worker_with_the_reason(contract, tmp_path):
-    """The broker takes no session of less than 6 seconds. Faust's client would wait for somebody to ask, for ever."""
+    """The broker takes no session that is so short. Faust's client would wait for somebody to ask, for ever."""
     with Fleet(contract, tmp_path, STREAMS_STORE="memory", STREAMS_SESSION_TIMEOUT_S="2") as running:
         worker = running.add()
         eventually(lambda: worker.exits)

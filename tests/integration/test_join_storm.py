@@ -13,11 +13,10 @@ from support.join_outcome import await_committed, expected_of, outcome_of
 from support.join_sources import Sources
 from support.join_views import Views
 from support.join_workload import workload
-from support.wait import eventually
+from support.wait import SESSION_S, eventually
 
 pytestmark = pytest.mark.integration
 
-SESSION_S = 6
 MOST_WORKERS = 3
 
 
@@ -101,7 +100,7 @@ def _none(found: list[str]) -> bool:
 
 @pytest.mark.parametrize("store", ["memory", "rocksdb"])
 def test_a_storm_leaves_no_difference(contract, tmp_path, store):
-    weather(contract, tmp_path, store=store, seed=5, size=2_000, disturbances=8, calm_s=4)
+    weather(contract, tmp_path, store=store, seed=5, size=2_000, disturbances=8, calm_s=2)
 
 
 @pytest.mark.long
@@ -109,4 +108,4 @@ def test_a_storm_leaves_no_difference(contract, tmp_path, store):
 @pytest.mark.parametrize("store", ["memory", "rocksdb"])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_long_storm_leaves_no_difference(contract, tmp_path, store, seed):
-    weather(contract, tmp_path, store=store, seed=seed, size=20_000, disturbances=40, calm_s=6)
+    weather(contract, tmp_path, store=store, seed=seed, size=20_000, disturbances=40, calm_s=3)

@@ -18,12 +18,9 @@ from simulation.contracts import CoordinatorContract, LogContract, RegistryContr
 from streams.engine.app import App
 from streams.engine.faust_internals import thread_of
 from streams.engine.settings import EngineSettings
-from support.wait import eventually
+from support.wait import SESSION_S, eventually
 
 pytestmark = pytest.mark.integration
-
-#: The shortest session that a broker allows by itself.
-SESSION_S = 6.0
 
 
 class RealBench:

@@ -116,9 +116,14 @@ class Bridge:
         }
 
     def prepare(self) -> None:
-        """Make the topics and register the schemas."""
-        for command in (["topics", "apply"], ["schemas", "register"]):
-            subprocess.run([BRIDGE, *command], env=self.environment, check=True, capture_output=True)
+        """Make the topics and register the schemas, both at once."""
+        commands = (["topics", "apply"], ["schemas", "register"])
+        started = [
+            subprocess.Popen([BRIDGE, *command], env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            for command in commands
+        ]
+        for process, told in [(process, process.communicate(timeout=120)[0]) for process in started]:
+            assert process.returncode == 0, told.decode()
 
     def start(self) -> None:
         """Start the process and return when it answers."""

@@ -22,6 +22,8 @@ def read_all(bootstrap_servers: str, topic: str, *, within: float = 30.0) -> lis
             "group.id": f"test-{uuid4()}",
             "enable.auto.commit": False,
             "enable.partition.eof": True,
+            # At an end the broker would wait for more records for half a second, before it says that it is one.
+            "fetch.wait.max.ms": 20,
         }
     )
     try:

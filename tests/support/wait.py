@@ -7,6 +7,8 @@ from typing import TypeVar
 T = TypeVar("T")
 
 INTERVAL_S = 0.05
+#: The shortest session of a worker that the broker of the tests allows, in seconds.
+SESSION_S = 3
 
 
 def eventually(look: Callable[[], T], *, within: float = 30.0, every: float = INTERVAL_S) -> T:

@@ -8,6 +8,7 @@ from pathlib import Path
 from openbsp.kafka.connection import KafkaSettings
 from streams.engine.settings import EngineSettings
 from streams.engine.source import Record
+from support.wait import SESSION_S
 from support.words import create_app
 
 logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s %(message)s")
@@ -33,7 +34,7 @@ app = create_app(
         partitions=4,
         topic_prefix=os.environ["WORDS_PREFIX"],
         data_dir=None if directory is None else Path(directory),
-        session_timeout_s=6.0,
+        session_timeout_s=SESSION_S,
         batch_records=50,
     ),
     heard=heard,

@@ -33,12 +33,18 @@ _POLL_S = 0.05
 class ContainerServers:
     """A broker and a registry on a network of their own inside the `with` block; builds the checkout's image."""
 
+    def __init__(self, kafka_properties: Mapping[str, object]) -> None:
+        self._variables = {
+            f"KAFKA_{name.replace('.', '_').upper()}": str(value) for name, value in kafka_properties.items()
+        }
+
     def __enter__(self) -> Self:
         build_image()
         obstacle_to_ryuk()  # without its image it is switched off
         with ExitStack() as cleanup:
             self.network = cleanup.enter_context(Network())
             self._kafka, self._registry = KafkaContainer(self.network), RegistryContainer(self.network)
+            self._kafka.with_envs(**self._variables)
             for container in (self._kafka, self._registry):
                 cleanup.callback(container.stop)
             with ThreadPoolExecutor() as pool:
