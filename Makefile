@@ -12,8 +12,11 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$python && break; done)
 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-# What needs no servers, and so all processors; the rest shares one broker, so it runs one after the other.
+# What needs no servers, and so all processors.
 QUICK := tests/unit tests/property tests/simulation
+# The rest waits for servers most of its time: several processes can share it by files, each with a broker of its own.
+SERVER_PROCESSES ?= 0
+SERVERS := -n $(SERVER_PROCESSES) --dist loadfile --no-loadscope-reorder tests/containers tests/system tests/integration
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
@@ -49,7 +52,8 @@ test: lint ## linters, types and all tests but the long ones, against a real bro
 	@# Both parts run whatever the first one says: one run tells everything that fails.
 	@quick=0; all=0; \
 	$(BIN)/pytest -m "not long" -n auto $(QUICK) || quick=$$?; \
-	$(BIN)/pytest -m "not long" --durations=20 $(addprefix --ignore=,$(QUICK)) || all=$$?; \
+	$(BIN)/python -m openbsp.local --prepare || all=$$?; \
+	$(BIN)/pytest -m "not long" --durations=20 $(SERVERS) || all=$$?; \
 	if [ $$quick -ne 0 ]; then echo "tests without servers failed, further up: make test-fast runs them alone" >&2; fi; \
 	exit $$((quick ? quick : all))
 

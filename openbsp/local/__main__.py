@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 from openbsp.local.errors import LocalStackError
-from openbsp.local.stack import LocalStack
+from openbsp.local.stack import LocalStack, prepare
 
 
 def main() -> int:
@@ -17,11 +17,17 @@ def main() -> int:
     parser.add_argument("--kafka-port", type=int, metavar="PORT", help="default: a free one")
     parser.add_argument("--registry-port", type=int, metavar="PORT", help="default: a free one")
     parser.add_argument("--log", action="store_true", help="print what the servers log")
+    parser.add_argument(
+        "--prepare", action="store_true", help="only make what halves the time of later starts (200 MB), and end"
+    )
     options = parser.parse_args()
     # Trap: a shell starts background commands with SIGINT ignored, and Python leaves that as it is.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
+        if options.prepare:
+            prepare()
+            return 0
         with LocalStack(
             options.data,
             kafka_port=options.kafka_port,
