@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import json
 import os
 import secrets
 import signal
@@ -14,8 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
-
+from support.look import look
 from support.wait import eventually
 
 BRIDGE = Path(sys.executable).with_name("bridge")
@@ -148,10 +148,8 @@ class Bridge:
         status = self.process.poll()
         if status is not None:
             raise RuntimeError(f"the bridge ended with {status}:\n{self.log.read_text()}")
-        try:
-            return httpx.get(f"{self.url}/healthz", timeout=2, trust_env=False).status_code == 200
-        except httpx.TransportError:
-            return False
+        answer = look(f"{self.url}/healthz", timeout=2)
+        return answer is not None and answer[0] == 200
 
     def kill(self) -> None:
         """Kill all its processes at once, as a crash of the machine or a service manager would."""
@@ -194,8 +192,9 @@ class Bridge:
 
     def readiness(self) -> dict[str, Any]:
         """Return what /readyz tells its operator."""
-        headers = {"Authorization": f"Bearer {TOKEN}"}
-        return httpx.get(f"{self.url}/readyz", headers=headers, timeout=5, trust_env=False).json()
+        answer = look(f"{self.url}/readyz", TOKEN)
+        assert answer is not None, "the bridge does not answer"
+        return json.loads(answer[1])
 
     @property
     def spooled(self) -> int:

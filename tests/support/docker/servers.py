@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, NoReturn, Self
 
 import docker
-import httpx
 from testcontainers.core.network import Network
 
 from openbsp.local.errors import StartError
@@ -22,6 +21,7 @@ from openbsp_testkit.containers import KafkaContainer, RegistryContainer
 from openbsp_testkit.images import services_image
 from openbsp_testkit.reaper import obstacle_to_ryuk
 from support.docker.image import build_image
+from support.look import look
 
 START_S = 60.0
 STOP_S = 15
@@ -177,10 +177,8 @@ class ContainerPart:
         self._container = None
 
     def _answers(self) -> bool:
-        try:
-            return httpx.get(f"{self.url}/readyz", timeout=2.0, trust_env=False).is_success
-        except httpx.TransportError:
-            return False
+        answer = look(f"{self.url}/readyz", timeout=2.0)
+        return answer is not None and answer[0] == 200
 
     def _fail(self, reason: str) -> NoReturn:
         raise StartError(self.name, reason, self._container.logs(tail=50).decode("utf-8", "replace"))
