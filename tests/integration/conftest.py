@@ -5,12 +5,13 @@ All of them are containers or processes of this machine, as the head of the test
 
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from avro.catalogue import TOPICS, topic_name
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
@@ -20,7 +21,7 @@ from openbsp.local.stack import LocalStack
 from openbsp.up.part import PythonPart
 from openbsp_testkit.backend import Backend
 from support.docker.servers import ContainerPart, ContainerServers
-from support.wait import SESSION_S
+from support.wait import SESSION_S, eventually
 
 TOKEN = "token-of-the-tests"
 PARTITIONS = 4
@@ -93,12 +94,32 @@ def bare_contract(stack: Servers) -> Iterator[Contract]:
 
 
 @pytest.fixture
-def contract(bare_contract: Contract) -> Contract:
+def topic_names() -> Collection[str]:
+    """Name the topics that `contract` makes: all, unless a module whose tests need a few of them says which."""
+    return TOPICS
+
+
+@pytest.fixture
+def contract(bare_contract: Contract, topic_names: Collection[str]) -> Contract:
     """Topics made and schemas registered, all of this test alone."""
-    Topics(bare_contract.kafka, bare_contract.topics).apply()
-    with Registry(bare_contract.registry, bare_contract.prefix) as registry:
-        registry.register()
+    with ThreadPoolExecutor() as pool:
+        made = pool.submit(make_topics, bare_contract, topic_names)
+        with Registry(bare_contract.registry, bare_contract.prefix) as registry:
+            registry.register()
+        made.result()
     return bare_contract
+
+
+def make_topics(contract: Contract, names: Collection[str]) -> None:
+    """Make topics of the catalogue, and return when clients see them."""
+    if set(names) == set(TOPICS):
+        Topics(contract.kafka, contract.topics).apply()
+        return
+    admin = AdminClient(contract.kafka.librdkafka())
+    new = [NewTopic(contract.topic(name), PARTITIONS, 1, config=TOPICS[name].config()) for name in names]
+    for made in admin.create_topics(new).values():
+        made.result(10)
+    eventually(lambda: {topic.topic for topic in new} <= admin.list_topics(timeout=10).topics.keys())
 
 
 @pytest.fixture

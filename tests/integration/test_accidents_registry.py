@@ -90,10 +90,10 @@ NONSENSE: dict[str, Answer] = {
 
 
 @pytest.mark.parametrize("nonsense", NONSENSE.values(), ids=NONSENSE)
-def test_what_is_no_answer_of_a_registry_is_neither_a_refusal_nor_an_absence(contract, nonsense: Answer):
-    with proxy(contract.registry.url) as between:
+def test_what_is_no_answer_of_a_registry_is_neither_a_refusal_nor_an_absence(bare_contract, nonsense: Answer):
+    with proxy(bare_contract.registry.url) as between:
         between.answer = lambda _method, _path: nonsense
-        with Registry(RegistrySettings(url=between.url), contract.prefix) as registry:
+        with Registry(RegistrySettings(url=between.url), bare_contract.prefix) as registry:
             for ask in (registry.ids, lambda: registry.text(1), lambda: registry.strangers({"MessageEvent": 1})):
                 if ask is not registry.ids and nonsense[0] == 200 and b'"schema"' in nonsense[1]:
                     continue  # a proper answer to that question

@@ -38,6 +38,11 @@ RUN_S = 280
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
+@pytest.fixture
+def topic_names() -> list[str]:
+    return ["status-changes", "conversation-state"]
+
+
 class Writer:
     """Writes records as the project does, and tombstones as an operator does."""
 

@@ -14,6 +14,11 @@ from support.publisher_contract import Opened, PublisherContract
 pytestmark = pytest.mark.integration
 
 
+@pytest.fixture
+def topic_names() -> list[str]:
+    return ["messages"]
+
+
 class TestKafkaPublisher(PublisherContract):
     @pytest.fixture
     def opened(self, contract) -> Opened:

@@ -23,6 +23,11 @@ from support.wait import SESSION_S, eventually
 pytestmark = pytest.mark.integration
 
 
+@pytest.fixture
+def topic_names() -> list[str]:
+    return ["conversations"]
+
+
 class RealBench:
     def __init__(self, contract: Any) -> None:
         self.topic = contract.topic("conversations")
