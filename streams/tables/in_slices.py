@@ -1,7 +1,7 @@
 """Slices of what is to be done, one kind of work after the other.
 
 A processor that does one thing over and over has its code and data at hand. Events are read, then merged; what follows
-from them is made, then encoded, then written: that is worth a sixth of what an event costs (docs/decisions/0163).
+from them is made, then encoded, then written: that is worth a sixth of an event's time (docs/decisions/0163).
 """
 
 from collections.abc import Iterable, Iterator
