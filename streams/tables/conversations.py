@@ -242,7 +242,7 @@ class ConversationPartition:
 
     def publishing(self) -> Iterator[None]:
         """Write the status changes that were announced since the last time, each with its conversation."""
-        for some in slices(self._announced.items()):
+        for some in slices(self._announced.items(), lambda announced: len(announced[1])):
             self._tell(some)
             yield
         self._announced.clear()
@@ -310,7 +310,7 @@ class ConversationPartition:
             yield
         self._changed_rows.clear()
         yield from self.rows.flushing()
-        for some in slices(self._changed):
+        for some in slices(self._changed, lambda _: 1):
             states = [(conversation_id, self.state(conversation_id)) for conversation_id in some]
             encoded = [(*state, *self._encoded(state[1])) for state in states]
             for conversation_id, fields, value, headers in encoded:

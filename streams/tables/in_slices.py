@@ -4,18 +4,24 @@ A processor that does one thing over and over has its code and data at hand. Eve
 from them is made, then encoded, then written: that is worth a sixth of an event's time (docs/decisions/0163).
 """
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
 
-#: Items that are dealt with together: a small part of the time after which others have their turn.
+#: What is dealt with together: a small part of the time after which others have their turn.
 _SLICE = 50
 
 
-def slices(items: Iterable[T]) -> Iterator[list[T]]:
-    """Yield items in lists."""
-    rest = iter(items)
-    while some := list(islice(rest, _SLICE)):
+def slices(items: Iterable[T], weigh: Callable[[T], int]) -> Iterator[list[T]]:
+    """Yield items in lists; `weigh` says how many usual ones an item is worth: large ones come with fewer others."""
+    some: list[T] = []
+    weight = 0
+    for item in items:
+        some.append(item)
+        weight += weigh(item)
+        if weight >= _SLICE:
+            yield some
+            some, weight = [], 0
+    if some:
         yield some

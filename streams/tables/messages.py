@@ -25,6 +25,9 @@ from streams.tables.in_slices import slices
 
 logger = logging.getLogger(__name__)
 
+#: Most messages have fewer.
+_USUAL_BYTES = 16 * 1024
+
 _encode_holders = msgpack.Encoder().encode
 _decode_holders = msgpack.Decoder(dict[str, existence.Age]).decode
 
@@ -161,7 +164,7 @@ class MessagePartition:
 
     def publishing(self) -> Iterator[None]:
         """Tell the conversations of the messages that have changed since the last time; see Contents."""
-        for some in slices(self._announce.items()):
+        for some in slices(self._announce.items(), self._weigh):
             records = [record for message_id, announce in some for record in self._records(message_id, announce)]
             for key, value in records:
                 self._sender.write(self._contributions, key, value)
@@ -169,6 +172,9 @@ class MessagePartition:
         self._announce.clear()
         self._aged.clear()
         self._received_at = None
+
+    def _weigh(self, changed: tuple[str, object]) -> int:
+        return 1 + self._sizes[changed[0]] // _USUAL_BYTES
 
     def _records(self, message_id: str, announce: set[str]) -> Iterator[tuple[bytes, bytes]]:
         """Yield what holders of the message's external ids, and its conversations, have to hear."""
@@ -190,7 +196,7 @@ class MessagePartition:
         """Write what has changed: to the table and the state topic, once a message; see Contents."""
         if self._changed:
             self.rows.mark()
-        for some in slices(self._changed.items()):
+        for some in slices(self._changed.items(), self._weigh):
             for message_id, facts in some:
                 self.rows[message_id.encode()] = message.encode(facts)
             states = [(message_id, self._state(message_id, facts)) for message_id, facts in some]
