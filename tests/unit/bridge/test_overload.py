@@ -78,6 +78,7 @@ def test_1500_requests_at_once_are_all_answered(tmp_path: Path):
         assert len(answers) == 1500
         assert {status for status, _ in answers} == {202}
         eventually(lambda: ingress.service.ingress.memory.held == 0)
+        print(f"\nfigure: refused: 0 of {len(answers)} at once")
 
 
 def test_what_does_not_fit_waits_unread_and_is_answered(tmp_path: Path):
@@ -151,6 +152,7 @@ def test_more_connections_than_may_be_wait(tmp_path: Path):
             assert set(answers) == {(202, "published")}
             assert "connections" in ingress.details()["limits_reached"]
             assert ingress.metric("bridge_connections_refused_total") == 0
+            print(f"\nfigure: refused: 0 of {len(answers)}; the operator saw: limits_reached connections")
         finally:
             for each in idle:
                 each.close()
@@ -234,6 +236,7 @@ def test_without_descriptors_connections_wait_rather_than_being_reset(
         assert ingress.details()["limits_reached"] == ["descriptors"]
         assert ingress.details()["status"] == "degraded"
         assert ingress.metric("bridge_accept_pauses_total", limit="descriptors") == found[0].failures
+        print("\nfigure: refused: 0 of 3; the operator saw: degraded, limits_reached descriptors")
     assert "LimitNOFILE" in caplog.text
 
 

@@ -207,6 +207,7 @@ def test_every_event_that_is_answered_with_spooled_survives_a_restart(tmp_path: 
     with running_ingress(tmp_path, kafka=FakeKafka()) as ingress:
         eventually(lambda: ingress.service.spool.events == 0)
         assert [record.key for record in ingress.kafka.topic("messages")] == [b"before", b"after"]
+    print("\nfigure: lost: 0 of 2 accepted; the operator saw: bridge_spool_recovered_files_total 1")
 
 
 def test_files_that_go_while_nothing_comes_are_noticed_too_and_all_is_published_once_kafka_takes_it(tmp_path: Path):
@@ -275,3 +276,4 @@ def test_an_event_that_no_restart_would_find_is_not_accepted(tmp_path: Path):
         kafka.verdict = lambda _: None
         eventually(lambda: ingress.service.spool.events == 0)
         assert {record.key for record in kafka.topic("messages")} >= {b"before", b"after"}
+    print("\nfigure: lost: 0 of 2 accepted, 1 answered 503; the operator saw: /readyz 503, nor can it be made")
