@@ -27,4 +27,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if found:
         terminalreporter.section("figures")
     for test, line in found:
-        terminalreporter.write_line(f"{test.rpartition('/')[2]}: {line}")
+        path, _, name = test.partition("::")
+        terminalreporter.write_line(f"{path.rpartition('/')[2]}::{name}: {line}")
