@@ -38,7 +38,9 @@ def registers_of(event: dict[str, Any], version: Version) -> Registers:
     for key, text in (event["status_extra"] or {}).items():
         at = found.get(key)
         value = None if text == "null" else text.encode()
-        found[key] = (keys, stamp, value if at is None else [at[2], value])
+        # Trap: a null beside an instant, or an instant of errors, is what somebody else has written.
+        says_more = value is not None and key != ERRORS
+        found[key] = (keys, stamp, [at[2], value] if at is not None and says_more else value)
     if event["errors"] is not None:
         found[ERRORS] = (keys, stamp, event["errors"])
     return found

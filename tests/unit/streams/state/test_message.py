@@ -119,6 +119,19 @@ def test_a_status_that_is_no_instant_is_present_since_its_row_was_written(value:
     assert (later["status"], later["status_extra"]) == ({"read": T0}, None)
 
 
+@pytest.mark.parametrize(
+    ("key", "text", "state"),
+    [("sent", "null", ({}, None)), ("errors", '"x"', ({}, {"errors": '"x"'})), ("errors", "null", ({}, None))],
+)
+def test_what_others_write_beside_an_instant_ends_no_worker(key: str, text: str, state: Any) -> None:
+    """The text overrules the field, as when a row is rebuilt; the bridge writes no such event."""
+    event = event_of({"entity": "messages", "action": "insert", "data": {"id": "m", "status": {}}})
+    facts = message.facts_of(event | {"status": {key: T0}, "status_extra": {key: text}})
+    assert message.join(facts, facts) == facts
+    found = message_state(message.state("m", facts))
+    assert (found["status"], found["status_extra"]) == state
+
+
 def test_an_error_alone_is_a_failure() -> None:
     assert state_of({"status": {"error": "media is gone"}})["delivery_status"] == "failed"
     assert state_of({"status": {"error": "x", "delivered": OLD}})["delivery_status"] == "delivered"
