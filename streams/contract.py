@@ -17,8 +17,9 @@ SOURCE = "openbsp-streams"
 SOURCES = ("messages", "conversations", "contacts", "contacts-addresses", "streams-contributions")
 
 _EVENTS = {entity.topic: str(TOPICS[entity.topic].schema) for entity in ENTITIES.values()}
+#: Fields that are instants. `received_at` among them: what a conversation's `active_at` says can hang on it.
 _INSTANTS = {
-    entity.topic: tuple(name for name, kind in entity.columns.items() if kind is Kind.INSTANT)
+    entity.topic: (*(name for name, kind in entity.columns.items() if kind is Kind.INSTANT), "received_at")
     for entity in ENTITIES.values()
 }
 

@@ -7,7 +7,10 @@ import pytest
 from avro import instants
 from avro.identity import status_change_event_id
 from avro.schemas import records
-from streams.contract import Contract
+from streams.contract import Contract, Refused
+from support.join import IDS
+from support.join_cases import conversation, message
+from support.wire import event_bytes
 
 CONTRACT = Contract("x.", {record: number for number, record in enumerate(records(), 1)})
 MINUTE = 60_000_000
@@ -69,3 +72,16 @@ def test_the_ce_id_of_a_status_change_says_whether_its_conversation_was_known(co
     known = conversation is not None
     assert dict(headers)["ce_id"].decode() == status_change_event_id("m", "read", conversation_known=known)
     assert time_of((b"", headers)) == 5
+
+
+@pytest.mark.parametrize("told", [conversation("c", "insert"), message("m")])
+@pytest.mark.parametrize("received_at", [instants.FIRST - 1, instants.LAST + 1, -(2**62)])
+def test_an_event_that_was_received_outside_the_years_1_to_9999_is_refused(
+    told: dict[str, Any], received_at: int
+) -> None:
+    """The bridge writes none; of a conversation nobody could read when it was active."""
+    contract = Contract("", IDS)
+    with pytest.raises(Refused, match="out_of_range"):
+        contract.event(told["entity"], event_bytes(told | {"received_at": received_at}))
+    for last in (instants.FIRST, instants.LAST):
+        assert contract.event(told["entity"], event_bytes(told | {"received_at": last}))["received_at"] == last
