@@ -1,4 +1,6 @@
-"""Prints which messages of an organization failed in the last hour, and why, as lines of JSON: one topic has it all.
+"""Prints which outgoing messages of an organization failed in the last hour, and why, as lines of JSON.
+
+One topic has it all. A message fails by the status `failed`, or by `error` alone, as `delivery_status` counts it.
 
 Arguments: the organization's id, and how many seconds to look back (3600).
 """
@@ -18,6 +20,7 @@ KAFKA = os.environ.get("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:19090")
 REGISTRY = os.environ.get("SCHEMA_REGISTRY_URL", "http://127.0.0.1:19091/apis/ccompat/v7")
 TOPIC = os.environ.get("TOPIC_PREFIX", "openbsp.") + "status-changes"
 WAIT_S = 10
+FAILURES = ("failed", "error")
 
 
 def failures(organization: str, since: float) -> dict[str, Any]:
@@ -48,10 +51,12 @@ def failures(organization: str, since: float) -> dict[str, Any]:
                 open_partitions.discard(message.partition())
                 continue
             change = deserialize(message.value(), SerializationContext(TOPIC, MessageField.VALUE))
-            if (change["organization_id"], change["status"]) == (organization, "failed"):
-                # A fact can be told again, first without its conversation, then with it: upsert by `id`.
+            if (change["organization_id"], change["direction"]) != (organization, "outgoing"):
+                continue
+            if change["status"] in FAILURES:
+                # A fact can be told again, with its conversation or with its errors at last: upsert by `id`.
                 known = found.get(change["id"])
-                if known is None or change["conversation"] is not None:
+                if known is None or known["conversation"] is None or change["conversation"] is not None:
                     found[change["id"]] = change
     finally:
         consumer.close()
@@ -62,7 +67,10 @@ def main() -> None:
     """Print them, the newest first."""
     organization, *rest = sys.argv[1:]
     since = time.time() - float(rest[0] if rest else 3600)
-    for change in sorted(failures(organization, since).values(), key=lambda change: change["at"], reverse=True):
+    found = sorted(failures(organization, since).values(), key=lambda change: FAILURES.index(change["status"]))
+    # One that has both failed once: what its errors are both tell.
+    messages = {change["message_id"]: change for change in reversed(found)}
+    for change in sorted(messages.values(), key=lambda change: change["at"], reverse=True):
         conversation = change["conversation"] or {}
         shown = {
             "message_id": change["message_id"],

@@ -189,12 +189,19 @@ def test_what_failed_in_the_last_hour_and_why(contract, writer):
     earlier = change | {"id": "early", "message_id": "early", "at": (now - timedelta(hours=2)).isoformat()}
     foreign = change | {"id": "foreign", "organization_id": "another"}
     sent = change | {"id": "sent", "status": "sent", "errors": None}
-    for told in (change | {"conversation": None}, change, earlier, foreign, sent, change | {"conversation": None}):
+    incoming = change | {"id": "incoming", "message_id": "incoming", "direction": "incoming"}
+    both = change | {"id": "both", "status": "error"}
+    alone = both | {"id": "alone", "message_id": "alone", "at": (now - timedelta(minutes=2)).isoformat()}
+    alone |= {"conversation": None}
+    twice = (change | {"conversation": None}, change, both, change | {"conversation": None}, both)
+    for told in (earlier, foreign, sent, incoming, alone | {"errors": None}, alone, *twice):
         writer.write("status-changes", told)
     script = [sys.executable, EXAMPLES / "python" / "failed_messages.py", organization]
     done = subprocess.run(script, env=environment(contract), timeout=RUN_S, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    (line,) = done.stdout.splitlines()
+    line, other = done.stdout.splitlines()
+    told = json.loads(other)
+    assert (told["message_id"], told["errors"]) == ("alone", [json.loads(error) for error in change["errors"]])
     assert json.loads(line) == {
         "message_id": change["message_id"],
         "conversation_id": change["conversation_id"],
