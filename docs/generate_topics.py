@@ -11,7 +11,7 @@ from schema_tables import field_rows, filled, kept
 from avro import asyncapi, examples, writers
 from avro.catalogue import TOPICS, Topic, topic_name
 from avro.promises import COMPRESSED, EVOLUTION, PARTITIONING, PROMISES, RECONCILED, WRITERS
-from avro.schemas import latest
+from avro.schemas import latest, versions
 from openbsp.kafka.connection import TopicSettings
 
 DIRECTORY = Path(__file__).parent
@@ -122,6 +122,7 @@ def _index() -> str:
 def _page(topic: Topic) -> str:
     newest = latest(str(topic.schema))
     schema = json.loads(newest.text)
+    since = _since(newest.record)
     config = {name: value for name, value in topic.config().items() if name in {"cleanup.policy", "retention.ms"}}
     return PAGE.format(
         topic=topic,
@@ -140,7 +141,7 @@ def _page(topic: Topic) -> str:
         writers=(f"\n| `{writers.NAME}` | {WRITERS} |" if PROMISES[topic.name].tells_writers else "")
         + (f"\n| `ce_reconciled` | {RECONCILED} |" if PROMISES[topic.name].is_of_rows else ""),
         fields="\n".join(
-            f"| `{name}` | {kind} | {_cell(doc)} |"
+            f"| `{name}` | {kind} | {_cell(doc)}{since[name]} |"
             for name, kind, doc in field_rows(schema, PROMISES[topic.name].remarks)
         ),
         examples="".join(
@@ -148,6 +149,15 @@ def _page(topic: Topic) -> str:
             for example in examples.load(newest).accepted
         ),
     )
+
+
+def _since(record: str) -> dict[str, str]:
+    """Return for each field which version of the schema had it first; nothing for those that were there at first."""
+    found: dict[str, str] = {}
+    for schema in reversed(versions(record)):
+        text = f" Since version {schema.version}." if schema.version > 1 else ""
+        found |= {name: text for name, *_ in field_rows(json.loads(schema.text), {})}
+    return found
 
 
 def _sentence(text: str) -> str:

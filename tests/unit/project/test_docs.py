@@ -1,11 +1,15 @@
 """The documentation says what the code does."""
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from avro.catalogue import TOPICS
+from avro.schemas import versions
 
 ROOT = Path(__file__).parents[3]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -17,6 +21,21 @@ def test_generated_pages_are_those_of_the_code():
         [sys.executable, ROOT / "docs" / "generate.py", "--check"], capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
+
+
+def test_the_pages_of_topics_tell_which_fields_are_new():
+    for topic in TOPICS.values():
+        if topic.internal:
+            continue
+        had_first: dict[str, int] = {}
+        for schema in versions(topic.schema):
+            for field in json.loads(schema.text)["fields"]:
+                had_first.setdefault(field["name"], schema.version)
+        page = (ROOT / "docs" / "topics" / f"{topic.name}.md").read_text("utf-8")
+        told = re.findall(r"^\| `(\w+)` \|.* Since version (\d+)\. \|$", page, re.MULTILINE)
+        assert {name: int(version) for name, version in told} == {
+            name: version for name, version in had_first.items() if version > 1
+        }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
