@@ -182,9 +182,11 @@ def is_deleted(facts: ConversationFacts | None) -> bool:
 
 def exists(facts: ConversationFacts | None, tally: "Tally") -> bool:
     """Return whether there is something to show: a row, or messages while there is none, unless it is deleted."""
-    if not tally.known and tally.owner is not None and facts is not None:
-        # While no row says whose it is, its messages do: another organization cannot hide them.
-        return tally.newest is not None and not existence.is_deleted(facts.deletes, [tally.owner])
+    if not tally.known and facts is not None:
+        # While no row says whose it is, its messages do: another organization cannot hide them. A message that names
+        # nobody now may have named somebody; whether a delete is about it, it knows itself.
+        owner = tally.owner
+        return tally.newest is not None and (owner is None or not existence.is_deleted(facts.deletes, [owner]))
     return (tally.known or tally.newest is not None) and not is_deleted(facts)
 
 

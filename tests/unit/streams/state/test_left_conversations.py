@@ -117,6 +117,16 @@ def test_while_nobody_says_whose_a_message_is_no_bound_writer_ends_it() -> None:
     assert left.conversation_states["c"]["message_count"] == 1
 
 
+def test_nor_does_another_organization_hide_the_conversation_of_one_that_names_nobody_any_more() -> None:
+    told = message("m", organization_id="org", conversation_id="c", updated_at=at(2))
+    unnamed = message("m", organization_id=None, conversation_id="c", updated_at=at(4))
+    left = outcome(told, unnamed, delete("c", "other"))
+    assert left.message_states.keys() == {"m"}
+    assert left.conversation_states["c"]["message_count"] == 1
+    assert outcome(told, unnamed, delete("c")).conversation_states == {}
+    assert outcome(unnamed, delete("c", "other")).conversation_states == {}
+
+
 def test_but_whoever_has_the_conversation_does() -> None:
     for row in (opened("c", 1), by("org", 500, opened("c", 1))):
         left = outcome(row, NOBODYS, delete("c"))
