@@ -226,8 +226,10 @@ def age_of(
     Of rows that hold only what changed the number says nothing, so their instants decide, as everywhere.
     """
     count = max(keys, len(status | partial_status if partial_status else status))
-    stamp = None if newest is None else newest[1]
-    return count, later(stamp, newest_partial) or 0
+    # Trap: an age must never fall. A row with all keys may say an earlier instant than one before it with fewer.
+    stamp = newest[1] if newest is not None and newest[0] >= count else None
+    latest = later(stamp, newest_partial)
+    return count, registers.undated(None) if latest is None else latest
 
 
 def exists(part: Contribution) -> bool:

@@ -230,12 +230,15 @@ def superseded(told: dict[str, list[Event]]) -> set[str]:
 
 
 def age(own: list[Event]) -> Version:
-    """Return the version of a message: the number of keys that its status ever had, the instant of its newest row."""
+    """Return the version of a message: the number of keys that its status ever had, the instant of its newest row.
+
+    A whole row that lacks one of those keys is not the newest, so its instant says nothing.
+    """
     keys = {name for event in own if isinstance(event["data"].get("status"), dict) for name in event["data"]["status"]}
-    whole = [version(event) for event in own if not is_partial(event)]
-    partial = [version(event) for event in own if is_partial(event)]
-    latest = max((max(some) for some in (whole, partial) if some), key=lambda one: one[1:])
-    return len(keys), *latest[1:]
+    whole = max((version(event) for event in own if not is_partial(event)), default=(-1, NEVER, False))
+    told = [version(event)[1:] for event in own if is_partial(event)]
+    told += [whole[1:]] if whole[0] == len(keys) else []
+    return len(keys), *max(told, default=(NEVER, False))
 
 
 def announced(row: Fields) -> list[str]:

@@ -116,6 +116,14 @@ def test_a_real_message_that_moves_there_later_than_the_receipts_of_the_other_wi
     assert outcome(REAL, GHOST, *receipts, found).message_states.keys() == {"a"}
 
 
+def test_one_of_them_is_also_if_a_row_with_more_keys_tells_an_earlier_instant_than_one_before_it() -> None:
+    """Who is told to be newer stays newer, so what is told of an age must never become less."""
+    rows = [(4, "read", "error"), (2, "read", "failed"), (3, "read", "failed", "error")]
+    others = [told("a", "update", second, *status, external_id="w") for second, *status in rows]
+    newer = told("b", "insert", 4, "read", "sent", "pending", external_id="w")
+    assert outcome(*others, newer).message_states.keys() == {"b"}
+
+
 def test_documented_updates_that_hold_only_what_changed_find_it_too() -> None:
     found = event(
         "messages", "update", "a", external_id="w", status={"sent": at(2), "accepted": at(2)}, updated_at=at(2)
