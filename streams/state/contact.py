@@ -115,7 +115,7 @@ _decode_extra = json.Decoder(_Extra).decode
 def _name_in(text: bytes) -> Any:
     try:
         return _decode_extra(text).name
-    except DecodeError:
+    except (DecodeError, RecursionError):
         pass
     # Trap: a number that msgspec cannot hold must not hide the name. Other values are no objects.
     try:

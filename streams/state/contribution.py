@@ -402,7 +402,7 @@ def summarize(content: str) -> ContentSummary:
     """
     try:
         found = _decode_content(content)
-    except DecodeError:
+    except (DecodeError, RecursionError):
         found = _decode_slowly(content)
     text = found.text.get("body") if type(found.text) is dict else found.text
     return (

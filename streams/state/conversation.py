@@ -679,7 +679,7 @@ def _is_archived(extra: Register | None, last_said_at: int | None) -> bool:
         return False
     try:
         text = _decode_extra(extra[2]).archived
-    except DecodeError:
+    except (DecodeError, RecursionError):
         return False
     at = instants.parse(text) if type(text) is str else None
     return at is not None and (last_said_at is None or at >= last_said_at)

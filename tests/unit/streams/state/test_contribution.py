@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from avro.jsontext import encode_text
+from streams.state import contact, conversation, message
 from streams.state import contribution as contributions
-from streams.state import message
 from streams.state.contribution import Contribution, summarize
 from streams.state.status_change import status_changes
+from support.join_cases import address
 from support.wire import change, event_of
 
 NOTHING = (None, None, None)
@@ -59,6 +60,17 @@ def test_a_preview_has_280_characters_whatever_they_are() -> None:
 def test_content_that_is_no_json_says_nothing(text: str) -> None:
     """Producers of other kinds may write it; it must not stop the stream."""
     assert summarize(text) == NOTHING
+
+
+def test_what_others_write_may_be_nested_deeper_than_anybody_can_read() -> None:
+    """The bridge refuses it; whoever writes to the topic must not end a worker."""
+    deep = '{"archived":"2026-05-06T03:39:23Z","name":"n","text":"t","deep":' + "[" * 3_000 + "]" * 3_000 + "}"
+    assert summarize(deep) == NOTHING
+    row = event_of({"entity": "conversations", "action": "insert", "data": {"id": "c"}})
+    facts = conversation.facts_of(row | {"extra": {"extra": deep}})
+    assert conversation.standing(facts, conversation.Tally(facts)).archived is False
+    row = event_of(address(extra={}))
+    assert contact.address_facts(row | {"extra": {"extra": deep}}).columns["extra"][2] is None
 
 
 def test_of_contents_of_one_version_message_and_conversation_choose_the_same() -> None:
