@@ -76,11 +76,11 @@ lint: setup ## linters, types, and the rule which package may import which
 	$(BIN)/mypy --python-version 3.10 --package openbsp_testkit
 	$(BIN)/lint-imports
 
-dist: setup ## build wheels and sdists of the services and the test kit, the image where Docker is, a bill of materials, and the sums of all
+dist: setup ## build wheels and sdists of the services and the test kit, the image where Docker is, bills of materials, and the sums of all
 	@$(BIN)/python deploy/dist.py
 
-sbom: setup ## write the bill of materials (CycloneDX) of what requirements.txt pins
-	@$(BIN)/python deploy/sbom.py
+sbom: setup ## write the bill of materials (CycloneDX) of what requirements.txt pins, and with IMAGE=name that of an image
+	@$(BIN)/python deploy/sbom.py $(if $(IMAGE),--image $(IMAGE))
 
 audit: setup ## ask an advisory database for known vulnerabilities of what requirements.txt pins (AUDIT_OSV_URL: which one)
 	@$(BIN)/python deploy/audit.py

@@ -1,4 +1,4 @@
-"""`make dist`: wheels and source distributions of services and test kit, the image, a bill of materials, all sums.
+"""`make dist`: wheels and source distributions of services and test kit, the image, bills of materials, all sums.
 
 SOURCE_DATE_EPOCH is the time in them: that of the commit unless it is set. The same sources give the same wheels.
 """
@@ -29,7 +29,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=ROOT / "dist", help="directory (default: dist)")
     parser.add_argument("--no-image", action="store_true", help="do not build the image")
-    parser.add_argument("--no-sbom", action="store_true", help="do not write the bill of materials")
+    parser.add_argument("--no-sbom", action="store_true", help="write no bills of materials")
     options = parser.parse_args()
     output: Path = options.output.absolute()
     output.mkdir(parents=True, exist_ok=True)
@@ -42,7 +42,9 @@ def main() -> int:
     if not options.no_sbom:
         sbom.write(output, _time())
     if not options.no_image:
-        _image(output)
+        image = _image(output)
+        if image is not None and not options.no_sbom:
+            sbom.write_of_image(image, output)
     files = sorted(output.glob("openbsp[-_]*"))
     sums = {file.name: _sum(file) for file in files}
     (output / SUMS).write_text("".join(f"{digest}  {name}\n" for name, digest in sums.items()), "utf-8")
@@ -81,11 +83,12 @@ def _without_traces(archive: Path) -> None:
     archive.write_bytes(gzip.compress(content.getvalue(), 9, mtime=int(_time())))
 
 
-def _image(output: Path) -> None:
+def _image(output: Path) -> str | None:
+    """Build the image, keep it as a file, and return its name; None where no Docker engine answers."""
     docker = shutil.which("docker")
     if docker is None or subprocess.run([docker, "info"], capture_output=True, check=False).returncode != 0:
         _say("NO IMAGE: no Docker engine answers, so only wheels and source distributions were built")
-        return
+        return None
     version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
     name = f"openbsp-stream-bridge:{version}"
     buildx = subprocess.run([docker, "buildx", "version"], capture_output=True, check=False)
@@ -103,6 +106,7 @@ def _image(output: Path) -> None:
     if saving.returncode != 0:
         raise SystemExit(f"docker save {name} failed")
     _say(f"{name}: load it with `docker load --input {archive.name}`")
+    return name
 
 
 def _time() -> str:

@@ -1,12 +1,16 @@
 """The image: small, without root, content with a read-only root file system, and honest about its health."""
 
 import json
+import re
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 pytestmark = pytest.mark.integration
 
+ROOT = Path(__file__).parents[2]
 BASE = "python:3.11-slim-bookworm"
 READ_ONLY = ("--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--network=none")
 HEALTH_CHECK = ("python", "-I", "-S", "/usr/local/lib/openbsp/healthcheck.py")
@@ -70,3 +74,31 @@ def test_it_is_healthy_only_when_its_process_is_ready(own_image):
     finally:
         docker("kill", container)
     assert run(own_image, *HEALTH_CHECK).returncode == 0, "a command that ends by itself is healthy"
+
+
+def test_its_bill_of_materials_has_what_is_installed_in_it(own_image, tmp_path):
+    command = [sys.executable, ROOT / "deploy" / "sbom.py", "--output", tmp_path, "--image", own_image]
+    subprocess.run(command, check=True, timeout=60)
+    (path,) = tmp_path.glob("*-image.cdx.json")
+    bill = json.loads(path.read_text("utf-8"))
+    assert bill["metadata"]["component"]["properties"][0]["value"] == inspect(own_image)["Id"]
+    parts = [each for each in bill["components"] if "purl" in each]
+
+    status = run(own_image, "cat", "/var/lib/dpkg/status").stdout
+    installed = {
+        (fields["Package"], fields["Version"])
+        for paragraph in status.split("\n\n")
+        if (fields := dict(re.findall(r"^([A-Z][A-Za-z-]*): (.*)$", paragraph, re.MULTILINE)))
+        and fields["Status"] == "install ok installed"
+    }
+    assert {"bash", "libc6"} <= {name for name, _ in installed}
+    packages = [each for each in parts if each["purl"].startswith("pkg:deb/debian/")]
+    assert {(each["name"], each["version"]) for each in packages} == installed
+
+    listed = run(own_image, "ls", "/opt/openbsp/lib/python3.11/site-packages").stdout
+    own = {name.lower().replace("_", "-") for name in re.findall(r"^(.+?)-[^-]+\.dist-info$", listed, re.MULTILINE)}
+    python = {each["name"]: each for each in parts if each["purl"].startswith("pkg:pypi/")}
+    assert own <= python.keys()
+    # The base may have an installer of its own.
+    assert python.keys() - own <= {"pip", "setuptools", "wheel"}
+    assert {name for name in own if "externalReferences" not in python[name]} == {"openbsp-stream-bridge"}
