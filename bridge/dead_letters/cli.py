@@ -81,7 +81,9 @@ def redrive(
     reason: ReasonOption = None,
     entity: EntityOption = None,
     organization: OrganizationOption = None,
-    execute: Annotated[bool, typer.Option("--execute", help="Do it. Without this only the plan is shown.")] = False,
+    execute: Annotated[
+        bool, typer.Option("--execute/--dry-run", help="Do it, or only show the plan.", show_default="--dry-run")
+    ] = False,
     url: Annotated[str, typer.Option(help="Base address of the bridge.")] = "http://127.0.0.1:8080",
     token: Annotated[
         str | None, typer.Option(envvar="BRIDGE_TOKEN", help="Token that the bridge accepts; for --execute.")
@@ -129,8 +131,13 @@ def _wanted(
 ) -> "Wanted":
     from avro import instants
     from bridge.dead_letters.letters import Wanted
+    from bridge.dead_letters.reasons import EXPLANATIONS
     from openbsp.moments import moment
 
+    codes = {code for _, code in EXPLANATIONS}
+    # A mistyped one would be answered "no dead letters".
+    for reason in sorted(set(reasons or ()) - codes - {f"{origin}: {code}" for origin, code in EXPLANATIONS}):
+        raise typer.BadParameter(f"there is no reason {reason!r}: the reasons are {', '.join(sorted(codes))}")
     now = instants.now()
     try:
         return Wanted(

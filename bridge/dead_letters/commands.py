@@ -1,10 +1,11 @@
 """`bridge dead-letters list`, `show` and `redrive`: what they do, given their options."""
 
 import contextlib
+import functools
 import heapq
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import cast
 
 from rich.console import Console
@@ -81,8 +82,10 @@ def plan(cluster: Cluster, wanted: Wanted, position: str | None, *, as_json: boo
     counts: Counter[str] = Counter()
     letters, verdicts = [], []
     with DeadLetterTopic(cluster) as topic, _planner(cluster) as planner:
-        for letter in _chosen(topic, wanted, position):
-            found = _verdict(planner, letter)
+        within = _range(topic, wanted, position)
+        last = planner.last_of_each(topic.read(within, wanted))
+        for letter in topic.read(within, wanted):
+            found = _verdict(planner, letter, last)
             counts["possible" if isinstance(found, Redrive) else "impossible"] += 1
             if as_json:
                 print(show.as_json(letter, found))  # noqa: T201 the command's output
@@ -104,11 +107,12 @@ def execute(cluster: Cluster, wanted: Wanted, position: str | None, client: Brid
     counts: Counter[str] = Counter()
     with DeadLetterTopic(cluster) as topic, _planner(cluster) as planner, _progress() as progress:
         within = _range(topic, wanted, position)
+        last = planner.last_of_each(topic.read(within, wanted))
         task = progress.add_task("dead letters", total=sum(end - start for start, end in within.values()))
         done = 0
         try:
             for letter in topic.read(within, wanted):
-                found = _verdict(planner, letter)
+                found = _verdict(planner, letter, last)
                 if isinstance(found, NotRedrivableError):
                     counts["not redriven"] += 1
                     _log.info("not redriven: %s", found, extra=_audit("dead_letters.not_redriven", letter))
@@ -131,10 +135,6 @@ def execute(cluster: Cluster, wanted: Wanted, position: str | None, client: Brid
     return not counts["refused again"] and not counts["stopped"]
 
 
-def _chosen(topic: DeadLetterTopic, wanted: Wanted, position: str | None) -> Iterator[Letter]:
-    return topic.read(_range(topic, wanted, position), wanted)
-
-
 def _range(topic: DeadLetterTopic, wanted: Wanted, position: str | None) -> Range:
     if position is None:
         return topic.range(wanted)
@@ -149,6 +149,7 @@ def _planner(cluster: Cluster) -> Iterator[Planner]:
     readers: dict[str, TopicReader] = {}
     with contextlib.ExitStack() as stack:
 
+        @functools.cache
         def redriven_at(source: Position) -> int:
             """Return how often the event of a record was redriven; 0 also if the record is gone."""
             if source.topic not in readers:
@@ -163,11 +164,15 @@ def _planner(cluster: Cluster) -> Iterator[Planner]:
         yield Planner(cluster.topics.prefix, decoders, redriven_at, max_depth=_MAX_DEPTH)
 
 
-def _verdict(planner: Planner, letter: Letter) -> show.Verdict:
+def _verdict(planner: Planner, letter: Letter, last: Container[Position] | None = None) -> show.Verdict:
+    """Return what redriving does. `last` has the dead letters that stand for all of their event's; None: any does."""
     try:
-        return planner.plan(letter)
+        found = planner.plan(letter)
     except NotRedrivableError as error:
         return error
+    if last is not None and letter.position not in last:
+        return NotRedrivableError("its event is in a later dead letter as well, which counts for both")
+    return found
 
 
 def _kind(outcome: Outcome) -> str:

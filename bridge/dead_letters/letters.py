@@ -102,7 +102,10 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which dead letters are asked for; moments in microseconds since the epoch, an empty set asks for all."""
+    """Which dead letters are asked for; moments in microseconds since the epoch, an empty set asks for all.
+
+    `reasons` are codes, also with the origin before them (`streams: too_large`), as a list shows them.
+    """
 
     reasons: frozenset[str] = frozenset()
     entities: frozenset[str] = frozenset()
@@ -113,7 +116,7 @@ class Wanted:
     def has(self, letter: Letter) -> bool:
         """Return whether a dead letter is among them."""
         return (
-            (not self.reasons or letter.reason in self.reasons)
+            (not self.reasons or not self.reasons.isdisjoint({letter.reason, f"{letter.origin}: {letter.reason}"}))
             and (not self.entities or letter.entity in self.entities)
             and (not self.organizations or letter.fields["organization_id"] in self.organizations)
             and (self.since is None or letter.received_at >= self.since)

@@ -1,6 +1,6 @@
 """What can be redriven: the body of the webhook that a dead letter becomes again, or why it becomes none."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from avro import jsontext
@@ -62,6 +62,31 @@ class Planner:
 
         Raises NotRedrivableError, RegistryError.
         """
+        found = self._unguarded(letter)
+        if found.attempt > MOST_REDRIVES:
+            raise NotRedrivableError(f"redriven {found.attempt - 1} times already, and refused each time")
+        return found
+
+    def last_of_each(self, letters: Iterable[Letter]) -> set[Position]:
+        """Return where the dead letter of each event is that has been redriven most often, the last one of several.
+
+        What an event became by being redriven says how often that was; the dead letters before it do not. So it stands
+        for all of the event's: redriven one by one, each of them would become one more, with every run.
+        Raises RegistryError.
+        """
+        last: dict[tuple[object, ...], tuple[int, int, Position]] = {}
+        for letter in letters:
+            try:
+                found = self._unguarded(letter)
+            except NotRedrivableError:
+                continue
+            # Trap: what its sender may not tell is another matter than what another one may.
+            event = found.event.event_id, found.reconciled, letter.organizations
+            place = found.attempt, letter.received_at, letter.position
+            last[event] = max(last.get(event, place), place)
+        return {position for _, _, position in last.values()}
+
+    def _unguarded(self, letter: Letter) -> Redrive:
         explanation = explain(letter.origin, letter.reason)
         if explanation.hopeless is not None:
             raise NotRedrivableError(explanation.hopeless)
@@ -77,8 +102,6 @@ class Planner:
             raise NotRedrivableError(f"the bridge would refuse it again: {refusal.detail}") from None
         # The record that the worker refused has the count; the dead letter that it made has not.
         redriven = letter.redriven if letter.source is None else self._redriven_at(letter.source)
-        if redriven >= MOST_REDRIVES:
-            raise NotRedrivableError(f"redriven {redriven} times already, and refused each time")
         return Redrive(body, event, redriven + 1, reconciled)
 
     def _body(self, letter: Letter, payload: bytes) -> tuple[bytes, bool]:

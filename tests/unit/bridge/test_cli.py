@@ -84,3 +84,18 @@ def test_a_token_that_no_line_can_hold_is_not_made(run, arguments):
     status, out, err = run("token", *arguments)
     assert (status, out) == (2, "")
     assert "letters" in err or "white space" in err
+
+
+@pytest.mark.parametrize("command", ["list", "redrive"])
+def test_a_mistyped_reason_of_dead_letters_is_a_wrong_call_and_not_an_empty_list(run, command):
+    status, out, err = run("dead-letters", command, "--reason", "broker_refusd")
+    assert (status, out) == (2, "")
+    assert "broker_refused" in err
+
+
+def test_a_redrive_can_be_told_that_it_is_a_plan(run):
+    """Nothing is asked for: the call is wrong, by its last option alone."""
+    status, _, err = run("dead-letters", "redrive", "--dry-run", "--reason", "streams: too_large", "--until", "x")
+    assert status == 2
+    assert "'x'" in err
+    assert "--dry-run" not in err

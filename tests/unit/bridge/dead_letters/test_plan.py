@@ -1,6 +1,8 @@
 """What can be redriven, as what, and how often."""
 
+import contextlib
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -109,6 +111,43 @@ def test_the_guard_counts_by_the_header_of_the_dead_letter_or_of_the_record_that
             planner(MOST_REDRIVES).plan(exhausted)
 
 
+def test_redriving_again_and_again_while_the_cause_stays_ends():
+    """Each run redrives all that it may; every time the event becomes a dead letter again."""
+    letters = [letter("bridge", "broker_refused", topic="p.messages", payload=VALUE)]
+    for _ in range(10):
+        last = planner().last_of_each(letters)
+        for one in list(letters):
+            with contextlib.suppress(NotRedrivableError):
+                found = planner().plan(one)
+                if one.position in last:
+                    position = Position("p.dead-letters", 0, 7 + len(letters))
+                    letters.append(replace(one, position=position, redriven=found.attempt))
+    assert [one.redriven for one in letters] == [0, 1, 2, 3]
+
+
+def test_a_dead_letter_stands_for_those_of_the_same_event_and_the_same_writer():
+    def refused(offset: int, redriven: int = 0, **fields: object) -> Letter:
+        made = letter("bridge", "broker_refused", topic="p.messages", redriven=redriven, **{"payload": VALUE, **fields})
+        return replace(made, position=Position("p.dead-letters", 0, offset))
+
+    other = codec.encoder("MessageEvent", 1)(FIELDS | {"id": "m2"})
+    repaired = codec.encoder("MessageEvent", 1)(FIELDS | {"reconciled": True})
+    letters = [
+        refused(0),
+        refused(1, 1, received_at=9),
+        # By a clock that is behind.
+        refused(2, 2, received_at=2),
+        refused(3, payload=other),
+        refused(4, payload=repaired),
+        replace(refused(5), organizations=frozenset({"o"})),
+        refused(6, payload=b"cannot be read"),
+        refused(7, payload=other, received_at=5),
+    ]
+    assert {position.offset for position in planner().last_of_each(letters)} == {2, 4, 5, 7}
+    # By its position one can still be asked for alone.
+    assert {position.offset for position in planner().last_of_each(letters[:1])} == {0}
+
+
 def test_a_codec_error_of_an_unknown_schema_is_a_reason():
     def decode(_: bytes) -> dict[str, object]:
         raise CodecError("unknown_schema", "schema id 9 is not in the registry")
@@ -132,6 +171,9 @@ def test_filters_are_all_of_them_and_each_is_one_of_several():
     found = letter("webhook", "invalid_event", entity="messages", organization_id="o1")
     assert Wanted(entities=frozenset({"messages"})).has(letter("streams", "no_key", topic="p.messages"))
     assert Wanted().has(found)
+    # As a list shows it, for both have a `too_large`.
+    assert Wanted(frozenset({"webhook: invalid_event"})).has(found)
+    assert not Wanted(frozenset({"streams: invalid_event"})).has(found)
     assert Wanted(frozenset({"invalid_event", "x"}), frozenset({"messages"}), frozenset({"o1"}), 1, 2).has(found)
     for wanted in (
         Wanted(reasons=frozenset({"x"})),
