@@ -107,7 +107,12 @@ class Change:
         return max(self.now.at - self.former.at, 1e-9)
 
     def grown(self, name: str, **labels: str) -> float:
-        """Return by how much a counter grew. One that is smaller than before began again with the process."""
+        """Return by how much a counter grew. One that is smaller than before began again with the process.
+
+        0 while one of the readings has no numbers: nobody knows when what is counted now has happened.
+        """
+        if self.former.fault is not None or self.now.fault is not None:
+            return 0.0
         before, after = self.former.total(name, **labels), self.now.total(name, **labels)
         return after - before if after >= before else after
 

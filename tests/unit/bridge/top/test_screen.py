@@ -65,6 +65,15 @@ def test_a_screen_has_rates_spool_lag_dead_letters_and_what_hinders():
     assert "http://b  kafka: \\u001b[31maway" in text
 
 
+def test_after_a_look_without_an_answer_nothing_old_is_new():
+    """As after a request that took more than 2 s: the process has counted all that since its start."""
+    away = Reading(0, "down", fault="does not answer: ReadTimeout")
+    text = shown({"http://b": Change(away, reading(2, BRIDGE.format(published=500, refused=3)))}, {})
+    assert re.search(r"malformed_json +bridge +3 +-", text)
+    (line,) = (line for line in text.splitlines() if line.startswith("http://b"))
+    assert " ".join(line.split()) == "http://b ready - - - - - - 2 3 (2.0 KiB) 1.5 min"
+
+
 def test_a_process_that_does_not_answer_has_no_numbers_and_a_reason():
     down = Reading(0, "down", fault="does not answer: ConnectError")
     text = shown({"http://b": Change(down, down)}, {"http://s": Change(down, down)})
