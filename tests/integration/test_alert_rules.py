@@ -67,6 +67,7 @@ HEALTHY = {
     'bridge_reconcile_left{entity="messages",organization="o",kind="conflict"}': steady(0),
     "bridge_reconcile_problems": steady(0),
     "bridge_completeness_verified_until_seconds": f"0+60x{MINUTES}",
+    'bridge_reconcile_runs_total{outcome="failed"}': then("_", 1),
     "bridge_kafka_verified": steady(1),
     "bridge_topics_replaced_total": steady(0),
     "bridge_topic_remarks": steady(0),
@@ -147,7 +148,26 @@ CASES: dict[str, list[Case]] = {
     ],
     "ReconcileProblems": [Case({"bridge_reconcile_problems": then(0, 1)}, within=20)],
     "CompletenessStandsStill": [
-        Case({"bridge_completeness_verified_until_seconds": f"0+60x{AT} {60 * AT}x{MINUTES - AT}"}, within=62)
+        Case({"bridge_completeness_verified_until_seconds": f"0+60x{AT} {60 * AT}x{MINUTES - AT}"}, within=62),
+        # It has ended, and with it its series.
+        Case({"bridge_completeness_verified_until_seconds": f"0+60x{AT - 1} _x{MINUTES - AT}"}, within=62),
+        # It was started again, and each of its runs fails.
+        Case(
+            {
+                'bridge_completeness_verified_until_seconds{instance="a"}': f"0+60x{AT - 1} _x{MINUTES - AT}",
+                "bridge_completeness_verified_until_seconds": f"_x{MINUTES}",
+                'bridge_reconcile_runs_total{outcome="failed",instance="b"}': then("_", 1),
+            },
+            within=62,
+        ),
+        # It has never finished a run.
+        Case(
+            {
+                "bridge_completeness_verified_until_seconds": f"_x{MINUTES}",
+                'bridge_reconcile_runs_total{outcome="failed"}': then("_", 1),
+            },
+            within=62,
+        ),
     ],
     "BridgeTopicsWrong": [Case({"bridge_kafka_verified": then(1, 0)}, within=3)],
     "BridgeTopicReplaced": [Case({"bridge_topics_replaced_total": then(0, 1)}, within=2)],

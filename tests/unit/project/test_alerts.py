@@ -60,7 +60,7 @@ def test_no_alert_has_the_name_of_another():
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
 def test_labels_in_an_expression_are_those_of_their_metric(rule: dict[str, Any]):
     """A selector of a label that does not exist matches nothing, and the alert never fires."""
-    labels = {d.name: set(d.labels) for module in (of_bridge, of_streams) for d in module.describe()}
+    labels = {d.name: set(d.labels) for module in (of_bridge, of_reconcile, of_streams) for d in module.describe()}
     for name, selector in re.findall(r"((?:bridge|streams)_[a-z0-9_]+)\{([^}]*)\}", rule["expr"]):
         assert (
             set(re.findall(r"(\w+)=", selector)) <= labels[name.removesuffix("_total") if name not in labels else name]
