@@ -34,6 +34,8 @@ SET_BY_THE_CHART = {
 
 _TYPES: dict[type, str] = {bool: "boolean", str: "string", int: "integer", float: "number"}
 _TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
+#: Without credentials: no secret is a value.
+_ADDRESS = {"type": "string", "pattern": "^(https?://[^@]+)?$"}
 _POSITIVE = {"type": "integer", "minimum": 1}
 _DAYS = {"type": "number", "minimum": 0}
 _SECONDS = {"type": "integer", "minimum": 0, "maximum": 3600}
@@ -47,16 +49,19 @@ BOUNDS: dict[str, dict[str, Any]] = {
     "kafka.securityProtocol": {"enum": [each.value for each in SecurityProtocol]},
     "kafka.compression": {"enum": [each.value for each in Compression]},
     "kafka.sasl.mechanism": {"enum": ["", *(each.value for each in SaslMechanism)]},
-    "schemaRegistry.url": {"type": "string", "pattern": "^(https?://[^@]+)?$"},
+    "kafka.bootstrapServers": {"type": "string", "pattern": "^[^@]*$"},
+    "kafka.sasl.oauth.tokenUrl": _ADDRESS,
+    "schemaRegistry.url": _ADDRESS,
     "schemaRegistry.timeoutSeconds": {"type": "number", "exclusiveMinimum": 0},
     "topics.partitions": _POSITIVE,
     "topics.replicationFactor": _POSITIVE,
     "topics.minInsyncReplicas": _POSITIVE,
     "topics.retentionDays": _DAYS,
     "topics.deadLetterRetentionDays": _DAYS,
-    "tracing.endpoint": {"type": "string", "pattern": "^(https?://[^@]+)?$"},
+    "tracing.endpoint": _ADDRESS,
     "reconcile.mode": {"enum": ["continuous", "cronjob"]},
-    "reconcile.every": {"type": "string", "pattern": "^[0-9]+[smhd]$"},
+    "reconcile.every": {"type": "string", "pattern": "^[1-9][0-9]*[smhd]$"},
+    "reconcile.openbsp.url": _ADDRESS,
     "networkPolicy.kafkaPorts": {"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": 65535}},
     "tokens.as": {"enum": ["file", "environment"]},
     "bridge.workers": {"type": "integer", "minimum": 1, "maximum": 64},
@@ -69,10 +74,15 @@ BOUNDS: dict[str, dict[str, Any]] = {
     "persistence.size": {"type": "string", "pattern": "^[0-9]+(Mi|Gi|Ti)$"},
     "persistence.whenScaled": _RETENTION,
     "persistence.whenDeleted": _RETENTION,
-    "persistence.accessModes": {"type": "array", "minItems": 1, "items": {"type": "string"}},
+    # All that can be written to.
+    "persistence.accessModes": {
+        "type": "array",
+        "minItems": 1,
+        "items": {"enum": ["ReadWriteOnce", "ReadWriteOncePod", "ReadWriteMany"]},
+    },
     "service.type": {"enum": ["ClusterIP", "NodePort", "LoadBalancer"]},
     "service.port": {"type": "integer", "minimum": 1, "maximum": 65535},
-    "podDisruptionBudget.maxUnavailable": {"type": ["integer", "string"]},
+    "podDisruptionBudget.maxUnavailable": {"type": ["integer", "string"], "minimum": 0, "pattern": "^[0-9]{1,3}%$"},
     "resources": {"type": "object"},
     "labels": _TEXTS,
     "podLabels": _TEXTS,

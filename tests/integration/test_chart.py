@@ -538,6 +538,20 @@ def test_bridges_are_only_scaled_up_and_workers_not_beyond_the_partitions():
     assert all("replicas" not in spec for spec in sets.values())
 
 
+@pytest.mark.parametrize(
+    "bridge",
+    [
+        {"podDisruptionBudget": {"maxUnavailable": "50%"}},
+        {"replicas": 3, "podDisruptionBudget": {"maxUnavailable": 2}},
+        # It is drained whatever the budget says, or no node could be.
+        {"replicas": 1},
+        {"podDisruptionBudget": {"enabled": False, "maxUnavailable": 2}},
+    ],
+)
+def test_some_bridges_may_be_drained_while_one_stays(bridge: Values):
+    assert helm.render(merged(LEAST, {"bridge": bridge}), VERSIONS[-1])
+
+
 def test_one_pod_after_the_other_may_be_disturbed():
     objects = helm.render(LEAST, VERSIONS[-1])
     budgets = [each["spec"] for each in objects if each["kind"] == "PodDisruptionBudget"]
@@ -572,6 +586,10 @@ def test_one_pod_after_the_other_may_be_disturbed():
         ({"bridge": {"ingress": {"enabled": True}}}, "bridge.ingress.host is not set"),
         ({"bridge": {"settings": {"BRIDGE_TOKENS": "a=b"}}}, "BRIDGE_TOKENS"),
         ({"bridge": {"replica": 3}}, "replica"),
+        ({"bridge": {"podDisruptionBudget": {"maxUnavailable": 2}}}, "all 2 bridges could be drained at once"),
+        ({"bridge": {"podDisruptionBudget": {"maxUnavailable": "51%"}}}, "all 2 bridges could be drained at once"),
+        ({"bridge": {"podDisruptionBudget": {"maxUnavailable": "all"}}}, "maxUnavailable"),
+        ({"topics": {"minInsyncReplicas": 4}}, "no write could succeed"),
     ],
 )
 def test_what_would_lose_webhooks_or_not_run_is_refused_with_a_sentence(values: Values, sentence: str):

@@ -121,6 +121,16 @@ def test_the_schema_takes_the_defaults_and_no_other_names():
         {"bridge": {"settings": {"BRIDGE_DEADLINE": 1}}},
         {"bridge": {"persistence": {"size": "10G"}}},
         {"kafka": {"sasl": {"mechanism": "GSSAPI"}}},
+        # A spool that cannot be written to.
+        {"bridge": {"persistence": {"accessModes": ["ReadOnlyMany"]}}},
+        {"bridge": {"podDisruptionBudget": {"maxUnavailable": "most"}}},
+        # Secrets as values.
+        {"kafka": {"bootstrapServers": "user:secret@kafka:9092"}},
+        {"kafka": {"sasl": {"oauth": {"tokenUrl": "https://id:secret@login.example"}}}},
+        {"schemaRegistry": {"url": "https://user:secret@registry.example"}},
+        {"reconcile": {"openbsp": {"url": "https://user:secret@project.example"}}},
+        # Without a pause.
+        {"reconcile": {"every": "0s"}},
     ):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(wrong, SCHEMA)

@@ -345,6 +345,14 @@ readinessProbe:
 {{- fail (printf "bridge.persistence.size is %s, and the spools may become larger: BRIDGE_SPOOL_MAX_BYTES x bridge.workers is %d bytes. A full disk refuses webhooks." .bridge.persistence.size $spool) -}}
 {{- end -}}
 {{- if not .bridge.tokens.existingSecret -}}{{- fail "bridge.tokens.existingSecret is not set: without a token nobody can send. `bridge token new` makes one." -}}{{- end -}}
+{{- if .bridge.podDisruptionBudget.enabled -}}
+{{- $most := .bridge.podDisruptionBudget.maxUnavailable -}}
+{{- if kindIs "string" $most -}}{{- $most = divf (mulf (trimSuffix "%" $most | int) .bridge.replicas) 100 | ceil -}}{{- end -}}
+{{- if and (gt (int .bridge.replicas) 1) (ge (int $most) (int .bridge.replicas)) -}}
+{{- fail (printf "bridge.podDisruptionBudget.maxUnavailable is %v, and all %d bridges could be drained at once: webhooks would be refused, and are not sent again." .bridge.podDisruptionBudget.maxUnavailable (int .bridge.replicas)) -}}
+{{- end -}}
+{{- end -}}
+{{- if gt (int .topics.minInsyncReplicas) (int .topics.replicationFactor) -}}{{- fail "topics.minInsyncReplicas exceeds topics.replicationFactor: no write could succeed." -}}{{- end -}}
 {{- $components := dict "bridge" .bridge -}}
 {{- if .init.enabled -}}{{- $_ := set $components "init" .init -}}{{- end -}}
 {{- if .streams.enabled -}}
