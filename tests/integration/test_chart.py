@@ -5,8 +5,12 @@ There is no cluster here. tests/unit/project/test_chart.py has what needs no Hel
 
 import copy
 import hashlib
+import json
 import re
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +142,7 @@ MATRIX: dict[str, Values] = {
         },
     },
 }
+SET = "StatefulSet"
 OTHERS = {"POD_NAME", "FORWARDED_ALLOW_IPS"}
 #: The oldest version of Kubernetes that the chart admits, and the newest.
 OLDEST = yaml.safe_load((helm.CHART / "Chart.yaml").read_text("utf-8"))["kubeVersion"].strip(">=").removesuffix("-0")
@@ -534,8 +539,56 @@ def test_bridges_are_only_scaled_up_and_workers_not_beyond_the_partitions():
     sets = {each["metadata"]["name"]: each["spec"] for each in objects if each["kind"] == "StatefulSet"}
     assert set(scalers) == set(sets) == {"release-openbsp-bridge-bridge", "release-openbsp-bridge-streams"}
     assert scalers["release-openbsp-bridge-bridge"]["behavior"]["scaleDown"] == {"selectPolicy": "Disabled"}
-    # With a number, each upgrade would undo what the autoscaler decided.
+    # With a number of the values, each upgrade would undo what the autoscaler decided.
     assert all("replicas" not in spec for spec in sets.values())
+
+
+@contextmanager
+def cluster(**replicas: int) -> Iterator[str]:
+    """Run so much of a Kubernetes API that the chart finds these StatefulSets; yield its address."""
+    kind = {"name": "statefulsets", "namespaced": True, "kind": SET, "verbs": ["get"]}
+    answers = {"/apis/apps/v1": {"kind": "APIResourceList", "groupVersion": "apps/v1", "resources": [kind]}} | {
+        f"/apis/apps/v1/namespaces/bsp/statefulsets/release-openbsp-bridge-{name}": {
+            "apiVersion": "apps/v1",
+            "kind": SET,
+            "spec": {"replicas": number},
+        }
+        for name, number in replicas.items()
+    }
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found = answers.get(self.path.partition("?")[0])
+            content = json.dumps(found or {"kind": "Status", "status": "Failure", "reason": "NotFound"}).encode()
+            self.send_response(404 if found is None else 200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_an_upgrade_leaves_the_autoscalers_pods_as_they_are():
+    """Where a number was and is none, Kubernetes takes 1: all bridges but one would end, and their spools wait."""
+    values = merged(LEAST, MATRIX["scaled"])
+    with cluster(bridge=5) as address:
+        asking = ("--dry-run=server", "--kube-apiserver", address, "--kube-version", VERSIONS[-1])
+        result = helm.run("template", "release", "--namespace", "bsp", *asking, values=values)
+    assert result.returncode == 0, result.stderr
+    sets = {each["metadata"]["name"]: each["spec"] for each in yaml.safe_load_all(result.stdout) if each["kind"] == SET}
+    assert sets["release-openbsp-bridge-bridge"]["replicas"] == 5
+    assert "replicas" not in sets["release-openbsp-bridge-streams"], "there is none yet"
 
 
 @pytest.mark.parametrize(
