@@ -354,6 +354,26 @@ def test_the_reason_of_a_refusal_is_shown(open_page, running_stack):
     expect(page.locator("#chat-notice")).to_be_hidden(timeout=15_000)
 
 
+def test_a_conversation_without_a_name_shows_that_of_its_contact_as_it_changes(open_page, running_stack):
+    page = open_page()
+    first = begin(running_stack, name=None)
+    at, of = first.row["contact_address"], first.organization
+    second = of.conversation(name="", contact_address=at)
+    post(running_stack, second.insert)
+    both = [row(page, first), row(page, second)]
+    person = of.contact("Ana Ruiz")
+    told = ((person.at(first, "~ana").insert, "~ana"), (person.insert, "Ana Ruiz"), (person.update(name="Eva"), "Eva"))
+    for mine in both:
+        expect(mine).to_contain_text(at)
+    both[0].click()
+    expect(page.locator("#chat-name")).to_have_text(at)
+    for webhook, name in told:
+        post(running_stack, webhook)
+        for mine in both:
+            expect(mine).to_contain_text(name)
+        expect(page.locator("#chat-name")).to_have_text(name)
+
+
 def test_what_is_not_there_and_who_may_not_look_any_more(open_page, running_stack):
     page = open_page(breaks=True)
     page.evaluate("location.hash = '#/conversations/nobody%20has%20this%20id'")

@@ -16,7 +16,7 @@ export const TABS = {
 
 /** Return the name of a conversation, else that of its contact; null if nobody has named either. */
 export function nameOf(state) {
-  return state.name ?? state.contact?.name ?? null;
+  return state.name || state.contact?.name || null;
 }
 
 /** Return the part of a conversation that lists need. */
