@@ -41,6 +41,7 @@ async def refresh(service: "Service", *, seldom: bool = False) -> None:
         await _look(service)
     metrics.spool_events.set(spool.events)
     metrics.spool_bytes.set(spool.size)
+    metrics.spool_max_bytes.set(spool.max_bytes)
     metrics.spool_oldest_seconds.set(observed.oldest_s)
     metrics.spool_quarantined.set(observed.quarantined)
     if service.clock.ahead_s is not None:

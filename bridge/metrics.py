@@ -89,6 +89,11 @@ class Metrics(ServiceMetrics):
         self.spool_bytes = self._gauge(
             "bridge_spool_bytes", "Bytes of the events in the spool.", across_processes="livesum"
         )
+        self.spool_max_bytes = self._gauge(
+            "bridge_spool_max_bytes",
+            "Bytes that the spool may have: BRIDGE_SPOOL_MAX_BYTES of each worker process.",
+            across_processes="livesum",
+        )
         self.spool_oldest_seconds = self._gauge(
             "bridge_spool_oldest_seconds",
             "Age of the oldest event in the spool, 0 if it is empty.",

@@ -79,6 +79,7 @@ HEALTHY = {
     # An outage of Kafka that lasts three minutes.
     "bridge_spool_oldest_seconds": f"0x{AT - 1} 60+60x3 0x{MINUTES - AT}",
     "bridge_spool_bytes": f"0x{AT - 1} 1000000x3 0x{MINUTES - AT}",
+    "bridge_spool_max_bytes": steady(1024 * 1024 * 1024),
     "bridge_spool_quarantined": steady(0),
     "bridge_spool_damaged_files_total": steady(0),
     "streams_tokens": steady(1),
@@ -194,7 +195,10 @@ CASES: dict[str, list[Case]] = {
     "BridgeSpoolOld": [
         Case({"bridge_spool_oldest_seconds": f"0x{AT - 1} 0+60x{MINUTES - AT}"}),
     ],
-    "BridgeSpoolLarge": [Case({"bridge_spool_bytes": then(0, 800 * 1024 * 1024)}, within=1)],
+    "BridgeSpoolLarge": [
+        Case({"bridge_spool_bytes": then(0, 800 * 1024 * 1024)}, within=1),
+        Case({"bridge_spool_bytes": then(0, 800_000), "bridge_spool_max_bytes": steady(1024 * 1024)}, within=1),
+    ],
     "BridgeSpoolQuarantined": [Case({"bridge_spool_quarantined": then(0, 1)}, within=1)],
     "BridgeSpoolDamaged": [Case({"bridge_spool_damaged_files_total": then(0, 1)}, within=2)],
     "StreamsAbsent": [Case({"streams_tokens": f"1x{AT - 1} _x{MINUTES - AT}"})],

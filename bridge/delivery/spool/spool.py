@@ -49,7 +49,7 @@ class Spool:
     def __init__(self, file: SpoolFile, max_bytes: int, metrics: Metrics) -> None:
         """Count what the file holds and start the thread."""
         self._file = file
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
         totals = file.totals()
@@ -79,7 +79,7 @@ class Spool:
     @property
     def full(self) -> bool:
         """Whether there is no room for an event of average size."""
-        return self.size + _ROW_OVERHEAD > self._max_bytes
+        return self.size + _ROW_OVERHEAD > self.max_bytes
 
     def put(self, received_at: int, body: bytes, on_stored: OnStored) -> Ticket:
         """Store an event; `on_stored` is called on the loop once it is on the disk, or cannot be.
@@ -87,7 +87,7 @@ class Spool:
         Raises SpoolFullError.
         """
         cost = len(body) + _ROW_OVERHEAD
-        if self.size + cost > self._max_bytes:
+        if self.size + cost > self.max_bytes:
             raise SpoolFullError("the spool is full")
         ticket = Ticket(received_at, body, on_stored)
         self.events += 1
