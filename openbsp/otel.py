@@ -51,6 +51,8 @@ def unless_hindered(signal: Signal, make: Callable[[], T]) -> T | None:
         text = "no %s: OTEL_EXPORTER_OTLP_PROTOCOL is %s, and only %s is there"
         _log.warning(text, signal.name, protocol, _PROTOCOL, extra=off)
         return None
+    # Trap: what it cannot use of OTEL_EXPORTER_OTLP_HEADERS the library would log as it is, and a token stands there.
+    logging.getLogger("opentelemetry.util.re").addFilter(_without_value)
     try:
         return make()
     except ImportError:
@@ -59,6 +61,16 @@ def unless_hindered(signal: Signal, make: Callable[[], T]) -> T | None:
         # The library's words about a variable that it cannot use.
         _log.warning("no %s: a variable OTEL_... cannot be used: %s", signal.name, error, extra=off)
     return None
+
+
+def _without_value(record: logging.LogRecord) -> bool:
+    """Have the library say that a header cannot be used, but not which."""
+    record.msg = (
+        "a part of OTEL_EXPORTER_OTLP_HEADERS cannot be used, and is not sent: it is to be name=value, comma-separated,"
+        " and URL-encoded"
+    )
+    record.args = ()
+    return True
 
 
 def resource(service: str, instance: str | None = None) -> "Resource":

@@ -55,6 +55,16 @@ def test_what_hinders_traces_is_logged_and_hinders_nothing_else(environment, cap
     assert words in caplog.text
 
 
+@pytest.mark.parametrize("headers", ["Authorization: Bearer hush-hush", 'a=b,x-key="hush-hush"'])
+def test_a_header_that_cannot_be_used_is_said_without_its_value(environment, caplog, headers):
+    environment({**COLLECTOR, "OTEL_EXPORTER_OTLP_HEADERS": headers})
+    running = tracing.start("openbsp-bridge")
+    assert running is not None
+    running.close()
+    assert "OTEL_EXPORTER_OTLP_HEADERS cannot be used" in caplog.text
+    assert "hush" not in caplog.text
+
+
 def test_a_missing_extra_is_logged_and_hinders_nothing_else(environment, caplog, monkeypatch):
     environment(COLLECTOR)
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
