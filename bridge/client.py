@@ -10,6 +10,7 @@ from typing import Any, Self
 import httpx
 
 from openbsp.backoff import Backoff
+from openbsp.bearer import bearer, hindrance
 
 _TIMEOUT_S = 10.0
 _FIRST_RETRY_S = 0.5
@@ -56,7 +57,7 @@ class BridgeClient:
         self._patience_s = patience_s
         self._sleep = sleep
         self._client = httpx.Client(
-            headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+            headers={"Authorization": bearer(token), "Content-Type": "application/json"},
             timeout=_TIMEOUT_S,
             trust_env=False,
             transport=transport,
@@ -80,8 +81,10 @@ class BridgeClient:
             after_s = 0.0
             try:
                 answer = self._client.post(self._url, content=body, headers=headers)
+            except httpx.InvalidURL as error:
+                raise StoppedError(self._url, f"is no address: {error}", refused=True) from None
             except httpx.HTTPError as error:
-                why = f"cannot be reached: {type(error).__name__} {error}".rstrip()
+                why = f"cannot be reached: {hindrance(error)}"
             else:
                 why = f"answers {answer.status_code}: {answer.text[:_MOST_CHARACTERS]}"
                 if answer.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND}:

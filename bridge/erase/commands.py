@@ -20,6 +20,7 @@ from bridge.erase.sought import Sought
 from bridge.erase.views import Views
 from bridge.suppressions.hashes import Contact
 from bridge.suppressions.topic import add, entries, suppress_rows
+from openbsp.bearer import bearer
 from openbsp.kafka.topics import Topics
 from openbsp.waiting import wait_until
 
@@ -209,7 +210,7 @@ def _suppression(servers: Servers, wanted: Wanted, now: datetime, *, done: bool)
 
 def _spooled(servers: Servers) -> int | None:
     """Return how many events wait in the bridge's spool, None if it does not say."""
-    headers = {} if servers.bridge_token is None else {"Authorization": f"Bearer {servers.bridge_token}"}
+    headers = {} if servers.bridge_token is None else {"Authorization": bearer(servers.bridge_token)}
     try:
         said = httpx.get(
             f"{servers.bridge_url.rstrip('/')}/readyz", headers=headers, timeout=_TIMEOUT_S, trust_env=False

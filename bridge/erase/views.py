@@ -10,6 +10,7 @@ import httpx
 from bridge.erase.errors import EraseError
 from bridge.erase.find import Row
 from bridge.erase.places import Compaction
+from openbsp.bearer import bearer
 
 _TIMEOUT_S = 5.0
 _INTERVAL = "streams_store_compaction_interval_seconds"
@@ -22,7 +23,7 @@ class Views:
 
     def __init__(self, url: str, token: str | None, *, transport: httpx.BaseTransport | None = None) -> None:
         """Connect to nothing yet."""
-        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        headers = {} if token is None else {"Authorization": bearer(token)}
         self._url = url
         self._client = httpx.Client(
             base_url=url, headers=headers, timeout=_TIMEOUT_S, trust_env=False, transport=transport

@@ -36,6 +36,8 @@ def top(
 
     Where standard output is no terminal, as with --once. Its exit code is 1 unless all processes answer and are ready.
     """
+    import httpx
+
     from bridge.top.top import Target, Top, watch
     from bridge.top.top import once as look_once
     from openbsp.console import make_console
@@ -44,7 +46,11 @@ def top(
     console = make_console(file_width=180)
     bridges = [Target(url, bridge_token) for url in bridge or [_BRIDGE]]
     workers = [Target(url, streams_token) for url in streams or [_STREAMS]]
-    with Interrupts().interruptible(), Top(bridges, workers) as seen:
+    try:
+        looking = Top(bridges, workers)
+    except httpx.InvalidURL as error:
+        raise typer.BadParameter(f"there is no such address: {error}") from None
+    with Interrupts().interruptible(), looking as seen:
         if not once and console.is_terminal:
             watch(seen, console, lambda: time.sleep(every))
         elif not look_once(seen, console, lambda: time.sleep(every)):

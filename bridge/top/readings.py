@@ -11,6 +11,8 @@ from typing import Any
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from openbsp.bearer import bearer, hindrance
+
 #: Labels and their values, sorted.
 Labels = tuple[tuple[str, str], ...]
 Series = Mapping[str, Mapping[Labels, float]]
@@ -43,12 +45,12 @@ class Reading:
 
 def ask(client: httpx.Client, token: str | None) -> Reading:
     """Ask a process, whose base address the client has, for its readiness and its metrics."""
-    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    headers = {} if token is None else {"Authorization": bearer(token)}
     try:
         ready = client.get("/readyz", headers=headers)
         metrics = client.get("/metrics", headers=headers)
     except httpx.HTTPError as error:
-        return Reading(time.monotonic(), "down", fault=f"does not answer: {type(error).__name__} {error}".rstrip())
+        return Reading(time.monotonic(), "down", fault=f"does not answer: {hindrance(error)}")
     state, remarks = readiness(ready.status_code, _json(ready))
     if metrics.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}:
         fault = "gives no metrics to this token: give that of *_METRICS_TOKEN, or one for all organizations"

@@ -7,6 +7,8 @@ from time import perf_counter
 
 import httpx
 
+from openbsp.bearer import bearer, hindrance
+
 #: What pg_net sends at once; it begins the next batch when the slowest answer of the last one is there.
 BATCH = 200
 
@@ -39,7 +41,7 @@ class Answer:
 
 async def send(payloads: Sequence[Payload], url: str, token: str) -> AsyncIterator[Answer]:
     """Post each payload once to the bridge at the base address `url`; yield the answers in the same order."""
-    headers = {**_HEADERS, "Authorization": f"Bearer {token}"}
+    headers = {**_HEADERS, "Authorization": bearer(token)}
     limits = httpx.Limits(max_connections=BATCH)
     # trust_env: a proxy of the environment is no way to 127.0.0.1, and the sender would not ask one.
     async with httpx.AsyncClient(headers=headers, timeout=_TIMEOUT_S, limits=limits, trust_env=False) as client:
@@ -55,6 +57,7 @@ async def _post(client: httpx.AsyncClient, url: str, payload: Payload) -> Answer
         async with asyncio.timeout(_TIMEOUT_S):
             response = await client.post(url, content=payload.body)
     except (httpx.HTTPError, TimeoutError) as error:
-        reason = f"no answer: {type(error).__name__} {error}".rstrip()
+        hindered = hindrance(error) if isinstance(error, httpx.HTTPError) else type(error).__name__
+        reason = f"no answer: {hindered}"
         return Answer(payload.name, None, reason, perf_counter() - begin)
     return Answer(payload.name, response.status_code, response.text, perf_counter() - begin)

@@ -99,3 +99,9 @@ def test_a_redrive_can_be_told_that_it_is_a_plan(run):
     assert status == 2
     assert "'x'" in err
     assert "--dry-run" not in err
+
+
+def test_what_is_no_address_is_a_wrong_call(run):
+    status, out, err = run("top", "--once", "--bridge", "http://[::1")
+    assert (status, out) == (2, "")
+    assert "no such address" in err
