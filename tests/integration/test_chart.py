@@ -524,6 +524,14 @@ def test_the_key_of_the_suppression_list_is_a_secret_of_the_bridge_alone():
         assert found == expected
 
 
+def test_a_broker_without_a_port_is_reached_on_that_of_kafka():
+    objects = helm.render(merged(LEAST, {"kafka": {"bootstrapServers": "kafka-0, kafka-1:9094"}}), VERSIONS[-1])
+    for each in objects:
+        if each["kind"] == "NetworkPolicy":
+            reached = [{port["port"] for port in rule["ports"]} for rule in each["spec"]["egress"]]
+            assert {9092, 9094} in reached, each["metadata"]["name"]
+
+
 def test_a_narrowed_policy_still_admits_the_release_itself():
     objects = helm.render(merged(LEAST, MATRIX["closed to most"]), VERSIONS[-1])
     for each in objects:
