@@ -524,6 +524,18 @@ def test_the_key_of_the_suppression_list_is_a_secret_of_the_bridge_alone():
         assert found == expected
 
 
+def test_outside_the_cluster_the_bridge_has_webhooks_and_nothing_else():
+    objects = helm.render(merged(LEAST, MATRIX["open to the world"]), VERSIONS[-1])
+    paths = {
+        each["metadata"]["name"].rpartition("-")[2]: [
+            (path["path"], path["pathType"]) for path in each["spec"]["rules"][0]["http"]["paths"]
+        ]
+        for each in objects
+        if each["kind"] == "Ingress"
+    }
+    assert paths == {"bridge": [("/webhooks", "Exact"), ("/webhooks/", "Exact")], "streams": [("/", "Prefix")]}
+
+
 def test_a_broker_without_a_port_is_reached_on_that_of_kafka():
     objects = helm.render(merged(LEAST, {"kafka": {"bootstrapServers": "kafka-0, kafka-1:9094"}}), VERSIONS[-1])
     for each in objects:
