@@ -1,21 +1,22 @@
-"""How fast the ingress answers, beside an endpoint that does nothing: `make bench-ingress`, about three minutes.
+"""How fast the ingress answers, beside other endpoints: `make bench-ingress`, about ten minutes.
 
-A real broker and registry, acks=all, one process, everything on. Closed loop: so many connections, each sends its next
-event when it has an answer. Open loop: 200 events a second, whether answered or not. Both sides are measured in turns,
-so that what else the machine does hits both.
+A real broker and registry, acks=all, everything on. Closed loop: so many connections, each sends its next event when it
+has an answer. Open loop: 200 events a second, whether answered or not. All are measured in turns, so that what else the
+machine does hits all. Who cannot be had here (Go is missing) stays out, which is said.
 """
 
 import asyncio
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
 from openbsp.kafka.registry import Registry
@@ -25,81 +26,105 @@ from openbsp.local.stack import LocalStack
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from ingress_bench import load, report
+from ingress_bench import contestants, load, report
+from ingress_bench.contestants import Contestant, Running
+from support.missing import MissingError
 from support.say import say
 
 from support import machine
 
 TOKEN = "token-of-the-benchmark"
 CONNECTIONS = (1, 64, 256)
-ROUNDS = 3
-SECONDS = 5
+PARTITIONS = 4
+_READY_S = 300.0
 
 
 def main(
+    *,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of each; the table has the medians.")] = 5,
+    seconds: Annotated[int, typer.Option(min=1, help="Length of a turn.")] = 5,
+    only: Annotated[list[str] | None, typer.Option(help=f"Only these: {', '.join(contestants.NAMES)}.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the page of the documentation here.")] = None,
 ) -> None:
-    """Measure the ingress. Everything runs on this machine; about three minutes."""
+    """Measure the ingress beside other endpoints. Everything runs on this machine; about ten minutes."""
+    keys = list(dict.fromkeys(["bridge", *(only or contestants.NAMES)]))
+    if unknown := set(keys) - contestants.NAMES.keys():
+        raise typer.BadParameter(f"unknown: {', '.join(sorted(unknown))}")
     described = machine.describe()
-    with LocalStack() as stack, tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory() as name, ExitStack() as running:
+        directory, stack = Path(name), LocalStack()
+        running.callback(stack.stop)
+        stack.start(_READY_S)
         kafka = KafkaSettings(bootstrap_servers=stack.kafka)
-        topics = TopicSettings(partitions=4, replication_factor=1, min_insync_replicas=1)
+        topics = TopicSettings(partitions=PARTITIONS, replication_factor=1, min_insync_replicas=1)
         Topics(kafka, topics).apply()
+        _create(kafka, ["minimal", "bento"])
         Registry(RegistrySettings(url=stack.registry), topics.prefix).register()
-        bridge_port, reference_port = free_ports(2)
-        environment = {
-            **os.environ,
-            "KAFKA_BOOTSTRAP_SERVERS": stack.kafka,
-            "SCHEMA_REGISTRY_URL": stack.registry,
-            "TOPIC_PARTITIONS": "4",
-            "TOPIC_REPLICATION_FACTOR": "1",
-            "TOPIC_MIN_INSYNC_REPLICAS": "1",
-            "BRIDGE_TOKENS": f"benchmark={TOKEN}",
-            "BRIDGE_SPOOL_DIR": f"{directory}/spool",
-            "BRIDGE_PORT": str(bridge_port),
-        }
-        commands = {
-            "bridge": (bridge_port, [sys.executable, "-P", "-m", "bridge", "serve"]),
-            "reference": (
-                reference_port,
-                [sys.executable, str(Path(__file__).parent / "ingress_bench" / "reference.py"), str(reference_port)],
-            ),
-        }
-        with (Path(directory) / "log").open("wb") as log:
-            processes = {
-                name: subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=directory)
-                for name, (_, command) in commands.items()
-            }
-            try:
-                for port, _ in commands.values():
-                    load.wait_for(port, TOKEN)
-                rows = _closed_loop({name: port for name, (port, _) in commands.items()})
-                say("200 events a second")
-                steady = asyncio.run(load.steady(bridge_port, TOKEN, per_second=200, seconds=10))
-                floor_s = load.fsync_s(Path(directory)) + load.round_trip_s(stack.kafka, f"{topics.prefix}messages")
-            finally:
-                for process in processes.values():
-                    process.terminate()
-                for process in processes.values():
-                    process.wait(30)
-    found = report.Findings(described, load.generator(), rows, steady, floor_s)
-    print(f"\n{described}; load generator: {load.generator()}\n\n{found.tables()}\n\n{found.verdicts()}")
+        found = []
+        for contestant in _contestants(keys, stack, directory):
+            found.append(Running(contestant, directory))
+            running.callback(found[-1].stop)
+        for one in found:
+            load.wait_for(one.contestant.port, TOKEN)
+        rows = {connections: _closed_loop(found, connections, rounds, seconds) for connections in CONNECTIONS}
+        say("200 events a second")
+        steady = asyncio.run(load.steady(found[0].contestant.port, TOKEN, per_second=200, seconds=10))
+        floor_s = load.fsync_s(directory) + load.round_trip_s(stack.kafka, f"{topics.prefix}messages")
+    findings = report.Findings(described, load.generator(), rounds, rows, steady, floor_s)
+    print(f"\n{described}; load generator: {load.generator()}\n\n{findings.tables()}\n\n{findings.verdicts()}")
     if markdown is not None:
-        markdown.write_text(found.page(datetime.now(UTC).date().isoformat()), "utf-8")
+        markdown.write_text(findings.page(datetime.now(UTC).date().isoformat()), "utf-8")
 
 
-def _closed_loop(ports: dict[str, int]) -> dict[int, dict[str, load.Measured]]:
-    rows = {}
-    for connections in CONNECTIONS:
-        found: dict[str, list[load.Measured]] = {name: [] for name in ports}
-        for number in range(ROUNDS + 1):
-            for name, port in ports.items():
-                say(f"{connections} connections, {name}, {'warm-up' if number == 0 else f'round {number}'}")
-                measured = load.closed_loop(port, TOKEN, connections, SECONDS if number else 2)
-                if number:
-                    found[name].append(measured)
-        rows[connections] = {name: _middle(measured) for name, measured in found.items()}
-    return rows
+def _create(kafka: KafkaSettings, names: list[str]) -> None:
+    new = [NewTopic(name, num_partitions=PARTITIONS, replication_factor=1) for name in names]
+    for future in AdminClient(kafka.librdkafka()).create_topics(new).values():
+        future.result(30)
+
+
+def _contestants(keys: list[str], stack: LocalStack, directory: Path) -> list[Contestant]:
+    cluster = {
+        "KAFKA_BOOTSTRAP_SERVERS": stack.kafka,
+        "SCHEMA_REGISTRY_URL": stack.registry,
+        "TOPIC_PARTITIONS": str(PARTITIONS),
+        "TOPIC_REPLICATION_FACTOR": "1",
+        "TOPIC_MIN_INSYNC_REPLICAS": "1",
+        "BRIDGE_TOKENS": f"benchmark={TOKEN}",
+    }
+    ports = dict(zip(keys, free_ports(len(keys)), strict=True))
+    found = []
+    for key in keys:
+        try:
+            found.append(
+                _contestant(key, ports[key], stack.kafka, cluster | {"BRIDGE_SPOOL_DIR": f"{directory}/{key}"})
+            )
+        except MissingError as error:
+            say(f"{contestants.NAMES[key]} stays out: {error}")
+    return found
+
+
+def _contestant(key: str, port: int, servers: str, environment: Mapping[str, str]) -> Contestant:
+    if key == "minimal":
+        return contestants.minimal(port, servers, key)
+    if key == "bento":
+        return contestants.bento(port, servers, key)
+    if key == "nothing":
+        return contestants.nothing(port)
+    return contestants.bridge(key, port, 2 if key == "bridge-2" else 1, environment)
+
+
+def _closed_loop(running: list[Running], connections: int, rounds: int, seconds: int) -> dict[str, load.Measured]:
+    found: dict[str, list[load.Measured]] = {one.contestant.key: [] for one in running}
+    for number in range(rounds + 1):
+        for one in running:
+            turn = "warm-up" if number == 0 else f"round {number}"
+            say(f"{connections} connections, {one.contestant.name}, {turn}")
+            before_s = one.cpu_s()
+            measured = load.closed_loop(one.contestant.port, TOKEN, connections, seconds if number else 2)
+            measured = measured.with_cpu(one.cpu_s() - before_s, seconds if number else 2)
+            if number:
+                found[one.contestant.key].append(measured)
+    return {key: _middle(measured) for key, measured in found.items()}
 
 
 def _middle(measured: list[load.Measured]) -> load.Measured:
@@ -107,6 +132,7 @@ def _middle(measured: list[load.Measured]) -> load.Measured:
         statistics.median(each.per_second for each in measured),
         statistics.median(each.p50_s for each in measured),
         statistics.median(each.p99_s for each in measured),
+        statistics.median(each.cpu_s for each in measured),
     )
 
 

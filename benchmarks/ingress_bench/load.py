@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -35,11 +35,16 @@ end
 
 @dataclass(frozen=True)
 class Measured:
-    """Answers per second, and how long they took."""
+    """Answers per second, how long they took, and the endpoint's processor time for each of them."""
 
     per_second: float
     p50_s: float
     p99_s: float
+    cpu_s: float = 0.0
+
+    def with_cpu(self, used_s: float, seconds: float) -> "Measured":
+        """Return the same with what the endpoint's processes used in all, in so many seconds."""
+        return replace(self, cpu_s=used_s / (self.per_second * seconds))
 
 
 def generator() -> str:

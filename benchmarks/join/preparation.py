@@ -1,19 +1,12 @@
 """What the contestants need before they can start. What cannot be had is told, and its contestant stays out."""
 
 import shutil
-import subprocess
 import sys
-from pathlib import Path
 
+from support.missing import MissingError, run
 from support.say import say
 
 from join.contestants import HERE, JAVA, QUIX_VENV
-
-_TAIL = 15
-
-
-class MissingError(Exception):
-    """Something that a contestant needs cannot be had here; the message says what to do."""
 
 
 def java() -> None:
@@ -25,7 +18,7 @@ def java() -> None:
     if shutil.which("mvn") is None:
         raise MissingError("Maven and a JDK, 17 or newer, are needed (Debian and Ubuntu: apt install maven)")
     say("mvn package: compiling the Kafka Streams job")
-    _run(["mvn", "--batch-mode", "--quiet", "clean", "package"], JAVA)
+    run(["mvn", "--batch-mode", "--quiet", "clean", "package"], JAVA)
     built.touch()
 
 
@@ -37,14 +30,7 @@ def quix() -> None:
     if installed.exists() and installed.read_text("utf-8") == stamp:
         return
     say("pip install: the libraries of the Quix Streams job")
-    _run([sys.executable, "-m", "venv", "--clear", str(QUIX_VENV)], HERE)
+    run([sys.executable, "-m", "venv", "--clear", str(QUIX_VENV)], HERE)
     pip = [str(QUIX_VENV / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    _run([*pip, "--requirement", str(requirements)], HERE)
+    run([*pip, "--requirement", str(requirements)], HERE)
     installed.write_text(stamp, "utf-8")
-
-
-def _run(argv: list[str], directory: Path) -> None:
-    done = subprocess.run(argv, cwd=directory, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    if done.returncode != 0:
-        end = "\n".join(done.stdout.splitlines()[-_TAIL:])
-        raise MissingError(f"`{' '.join(argv)}` failed:\n{end}")

@@ -1,0 +1,102 @@
+"""Who answers webhooks: the bridge, what it is measured against, and how each is started."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from support.missing import MissingError, run
+from support.say import say
+
+_HERE = Path(__file__).resolve().parent
+_GO = _HERE.parent / "go"
+
+#: In the order of the table. The bridge is first: shares are of the others.
+NAMES = {
+    "bridge": "bridge",
+    "bridge-2": "bridge, 2 processes",
+    "minimal": "minimal (Go)",
+    "bento": "Bento",
+    "nothing": "does nothing",
+}
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """How an endpoint is started. It takes `POST /webhooks` at `port`."""
+
+    key: str
+    port: int
+    command: list[str]
+    environment: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """What the table calls it."""
+        return NAMES[self.key]
+
+
+class Running:
+    """A contestant that runs."""
+
+    def __init__(self, contestant: Contestant, directory: Path) -> None:
+        """Start it without waiting; what it prints goes to a file of the directory."""
+        self.contestant = contestant
+        with (directory / f"{contestant.key}.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                contestant.command,
+                env={**os.environ, **contestant.environment},
+                stdout=log,
+                stderr=log,
+                cwd=directory,
+            )
+
+    def cpu_s(self) -> float:
+        """Return the processor time of its processes so far, in seconds."""
+        first = psutil.Process(self._process.pid)
+        return sum(sum(process.cpu_times()[:2]) for process in (first, *first.children(recursive=True)))
+
+    def stop(self) -> None:
+        """End it, and wait for that."""
+        self._process.terminate()
+        self._process.wait(30)
+
+
+def bridge(key: str, port: int, workers: int, environment: Mapping[str, str]) -> Contestant:
+    """Return `bridge serve` with everything on; the environment names cluster, token and spool."""
+    own = {"BRIDGE_PORT": str(port), "BRIDGE_WORKERS": str(workers)}
+    return Contestant(key, port, [sys.executable, "-P", "-m", "bridge", "serve"], {**environment, **own})
+
+
+def nothing(port: int) -> Contestant:
+    """Return the endpoint that answers 202 and does nothing."""
+    return Contestant("nothing", port, [sys.executable, str(_HERE / "reference.py"), str(port)], {})
+
+
+def minimal(port: int, servers: str, topic: str) -> Contestant:
+    """Return the endpoint that only reads, produces and answers. Raises MissingError."""
+    program = _go("minimal")
+    command = [str(program), "-listen", f"127.0.0.1:{port}", "-kafka", servers, "-topic", topic]
+    return Contestant("minimal", port, command, {})
+
+
+def bento(port: int, servers: str, topic: str, config: str = "config.yaml") -> Contestant:
+    """Return Bento with one of the configurations of benchmarks/go/bento. Raises MissingError."""
+    command = [str(_go("bento")), "-c", str(_GO / "bento" / config)]
+    return Contestant("bento", port, command, {"PORT": str(port), "KAFKA": servers, "TOPIC": topic})
+
+
+def _go(name: str) -> Path:
+    directory = _GO / name
+    program = directory / "target" / name
+    sources = [path for path in directory.iterdir() if path.suffix in {".go", ".mod", ".sum"}]
+    if not program.exists() or program.stat().st_mtime < max(source.stat().st_mtime for source in sources):
+        if shutil.which("go") is None:
+            raise MissingError(f"{name}: Go 1.25 or newer is needed (go.dev)")
+        say(f"go build: {name}")
+        run(["go", "build", "-o", str(program), "."], directory)
+    return program
