@@ -21,7 +21,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-fast test-long simulate simulate-mutations lint dist sbom audit fmt chart column docs site lock bench-ingress bench-join bench-restarts bench-views FORCE
+.PHONY: help setup run demo test test-fast test-long simulate simulate-mutations lint dist sbom audit fmt chart column docs site lock bench-ingress bench-join bench-restarts bench-spool bench-views FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -115,6 +115,9 @@ bench-join: setup ## measure the join
 
 bench-restarts: setup ## restart and kill workers under load
 	$(BIN)/python benchmarks/restarts.py
+
+bench-spool: setup ## measure the spool
+	$(BIN)/python benchmarks/spool.py
 
 bench-views: setup ## measure the views
 	$(BIN)/python benchmarks/views.py

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -33,6 +33,10 @@ class Contestant:
     port: int
     command: list[str]
     environment: Mapping[str, str]
+
+    def using(self, **environment: str) -> "Contestant":
+        """Return the same with more variables."""
+        return replace(self, environment={**self.environment, **environment})
 
     @property
     def name(self) -> str:
