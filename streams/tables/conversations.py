@@ -374,6 +374,10 @@ class ConversationPartition:
             return None
         return conversation.standing(entry.tally.facts, entry.tally)
 
+    def owner(self, conversation_id: str) -> str | None:
+        """Return whose the conversation is, as far as is known: messages of others are in it for nobody."""
+        return self._fresh(conversation_id).tally.owner
+
     def _fresh(self, conversation_id: str) -> InUse:
         entry = self.in_use(conversation_id)
         if entry.tally.stale:

@@ -248,8 +248,11 @@ class ConversationSubscription:
             return [_removed(self._conversation_id, None)]
         self._shown = self._view.feed.unsettled(self._conversation_id)
         self._pending.clear()
+        owner = conversation.organization
         messages = [
-            render.conversation_message(*item) for item in found if self._visible_message(_organization_of(item[1]))
+            render.conversation_message(*item)
+            for item in found
+            if contributions.is_of(item[1], owner) and self._visible_message(_organization_of(item[1]))
         ]
         return [Event("snapshot", b'{"conversation":%s,"messages":[%s]}' % (conversation.body, b",".join(messages)))]
 

@@ -29,9 +29,11 @@ Item = tuple[str, Contribution]
 
 
 class _Timeline:
-    __slots__ = ("meanwhile", "positions", "ready")
+    __slots__ = ("meanwhile", "owner", "positions", "ready")
 
-    def __init__(self) -> None:
+    def __init__(self, owner: str | None) -> None:
+        #: Whose messages these are.
+        self.owner = owner
         self.positions = SortedList()
         self.ready = asyncio.Event()
         #: What has changed while the positions are being gathered: message id and the position it has now.
@@ -54,10 +56,12 @@ class Timelines:
     async def page(self, conversation_id: str, below: Position | None, limit: int) -> list[Item]:
         """Return up to `limit` messages below a position, newest first, as they are at the moment of the return.
 
+        Those of another organization than the conversation's are none: however many there are, they take no place.
         Raises ProblemError if the partition is lost meanwhile.
         """
         if conversation_id not in self._kept and self._task.in_use(conversation_id).tally.messages <= SHORT:
-            items = self._task.messages(conversation_id)
+            owner = self._task.owner(conversation_id)
+            items = (one for one in self._task.messages(conversation_id) if contributions.is_of(one[1], owner))
             return list(islice((item for item in items if below is None or _position(item) < below), limit))
         timeline = await self._timeline(conversation_id)
         positions = timeline.positions.irange(None, below, (True, False), reverse=True)
@@ -70,7 +74,7 @@ class Timelines:
         timeline = self._kept.get(conversation_id)
         if timeline is None:
             return
-        before, after = (_position_in(conversation_id, message_id, which) for which in (old, new))
+        before, after = (_position_in(conversation_id, message_id, which, timeline.owner) for which in (old, new))
         if not timeline.ready.is_set():
             timeline.meanwhile[message_id] = after
         elif before != after:
@@ -88,16 +92,20 @@ class Timelines:
 
     async def _timeline(self, conversation_id: str) -> _Timeline:
         while True:
+            owner = self._task.owner(conversation_id)
             timeline = self._kept.get(conversation_id)
+            if timeline is not None and timeline.owner != owner:
+                self.removed(conversation_id)
+                timeline = None
             if timeline is None:
-                timeline = self._kept[conversation_id] = _Timeline()
+                timeline = self._kept[conversation_id] = _Timeline(owner)
                 try:
                     await self._gather(conversation_id, timeline)
                 except BaseException:
                     self.removed(conversation_id)
                     raise
             await timeline.ready.wait()
-            if self._kept.get(conversation_id) is timeline:
+            if self._kept.get(conversation_id) is timeline and self._task.owner(conversation_id) == timeline.owner:
                 self._kept.move_to_end(conversation_id)
                 self._trim()
                 return timeline
@@ -108,8 +116,9 @@ class Timelines:
         while True:
             some = list(islice(items, _SLICE))
             for message_id, contribution in some:
-                if contributions.belongs_to(contribution, conversation_id):
-                    found[message_id] = contributions.sort_key(message_id, contribution)
+                position = _position_in(conversation_id, message_id, contribution, timeline.owner)
+                if position is not None:
+                    found[message_id] = position
             if len(some) < _SLICE:
                 break
             await asyncio.sleep(0)
@@ -141,7 +150,11 @@ def _position(item: Item) -> Position:
     return contributions.sort_key(*item)
 
 
-def _position_in(conversation_id: str, message_id: str, contribution: Contribution | None) -> Position | None:
+def _position_in(
+    conversation_id: str, message_id: str, contribution: Contribution | None, owner: str | None
+) -> Position | None:
     if contribution is None or not contributions.belongs_to(contribution, conversation_id):
+        return None
+    if not contributions.is_of(contribution, owner):
         return None
     return contributions.sort_key(message_id, contribution)

@@ -96,6 +96,15 @@ async def test_what_is_on_its_way_when_a_client_comes_is_told_once(world):
         assert [event.data["id"] for event in client.events[5:]] == ["x1"]
 
 
+@pytest.mark.parametrize("token", [ALL, ACME])
+async def test_however_many_messages_another_organization_says_are_in_a_conversation_none_is_shown(world, token):
+    world.post(*(message(f"stray-{number}", "c1", "other", timestamp=instant(number)) for number in range(60)))
+    await world.settle()
+    async with listen(world, "/conversations/c1/events", token) as client:
+        await client.until(lambda: "ready" in client.names)
+        assert [one["id"] for one in client.events[0].data["messages"]] == ["c1-m1"]
+
+
 async def test_a_client_that_comes_back_hears_what_it_missed(world):
     async with listen(world) as client:
         await client.until(lambda: "ready" in client.names)

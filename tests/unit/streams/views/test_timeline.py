@@ -73,6 +73,30 @@ async def test_changes_move_messages_and_moved_ones_leave():
         assert (await client.get("/conversations/c/messages")).status_code == 404
 
 
+@pytest.mark.usefixtures("short")
+async def test_messages_of_another_organization_take_no_place_however_many_they_are():
+    world = await world_with(6)
+    assert await ids(world) == ["m0005", "m0004", "m0003", "m0002", "m0001", "m0000"]
+    world.post(*(message(f"x{number}", "c", "other", timestamp=instant(50 + number)) for number in range(9)))
+    await world.settle()
+    assert await ids(world) == ["m0005", "m0004", "m0003", "m0002", "m0001", "m0000"]
+    async with world.client() as client:
+        answer = (await client.get("/conversations/c/messages?limit=6")).json()
+    assert (len(answer["messages"]), answer["next_cursor"]) == (6, None)
+
+
+@pytest.mark.usefixtures("short")
+async def test_once_it_is_known_whose_a_conversation_is_it_has_the_messages_of_its_owner():
+    world = World(partitions=1)
+    await world.own_and_index()
+    world.post(message("m1", "c", timestamp=instant(1)), message("x1", "c", "other", timestamp=instant(2)))
+    await world.settle()
+    assert await ids(world) == ["x1"]
+    world.post(conversation("c"))
+    await world.settle()
+    assert await ids(world) == ["m1"]
+
+
 async def test_what_changes_while_a_timeline_is_gathered_is_in_it(monkeypatch):
     monkeypatch.setattr(timeline, "SHORT", 0)
     monkeypatch.setattr(timeline, "_SLICE", 2)
