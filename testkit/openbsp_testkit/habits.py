@@ -48,8 +48,9 @@ def ghost(chat: Conversation) -> Episode:
     the first row and deletes the second one, of which no webhook tells.
     """
     message = chat.outgoing(external_id=None)
-    second = chat.outgoing("", external_id=_external_id(chat), agent_id=None)
-    receipt = second.receipt("sent")
+    sent = {"sent": chat.organization.tick()}
+    second = chat.outgoing("", external_id=_external_id(chat), agent_id=None, content={}, status=sent)
+    receipt = second.receipt("delivered")
     status = {**message.row["status"], **second.row["status"]}
     told = message.update(external_id=second.row["external_id"], status=status)
     return Episode([message.insert, second.insert, receipt, told], [message], [second])

@@ -31,8 +31,9 @@ def test_a_ghost_has_the_external_id_that_the_real_message_gets(chat):
     insert, second, _, told = episode.webhooks
     assert insert.data.get("external_id") is None
     assert second.data["id"] == ghost.id
+    assert (second.data["content"], second.data["status"].keys()) == ({}, {"sent"})
     assert (told.data["id"], told.data["external_id"]) == (real.id, ghost.row["external_id"])
-    assert told.data["status"].keys() == {"pending", "sent"}
+    assert told.data["status"].keys() == {"pending", "sent", "delivered"}
     assert not any(webhook.action == "delete" for webhook in episode.webhooks)
 
 
