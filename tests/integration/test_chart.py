@@ -105,7 +105,15 @@ MATRIX: dict[str, Values] = {
     },
     "open to the world": {
         "trustedProxies": "10.0.0.0/8",
-        "bridge": {"ingress": {"enabled": True, "host": "hooks.example", "className": "nginx", "tlsSecret": "tls"}},
+        "bridge": {
+            "ingress": {
+                "enabled": True,
+                "host": "hooks.example",
+                "className": "nginx",
+                "tlsSecret": "tls",
+                "annotations": {"team": "desk"},
+            }
+        },
         "streams": {"ingress": {"enabled": True, "host": "views.example", "annotations": {"a": "b"}}},
     },
     "closed to most": {
@@ -534,6 +542,9 @@ def test_outside_the_cluster_the_bridge_has_webhooks_and_nothing_else():
         if each["kind"] == "Ingress"
     }
     assert paths == {"bridge": [("/webhooks", "Exact"), ("/webhooks/", "Exact")], "streams": [("/", "Prefix")]}
+    (bridge,) = [each for each in objects if each["kind"] == "Ingress" and each["metadata"]["name"].endswith("-bridge")]
+    # As the page has it for an nginx of one's own: the bridge refuses what is too large, and keeps a dead letter.
+    assert bridge["metadata"]["annotations"] == {"nginx.ingress.kubernetes.io/proxy-body-size": "8m", "team": "desk"}
 
 
 def test_a_broker_without_a_port_is_reached_on_that_of_kafka():
