@@ -178,6 +178,12 @@ def test_a_dead_letter_of_each_reason_is_listed_explained_and_redriven_where_it_
 
     # What is refused again says how often that was.
     (first,) = of("broker_refused")
+    shown_by_command = bridge(contract, "show", first["position"], "--json")
+    assert shown_by_command.returncode == 0, shown_by_command.stderr
+    assert json.loads(shown_by_command.stdout)["redrive"]["id"] == "m-refused"
+    nowhere = bridge(contract, "show", "0:999999")
+    assert (nowhere.returncode, nowhere.stdout) == (1, "")
+    assert "there is no dead letter" in nowhere.stderr
     options = ("--execute", "--url", ingress.url)
     done = bridge(contract, "redrive", first["position"], *options, BRIDGE_TOKEN=TOKEN)
     assert (done.returncode, done.stdout) == (0, "1 spooled\n"), done.stderr
