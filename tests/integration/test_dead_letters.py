@@ -119,6 +119,16 @@ def bridge(contract, *arguments: str, **variables: str) -> subprocess.CompletedP
     )
 
 
+def assert_shown(contract, position: str, id_: str) -> None:
+    """The command shows a dead letter of that id, and says where there is none."""
+    shown = bridge(contract, "show", position, "--json")
+    assert shown.returncode == 0, shown.stderr
+    assert json.loads(shown.stdout)["redrive"]["id"] == id_
+    nowhere = bridge(contract, "show", "0:999999")
+    assert (nowhere.returncode, nowhere.stdout) == (1, "")
+    assert "there is no dead letter" in nowhere.stderr
+
+
 def assert_published(contract, before: int, event_ids: list[str]) -> None:
     """Each of them is a record of the messages, one for each time that it was redriven."""
     reader = AvroReader(contract.registry.url)
@@ -178,12 +188,7 @@ def test_a_dead_letter_of_each_reason_is_listed_explained_and_redriven_where_it_
 
     # What is refused again says how often that was.
     (first,) = of("broker_refused")
-    shown_by_command = bridge(contract, "show", first["position"], "--json")
-    assert shown_by_command.returncode == 0, shown_by_command.stderr
-    assert json.loads(shown_by_command.stdout)["redrive"]["id"] == "m-refused"
-    nowhere = bridge(contract, "show", "0:999999")
-    assert (nowhere.returncode, nowhere.stdout) == (1, "")
-    assert "there is no dead letter" in nowhere.stderr
+    assert_shown(contract, first["position"], "m-refused")
     options = ("--execute", "--url", ingress.url)
     done = bridge(contract, "redrive", first["position"], *options, BRIDGE_TOKEN=TOKEN)
     assert (done.returncode, done.stdout) == (0, "1 spooled\n"), done.stderr

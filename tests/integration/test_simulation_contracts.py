@@ -83,6 +83,8 @@ class RealMember:
 
     def __init__(self, contract: Any, topic: str, url: str) -> None:
         self.heard: list[tuple[Any, ...]] = []
+        self.last_words: dict[Any, int] = {}
+        self.answered: list[str | None] = []
         self._topic = topic
         self._settings = EngineSettings(
             app_id=f"{contract.prefix}group",
@@ -120,6 +122,8 @@ class RealMember:
 
     def fail(self, error: BaseException) -> None:
         self._hear(("failed", error))
+        self._saying = asyncio.ensure_future(self.app.commit_positions(self.last_words, {}, 5))
+        self._saying.add_done_callback(lambda said: self.answered.append(said.result()))
 
     def _hear(self, what: tuple[Any, ...]) -> None:
         # A process that has failed has ended; this one goes on, loses its partitions and joins again.

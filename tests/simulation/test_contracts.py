@@ -56,6 +56,8 @@ class SimulatedMember:
 
     def __init__(self, bench: "SimulatedGroup", url: str) -> None:
         self.heard: list[tuple[Any, ...]] = []
+        self.last_words: dict[Any, int] = {}
+        self.answered: list[str | None] = []
         self._bench = bench
         self.process = Process(bench.loop, url)
         self.member = Member(bench.group, url)
@@ -72,6 +74,8 @@ class SimulatedMember:
 
     def fail(self, error: BaseException) -> None:
         self.heard.append(("failed", error))
+        saying = self.process.spawn(self.member.commit_positions(self.last_words, {}, 5))
+        saying.add_done_callback(lambda said: self.answered.append(said.result()))
 
     def commit(self, positions: dict[Any, int], notes: dict[Any, str]) -> str | None:
         return self._done(self.member.commit_positions(positions, notes, 5))
