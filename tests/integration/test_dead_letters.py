@@ -120,7 +120,7 @@ def bridge(contract, *arguments: str, **variables: str) -> subprocess.CompletedP
 
 
 def assert_shown(contract, position: str, id_: str) -> None:
-    """The command shows a dead letter of that id, and says where there is none."""
+    """Have the command show a dead letter of that id, and say where there is none."""
     shown = bridge(contract, "show", position, "--json")
     assert shown.returncode == 0, shown.stderr
     assert json.loads(shown.stdout)["redrive"]["id"] == id_
