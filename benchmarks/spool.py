@@ -1,7 +1,9 @@
 """How fast events are kept while Kafka is away, and published when it is back: `make bench-spool`, about five minutes.
 
-Beside Bento with its buffer in SQLite, and SQLite alone. In turns on one broker, which is stopped for each of them; 64
-connections, each sends its next event when it has an answer. Medians.
+Beside Bento with its buffer in SQLite (`benchmarks/go/bento/spool.yaml`: an answer waits for its transaction), and
+SQLite alone: the same bodies in WAL mode with `synchronous=FULL`, 64 a transaction, in a process that does nothing
+else; then they are read and deleted, 1,000 at a time. In turns on one broker, which is stopped for each of them; 64
+connections, each sends its next event when it has an answer. Medians. All share the machine: only ratios say something.
 """
 
 import sqlite3
@@ -11,7 +13,6 @@ import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import astuple, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -58,7 +59,6 @@ def main(
     *,
     rounds: Annotated[int, typer.Option(min=1, help="Turns of each; the table has the medians.")] = 3,
     seconds: Annotated[int, typer.Option(min=1, help="For how long events come in a turn.")] = 10,
-    markdown: Annotated[Path | None, typer.Option(help="Write the page of the documentation here.")] = None,
 ) -> None:
     """Measure the spool. Everything runs on this machine; about five minutes."""
     described = machine.describe()
@@ -81,9 +81,6 @@ def main(
             found.setdefault("SQLite alone", []).append(_alone(directory / f"alone-{number}.db", seconds))
     table = _table({name: _middle(turns) for name, turns in found.items()})
     print(f"\n{described}\n\n{table}")
-    if markdown is not None:
-        date = datetime.now(UTC).date().isoformat()
-        markdown.write_text(_PAGE.format(date=date, machine=described, rounds=rounds, table=table), "utf-8")
 
 
 def _contestants(stack: LocalStack, directory: Path) -> list[tuple[str, Contestant]]:
@@ -187,27 +184,6 @@ def _table(found: dict[str, Kept]) -> str:
         times = f"{kept.p99_s * 1000:.1f} ms | {kept.cpu_s * 1e6:.0f} us"
         lines.append(f"| {name} | {kept.taken_per_s:,.0f} | {times} | {kept.drained_per_s:,.0f} |")
     return "\n".join(lines)
-
-
-_PAGE = """\
-# Benchmark of the spool
-
-Written by `python benchmarks/spool.py --markdown docs/benchmarks-spool.md` on {date}; `make bench-spool` prints the
-same table.
-
-**Machine**: {machine}. Broker, registry, endpoint and load generator share it, so only ratios say something about
-another machine.
-
-Kafka is stopped, and events come on 64 connections; then Kafka is started again. Medians of {rounds} rounds, in turns.
-
-{table}
-
-- **bridge** is `bridge serve` with one process and everything on. Each answer (202 `spooled`) waits for an fsync.
-- **Bento** is `http_server` with the `sqlite` buffer (`benchmarks/go/bento/spool.yaml`); each answer waits for its
-  transaction.
-- **SQLite alone** writes the same bodies in WAL mode with `synchronous=FULL`, 64 a transaction, in one process that
-  does nothing else; then it reads and deletes them, 1,000 at a time. p99 is that of a transaction.
-"""
 
 
 if __name__ == "__main__":
