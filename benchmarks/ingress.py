@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
 from openbsp.kafka.registry import Registry
@@ -30,6 +29,7 @@ from ingress_bench import contestants, load, report
 from ingress_bench.contestants import Contestant, Running
 from support.missing import MissingError
 from support.say import say
+from support.topics import create
 
 from support import machine
 
@@ -58,7 +58,7 @@ def main(
         kafka = KafkaSettings(bootstrap_servers=stack.kafka)
         topics = TopicSettings(partitions=PARTITIONS, replication_factor=1, min_insync_replicas=1)
         Topics(kafka, topics).apply()
-        _create(kafka, ["minimal", "bento"])
+        create(stack.kafka, ["minimal", "bento"], PARTITIONS)
         Registry(RegistrySettings(url=stack.registry), topics.prefix).register()
         found = []
         for contestant in _contestants(keys, stack, directory):
@@ -74,12 +74,6 @@ def main(
     print(f"\n{described}; load generator: {load.generator()}\n\n{findings.tables()}\n\n{findings.verdicts()}")
     if markdown is not None:
         markdown.write_text(findings.page(datetime.now(UTC).date().isoformat()), "utf-8")
-
-
-def _create(kafka: KafkaSettings, names: list[str]) -> None:
-    new = [NewTopic(name, num_partitions=PARTITIONS, replication_factor=1) for name in names]
-    for future in AdminClient(kafka.librdkafka()).create_topics(new).values():
-        future.result(30)
 
 
 def _contestants(keys: list[str], stack: LocalStack, directory: Path) -> list[Contestant]:

@@ -18,7 +18,6 @@ from typing import Annotated
 
 import typer
 from confluent_kafka import Consumer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
 from openbsp.kafka.registry import Registry
@@ -32,6 +31,7 @@ from ingress_bench import contestants, load
 from ingress_bench.contestants import Contestant, Running
 from support.missing import MissingError
 from support.say import say
+from support.topics import create
 
 from support import machine
 
@@ -71,8 +71,7 @@ def main(
         kafka = KafkaSettings(bootstrap_servers=stack.kafka)
         Topics(kafka, topics).apply()
         Registry(RegistrySettings(url=stack.registry), topics.prefix).register()
-        for future in AdminClient(kafka.librdkafka()).create_topics([NewTopic("bento", PARTITIONS, 1)]).values():
-            future.result(30)
+        create(stack.kafka, ["bento"], PARTITIONS)
         for number in range(rounds):
             for topic, contestant in _contestants(stack, directory / str(number)):
                 say(f"{contestant.name}, round {number + 1}")
