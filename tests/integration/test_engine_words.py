@@ -165,7 +165,8 @@ def test_a_word_that_ends_whoever_counts_it_is_set_aside_and_its_partition_goes_
     with Workers(variables | endless | {"WORDS_DEADLY": "deadly"}, tmp_path, 2) as workers:
         eventually(lambda: _same(counted(stack.kafka, prefix), said), within=240, every=1)
         set_aside = read_all(stack.kafka, f"{prefix}set-aside", within=30)
-        assert [message.value().decode() for message in set_aside] == places
+        # More than once where a table was built from its sources again: its owner had ended before it was complete.
+        assert {message.value().decode() for message in set_aside} == set(places)
         deaths = workers.started - 2
         print(
             f"figure: an event that ends workers, set aside after {deaths} ends; {said.total()} words, 0 wrong counts"
