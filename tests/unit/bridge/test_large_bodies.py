@@ -10,13 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from avro import writers
 from avro.catalogue import MAX_BODY_BYTES
 from avro.codec import Decoder
 from avro.schemas import latest
 from bridge.http.head import HEAD_BYTES, Head, read_head
 from bridge.settings import BridgeSettings
+from openbsp_testkit.rows import Organization
 from support.fake_kafka import IDS, TIMED_OUT, FakeKafka
-from support.ingress import ORGANIZATION, TOKEN, RunningIngress, running_ingress
+from support.ingress import BOUND_TOKEN, ORGANIZATION, TOKEN, RunningIngress, running_ingress
 
 SECRET = "what-was-in-it"
 LIMIT = 4096
@@ -77,6 +79,27 @@ def test_of_a_body_that_turns_out_to_be_too_large(ingress: RunningIngress):
     *rest, size = told(letter)
     assert rest == [None, None, "m1", ORGANIZATION]
     assert LIMIT < size <= len(body)
+
+
+@pytest.mark.parametrize(("token", "organization"), [(TOKEN, None), (BOUND_TOKEN, ORGANIZATION)])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_of_a_row_as_openbsp_writes_it_its_token_tells_whose_it_is(
+    ingress: RunningIngress, token: str, organization: str | None, *, streamed: bool
+):
+    """PostgreSQL orders keys by their length: `content` comes before `organization_id`, and `entity` at the end."""
+    chat = Organization(seed=1, id=ORGANIZATION).conversation()
+    message = chat.outgoing(content={"type": "data", "kind": "tool", "data": SECRET * (LIMIT // 10)})
+    body = message.insert.body
+    answer = ingress.client.post(
+        f"{ingress.url}/webhooks",
+        content=iter([body]) if streamed else body,
+        headers={"Content-Type": "application/json", "Authorization": f"Bearer {token}"},
+    )
+    letter = letter_of(ingress)
+    refused(answer, letter)
+    assert told(letter) == (None, None, message.id, organization, len(body))
+    (record,) = ingress.kafka.topic("dead-letters")
+    assert writers.organizations_of(record.headers) == (None if organization is None else {organization})
 
 
 def announced(ingress: RunningIngress, length: int, token: str = TOKEN) -> socket.socket:
