@@ -82,7 +82,7 @@ def closed_loop(port: int, token: str, connections: int, seconds: float) -> Meas
             .replace("{stamp}", f"{time.monotonic_ns():x}")
         )
         script.flush()
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", script.name]
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "5s", "--latency", "-s", script.name]
         output = subprocess.run(
             [*command, f"http://127.0.0.1:{port}/webhooks"], check=True, capture_output=True, text=True
         ).stdout
