@@ -150,7 +150,7 @@ def _distribution(name: str, version: str, locked: Mapping[tuple[str, str], list
     # Of each file that pip might have taken.
     reference = {
         "type": "distribution",
-        "url": f"https://pypi.org/project/{_normalized(name)}/{version}/",
+        "url": part["purl"],
         "hashes": [{"alg": "SHA-256", "content": digest} for digest in digests],
     }
     return {**part, "externalReferences": [reference]}
