@@ -63,14 +63,14 @@ class Topics:
         # Trap: brokers hear of what the controller did later than its client. A topic that was just created is still
         # missing, and one that was just deleted is still there, or its name taken: what counts is what is there in the
         # end.
-        while missing := [name for name, topic in self._wanted().items() if topic not in inspection.identities]:
+        while time.monotonic() < deadline:
+            missing = [name for name, topic in self._wanted().items() if topic not in inspection.identities]
+            if not missing:
+                break
             self._create(missing)
             created.update(missing)
-            if time.monotonic() > deadline:
-                break
+            time.sleep(_POLL_S)
             inspection = self.inspect()
-            if len(inspection.identities) < len(self._wanted()):
-                time.sleep(_POLL_S)
         inspection.demand()
         return [name for name in self._wanted() if name in created]
 
@@ -79,7 +79,8 @@ class Topics:
 
         Raises TopicsError when that is refused, KafkaUnavailableError when no broker answers.
         """
-        names = [name for name in self._wanted() if name in self._partition_counts()]
+        existing = self._existing()
+        names = [name for name in self._wanted() if name in existing]
         wanted = {name: self._config(name)[_MIGRATED] for name in names}
         actual, _ = self._configs(names)
         changed = [name for name in names if name in actual and actual[name].get(_MIGRATED) != wanted[name]]
@@ -208,12 +209,12 @@ class Topics:
         self._admin.poll(0)
         return KafkaUnavailableError(f"{self._servers}: no broker answered: {(self._cause or error.args[0]).str()}")
 
-    def _partition_counts(self) -> dict[str, int]:
+    def _existing(self) -> set[str]:
         try:
             metadata = self._admin.list_topics(timeout=_TIMEOUT_S)
         except KafkaException as error:
             raise self._unavailable(error) from error
-        return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
+        return set(metadata.topics)
 
     def _configs(self, names: list[str]) -> tuple[dict[str, Mapping[str, str | None]], dict[str, str]]:
         """Return the settings of each topic, and for those that cannot be read the reason."""
