@@ -6,7 +6,6 @@ is committed is never more than what the broker has acknowledged.
 
 import asyncio
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from typing import TypeVar
 
 from streams.engine.outside import Clock
 from streams.engine.source import Record
@@ -14,7 +13,6 @@ from streams.engine.table import Contents, TablePartition
 from streams.engine.writer import Checkpoint, Positions, Writer
 
 At = tuple[str, int]
-T = TypeVar("T")
 
 _ROOM_S = 0.002
 _SETTLE_S = 0.001

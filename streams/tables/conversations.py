@@ -242,7 +242,7 @@ class ConversationPartition:
 
     def publishing(self) -> Iterator[None]:
         """Write the status changes that were announced since the last time, each with its conversation."""
-        for some in slices(self._announced.items(), lambda announced: len(announced[1])):
+        for some in slices(self._announced.items(), lambda announced: 1 + len(announced[1])):
             self._tell(some)
             yield
         self._announced.clear()
@@ -256,9 +256,11 @@ class ConversationPartition:
             self._sender.write(self._changes, conversation_id.encode(), value, self.partition, headers)
 
     def _status_changes(self, conversation_id: str, message_id: str, announced: set[str]) -> list[dict[str, Any]]:
+        if not announced:
+            return []
         contribution = self._merged.get((conversation_id, message_id)) or self.contribution(conversation_id, message_id)
         # Trap: it is told even if the message has left since: whoever announced it here tells it nowhere else.
-        if contribution is None or not announced or not contributions.exists(contribution):
+        if contribution is None or not contributions.exists(contribution):
             return []
         facts = self._fresh(conversation_id).tally.facts
         # A message of another organization must not carry what is known of the conversation.
