@@ -11,7 +11,7 @@ def bearer(token: str) -> str:
     return "Bearer " + token.strip().encode("ascii", "backslashreplace").decode()
 
 
-def hindrance(error: httpx.HTTPError) -> str:
+def hindrance(error: httpx.HTTPError | TimeoutError) -> str:
     """Return why there was no answer."""
     name = type(error).__name__
     # Trap: a header that cannot be sent stands in its words, and tokens are headers.

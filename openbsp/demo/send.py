@@ -57,7 +57,6 @@ async def _post(client: httpx.AsyncClient, url: str, payload: Payload) -> Answer
         async with asyncio.timeout(_TIMEOUT_S):
             response = await client.post(url, content=payload.body)
     except (httpx.HTTPError, TimeoutError) as error:
-        hindered = hindrance(error) if isinstance(error, httpx.HTTPError) else type(error).__name__
-        reason = f"no answer: {hindered}"
+        reason = f"no answer: {hindrance(error)}"
         return Answer(payload.name, None, reason, perf_counter() - begin)
     return Answer(payload.name, response.status_code, response.text, perf_counter() - begin)
