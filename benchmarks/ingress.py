@@ -17,26 +17,20 @@ from typing import Annotated
 
 import typer
 
-from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
-from openbsp.kafka.registry import Registry
-from openbsp.kafka.topics import Topics
 from openbsp.local.ports import free_ports
 from openbsp.local.stack import LocalStack
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from ingress_bench import contestants, load, report
+from ingress_bench import contestants, load, report, stage
 from ingress_bench.contestants import Contestant, Running
+from ingress_bench.stage import TOKEN
 from support.missing import MissingError
 from support.say import say
-from support.topics import create
 
 from support import machine
 
-TOKEN = "token-of-the-benchmark"
 CONNECTIONS = (1, 64, 256)
-PARTITIONS = 4
-_READY_S = 300.0
 
 
 def main(
@@ -54,14 +48,9 @@ def main(
     with tempfile.TemporaryDirectory() as name, ExitStack() as running:
         directory, stack = Path(name), LocalStack()
         running.callback(stack.stop)
-        stack.start(_READY_S)
-        kafka = KafkaSettings(bootstrap_servers=stack.kafka)
-        topics = TopicSettings(partitions=PARTITIONS, replication_factor=1, min_insync_replicas=1)
-        Topics(kafka, topics).apply()
-        create(stack.kafka, ["minimal", "bento"], PARTITIONS)
-        Registry(RegistrySettings(url=stack.registry), topics.prefix).register()
+        environment = stage.start(stack, ["minimal", "bento"])
         found = []
-        for contestant in _contestants(keys, stack, directory):
+        for contestant in _contestants(keys, stack.kafka, environment, directory):
             found.append(Running(contestant, directory))
             running.callback(found[-1].stop)
         for one in found:
@@ -69,29 +58,20 @@ def main(
         rows = {connections: _closed_loop(found, connections, rounds, seconds) for connections in CONNECTIONS}
         say("200 events a second")
         steady = asyncio.run(load.steady(found[0].contestant.port, TOKEN, per_second=200, seconds=10))
-        floor_s = load.fsync_s(directory) + load.round_trip_s(stack.kafka, f"{topics.prefix}messages")
+        floor_s = load.fsync_s(directory) + load.round_trip_s(stack.kafka, stage.MESSAGES)
     findings = report.Findings(described, load.generator(), rounds, rows, steady, floor_s)
     print(f"\n{described}; load generator: {load.generator()}\n\n{findings.tables()}\n\n{findings.verdicts()}")
     if markdown is not None:
         markdown.write_text(findings.page(datetime.now(UTC).date().isoformat()), "utf-8")
 
 
-def _contestants(keys: list[str], stack: LocalStack, directory: Path) -> list[Contestant]:
-    cluster = {
-        "KAFKA_BOOTSTRAP_SERVERS": stack.kafka,
-        "SCHEMA_REGISTRY_URL": stack.registry,
-        "TOPIC_PARTITIONS": str(PARTITIONS),
-        "TOPIC_REPLICATION_FACTOR": "1",
-        "TOPIC_MIN_INSYNC_REPLICAS": "1",
-        "BRIDGE_TOKENS": f"benchmark={TOKEN}",
-    }
+def _contestants(keys: list[str], servers: str, environment: dict[str, str], directory: Path) -> list[Contestant]:
     ports = dict(zip(keys, free_ports(len(keys)), strict=True))
     found = []
     for key in keys:
         try:
-            found.append(
-                _contestant(key, ports[key], stack.kafka, cluster | {"BRIDGE_SPOOL_DIR": f"{directory}/{key}"})
-            )
+            own = environment | {"BRIDGE_SPOOL_DIR": f"{directory}/{key}"}
+            found.append(_contestant(key, ports[key], servers, own))
         except MissingError as error:
             say(f"{contestants.NAMES[key]} stays out: {error}")
     return found

@@ -18,28 +18,25 @@ from typing import Annotated
 
 import typer
 from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient  # type: ignore[attr-defined]
 
-from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
-from openbsp.kafka.registry import Registry
-from openbsp.kafka.topics import Topics
 from openbsp.local.ports import free_ports
 from openbsp.local.stack import LocalStack
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from ingress_bench import contestants, load
+from ingress_bench import contestants, load, stage
 from ingress_bench.contestants import Contestant, Running
+from ingress_bench.stage import PARTITIONS, TOKEN
 from support.missing import MissingError
 from support.say import say
-from support.topics import create
+from support.topics import Offsets, ends
 
 from support import machine
 
-TOKEN = "token-of-the-benchmark"
 CONNECTIONS = 64
-PARTITIONS = 4
-_READY_S = 300.0
-_STILL_S = 3.0
+_FIRST_S = 5
+_DRAINED_S = 60.0
 #: Rows that go to the disk together when SQLite is measured alone: as many as there are connections.
 _TOGETHER = CONNECTIONS
 _BODY = Path(__file__).parents[1] / "examples" / "payloads" / "1-incoming-message-insert.json"
@@ -66,14 +63,9 @@ def main(
     with tempfile.TemporaryDirectory() as name, ExitStack() as running:
         directory, stack = Path(name), LocalStack()
         running.callback(stack.stop)
-        stack.start(_READY_S)
-        topics = TopicSettings(partitions=PARTITIONS, replication_factor=1, min_insync_replicas=1)
-        kafka = KafkaSettings(bootstrap_servers=stack.kafka)
-        Topics(kafka, topics).apply()
-        Registry(RegistrySettings(url=stack.registry), topics.prefix).register()
-        create(stack.kafka, ["bento"], PARTITIONS)
+        environment = stage.start(stack, ["bento"])
         for number in range(rounds):
-            for topic, contestant in _contestants(stack, directory / str(number)):
+            for topic, contestant in _contestants(stack.kafka, environment, directory / str(number)):
                 say(f"{contestant.name}, round {number + 1}")
                 found.setdefault(contestant.name, []).append(_turn(contestant, stack, topic, directory, seconds))
             say(f"SQLite alone, round {number + 1}")
@@ -82,21 +74,13 @@ def main(
     print(f"\n{described}\n\n{table}")
 
 
-def _contestants(stack: LocalStack, directory: Path) -> list[tuple[str, Contestant]]:
+def _contestants(servers: str, environment: dict[str, str], directory: Path) -> list[tuple[str, Contestant]]:
     directory.mkdir()
     ports = free_ports(2)
-    environment = {
-        "KAFKA_BOOTSTRAP_SERVERS": stack.kafka,
-        "SCHEMA_REGISTRY_URL": stack.registry,
-        "TOPIC_PARTITIONS": str(PARTITIONS),
-        "TOPIC_REPLICATION_FACTOR": "1",
-        "TOPIC_MIN_INSYNC_REPLICAS": "1",
-        "BRIDGE_TOKENS": f"benchmark={TOKEN}",
-        "BRIDGE_SPOOL_DIR": str(directory / "spool"),
-    }
-    found = [("openbsp.messages", contestants.bridge("bridge", ports[0], 1, environment))]
+    own = environment | {"BRIDGE_SPOOL_DIR": str(directory / "spool")}
+    found = [(stage.MESSAGES, contestants.bridge("bridge", ports[0], 1, own))]
     try:
-        bento = contestants.bento(ports[1], stack.kafka, "bento", "spool.yaml")
+        bento = contestants.bento(ports[1], servers, "bento", "spool.yaml")
         found.append(("bento", bento.using(SPOOL=str(directory / "bento.db"))))
     except MissingError as error:
         say(f"{contestants.NAMES['bento']} stays out: {error}")
@@ -107,42 +91,44 @@ def _turn(contestant: Contestant, stack: LocalStack, topic: str, directory: Path
     running = Running(contestant, directory)
     try:
         load.wait_for(contestant.port, TOKEN)
+        before = ends(AdminClient({"bootstrap.servers": stack.kafka}), [topic], PARTITIONS)
         stack.broker.stop()
         say("Kafka is stopped; the first events wait for it")
-        load.closed_loop(contestant.port, TOKEN, CONNECTIONS, 5)
+        load.closed_loop(contestant.port, TOKEN, CONNECTIONS, _FIRST_S)
         before_s = running.cpu_s()
         taken = load.closed_loop(contestant.port, TOKEN, CONNECTIONS, seconds)
         taken = taken.with_cpu(running.cpu_s() - before_s, seconds)
         stack.broker.start()
         say("Kafka is back")
-        drained = _drained_per_s(stack.kafka, topic)
+        drained = _drained_per_s(stack.kafka, before, int(taken.per_second * seconds))
     finally:
         running.stop()
     return Kept(taken.per_second, taken.p99_s, taken.cpu_s, drained)
 
 
-def _drained_per_s(servers: str, topic: str) -> float:
-    """Return how fast a topic grows from its first new record until it stands still."""
+def _drained_per_s(servers: str, before: Offsets, taken: int) -> float:
+    """Return how fast different events came into a topic after these ends, by the broker's clock: all, or a minute's.
+
+    An event counts once: Bento sends what is in its buffer more than once (redpanda-data/connect, issue 2757).
+    """
     consumer = Consumer({"bootstrap.servers": servers, "group.id": "bench-spool"})
-
-    def count() -> int:
-        ends = [consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=30)[1] for n in range(PARTITIONS)]
-        return sum(ends)
-
-    first = last = count()
-    began = moved = time.monotonic()
-    while last == first or time.monotonic() - moved < _STILL_S:
-        now, at = count(), time.monotonic()
-        if now > last:
-            if last == first:
-                began = at
-                first = now
-            last, moved = now, at
-        if at - began > _READY_S:
-            raise TimeoutError(f"{topic} has not stood still for {_READY_S:g} s")
-        time.sleep(0.05)
+    consumer.assign([TopicPartition(*at, offset) for at, offset in before.items()])
+    keys: set[bytes] = set()
+    first = last = records = 0
+    end = time.monotonic() + _DRAINED_S
+    while len(keys) < taken and time.monotonic() < end:
+        for record in consumer.consume(10_000, 1.0):
+            key = record.key()
+            if record.error() is not None or key is None:
+                continue
+            records += 1
+            if key not in keys:
+                last = record.timestamp()[1]
+                first = first or last
+                keys.add(key)
     consumer.close()
-    return (last - first) / max(moved - began, 0.05)
+    say(f"{len(keys):,} of {taken:,} events in {records:,} records")
+    return len(keys) / max((last - first) / 1000, 0.001)
 
 
 def _alone(path: Path, seconds: int) -> Kept:

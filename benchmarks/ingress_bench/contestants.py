@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,6 +10,8 @@ from pathlib import Path
 import psutil
 from support.missing import MissingError, run
 from support.say import say
+
+from openbsp.local.process import ChildProcess
 
 _HERE = Path(__file__).resolve().parent
 _GO = _HERE.parent / "go"
@@ -50,14 +51,13 @@ class Running:
     def __init__(self, contestant: Contestant, directory: Path) -> None:
         """Start it without waiting; what it prints goes to a file of the directory."""
         self.contestant = contestant
-        with (directory / f"{contestant.key}.log").open("wb") as log:
-            self._process = subprocess.Popen(
-                contestant.command,
-                env={**os.environ, **contestant.environment},
-                stdout=log,
-                stderr=log,
-                cwd=directory,
-            )
+        self._process = ChildProcess(
+            contestant.key,
+            contestant.command,
+            log=directory / f"{contestant.key}.log",
+            env={**os.environ, **contestant.environment},
+            cwd=directory,
+        )
 
     def cpu_s(self) -> float:
         """Return the processor time of its processes so far, in seconds."""
@@ -66,8 +66,7 @@ class Running:
 
     def stop(self) -> None:
         """End it, and wait for that."""
-        self._process.terminate()
-        self._process.wait(30)
+        self._process.stop(30)
 
 
 def bridge(key: str, port: int, workers: int, environment: Mapping[str, str]) -> Contestant:

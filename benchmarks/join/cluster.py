@@ -4,7 +4,6 @@ Every topic but the input has `message.timestamp.type=LogAppendTime`: the broker
 when an output was written.
 """
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,9 +23,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
-    OffsetSpec,
     ResourceType,
 )
+from support.topics import Offsets, ends
 
 from avro import cloudevents
 from avro.catalogue import ACTIONS, ENTITIES, TOPICS, topic_name
@@ -50,14 +49,6 @@ _NO_COORDINATOR_YET = {
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
 }
-_NO_LEADER_YET = {
-    KafkaError.NOT_LEADER_FOR_PARTITION,
-    KafkaError.LEADER_NOT_AVAILABLE,
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-}
-_RETRY_S = 0.1
-
-Offsets = dict[tuple[str, int], int]
 
 #: Topic, value, key and headers of a record.
 Encoded = tuple[str, bytes, bytes, dict[str, bytes]]
@@ -175,17 +166,7 @@ class Cluster:
 
     def ends(self, topics: Iterable[str]) -> Offsets:
         """Return the end of each partition of the topics; waits for leaders, which new topics may lack for a moment."""
-        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        asked = {TopicPartition(topic, partition): latest for topic in topics for partition in range(PARTITIONS)}
-        deadline = time.monotonic() + _TIMEOUT_S
-        while True:
-            futures = self._admin.list_offsets(asked)
-            try:
-                return {(tp.topic, tp.partition): future.result(_TIMEOUT_S).offset for tp, future in futures.items()}
-            except KafkaException as error:
-                if error.args[0].code() not in _NO_LEADER_YET or time.monotonic() > deadline:
-                    raise
-            time.sleep(_RETRY_S)
+        return ends(self._admin, topics, PARTITIONS)
 
     @contextmanager
     def positions(self, group: str) -> Iterator[Callable[[], Offsets]]:
