@@ -13,13 +13,14 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import uvloop
 from prometheus_client import disable_created_metrics, values
 
 from avro.errors import ContractError
 from bridge import health
-from bridge.delivery.spool.file import SpoolFile
+from bridge.delivery.spool.file import SpoolFile, is_held
 from bridge.delivery.spool.leftovers import spool_path
 from bridge.errors import BridgeError, SpoolInUseError
 from bridge.exits import WORKER_NOT_STARTED
@@ -119,23 +120,22 @@ def _read_again(tokens: TokenSource) -> None:
 def _listen(settings: BridgeSettings, first: int) -> socket.socket:
     """Return the listening socket. Raises OSError."""
     deadline = time.monotonic() + _ORPHANS_S
+    spool, ended = spool_path(settings.spool_dir, first), False
     while True:
         try:
             return listen(settings.host, settings.port)
         except OSError as error:
             # Workers of a supervisor that was killed still answer; whoever else has the address will keep it.
-            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline or not _in_use(settings, first):
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline or ended:
                 raise
+        # Trap: a process that ends may give up its spool before its socket, so there is one more attempt after it.
+        ended = not _in_use(spool)
         time.sleep(_LOOK_AGAIN_S)
 
 
-def _in_use(settings: BridgeSettings, first: int) -> bool:
-    try:
-        SpoolFile(spool_path(settings.spool_dir, first)).close()
-    except SpoolInUseError:
-        return True
-    except BridgeError:
-        pass
+def _in_use(spool: Path) -> bool:
+    with contextlib.suppress(OSError):  # the worker says what is wrong with it
+        return is_held(spool)
     return False
 
 
@@ -198,6 +198,8 @@ class _Work:
         world = outside(self.kafka, self.registry, self.topics)
         request_lines = lines if self.settings.log_level in {LogLevel.DEBUG, LogLevel.INFO} else None
         patience_s = _PATIENCE_OF_A_REPLACEMENT_S if place.restarts else PATIENCE_S
+        wanted = asyncio.Event()
+        loop.add_reader(self.listener, _request_waits, self.listener, wanted)
         async with running(
             self.settings,
             world,
@@ -207,7 +209,9 @@ class _Work:
             patience_s=patience_s,
             restarts=place.restarts,
             tokens=self.tokens,
+            wanted=wanted,
         ) as service:
+            loop.remove_reader(self.listener)
             loop.add_signal_handler(signal.SIGHUP, service.access.reload)
             # What is there now stays, and what a request leaves behind is hardly ever a cycle.
             gc.freeze()
@@ -221,6 +225,12 @@ class _Work:
             stopped = event("process.stopped", worker=place.number, spool_events=left)
             _log.info("stopped: all requests are answered, %d events are in the spool", left, extra=stopped)
             return ExitCode.FAILED if service.failed.done() else ExitCode.OK
+
+
+def _request_waits(listener: socket.socket, wanted: asyncio.Event) -> None:
+    # Trap: it stays readable until somebody accepts.
+    asyncio.get_running_loop().remove_reader(listener)
+    wanted.set()
 
 
 def _stop(stop: asyncio.Event, limit_s: float) -> None:

@@ -122,13 +122,14 @@ async def running(
     patience_s: float = PATIENCE_S,
     restarts: int = 0,
     tokens: TokenSource | None = None,
+    wanted: asyncio.Event | None = None,
 ) -> AsyncIterator[Service]:
     """Run the ingress as worker `number`, which was restarted so often. `spool_file` is closed at the end.
 
     `tokens` are a supervisor's, which were usable last; without them they are read.
 
-    Waits up to `patience_s` seconds for Kafka and the registry, then goes on without them, and also if they answer and
-    do not fit: events are spooled then. Raises TokensError.
+    Waits up to `patience_s` seconds for Kafka and the registry, or a second once `wanted` is set because requests wait;
+    then goes on without them, and also if they answer and do not fit: events are spooled then. Raises TokensError.
     """
     collectors = CollectorRegistry()
     metrics = Metrics(collectors)
@@ -218,7 +219,7 @@ async def running(
         )
         erasures = SpoolErasures(drain, spool_file.path)
         tasks = [
-            await preparation.start(patience_s),
+            await preparation.start(patience_s, wanted or asyncio.Event()),
             asyncio.create_task(drain.run(), name="drain"),
             asyncio.create_task(erasures.run(), name="erasures"),
             asyncio.create_task(access.watch(), name="tokens"),

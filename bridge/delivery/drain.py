@@ -72,6 +72,7 @@ class Drain:
         self._cursor = 0  # the last number that this pass has looked at
         self._held: set[bytes | None] = set()  # keys that failed in this pass: newer events must not overtake
         self._done: set[Row] = set()  # left the spool, but the disk is too full to remove them
+        self._stuck = False  # an event of this pass cannot be published, nor moved to quarantine
         self._unauthorized_since: dict[str, float] = {}
         self.last_failure: str | None = None
         # What has been read from the spool is in work while it is held.
@@ -119,6 +120,7 @@ class Drain:
         """Go through the spool from its first event on. Returns whether it is empty now."""
         self._cursor = 0
         self._held.clear()
+        self._stuck = False
         try:
             while True:
                 async with self._in_work:
@@ -136,9 +138,11 @@ class Drain:
     async def _finish(self) -> bool:
         """End a pass behind the last event; return whether the spool is empty."""
         await self._remove([])
-        if self._done and not self._held and await self._spool.start_over(self._cursor):
+        # Trap: starting over removes all that is in the file.
+        left = bool(self._held) or self._stuck
+        if self._done and not left and await self._spool.start_over(self._cursor):
             self._done.clear()
-        if self._done or self._held:
+        if self._done or left:
             return False
         self.last_failure = None
         await self._spool.shrink()
@@ -218,6 +222,8 @@ class Drain:
         except sqlite3.Error as error:
             failed = event("spool.event_not_quarantined", seq=row.seq)
             _log.error("spooled event %d cannot be quarantined: %s", row.seq, error, extra=failed)
+            self._stuck = True
+            self.last_failure = f"spool: an event cannot be moved to quarantine: {error}"
             return False
         quarantined = event("spool.event_quarantined", seq=row.seq)
         _log.error("spooled event %d quarantined: %s", row.seq, why, extra=quarantined)

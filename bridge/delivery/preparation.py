@@ -12,6 +12,8 @@ from bridge.metrics import Metrics
 
 _KAFKA = "kafka"
 _REGISTRY = "schema_registry"
+#: Seconds for which a start still waits for the servers once a request waits for it.
+_WANTED_S = 1.0
 
 
 class Preparation:
@@ -58,15 +60,22 @@ class Preparation:
         """What differs from the contract although publishing goes on."""
         return self._topics.remarks
 
-    async def start(self, patience_s: float) -> "asyncio.Task[None]":
-        """Wait up to `patience_s` seconds for an answer of both servers, then go on in the task that is returned."""
+    async def start(self, patience_s: float, wanted: asyncio.Event) -> "asyncio.Task[None]":
+        """Wait up to `patience_s` seconds for an answer of both servers, then go on in the task that is returned.
+
+        `wanted` is set once requests wait: a second later they are answered, from the spool if need be.
+        """
         await self._schemas.recall()
         task = asyncio.create_task(self._run(), name="preparation")
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(patience_s):
-                while not self._answered():
-                    self._news.clear()
-                    await self._news.wait()
+            async with asyncio.timeout(patience_s) as limit:
+                hurry = asyncio.create_task(_hurry(limit, wanted))
+                try:
+                    while not self._answered():
+                        self._news.clear()
+                        await self._news.wait()
+                finally:
+                    hurry.cancel()
         return task
 
     def doubt(self) -> None:
@@ -92,3 +101,10 @@ class Preparation:
             self.maker = None
             self.ready.clear()
         self._news.set()
+
+
+async def _hurry(limit: asyncio.Timeout, wanted: asyncio.Event) -> None:
+    await wanted.wait()
+    soon, end = asyncio.get_running_loop().time() + _WANTED_S, limit.when()
+    if end is not None and soon < end:
+        limit.reschedule(soon)

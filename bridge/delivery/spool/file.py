@@ -89,7 +89,7 @@ class SpoolFile:
         #: Whether the write-ahead log has bytes of former events, because another process was reading the file.
         self.unfolded = False
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make_directory(path.parent)
             self._lock = _lock(path)
         except OSError as error:
             raise SpoolError(path, f"cannot be used: {error.strerror}") from error
@@ -98,6 +98,9 @@ class SpoolFile:
         self._identities: tuple[_Identity, ...] = ()
         try:
             self._connection: sqlite3.Connection | None = self._open_or_replace()
+        except OSError as error:
+            os.close(self._lock)
+            raise SpoolError(path, f"cannot be opened: {error.strerror}") from error
         except BaseException:
             os.close(self._lock)
             raise
@@ -124,10 +127,8 @@ class SpoolFile:
         """
         old = self._db
         try:
-            if not self.path.parent.exists():
-                self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                # Before anything changes: if it failed afterwards, the old file would pass for the one at the path.
-                _sync_directory(self.path.parent.parent)
+            # Before anything changes: if it failed afterwards, the old file would pass for the one at the path.
+            _make_directory(self.path.parent)
             self._lock_again()
             if _identity(self.path) == self._identities[0]:
                 # The write-ahead log is gone, the file is not: with the log folded into it, it has everything.
@@ -526,6 +527,14 @@ def _lock(path: Path) -> int:
         return lock_file(path.with_suffix(".lock"))
     except LockHeldError as error:
         raise SpoolInUseError(path, error.holder) from None
+
+
+def _make_directory(path: Path) -> None:
+    """Make a directory that is not there. Trap: its entry in the one above is not on the disk until that is synced."""
+    missing = [each for each in (path, *path.parents) if not each.exists()]
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for each in missing:
+        _sync_directory(each.parent)
 
 
 def _sync_directory(path: Path) -> None:

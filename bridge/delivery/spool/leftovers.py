@@ -74,7 +74,7 @@ class Leftovers:
             await in_thread(file.remove)
             done = event("spool.adopted", events=adopted)
             _log.warning("%s was abandoned; its %d events are adopted", path, adopted, extra=done)
-        except (sqlite3.Error, NotStoredError) as error:
+        except (sqlite3.Error, NotStoredError, OSError) as error:
             paused = event("spool.adoption_paused", events=adopted)
             _log.error("%s: adopting its events paused: %s", path, error, extra=paused)
         finally:
@@ -97,6 +97,8 @@ class Leftovers:
 
 
 def _settle(stored: "asyncio.Future[None]", error: NotStoredError | None) -> None:
+    if stored.cancelled():
+        return  # the adoption was stopped; the event is in both files until the next one
     if error is None:
         stored.set_result(None)
     else:

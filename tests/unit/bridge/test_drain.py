@@ -1,11 +1,13 @@
 """The spool's way to Kafka: order, refusals, age, a disk that is too full to delete, leftovers of other workers."""
 
+import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from avro import instants, jsontext
 from avro.catalogue import ENTITIES
@@ -14,8 +16,11 @@ from avro.schemas import latest
 from bridge.delivery.items import pack
 from bridge.delivery.records import Record
 from bridge.delivery.spool.file import SpoolFile
-from bridge.delivery.spool.leftovers import spool_path
+from bridge.delivery.spool.leftovers import Leftovers, spool_path
+from bridge.delivery.spool.spool import Spool
 from bridge.http.events import Event
+from bridge.metrics import Metrics
+from openbsp.threads import in_thread
 from support.fake_kafka import IDS, TIMED_OUT, TOO_LARGE, UNAUTHORIZED, FakeKafka, Verdict, letters
 from support.ingress import RunningIngress, message, running_ingress
 from support.wait import eventually
@@ -241,6 +246,29 @@ def test_a_disk_that_is_too_full_to_delete_makes_no_duplicates_without_end(
         assert len(kafka.log) == 1201
 
 
+def test_a_disk_that_is_too_full_for_the_quarantine_costs_no_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A file that holds an event which cannot be published is not replaced by an empty one."""
+    spooled(tmp_path, ("first", 1))
+    file = SpoolFile(spool_path(tmp_path / "spool", 0))
+    file.append([(2, b"\xc1 no msgpack")])
+    file.close()
+    kafka, attempts = FakeKafka(), []
+
+    def full(*arguments: object) -> None:
+        attempts.append(arguments)
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patch, running_ingress(tmp_path, kafka=kafka) as ingress:
+        patch.setattr(SpoolFile, "delete", full)
+        patch.setattr(SpoolFile, "quarantine", full)
+        eventually(lambda: sum(len(arguments) == 3 for arguments in attempts) >= 3)
+        assert keys(kafka) == ["first"]
+        assert ingress.service.spool.events == 1
+        assert "quarantine" in ingress.details()["spool"]["last_drain_failure"]
+    with running_ingress(tmp_path, kafka=kafka) as ingress:
+        eventually(lambda: ingress.details()["spool"]["quarantined"] == 1)
+
+
 def test_an_unreadable_event_does_not_hold_up_the_others(tmp_path: Path):
     spooled(tmp_path, ("first", 1))
     file = SpoolFile(spool_path(tmp_path / "spool", 0))
@@ -297,6 +325,70 @@ def test_a_leftover_that_is_still_in_use_is_left_alone(tmp_path: Path):
         assert holder.totals().events == 1
     finally:
         holder.close()
+
+
+def test_a_leftover_that_cannot_be_opened_does_not_end_the_bridge(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    (tmp_path / "spool" / "spool-7.db").mkdir(parents=True)
+    with running_ingress(tmp_path) as ingress:
+        eventually(lambda: "an abandoned spool cannot be adopted" in caplog.text)
+        assert ingress.post(message()).json()["disposition"] == "published"
+        assert not ingress.service.failed.done()
+
+
+def test_a_leftover_that_cannot_be_removed_does_not_end_the_bridge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    def refuse(_: SpoolFile) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(SpoolFile, "remove", refuse)
+    spooled(tmp_path, ("left", instants.now()), worker=3)
+    kafka = FakeKafka()
+    with running_ingress(tmp_path, kafka=kafka) as ingress:
+        eventually(lambda: "adopting its events paused" in caplog.text)
+        eventually(lambda: keys(kafka) == ["left"])
+        assert not ingress.service.failed.done()
+
+
+def test_an_adoption_that_is_stopped_keeps_nobody_from_hearing_of_an_event(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What it has given to the disk, and a webhook's event, are in one commit."""
+    spooled(tmp_path, ("left", 1), worker=3)
+    writing, go_on = threading.Event(), threading.Event()
+    append = SpoolFile.append
+
+    def slow(file: SpoolFile, events: list[tuple[int, bytes]]) -> None:
+        writing.set()
+        assert go_on.wait(30)
+        append(file, events)
+
+    async def nothing(_: SpoolFile) -> None:
+        return
+
+    async def main() -> None:
+        own = SpoolFile(spool_path(tmp_path / "spool", 0))
+        spool = Spool(own, 1 << 30, Metrics(CollectorRegistry()))
+        monkeypatch.setattr(SpoolFile, "append", slow)
+        heard: list[object] = []
+        spool.put(1, b"first", heard.append)
+        await in_thread(writing.wait, 30)
+        adopting = asyncio.create_task(Leftovers(spool, own.path, 1, nothing).run())
+        async with asyncio.timeout(30):
+            while spool.events < 2:  # noqa: ASYNC110 nothing tells of it
+                await asyncio.sleep(0)
+        spool.put(2, b"webhook", heard.append)
+        adopting.cancel()
+        await asyncio.wait([adopting])
+        go_on.set()
+        await spool.close()
+        async with asyncio.timeout(30):
+            while len(heard) < 2:  # noqa: ASYNC110 as above
+                await asyncio.sleep(0)
+        assert heard == [None, None]
+        own.close()
+
+    asyncio.run(main())
 
 
 def test_traffic_during_a_drain_ends_up_published_directly_again(tmp_path: Path):

@@ -1,10 +1,11 @@
 """Topics and schema ids that an operator's accident changes: noticed, named, waited for; receiving never stops."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
-from bridge.delivery import schema_watch, topic_watch
+from bridge.delivery import preparation, schema_watch, topic_watch
 from openbsp.kafka.findings import Finding, Grade
 from support.fake_kafka import IDS, TIMED_OUT, FakeKafka, FakeRegistry, FakeTopics
 from support.ingress import message, running_ingress
@@ -170,3 +171,23 @@ def test_ids_that_were_given_up_are_not_used_after_a_restart(tmp_path: Path):
     with running_ingress(tmp_path, registry=registry) as ingress:
         assert ingress.post(message()).json()["disposition"] == "spooled"
         assert ingress.kafka.attempts == 0
+
+
+def test_a_start_without_kafka_is_patient_until_a_request_waits():
+    """What the sender sends during a restart waits in the socket, and it gives up after 5 s."""
+
+    async def main() -> None:
+        loop, wanted = asyncio.get_running_loop(), asyncio.Event()
+        async with asyncio.timeout(3600) as limit:
+            hurry = asyncio.create_task(preparation._hurry(limit, wanted))
+            await asyncio.sleep(0)
+            assert limit.when() > loop.time() + 3500
+            wanted.set()
+            await hurry
+            assert limit.when() <= loop.time() + preparation._WANTED_S
+        async with asyncio.timeout(preparation._WANTED_S / 2) as limit:
+            end = limit.when()
+            await preparation._hurry(limit, wanted)
+            assert limit.when() == end
+
+    asyncio.run(main())

@@ -389,6 +389,52 @@ def test_every_commit_is_synced(file: SpoolFile):
     assert (synchronous, journal) == (2, "wal")
 
 
+def test_a_new_directory_is_synced_into_those_above_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Else a machine that loses its power forgets the directory, and all that was answered with spooled."""
+    synced = []
+    monkeypatch.setattr("bridge.delivery.spool.file._sync_directory", synced.append)
+    SpoolFile(tmp_path / "data" / "spool" / "spool-0.db").close()
+    assert set(synced) == {tmp_path, tmp_path / "data", tmp_path / "data" / "spool"}
+
+
+SECTOR = 512
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_after_a_loss_of_power_all_that_was_stored_is_there_and_the_last_write_whole_or_not_at_all(
+    path: Path, tmp_path: Path, seed: int
+):
+    """Sectors of the last write that were not synced yet are on the disk, or are zero, or hold something else."""
+    chance = random.Random(seed)
+    log = path.with_name(path.name + "-wal")
+    file = SpoolFile(path)
+    stored: list[bytes] = []
+    for number in range(40):
+        before = log.read_bytes()
+        group = [b"%d-%d-" % (number, each) + chance.randbytes(chance.randrange(3000)) for each in range(3)]
+        file.append([(1, body) for body in group])
+        after = log.read_bytes()
+        if not after.startswith(before):
+            stored += group
+            continue  # folded into the file, and begun again
+        torn = bytearray(after)
+        for start in range(-(-len(before) // SECTOR) * SECTOR, len(after), SECTOR):
+            size = min(SECTOR, len(after) - start)
+            torn[start : start + size] = chance.choice(
+                [after[start : start + size], bytes(size), chance.randbytes(size)]
+            )
+        copy = tmp_path / f"after-{number}" / path.name
+        copy.parent.mkdir()
+        copy.write_bytes(path.read_bytes())
+        copy.with_name(log.name).write_bytes(torn[: chance.randrange(len(before), len(after) + 1)])
+        with closing(SpoolFile(copy)) as found:
+            assert found.set_aside == []
+            assert bodies(found) in (stored, stored + group)
+        stored += group
+    file.close()
+    assert len(stored) == 120
+
+
 WRITER = textwrap.dedent(
     """
     import random, sys

@@ -3,6 +3,7 @@
 import os
 import signal
 import sqlite3
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,6 +46,25 @@ def replace_worker(bridge: Process) -> bool:
     (worker,) = children(bridge.pid)
     os.kill(worker, signal.SIGKILL)
     return eventually(lambda: bridge.is_served_by_another(worker))
+
+
+def test_a_start_without_kafka_lets_no_request_wait_for_it(
+    bridge: Bridge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The socket is there before the workers are, and the sender gives up after 5 s."""
+    patient = tmp_path / "patient"
+    patient.write_text(
+        f"#!{sys.executable}\n"
+        "import bridge.serve\n"
+        "bridge.serve.PATIENCE_S = 3600\n"
+        "from bridge.__main__ import main\n"
+        "main()\n"
+    )
+    patient.chmod(0o700)
+    monkeypatch.setattr("support.bridge_process.BRIDGE", patient)
+    bridge.start()
+    with Load(bridge.url, TOKEN, per_second=50) as load:
+        eventually(lambda: load.count("spooled") > 5)
 
 
 def test_a_stop_while_an_upgrade_runs_ends_the_successor_too_and_loses_nothing(bridge: Bridge, tmp_path: Path):
