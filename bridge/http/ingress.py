@@ -9,8 +9,10 @@ from typing import Any
 from bridge.delivery.memory import Memory, cost
 from bridge.http import reasons
 from bridge.http.head import HEAD_BYTES
+from bridge.http.known_heads import KnownHeads
 from bridge.http.webhook import LENGTH_DIGITS, Intake, Respond, Scope, TooLargeError, TurnedDownError, Webhook
 from openbsp.http.problems import Answer
+from openbsp.http.tokens import Token
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -38,6 +40,8 @@ class Ingress:
     def __init__(self, intake: Intake) -> None:
         """Take webhooks in by `intake`."""
         self._intake = intake
+        self.authenticate = intake.authenticate
+        self.known_heads = KnownHeads()
 
     def reserve(self, headers: Iterable[tuple[bytes, bytes]]) -> int:
         """Count the memory of a request whose body is still to come."""
@@ -57,8 +61,8 @@ class Ingress:
         """Webhooks that are not answered yet."""
         return self._intake.in_progress
 
-    def answer(self, scope: Scope, body: bytes, respond: Respond) -> None:
-        """Answer a request whose body is there: call `respond` once, now or later.
+    def answer(self, scope: Scope, body: bytes, respond: Respond) -> bool:
+        """Answer a request whose body is there: call `respond` once, now or later. Return whether it was admitted.
 
         No task, no messages: for small requests those cost more than the publishing.
         """
@@ -67,8 +71,15 @@ class Ingress:
             webhook.admit(scope["method"], scope["headers"], _client(scope))
         except Exception as error:  # noqa: BLE001 it is answered, and logged
             _refuse(webhook, error, body)
-        else:
-            webhook.enter(len(body), functools.partial(_take, webhook, body))
+            return False
+        webhook.enter(len(body), functools.partial(_take, webhook, body))
+        return True
+
+    def answer_known(self, token: Token, body: bytes, respond: Respond) -> None:
+        """Answer a request under a head that was admitted before, sent with this token, which is valid now."""
+        webhook = Webhook(self._intake, respond)
+        webhook.admit_known(token)
+        webhook.enter(len(body), functools.partial(_take, webhook, body))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request: an ASGI application."""

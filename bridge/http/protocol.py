@@ -9,16 +9,44 @@ from httptools import HttpParserError, HttpParserUpgrade
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from bridge.http.ingress import RESERVED, TIMED_OUT
+from bridge.http.known_heads import END, MOST_BYTES
 from bridge.http.webhook import PATHS
 from openbsp.http.connections import Connections, GuardedProtocol
-from openbsp.http.problems import CLOSE, Answer
+from openbsp.http.problems import CLOSE, Answer, Headers
 
 if TYPE_CHECKING:
     from bridge.http.ingress import Ingress
 
 
+class _Nothing:
+    """Stands for an event that nothing waits for."""
+
+    def set(self) -> None:
+        """Do nothing."""
+
+
+class _Exchange:
+    """A webhook that came whole under a known head: as much of a RequestResponseCycle as a connection asks of it."""
+
+    __slots__ = ("default_headers", "disconnected", "keep_alive", "response_complete", "response_started")
+
+    more_body = False
+    chunked_encoding = False
+    message_event = _Nothing()
+
+    def __init__(self, default_headers: Headers) -> None:
+        self.default_headers = default_headers
+        self.disconnected = False
+        self.keep_alive = True
+        self.response_complete = False
+        self.response_started = False
+
+
 class WebhookProtocol(GuardedProtocol):
     """Hands a webhook to the ingress as soon as all of it is there, without a task, and writes the answer itself.
+
+    A client sends the same head again and again. One that was parsed and admitted before, and whose body came whole
+    with it, needs no parser: see KnownHeads.
 
     Whatever does not come whole in one read, is pipelined, or goes elsewhere takes uvicorn's way through ASGI; so does
     everything of a client that does not read its answers, since that way waits for it.
@@ -42,6 +70,9 @@ class WebhookProtocol(GuardedProtocol):
         #: Whether its client has not sent a byte yet.
         self.is_silent = True
         self._says_no_more = False
+        self._known = self._ingress.known_heads
+        #: Whether the parser has been given whole requests only, so that the next byte begins another one.
+        self._between = True
 
     @property
     def is_idle(self) -> bool:
@@ -69,8 +100,37 @@ class WebhookProtocol(GuardedProtocol):
         super().connection_lost(exc)
         self._gather(0)
 
+    def data_received(self, data: bytes) -> None:
+        """Take a webhook under a known head, or parse what came; see asyncio.Protocol."""
+        if self._between:
+            end = data.find(END, 0, MOST_BYTES) + len(END)
+            known = self._known.get(data[:end])
+            if known is not None and len(data) - end == known.length and self._is_free():
+                token = self._ingress.authenticate(known.authorization)
+                if token is not None:
+                    self._unset_keepalive_if_required()
+                    self.is_silent = False
+                    self._fruitless_bytes = 0
+                    cycle: Any = _Exchange(self.server_state.default_headers)
+                    self.cycle = cycle
+                    self.scope = known.scope
+                    self._ingress.answer_known(token, data[end:], functools.partial(self._respond, cycle))
+                    return
+        super().data_received(data)
+
+    def _is_free(self) -> bool:
+        cycle = self.cycle
+        return (
+            (cycle is None or cycle.response_complete)
+            and not self.pipeline
+            and not self.flow.write_paused
+            and not self._guard.ending
+            and not self.transport.is_closing()
+        )
+
     def parse(self, data: bytes) -> None:
         """Parse what came, and answer the webhook that is complete by now."""
+        between = self._between
         self.is_silent = False
         self._receiving = True
         self._data = data
@@ -87,9 +147,10 @@ class WebhookProtocol(GuardedProtocol):
                 scope["state"][RESERVED] = self._ingress.reserve(scope["headers"])
                 super()._start_asgi_task(fresh, self.app)
             else:
-                self._ingress.answer(
-                    cast("Any", fresh.scope), bytes(fresh.body), functools.partial(self._respond, fresh)
-                )
+                scope = fresh.scope
+                admitted = self._ingress.answer(scope, bytes(fresh.body), functools.partial(self._respond, fresh))
+                if admitted and between and self._between and self.cycle is fresh and fresh.keep_alive:
+                    self._known.learn(data, len(fresh.body), scope)
         # What comes after the answer is thrown away, and not counted.
         if self.cycle is not None and self.cycle.more_body and not self.cycle.response_complete:
             self._gather(self._gathered + len(data))
@@ -129,9 +190,15 @@ class WebhookProtocol(GuardedProtocol):
         lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
         self._plain_head = b"\r\n".join([*lines, b"", b""])
 
+    def on_message_begin(self) -> None:
+        """Begin with another request; see httptools."""
+        self._between = False
+        super().on_message_begin()
+
     def on_message_complete(self) -> None:
         """Begin with what is complete; see httptools."""
         if not self._plain_head:
+            self._between = True
             super().on_message_complete()
 
     def _unsupported_upgrade_warning(self) -> None:

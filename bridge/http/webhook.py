@@ -198,6 +198,12 @@ class Webhook:
             self._line.redriven = self._redriven
         self._reconciled = headers.get(_RECONCILED) == b"true"
 
+    def admit_known(self, token: Token) -> None:
+        """Admit a request whose head was admitted before, and says nothing that changes what becomes of its event."""
+        self._line.token = token.name
+        self._token = token
+        self._organizations = token.organizations
+
     def enter(self, size: int | None, go_on: Callable[[TurnedDownError | None], None]) -> None:
         """Call `go_on` when there is memory for the body: at once, or in turn.
 

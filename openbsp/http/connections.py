@@ -140,7 +140,7 @@ class GuardedProtocol(HttpToolsProtocol):
         # Trap: a line feed too many ends uvicorn's limit for idle connections, and begins no request.
         waits = self.cycle.more_body or self.cycle.response_complete
         idle = self.timeout_keep_alive_task is not None
-        return self.scope if waits and not idle else None
+        return self.cycle if waits and not idle else None
 
     def connection_made(self, transport: Any) -> None:
         """Refuse the connection if there are too many; see asyncio.Protocol."""

@@ -13,6 +13,7 @@ from prometheus_client import Counter
 from uvicorn.server import ServerState
 
 from bridge.http import reasons
+from bridge.http.known_heads import KnownHeads
 from bridge.http.protocol import WebhookProtocol
 from openbsp.http import problems
 from openbsp.http.connections import MAX_HEAD_BYTES, Connections, Limits
@@ -314,6 +315,7 @@ class Refusing:
     """An application that refuses every webhook at once."""
 
     memory = SimpleNamespace(add=lambda _: None, give=lambda _: None)
+    known_heads = KnownHeads()
 
     @property
     def webhooks(self) -> "Refusing":
