@@ -130,25 +130,24 @@ class KafkaPublisher:
 
     def _hand_over(self) -> None:
         self._patient_until = time.monotonic() + _PATIENCE_S
-        for _ in range(len(self._waiting)):
+        waiting = self._waiting
+        for _ in range(len(waiting)):
             # One by one: whatever one of them leads to, the others are still here.
-            self._produce(*self._waiting.popleft())
-
-    def _produce(self, record: Record, on_report: OnReport) -> None:
-        try:
-            self._producer.produce(
-                record.topic,
-                record.value,
-                record.key,
-                on_delivery=functools.partial(self._deliver, on_report, self._offsets),
-                headers=record.headers,  # type: ignore[arg-type]  # a list is invariant
-            )
-        except BufferError:
-            on_report(Report(record.topic, -1, -1, Failure("_QUEUE_FULL", "the producer's queue is full")))
-        except KafkaException as error:
-            on_report(Report(record.topic, -1, -1, _failure(error.args[0])))
-        else:
-            self._under_way += 1
+            (topic, key, value, headers), on_report = waiting.popleft()
+            try:
+                self._producer.produce(
+                    topic,
+                    value,
+                    key,
+                    on_delivery=functools.partial(self._deliver, on_report, self._offsets),
+                    headers=headers,  # type: ignore[arg-type]  # a list is invariant
+                )
+            except BufferError:
+                on_report(Report(topic, -1, -1, Failure("_QUEUE_FULL", "the producer's queue is full")))
+            except KafkaException as error:
+                on_report(Report(topic, -1, -1, _failure(error.args[0])))
+            else:
+                self._under_way += 1
 
     def renew(self) -> None:
         """Make a new producer: librdkafka keeps a topic's former partitions for minutes; see Publisher."""

@@ -94,7 +94,8 @@ class RecordMaker:
         fields["received_at"] = event.received_at
         fields["reconciled"] = event.reconciled
         time = fields["updated_at"] if "updated_at" in fields else fields.get("created_at", event.received_at)
-        headers = headers_of(event.event_id, event.id, time)
+        key = event.id
+        headers = headers_of(event.event_id, key, time)
         if event.traceparent is not None:
             headers.append(("traceparent", event.traceparent))
         if event.redriven:
@@ -103,7 +104,7 @@ class RecordMaker:
             headers.append(cloudevents.RECONCILED)
         if event.organizations is not None:
             headers.append(writers.header_of(event.organizations))
-        return Record(topic, event.id.encode(), encode(fields), headers)
+        return Record(topic, key.encode(), encode(fields), headers)
 
     def _dead_letter(self, letter: DeadLetter) -> Record:
         key = letter.fields["key"]

@@ -236,6 +236,6 @@ class Acceptor:
         silent = [each for each in self._connections if each.is_silent and each.opened_at < silent_since]
         silent.sort(key=lambda each: each.opened_at)
         idle = [each for each in self._connections if each.is_idle and each.timeout_keep_alive_task is not None]
-        idle.sort(key=lambda each: each.timeout_keep_alive_task.when())
+        idle.sort(key=lambda each: each.idle_since)
         for connection in [*silent, *idle][:_CLOSED_AT_ONCE]:
             connection.transport.close()

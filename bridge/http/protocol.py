@@ -15,6 +15,8 @@ from openbsp.http.connections import Connections, GuardedProtocol
 from openbsp.http.problems import CLOSE, Answer, Headers
 
 if TYPE_CHECKING:
+    import asyncio
+
     from bridge.http.ingress import Ingress
 
 
@@ -73,6 +75,9 @@ class WebhookProtocol(GuardedProtocol):
         self._known = self._ingress.known_heads
         #: Whether the parser has been given whole requests only, so that the next byte begins another one.
         self._between = True
+        #: The loop's time since when no request is in progress, while `timeout_keep_alive_task` is set.
+        self.idle_since = 0.0
+        self._idle_timer: asyncio.TimerHandle | None = None
 
     @property
     def is_idle(self) -> bool:
@@ -99,6 +104,8 @@ class WebhookProtocol(GuardedProtocol):
         """Forget what was gathered; see asyncio.Protocol."""
         super().connection_lost(exc)
         self._gather(0)
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
 
     def data_received(self, data: bytes) -> None:
         """Take a webhook under a known head, or parse what came; see asyncio.Protocol."""
@@ -169,6 +176,30 @@ class WebhookProtocol(GuardedProtocol):
         if self.cycle.response_complete:
             self._gather(0)
         super().on_response_complete()
+        self.idle_since = self.loop.time()
+
+    def _await_next(self) -> None:
+        """Do what `on_response_complete` does when nothing else has come, without a timer for each answer."""
+        self.server_state.total_requests += 1
+        self.idle_since = self.loop.time()
+        if self._idle_timer is None:
+            self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._look_whether_idle)
+        self.timeout_keep_alive_task = self._idle_timer
+
+    def _look_whether_idle(self) -> None:
+        timer, self._idle_timer = self._idle_timer, None
+        if self.timeout_keep_alive_task is not timer:
+            return  # a request is in progress, or uvicorn's timer runs; the next answer starts this one again
+        left = self.idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self.timeout_keep_alive_task = self._idle_timer = self.loop.call_later(left, self._look_whether_idle)
+        else:
+            self.timeout_keep_alive_handler()
+
+    def _unset_keepalive_if_required(self) -> None:
+        task, self.timeout_keep_alive_task = self.timeout_keep_alive_task, None
+        if task is not None and task is not self._idle_timer:
+            task.cancel()
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Keep the connection for answers that are still to come: a client may end its side after its request."""
@@ -254,4 +285,7 @@ class WebhookProtocol(GuardedProtocol):
         self.write(answer, cycle.default_headers)
         if not cycle.keep_alive:
             self.transport.close()
-        self.on_response_complete()
+        if cycle.keep_alive and not (self.pipeline or self._gathered or self.flow.read_paused):
+            self._await_next()
+        else:
+            self.on_response_complete()

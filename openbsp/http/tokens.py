@@ -19,6 +19,8 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 #: RFC 6750's b64token. Fewer characters could be guessed, and a fast hash would not protect them in a file.
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{16,}=*")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+#: Values of the header that a set remembers: one token may be spelled in some ways.
+_MOST_VALID = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,8 @@ class TokenSet:
     def __init__(self, tokens: Iterable[Token]) -> None:
         """Keep the tokens. Raises TokensError if two have the same name."""
         self._tokens = tuple(tokens)
+        #: Values of the header that were found valid. Trap: one that is not must never be looked up by comparing it.
+        self._valid: dict[bytes, Token] = {}
         counts = Counter(token.name for token in self._tokens)
         faults = [f"token name {name} is used {count} times" for name, count in counts.items() if count > 1]
         if faults:
@@ -51,13 +55,20 @@ class TokenSet:
 
     def authenticate(self, authorization: bytes | None) -> Token | None:
         """Return the token in the value of an Authorization header, or None. Takes the same time for any wrong one."""
-        if authorization is None or authorization[:7].lower() != _SCHEME:
+        if authorization is None:
+            return None
+        known = self._valid.get(authorization)
+        if known is not None:
+            return known
+        if authorization[:7].lower() != _SCHEME:
             return None
         digest = hashlib.sha256(authorization[7:].strip()).digest()
         found = None
         for token in self._tokens:
             if hmac.compare_digest(token.sha256, digest):
                 found = token
+        if found is not None and len(self._valid) < _MOST_VALID:
+            self._valid[authorization] = found
         return found
 
 

@@ -197,3 +197,27 @@ def test_so_many_are_kept(monkeypatch: pytest.MonkeyPatch, ingress: RunningIngre
         client.sendall(request("x" * length))
         assert answer(client)[2]["id"] == "x" * length
         assert len(ingress.service.ingress.known_heads) <= 3
+
+
+def test_an_idle_connection_is_closed_and_one_that_waits_for_its_answer_is_not(tmp_path: Path):
+    with (
+        running_ingress(tmp_path, keep_alive_s=1) as ingress,
+        socket.create_connection(ingress.service_address) as idle,
+        socket.create_connection(ingress.service_address) as busy,
+        socket.create_connection(ingress.service_address) as later,
+    ):
+        for client in (idle, busy, later):
+            client.settimeout(30)
+        for client in (idle, busy):
+            for key in ("one", "two"):
+                client.sendall(request(key))
+                answer(client)
+        ingress.kafka.stop_answering()
+        busy.sendall(request("six"))
+        later.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer(later)
+        assert idle.recv(1) == b""
+        assert later.recv(1) == b"", "by now the time of the busy one is over as well"
+        ingress.kafka.answer()
+        assert answer(busy)[2]["id"] == "six"
+        assert busy.recv(1) == b""
