@@ -78,6 +78,8 @@ def reconcile(
         beginning = None if since is None else max(0, moment(since, instants.now()))
     except ValueError as error:
         raise typer.BadParameter(f"--since: {error}") from None
+    if beginning is not None and beginning > instants.now():
+        raise typer.BadParameter("--since is in the future: no row has changed since then")
     try:
         interval_s = None if every is None else seconds(every)
     except ValueError as error:

@@ -44,6 +44,12 @@ _ORPHANS = """
 CREATE TABLE orphans (entity TEXT, id TEXT, organization INTEGER, PRIMARY KEY (entity, id)) WITHOUT ROWID;
 DELETE FROM positions;
 """
+#: Came later; of an index without it, what runs read counts as read of all organizations that it knows.
+_COVERAGE = """
+CREATE TABLE coverage (entity TEXT, organization TEXT, gap INTEGER, PRIMARY KEY (entity, organization)) WITHOUT ROWID;
+INSERT INTO coverage SELECT DISTINCT entity, name, NULL FROM witnesses JOIN names ON number = organization;
+"""
+_LATER = {"orphans": _ORPHANS, "coverage": _COVERAGE}
 #: Rows of one organization that are remembered as known, to ask for them.
 _WITNESSES = 4
 _SQL_VARIABLES = 500
@@ -128,11 +134,11 @@ class Index:
                 db.execute("PRAGMA synchronous=NORMAL")
                 version = db.execute("PRAGMA user_version").fetchone()[0]
                 if version == 0:
-                    db.executescript(f"BEGIN;{_SCHEMA}{_ORPHANS}PRAGMA user_version={_FORMAT};COMMIT")
-                    return db
-                if version == _FORMAT:
-                    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'orphans'").fetchone():
-                        db.executescript(f"BEGIN;{_ORPHANS}COMMIT")
+                    db.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={_FORMAT};COMMIT")
+                if version in {0, _FORMAT}:
+                    for table, script in _LATER.items():
+                        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone():
+                            db.executescript(f"BEGIN;{script}COMMIT")
                     return db
             except sqlite3.DatabaseError:
                 if attempt:
@@ -149,12 +155,14 @@ class Index:
         self._db.execute("BEGIN")
         try:
             yield
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            # Trap: a full disk may have ended the transaction already.
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
             self._numbers.clear()
             self._texts.clear()
             raise
-        self._db.execute("COMMIT")
 
     # -- the states
 
@@ -275,9 +283,20 @@ class Index:
         return [Known(id_, self._text(org), self._text(conversation), stamp) for id_, org, conversation, stamp in found]
 
     def organizations(self, entity: str) -> list[str]:
-        """Return the organizations of which the states have, or had, rows."""
-        statement = "SELECT DISTINCT organization FROM witnesses WHERE entity = ?"
-        return sorted(text for (number,) in self._db.execute(statement, (entity,)) if (text := self._text(number)))
+        """Return the organizations of which the states have rows."""
+        numbers = self._db.execute("SELECT DISTINCT organization FROM witnesses WHERE entity = ?", (entity,)).fetchall()
+        names = {text: number for (number,) in numbers if (text := self._text(number))}
+        return sorted(name for name, number in names.items() if self._has_rows(entity, name, number))
+
+    def _has_rows(self, entity: str, organization: str, number: int) -> bool:
+        if self.witnesses(entity, organization):
+            return True
+        # Reads all rows, but of an organization that is gone only once.
+        found = self._db.execute("SELECT 1 FROM rows WHERE entity = ? AND organization = ? LIMIT 1", (entity, number))
+        if found.fetchone() is None:
+            self._db.execute("DELETE FROM witnesses WHERE entity = ? AND organization = ?", (entity, number))
+            return False
+        return True
 
     def witnesses(self, entity: str, organization: str) -> list[str]:
         """Return ids of rows of an organization that the states have."""
@@ -352,14 +371,29 @@ class Index:
         """Note what has been compared."""
         self._db.execute("INSERT OR REPLACE INTO progress VALUES (?, ?, ?, ?)", (entity, organization, *progress))
 
-    def circle(self, entity: str) -> str:
-        """Return the id behind which the next search for deletes begins."""
-        found = self._db.execute("SELECT after FROM circles WHERE entity = ?", (entity,)).fetchone()
+    def coverage(self, entity: str) -> dict[str, int | None]:
+        """Return the organizations that runs over all have read, and from when on not all of their rows (None: all)."""
+        statement = "SELECT organization, gap FROM coverage WHERE entity = ?"
+        return dict(self._db.execute(statement, (entity,)).fetchall())
+
+    def cover(self, entity: str, organization: str, gap: int | None) -> None:
+        """Note from when on runs over all did not read all rows of an organization; None if they did."""
+        self._db.execute("INSERT OR REPLACE INTO coverage VALUES (?, ?, ?)", (entity, organization, gap))
+
+    def restart(self) -> None:
+        """Forget how far runs came and what they posted; not the states."""
+        with self.transaction():
+            for table in ("progress", "coverage", "circles", "posted"):
+                self._db.execute(f"DELETE FROM {table}")  # noqa: S608 names from above
+
+    def circle(self, name: str) -> str:
+        """Return the id behind which the next of the searches for deletes that have this name begins."""
+        found = self._db.execute("SELECT after FROM circles WHERE entity = ?", (name,)).fetchone()
         return "" if found is None else str(found[0])
 
-    def turn(self, entity: str, after: str) -> None:
+    def turn(self, name: str, after: str) -> None:
         """Note where the next search for deletes begins."""
-        self._db.execute("INSERT OR REPLACE INTO circles VALUES (?, ?)", (entity, after))
+        self._db.execute("INSERT OR REPLACE INTO circles VALUES (?, ?)", (name, after))
 
     # -- names as numbers
 

@@ -1,6 +1,6 @@
 """One run: reads rows of the platform, compares them with the states, tells what they lack, looks for what is gone."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Protocol
@@ -10,8 +10,9 @@ from avro import instants
 from avro.catalogue import DELETE, ENTITIES
 from bridge.cluster import STATE_TOPICS
 from bridge.reconcile import facts, gone
+from bridge.reconcile.coverage import Coverage
 from bridge.reconcile.facts import Facts, Verdict
-from bridge.reconcile.index import Index, Known, Posted, Progress
+from bridge.reconcile.index import Index, Known, Posted
 from bridge.reconcile.outlook import Outlook, look
 from bridge.reconcile.poster import Poster, Repair
 from bridge.reconcile.report import Report, Span
@@ -31,8 +32,9 @@ _WINDOW = 500
 _LOOK_AGAIN_S = 0.5
 #: What was told and is not in the states yet is told again after this long.
 _TELL_AGAIN_US = 3600 * _SECOND
-#: Progress of a run over all organizations.
-_ALL = ""
+#: What the index notes of whom it is about.
+_PLATFORM = "platform"
+_RIGHTS = "may the key (OPENBSP_API_KEY) see its rows?"
 
 
 class StateReader(Protocol):
@@ -95,11 +97,16 @@ class Run:
         self._options = options
         self._watcher = watcher
         self._now = instants.now()
+        self._hidden: set[str] = set()
         self.report = Report(str(uuid4()), platform, version(DISTRIBUTION), self._poster is None, self._now)
 
     def run(self) -> Report:
         """Compare, repair, wait for the states, and return what came of it."""
         self._states.catch_up(self._watcher.reading)
+        if self._poster is not None:
+            if not self._is_known:
+                self._index.restart()
+            self._index.note(_PLATFORM, self.report.platform)
         self._count_orphans()
         if self._options.orphans:
             self._fetch_orphans()
@@ -110,18 +117,30 @@ class Run:
         self.report.ended_at = instants.now()
         return self.report
 
+    @property
+    def _is_known(self) -> bool:
+        """Whether the index is about this platform, and not about one that was asked before."""
+        return self._index.meta(_PLATFORM) in {None, self.report.platform}
+
     def _compare_all(self) -> None:
         until = self._now - round(self._settings.settle_s * _SECOND)
+        shown: set[str] = set()
         for entity in STATE_TOPICS:
-            outlook = look(self._source, self._index, entity, self._known(entity))
-            for organization in self._options.organizations or (None,):
-                self._compare(entity, organization, until, outlook)
-            self._conclude(entity, until, outlook)
+            outlook = self._compare(entity, until)
+            shown |= outlook.shown
             if self._options.deletes:
                 try:
                     self._search(entity, until, outlook)
                 except PlatformError as error:
                     self.report.problems.append(f"deletes were not looked for to the end: {error}")
+        if not shown and not self.report.problems:
+            self.report.problems.append("OpenBSP shows no row at all: " + _RIGHTS)
+        elif shown:
+            self.report.problems += [
+                f"OpenBSP shows no row of organization {name}: is that its id? {_RIGHTS}"
+                for name in self._options.organizations
+                if name not in shown | self._hidden
+            ]
 
     def _known(self, entity: str) -> list[str]:
         known = self._index.organizations(entity)
@@ -166,11 +185,67 @@ class Run:
 
     # -- rows that the states lack
 
-    def _compare(self, entity: str, organization: str | None, until: int, outlook: Outlook) -> None:
-        known = self._index.progress(entity, organization or _ALL)
-        since = self._since(known)
-        span = Range(since, max(since, until), organization)
-        self.report.spans.append(Span(entity, organization, span.since, span.until))
+    def _compare(self, entity: str, until: int) -> Outlook:
+        """Compare an entity's rows; return which organizations are shown."""
+        index, options = self._index, self._options
+        known = set(self._known(entity))
+        outlook = look(self._source, index, entity, known)
+        overlap, kept = round(self._settings.overlap_s * _SECOND), self._poster is not None
+        coverage = Coverage(index, entity, now=self._now, overlap=overlap, kept=kept, former=self._is_known)
+        closed: set[str] = set()
+        for organization in options.organizations or (None,):
+            since = coverage.begin(organization, options.since, until)
+            if organization is None:
+                coverage.show(outlook.shown)
+                coverage.hide(known - outlook.shown)
+            for at, shown in self._read(entity, Range(since, max(since, until), organization)):
+                outlook.shown |= shown
+                if organization is None:
+                    coverage.show(shown)
+                coverage.advance(organization, at)
+            if organization is None and options.since is None:
+                closed = self._close(entity, coverage, outlook.shown, since)
+        return self._conclude(entity, until, coverage, known | outlook.shown, closed)
+
+    def _conclude(self, entity: str, until: int, coverage: Coverage, seen: set[str], closed: set[str]) -> Outlook:
+        """Say up to when nothing is missing, of the organizations that are shown after all has been read.
+
+        `seen` were shown before, or the states have rows of them; of `closed` there is no gap any more.
+        """
+        # Trap: a key that is revoked meanwhile has empty answers, as after the last row.
+        outlook = look(self._source, self._index, entity, seen)
+        lost = seen - outlook.shown
+        whole = False
+        if not self._options.organizations:
+            coverage.hide(lost)
+            # Nothing is shown to a key without rights: the right one begins where this one did.
+            whole = bool(outlook.shown) and coverage.advance(None, until)
+            for name in closed - lost:
+                coverage.fill(name, None)
+        for name in sorted(outlook.shown):
+            self.report.of(entity, name)
+            if coverage.advance(name, until) if self._options.organizations else whole and name not in coverage.gaps():
+                self.report.verified_until[entity, name] = until
+        self._hidden |= lost
+        for name in sorted(lost):
+            self.report.problems.append(
+                f"OpenBSP shows no row in {entity} of organization {name}, of which there were some: {_RIGHTS} "
+                "Nothing of it is judged"
+            )
+        return outlook
+
+    def _close(self, entity: str, coverage: Coverage, shown: set[str], until: int) -> set[str]:
+        """Read what former runs did not, of organizations that are shown now; return which those are."""
+        closed = {name: gap for name, gap in coverage.gaps().items() if name in shown}
+        for name, gap in closed.items():
+            # This run has read what is newer.
+            for at, _ in self._read(entity, Range(gap, until, name)) if gap < until else ():
+                coverage.fill(name, at)
+        return set(closed)
+
+    def _read(self, entity: str, span: Range) -> Iterator[tuple[int, set[str]]]:
+        """Compare rows page by page; yield up to when, and whose rows those were."""
+        self.report.spans.append(Span(entity, span.organization, span.since, span.until))
         after: Cursor | None = None
         rows = 0
         while page := self._source.page(entity, span, after):
@@ -179,24 +254,9 @@ class Run:
             self._take(entity, page)
             after = cursor_of(page[-1])
             rows += len(page)
-            outlook.shown.update(row["organization_id"] for row in page)
-            at = instants.parse(after.at) or since
-            self._watcher.comparing(entity, since, at, span.until, rows)
-            self._advance(entity, organization, known, Progress(since, at))
-        self._advance(entity, organization, known, Progress(since, span.until))
-
-    def _since(self, known: Progress | None) -> int:
-        if self._options.since is not None:
-            return self._options.since
-        return 0 if known is None else max(0, known.until - round(self._settings.overlap_s * _SECOND))
-
-    def _advance(self, entity: str, organization: str | None, known: Progress | None, new: Progress) -> None:
-        """Note how far the run came: a run that is cut off is continued from there by the next one."""
-        if self._poster is None:
-            return
-        if known is not None and new.since <= known.until:
-            new = Progress(min(known.since, new.since), max(known.until, new.until))
-        self._index.advance(entity, organization or _ALL, new)
+            at = instants.parse(after.at) or span.since
+            self._watcher.comparing(entity, span.since, at, span.until, rows)
+            yield at, {row["organization_id"] for row in page}
 
     def _take(self, entity: str, page: list[Row]) -> None:
         read = {row["id"]: (row, facts.of_row(ENTITIES[entity], row)) for row in page}
@@ -277,23 +337,13 @@ class Run:
             posted = Posted(instants.now(), of_row, heard=False, organization=organization)
             self._index.post(repair.entity, self.report.run, [(repair.row["id"], posted)])
 
-    def _conclude(self, entity: str, until: int, outlook: Outlook) -> None:
-        """Say up to when nothing is missing, of the organizations that the platform shows."""
-        for organization in self._known(entity):
-            if organization not in outlook.shown:
-                self.report.problems.append(
-                    f"OpenBSP shows no row in {entity} of organization {organization}, of which the states have some: "
-                    "may the key see it? Nothing of it is judged"
-                )
-        for organization in outlook.shown:
-            self.report.of(entity, organization)
-            self.report.verified_until[entity, organization] = until
-
     # -- rows that only the states have
 
     def _search(self, entity: str, until: int, outlook: Outlook) -> None:
         before = until - round(self._settings.overlap_s * _SECOND)
-        began = after = self._index.circle(entity)
+        # A search of some organizations passes over the ids of the others.
+        circle = " ".join([entity, *sorted(self._options.organizations)])
+        began = after = self._index.circle(circle)
         found: dict[str, list[Known]] = {}
         asked: dict[str, int] = {}
         ids = 0
@@ -316,7 +366,7 @@ class Run:
             tally.asked += asked[organization]
             complete = self._delete(entity, organization, rows, outlook.witnesses[organization]) and complete
         if self._poster is not None and complete:
-            self._index.turn(entity, "" if ids < self._settings.delete_ids else after)
+            self._index.turn(circle, "" if ids < self._settings.delete_ids else after)
 
     def _delete(self, entity: str, organization: str, rows: list[Known], witness: str) -> bool:
         """Tell that rows are gone, unless they are too many. Returns whether that was decided."""

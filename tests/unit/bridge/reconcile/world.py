@@ -152,6 +152,7 @@ class World:
         self.watcher = Watcher()
         self.waits: list[float] = []
         self.api_key = "key"
+        self.address = "openbsp.test"
 
     def put(self, entity: str, row: dict[str, Any], *, lost: bool = False) -> None:
         self.platform.put(entity, **row)
@@ -185,5 +186,5 @@ class World:
                 settings=given,
                 options=Options(**options),
                 watcher=self.watcher,
-                platform="openbsp.test",
+                platform=self.address,
             ).run()
