@@ -224,9 +224,13 @@ def connect(
     """
     from bridge.sender import connect as sender
     from bridge.sender.errors import PlatformError
-    from bridge.sender.platform import Platform
+    from bridge.sender.platform import Platform, is_word
     from bridge.sender.settings import OpenBspSettings
 
+    if not sender.is_address(url):
+        raise typer.BadParameter("--url is an address that begins with https:// or http://, and has a host")
+    if not is_word(token):
+        raise typer.BadParameter("the token is empty, or has white space in it")
     if check and (remove or dry_run):
         raise typer.BadParameter("--check changes nothing and removes nothing: give it alone")
     if openbsp is not None and not openbsp.startswith(("http://", "https://")):

@@ -36,6 +36,17 @@ def address(url: str) -> str:
     return url.rstrip("/") if urlsplit(url).path.rstrip("/") else url.rstrip("/") + PATH
 
 
+def is_address(url: str) -> bool:
+    """Return whether OpenBSP could post to such an address."""
+    try:
+        parts = urlsplit(url)
+        # Of a port that is none, this raises.
+        _ = parts.port
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and not any(map(str.isspace, url))
+
+
 def connect(platform: Platform, connection: Connection, say: Say, *, dry_run: bool) -> bool:
     """Register what is missing and repair what is wrong; safe to repeat. Return whether nothing hinders any more."""
     rows = _rows(platform, connection)
@@ -134,8 +145,9 @@ def _unreachable(url: str) -> list[str]:
 
 
 def _probe(platform: Platform, wanted: Wanted, say: Say) -> bool:
+    # Not by id as well: contacts_addresses has none.
     rows = platform.rows(
-        wanted.entity, organization_id=f"eq.{wanted.organization_id}", order="updated_at.desc,id.desc", limit="1"
+        wanted.entity, organization_id=f"eq.{wanted.organization_id}", order="updated_at.desc.nullslast", limit="1"
     )
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {wanted.token}"}
     if rows:

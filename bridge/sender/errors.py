@@ -18,3 +18,7 @@ class PlatformBusyError(PlatformError):
 
 class AnswerTooLargeError(PlatformError):
     """An answer that would not fit into memory: ask for fewer rows."""
+
+
+class UnfitValueError(PlatformError):
+    """A value was asked for that the column cannot have, such as an id that is no UUID."""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self
 import httpx
 
 from avro import jsontext
-from bridge.sender.errors import AnswerTooLargeError, PlatformBusyError, PlatformError
+from bridge.sender.errors import AnswerTooLargeError, PlatformBusyError, PlatformError, UnfitValueError
 from bridge.sender.settings import OpenBspSettings
 
 Row = dict[str, Any]
@@ -24,6 +24,8 @@ _MEANINGS = {
     "PGRST205": "there is no such table: is this the API of an OpenBSP?",
     "PGRST301": "the key is not accepted: check OPENBSP_ANON_KEY and OPENBSP_API_KEY",
 }
+#: PostgreSQL's, for a text that is no UUID, and for one with a character that no text can have.
+_UNFIT = frozenset({"22P02", "22021"})
 _MOST_ANSWER_CHARACTERS = 200
 
 #: Of PostgREST's Content-Range, `0-99/1234`, what stands after the slash.
@@ -46,12 +48,14 @@ class Platform:
         if settings.url is None:
             raise PlatformError("where is OpenBSP? Set OPENBSP_URL to the base address of its API")
         keys = {"apikey": settings.anon_key, "api-key": settings.api_key}
+        headers = {name: key.get_secret_value() for name, key in keys.items() if key is not None}
+        if not all(map(is_word, headers.values())):
+            raise PlatformError("a key has a character that no key has, such as a line feed: check OPENBSP_*_KEY")
         self._base = settings.url.rstrip("/")
-        self._client = httpx.Client(
-            base_url=f"{self._base}/rest/v1",
-            headers={name: key.get_secret_value() for name, key in keys.items() if key is not None},
-            timeout=settings.timeout_s,
-        )
+        try:
+            self._client = httpx.Client(base_url=f"{self._base}/rest/v1", headers=headers, timeout=settings.timeout_s)
+        except httpx.InvalidURL as error:
+            raise PlatformError(f"{self._base} is no address: {error}; check OPENBSP_URL") from None
 
     def __enter__(self) -> Self:
         """Return the client."""
@@ -70,7 +74,8 @@ class Platform:
     def page(self, table: str, query: Sequence[tuple[str, str]], *, most_bytes: int, exact_count: bool = False) -> Page:
         """Return rows that a query finds; a name may stand in it more than once.
 
-        `exact_count` lets the server count all that it finds. Raises AnswerTooLargeError, PlatformBusyError.
+        `exact_count` lets the server count all that it finds. Raises AnswerTooLargeError, PlatformBusyError and
+        UnfitValueError.
         """
         headers = {"Prefer": "count=exact"} if exact_count else {}
         try:
@@ -89,7 +94,7 @@ class Platform:
             text = f"{self._base} refused GET {table} with {whole.status_code}: {_meaning(whole)}"
             if whole.status_code == HTTPStatus.TOO_MANY_REQUESTS or whole.is_server_error:
                 raise PlatformBusyError(text, _after_s(whole.headers.get("Retry-After")))
-            raise PlatformError(text)
+            raise UnfitValueError(text) if str(_problem(whole).get("code")) in _UNFIT else PlatformError(text)
         total = _TOTAL.fullmatch(whole.headers.get("Content-Range", ""))
         return Page(self._rows(self._decoded(whole)), len(body), None if total is None else int(total[1]))
 
@@ -145,6 +150,11 @@ class Platform:
         return answer
 
 
+def is_word(text: str) -> bool:
+    """Return whether a key or token can be sent in a header: it is not empty, in ASCII, and has no white space."""
+    return re.fullmatch(r"[!-~]+", text) is not None
+
+
 def _plain_headers(answer: httpx.Response) -> dict[str, str]:
     """Return the headers without those of a coding that has been undone."""
     return {name: value for name, value in answer.headers.items() if name.lower() != "content-encoding"}
@@ -160,12 +170,18 @@ def _after_s(text: str | None) -> float | None:
         return None
 
 
-def _meaning(answer: httpx.Response) -> str:
+def _problem(answer: httpx.Response) -> dict[str, Any]:
+    """Return PostgREST's error object; an empty one if it is none."""
     try:
         problem = answer.json()
-    except ValueError:
-        problem = None
-    if not isinstance(problem, dict) or "message" not in problem:
+    except (ValueError, RecursionError):
+        return {}
+    return problem if isinstance(problem, dict) else {}
+
+
+def _meaning(answer: httpx.Response) -> str:
+    problem = _problem(answer)
+    if "message" not in problem:
         return "not the answer of an OpenBSP; check OPENBSP_URL"
     known = _MEANINGS.get(str(problem.get("code")))
     if known is not None:

@@ -14,6 +14,8 @@ OPERATIONS = ("insert", "update")
 #: How many rows of an organization and table OpenBSP's trigger calls.
 MOST_ROWS = 3
 PATH = "/webhooks"
+_PORTS = {"http": 80, "https": 443}
+_NOWHERE = urlsplit("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,10 @@ def plan(rows: Iterable[Mapping[str, Any]], wanted: Wanted) -> Plan:
     faults = _faults(kept, wanted)
     if faults:
         columns = {name: value for name, value in wanted.row().items() if kept.get(name) != value}
+        operations = _operations(kept)
+        if columns.pop("operations", None) and not set(OPERATIONS) <= set(operations):
+            # Trap: what else is registered stays, such as `delete`.
+            columns["operations"] = [*operations, *(name for name in OPERATIONS if name not in operations)]
         steps.insert(0, Step(wanted.entity, "; ".join(faults), str(kept["id"]), columns))
     if others >= MOST_ROWS:
         return Plan(steps, [f"{wanted.entity}: {_too_many(others)}, so this one may get nothing; delete one of them"])
@@ -82,13 +88,13 @@ def strays(rows: Iterable[Mapping[str, Any]], wanted: Wanted, entities: Iterable
     The bare host is not enough here: the receiver of another table may well be at the root of a gateway.
     """
     known = frozenset(entities)
-    path = urlsplit(wanted.url).path.rstrip("/")
+    path = _parts(wanted.url).path.rstrip("/")
     return [
         row
         for row in rows
         if row.get("table_name") not in known
         and _is_ours(row, wanted)
-        and (urlsplit(str(row.get("url"))).path.rstrip("/") == path or row.get("token") == wanted.token)
+        and (_parts(row.get("url")).path.rstrip("/") == path or row.get("token") == wanted.token)
     ]
 
 
@@ -103,12 +109,12 @@ def removal(rows: Iterable[Mapping[str, Any]], wanted: Wanted) -> list[Step]:
 
 def _faults(row: Mapping[str, Any], wanted: Wanted) -> list[str]:
     faults = []
-    operations = row.get("operations") or []
+    operations = _operations(row)
     missing = [operation for operation in OPERATIONS if operation not in operations]
     if missing:
         faults.append(f"{' and '.join(missing)} not registered: {_lost(missing)}")
     if row.get("url") != wanted.url:
-        faults.append(_elsewhere(urlsplit(str(row.get("url"))), urlsplit(wanted.url)))
+        faults.append(_elsewhere(_parts(row.get("url")), _parts(wanted.url)))
     if not row.get("token"):
         faults.append("no token: every webhook is answered 401 and lost")
     elif row.get("token") != wanted.token:
@@ -138,10 +144,31 @@ def _is_ours(row: Mapping[str, Any], wanted: Wanted) -> bool:
 
     The host alone does not say so: behind a gateway other receivers have it as well, at paths of their own.
     """
-    one, other = urlsplit(str(row.get("url"))), urlsplit(wanted.url)
-    if one.netloc != other.netloc:
+    one, other = _parts(row.get("url")), _parts(wanted.url)
+    if _host(one) != _host(other):
         return False
     return one.path.rstrip("/") in {"", other.path.rstrip("/")} or row.get("token") == wanted.token
+
+
+def _operations(row: Mapping[str, Any]) -> list[Any]:
+    operations = row.get("operations")
+    return operations if isinstance(operations, list) else []
+
+
+def _parts(url: object) -> SplitResult:
+    """Return the parts of an address that somebody has registered; of one that is none, empty ones."""
+    try:
+        parts = urlsplit(str(url))
+        # Trap: a port is looked at only when it is asked for.
+        _ = parts.port
+    except ValueError:
+        return _NOWHERE
+    return parts
+
+
+def _host(parts: SplitResult) -> tuple[str | None, int | None]:
+    """Return host and port; no port where it is the one that the scheme has anyway."""
+    return parts.hostname, None if parts.port == _PORTS.get(parts.scheme) else parts.port
 
 
 def _order(wanted: Wanted) -> Any:

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 _OPERATORS = {"eq": "=", "neq": "<>", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
@@ -75,6 +75,8 @@ class Postgrest(ThreadingHTTPServer):
         self.failing: list[int] = []
         self.retry_after: str | None = None
         self.instead: bytes | None = None
+        #: Whether ids are UUIDs, as OpenBSP's are: no other text can be asked for.
+        self.uuids = False
         #: Whether row-level security lets rows be read and not changed.
         self.read_only = False
         #: Method and path of each request.
@@ -124,13 +126,18 @@ class Postgrest(ThreadingHTTPServer):
         """Return the JSON texts of the rows that a query gives, and how many it finds without its limit."""
         where, values = self._where(table, query, reader)
         options = dict(query)
-        order = [_order(term) for term in options.get("order", "id").split(",")]
+        columns = _Columns(table not in _KEYS, self.uuids)
+        # Rows without `order` come in any; here by what identifies them.
+        order = [columns.order(term) for term in options["order"].split(",")] if "order" in options else ["id"]
+        names = options.get("select", "*")
+        for name in () if names == "*" else names.split(","):
+            columns.column(name)
         limit = min(int(options.get("limit", self.most_rows)), self.most_rows)
         statement = f"SELECT row FROM stored WHERE {where} ORDER BY {', '.join(order)} LIMIT ? OFFSET ?"  # noqa: S608
         with self._lock:
             found = self._db.execute(statement, (*values, limit, int(options.get("offset", 0)))).fetchall()
             (total,) = self._db.execute(f"SELECT count(*) FROM stored WHERE {where}", values).fetchone()  # noqa: S608
-        return [_selected(text, options.get("select", "*")) for (text,) in found], total
+        return [_selected(text, names) for (text,) in found], total
 
     def change(self, table: str, query: Query, columns: dict[str, Any] | None) -> list[str]:
         """Set columns of the rows that are found, or delete them (None)."""
@@ -146,6 +153,7 @@ class Postgrest(ThreadingHTTPServer):
 
     def _where(self, table: str, query: Query, reader: str | None) -> tuple[str, list[Any]]:
         clauses, values = ["name = ?"], [table]
+        columns = _Columns(table not in _KEYS, self.uuids)
         if self.readers is not None and table != "webhooks":
             shown = sorted(self.readers.get(reader or "", ()))
             clauses.append(f"organization IN ({', '.join('?' * len(shown))})")
@@ -154,9 +162,9 @@ class Postgrest(ThreadingHTTPServer):
             if name in _OPTIONS:
                 continue
             if name in {"or", "and"}:
-                clause, more = _combined(name, condition)
+                clause, more = _combined(name, condition, columns)
             else:
-                clause, more = _condition(name, condition)
+                clause, more = columns.condition(name, condition)
             clauses.append(clause)
             values += more
         return " AND ".join(clauses), values
@@ -168,17 +176,69 @@ def _id_of(table: str, row: Mapping[str, Any]) -> str:
     return str(row["id"]) if key is None else json.dumps([row[name] for name in key], ensure_ascii=False)
 
 
-def _combined(word: str, text: str) -> tuple[str, list[Any]]:
+class _Columns(NamedTuple):
+    """Columns of a table in queries, as SQL."""
+
+    #: Whether it has the column `id`.
+    has_id: bool
+    #: Whether ids are UUIDs.
+    uuids: bool
+
+    def condition(self, name: str, condition: str) -> tuple[str, list[Any]]:
+        """Return a filter, such as `gt.5`."""
+        column = self.column(name)
+        operator, _, value = condition.partition(".")
+        if operator in _OPERATORS:
+            return f"{column} {_OPERATORS[operator]} ?", [self._value(name, _unquoted(value))]
+        if operator == "in":
+            members = [self._value(name, _unquoted(member)) for member in _terms(value)]
+            return f"{column} IN ({', '.join('?' * len(members))})", members
+        if condition == "is.null":
+            return f"{column} IS NULL", []
+        raise Refusal(400, "PGRST100", f'"failed to parse filter ({condition})" (line 1, column 1)')
+
+    def order(self, term: str) -> str:
+        """Return a term of `order`, such as `updated_at.desc.nullslast`."""
+        name, *words = term.split(".")
+        descending = "desc" in words
+        nulls_first = "nullsfirst" in words or (descending and "nullslast" not in words)
+        direction = "DESC" if descending else "ASC"
+        return f"{self.column(name)} {direction} NULLS {'FIRST' if nulls_first else 'LAST'}"
+
+    def column(self, name: str) -> str:
+        """Return a column."""
+        if not _NAME.fullmatch(name) or (name == "id" and not self.has_id):
+            raise Refusal(400, "42703", f"column {name} does not exist")
+        if name in {"id", "organization_id", "updated_at"}:
+            return {"id": "id", "organization_id": "organization", "updated_at": "updated"}[name]
+        extracted = f"json_extract(row, '$.{name}')"
+        return f"instant({extracted})" if _INSTANT_NAME.fullmatch(name) else extracted
+
+    def _value(self, name: str, text: str) -> str | int:
+        if self.uuids and name in {"id", "organization_id"}:
+            try:
+                return str(uuid.UUID(text))
+            except ValueError:
+                raise Refusal(400, "22P02", f'invalid input syntax for type uuid: "{text}"') from None
+        if not _INSTANT_NAME.fullmatch(name):
+            return text
+        micros = _micros(text)
+        if micros is None:
+            raise Refusal(400, "22007", f'invalid input syntax for type timestamp with time zone: "{text}"')
+        return micros
+
+
+def _combined(word: str, text: str, columns: _Columns) -> tuple[str, list[Any]]:
     """Return `(a.op.x,and(b.op.y,...))` as SQL."""
     clauses: list[str] = []
     values: list[Any] = []
     for term in _terms(text):
         nested = re.match(r"(or|and)(?=\()", term)
         if nested is not None:
-            clause, more = _combined(nested[1], term[nested.end() :])
+            clause, more = _combined(nested[1], term[nested.end() :], columns)
         else:
             name, _, condition = term.partition(".")
-            clause, more = _condition(name, condition)
+            clause, more = columns.condition(name, condition)
         clauses.append(clause)
         values += more
     return f"({f' {word.upper()} '.join(clauses)})", values
@@ -204,44 +264,8 @@ def _terms(text: str) -> list[str]:
     return [*terms, term] if term or terms else []
 
 
-def _condition(name: str, condition: str) -> tuple[str, list[Any]]:
-    column = _column(name)
-    operator, _, value = condition.partition(".")
-    if operator in _OPERATORS:
-        return f"{column} {_OPERATORS[operator]} ?", [_value(name, _unquoted(value))]
-    if operator == "in":
-        members = [_value(name, _unquoted(member)) for member in _terms(value)]
-        return f"{column} IN ({', '.join('?' * len(members))})", members
-    if condition == "is.null":
-        return f"{column} IS NULL", []
-    raise Refusal(400, "PGRST100", f'"failed to parse filter ({condition})" (line 1, column 1)')
-
-
 def _unquoted(text: str) -> str:
     return re.sub(r"\\(.)", r"\1", text[1:-1]) if text[:1] == '"' == text[-1:] and len(text) > 1 else text
-
-
-def _value(name: str, text: str) -> str | int:
-    if not _INSTANT_NAME.fullmatch(name):
-        return text
-    micros = _micros(text)
-    if micros is None:
-        raise Refusal(400, "22007", f'invalid input syntax for type timestamp with time zone: "{text}"')
-    return micros
-
-
-def _column(name: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise Refusal(400, "42703", f"column {name} does not exist")
-    if name in {"id", "organization_id", "updated_at"}:
-        return {"id": "id", "organization_id": "organization", "updated_at": "updated"}[name]
-    extracted = f"json_extract(row, '$.{name}')"
-    return f"instant({extracted})" if _INSTANT_NAME.fullmatch(name) else extracted
-
-
-def _order(term: str) -> str:
-    column, _, direction = term.partition(".")
-    return f"{_column(column)} {'DESC' if direction.startswith('desc') else 'ASC'}"
 
 
 def _micros(text: object) -> int | None:

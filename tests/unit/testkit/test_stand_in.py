@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from openbsp_testkit.postgrest import Postgrest, running_postgrest
+from openbsp_testkit.postgrest import Postgrest, Refusal, running_postgrest
 from openbsp_testkit.rows import Organization
 from openbsp_testkit.stand_in import ORGANIZATION, StandIn, history
 
@@ -75,3 +75,28 @@ def test_an_address_is_its_own_key_and_has_no_id():
         assert platform.select("contacts_addresses", query)[1] == 1
         platform.change("contacts_addresses", query, None)
         assert platform.rows("contacts_addresses") == []
+
+
+def test_it_refuses_what_postgrest_refuses():
+    """A column that a table does not have; a text that is no UUID, where ids are such."""
+    with running_postgrest("messages", "contacts_addresses") as platform:
+        platform.put("contacts_addresses", organization_id="o", service="whatsapp", address="+1")
+        for query in ([("id", "eq.1")], [("order", "updated_at.desc,id.desc")], [("select", "id")]):
+            with pytest.raises(Refusal, match="column id does not exist"):
+                platform.select("contacts_addresses", query)
+        platform.uuids = True
+        key = "0a000000-0000-0000-0000-00000000000b"
+        platform.put("messages", id=key, organization_id=key)
+        assert platform.select("messages", [("id", f"in.({key.upper()})")])[1] == 1
+        for query in ([("id", f'in.("{key}","m1")')], [("or", "(organization_id.eq.acme,id.is.null)")]):
+            with pytest.raises(Refusal, match="invalid input syntax for type uuid"):
+                platform.select("messages", query)
+
+
+def test_nulls_are_ordered_as_postgresql_orders_them():
+    with running_postgrest("messages") as platform:
+        for key, stamp in (("a", None), ("b", "2026-05-01T00:00:00Z"), ("c", "2026-05-02T00:00:00Z")):
+            platform.put("messages", id=key, updated_at=stamp)
+        for order, ids in (("asc", "bca"), ("desc", "acb"), ("desc.nullslast", "cba"), ("asc.nullsfirst", "abc")):
+            found, _ = platform.select("messages", [("order", f"updated_at.{order}"), ("select", "id")])
+            assert "".join(json.loads(text)["id"] for text in found) == ids

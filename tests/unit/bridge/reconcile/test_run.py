@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -328,3 +329,29 @@ def test_orphans_of_other_organizations_are_left_alone(world: World):
     world.streams.records.append(("conversations", State("c77", organization="acme", orphan=True)))
     report = world.run(orphans=True, organizations=("other",))
     assert (world.bridge.took, report.tallies) == ([], {})
+
+
+# -- ids that the platform cannot have
+
+
+def test_events_that_somebody_made_up_do_not_hinder_a_run(world: World):
+    """OpenBSP's ids are UUIDs, and PostgREST refuses a question for anything else."""
+    world.platform.uuids = True
+    ours = {"organization_id": str(UUID(int=1))}
+    for number in range(20):
+        world.put("conversations", conversation_row(number, id=str(UUID(int=100 + number)), **ours))
+        world.put("messages", message_row(number, id=f"abcdef00-0000-0000-0000-{number:012}", **ours))
+    for made_up in ("m1", "ABCDEF00-0000-0000-0000-000000000003", "nul\0"):
+        world.streams.tell("messages", "insert", message_row(50, id=made_up, **ours))
+    world.streams.tell("messages", "insert", message_row(51, id="msg", organization_id="acme"))
+    world.streams.tell("messages", "update", {"id": "receipt", "status": {"sent": at(9)}, "updated_at": at(9)})
+    world.put("messages", message_row(60, id=str(UUID(int=60)), **ours), lost=True)
+    report = world.run()
+    assert report.total("messages").missing == report.total("messages").posted == 1
+    assert {repair.row["id"] for repair in world.bridge.took if repair.action == "delete"} == {
+        "m1",
+        "ABCDEF00-0000-0000-0000-000000000003",
+        "nul\0",
+    }
+    assert [problem for problem in report.problems if "acme" not in problem] == []
+    assert "1 orphans in messages" in world.run(orphans=True).problems[0]

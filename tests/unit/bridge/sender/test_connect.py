@@ -122,6 +122,15 @@ def test_a_check_sends_the_newest_row_and_shows_its_receipt(platform: Postgrest,
     assert [record.key for record in bridge.kafka.log] == [b"m3"]
 
 
+def test_a_check_sends_rows_of_a_table_without_ids(platform: Postgrest, connect: Run):
+    connect()
+    address = {"organization_id": "org", "service": "whatsapp", "address": "+1", "updated_at": "2026-05-01T00:00:00Z"}
+    platform.put("contacts_addresses", **address)
+    status, out = connect("--check")
+    assert status == 0, out
+    assert "contacts_addresses: published as event" in out
+
+
 def test_a_check_says_that_the_bridge_does_not_take_the_token(platform: Postgrest, connect: Run):
     platform.put("messages", id="m", organization_id="org", updated_at="2026-05-01T00:00:00+00:00")
     connect(token="a-token-of-somebody-else")
@@ -203,6 +212,9 @@ def test_a_check_says_that_nobody_answers(platform: Postgrest, connect: Run, unu
         ("OPENBSP_ANON_KEY", "wrong-key", "the key is not accepted: check OPENBSP_ANON_KEY and OPENBSP_API_KEY"),
         ("OPENBSP_API_KEY", "wrong-key", "use an API key of an owner or administrator in OPENBSP_API_KEY"),
         ("OPENBSP_URL", None, "Set OPENBSP_URL"),
+        ("OPENBSP_URL", "http://127.0.0.1:port", "is no address"),
+        ("OPENBSP_API_KEY", "ends-with-a-line-feed\n", "a key has a character that no key has"),
+        ("OPENBSP_ANON_KEY", "schlüssel", "a key has a character that no key has"),
     ],
 )
 def test_what_the_platform_refuses_is_said_with_what_to_do(connect: Run, monkeypatch, variable, value, said):
@@ -222,6 +234,21 @@ def test_a_platform_that_fails_or_is_none_is_named(
     assert "refused GET webhooks with 503: the database is starting up" in connect()[1]
     monkeypatch.setenv("OPENBSP_URL", bridge.url)
     assert "check OPENBSP_URL" in connect()[1]
+
+
+@pytest.mark.parametrize(
+    "url", ["bridge.example.com", "https://", "ftp://x", "https://[x", "http://x:port", "http://x y"]
+)
+def test_what_is_no_address_is_not_registered(platform: Postgrest, connect: Run, url: str):
+    """OpenBSP would keep it, and every webhook would be lost."""
+    assert connect(url=url)[0] == 2
+    assert platform.rows("webhooks") == []
+
+
+@pytest.mark.parametrize("token", ["", "two words", "a-line-feed\n"])
+def test_what_is_no_token_is_not_registered(platform: Postgrest, connect: Run, token: str):
+    assert connect(token=token)[0] == 2
+    assert platform.rows("webhooks") == []
 
 
 def test_nothing_is_removed_while_checking(connect: Run):

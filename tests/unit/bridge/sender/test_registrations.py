@@ -110,3 +110,33 @@ def test_a_row_of_a_table_that_the_bridge_refuses_is_a_stray_only_where_it_leads
         row("6", table_name="agents", url="http://bridge.example/webhooks/"),
     ]
     assert strays([*elsewhere, *here], WANTED, ["messages"]) == here
+
+
+@pytest.mark.parametrize(
+    "url", ["https://[bridge", "https://bridge.example:port/webhooks", "https://bridge.example:99999/webhooks", "//", 7]
+)
+def test_an_address_that_is_none_is_somebody_elses(url):
+    (step,) = plan([row(url=url, token="of-another-team")], WANTED).steps
+    assert step.row_id is None
+    assert removal([row(url=url)], WANTED) == strays([row(url=url)], WANTED, []) == []
+
+
+@pytest.mark.parametrize("url", ["https://Bridge.Example/webhooks", "https://bridge.example:443/webhooks"])
+def test_another_spelling_of_the_same_host_is_no_other_host(url):
+    assert [step.row_id for step in plan([row(url=url)], WANTED).steps] == ["1"]
+    assert [step.row_id for step in removal([row(url=url)], WANTED)] == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("operations", "repaired"),
+    [
+        (["insert", "update", "delete"], None),
+        (["update", "insert"], None),
+        (["delete", "insert"], ["delete", "insert", "update"]),
+        ("insert", ["insert", "update"]),
+    ],
+)
+def test_other_operations_stay_registered_when_something_is_repaired(operations, repaired):
+    (step,) = plan([row(operations=operations, token=None)], WANTED).steps
+    assert step.columns.get("operations") == repaired
+    assert step.columns["token"] == WANTED.token
