@@ -9,6 +9,10 @@ from avro.catalogue import MAX_MESSAGE_BYTES
 #: Facts of a message, or of a conversation's row, as they are stored.
 FACTS_BYTES = MAX_MESSAGE_BYTES * 3 // 8
 
+#: Facts of a message with all that was claimed of it: each writer may have told it whole. What counts of them, and what
+#: its conversations hear, stays below FACTS_BYTES.
+CLAIMED_BYTES = FACTS_BYTES * 7 // 4
+
 #: Ids of messages and conversations, as UTF-8.
 ID_BYTES = MAX_MESSAGE_BYTES // 64
 

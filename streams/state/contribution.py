@@ -57,10 +57,11 @@ class Contribution(Struct, array_like=True, frozen=True, gc=False):
     organizations: list[str] = []
     received_at: int | None = None
     deletes: list[str | None] = []
-    rivals: dict[str, existence.Rival] = {}
+    rivals: dict[str, existence.StoredRivals] = {}
     stays: dict[str, existence.Stay] = {}
     claims: "dict[str, tuple[int | None, Contribution]]" = {}
     claimed: tuple[int, str] | None = None
+    created_at: int | None = None
 
 
 encode = msgpack.Encoder().encode
@@ -90,8 +91,9 @@ def of(
     organizations: list[str],
     received_at: int | None,
     deletes: list[str | None],
-    rivals: dict[str, existence.Rival],
+    rivals: dict[str, existence.StoredRivals],
     stays: dict[str, existence.Stay] | None = None,
+    created_at: int | None = None,
 ) -> Contribution:
     """Return the contribution of a message; of too many status keys it has those that matter to a conversation."""
     keys = 0
@@ -114,6 +116,7 @@ def of(
         deletes=deletes,
         rivals=rivals,
         stays=stays or {},
+        created_at=created_at,
     )
 
 
@@ -153,6 +156,7 @@ def _join_unclaimed(a: Contribution, b: Contribution) -> Contribution:
         deletes=existence.join_deletes(a.deletes, b.deletes),
         rivals=existence.join_rivals(a.rivals, b.rivals),
         stays=existence.join_stays(a.stays, b.stays),
+        created_at=later(a.created_at, b.created_at),
     )
     if existence.is_certain(joined.deletes, joined.organizations):
         return _stripped(joined)
@@ -187,6 +191,7 @@ def _stripped(part: Contribution) -> Contribution:
         deletes=part.deletes,
         rivals=part.rivals,
         stays=part.stays,
+        created_at=part.created_at,
     )
 
 
@@ -238,10 +243,13 @@ def exists(part: Contribution) -> bool:
         return False
     if part.stays and is_gone_with(part.stays, part.organizations, text_of(register_at(part, _CONVERSATION))):
         return False
-    rival = part.rivals.get(organization_of(part) or "") if part.rivals else None
-    return rival is None or not existence.is_superseded(
-        age_of(part.status, part.partial_status, part.newest, part.newest_partial, part.keys), rival
-    )
+    return not part.rivals or not existence.is_superseded(_holder(part), part.rivals.get(organization_of(part) or ""))
+
+
+def _holder(part: Contribution) -> existence.Holder:
+    age = age_of(part.status, part.partial_status, part.newest, part.newest_partial, part.keys)
+    created_at = later(part.created_at, moment_of(register_at(part, _CREATED)))
+    return existence.holder(age, created_at, part.deletes, part.stays, part.organizations)
 
 
 def is_gone_with(stays: Mapping[str, existence.Stay], organizations: list[str], conversation: str | None) -> bool:

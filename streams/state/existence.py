@@ -6,16 +6,49 @@ What is known of that only grows, so it is the same in whatever order it is told
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from streams.state.registers import UNFIT, Version
-
-#: `(keys, stamp, wins ties)` of another message with the same external id.
-Rival = tuple[int, int, bool]
+from streams.state.registers import NEVER, UNFIT, Version, instant_of, join_each
 
 #: The age of a message by which those with one external id are compared: `(keys ever named, stamp)`.
 Age = Version
 
-#: The age of a holder that is too old to be remembered; nothing has to be told of it again.
-FORGOTTEN: Age = (2**31, 0)
+
+class Holder(NamedTuple):
+    """A message that has had an external id: its age, when it was created, and whether it is deleted.
+
+    `created_at` is the latest instant that any of its rows says (NEVER: none does). `deleted` is true as well of a
+    message that has left a deleted conversation, so of what was told up to its age: a message that was created later
+    with the same external id is another one. A stored one of a former version has its age alone.
+    """
+
+    keys: int
+    stamp: int
+    created_at: int = NEVER
+    deleted: bool = False
+
+    @property
+    def age(self) -> Age:
+        """By which it is compared with others."""
+        return self.keys, self.stamp
+
+    @property
+    def last_at(self) -> int:
+        """The instant of its newest row; before all else if that says none."""
+        at = instant_of(self.stamp)
+        return NEVER + 1 if at is None else at
+
+
+#: Another holder, and whether it wins a tie: its id is the larger one.
+Rival = tuple[Holder, bool]
+#: Rivals of a message by their ids: all that are deleted, and of the others as many as are needed.
+Rivals = dict[str, Rival]
+#: The same by external id (the beginning of its key), as it is stored. A former version noted `(keys, stamp, wins)` of
+#: the newest one, not which one that was.
+StoredRivals = dict[str, Rivals] | tuple[int, int, bool]
+#: Stands for the external id, and the id, of that one.
+_UNNAMED = ""
+
+#: What is known of a holder that is too old to be remembered; nothing has to be told of it again.
+FORGOTTEN = Holder(2**31, 0, 2**63 - 1, deleted=True)
 
 #: So many organizations, and so many external ids, are remembered of one message; nobody has ever sent more than two.
 NAMES_LIMIT = 8
@@ -66,19 +99,91 @@ def cut_of(stays: Mapping[str, Stay], organizations: Sequence[str]) -> Version |
     return newest
 
 
-def is_superseded(age: Age, rival: Rival | None) -> bool:
-    """Return whether a message of that age is not the newest of those with its external id."""
-    return rival is not None and rival > (*age, False)
+def holder(
+    age: Age,
+    created_at: int | None,
+    deletes: Sequence[str | None],
+    stays: Mapping[str, Stay],
+    organizations: Sequence[str],
+) -> Holder:
+    """Return how a message is that has that age, deletes, and stays in conversations."""
+    deleted = is_certain(deletes, organizations) or cut_of(stays, organizations) is not None
+    return Holder(*age, NEVER if created_at is None else created_at, deleted)
 
 
-def join_rivals(a: dict[str, Rival], b: dict[str, Rival]) -> dict[str, Rival]:
-    """Return the newer one of each organization."""
-    if not b or a == b:
-        return a
-    joined = dict(a)
-    for name, rival in b.items():
-        joined[name] = max(rival, joined.get(name, rival))
+def is_superseded(own: Holder, stored: StoredRivals | None) -> bool:
+    """Return whether a message is not the newest of those with one of its external ids."""
+    if stored is None:
+        return False
+    groups = _named(stored)
+    unnamed = groups.get(_UNNAMED, {}).get(_UNNAMED)
+    # Trap: it is one of those that are named now, unless it is newer than all of them: ages only grow.
+    is_known = unnamed is not None and any(
+        _rank(unnamed) <= _rank(rival) for key, rivals in groups.items() if key != _UNNAMED for rival in rivals.values()
+    )
+    return any(_is_beaten(own, rivals) for key, rivals in groups.items() if not (is_known and key == _UNNAMED))
+
+
+def _is_beaten(own: Holder, rivals: Rivals) -> bool:
+    began, *eras = eras_of([own, *(holder for holder, _ in rivals.values())])
+    return any((era, *_rank(rival)) > (began, own.age, False) for era, rival in zip(eras, rivals.values(), strict=True))
+
+
+def _rank(rival: Rival) -> tuple[Age, bool]:
+    holder, wins = rival
+    return holder.age, wins
+
+
+def has_deleted(stored: StoredRivals | None) -> bool:
+    """Return whether one of the rivals is deleted: who was superseded by it may be again."""
+    groups = stored.values() if isinstance(stored, dict) else ()
+    return any(holder.deleted for rivals in groups for holder, _ in rivals.values())
+
+
+def says_more(holder: Holder, known: Holder) -> bool:
+    """Return whether there is more to tell of a holder than what is known of it."""
+    return _later(known, holder) != known
+
+
+def eras_of(holders: Sequence[Holder]) -> list[int]:
+    """Return since when each holder may have the external id: since the last of the others was deleted before it.
+
+    Of those with the same era the newest is the message; those of an earlier one are gone with whoever was it then.
+    """
+    ends = [(place, holder.last_at) for place, holder in enumerate(holders) if holder.deleted]
+    if not ends:
+        return [NEVER] * len(holders)
+    return [
+        max((at for other, at in ends if other != place and at < holder.created_at), default=NEVER)
+        for place, holder in enumerate(holders)
+    ]
+
+
+def _named(stored: StoredRivals) -> dict[str, Rivals]:
+    if isinstance(stored, dict):
+        return stored
+    keys, stamp, wins = stored
+    return {_UNNAMED: {_UNNAMED: (Holder(keys, stamp), wins)}}
+
+
+def join_rivals(a: dict[str, StoredRivals], b: dict[str, StoredRivals]) -> dict[str, StoredRivals]:
+    """Return what both know of the rivals in each organization; of too many, the newest ones."""
+    return join_each(a, b, _join_stored)
+
+
+def _join_stored(a: StoredRivals, b: StoredRivals) -> StoredRivals:
+    return a if a == b else join_each(_named(a), _named(b), _join_rivals)
+
+
+def _join_rivals(a: Rivals, b: Rivals) -> Rivals:
+    joined = join_each(a, b, lambda x, y: (_later(x[0], y[0]), x[1] or y[1]))
+    if len(joined) > HOLDERS_LIMIT:
+        joined = dict(sorted(joined.items(), key=lambda item: (_rank(item[1]), item[0]), reverse=True)[:HOLDERS_LIMIT])
     return joined
+
+
+def _later(a: Holder, b: Holder) -> Holder:
+    return Holder(*max(a.age, b.age), max(a.created_at, b.created_at), a.deleted or b.deleted)
 
 
 def join_names(a: list[str], b: list[str], limit: int | None = None) -> list[str]:
@@ -95,10 +200,12 @@ def join_deletes(a: list[str | None], b: list[str | None]) -> list[str | None]:
     return sorted({*a, *b}, key=lambda name: (name is not None, name or ""))
 
 
-def join_holders(a: Mapping[str, Age], b: Mapping[str, Age]) -> dict[str, Age]:
-    """Return the newest age of each message that has had an external id; of too many, the newest ones."""
-    joined = join_ages(a, b)
-    return joined if len(joined) <= HOLDERS_LIMIT else dict(newest_first(joined)[:HOLDERS_LIMIT])
+def join_holders(a: dict[str, Holder], b: dict[str, Holder]) -> dict[str, Holder]:
+    """Return what both know of the messages that have had an external id; of too many, the newest ones."""
+    joined = join_each(a, b, _later)
+    if len(joined) > HOLDERS_LIMIT:
+        joined = dict(sorted(joined.items(), key=lambda item: (item[1].age, item[0]), reverse=True)[:HOLDERS_LIMIT])
+    return joined
 
 
 def join_ages(a: Mapping[str, Age], b: Mapping[str, Age]) -> dict[str, Age]:
@@ -111,38 +218,38 @@ def join_ages(a: Mapping[str, Age], b: Mapping[str, Age]) -> dict[str, Age]:
 
 def newest_first(ages: Mapping[str, Age]) -> list[tuple[str, Age]]:
     """Return rows with their ages, the newest first."""
-    return sorted(ages.items(), key=_newest, reverse=True)
+    return sorted(ages.items(), key=lambda item: (item[1], item[0]), reverse=True)
 
 
 class Verdict(NamedTuple):
-    """What a holder of an external id has to hear: its newest `rival`, and how old it is itself as far as is known."""
+    """What a holder of an external id has to hear: `rivals`, and how it is itself as far as is known."""
 
     message_id: str
-    rival: Rival
-    known: Age
+    rivals: Rivals
+    known: Holder
 
 
-def verdicts(holders: Mapping[str, Age], message_id: str) -> list[Verdict]:
-    """Return who has to hear what after a message told its age: it, the next older one, and the newest one.
+def verdicts(holders: Mapping[str, Holder], message_id: str) -> list[Verdict]:
+    """Return who has to hear what after a message told how it is: it, the next older one, and the newest one.
 
     That is enough, even if what was said before is lost in a crash and only what caused it is said again: whoever was
     told that it is older than a message is told again when that message, or one in between, tells its age again. The
     newest one hears of the second: from then on it tells its age whenever that changes, which nobody needs of a
-    message that is alone.
+    message that is alone. A deletion changes which ones are older, so of it all hear, and with each verdict again.
     """
-    order = sorted(holders.items(), key=_newest)
-    place = next((at for at, (holder, _) in enumerate(order) if holder == message_id), None)
-    if len(order) <= 1 and place is not None:
+    eras = dict(zip(holders, eras_of(list(holders.values())), strict=True))
+    order = sorted(holders, key=lambda key: (eras[key], holders[key].age, key))
+    if message_id in holders and len(order) == 1:
         return []
-    wanted = {message_id, order[-1][0]} | ({order[place - 1][0]} if place else set())
-    newest, second = order[-1], order[-2] if len(order) > 1 else None
+    wanted = {message_id, order[-1]}
+    if message_id in holders:
+        place = order.index(message_id)
+        wanted |= set(order) if holders[message_id].deleted else set(order[max(place - 1, 0) : place])
+    deleted = {key for key in order if holders[key].deleted}
     told = []
-    for holder in sorted(wanted):
-        rival = second if holder == newest[0] else newest
-        if rival is not None:
-            told.append(Verdict(holder, (*rival[1], rival[0] > holder), holders.get(holder, FORGOTTEN)))
+    for key in sorted(wanted):
+        newest = next(([other] for other in reversed(order) if other != key), [])
+        rivals = {other: (holders[other], other > key) for other in sorted({*deleted, *newest}) if other != key}
+        if rivals:
+            told.append(Verdict(key, rivals, holders.get(key, FORGOTTEN)))
     return told
-
-
-def _newest(holder: tuple[str, Age]) -> tuple[Age, str]:
-    return holder[1], holder[0]

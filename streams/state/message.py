@@ -18,6 +18,7 @@ from streams.state.registers import (
     Version,
     fields_of,
     later,
+    moment_of,
     newer,
     shown_at,
     stamp_of,
@@ -45,8 +46,8 @@ class MessageFacts(Struct, array_like=True, frozen=True, gc=False):
     what changed, `newest` and `newest_partial` the newest version of each. `conversations` are all that the message was
     ever said to be in: those that it left must hear of it, and what is deleted with one of them does not count.
     `announced` are the status keys that give status changes. `received_at` is when the latest event of it was received,
-    `rivals` the newest other message with one of its `external_ids`, by the organization whose that is. `claims` hold
-    what writers told that may tell of some organizations only.
+    `rivals` are other messages with one of its `external_ids`, by the organization whose that is. `claims` hold what
+    writers told that may tell of some organizations only. `created_at` is the latest that any row says.
     """
 
     format: int = FORMAT
@@ -62,8 +63,9 @@ class MessageFacts(Struct, array_like=True, frozen=True, gc=False):
     announced: list[str] = []
     received_at: int | None = None
     deletes: list[str | None] = []
-    rivals: dict[str, existence.Rival] = {}
+    rivals: dict[str, existence.StoredRivals] = {}
     claims: "dict[str, tuple[int | None, MessageFacts]]" = {}
+    created_at: int | None = None
 
 
 encode = msgpack.Encoder().encode
@@ -119,6 +121,7 @@ def _told(event: dict[str, Any]) -> MessageFacts:
         external_ids=[] if external_id is None else [external_id],
         announced=statuses.announced(members),
         received_at=received_at,
+        created_at=event["created_at"],
     )
 
 
@@ -179,6 +182,7 @@ def _join_unclaimed(a: MessageFacts, b: MessageFacts) -> MessageFacts:
         received_at=later(a.received_at, b.received_at),
         deletes=existence.join_deletes(a.deletes, b.deletes),
         rivals=existence.join_rivals(a.rivals, b.rivals),
+        created_at=later(a.created_at, b.created_at),
     )
     if existence.is_certain(joined.deletes, joined.organizations):
         return _stripped(joined)
@@ -210,6 +214,7 @@ def _stripped(facts: MessageFacts) -> MessageFacts:
         external_ids=facts.external_ids,
         deletes=facts.deletes,
         rivals=facts.rivals,
+        created_at=facts.created_at,
     )
 
 
@@ -265,6 +270,7 @@ def _contribution(facts: MessageFacts, gone: set[str]) -> Contribution:
         received_at=facts.received_at,
         deletes=facts.deletes,
         rivals=facts.rivals,
+        created_at=facts.created_at,
         stays={name: stay for name, stay in facts.conversations.items() if name in gone} if gone else {},
     )
 
@@ -283,9 +289,12 @@ def _parts_of(columns: Registers) -> contributions.Columns:
     return parts
 
 
-def age(facts: MessageFacts) -> existence.Age:
-    """Return how old the message is, beside others with its external id."""
-    return contributions.age_of(facts.status, facts.partial_status, facts.newest, facts.newest_partial)
+def holder(facts: MessageFacts) -> existence.Holder:
+    """Return how the message is beside others with its external id."""
+    age = contributions.age_of(facts.status, facts.partial_status, facts.newest, facts.newest_partial)
+    # What a former version stored says it in its column alone.
+    created_at = later(facts.created_at, moment_of(shown_at("created_at", facts.columns, facts.partial_columns)))
+    return existence.holder(age, created_at, facts.deletes, facts.conversations, facts.organizations)
 
 
 def exists(facts: MessageFacts) -> bool:
@@ -297,7 +306,7 @@ def exists(facts: MessageFacts) -> bool:
         return False
     if facts.deletes and existence.is_deleted(facts.deletes, facts.organizations):
         return False
-    if facts.rivals and existence.is_superseded(age(facts), facts.rivals.get(_named(facts) or "")):
+    if facts.rivals and existence.is_superseded(holder(facts), facts.rivals.get(_named(facts) or "")):
         return False
     return not contributions.is_gone_with(facts.conversations, facts.organizations, conversation_of(facts))
 
@@ -323,29 +332,41 @@ def _status_of(facts: MessageFacts) -> Registers:
     return registers.all_shown(facts.status, facts.partial_status)
 
 
-def is_to_tell_age(known: MessageFacts | None, merged: MessageFacts) -> bool:
-    """Return whether those with one of the message's external ids have to hear how old it is.
+def is_to_tell_holders(known: MessageFacts | None, merged: MessageFacts) -> bool:
+    """Return whether those with one of the message's external ids have to hear how it is.
 
-    With the first row that names one. Later only if there are others, as nobody compares a message that is alone.
+    With the first row that names one, and of a deleted one always. Later only if there are others, as nobody compares
+    a message that is alone.
     """
     if known is None or merged.rivals:
         return True
-    if not merged.claims and known.organizations == merged.organizations and known.external_ids == merged.external_ids:
+    if (
+        not merged.claims
+        and not merged.deletes
+        and known.organizations == merged.organizations
+        and known.external_ids == merged.external_ids
+        and known.created_at == merged.created_at
+        and not any(stay[2] for stay in merged.conversations.values())
+    ):
         return False
-    return holdings(known).keys() != holdings(merged).keys()
+    was, found = holdings(known), holdings(merged)
+    return any(
+        key not in was or (told != was[key] if told.deleted else told.created_at != was[key].created_at)
+        for key, told in found.items()
+    )
 
 
 def with_verdict(
     facts: MessageFacts,
     deletes: list[str | None],
-    rival: existence.Rival | None,
+    rivals: existence.StoredRivals | None,
     *,
     organization: str | None = None,
     conversation: str | None = None,
 ) -> MessageFacts:
-    """Return the facts with what others know of the message: the deletes of a conversation, a newer one like it.
+    """Return the facts with what others know of the message: the deletes of a conversation, others like it.
 
-    The latter is one of an organization (None: nobody noted which), and no rival of what another one claims.
+    The latter are those of an organization (None: nobody noted which), and no rivals of what another one claims.
     """
     stays: dict[str, existence.Stay] = {} if conversation is None else {conversation: (*UNFIT, deletes)}
     known = {*facts.organizations, *facts.claims}
@@ -353,7 +374,7 @@ def with_verdict(
     told = MessageFacts(
         conversations=stays,
         deletes=deletes if conversation is None else [],
-        rivals={} if rival is None else dict.fromkeys(whose, rival),
+        rivals={} if rivals is None else dict.fromkeys(whose, rivals),
         claims={
             key: (None, MessageFacts(conversations=stays))
             for key, (_, claimed) in facts.claims.items()
@@ -363,17 +384,17 @@ def with_verdict(
     return join(facts, told)
 
 
-def holdings(facts: MessageFacts) -> dict[tuple[str, str], existence.Age]:
+def holdings(facts: MessageFacts) -> dict[tuple[str, str], existence.Holder]:
     """Return `(organization, external id)` of all that the message has ever had: each is one message's only.
 
-    With how old it is to that organization. What is claimed counts as well, and only beside what that one has.
+    With how it is to that organization. What is claimed counts as well, and only beside what that one has.
     """
-    found: dict[tuple[str, str], existence.Age] = {}
+    found: dict[tuple[str, str], existence.Holder] = {}
     claimed = (name for _, told in facts.claims.values() for name in told.organizations)
     for name in dict.fromkeys((*facts.organizations, *claimed)):
         told = as_told_by(facts, name)
-        age_of = age(told)
-        found |= {(name, external): age_of for external in told.external_ids}
+        if told.external_ids:
+            found |= dict.fromkeys([(name, external) for external in told.external_ids], holder(told))
     return found
 
 

@@ -39,29 +39,29 @@ class _StoredRecord(Struct, array_like=True):
 
 
 class HolderRecord(Struct, array_like=True):
-    """A value of the contributions topic, keyed by `holders_key`: how old a message is that has had an external id.
+    """A value of the contributions topic, keyed by `holders_key`: how a message is that has had an external id.
 
     None when the message is removed. `organization` is the one of which they are.
     """
 
     no_message: str
     message_id: str
-    age: existence.Age | None
+    holder: existence.Holder | None
     organization: str | None = None
 
 
 class VerdictRecord(Struct, array_like=True):
     """A value of the contributions topic, keyed by message: what others know of whether it exists.
 
-    The deletes of a conversation that it was in (records of a former version do not name it); a rival with one of its
-    external ids, and how old the message is as far as is known there. `organization` is the one whose external id that
+    The deletes of a conversation that it was in (records of a former version do not name it); rivals with one of its
+    external ids, and how the message is as far as is known there. `organization` is the one whose external id that
     is; records of a former version name none.
     """
 
     no_message: str
     deletes: list[str | None]
-    rival: existence.Rival | None
-    known: existence.Age | None
+    rivals: existence.StoredRivals | None
+    known: existence.Holder | None
     version: int = 1
     organization: str | None = None
     conversation: str | None = None

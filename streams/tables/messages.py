@@ -10,8 +10,9 @@ from openbsp.log import event
 from streams.contract import Contract, Encoded, Refused
 from streams.engine.hooks import Hook
 from streams.engine.table import Sender, TablePartition
-from streams.limits import FACTS_BYTES, GROWTH, ID_BYTES
+from streams.limits import CLAIMED_BYTES, FACTS_BYTES, GROWTH, ID_BYTES
 from streams.state import existence, message
+from streams.state.contribution import encode as encode_contribution
 from streams.state.message import MessageFacts
 from streams.tables.contributions import (
     HOLDERS,
@@ -29,7 +30,7 @@ logger = logging.getLogger(__name__)
 _USUAL_BYTES = 16 * 1024
 
 _encode_holders = msgpack.Encoder().encode
-_decode_holders = msgpack.Decoder(dict[str, existence.Age]).decode
+_decode_holders = msgpack.Decoder(dict[str, existence.Holder]).decode
 
 
 def join_stored(key: bytes, a: bytes, b: bytes) -> bytes:
@@ -58,8 +59,8 @@ class MessagePartition:
         #: Of those, how large they are at the most when they are stored.
         self._sizes: dict[str, int] = {}
         self._announce: dict[str, set[str]] = {}
-        #: Messages whose age those with their external ids have to hear.
-        self._aged: set[str] = set()
+        #: Messages of which those with their external ids have to hear.
+        self._to_tell: set[str] = set()
         #: When the first event since `publishing` was received.
         self._received_at: int | None = None
         self._states = contract.topic("message-state")
@@ -97,12 +98,11 @@ class MessagePartition:
         _check_conversations(known, new)
         merged = new if known is None else message.join(known, new)
         if at_most > FACTS_BYTES:
-            at_most = len(message.encode(merged))
-            if at_most > FACTS_BYTES:
+            if not _fits(merged):
                 merged = message.without_others(merged)
-                at_most = len(message.encode(merged))
-            if at_most > FACTS_BYTES or not new.claims.keys() <= merged.claims.keys():
-                raise Refused("too_large", f"the merged row would exceed {FACTS_BYTES} bytes")
+                if not _fits(merged) or not new.claims.keys() <= merged.claims.keys():
+                    raise Refused("too_large", f"the merged row would exceed {FACTS_BYTES} bytes")
+            at_most = len(message.encode(merged))
         self._changed[message_id] = merged
         self._sizes[message_id] = at_most
         if self._received_at is None:
@@ -112,8 +112,8 @@ class MessagePartition:
         announced = message.newly_announced(was, message.effective(merged))
         self._announce.setdefault(message_id, set()).update(announced)
         # Trap: facts of a former version name an external id, but no holder of it has heard of the message.
-        if untold or message.is_to_tell_age(before, merged):
-            self._aged.add(message_id)
+        if untold or message.is_to_tell_holders(before, merged):
+            self._to_tell.add(message_id)
 
     def apply_verdict(self, message_id: str, record: VerdictRecord) -> None:
         """Hear what others know of whether a message exists; of one that nobody knows any more, nothing is kept.
@@ -127,7 +127,7 @@ class MessagePartition:
         merged = message.with_verdict(
             known,
             record.deletes,
-            record.rival,
+            record.rivals,
             organization=record.organization,
             conversation=record.conversation,
         )
@@ -136,26 +136,32 @@ class MessagePartition:
             raise Refused("too_large", f"the message's facts would exceed {2 * FACTS_BYTES} bytes")
         self._changed[message_id] = merged
         self._sizes[message_id] = self._sizes.get(message_id, 0) + size
-        self._announce.setdefault(message_id, set())
         untold = stored is not None and not message.has_told_holders(stored)
-        age = message.age(message.as_told_by(merged, record.organization))
-        if untold or (record.known is not None and age > record.known):
-            self._aged.add(message_id)
-        if self._superseded is not None:
-            was, is_now = message.effective(known), message.effective(merged)
-            if message.exists(was) and not is_now.deletes and not message.exists(is_now):
-                self._superseded()
+        own = message.holder(message.as_told_by(merged, record.organization))
+        # Trap: what is merged already may not have been told, if a worker died in between.
+        if untold or record.deletes or (record.known is not None and existence.says_more(own, record.known)):
+            self._to_tell.add(message_id)
+        was, is_now = message.effective(known), message.effective(merged)
+        existed, exists = message.exists(was), message.exists(is_now)
+        # While it was taken to be superseded its conversation told nothing of its status.
+        is_again = exists and existence.has_deleted(record.rivals)
+        self._announce.setdefault(message_id, set()).update(is_now.announced if is_again else ())
+        if self._superseded is not None and existed and not is_now.deletes and not exists:
+            self._superseded()
 
     def apply_holder(self, key: bytes, record: HolderRecord) -> None:
-        """Note how old a message is that has had an external id, and say who is superseded by that."""
+        """Note how a message is that has had an external id, and say who is superseded by that."""
         stored = self.rows.get(key)
         holders = {} if stored is None else _decode_holders(stored)
-        if record.age is None:
+        if record.holder is None:
             holders.pop(record.message_id, None)
         else:
-            holders = existence.join_holders(holders, {record.message_id: record.age})
-            for message_id, rival, known in existence.verdicts(holders, record.message_id):
-                verdict = encode_record(VerdictRecord("", [], rival, known, organization=record.organization))
+            # It is told apart from the few others that a message has, no more.
+            external_id = key[len(HOLDERS) :][:8].hex()
+            holders = existence.join_holders(holders, {record.message_id: record.holder})
+            for message_id, rivals, known in existence.verdicts(holders, record.message_id):
+                named: existence.StoredRivals = {external_id: rivals}
+                verdict = encode_record(VerdictRecord("", [], named, known, organization=record.organization))
                 self._sender.write(self._contributions, message_id.encode(), verdict)
         if holders:
             self.rows[key] = _encode_holders(holders)
@@ -170,7 +176,7 @@ class MessagePartition:
                 self._sender.write(self._contributions, key, value)
             yield
         self._announce.clear()
-        self._aged.clear()
+        self._to_tell.clear()
         self._received_at = None
 
     def _weigh(self, changed: tuple[str, object]) -> int:
@@ -179,9 +185,9 @@ class MessagePartition:
     def _records(self, message_id: str, announce: set[str]) -> Iterator[tuple[bytes, bytes]]:
         """Yield what holders of the message's external ids, and its conversations, have to hear."""
         facts = self._changed[message_id]
-        if message_id in self._aged:
-            for holding, age in message.holdings(facts).items():
-                yield holders_key(*holding), encode_record(HolderRecord("", message_id, age, holding[0]))
+        if message_id in self._to_tell:
+            for holding, holder in message.holdings(facts).items():
+                yield holders_key(*holding), encode_record(HolderRecord("", message_id, holder, holding[0]))
         conversations = message.conversations_of(facts)
         if not conversations:
             return
@@ -256,6 +262,18 @@ class MessagePartition:
         self.rows.rewrite(key)
         value, headers = self._encoded(self._state(message_id, facts))
         self._sender.write(self._states, key, value, self.partition, headers)
+
+
+def _fits(facts: MessageFacts) -> bool:
+    """Return whether all that follows from facts can be written."""
+    size = len(message.encode(facts))
+    if size <= FACTS_BYTES or not facts.claims:
+        return size <= FACTS_BYTES
+    # Trap: a row that two writers have told whole is there twice, and one of the two counts: docs/decisions/0172.
+    return size <= CLAIMED_BYTES and all(
+        len(part) <= FACTS_BYTES
+        for part in (message.encode(message.effective(facts)), encode_contribution(message.contribution(facts)))
+    )
 
 
 def _check_conversations(known: MessageFacts | None, new: MessageFacts) -> None:

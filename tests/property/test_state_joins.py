@@ -28,10 +28,14 @@ from support.wire import event_of
 patient = settings(suppress_health_check=[HealthCheck.too_slow])
 
 stamps = st.integers(0, 5)
+holders = st.builds(existence.Holder, stamps, stamps, stamps, st.booleans())
+named_rivals = st.dictionaries(st.sampled_from("ab"), st.tuples(holders, st.booleans()), max_size=2)
+#: By external id, or as a former version noted the newest one.
+rivals = st.dictionaries(st.sampled_from("vw"), named_rivals, max_size=2) | st.tuples(stamps, stamps, st.booleans())
 verdicts = st.builds(
     lambda deletes, rivals: message.MessageFacts(deletes=deletes, rivals=rivals),
     st.sampled_from([[], [None], ["o"], ["o", "p"]]),
-    st.dictionaries(st.sampled_from("op"), st.tuples(stamps, stamps, st.booleans()), max_size=2),
+    st.dictionaries(st.sampled_from("op"), rivals, max_size=2),
 )
 #: What conversations say of their messages when they are deleted.
 ends_of_conversations = st.builds(
@@ -208,33 +212,36 @@ def test_of_equal_versions_the_larger_value_wins_in_the_documented_order() -> No
         assert newer((2, 7, low), (1, 8, high)) == newer((1, 8, high), (2, 7, low)) == (2, 7, low)
 
 
-@given(st.permutations([("a", age) for age in ((1, 5), (3, 2), (2, 9))] + [("b", (3, 2)), ("c", (1, 1))]))
-def test_holders_of_an_external_id_are_the_same_in_any_order_and_all_but_the_newest_hear_of_it(
-    told: list[tuple[str, existence.Age]],
+@given(st.lists(st.tuples(st.sampled_from("abcd"), holders), min_size=1, max_size=12), st.integers(0, 6))
+def test_all_holders_of_an_external_id_but_one_hear_that_they_are_superseded(
+    told: list[tuple[str, existence.Holder]], again: int
 ) -> None:
-    holders: dict[str, existence.Age] = {}
-    rivals: dict[str, existence.Rival] = {}
-    for message_id, age in told * 2:
-        holders = existence.join_holders(holders, {message_id: age})
-        assert existence.join_holders(holders, {message_id: age}) == holders
-        for holder, rival, known in existence.verdicts(holders, message_id):
-            assert known == holders[holder]
-            rivals = existence.join_rivals(rivals, {holder: rival})
-    assert holders == {"a": (3, 2), "b": (3, 2), "c": (1, 1)}
-    superseded = {holder for holder, age in holders.items() if existence.is_superseded(age, rivals.get(holder))}
-    assert superseded == {"a", "c"}
+    """Whatever becomes known of each, in whatever order; of a replay the same."""
+    known: dict[str, existence.Holder] = {}
+    rivals: dict[str, dict[str, existence.StoredRivals]] = {}
+    for message_id, holder in told + told[-again:]:
+        known = existence.join_holders(known, {message_id: holder})
+        assert existence.join_holders(known, {message_id: holder}) == known
+        for verdict in existence.verdicts(known, message_id):
+            assert verdict.known == known[verdict.message_id]
+            before = rivals.get(verdict.message_id, {})
+            rivals[verdict.message_id] = existence.join_rivals(before, {"o": {"w": verdict.rivals}})
+    eras = dict(zip(known, existence.eras_of(list(known.values())), strict=True))
+    is_it = max(known, key=lambda key: (eras[key], known[key].age, key))
+    heard = {key: rivals.get(key, {}).get("o") for key in known}
+    assert [key for key in known if not existence.is_superseded(known[key], heard[key])] == [is_it]
 
 
 def test_of_too_many_holders_the_newest_are_remembered_and_the_others_still_hear() -> None:
-    many = {f"m{number}": (number, 0) for number in range(existence.HOLDERS_LIMIT + 5)}
+    many = {f"m{number}": existence.Holder(number, 0) for number in range(existence.HOLDERS_LIMIT + 5)}
     holders = existence.join_holders({}, many)
     assert len(holders) == existence.HOLDERS_LIMIT
     assert "m0" not in holders
     again = existence.join_holders(holders, {"m0": many["m0"]})
     assert again == holders
-    newest = len(many) - 1
+    newest = f"m{len(many) - 1}"
     told = {verdict.message_id: verdict for verdict in existence.verdicts(again, "m0")}
-    assert told["m0"] == ("m0", (newest, 0, True), existence.FORGOTTEN)
+    assert told["m0"] == ("m0", {newest: (many[newest], True)}, existence.FORGOTTEN)
 
 
 contact_rows = st.builds(

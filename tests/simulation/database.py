@@ -52,6 +52,8 @@ class Database:
         self._rows: dict[Row, dict[str, Any]] = {}
         #: Rows that were deleted without a webhook, by their external id.
         self._ghosts: dict[str, list[Row]] = {}
+        #: External ids that no row has any more, as the one that had it is deleted.
+        self._free: list[str] = []
         self._second = 0
 
     def live(self, steps: int) -> None:
@@ -86,7 +88,7 @@ class Database:
         )
 
     def _customer_says(self) -> None:
-        self._says("incoming")
+        self._says("incoming", external_id=f"y{len(self.webhooks)}")
 
     def _agent_says(self) -> None:
         self._says("outgoing")
@@ -142,7 +144,8 @@ class Database:
         if key is None:
             return
         inside = [row for row, columns in self._rows.items() if columns.get("conversation_id") == key]
-        columns = self._rows[entity, key]
+        deleted = [self._rows[row] for row in ((entity, key), *inside)]
+        self._free += [row["external_id"] for row in deleted if row.get("external_id") is not None]
         self._send(entity, "delete", {"id": key, "organization_id": "org"}, gone=[(entity, key), *inside])
         del self._rows[entity, key]
         for row in inside:
@@ -177,6 +180,13 @@ class Database:
         self._ghosts[external_id] = [("messages", ghost)]
         accepted = {"accepted": at(self._second + 1)}
         self._write("messages", key, external_id=external_id, status=receipt | accepted)
+
+    def _service_comes_back(self) -> None:
+        """Let the service tell of a message that somebody has deleted: it is a row again, which knows little of it."""
+        if self._free and self._any("conversations") is not None:
+            external_id = self._free.pop(self._random.randrange(len(self._free)))
+            status = {name: at(self._second + 1) for name in self._random.choice([["delivered"], ["sent", "read"], []])}
+            self._says(self._random.choice(["incoming", "outgoing"]), external_id=external_id, status=status)
 
     def _is_told(self) -> None:
         sent = [key for key in self._keys("messages", direction="outgoing") if self._of(key)["external_id"] is not None]
@@ -260,7 +270,7 @@ _STEPS: list[Callable[[Database], None]] = [
     Database._agent_archives,
     Database._agent_pauses,
     Database._agent_closes,
-    Database._member_deletes,
+    *[Database._member_deletes, Database._service_comes_back] * 2,
     Database._fails,
     Database._cannot_load,
     Database._connector_is_odd,

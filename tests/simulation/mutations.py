@@ -202,6 +202,12 @@ def _no_verdict(original: Any, self: Any, message_id: str, record: Any) -> None:
     del original, self, message_id, record
 
 
+@mutation("a deleted message has its external id no more")
+@instead(program.messages.existence, "holder")
+def _keep_external_ids(original: Any, *facts: Any) -> Any:
+    return original(*facts)._replace(deleted=False)
+
+
 @mutation("a deleted conversation tells all messages that it ever had")
 @instead(program.conversations.ConversationPartition, "tell_messages")
 def _tell_nobody(original: Any, self: Any, conversation_id: str) -> Iterator[None]:

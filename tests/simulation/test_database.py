@@ -43,6 +43,9 @@ def test_what_happens_in_a_database_is_all_that_openbsp_is_known_for():
         gone = {row for webhook in webhooks for row in webhook["gone"]}
         seen["ghosts"] += sum(key.startswith("ghost") for _, key in gone)
         seen["deleted"] += sum(not key.startswith("ghost") for _, key in gone)
+        rows = [one["data"] for one in webhooks if ("messages", one["data"]["id"]) in gone]
+        had = {row.get("external_id") for row in rows if not row["id"].startswith("ghost")} - {None}
+        seen["external ids again"] += sum(one["external_id"] in had for one in messages.values())
         told = [webhook["data"].get("updated_at") or "9" for webhook in webhooks]
         seen["committed late"] += sum(later < earlier for earlier, later in pairwise(told))
     assert min(seen.values()) > 10, seen

@@ -52,7 +52,7 @@ def fold(events: Iterable[Event]) -> tuple[dict[str, Fields], dict[str, Fields],
 
     for key, orders in deletes["conversations"].items():
         deletes["conversations"][key] = by_its_owner(orders, told["conversations"].get(key, []))
-    gone = superseded(told["messages"])
+    gone = superseded(told["messages"], deletes)
     members: dict[str, list[tuple[Fields, list[Event], Claim]]] = defaultdict(list)
     messages = {}
     for key, all_of_it in told["messages"].items():
@@ -209,24 +209,43 @@ def concern(deletes: list[Event], own: list[Event]) -> bool:
     )
 
 
-def superseded(told: dict[str, list[Event]]) -> set[str]:
+def superseded(told: dict[str, list[Event]], deletes: dict[str, dict[Any, list[Event]]]) -> set[str]:
     """Return the messages of which a newer one has had the same external id in the organization whose they are.
 
-    Whoever claims a message has its external ids among the own ones, and cannot supersede those of others.
+    Whoever claims a message has its external ids among the own ones, and cannot supersede those of others. A message
+    that was created after the newest row of one that is deleted is newer than that, and than all that were before.
     """
-    holders: dict[tuple[str, str], dict[str, Version]] = defaultdict(dict)
+    holders: dict[tuple[str, str], dict[str, list[Event]]] = defaultdict(dict)
     for key, everything in told.items():
         for organization in organizations(everything):
             own = heard(everything, organization)
             for name in {event["data"]["external_id"] for event in own if is_text(event["data"].get("external_id"))}:
-                holders[organization, name][key] = age(own)
+                holders[organization, name][key] = own
     gone = set()
-    for (organization, _), ages in holders.items():
-        newest_of = max(ages, key=lambda key: (ages[key], key))
-        for key in ages.keys() - {newest_of}:
+    for (organization, _), rows in holders.items():
+        ended = {key for key, own in rows.items() if is_ended(key, own, organization, told[key], deletes)}
+        ranks = {key: (era(key, rows, ended), age(own), key) for key, own in rows.items()}
+        for key in rows.keys() - {max(ranks, key=lambda key: ranks[key])}:
             if columns("messages", "", heard(told[key], owner(told[key])))["organization_id"] == organization:
                 gone.add(key)
     return gone
+
+
+def is_ended(
+    key: str, own: list[Event], organization: str, everything: list[Event], deletes: dict[str, dict[Any, list[Event]]]
+) -> bool:
+    """Return whether a message, or a conversation in which it was, is deleted, as an organization hears of it."""
+    orders = heard(by_its_owner(deletes["messages"].get(key, []), everything), organization)
+    at = {event["data"]["conversation_id"] for event in own if is_text(event["data"].get("conversation_id"))}
+    return concern(orders, own) or any(concern(deletes["conversations"].get(name, []), own) for name in at)
+
+
+def era(key: str, rows: dict[str, list[Event]], ended: set[str]) -> int:
+    """Return when the last of the others that are deleted was told of, before a message was created."""
+    created = [instant(event["data"].get("created_at")) for event in rows[key]]
+    created_at = max((at for at in created if at is not None), default=NEVER)
+    last = [max(age(rows[other])[1], NEVER + 1) for other in ended - {key}]
+    return max((at for at in last if at < created_at), default=NEVER)
 
 
 def age(own: list[Event]) -> Version:

@@ -90,7 +90,7 @@ class _Sources:
         events: list[Event] = []
         if self.local is not None:
             if self._local_ready:
-                events += self.local.take(_EVENTS_AT_ONCE)
+                events += self.local.take(_EVENTS_AT_ONCE) or await self.local.first()
             else:
                 events += await self.local.first()
                 self._local_ready = not events

@@ -42,7 +42,7 @@ class Subscription(Protocol):
     positions: dict[int, int]
 
     async def first(self) -> list[Event]:
-        """Return more of what there is; empty when that is all."""
+        """Return more of what there is; empty when that is all, until `take` has met what needs it again."""
 
     def take(self, most: int) -> list[Event]:
         """Return what has changed, in order."""
@@ -229,6 +229,8 @@ class ConversationSubscription:
         self._shown = 0
         self._pending: deque[tuple[int, Change]] = deque()
         self._snapshot_wanted = True
+        #: What is sent with the next snapshot as its position; None: nothing that is counted.
+        self._snapshot_at: tuple[int, int] | None = None
         if resume is not None:
             changed = view.feed.since(resume)
             if changed is None:
@@ -242,10 +244,11 @@ class ConversationSubscription:
         if not self._snapshot_wanted:
             return []
         self._snapshot_wanted = False
+        at, self._snapshot_at = self._snapshot_at, None
         found = await self._view.messages(self._conversation_id, None, SNAPSHOT_MESSAGES)
         conversation = self._view.conversation(self._conversation_id)
         if conversation is None or not self._visible(conversation.organization):
-            return [_removed(self._conversation_id, None)]
+            return [_removed(self._conversation_id, at)]
         self._shown = self._view.feed.unsettled(self._conversation_id)
         self._pending.clear()
         owner = conversation.organization
@@ -254,7 +257,8 @@ class ConversationSubscription:
             for item in found
             if contributions.is_of(item[1], owner) and self._visible_message(_organization_of(item[1]))
         ]
-        return [Event("snapshot", b'{"conversation":%s,"messages":[%s]}' % (conversation.body, b",".join(messages)))]
+        body = b'{"conversation":%s,"messages":[%s]}' % (conversation.body, b",".join(messages))
+        return [Event("snapshot", body, at)]
 
     def offer(self, partition: int, position: int, change: Change) -> None:
         """See feed.Subscriber."""
@@ -277,9 +281,14 @@ class ConversationSubscription:
         messages: dict[str, ChangedMessage] = {}
         for _, change in self._pending:
             messages |= {changed.message_id: changed for changed in change.messages if changed.sequence > self._shown}
+        # Trap: messages that have not changed are the conversation's, or are not any more, if its owner is another one.
+        is_given = any(len(change.organizations) > 1 for _, change in self._pending)
         self._pending.clear()
         if last.after is None or not self._visible(last.after.organization):
             return [_removed(self._conversation_id, at)]
+        if is_given:
+            self._snapshot_wanted, self._snapshot_at = True, at
+            return []
         if last.body is None:
             return []
         return [Event("change", self._change(last.body, messages.values()), at)]

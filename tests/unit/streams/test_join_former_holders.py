@@ -9,6 +9,8 @@ from streams.contract import Contract, Refused
 from streams.engine.stores.memory import MemoryStore
 from streams.engine.table import TablePartition
 from streams.limits import FACTS_BYTES
+from streams.state import existence
+from streams.state.existence import Holder
 from streams.tables.contributions import HolderRecord, VerdictRecord, decode_record, holders_key
 from streams.tables.messages import MessagePartition
 from streams.tables.owned import MESSAGES
@@ -73,3 +75,20 @@ def test_what_could_not_be_written_is_refused(table):
     with pytest.raises(Refused):
         messages.apply_verdict("m", VerdictRecord("", ["p" * (2 * FACTS_BYTES)], None, None))
     list(messages.flushing())
+
+
+def test_what_holders_do_not_know_yet_is_told_when_that_shows(table):
+    """Former versions did not tell them that a message is deleted, nor when it was created."""
+    messages, written = table
+    row = {"id": "m", "organization_id": "o"}
+    messages.apply(event_of({"entity": "messages", "action": "delete", "data": row}), 100, replayed=False)
+    list(messages.publishing())
+    list(messages.flushing())
+    [told] = written.holders()
+    assert told.holder is not None
+    assert told.holder.deleted
+    for known, expected in ((told.holder, []), (Holder(*told.holder.age), ["m"]), (existence.FORGOTTEN, [])):
+        messages.apply_verdict("m", VerdictRecord("", [], {"w": {}}, known, organization="o"))
+        list(messages.publishing())
+        list(messages.flushing())
+        assert [record.message_id for record in written.holders()] == expected

@@ -201,4 +201,4 @@ def test_a_row_with_thousands_of_status_keys_announces_a_few_those_that_are_docu
     assert len(message.state("m", facts)["status"]) == 32_001
     part = message.contribution(facts)
     assert len(part.status) == 64
-    assert contributions.age_of(part.status, {}, part.newest, None, part.keys) == message.age(facts)
+    assert contributions.age_of(part.status, {}, part.newest, None, part.keys) == message.holder(facts).age

@@ -236,6 +236,32 @@ async def test_a_conversation_that_changes_hands_is_gone_for_the_former(world):
         assert "other" not in client.text
 
 
+@pytest.mark.parametrize("token", [ALL, ACME])
+async def test_what_was_shown_of_a_conversation_is_shown_again_when_it_is_another_owners(world, token):
+    """Messages that are its no more, or are its now, have not changed themselves."""
+    mine, theirs = message("mine", "n", timestamp=instant(1)), message("theirs", "n", "other", timestamp=instant(2))
+    world.post(mine)
+    await world.settle()
+    async with listen(world, "/conversations/n/events", token) as client:
+        await client.until(lambda: "ready" in client.names)
+        async with listen(world, "/conversations/n/events") as all_of_it:
+            await all_of_it.until(lambda: "ready" in all_of_it.names)
+            world.post(theirs)
+            await world.settle()
+            await all_of_it.until(lambda: all_of_it.names[-1] == "snapshot")
+            assert [one["id"] for one in all_of_it.events[-1].data["messages"]] == ["theirs"]
+            world.post(conversation("n"), message("mine-2", "n", timestamp=instant(3)))
+            await world.settle()
+            await all_of_it.until(lambda: len(all_of_it.events[-1].data.get("messages", [])) == 2)
+            assert [one["id"] for one in all_of_it.events[-1].data["messages"]] == ["mine-2", "mine"]
+            assert all_of_it.names[-1] == "snapshot"
+            assert all_of_it.events[-1].data["conversation"]["message_count"] == 2
+            last_id = all_of_it.events[-1].id
+    async with listen(world, "/conversations/n/events", last_id=last_id) as client:
+        await client.until(lambda: "ready" in client.names)
+        assert client.names == ["ready"]
+
+
 async def test_messages_of_others_are_not_in_a_stream(world):
     world.post(message("stray", "c1", "other"))
     await world.settle()
