@@ -16,6 +16,7 @@ from streams.settings import StreamsSettings
 from streams.views.http.completeness import Audits
 from streams.views.service import ViewsService
 from support.join import IDS, Join, empty_stores, program
+from support.wire import headers_of
 
 ALL = "token-for-everything"
 ACME = "token-of-acme-only-1"
@@ -157,7 +158,7 @@ class World:
             value = self._encode[entity](
                 {"event_id": "e", "action": envelope["action"], "received_at": RECEIVED_AT, **fields}
             )
-            self._arrive(topic, fields["id"].encode(), value)
+            self._arrive(topic, fields["id"].encode(), value, headers_of(envelope))
 
     def delete(self, entity: str, key: str) -> None:
         """Write a tombstone."""
@@ -221,11 +222,11 @@ class World:
             _, partition, offset, key, value = record
             self._records.append(Record(topic, partition, offset, key, value))
 
-    def _arrive(self, topic: str, key: bytes, value: bytes | None) -> None:
+    def _arrive(self, topic: str, key: bytes, value: bytes | None, headers: Any = None) -> None:
         partition = partition_of(key.decode(), self.partitions)
         offset = self.positions[topic, partition]
         self.positions[topic, partition] += 1
-        self._records.append(Record(topic, partition, offset, key, value))
+        self._records.append(Record(topic, partition, offset, key, value, headers))
 
 
 def partition_of(key: str, partitions: int) -> int:
