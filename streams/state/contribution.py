@@ -79,6 +79,14 @@ def decode(stored: bytes) -> Contribution:
     return Contribution(**told | {"columns": placed(told["columns"])})
 
 
+def is_untold(stored: bytes) -> bool:
+    """Return whether the message of a stored contribution may have told those with its external id nothing.
+
+    Version 1 had no holders. With its next event, or when it is asked, a message is written in the form of now.
+    """
+    return registers.format_of(stored) not in {_UNCLAIMED, FORMAT}
+
+
 def of(
     columns: Columns,
     partial_columns: Columns,

@@ -197,6 +197,11 @@ class ConversationPartition:
             verdict = encode_record(VerdictRecord("", deletes, None, None, conversation=conversation_id))
             self._sender.write(self._contributions, message_id.encode(), verdict)
 
+    def ask(self, message_id: str) -> None:
+        """Have a message tell what others have to know of it: a former version, which stored it, did not."""
+        verdict = encode_record(VerdictRecord("", [], None, None))
+        self._sender.write(self._contributions, message_id.encode(), verdict)
+
     def apply_contribution(self, conversation_id: str, record: ContributionRecord) -> None:
         """Merge what a message adds, and note the status changes that it announces.
 

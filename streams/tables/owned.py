@@ -28,3 +28,5 @@ class Owned:
         self.position = work.position
         #: Return whether all that any worker can have read of a partition before this one did is in the tables.
         self.caught_up = work.caught_up
+        #: Wait until there is room for more records on their way to the broker.
+        self.room = work.room

@@ -48,7 +48,7 @@ class Writer:
     ) -> None:
         del headers
         if partition < 0:
-            partition = partition_of((key or b"").decode(), self.partitions)
+            partition = (murmur2(key or b"") & 0x7FFFFFFF) % self.partitions
         self.waiting.append((topic, partition, self.ends[topic, partition], key, value))
         self.ends[topic, partition] += 1
         self.count += 1

@@ -298,6 +298,7 @@ class PartitionView:
                     self._index_stored(conversation_id, tally)
             if step % _SLICE == 0:
                 await asyncio.sleep(0)
+                await self._join.room()
                 if self._closed:
                     return
         self._changed_meanwhile.clear()
@@ -405,7 +406,8 @@ class PartitionView:
     def _everything(self) -> Iterator[tuple[str, Tally] | None]:
         """Yield each stored conversation when all of it has been read, and None for each entry before.
 
-        Messages are indexed on the way.
+        Messages are indexed on the way. Those that nobody has compared with others of their external id yet are asked
+        to tell of themselves: whoever is superseded would show until its next event.
         """
         for group, entries in groupby(self._task.rows.scan(b""), lambda entry: split_key(entry[0])[0]):
             conversation_id = group.decode()
@@ -416,6 +418,8 @@ class PartitionView:
                 if member:
                     message_id, part = member.decode(), contributions.effective(contributions.decode(value))
                     counting.add(message_id, part)
+                    if contributions.is_untold(value):
+                        self._task.ask(message_id)
                     self._message_index.stored(conversation_id, message_id, part)
                 else:
                     told = conversation.decode(value)
