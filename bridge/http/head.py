@@ -1,11 +1,12 @@
-"""What the beginning of a body that is too large says of its event. Pure."""
+"""What the beginning and the end of a body that is too large say of its event. Pure."""
 
 import contextlib
 import json
 import re
 from typing import NamedTuple
 
-#: So much of a body is looked at. The sender writes short columns first, the id among them.
+#: So much of a body is looked at, at its beginning and at its end. The sender writes short columns first, the id among
+#: them, and `action` and `entity` behind all of them.
 HEAD_BYTES = 1024
 
 _ENTITY, _ACTION = ("entity",), ("action",)
@@ -16,11 +17,15 @@ _BLANKS = " \t\n\r"
 #: Half of a character, as an escape can have it; neither a topic nor the log could take it.
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
+#: What stands behind `data`: texts do not have these quotes without a backslash before them.
+_LAST = re.compile(r'\}((?:\s*,\s*"(?:entity|action)"\s*:\s*"[^"\\]*")+)\s*\}\s*$')
+_LAST_MEMBER = re.compile(r'"(entity|action)"\s*:\s*"([^"]*)"')
+
 _read = json.JSONDecoder().raw_decode
 
 
 class Head(NamedTuple):
-    """Metadata of an event; None where the beginning does not tell."""
+    """Metadata of an event; None where what was looked at does not tell."""
 
     entity: str | None = None
     action: str | None = None
@@ -35,6 +40,13 @@ def read_head(body: bytes) -> Head:
     with contextlib.suppress(ValueError, IndexError, RecursionError):
         _walk(body[:HEAD_BYTES].decode("utf-8", "ignore"), 0, (), found)
     return Head(found.get(_ENTITY), found.get(_ACTION), found.get(_ID), found.get(_ORGANIZATION))
+
+
+def read_end(body: bytes) -> Head:
+    """Return what the last bytes of a whole envelope say: action and entity, if they stand behind the row."""
+    found = _LAST.search(body[-HEAD_BYTES:].decode("utf-8", "ignore"))
+    members = dict(_LAST_MEMBER.findall(found[1])) if found else {}
+    return Head(entity=members.get("entity"), action=members.get("action"))
 
 
 def _walk(text: str, at: int, path: tuple[str, ...], found: dict[tuple[str, ...], str]) -> int:

@@ -25,8 +25,8 @@ RESERVED = "reserved"
 
 #: What a refused client may still send before the connection is closed under it, so that it gets to read the answer.
 _LINGER_BYTES = 8 * 1024 * 1024
-#: How long the beginning of a body that is too large is waited for.
-_BEGINNING_S = 1.0
+#: How long a body that is too large is waited for: its beginning and its end say which row is missing.
+_ENDS_S = 1.0
 _LINGER_S = 3.0
 
 
@@ -92,16 +92,17 @@ class Ingress:
             lambda answer: None if answered.done() else answered.set_result(answer),
             scope.get("state", {}).pop(RESERVED, 0),
         )
-        body = b""
+        body, more = b"", True
         try:
             try:
                 webhook.admit(scope["method"], scope["headers"], _client(scope))
                 webhook.enter(None, functools.partial(_settle, turn))
                 await turn
-                body = await self._body(scope, receive)
+                body, more = await self._body(scope, receive)
                 webhook.take(body)
             except TooLargeError as error:
-                webhook.refuse_large(error, body or await _beginning(receive))
+                beginning, end, more = await _ends(receive, body, more=more)
+                webhook.refuse_large(error, beginning, end)
         except _ClientGoneError:
             webhook.drop()
             return
@@ -113,13 +114,13 @@ class Ingress:
         del body  # or it would be in memory until the answer
         answer = await answered
         await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
-        if answer.close:
+        if answer.close and more:
             await _send_and_linger(answer, receive, send)
         else:
             await send({"type": "http.response.body", "body": answer.body})
 
-    async def _body(self, scope: Scope, receive: Receive) -> bytes:
-        """Return the body, or what makes it too large."""
+    async def _body(self, scope: Scope, receive: Receive) -> tuple[bytes, bool]:
+        """Return the body, or what makes it too large, and whether more of it is to come."""
         chunks = []
         size = 0
         while (message := await receive())["type"] == "http.request":
@@ -127,26 +128,29 @@ class Ingress:
                 raise TurnedDownError(reasons.BODY_TIMEOUT, "the body took too long to arrive", close=True)
             chunks.append(message.get("body", b""))
             size += len(chunks[-1])
-            if not message.get("more_body") or size > self._intake.max_body:
-                return b"".join(chunks)
+            more = message.get("more_body", False)
+            if not more or size > self._intake.max_body:
+                return b"".join(chunks), more
         raise _ClientGoneError
 
 
-async def _beginning(receive: Receive) -> bytes:
-    """Return the beginning of a body that is too large to be read, or as much of it as comes soon.
+async def _ends(receive: Receive, body: bytes, *, more: bool) -> tuple[bytes, bytes, bool]:
+    """Return beginning and end of a body that is too large, as far as they come soon, and whether more is to come.
 
-    Trap: clients that are built on curl announce larger bodies, and wait to be asked for them; without asking, nothing
-    would be known of the event.
+    What is between is thrown away. Trap: clients that are built on curl announce larger bodies, and wait to be asked
+    for them; without asking, nothing would be known of the event.
     """
-    beginning = b""
+    beginning, end, size = body[:HEAD_BYTES], body[-HEAD_BYTES:], len(body)
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_BEGINNING_S):
-            more = True
-            while more and len(beginning) < HEAD_BYTES:
+        async with asyncio.timeout(_ENDS_S):
+            while more and size < _LINGER_BYTES:
                 message = await receive()
-                beginning += message.get("body", b"")
+                part = message.get("body", b"")
+                beginning += part[: HEAD_BYTES - len(beginning)]
+                end = (end + part)[-HEAD_BYTES:] if message["type"] == "http.request" else b""
                 more = message.get("more_body", False)
-    return beginning
+                size += len(part)
+    return beginning, b"" if more else end, more
 
 
 def _take(webhook: Webhook, body: bytes, refusal: TurnedDownError | None) -> None:
@@ -162,7 +166,7 @@ def _take(webhook: Webhook, body: bytes, refusal: TurnedDownError | None) -> Non
 def _refuse(webhook: Webhook, error: Exception, body: bytes) -> None:
     try:
         if isinstance(error, TooLargeError):
-            webhook.refuse_large(error, body)
+            webhook.refuse_large(error, body[:HEAD_BYTES], body[-HEAD_BYTES:])
         else:
             webhook.fail(error)
     except Exception as fault:  # noqa: BLE001 as above

@@ -23,7 +23,7 @@ from bridge.http.events import (
     name_of,
     read_event,
 )
-from bridge.http.head import read_head
+from bridge.http.head import read_end, read_head
 from bridge.http.request_log import RequestLine, RequestLog
 from bridge.metrics import Metrics
 from bridge.settings import BridgeSettings
@@ -69,7 +69,7 @@ class TurnedDownError(Exception):
 
 
 class TooLargeError(TurnedDownError):
-    """A body that is larger than the limit, of a sender who may send: its beginning is still looked at.
+    """A body that is larger than the limit, of a sender who may send: its ends are still looked at.
 
     `size` is how large it is, or how much of it has come.
     """
@@ -260,10 +260,11 @@ class Webhook:
         self._event = event
         self._intake.keep(event, self._arrived, self._kept)
 
-    def refuse_large(self, error: TooLargeError, beginning: bytes) -> None:
-        """Keep a dead letter of what the beginning of a body says that is too large; then answer."""
-        head = read_head(beginning)
-        known = head.entity is None or head.entity in ENTITIES
+    def refuse_large(self, error: TooLargeError, beginning: bytes, end: bytes) -> None:
+        """Keep a dead letter of what a body says that is too large; then answer. `end` is empty if it has not come."""
+        head, last = read_head(beginning), read_end(end)
+        entity, action = head.entity or last.entity, head.action or last.action
+        known = entity is None or entity in ENTITIES
         # Trap: OpenBSP writes a row's short columns first, and `organization_id` is longer than `content` or `extra`.
         organization = head.organization_id
         if organization is None and self._organizations is not None and len(self._organizations) == 1:
@@ -271,8 +272,8 @@ class Webhook:
         refusal = RefusedError(
             error.reason,
             error.detail,
-            entity=None if head.entity is None else name_of(head.entity),
-            action=head.action if head.action in ACTIONS else None,
+            entity=None if entity is None else name_of(entity),
+            action=action if action in ACTIONS else None,
             key=head.id if known else None,
             organization_id=organization if known else None,
         )

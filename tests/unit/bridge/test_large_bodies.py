@@ -1,4 +1,4 @@
-"""A body that is too large: what its beginning says is kept, and nothing else of it."""
+"""A body that is too large: what its beginning and its end say is kept, and nothing else of it."""
 
 import json
 import socket
@@ -14,11 +14,12 @@ from avro import writers
 from avro.catalogue import MAX_BODY_BYTES
 from avro.codec import Decoder
 from avro.schemas import latest
-from bridge.http.head import HEAD_BYTES, Head, read_head
+from bridge.http.head import HEAD_BYTES, Head, read_end, read_head
 from bridge.settings import BridgeSettings
 from openbsp_testkit.rows import Organization
 from support.fake_kafka import IDS, TIMED_OUT, FakeKafka
 from support.ingress import BOUND_TOKEN, ORGANIZATION, TOKEN, RunningIngress, running_ingress
+from support.wait import eventually
 
 SECRET = "what-was-in-it"
 LIMIT = 4096
@@ -62,7 +63,7 @@ def test_of_a_body_whose_length_says_that_it_is_too_large(ingress: RunningIngres
     answer = ingress.post(body)
     letter = letter_of(ingress)
     refused(answer, letter)
-    assert told(letter) == (None, None, "m1", ORGANIZATION, len(body))
+    assert told(letter) == ("messages", "insert", "m1", ORGANIZATION, len(body))
     assert ingress.line_of(letter["event_id"])["outcome"] == "too_large"
     assert ingress.metric("bridge_dead_letters_total", reason="too_large") == 1
 
@@ -77,7 +78,7 @@ def test_of_a_body_that_turns_out_to_be_too_large(ingress: RunningIngress):
     letter = letter_of(ingress)
     refused(answer, letter)
     *rest, size = told(letter)
-    assert rest == [None, None, "m1", ORGANIZATION]
+    assert rest == ["messages", "insert", "m1", ORGANIZATION]
     assert LIMIT < size <= len(body)
 
 
@@ -97,7 +98,7 @@ def test_of_a_row_as_openbsp_writes_it_its_token_tells_whose_it_is(
     )
     letter = letter_of(ingress)
     refused(answer, letter)
-    assert told(letter) == (None, None, message.id, organization, len(body))
+    assert told(letter) == ("messages", "insert", message.id, organization, len(body))
     (record,) = ingress.kafka.topic("dead-letters")
     assert writers.organizations_of(record.headers) == (None if organization is None else {organization})
 
@@ -120,6 +121,30 @@ def test_of_a_body_that_is_announced_its_beginning_is_asked_for(ingress: Running
         client.sendall(body[:HEAD_BYTES])
         assert client.recv(1000).startswith(b"HTTP/1.1 413 ")
     assert told(letter_of(ingress)) == (None, None, "m1", ORGANIZATION, len(body))
+
+
+def test_of_a_body_that_is_sent_after_it_was_asked_for_its_end_is_read_too(ingress: RunningIngress):
+    body = envelope(1_000_000, "conversations")
+    with announced(ingress, len(body)) as client:
+        assert client.recv(1000).startswith(b"HTTP/1.1 100 ")
+        client.sendall(body)
+        answer = b""
+        while data := client.recv(65536):
+            answer += data
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert told(letter_of(ingress)) == ("conversations", "insert", "m1", ORGANIZATION, len(body))
+
+
+def test_of_a_client_that_goes_in_the_middle_the_end_is_not_known(ingress: RunningIngress):
+    """Where it stopped, something that looks like an envelope's end may stand within the row."""
+    body = b'{"data":{"id":"m1","content":{"x":{},"entity":"conversations"}'
+    with announced(ingress, 100_000) as client:
+        client.sendall(body)
+        client.shutdown(socket.SHUT_WR)
+        while client.recv(65536):
+            pass
+    eventually(lambda: ingress.kafka.topic("dead-letters"))
+    assert told(letter_of(ingress)) == (None, None, "m1", None, 100_000)
 
 
 def test_a_body_whose_beginning_does_not_come_is_answered_all_the_same(ingress: RunningIngress):
@@ -185,6 +210,31 @@ def test_a_dead_letter_that_cannot_be_kept_is_not_told_as_kept(tmp_path: Path):
 )
 def test_the_beginning_tells_what_it_can(body: bytes, head: Head):
     assert read_head(body) == head
+
+
+@pytest.mark.parametrize(
+    ("body", "end"),
+    [
+        (b'{"data":{"id":"1"},"action":"insert","entity":"messages"}', Head("messages", "insert")),
+        (b'..."}} , "entity" : "messages"\r\n}\n', Head("messages")),
+        (b'\xff\xa9"}},"action":"insert","entity":"\xc3\xa9"}', Head("\u00e9", "insert")),
+        (b'{"data":{"content":"}, \\"entity\\": \\"messages\\"}', Head()),
+        (b'{"data":{"content":"}, \\"entity\\": \\"messages\\"}"}}', Head()),
+        (b'{"entity":"messages","data":{"x":{},"entity":"no"}}', Head()),
+        (b'{"data":{},"entity":"messages","other":1}', Head()),
+        (b'{"data":{},"entity":"a","entity":"b"}', Head("b")),
+        (b'{"data":{},"entity":"' + b"x" * HEAD_BYTES + b'"}', Head()),
+        (b"", Head()),
+        (b"}}}}", Head()),
+    ],
+)
+def test_the_end_tells_what_it_can(body: bytes, end: Head):
+    assert read_end(body) == end
+
+
+@given(st.binary(max_size=2000) | st.text('{}[]":,\\ action entity0', max_size=200).map(str.encode))
+def test_any_end_is_read(body: bytes):
+    assert read_end(body).id is None
 
 
 @given(st.binary(max_size=2000) | st.text('{}[]":,\\ data id entity0', max_size=200).map(str.encode))
