@@ -92,10 +92,11 @@ class BridgeClient:
                 if not (answer.is_server_error or answer.status_code == HTTPStatus.TOO_MANY_REQUESTS):
                     return _outcome(answer)
                 after_s = _retry_after_s(answer)
-            if time.monotonic() >= deadline:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
                 raise StoppedError(self._url, why)
             # Trap: an attempt without an answer may have been kept. Events are safe to repeat.
-            self._sleep(max(backoff.next_s(), after_s))
+            self._sleep(min(max(backoff.next_s(), after_s), left_s))
 
 
 def _retry_after_s(answer: httpx.Response) -> float:

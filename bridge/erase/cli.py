@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from bridge.erase.find import Wanted
 
 
+def _address(contact: str | None) -> str | None:
+    """Refuse what no address can be, as of a variable that is not set: nothing would be found, and all seem well."""
+    if contact is not None and (not contact or contact != contact.strip()):
+        raise typer.BadParameter("--contact is empty, or has white space around it")
+    return contact
+
+
 def erase(
     *,
     message: Annotated[
@@ -24,7 +31,11 @@ def erase(
     ] = None,
     contact: Annotated[
         str | None,
-        typer.Option(metavar="ADDRESS", help="Erase all conversations with this address, and messages from and to it."),
+        typer.Option(
+            metavar="ADDRESS",
+            callback=_address,
+            help="Erase all conversations with this address, and messages from and to it.",
+        ),
     ] = None,
     service: Annotated[str | None, typer.Option(help="Only of this service; with --contact.")] = None,
     organization: Annotated[

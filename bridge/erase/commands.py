@@ -216,5 +216,5 @@ def _spooled(servers: Servers) -> int | None:
             f"{servers.bridge_url.rstrip('/')}/readyz", headers=headers, timeout=_TIMEOUT_S, trust_env=False
         ).json()
         return int(said["spool"]["events"])
-    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError):
         return None

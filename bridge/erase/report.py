@@ -128,15 +128,7 @@ def show(report: Report, console: Console, *, as_json: bool) -> None:
             console.print(Text(printable(f"  {row.entity} {row.id}{known}")))
         if len(report.rows) > _MOST_ROWS:
             console.print(f"  and {len(report.rows) - _MOST_ROWS} more: --json has all")
-    if report.unreadable_states:
-        text = f"{report.unreadable_states} state records cannot be read: whose they are is not known"
-        console.print(Text(text, "bold red"))
-    if report.undecided:
-        text = (
-            f"{report.undecided} events stay in the spools: they lack what would tell whose they are (an update with"
-            " nothing but an id, a row of contacts), and without Kafka nobody else can"
-        )
-        console.print(Text(text, "bold yellow"))
+    _warn(report, console)
     for text in report.faults:
         console.print(Text(printable(f"LEFT  {text}"), "bold red"))
     console.print()
@@ -146,6 +138,22 @@ def show(report: Report, console: Console, *, as_json: bool) -> None:
     if report.verified:
         console.print()
         console.print(Text("not verified" if report.faults else "verified: what is left has a date", "bold"))
+
+
+def _warn(report: Report, console: Console) -> None:
+    """Say what may be otherwise than it seems."""
+    if not (report.rows or report.verified) and report.wanted.contact is not None:
+        text = "nothing has this address: give it as `contact_address` has it in the views, + and all"
+        console.print(Text(text, "bold yellow"))
+    if report.unreadable_states:
+        text = f"{report.unreadable_states} state records cannot be read: whose they are is not known"
+        console.print(Text(text, "bold red"))
+    if report.undecided:
+        text = (
+            f"{report.undecided} events stay in the spools: they lack what would tell whose they are (an update with"
+            " nothing but an id, a row of contacts), and without Kafka nobody else can"
+        )
+        console.print(Text(text, "bold yellow"))
 
 
 def _table(places: list[Place]) -> Table:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from avro.catalogue import topic_name
 from bridge.reconcile.errors import ReconcileError
-from bridge.reconcile.signing import Audit, decode
+from bridge.reconcile.signing import Audit
 from openbsp.errors import KafkaSettingsError, KafkaUnavailableError
 from openbsp.kafka.connection import KafkaSettings, TopicSettings
 from openbsp.kafka.reading import TopicReader
@@ -24,11 +24,12 @@ def keep(audit: Audit, kafka: KafkaSettings, topics: TopicSettings) -> None:
         raise ReconcileError(f"{name}: the audit is not kept: {error}") from None
 
 
-def read(kafka: KafkaSettings, topics: TopicSettings) -> Iterator[Audit]:
-    """Yield all audits, those of one partition in their order.
+def read(kafka: KafkaSettings, topics: TopicSettings) -> Iterator[tuple[str, bytes]]:
+    """Yield where each audit is, and its text, those of one partition in their order.
 
-    Raises TopicsError, KafkaUnavailableError, and ReconcileError for a record that is none.
+    Raises TopicsError, KafkaUnavailableError.
     """
-    with TopicReader(kafka, topic_name(topics.prefix, TOPIC)) as reader:
+    name = topic_name(topics.prefix, TOPIC)
+    with TopicReader(kafka, name) as reader:
         for message in reader.read(reader.range()):
-            yield decode(message.value() or b"")
+            yield f"{name}:{message.partition()}:{message.offset()}", message.value() or b""

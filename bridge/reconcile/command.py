@@ -1,5 +1,6 @@
 """`bridge reconcile`: the parts put together, and one run of them."""
 
+import sqlite3
 from contextlib import ExitStack
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -108,4 +109,7 @@ def once(options: Options, environment: Environment, index: Index, watcher: Watc
         )
         address = urlsplit(environment.openbsp.url or "").netloc
         run = Run(source, states, index, poster, settings=settings, options=options, watcher=watcher, platform=address)
-        return run.run()
+        try:
+            return run.run()
+        except sqlite3.Error as error:
+            raise ReconcileError(f"the index in {settings.dir} cannot be used: {error}; see RECONCILE_DIR") from None

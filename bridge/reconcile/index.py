@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple, NoReturn, Self
 
 import msgspec
 
@@ -126,28 +126,33 @@ class Index:
         os.close(self._lock)
 
     def _open(self) -> sqlite3.Connection:
-        for attempt in range(2):
-            db = sqlite3.connect(self._path, isolation_level=None)
-            try:
-                os.chmod(self._path, 0o600)  # noqa: PTH101 beside sqlite's own calls
-                db.execute("PRAGMA journal_mode=WAL")
-                db.execute("PRAGMA synchronous=NORMAL")
-                version = db.execute("PRAGMA user_version").fetchone()[0]
-                if version == 0:
-                    db.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={_FORMAT};COMMIT")
-                if version in {0, _FORMAT}:
-                    for table, script in _LATER.items():
-                        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone():
-                            db.executescript(f"BEGIN;{script}COMMIT")
-                    return db
-            except sqlite3.DatabaseError:
-                if attempt:
-                    raise
-            # Another version's, or damaged: it is a cache.
+        try:
+            return self._connected() or self._connected() or self._fail("it cannot be made")
+        except sqlite3.Error as error:
+            # Of the disk or of rights: how far runs came is not thrown away for that.
+            self._fail(str(error))
+
+    def _fail(self, why: str) -> NoReturn:
+        os.close(self._lock)
+        raise ReconcileError(f"{self._path}: {why}; see RECONCILE_DIR")
+
+    def _connected(self) -> sqlite3.Connection | None:
+        """Return a connection; none if the file had to be removed, being damaged, or another version's."""
+        db = sqlite3.connect(self._path, isolation_level=None)
+        try:
+            os.chmod(self._path, 0o600)  # noqa: PTH101 beside sqlite's own calls
+            if _prepare(db):
+                return db
+        except sqlite3.OperationalError:
             db.close()
-            for suffix in ("", "-wal", "-shm"):
-                self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
-        raise ReconcileError(f"{self._path} cannot be made")
+            raise
+        except sqlite3.DatabaseError:
+            pass
+        db.close()
+        # It is a cache.
+        for suffix in ("", "-wal", "-shm"):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        return None
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
@@ -430,3 +435,20 @@ class Index:
     def _unpack(self, blob: bytes) -> Facts:
         keys, named, stamp, columns = _decode(blob)
         return Facts(keys, named, stamp, {str(self._text(number)): digest for number, digest in columns.items()})
+
+
+def _prepare(db: sqlite3.Connection) -> bool:
+    """Make what is missing in a database; return whether it is of this version."""
+    db.execute("PRAGMA journal_mode=WAL")
+    db.execute("PRAGMA synchronous=NORMAL")
+    # Of rows that were erased, digests stay in no free page.
+    db.execute("PRAGMA secure_delete=ON")
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version == 0:
+        db.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={_FORMAT};COMMIT")
+    elif version != _FORMAT:
+        return False
+    for table, script in _LATER.items():
+        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone():
+            db.executescript(f"BEGIN;{script}COMMIT")
+    return True

@@ -1,9 +1,11 @@
 """A file of tokens, changed under running services: they read it again when it changes, and must be able to."""
 
+import fcntl
 import os
 import stat
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from openbsp.errors import TokensError
@@ -24,6 +26,11 @@ def revoke(path: Path, name: str, *, others: int = 0) -> bool:
     read the file afterwards: trap: a service that cannot keeps its former tokens, the revoked one among them. Raises
     OSError.
     """
+    with _alone_in(path.resolve().parent):
+        return _revoke(path, name, others)
+
+
+def _revoke(path: Path, name: str, others: int) -> bool:
     former = _text(path)
     lines = former.splitlines(keepends=True)
     kept = [line for line in lines if line.partition("#")[0].split()[:1] != [name]]
@@ -43,6 +50,18 @@ def revoke(path: Path, name: str, *, others: int = 0) -> bool:
         raise TokensError([f"{path}: {name} {why}: add another first (`bridge token new`), or stop the service"])
     _replace(path, text)
     return True
+
+
+@contextmanager
+def _alone_in(directory: Path) -> Iterator[None]:
+    """Keep others from changing files there by this module: the last of two would bring back what the first removed."""
+    # Not the file itself, which is another one afterwards.
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _faults(text: str) -> list[str]:

@@ -59,6 +59,16 @@ def test_it_waits_as_long_as_the_bridge_asks():
     assert waits[1] < 7
 
 
+@pytest.mark.parametrize("asked", ["86400", "9" * 400])
+def test_it_does_not_wait_longer_than_its_patience_whatever_is_asked(asked: str):
+    made, _ = client(httpx.Response(503, headers={"Retry-After": asked}), httpx.Response(401), patience_s=30)
+    waits: list[float] = []
+    made._sleep = waits.append
+    with pytest.raises(StoppedError):
+        made.send(BODY)
+    assert max(waits) <= 30
+
+
 def test_a_refusal_is_final():
     made, _ = client(httpx.Response(422, json={"reason": "invalid_event", "detail": "why", "event_id": "e"}))
     assert made.send(BODY) == Outcome(taken=False, disposition="invalid_event", event_id="e", text="why")

@@ -1,15 +1,18 @@
 """A report is read again as it was written, and holds no address."""
 
 import json
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from bridge import cli
 from bridge.erase.errors import EraseError
 from bridge.erase.find import Row, Wanted
 from bridge.erase.places import Place
-from bridge.erase.report import Former, Report
+from bridge.erase.report import Former, Report, show
 
 AT = datetime(2026, 11, 26, 3, 0, tzinfo=UTC)
 ROWS = [Row("messages", "m1", "o1", "c1", "wamid.1"), Row("messages", "m9", None, found=False)]
@@ -62,3 +65,20 @@ def test_it_is_well_if_nothing_is_where_it_should_not_be():
     assert not faulty.well
     assert faulty.content()["left"] == ["messages: overdue"]
     assert report(wanted, done=False, left=["anything"]).well, "a plan is a plan"
+
+
+@pytest.mark.parametrize(("wanted", "said"), [(Wanted(contact="100"), True), (Wanted(organization_id="o1"), False)])
+def test_that_nothing_has_an_address_is_said(capsys, wanted: Wanted, said: bool):  # noqa: FBT001 a case
+    """It may be written otherwise than it was given."""
+    show(Report(AT, wanted, [], [], done=True), Console(width=200), as_json=False)
+    assert ("nothing has this address" in capsys.readouterr().out) is said
+
+
+@pytest.mark.parametrize("address", ["", " ", " +100", "+100\n"])
+def test_an_address_that_none_can_be_is_refused(monkeypatch, capsys, address: str):
+    """As that of a variable that is not set: nothing would be found, and all would seem well."""
+    monkeypatch.setattr(sys, "argv", ["bridge", "erase", "--contact", address, "--execute"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert "--contact is empty" in " ".join(capsys.readouterr().err.split())

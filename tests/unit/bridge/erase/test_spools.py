@@ -63,6 +63,41 @@ def test_what_waits_is_counted_while_the_bridge_runs(file, tmp_path):
     assert found.residue > 0
 
 
+def test_a_spool_that_is_moved_while_it_is_searched_is_found_where_it_is_then(tmp_path, monkeypatch):
+    """A bridge adopts it: its events are in a file that was searched already, and its own is gone."""
+    own, orphan = tmp_path / "spool-0.db", tmp_path / "spool-1.db"
+    SpoolFile(own).close()
+    adopted = SpoolFile(orphan)
+    adopted.append([(1, body) for body in BODIES])
+    adopted.close()
+    bodies = spools._bodies
+
+    def move_late(directory, tables=("event", "quarantine")):
+        yield from bodies(directory, tables)
+        if orphan.exists():
+            orphan.replace(own)
+
+    monkeypatch.setattr(spools, "_bodies", move_late)
+    monkeypatch.setattr(
+        spools, "_spools", lambda directory: [path for path in (own, orphan) if path in set(directory.iterdir())]
+    )
+    assert spools.search(tmp_path, SOUGHT).waiting == 3
+
+
+@pytest.mark.usefixtures("file")
+def test_a_file_that_goes_while_it_is_searched_is_no_fault(tmp_path, monkeypatch):
+    answer = tmp_path / "spool-0.erased"
+    answer.touch()
+    places = spools._places
+
+    def search_late(path, needles):
+        answer.unlink(missing_ok=True)
+        return places(path, needles)
+
+    monkeypatch.setattr(spools, "_places", search_late)
+    assert spools.search(tmp_path, SOUGHT).waiting == 3
+
+
 @pytest.mark.usefixtures("file")
 def test_a_bridge_that_does_not_answer_is_named_and_the_request_does_not_stay(tmp_path, monkeypatch):
     monkeypatch.setattr(requests, "_IN_WORK_S", 0.0)

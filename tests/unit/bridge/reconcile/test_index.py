@@ -1,6 +1,7 @@
 """The index on disk: what it keeps, and that it can always be made again."""
 
 import sqlite3
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,36 @@ def test_an_index_that_cannot_be_read_is_made_again(tmp_path: Path, damage: byte
 def test_others_may_not_read_it(tmp_path: Path):
     with Index(tmp_path):
         assert (tmp_path / "index.db").stat().st_mode & 0o077 == 0
+
+
+def test_an_index_that_cannot_be_opened_is_named(tmp_path: Path):
+    (tmp_path / "index.db").mkdir()
+    with pytest.raises(ReconcileError, match=r"index\.db: unable to open database file"):
+        Index(tmp_path)
+
+
+def test_a_fault_of_the_disk_does_not_cost_how_far_runs_came(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with Index(tmp_path) as index:
+        index.advance("messages", "", Progress(0, 9))
+    # A lock of somebody else is a fault of that kind which needs no full disk.
+    monkeypatch.setattr("bridge.reconcile.index.sqlite3.connect", partial(sqlite3.connect, timeout=0))
+    with sqlite3.connect(tmp_path / "index.db", isolation_level=None) as db:
+        db.execute("PRAGMA locking_mode=EXCLUSIVE")
+        db.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(ReconcileError, match="locked"):
+            Index(tmp_path)
+        db.execute("ROLLBACK")
+    db.close()
+    with Index(tmp_path) as index:
+        assert index.progress("messages", "") == Progress(0, 9)
+
+
+def test_a_transaction_that_cannot_be_ended_does_not_hinder_the_next_one(tmp_path: Path):
+    with Index(tmp_path) as index:
+        index._db.executescript(
+            "CREATE TABLE one (id INTEGER PRIMARY KEY);"
+            "CREATE TABLE other (id INTEGER REFERENCES one DEFERRABLE INITIALLY DEFERRED); PRAGMA foreign_keys=ON"
+        )
+        with pytest.raises(sqlite3.IntegrityError), index.transaction():
+            index._db.execute("INSERT INTO other VALUES (1)")
+        index.settled("messages", ["a"])

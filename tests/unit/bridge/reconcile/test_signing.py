@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bridge import cli
-from bridge.reconcile import signing
+from bridge.reconcile import audits, signing
 from bridge.reconcile.errors import ReconcileError
 from bridge.reconcile.report import Report
 
@@ -98,3 +98,24 @@ def test_files_of_audits_are_verified_on_the_command_line(key: Path, tmp_path: P
     code, out = verify(audit + b"\n" + audit.replace(b"true", b"false"))
     assert code == 1
     assert "1 of 2 audits" in out
+    # No evidence is none of completeness.
+    assert verify(b"\n") == (1, "0 of 0 audits are signed and unchanged\n")
+    code, out = verify(audit + b"\n\x1b[2Jno audit\n" + audit)
+    assert code == 1
+    assert f"{file}:2: this is no audit" in out
+    assert "2 of 3 audits" in out
+
+
+def test_a_record_that_is_no_audit_does_not_hide_the_others(key: Path, monkeypatch, capsys):
+    audit = signing.sign(REPORT, signing.load_key(key))
+    escapes = signing.sign({"run": "\x1b[2J", "platform": "\x1b[2J"}, signing.load_key(key))
+    told = [("audits:0:0", b"not JSON"), ("audits:0:1", audit.encode()), ("audits:0:2", escapes.encode())]
+    monkeypatch.setattr(audits, "read", lambda *_: iter(told))
+    monkeypatch.setattr(sys, "argv", ["bridge", "audit", "show"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    written = capsys.readouterr()
+    assert not ended.value.code
+    assert "audits:0:0: this is no audit" in written.err
+    assert written.out.count("signed with") == 2
+    assert "\x1b" not in written.out

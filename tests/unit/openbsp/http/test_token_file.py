@@ -1,11 +1,13 @@
 """A token is revoked by one replacement of its file, after which the services can read it."""
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
 from openbsp.errors import TokensError
+from openbsp.http import token_file
 from openbsp.http.token_file import read, revoke
 from openbsp.http.tokens import new_token, parse_file
 
@@ -80,3 +82,22 @@ def test_a_disk_that_is_full_leaves_the_file_as_it_was(file, monkeypatch):
         revoke(file, "first")
     assert file.read_bytes() == before
     assert os.listdir(file.parent) == ["tokens"]  # noqa: PTH208 as above
+
+
+def test_two_revocations_at_once_are_both_done(file, monkeypatch):
+    """The one that writes last must not bring back the token that the other has removed."""
+    file.write_text("\n".join(new_token(name)[1] for name in ("first", "second", "third")))
+    replace = token_file._replace
+    other = threading.Thread(target=revoke, args=(file, "second"))
+
+    def replace_late(path, text):
+        if other.ident is None:
+            other.start()
+            # It comes to its end if nothing holds it back.
+            other.join(timeout=0.5)
+        replace(path, text)
+
+    monkeypatch.setattr(token_file, "_replace", replace_late)
+    assert revoke(file, "first")
+    other.join()
+    assert [token.name for token in read(file)] == ["third"]
