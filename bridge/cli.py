@@ -226,6 +226,7 @@ def connect(
     from bridge.sender.errors import PlatformError
     from bridge.sender.platform import Platform, is_word
     from bridge.sender.settings import OpenBspSettings
+    from openbsp.terminal import printable
 
     if not sender.is_address(url):
         raise typer.BadParameter("--url is an address that begins with https:// or http://, and has a host")
@@ -239,18 +240,22 @@ def connect(
     if openbsp is not None:
         platform_settings = platform_settings.model_copy(update={"url": openbsp})
     connection = sender.Connection(organization, sender.address(url), token)
+
+    def say(line: str) -> None:
+        typer.echo(printable(line))
+
     try:
         with Platform(platform_settings) as platform:
             if remove:
-                sender.disconnect(platform, connection, typer.echo, dry_run=dry_run)
+                sender.disconnect(platform, connection, say, dry_run=dry_run)
                 return
             well = (
-                sender.check(platform, connection, typer.echo)
+                sender.check(platform, connection, say)
                 if check
-                else sender.connect(platform, connection, typer.echo, dry_run=dry_run)
+                else sender.connect(platform, connection, say, dry_run=dry_run)
             )
     except PlatformError as error:
-        complain("bridge", str(error))
+        complain("bridge", printable(str(error)))
         sys.exit(ExitCode.NOT_STARTED)
     if not well:
         sys.exit(ExitCode.NOT_STARTED)

@@ -107,7 +107,7 @@ def _retry_after_s(answer: httpx.Response) -> float:
 def _outcome(answer: httpx.Response) -> Outcome:
     try:
         said: Any = answer.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         said = None
     if not isinstance(said, dict):
         said = {}

@@ -25,6 +25,7 @@ from bridge.sender.platform import Platform
 from bridge.sender.settings import OpenBspSettings
 from openbsp.commands import ExitCode
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
+from openbsp.terminal import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +74,10 @@ def reconcile(request: Request, environment: Environment, every_s: float | None 
         report = _kept(once(request.options, environment, index, console), key, environment)
     content = report.content()
     if request.as_json:
-        typer.echo(jsontext.encode_text(content))
+        typer.echo(printable(jsontext.encode_text(content)))
         return ExitCode.OK if report.well else ExitCode.NOT_STARTED
     for line in text(content):
-        typer.echo(line)
+        typer.echo(printable(line))
     if key is None:
         typer.echo("this report is not kept: RECONCILE_SIGNING_KEY_FILE is not set")
     return ExitCode.OK if report.well else ExitCode.NOT_STARTED

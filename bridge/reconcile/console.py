@@ -8,6 +8,7 @@ import typer
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from openbsp.console import make_console
+from openbsp.terminal import printable
 
 
 class Console:
@@ -53,7 +54,7 @@ class Console:
     def found(self, line: str) -> None:
         """Print a difference."""
         if self._differences:
-            typer.echo(line)
+            typer.echo(printable(line))
 
     def _show(self, name: str, done: int, total: int | None, count: str) -> None:
         if name not in self._tasks:

@@ -175,6 +175,6 @@ def _probe(platform: Platform, wanted: Wanted, say: Say) -> bool:
 def _object(answer: httpx.Response) -> dict[str, object]:
     try:
         content = answer.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -69,6 +69,11 @@ def test_it_does_not_wait_longer_than_its_patience_whatever_is_asked(asked: str)
     assert max(waits) <= 30
 
 
+def test_an_answer_that_is_too_deep_is_none():
+    made, _ = client(httpx.Response(202, text="[" * 100_000))
+    assert not made.send(BODY).taken
+
+
 def test_a_refusal_is_final():
     made, _ = client(httpx.Response(422, json={"reason": "invalid_event", "detail": "why", "event_id": "e"}))
     assert made.send(BODY) == Outcome(taken=False, disposition="invalid_event", event_id="e", text="why")

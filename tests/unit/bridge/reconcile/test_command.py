@@ -1,0 +1,66 @@
+"""`bridge reconcile` as it is called: what is refused, what it prints, and what becomes of its index's faults."""
+
+import sqlite3
+import sys
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+from bridge import cli
+from bridge.reconcile import command
+from bridge.reconcile.console import Console
+from bridge.reconcile.errors import ReconcileError
+from bridge.reconcile.index import Index
+from bridge.reconcile.run import Options
+from bridge.reconcile.settings import ReconcileSettings
+from bridge.sender.settings import OpenBspSettings
+from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
+
+
+def test_a_time_to_come_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr(sys, "argv", ["bridge", "reconcile", "--since", "2999-01-01T00:00Z"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert "--since is in the future" in capsys.readouterr().err
+
+
+def test_ids_of_somebody_else_move_no_cursor(capsys: pytest.CaptureFixture[str]):
+    with Console(differences=True) as console:
+        console.found("gone       messages \x1b[2J of acme")
+    assert capsys.readouterr().out == "gone       messages \\u001b[2J of acme\n"
+
+
+def test_a_fault_of_the_index_ends_the_run_and_not_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    class Full:
+        """As of a disk without room."""
+
+        def __init__(self, *_: Any, **__: Any) -> None: ...
+
+        def run(self) -> None:
+            raise sqlite3.OperationalError("database or disk is full")
+
+    class NoStates:
+        def __init__(self, *_: Any) -> None: ...
+
+        def __enter__(self) -> Self:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+    monkeypatch.setattr(command, "Run", Full)
+    monkeypatch.setattr(command, "States", NoStates)
+    environment = command.Environment(
+        ReconcileSettings(dir=tmp_path),
+        OpenBspSettings(url="http://127.0.0.1:9"),
+        KafkaSettings(),
+        RegistrySettings(),
+        TopicSettings(),
+    )
+    with (
+        Console(differences=False) as console,
+        Index(tmp_path) as index,
+        pytest.raises(ReconcileError, match="disk is full"),
+    ):
+        command.once(Options(dry_run=True), environment, index, console)
