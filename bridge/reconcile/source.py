@@ -18,6 +18,8 @@ from openbsp.backoff import Backoff
 _MOST_BYTES = 32 * 1024 * 1024
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 30.0
+#: The header Date has whole seconds, and an answer takes its time.
+_SAME_TIME_S = 15.0
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -84,6 +86,15 @@ class Source:
             self._limit = min(self._page_rows, self._limit * 2)
         _check(entity, answer.rows, wanted, after)
         return answer.rows
+
+    def ahead_us(self, entity: str) -> int:
+        """Return by how many microseconds this machine's clock is ahead of the platform's; 0 if that is not known.
+
+        By less than some seconds counts as not.
+        """
+        at = self._ask(entity, [("select", "id"), ("limit", "1")]).at
+        ahead_s = 0.0 if at is None else time.time() - at
+        return round(ahead_s * 1_000_000) if ahead_s > _SAME_TIME_S else 0
 
     def by_id(self, entity: str, ids: Sequence[str]) -> list[Row]:
         """Return those rows that are there, whole."""

@@ -33,11 +33,15 @@ _TOTAL = re.compile(r"(?:\d+-\d+|\*)/(\d+)")
 
 
 class Page(NamedTuple):
-    """Some of the rows that a query finds, the bytes of the answer, and how many there are in all if that was asked."""
+    """Some of the rows that a query finds, the bytes of the answer, and how many there are in all if that was asked.
+
+    `at` is when the server answered, by its clock, in seconds since the epoch; None if it does not say.
+    """
 
     rows: list[Row]
     size: int
     total: int | None
+    at: float | None
 
 
 class Platform:
@@ -96,7 +100,8 @@ class Platform:
                 raise PlatformBusyError(text, _after_s(whole.headers.get("Retry-After")))
             raise UnfitValueError(text) if str(_problem(whole).get("code")) in _UNFIT else PlatformError(text)
         total = _TOTAL.fullmatch(whole.headers.get("Content-Range", ""))
-        return Page(self._rows(self._decoded(whole)), len(body), None if total is None else int(total[1]))
+        at = _moment(whole.headers.get("Date", ""))
+        return Page(self._rows(self._decoded(whole)), len(body), None if total is None else int(total[1]), at)
 
     def insert(self, table: str, row: Mapping[str, Any]) -> None:
         """Insert a row."""
@@ -164,9 +169,17 @@ def _after_s(text: str | None) -> float | None:
     """Return the seconds that a Retry-After asks to wait: it is a number, or a date."""
     if text is None:
         return None
+    if text.strip().isdecimal():
+        return float(text)
+    at = _moment(text)
+    return None if at is None else max(0.0, at - time())
+
+
+def _moment(text: str) -> float | None:
+    """Return the moment that a date of HTTP names, in seconds since the epoch; None if it is none."""
     try:
-        return max(0.0, float(text) if text.strip().isdecimal() else parsedate_to_datetime(text).timestamp() - time())
-    except ValueError:
+        return parsedate_to_datetime(text).timestamp()
+    except (ValueError, TypeError, OverflowError):
         return None
 
 

@@ -125,6 +125,17 @@ def test_progress_of_a_wrong_clock_is_not_believed(world: World):
     assert after.until <= instants.now()
 
 
+def test_a_clock_that_is_ahead_of_the_platforms_hides_no_row(world: World):
+    """As that of a machine which takes local time for UTC: each run would begin behind the rows to come."""
+    world.platform.ahead_s = -2 * 3600
+    for number in range(3):
+        row = message_row(number, updated_at=instants.render(instants.now() - 2 * HOUR - 10_000_000))
+        world.put("messages", row, lost=True)
+        report = world.run(settings={"overlap_s": 3600})
+        assert [repair.row["id"] for repair in world.bridge.took] == [row["id"]]
+        assert report.verified_until["messages", "acme"] < instants.now() - HOUR
+
+
 def test_another_platform_is_read_from_its_beginning(world: World):
     world.fill(3)
     world.run(settings=BRIEF)
