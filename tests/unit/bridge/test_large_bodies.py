@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import bridge.http.ingress
 from avro import writers
 from avro.catalogue import MAX_BODY_BYTES
 from avro.codec import Decoder
@@ -37,6 +38,12 @@ def ingress(tmp_path: Path) -> Iterator[RunningIngress]:
         yield running
 
 
+@pytest.fixture
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for the end of a body on however slow a machine."""
+    monkeypatch.setattr(bridge.http.ingress, "_ENDS_S", 60.0)
+
+
 def letter_of(ingress: RunningIngress) -> dict[str, Any]:
     (record,) = ingress.kafka.topic("dead-letters")
     decoder = Decoder("DeadLetter")
@@ -58,6 +65,7 @@ def refused(answer: Any, letter: dict[str, Any]) -> None:
     assert answer.headers["connection"] == "close"
 
 
+@pytest.mark.usefixtures("_patient")
 def test_of_a_body_whose_length_says_that_it_is_too_large(ingress: RunningIngress):
     body = envelope()
     answer = ingress.post(body)
@@ -68,6 +76,7 @@ def test_of_a_body_whose_length_says_that_it_is_too_large(ingress: RunningIngres
     assert ingress.metric("bridge_dead_letters_total", reason="too_large") == 1
 
 
+@pytest.mark.usefixtures("_patient")
 def test_of_a_body_that_turns_out_to_be_too_large(ingress: RunningIngress):
     body = envelope(100_000)
     answer = ingress.client.post(
@@ -82,6 +91,7 @@ def test_of_a_body_that_turns_out_to_be_too_large(ingress: RunningIngress):
     assert LIMIT < size <= len(body)
 
 
+@pytest.mark.usefixtures("_patient")
 @pytest.mark.parametrize(("token", "organization"), [(TOKEN, None), (BOUND_TOKEN, ORGANIZATION)])
 @pytest.mark.parametrize("streamed", [False, True])
 def test_of_a_row_as_openbsp_writes_it_its_token_tells_whose_it_is(
@@ -123,6 +133,7 @@ def test_of_a_body_that_is_announced_its_beginning_is_asked_for(ingress: Running
     assert told(letter_of(ingress)) == (None, None, "m1", ORGANIZATION, len(body))
 
 
+@pytest.mark.usefixtures("_patient")
 def test_of_a_body_that_is_sent_after_it_was_asked_for_its_end_is_read_too(ingress: RunningIngress):
     body = envelope(1_000_000, "conversations")
     with announced(ingress, len(body)) as client:
