@@ -65,7 +65,7 @@ def join(a: Claims[F], b: Claims[F], join_facts: Callable[[F, F], F]) -> Claims[
     joined = dict(a)
     for key, (at, facts) in b.items():
         known = joined.get(key)
-        joined[key] = (at, facts) if known is None else (_earlier(known[0], at), join_facts(known[1], facts))
+        joined[key] = (at, facts) if known is None else (earlier(known[0], at), join_facts(known[1], facts))
     if len(joined) > len(a):
         joined = dict(sorted(joined.items(), key=_rank)[:LIMIT])
     return joined
@@ -76,7 +76,8 @@ def _rank(item: tuple[str, Claim[F]]) -> tuple[bool, int, str]:
     return at is None, at or 0, key
 
 
-def _earlier(a: int | None, b: int | None) -> int | None:
+def earlier(a: int | None, b: int | None) -> int | None:
+    """Return the smaller of two, or the one that there is."""
     if a is None or b is None:
         return b if a is None else a
     return min(a, b)

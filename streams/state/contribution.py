@@ -41,8 +41,9 @@ class Contribution(Struct, array_like=True, frozen=True, gc=False):
     """Registers and status of a message. It counts only in the conversation that `conversation_id` names.
 
     As `MessageFacts`, but without what a conversation does not need. `keys` is the number of status keys if they are
-    more than `status` and `partial_status` hold, `stays` are the conversations that are deleted. `claimed` is when
-    which organization was the first to claim its id; None if trusted writers say whose it is, and before `effective`.
+    more than `status` and `partial_status` hold, `stays` are the conversations that are deleted. `entered` is
+    when the first row was received that says the message is in this conversation, of claims only. `claimed` is the same
+    with whose the message is; None if trusted writers say whose it is, and before `effective`.
     """
 
     format: int = FORMAT
@@ -62,6 +63,7 @@ class Contribution(Struct, array_like=True, frozen=True, gc=False):
     claims: "dict[str, tuple[int | None, Contribution]]" = {}
     claimed: tuple[int, str] | None = None
     created_at: int | None = None
+    entered: int | None = None
 
 
 encode = msgpack.Encoder().encode
@@ -102,6 +104,7 @@ def of(
     rivals: dict[str, existence.StoredRivals],
     stays: dict[str, existence.Stay] | None = None,
     created_at: int | None = None,
+    entered: int | None = None,
 ) -> Contribution:
     """Return the contribution of a message; of too many status keys it has those that matter to a conversation."""
     keys = 0
@@ -125,6 +128,7 @@ def of(
         rivals=rivals,
         stays=stays or {},
         created_at=created_at,
+        entered=entered,
     )
 
 
@@ -145,7 +149,10 @@ def effective(part: Contribution) -> Contribution:
     named, first = organization_of(part), claims.first(part.claims)
     trusted = structs.replace(part, claims={})
     found = reduce(_join_unclaimed, claims.of(part.claims, claims.owner(named, part.claims)), trusted)
-    return structs.replace(found, claimed=first) if named is None and first is not None else found
+    if named is not None or first is None:
+        return found
+    # Trap: not when the message was claimed. Whoever moves an old message of theirs into a conversation would own it.
+    return structs.replace(found, claimed=(first[0] if found.entered is None else found.entered, first[1]))
 
 
 def _join_unclaimed(a: Contribution, b: Contribution) -> Contribution:
@@ -165,6 +172,7 @@ def _join_unclaimed(a: Contribution, b: Contribution) -> Contribution:
         rivals=existence.join_rivals(a.rivals, b.rivals),
         stays=existence.join_stays(a.stays, b.stays),
         created_at=later(a.created_at, b.created_at),
+        entered=claims.earlier(a.entered, b.entered),
     )
     if existence.is_certain(joined.deletes, joined.organizations):
         return _stripped(joined)

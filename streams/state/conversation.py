@@ -200,7 +200,8 @@ class Tally:
 
     Those that name another organization than the conversation's do not count. That is the one that trusted writers name
     in its row; while they name none, the one of the newest message of which trusted writers say whose it is, else the
-    one that was the first to claim the conversation or one of its messages. `told` is all that was told of its row.
+    one that was the first to claim the conversation or to say that a message of its is in it. `told` is all that was
+    told of its row.
     """
 
     __slots__ = (
@@ -492,7 +493,7 @@ class Tally:
 
 
 def _claim_of(part: Contribution | None) -> tuple[int, str] | None:
-    """Return when which organization was the first to claim a message; None if trusted writers say whose it is."""
+    """Return since when a message is in the conversation, and whose it is; None if trusted writers say whose."""
     return None if part is None else part.claimed
 
 

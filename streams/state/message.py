@@ -47,7 +47,8 @@ class MessageFacts(Struct, array_like=True, frozen=True, gc=False):
     ever said to be in: those that it left must hear of it, and what is deleted with one of them does not count.
     `announced` are the status keys that give status changes. `received_at` is when the latest event of it was received,
     `rivals` are other messages with one of its `external_ids`, by the organization whose that is. `claims` hold what
-    writers told that may tell of some organizations only. `created_at` is the latest that any row says.
+    writers told that may tell of some organizations only. `created_at` is the latest that any row says. `entered` is
+    when the first row was received that names a conversation, of claims only.
     """
 
     format: int = FORMAT
@@ -66,6 +67,7 @@ class MessageFacts(Struct, array_like=True, frozen=True, gc=False):
     rivals: dict[str, existence.StoredRivals] = {}
     claims: "dict[str, tuple[int | None, MessageFacts]]" = {}
     created_at: int | None = None
+    entered: dict[str, int] = {}
 
 
 encode = msgpack.Encoder().encode
@@ -91,6 +93,7 @@ def facts_of(event: dict[str, Any], organizations: Collection[str] | None = None
     told = _told(event)
     if organizations is None:
         return told
+    told = structs.replace(told, entered=dict.fromkeys(told.conversations, event["received_at"]))
     return MessageFacts(claims=claims.claimed(event, told, organizations))
 
 
@@ -183,6 +186,7 @@ def _join_unclaimed(a: MessageFacts, b: MessageFacts) -> MessageFacts:
         deletes=existence.join_deletes(a.deletes, b.deletes),
         rivals=existence.join_rivals(a.rivals, b.rivals),
         created_at=later(a.created_at, b.created_at),
+        entered=registers.join_each(a.entered, b.entered, min),
     )
     if existence.is_certain(joined.deletes, joined.organizations):
         return _stripped(joined)
@@ -247,17 +251,20 @@ def _summary_of(register: Register) -> ContentSummary:
     return summarize(register[2]) if type(register[2]) is str else (None, None, None)
 
 
-def contribution(facts: MessageFacts) -> Contribution:
-    """Return what the message adds to its conversation; a projection, so it commutes with `join`."""
+def contribution(facts: MessageFacts, conversation: str | None = None) -> Contribution:
+    """Return what the message adds to a conversation; a projection, so it commutes with `join`.
+
+    Without claims, or without the conversation, it says the same to all.
+    """
     gone = {name for name, stay in facts.conversations.items() if stay[2]}
-    part = _contribution(facts, gone)
+    part = _contribution(facts, gone, None)
     if not facts.claims:
         return part
-    told = {key: (at, _contribution(claimed, gone)) for key, (at, claimed) in facts.claims.items()}
+    told = {key: (at, _contribution(claimed, gone, conversation)) for key, (at, claimed) in facts.claims.items()}
     return structs.replace(part, claims=told)
 
 
-def _contribution(facts: MessageFacts, gone: set[str]) -> Contribution:
+def _contribution(facts: MessageFacts, gone: set[str], conversation: str | None) -> Contribution:
     return contributions.of(
         _parts_of(facts.columns),
         _parts_of(facts.partial_columns),
@@ -271,6 +278,7 @@ def _contribution(facts: MessageFacts, gone: set[str]) -> Contribution:
         deletes=facts.deletes,
         rivals=facts.rivals,
         created_at=facts.created_at,
+        entered=None if conversation is None else facts.entered.get(conversation),
         stays={name: stay for name, stay in facts.conversations.items() if name in gone} if gone else {},
     )
 

@@ -191,10 +191,11 @@ class MessagePartition:
         conversations = message.conversations_of(facts)
         if not conversations:
             return
-        contribution = message.contribution(facts)
+        to_all = None if facts.claims else message.contribution(facts)
         current = message.conversation_of(message.effective(facts))
         for conversation in conversations:
             told = sorted(announce) if conversation == current else []
+            contribution = message.contribution(facts, conversation) if to_all is None else to_all
             record = ContributionRecord(message_id, contribution, told, self._received_at)
             yield conversation.encode(), encode_record(record)
 

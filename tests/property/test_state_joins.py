@@ -136,6 +136,9 @@ def test_joining_before_or_after_the_projection_is_the_same(a: MessageFacts, b: 
     """So a conversation that is told parts, late or twice, knows of a message what the message knows of itself."""
     joined = message.contribution(message.join(a, b))
     assert contributions.join(message.contribution(a), message.contribution(b)) == joined
+    for name in CONVERSATION_IDS:
+        parts = (message.contribution(facts, name) for facts in (a, b))
+        assert contributions.join(*parts) == message.contribution(message.join(a, b), name)
 
 
 @patient

@@ -62,7 +62,7 @@ def fold(events: Iterable[Event]) -> tuple[dict[str, Fields], dict[str, Fields],
         if own and key not in gone and not concern(orders, own) and left:
             messages[key] = state = message(key, left, own)
             if state["conversation_id"] is not None:
-                members[state["conversation_id"]].append((state, own, claim(all_of_it)))
+                members[state["conversation_id"]].append((state, own, entering(state, own, claim(all_of_it))))
     conversations = {}
     for key in told["conversations"].keys() | members.keys():
         rows = told["conversations"].get(key, [])
@@ -153,7 +153,7 @@ def owner(own: list[Event]) -> str | None:
 def owner_of_conversation(rows: list[Event], members: list[tuple[Fields, list[Event], Claim]]) -> str | None:
     """Return whose a conversation is: as `owner`, but while trusted writers name none its messages count as well.
 
-    Of those of which trusted writers say whose they are, the newest; of all others, the first claim.
+    Of those of which trusted writers say whose they are, the newest; of all others, the first that came into it.
     """
     named = columns("conversations", "", [event for event in rows if is_trusted(event)])["organization_id"]
     if named is not None:
@@ -171,6 +171,18 @@ def claim(own: list[Event]) -> Claim:
         return None
     told = [event for event in own if not is_trusted(event) and is_text(event["data"].get("organization_id"))]
     return min(((event.get("received_at", LAST), event["data"]["organization_id"]) for event in told), default=None)
+
+
+def entering(state: Fields, own: list[Event], claimed: Claim) -> Claim:
+    """Return when somebody who may tell of a message first said that it is in its conversation, and whose it is."""
+    if claimed is None:
+        return None
+    rows = [
+        event
+        for event in own
+        if not is_trusted(event) and event["data"].get("conversation_id") == state["conversation_id"]
+    ]
+    return min((event.get("received_at", LAST) for event in rows), default=claimed[0]), claimed[1]
 
 
 def still_there(own: list[Event], deletes: dict[str, list[Event]]) -> list[Event]:

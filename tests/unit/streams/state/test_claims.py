@@ -173,6 +173,24 @@ def test_a_message_that_has_left_a_conversation_stays_when_that_is_deleted() -> 
             assert not any(b"n at 20" in stored for stored in shipped.stored())
 
 
+@pytest.mark.parametrize("row_is_known", [True, False])
+def test_who_moves_an_old_message_into_a_conversation_does_not_own_it(row_is_known: bool) -> None:  # noqa: FBT001
+    """The message is older than the conversation, but it was not in it."""
+    old = inserted("old", "evils", "incoming", 0)
+    moved = {**old, "action": "update", "data": old["data"] | {"conversation_id": "c", "updated_at": at(99)}}
+    before, after = by("evil", 1, of("evil", old)), by("evil", LATER, of("evil", moved))
+    victim = by("org", THEN, *(VICTIM if row_is_known else VICTIM[1:3]))
+    expected = fold(victim)[1]["c"]
+    assert expected["organization_id"] == "org"
+    told = [*before, *victim, *after]
+    for order in orders(told):
+        shipped = arrive(order)
+        assert shipped.conversation_states["c"] == expected
+        assert fold(told)[:2] == (shipped.message_states, shipped.conversation_states)
+    back = {**old, "action": "update", "data": old["data"] | {"updated_at": at(100)}}
+    assert arrive([*told, *by("evil", LATER + 9, of("evil", back))]).conversation_states["c"] == expected
+
+
 def test_facts_that_a_former_version_stored_are_trusted() -> None:
     """Nobody noted who told them, so no claim can change them."""
     stamp = undated(5)
