@@ -226,6 +226,7 @@ class App(faust.App):
                 set_aside=self.set_aside,
             )
             self._engine.membership = self
+            self.conf.consumer_group_instance_id = self._engine.instance  # type: ignore[assignment] # None by default
         return self._engine
 
     @property

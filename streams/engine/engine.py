@@ -5,6 +5,7 @@ Its states are a table (`lifecycle`). Faust, or a simulation, tells it what it o
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -179,6 +180,18 @@ class Engine:
             tasks.create_task(self._check_regularly())
             if self.settings.data_dir is not None:
                 tasks.create_task(self._tidy_regularly())
+
+    @property
+    def instance(self) -> str | None:
+        """The name by which the group knows this worker again after a crash (KIP-345); None: it does not.
+
+        Where what members agree on has changed, it is another one: the group goes on with what it knows of a name.
+        """
+        name = self._stores.identity
+        if name is None:
+            return None
+        agreed = repr((self.settings.url, sorted(self.sources), self.settings.partitions))
+        return f"{name}-{hashlib.sha256(agreed.encode()).hexdigest()[:16]}"
 
     def barrier(self) -> Barrier:
         """Return what waits for sources to be merged, as long as the present assignment lasts.

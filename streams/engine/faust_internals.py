@@ -62,6 +62,7 @@ NAMES = (
     ("faust.streams", None, "_current_event", "telling a table which event a change belongs to"),
     ("aiokafka.consumer.group_coordinator", "GroupCoordinator", "check_errors", "errors that aiokafka keeps"),
     ("aiokafka.consumer.group_coordinator", "GroupCoordinator", "fetch_committed_offsets", "positions with notes"),
+    ("aiokafka.consumer.group_coordinator", "GroupCoordinator", "_maybe_leave_group", "leaving in the end"),
 )
 
 
@@ -156,11 +157,23 @@ class _MemberThread(driver.AIOKafkaConsumerThread):
 
     async def on_thread_stop(self) -> None:
         self.running = False
+        self._be_nobody()
         await super().on_thread_stop()
+
+    def _be_nobody(self) -> None:
+        """Leave the group in the end, and do not join it once more under the name by which it knows this worker again.
+
+        Trap: aiokafka does not leave a group in which it has a name, and others would wait for the session to end. And
+        a member that was put out joins again at once, which would put out whoever has the name by now.
+        """
+        if self._consumer is not None:
+            self._coordinator._group_instance_id = None  # noqa: SLF001 aiokafka has no other way
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         with self._failures_told():
             self.put_out = bool(revoked) and self._coordinator.generation == driver.DEFAULT_GENERATION_ID
+            if self.put_out:
+                self._be_nobody()
             await super().on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:

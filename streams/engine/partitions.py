@@ -10,10 +10,11 @@ from openbsp.log import event
 from streams.engine.outside import Clock
 from streams.engine.settings import EngineSettings
 from streams.engine.stores import Store
+from streams.engine.stores.identity import identity
 from streams.engine.stores.lock import DirectoryLock
 from streams.engine.stores.memory import GroupedMemoryStore, MemoryStore
 from streams.engine.stores.rocks import RocksMemory, RocksStore
-from streams.errors import StoreDamagedError
+from streams.errors import DataDirectoryError, StoreDamagedError
 
 logger = logging.getLogger(__name__)
 
@@ -43,9 +44,12 @@ class Stores:
         self._damaged = damaged
         self._set_aside: list[str] = []
         self._directory: Path | None = None
+        #: The name of the data directory, which no other process has; None if there is none.
+        self.identity: str | None = None
         if settings.data_dir is not None:
             self._directory = settings.data_dir / settings.app_id
             self._lock = DirectoryLock(self._directory)
+            self.identity = _identity(self._directory)
             self._memory = RocksMemory(settings.rocksdb_memory_bytes)
         self._open: dict[tuple[str, int], Store] = {}
         # What is removed from the directory must not be opened meanwhile.
@@ -141,6 +145,13 @@ class Stores:
                 self._set_aside.append(table)
             return store
         return GroupedMemoryStore() if self._grouped[table] else MemoryStore()
+
+
+def _identity(directory: Path) -> str:
+    try:
+        return identity(directory)
+    except OSError as error:
+        raise DataDirectoryError(f"{directory}: cannot be used: {error.strerror}") from error
 
 
 def _last_written(directory: Path) -> float:

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from support.join_cases import at, message
-from support.join_fleet import Fleet
+from support.join_fleet import Fleet, fleet
 from support.join_outcome import await_committed, expected_of, outcome_of, records
 from support.join_sources import Sources
 from support.wait import eventually
@@ -60,3 +60,37 @@ def test_a_restart_reads_only_the_new_part_of_the_changelogs(contract, tmp_path)
         eventually(lambda: len(restored(running)) == 3)
         assert restored(running)[-1] == 0
         assert outcome_of(contract).differences(expected_of(events)) == []
+
+
+_OWNS = re.compile(r"^(worker-\d): .*own partitions \[([\d, ]*)\] in generation (\d+)")
+
+
+def owned(running: Fleet, worker: str) -> list[tuple[set[int], int]]:
+    """Return which partitions a worker has taken over, each time, and in which generation of the group."""
+    found = [match for line in running.lines if (match := _OWNS.search(line)) and match[1] == worker]
+    return [({int(number) for number in match[2].split(",") if number}, int(match[3])) for match in found]
+
+
+def test_a_worker_that_was_killed_has_its_partitions_again_at_once_and_nobody_else_gives_up_any(contract, tmp_path):
+    """The session of the killed process, which a rebalance would wait for, lasts longer than the test does."""
+    sources = Sources(contract)
+    with fleet(contract, tmp_path, 2, STREAMS_SESSION_TIMEOUT_S="120") as running:
+
+        def shared() -> bool:
+            last = [owned(running, f"worker-{number}")[-1:] for number in (1, 2)]
+            numbers = [number for one in last for partitions, _ in one for number in partitions]
+            generations = {generation for one in last for _, generation in one}
+            return sorted(numbers) == list(range(contract.topics.partitions)) and len(generations) == 1
+
+        eventually(shared, within=60)
+        before, others = owned(running, "worker-1"), owned(running, "worker-2")
+        events = events_of(1, 200)
+        sources.send(events)
+        running.kill(running.members[0])
+        eventually(lambda: len(owned(running, "worker-1")) > len(before), within=60)
+        more = events_of(2, 200)
+        sources.send(more)
+        await_committed(contract)
+        assert owned(running, "worker-1")[len(before) :] == before[-1:]
+        assert owned(running, "worker-2") == others
+        assert outcome_of(contract).differences(expected_of([*events, *more])) == []

@@ -81,11 +81,12 @@ class TestLog(LogContract):
 class RealMember:
     """A Faust app in a thread of its own, whose engine only notes what it hears."""
 
-    def __init__(self, contract: Any, topic: str, url: str) -> None:
+    def __init__(self, contract: Any, topic: str, url: str, name: str | None) -> None:
         self.heard: list[tuple[Any, ...]] = []
         self.last_words: dict[Any, int] = {}
         self.answered: list[str | None] = []
         self._topic = topic
+        self._name = name
         self._settings = EngineSettings(
             app_id=f"{contract.prefix}group",
             kafka=contract.kafka,
@@ -101,7 +102,7 @@ class RealMember:
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._leaving = asyncio.Event()
-        self.app = app = App(self._settings)
+        self.app = app = App(self._settings, consumer_group_instance_id=self._name)
         app._engine = self
 
         async def nothing(stream: Any) -> None:
@@ -163,8 +164,8 @@ class RealGroup:
         self.members: list[RealMember] = []
         self._contract = contract
 
-    def join(self, url: str) -> RealMember:
-        self.members.append(RealMember(self._contract, self.topic, url))
+    def join(self, url: str, name: str | None = None) -> RealMember:
+        self.members.append(RealMember(self._contract, self.topic, url, name))
         return self.members[-1]
 
     def until(self, condition: Callable[[], object]) -> None:

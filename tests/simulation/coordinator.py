@@ -1,7 +1,8 @@
 """A simulated group coordinator and its members: generations, commits with notes, sessions that run out.
 
 As with Kafka's classic protocol: a rebalance waits for all members, each of which gives its partitions up before it
-joins again; a member that is silent for longer than its session is put out, and hears of it when it speaks next.
+joins again; a member that is silent for longer than its session is put out, and hears of it when it speaks next. Who
+comes under the name of a member takes its place at once, without a rebalance, and that one is put out.
 """
 
 import asyncio
@@ -41,6 +42,7 @@ class _Known:
 
     url: str
     seen_at: float
+    name: str | None = None
     #: Told of the generation once all have joined; None: it has not joined yet.
     joining: "asyncio.Future[tuple[int, frozenset[int]]] | None" = None
     owned: frozenset[int] = field(default_factory=frozenset)
@@ -58,7 +60,7 @@ class Group:
         self.committed: dict[At, Committed] = {}
         #: Nobody answers until then.
         self.away_until = 0.0
-        self._committed_in: dict[At, int] = {}
+        self._committed_in: dict[At, tuple[int, int]] = {}
         #: How often a commit was refused.
         self.refused = 0
         #: Called with each position: where, the one before, the new one.
@@ -74,18 +76,29 @@ class Group:
         """The address of the member that owns each partition."""
         return {number: known.url for known in self._members.values() for number in known.owned}
 
-    def join(self, member_id: int | None, url: str) -> tuple[int, "asyncio.Future[tuple[int, frozenset[int]]]"]:
+    def join(
+        self, member_id: int | None, url: str, name: str | None = None
+    ) -> tuple[int, "asyncio.Future[tuple[int, frozenset[int]]]"]:
         """Take a member in, or again; the future has its generation and partitions."""
         loop = self.network.loop
+        returns = False
         if member_id not in self._members:
             self._next_id += 1
+            former = [number for number, known in self._members.items() if name is not None and known.name == name]
             member_id = self._next_id
-            self._members[member_id] = _Known(url, loop.now)
+            self._members[member_id] = _Known(url, loop.now, name)
+            for number in former:
+                self._members[member_id].owned = self._members.pop(number).owned
+                returns = self._state == _STABLE
         known = self._members[member_id]
-        known.joining = loop.create_future()
-        self._prepare()
+        known.joining = joining = loop.create_future()
+        if returns:
+            joining.set_result((self.generation, known.owned))
+            known.joining = None
+        else:
+            self._prepare()
         self._watch()
-        return member_id, known.joining
+        return member_id, joining
 
     def leave(self, member_id: int) -> None:
         """Let a member go."""
@@ -118,9 +131,9 @@ class Group:
         for at, offset in positions.items():
             before = self.committed.get(at)
             # A takeover may begin again from the start, if it does not trust what it finds.
-            known = before is not None and self._committed_in.get(at) == generation
-            self.on_commit(at, before.offset if known else 0, offset)
-            self._committed_in[at] = generation
+            known = before is not None and self._committed_in.get(at) == (generation, member_id)
+            self.on_commit(at, before.offset if before is not None and known else 0, offset)
+            self._committed_in[at] = generation, member_id
             self.committed[at] = Committed(offset, notes.get(at, ""))
         return None
 
@@ -185,7 +198,8 @@ class Group:
 class Member:
     """A worker's part of the group: streams.engine's Membership, without Faust and aiokafka."""
 
-    def __init__(self, group: Group, url: str) -> None:
+    def __init__(self, group: Group, url: str, name: str | None = None) -> None:
+        self._name = name
         self._group = group
         self._network = group.network
         self._url = url
@@ -247,7 +261,7 @@ class Member:
 
     async def _run(self, owner: Owner) -> None:
         while not self._stopping.is_set():
-            self._id, joining = await self._ask(self._group.join, self._id, self._url)
+            self._id, joining = await self._ask(self._group.join, self._id, self._url, self._name)
             self._generation, partitions = await self._answered(joining)
             self._owned = partitions
             telling = asyncio.create_task(self._tell(owner, partitions))

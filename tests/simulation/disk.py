@@ -39,6 +39,8 @@ class Disk:
 
     def __init__(self, random: Random) -> None:
         self._random = random
+        #: How many directories there were before this one, which is another one to the group.
+        self.number = 0
         self._saved: dict[At, _Saved] = {}
         self._open: dict[At, Any] = {}
 
@@ -68,6 +70,7 @@ class Disk:
     def lose(self) -> None:
         """Forget everything; for a directory that nobody uses."""
         self._saved.clear()
+        self.number += 1
 
     def copy_of(self, other: "Disk") -> None:
         """Become a copy of another worker's directory, as it is on its disk now."""

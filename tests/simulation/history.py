@@ -132,7 +132,11 @@ class World:
         outside = Outside(self.cluster, Clock(self.loop), Threads(self.network))  # type: ignore[arg-type]
         program = slot.program = self.subject.program(
             outside,
-            Member(self.group, f"http://{process.name}"),
+            Member(
+                self.group,
+                f"http://{process.name}",
+                f"{slot.name}.{slot.disk.number}" if self.plan.durable else None,
+            ),
             self.plan.partitions,
             self.registry,
             slot.disk.open if self.plan.durable else None,

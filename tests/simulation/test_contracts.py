@@ -54,13 +54,13 @@ class TestLog(LogContract):
 class SimulatedMember:
     """A member in a process of its own."""
 
-    def __init__(self, bench: "SimulatedGroup", url: str) -> None:
+    def __init__(self, bench: "SimulatedGroup", url: str, name: str | None) -> None:
         self.heard: list[tuple[Any, ...]] = []
         self.last_words: dict[Any, int] = {}
         self.answered: list[str | None] = []
         self._bench = bench
         self.process = Process(bench.loop, url)
-        self.member = Member(bench.group, url)
+        self.member = Member(bench.group, url, name)
         self._done(self._start())
 
     async def _start(self) -> None:
@@ -105,8 +105,8 @@ class SimulatedGroup:
         self.loop = SimulatedLoop()
         self.group = Group(Network(self.loop, Random(seed)), [self.topic], self.partitions, session_s=1.0)
 
-    def join(self, url: str) -> SimulatedMember:
-        return SimulatedMember(self, url)
+    def join(self, url: str, name: str | None = None) -> SimulatedMember:
+        return SimulatedMember(self, url, name)
 
     def until(self, condition: Callable[[], object]) -> None:
         assert self.loop.until(lambda: bool(condition()), within=60)
