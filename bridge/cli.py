@@ -230,6 +230,7 @@ def connect(
 
     if not sender.is_address(url):
         raise typer.BadParameter("--url is an address that begins with https:// or http://, and has a host")
+    token = token.strip()
     if not is_word(token):
         raise typer.BadParameter("the token is empty, or has white space in it")
     if check and (remove or dry_run):

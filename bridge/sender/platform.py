@@ -52,9 +52,12 @@ class Platform:
         if settings.url is None:
             raise PlatformError("where is OpenBSP? Set OPENBSP_URL to the base address of its API")
         keys = {"apikey": settings.anon_key, "api-key": settings.api_key}
-        headers = {name: key.get_secret_value() for name, key in keys.items() if key is not None}
+        # The line feed of the file that a key comes from is none of it.
+        headers = {name: key.get_secret_value().strip() for name, key in keys.items() if key is not None}
         if not all(map(is_word, headers.values())):
-            raise PlatformError("a key has a character that no key has, such as a line feed: check OPENBSP_*_KEY")
+            raise PlatformError(
+                "a key is empty, or has a character that no key has: check OPENBSP_ANON_KEY and OPENBSP_API_KEY"
+            )
         self._base = settings.url.rstrip("/")
         try:
             self._client = httpx.Client(base_url=f"{self._base}/rest/v1", headers=headers, timeout=settings.timeout_s)

@@ -213,8 +213,9 @@ def test_a_check_says_that_nobody_answers(platform: Postgrest, connect: Run, unu
         ("OPENBSP_API_KEY", "wrong-key", "use an API key of an owner or administrator in OPENBSP_API_KEY"),
         ("OPENBSP_URL", None, "Set OPENBSP_URL"),
         ("OPENBSP_URL", "http://127.0.0.1:port", "is no address"),
-        ("OPENBSP_API_KEY", "ends-with-a-line-feed\n", "a key has a character that no key has"),
-        ("OPENBSP_ANON_KEY", "schlüssel", "a key has a character that no key has"),
+        ("OPENBSP_API_KEY", "two words", "has a character that no key has"),
+        ("OPENBSP_API_KEY", " ", "a key is empty"),
+        ("OPENBSP_ANON_KEY", "schlüssel", "has a character that no key has"),
     ],
 )
 def test_what_the_platform_refuses_is_said_with_what_to_do(connect: Run, monkeypatch, variable, value, said):
@@ -245,7 +246,13 @@ def test_what_is_no_address_is_not_registered(platform: Postgrest, connect: Run,
     assert platform.rows("webhooks") == []
 
 
-@pytest.mark.parametrize("token", ["", "two words", "a-line-feed\n"])
+def test_the_line_feed_of_a_file_is_part_of_no_key(platform: Postgrest, connect: Run, monkeypatch):
+    monkeypatch.setenv("OPENBSP_API_KEY", f"{API_KEY}\n")
+    assert connect(token=f"{TOKEN}\n")[0] == 0
+    assert {row["token"] for row in platform.rows("webhooks")} == {TOKEN}
+
+
+@pytest.mark.parametrize("token", ["", " ", "two words"])
 def test_what_is_no_token_is_not_registered(platform: Postgrest, connect: Run, token: str):
     assert connect(token=token)[0] == 2
     assert platform.rows("webhooks") == []
