@@ -71,15 +71,17 @@ def reconcile(request: Request, environment: Environment, every_s: float | None 
             return run_every(
                 every_s, settings, lambda: _kept(once(request.options, environment, index, console), key, environment)
             )
-        report = _kept(once(request.options, environment, index, console), key, environment)
+        report = once(request.options, environment, index, console)
     content = report.content()
     if request.as_json:
         typer.echo(printable(jsontext.encode_text(content)))
-        return ExitCode.OK if report.well else ExitCode.NOT_STARTED
-    for line in text(content):
-        typer.echo(printable(line))
-    if key is None:
-        typer.echo("this report is not kept: RECONCILE_SIGNING_KEY_FILE is not set")
+    else:
+        for line in text(content):
+            typer.echo(printable(line))
+        if key is None:
+            typer.echo("this report is not kept: RECONCILE_SIGNING_KEY_FILE is not set")
+    # Last, for a report that cannot be kept is to be seen all the same.
+    _kept(report, key, environment)
     return ExitCode.OK if report.well else ExitCode.NOT_STARTED
 
 

@@ -8,10 +8,11 @@ from typing import Any, Self
 import pytest
 
 from bridge import cli
-from bridge.reconcile import command
+from bridge.reconcile import command, signing
 from bridge.reconcile.console import Console
 from bridge.reconcile.errors import ReconcileError
 from bridge.reconcile.index import Index
+from bridge.reconcile.report import Report
 from bridge.reconcile.run import Options
 from bridge.reconcile.settings import ReconcileSettings
 from bridge.sender.settings import OpenBspSettings
@@ -30,6 +31,31 @@ def test_ids_of_somebody_else_move_no_cursor(capsys: pytest.CaptureFixture[str])
     with Console(differences=True) as console:
         console.found("gone       messages \x1b[2J of acme")
     assert capsys.readouterr().out == "gone       messages \\u001b[2J of acme\n"
+
+
+def environment(directory: Path, **settings: Any) -> command.Environment:
+    return command.Environment(
+        ReconcileSettings(dir=directory, **settings),
+        OpenBspSettings(url="http://127.0.0.1:9"),
+        KafkaSettings(),
+        RegistrySettings(),
+        TopicSettings(),
+    )
+
+
+def test_a_report_that_cannot_be_kept_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def refuse(*_: object) -> None:
+        raise ReconcileError("audits: the audit is not kept")
+
+    signing.make_key(tmp_path / "key")
+    monkeypatch.setattr(command, "once", lambda *_: Report("the-run", "openbsp.test", "1", dry_run=False, began_at=0))
+    monkeypatch.setattr(command, "keep", refuse)
+    request = command.Request((), None, dry_run=False, deletes=True, allow_deletes=False, as_json=False)
+    with pytest.raises(ReconcileError, match="not kept"):
+        command.reconcile(request, environment(tmp_path, signing_key_file=tmp_path / "key"))
+    assert "run the-run against openbsp.test" in capsys.readouterr().out
 
 
 def test_a_fault_of_the_index_ends_the_run_and_not_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -51,16 +77,9 @@ def test_a_fault_of_the_index_ends_the_run_and_not_the_process(tmp_path: Path, m
 
     monkeypatch.setattr(command, "Run", Full)
     monkeypatch.setattr(command, "States", NoStates)
-    environment = command.Environment(
-        ReconcileSettings(dir=tmp_path),
-        OpenBspSettings(url="http://127.0.0.1:9"),
-        KafkaSettings(),
-        RegistrySettings(),
-        TopicSettings(),
-    )
     with (
         Console(differences=False) as console,
         Index(tmp_path) as index,
         pytest.raises(ReconcileError, match="disk is full"),
     ):
-        command.once(Options(dry_run=True), environment, index, console)
+        command.once(Options(dry_run=True), environment(tmp_path), index, console)
