@@ -9,6 +9,7 @@ import httpx
 
 from avro import jsontext
 from avro.catalogue import ENTITIES
+from bridge.http import reasons
 from bridge.sender.platform import Platform
 from bridge.sender.registrations import PATH, TABLE, Plan, Step, Wanted, plan, removal, strays
 
@@ -166,6 +167,9 @@ def _probe(platform: Platform, wanted: Wanted, say: Say) -> bool:
         return True
     if answer.is_success and "event_id" in content:
         say(f"ok       {wanted.entity}: {content.get('disposition')} as event {content['event_id']}")
+        return True
+    if rows and content.get("reason") == reasons.SUPPRESSED.code:
+        say(f"ok       {wanted.entity}: the bridge accepts the token, and turns away the contact of the newest row")
         return True
     detail = content.get("detail") or "not the answer of a bridge; is something else at this address?"
     say(f"wrong    {wanted.entity}: answered {answer.status_code} {content.get('reason', '')}: {detail}")

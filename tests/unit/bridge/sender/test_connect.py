@@ -8,9 +8,11 @@ import pytest
 
 from avro.catalogue import ENTITIES
 from bridge import cli
+from bridge.suppressions.hashes import Contact
 from openbsp_testkit.postgrest import Postgrest, running_postgrest
-from support.fake_kafka import FakeKafka
+from support.fake_kafka import FakeKafka, FakeSuppressions
 from support.ingress import TOKEN, RunningIngress, running_ingress
+from support.wait import eventually
 
 ANON_KEY = "the-public-key-of-the-project"
 TABLES = ("messages", "conversations", "contacts", "contacts_addresses")
@@ -189,6 +191,18 @@ def test_a_check_names_every_way_in_which_a_registration_is_wrong(
     assert "conversations: 3 other webhooks are registered, and OpenBSP calls only 3" in out
     assert connect("--remove")[0] == 0
     assert {row["url"] for row in platform.rows("webhooks")} == {f"https://other.example/{n}" for n in range(3)}
+
+
+def test_a_check_is_well_if_the_newest_row_is_of_an_erased_contact(platform: Postgrest, connect: Run, tmp_path: Path):
+    key = "k" * 32
+    suppressions = FakeSuppressions(Contact("+1").hash(key.encode()))
+    with running_ingress(tmp_path / "other", suppression_key=key, suppressions=suppressions) as bridge:
+        eventually(lambda: bridge.metric("bridge_suppressions") == 1)
+        platform.put("messages", id="m", organization_id="org", contact_address="+1", updated_at="2026-05-01T00:00:00Z")
+        connect(url=bridge.url)
+        status, out = connect("--check", url=bridge.url)
+    assert status == 0, out
+    assert "messages: the bridge accepts the token, and turns away the contact" in out
 
 
 def test_a_check_says_that_something_else_answers(platform: Postgrest, connect: Run):
