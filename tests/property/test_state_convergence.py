@@ -105,15 +105,16 @@ def test_who_shows_the_name_of_a_contact_that_too_many_have_does_not_depend_on_o
     data: st.DataObject,
 ) -> None:
     with patch.object(contact, "FOLLOWERS_LIMIT", 2):
-        shipped, read, written, since = Shipped(), 0, 0, []
+        shipped, read, written, kept, since = Shipped(), 0, 0, 0, []
         for batch in data.draw(arrivals(_PEOPLE)):
             shipped.receive(batch, replayed=data.draw(st.booleans()))
             shipped.relay(data.draw(st.integers(0, 8)))
             since.append(batch)
             what = data.draw(st.sampled_from(["go on", "commit", "crash"]))
             if what == "crash":
-                # What was written since the last commit may be lost, unless it has been read.
-                del shipped.between[data.draw(st.integers(max(written, shipped.read), len(shipped.between))) :]
+                # What was written since the last commit may be lost, unless it was read: before a former crash, too.
+                kept = max(kept, written, shipped.read)
+                del shipped.between[data.draw(st.integers(kept, len(shipped.between))) :]
                 shipped.crash(back=shipped.read - read)
                 for again in since:
                     shipped.receive(again, replayed=True)
