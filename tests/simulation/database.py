@@ -213,8 +213,9 @@ class Database:
             self._write("messages", key, status={name: self._random.choice(ODD_VALUES)})
 
     def _is_taken_back(self) -> None:
-        key = self._any("messages")
-        if key is not None:
+        keys = [key for key in self._keys("messages") if self._of(key)["status"]]
+        if keys:
+            key = self._random.choice(keys)
             self._write("messages", key, status={self._random.choice(list(self._of(key)["status"])): None})
 
     def _reaches(self, key: str | None, status: str) -> None:
