@@ -127,11 +127,12 @@ def _stripped(facts: ConversationFacts) -> ConversationFacts:
 
 def addresses_of(facts: ConversationFacts | None) -> set[str]:
     """Return the ids of the addresses that the conversation may have: whoever of those who tell of it owns it."""
-    if facts is None or is_deleted(facts):
+    if facts is None:
         return set()
     trusted = structs.replace(facts, claims={}) if facts.claims else facts
+    # Trap: a delete may be about the row as one of them tells it, and not as another does.
     told = [trusted, *(effective(facts, owner) for owner in claims.different(facts.claims))]
-    found = (contact.address_id(one.columns) for one in told)
+    found = (contact.address_id(one.columns) for one in told if not is_deleted(one))
     return {address for address in found if address is not None}
 
 

@@ -24,6 +24,7 @@ from support.wire import event_of
 ROW = opened("c", 1, created_by="x")
 ADDRESS = address(contact_id="k", extra={"name": "~Ana"}, updated_at=at(1))
 CONTACT = of("k", "insert", organization_id="org", name="Ana", updated_at=at(1))
+DELETED_BY_ANOTHER = changed("c", "delete", organization_id="another")
 
 
 def shown(*events: dict[str, Any], key: str = "c") -> Any:
@@ -339,6 +340,11 @@ def test_other_organizations_that_name_a_contact_do_not_keep_its_own_from_hearin
         for events in ([mine, *named, ROW, ADDRESS, RENAMED], [mine, ROW, ADDRESS, *named, *claims, RENAMED]):
             last = events[-1] if mine is CONTACT else by("org", events[-1], 6_000)
             assert shown(*events[:-1], last)["name"] == "Ana Ruiz"
+
+
+@pytest.mark.parametrize("order", list(permutations([by("org", ROW, 1_000), ADDRESS, CONTACT, DELETED_BY_ANOTHER])))
+def test_a_delete_that_names_another_organization_than_the_only_one_that_tells_of_a_row_takes_no_contact_away(order):
+    assert shown(*order) == {"id": "k", "name": "Ana", "address": "5215"}
 
 
 def test_addresses_are_searched_once_for_claims_that_count_together(monkeypatch):
