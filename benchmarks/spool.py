@@ -1,4 +1,4 @@
-"""How fast events are kept while Kafka is away, and published when it is back: `make bench-spool`, about five minutes.
+"""How fast events are kept while Kafka is away, and published when it is back: `make bench-spool`, about six minutes.
 
 Beside Bento with its buffer in SQLite (`benchmarks/go/bento/spool.yaml`: an answer waits for its transaction), and
 SQLite alone: the same bodies in WAL mode with `synchronous=FULL`, 64 a transaction, in a process that does nothing
@@ -13,6 +13,7 @@ import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import astuple, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -40,6 +41,29 @@ _DRAINED_S = 60.0
 #: Rows that go to the disk together when SQLite is measured alone: as many as there are connections.
 _TOGETHER = CONNECTIONS
 _BODY = Path(__file__).parents[1] / "examples" / "payloads" / "1-incoming-message-insert.json"
+_PAGE = """\
+# Benchmark of the spool
+
+Written by `python benchmarks/spool.py --markdown docs/benchmarks-spool.md` on {date}; `make bench-spool` prints the
+same table.
+
+**Machine**: {machine}. Broker, registry, what is measured and the load generator share it, so only ratios say something
+about another machine.
+
+{table}
+
+- Kafka is stopped. 64 connections send events for {seconds} seconds, each its next one when it has its answer; what
+  happens in the five seconds before is not counted, the first events wait for Kafka. An answer says that the event is
+  on the disk. Then Kafka comes back. The median of {rounds} rounds, in turns on one broker.
+- **Published afterwards** is the rate from the first event in Kafka to the last one that had been taken, or to the end
+  of the first minute, by the broker's clock. An event counts once.
+- **bridge** is `bridge serve` with everything on.
+- **Bento** (`benchmarks/go/bento/spool.yaml`) has its buffer in SQLite. It sends what is in its buffer more than once
+  when there is more than one event
+  ([redpanda-data/connect 2757](https://github.com/redpanda-data/connect/issues/2757)).
+- **SQLite alone** is a process that does nothing else: the same bodies in WAL mode with `synchronous=FULL`, {together}
+  a transaction, then read and deleted 1,000 at a time. No HTTP, no Kafka.
+"""
 
 
 @dataclass(frozen=True)
@@ -56,8 +80,11 @@ def main(
     *,
     rounds: Annotated[int, typer.Option(min=1, help="Turns of each; the table has the medians.")] = 3,
     seconds: Annotated[int, typer.Option(min=1, help="For how long events come in a turn.")] = 10,
+    markdown: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Write the page of the documentation here.")
+    ] = None,
 ) -> None:
-    """Measure the spool. Everything runs on this machine; about five minutes."""
+    """Measure the spool. Everything runs on this machine; about six minutes."""
     described = machine.describe()
     found: dict[str, list[Kept]] = {}
     with tempfile.TemporaryDirectory() as name, ExitStack() as running:
@@ -72,6 +99,12 @@ def main(
             found.setdefault("SQLite alone", []).append(_alone(directory / f"alone-{number}.db", seconds))
     table = _table({name: _middle(turns) for name, turns in found.items()})
     print(f"\n{described}\n\n{table}")
+    if markdown is not None:
+        today = datetime.now(UTC).date().isoformat()
+        page = _PAGE.format(
+            date=today, machine=described, rounds=rounds, seconds=seconds, table=table, together=_TOGETHER
+        )
+        markdown.write_text(page, "utf-8")
 
 
 def _contestants(servers: str, environment: dict[str, str], directory: Path) -> list[tuple[str, Contestant]]:
