@@ -41,7 +41,9 @@ def main(
     markdown: Annotated[Path | None, typer.Option(help="Write the page of the documentation here.")] = None,
 ) -> None:
     """Measure the ingress beside other endpoints. Everything runs on this machine; about ten minutes."""
-    keys = list(dict.fromkeys(["bridge", *(only or contestants.NAMES)]))
+    keys = list(dict.fromkeys(["bridge", *(only or contestants.USUAL)]))
+    if "traced" in keys and "nothing" not in keys:
+        keys.append("nothing")  # which takes the spans
     if unknown := set(keys) - contestants.NAMES.keys():
         raise typer.BadParameter(f"unknown: {', '.join(sorted(unknown))}")
     described = machine.describe()
@@ -71,13 +73,16 @@ def _contestants(keys: list[str], servers: str, environment: dict[str, str], dir
     for key in keys:
         try:
             own = environment | {"BRIDGE_SPOOL_DIR": f"{directory}/{key}"}
-            found.append(_contestant(key, ports[key], servers, own))
+            found.append(_contestant(key, ports, servers, own))
         except MissingError as error:
             say(f"{contestants.NAMES[key]} stays out: {error}")
     return found
 
 
-def _contestant(key: str, port: int, servers: str, environment: Mapping[str, str]) -> Contestant:
+def _contestant(key: str, ports: Mapping[str, int], servers: str, environment: Mapping[str, str]) -> Contestant:
+    port = ports[key]
+    if key == "traced":
+        return contestants.traced(port, f"http://127.0.0.1:{ports['nothing']}/webhooks", environment)
     if key == "minimal":
         return contestants.minimal(port, servers, key)
     if key == "bento":

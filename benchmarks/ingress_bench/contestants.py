@@ -23,7 +23,10 @@ NAMES = {
     "minimal": "minimal (Go)",
     "bento": "Bento",
     "nothing": "does nothing",
+    "traced": "bridge, 1 in 100 traced",
 }
+#: Those that run unless others are named.
+USUAL = [key for key in NAMES if key != "traced"]
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,12 @@ def bridge(key: str, port: int, workers: int, environment: Mapping[str, str]) ->
     """Return `bridge serve` with everything on; the environment names cluster, token and spool."""
     own = {"BRIDGE_PORT": str(port), "BRIDGE_WORKERS": str(workers)}
     return Contestant(key, port, [sys.executable, "-P", "-m", "bridge", "serve"], {**environment, **own})
+
+
+def traced(port: int, collector: str, environment: Mapping[str, str]) -> Contestant:
+    """Return the bridge that sends the spans of one webhook in a hundred to a collector's address."""
+    sampled = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.01"}
+    return bridge("traced", port, 1, environment).using(OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=collector, **sampled)
 
 
 def nothing(port: int) -> Contestant:
