@@ -136,7 +136,8 @@ class Source:
         wanted = set(ids)
         found = [row.get("id") for row in answer.rows]
         # An id in capitals finds the row of the same UUID, which has another id here.
-        if not all(type(id_) is str and (id_ in wanted or id_ in map(str.lower, ids)) for id_ in found):
+        known = wanted.union(map(str.lower, ids))
+        if not all(type(id_) is str and id_ in known for id_ in found):
             raise PlatformError(f"{entity}: rows with other ids than asked for: is this the API of an OpenBSP?")
         # Trap: an answer that was capped looks like rows that are gone.
         if answer.total is not None and answer.total > len(answer.rows) > 0 and len(ids) > 1:

@@ -1,7 +1,6 @@
 """What a run may say to be complete, and where the next one begins: nothing is skipped without a word."""
 
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,20 +9,11 @@ from avro import instants
 from bridge.reconcile.coverage import Coverage
 from bridge.reconcile.facts import Facts
 from bridge.reconcile.index import Index, Progress, State
-from openbsp_testkit.postgrest import running_postgrest
 
 from .world import HOUR, World, conversation_row, message_row
 
 #: Shorter than the age of the rows, so that a row that was skipped is not read by accident.
 BRIEF = {"overlap_s": 0}
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with running_postgrest("messages", "conversations", most_rows=5) as platform:
-        world = World(tmp_path, platform)
-        with world.index:
-            yield world
 
 
 def test_what_changed_while_a_key_was_revoked_is_read_once_it_sees_again(world: World):

@@ -1,24 +1,13 @@
 """A run finds what the states lack, repairs it, finds nothing the second time, and believes no wrong answer."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from uuid import UUID
 
 import pytest
 
 from bridge.reconcile.index import State
 from bridge.sender.errors import PlatformBusyError, PlatformError
-from openbsp_testkit.postgrest import running_postgrest
 
 from .world import World, at, conversation_row, message_row
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with running_postgrest("messages", "conversations", most_rows=5) as platform:
-        world = World(tmp_path, platform)
-        with world.index:
-            yield world
 
 
 def test_what_was_never_told_is_told_and_the_second_run_finds_nothing(world: World):
