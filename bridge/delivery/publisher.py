@@ -22,6 +22,8 @@ _TICK_S = 0.001
 _IDLE_S = 0.2
 #: Longest wait for the acknowledgements of a batch before the next one goes out nevertheless.
 _PATIENCE_S = 0.02
+#: With no more records under way than these, the loop waits in librdkafka for a report, a tick at a time.
+_FEW = 8
 #: A cluster that rejects each new producer at once is not asked more often than this.
 _REPLACE_EVERY_S = 5.0
 _QUEUE_MESSAGES = 100_000
@@ -87,7 +89,9 @@ class KafkaPublisher:
     It is given records in batches: what came while the former batch was under way. The first record of a batch wakes
     its threads, which costs more than the rest; and a thread of it spins while more requests wait for a broker than may
     be in flight (five, for an idempotent producer). It is asked for reports each time. A thread that waits for those
-    would have to take the interpreter's lock from the busy loop, which takes up to 5 ms each time.
+    would have to take the interpreter's lock from the busy loop, which takes up to 5 ms each time. With few records
+    under way the loop itself waits for the report, which comes before a timer would: not longer than a tick, and not
+    after the batch's patience, so that requests wait no longer than for the timer of a busy loop.
     """
 
     def __init__(
@@ -177,11 +181,13 @@ class KafkaPublisher:
             self._fatal = error.str()
 
     def _tick(self) -> None:
+        few = False
         try:
             if self._waiting and (not self._under_way or time.monotonic() >= self._patient_until):
                 self._hand_over()
             self._sampled = False
-            self._producer.poll(0)
+            few = 0 < self._under_way <= _FEW and time.monotonic() < self._patient_until
+            self._producer.poll(_TICK_S if few else 0)
             for producer in self._retired:
                 producer.poll(0)
             self._retired = [producer for producer in self._retired if len(producer)]
@@ -195,7 +201,7 @@ class KafkaPublisher:
         finally:
             # Whatever a callback raised, the next reports are asked for.
             self._busy = self._under_way > 0 or bool(self._waiting)
-            self._timer = self._loop.call_later(_TICK_S if self._busy else _IDLE_S, self._tick)
+            self._timer = self._loop.call_later((0 if few else _TICK_S) if self._busy else _IDLE_S, self._tick)
 
     def _deliver(
         self, on_report: OnReport, offsets: dict[tuple[str, int], int], error: KafkaError | None, message: Message

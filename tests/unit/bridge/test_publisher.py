@@ -240,6 +240,52 @@ def test_a_producer_that_cannot_be_made_is_tried_again(monkeypatch: pytest.Monke
     assert len(attempts) == 4
 
 
+class WaitingProducer(FatalProducer):
+    """Stands for a producer that has its reports once asked so often; remembers for how long."""
+
+    rounds: ClassVar[int] = 1
+    waits: ClassVar[list[float]] = []
+
+    def __init__(self, config: dict[str, Any], **options: Any) -> None:
+        super().__init__(config, **options)
+        self.broken = False
+
+    def poll(self, timeout: float) -> int:
+        if self.queue:
+            self.waits.append(timeout)
+            if len(self.waits) >= self.rounds:
+                self._report()
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("records", "patience_s", "waits"),
+    [(module._FEW, 60, {module._TICK_S}), (module._FEW + 1, 60, {0}), (module._FEW, 0, {0})],
+    ids=["few", "many", "few, and late"],
+)
+def test_the_loop_waits_for_the_reports_of_few_records_and_not_for_long(
+    monkeypatch: pytest.MonkeyPatch, records: int, patience_s: float, waits: set[float]
+):
+    monkeypatch.setattr(WaitingProducer, "made", [])
+    monkeypatch.setattr(WaitingProducer, "waits", [])
+    monkeypatch.setattr(WaitingProducer, "rounds", 3)
+    monkeypatch.setattr(module, "Producer", WaitingProducer)
+    monkeypatch.setattr(module, "_PATIENCE_S", patience_s)
+
+    async def check() -> None:
+        publisher = KafkaPublisher(producer_config({}, 1))
+        reports: asyncio.Queue[Report] = asyncio.Queue()
+        for _ in range(records):
+            publisher.publish(Record("t", None, b"", []), reports.put_nowait)
+        for _ in range(records):
+            await asyncio.wait_for(reports.get(), 10)
+        await publisher.close(1)
+
+    asyncio.run(check())
+    assert len(WaitingProducer.waits) == 3
+    assert set(WaitingProducer.waits) == waits
+
+
 def test_a_full_queue_is_reported_and_not_raised():
     async def check() -> None:
         config = producer_config(KafkaSettings(bootstrap_servers="127.0.0.1:1").librdkafka(), 5)
