@@ -2,7 +2,8 @@
 
 BridgeError
 ├── SpoolError            the spool cannot be used
-│   └── SpoolInUseError   another process has it
+│   ├── SpoolInUseError   another process has it
+│   └── SpoolUnavailableError   not now, but perhaps later: the disk is full, read-only, or fails
 └── NotStoredError        neither Kafka nor the spool took an event
     └── SpoolFullError    the spool is at its size limit
 """
@@ -30,6 +31,10 @@ class SpoolInUseError(SpoolError):
         """Name the process that has it, where that is known."""
         by = f"process {holder}" if holder else "another process"
         super().__init__(path, f"in use by {by}; give each bridge a BRIDGE_SPOOL_DIR of its own")
+
+
+class SpoolUnavailableError(SpoolError):
+    """The disk does not let the spool at `path` be opened now: it is full, read-only, fails, or the file is locked."""
 
 
 class NotStoredError(BridgeError):

@@ -69,7 +69,7 @@ def run(settings: BridgeSettings, kafka: KafkaSettings, registry: RegistrySettin
     with listener:
         return Supervisor(
             _worker,
-            _Work(settings, kafka, registry, topics, listener, first, tokens),
+            _Work(settings, kafka, registry, topics, listener, first, tokens, predecessor is not None),
             settings.workers,
             settings.shutdown_s,
             listener,
@@ -165,6 +165,8 @@ class _Work:
     first_spool: int
     #: What was usable last: a worker that is replaced must start although the file cannot be used just now.
     tokens: TokenSource
+    #: Whether a bridge is running that goes on if these workers do not start.
+    is_upgrade: bool
 
     def do(self, place: Place, lines: LineWriter) -> ExitCode:
         """Serve, with a spool of its own, until it is asked to end."""
@@ -177,10 +179,12 @@ class _Work:
             return _not_started(str(error))
 
     def _open_spool(self, place: Place) -> SpoolFile:
+        # A disk that fails does not keep Kafka from taking events. Of an upgrade, the former bridge goes on instead.
+        late = not self.is_upgrade or place.restarts > 0
         deadline = time.monotonic() + _ORPHANS_S
         while True:
             try:
-                return SpoolFile(spool_path(self.settings.spool_dir, self.first_spool + place.number))
+                return SpoolFile(spool_path(self.settings.spool_dir, self.first_spool + place.number), late=late)
             except SpoolInUseError:
                 # As above; and connections wait rather than being refused.
                 if time.monotonic() > deadline:
@@ -199,7 +203,11 @@ class _Work:
         request_lines = lines if self.settings.log_level in {LogLevel.DEBUG, LogLevel.INFO} else None
         patience_s = _PATIENCE_OF_A_REPLACEMENT_S if place.restarts else PATIENCE_S
         wanted = asyncio.Event()
-        loop.add_reader(self.listener, _request_waits, self.listener, wanted)
+        if spool_file.unopened is None:
+            loop.add_reader(self.listener, _request_waits, self.listener, wanted)
+        else:
+            # What is answered before Kafka and the registry have answered would be refused.
+            patience_s = PATIENCE_S
         async with running(
             self.settings,
             world,

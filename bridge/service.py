@@ -6,7 +6,6 @@ import functools
 import logging
 import os
 import socket
-import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 
@@ -24,7 +23,7 @@ from bridge.delivery.records import RecordMaker
 from bridge.delivery.schema_watch import SchemaIds
 from bridge.delivery.spool.file import SpoolFile
 from bridge.delivery.spool.leftovers import Leftovers
-from bridge.delivery.spool.spool import Spool
+from bridge.delivery.spool.spool import Spool, release_quarantine
 from bridge.delivery.topic_watch import TopicsCheck
 from bridge.delivery.traced import traced
 from bridge.erase.requests import SpoolErasures
@@ -144,7 +143,7 @@ async def running(
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(spool_file.close)
         access = Access(settings, metrics, tokens)
-        _release_quarantine(spool_file)
+        release_quarantine(spool_file)
         spool = Spool(spool_file, settings.spool_max_bytes, metrics)
         stack.push_async_callback(spool.close)
         # A second more than the deadline: what a request no longer waits for must not pile up in the producer.
@@ -228,6 +227,7 @@ async def running(
         if number == 0:
             leftovers = Leftovers(spool, spool_file.path, settings.workers, erasures.answer_adopted)
             tasks.append(asyncio.create_task(leftovers.run(), name="leftovers"))
+        await _until_kept(spool, suppressions, patience_s)
         for task in tasks:
             stack.push_async_callback(_end, task)
             task.add_done_callback(lambda task: _report(task, failed))
@@ -250,12 +250,12 @@ def _send_metrics(stack: contextlib.AsyncExitStack, service: Service, number: in
         stack.push_async_callback(_end, asyncio.create_task(sender.run(), name="metrics sender"))
 
 
-def _release_quarantine(spool_file: SpoolFile) -> None:
-    # Quarantined events are retried at each start: an operator may have fixed the cause.
-    try:
-        spool_file.release_quarantine()
-    except sqlite3.Error as error:
-        _log.error("events in quarantine not retried: %s", error, extra=event("spool.quarantine_not_released"))
+async def _until_kept(spool: Spool, suppressions: SuppressionWatch, patience_s: float) -> None:
+    """Wait for the list of suppressed contacts, if what comes before it is known could not be spooled either."""
+    if spool.failing is not None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                await suppressions.ready.wait()
 
 
 async def _end(task: "asyncio.Task[None]") -> None:

@@ -50,6 +50,7 @@ class SchemaWatch:
         self._on_change = on_change
         self._metrics = metrics
         self._remembered: Mapping[str, int] | None = None
+        self._recalled = False
         self._given_up = ""  # which ids mean another schema now
         self.ids: Mapping[str, int] | None = None
         #: Why the registry's latest answer was none, None if it was one; and whether it has answered, and does not fit.
@@ -58,8 +59,13 @@ class SchemaWatch:
         self.asked = False
 
     async def recall(self) -> None:
-        """Use the ids of a former start, until the registry answers."""
-        remembered = await self._spool.recall(self._memory)
+        """Use the ids of a former start, until the registry answers; none while the spool cannot be read."""
+        try:
+            remembered = await self._spool.recall(self._memory)
+        except sqlite3.Error as error:
+            _log.warning("schema ids not recalled: %s", error, extra=event("schemas.not_recalled"))
+            return
+        self._recalled = True
         ids = None if remembered is None else json.loads(remembered)
         if ids is not None:
             self._remembered = ids
@@ -112,6 +118,8 @@ class SchemaWatch:
 
     async def _failed(self, error: Exception) -> None:
         text = str(error) if isinstance(error, ContractError) else f"{type(error).__name__}: {error}"
+        if self.ids is None and not self._recalled:
+            await self.recall()
         strangers = await self._strangers()
         if strangers:
             self._given_up = f"{'; '.join(strangers)}. "

@@ -149,7 +149,7 @@ def running_ingress(
             ingress.kafka.new_publisher,
             ingress.suppressions,
         )
-        spool_file = SpoolFile(spool_path(ingress.settings.spool_dir, 0))
+        spool_file = SpoolFile(spool_path(ingress.settings.spool_dir, 0), late=True)
         descriptor = os.open(directory / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         lines = LineWriter(descriptor)
         stop = asyncio.Event()

@@ -70,6 +70,20 @@ class World:
 
         return f"{member}: {eventually(look, within=60)}"
 
+    @contextlib.contextmanager
+    def full(self) -> Iterator[None]:
+        """Leave no room on the disk of the spool."""
+        if not self.small:
+            pytest.skip("only root can mount a small file system")
+        ballast = self.disk / "ballast"
+        with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+        try:
+            yield
+        finally:
+            ballast.unlink()
+
     def published(self) -> set[str]:
         answers = [attempt.answer for attempt in list(self.load.attempts)]
         return {answer["event_id"] for answer in answers if answer.get("disposition") == "published"}
@@ -223,21 +237,29 @@ def many_at_once(world: World, _: int) -> str:
 
 def disk_that_is_full(world: World, since: int) -> str:
     """While Kafka does not answer: what comes then cannot be kept, and is not answered as if it were."""
-    if not world.small:
-        pytest.skip("only root can mount a small file system")
-    ballast, kafka = world.disk / "ballast", world.servers.pids["kafka"]
-    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(bytes(4096))
-    os.kill(kafka, signal.SIGSTOP)
-    try:
-        seen = world.logged("spool.not_written", since)
-        eventually(lambda: world.bridge.readiness()["status"] == "unready", within=60)
-    finally:
-        ballast.unlink()
-        os.kill(kafka, signal.SIGCONT)
+    kafka = world.servers.pids["kafka"]
+    with world.full():
+        os.kill(kafka, signal.SIGSTOP)
+        try:
+            seen = world.logged("spool.not_written", since)
+            eventually(lambda: world.bridge.readiness()["status"] == "unready", within=60)
+        finally:
+            os.kill(kafka, signal.SIGCONT)
     world.logged("spool.repaired", since)
     return f"status: unready; {seen}"
+
+
+def restart_while_the_disk_is_full(world: World, since: int) -> str:
+    """Kafka takes events, so the disk must keep no bridge from starting, nor a worker from being replaced."""
+    with world.full():
+        restart(world, since)
+        seen = world.degraded("spool", "'failing': '")
+        first = len(world.log)
+        world.replaced(lambda worker: os.kill(worker, signal.SIGKILL))
+        world.some_more()
+        world.logged("spool.not_opened", first)
+    world.logged("spool.opened", first)
+    return seen
 
 
 def clock_that_is_wrong(world: World, since: int) -> str:
@@ -274,6 +296,7 @@ CASES: dict[str, Case] = {
     "no descriptor is left": no_descriptor_is_left,
     "a thousand at once": many_at_once,
     "disk is full": disk_that_is_full,
+    "restart while the disk is full, and a worker dies": restart_while_the_disk_is_full,
     "machine's clock is wrong": clock_that_is_wrong,
     # The last one: the successor is in the group of processes of the first.
     "upgrade": upgrade,

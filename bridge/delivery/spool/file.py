@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from bridge.errors import SpoolError, SpoolInUseError
+from bridge.errors import SpoolError, SpoolInUseError, SpoolUnavailableError
 from openbsp.locks import LockHeldError, is_locked, lock_file
 
 _VERSION = 1
@@ -77,10 +77,11 @@ class SpoolFile:
     Somebody may remove the file, move it or mount over its directory meanwhile: see `displaced` and `recover`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, late: bool = False) -> None:
         """Lock and open the file at `path`, or make it. A damaged one is renamed; `set_aside` tells where it is.
 
-        Raises SpoolInUseError and SpoolError.
+        `late`: where the disk does not allow that now, `unopened` says why, and everything raises sqlite3.Error until
+        it does. Raises SpoolInUseError, SpoolUnavailableError (unless `late`) and SpoolError.
         """
         self.path = path
         self.set_aside: list[Path] = []
@@ -88,28 +89,30 @@ class SpoolFile:
         self._shrinking = False
         #: Whether the write-ahead log has bytes of former events, because another process was reading the file.
         self.unfolded = False
-        try:
-            _make_directory(path.parent)
-            self._lock = _lock(path)
-        except OSError as error:
-            raise SpoolError(path, f"cannot be used: {error.strerror}") from error
         self._closed = False
         #: Of the files that the connection has open, in the order of `_files`.
         self._identities: tuple[_Identity, ...] = ()
+        self._connection: sqlite3.Connection | None = None
+        self._lock: int | None = None
+        #: Why it could not be opened, None once it was.
+        self.unopened: str | None = None
         try:
-            self._connection: sqlite3.Connection | None = self._open_or_replace()
-        except OSError as error:
-            os.close(self._lock)
-            raise SpoolError(path, f"cannot be opened: {error.strerror}") from error
+            self._take_lock()
+            self._connection = self._open_or_replace()
+        except SpoolUnavailableError as error:
+            self._release()
+            if not late:
+                raise
+            self.unopened = str(error)
         except BaseException:
-            os.close(self._lock)
+            self._release()
             raise
 
     def close(self) -> None:
         """Close the file and release it."""
         self._closed = True
         self._disconnect()
-        os.close(self._lock)
+        self._release()
 
     def displaced(self) -> bool:
         """Tell whether what is written goes to files that a next start would not find. Costs microseconds."""
@@ -155,7 +158,23 @@ class SpoolFile:
         self.generation += 1
         old.close()
 
+    def _take_lock(self) -> None:
+        try:
+            _make_directory(self.path.parent)
+            self._lock = _lock(self.path)
+        except (NotADirectoryError, FileExistsError) as error:
+            raise SpoolError(self.path, f"cannot be used: {error.strerror}") from error
+        except OSError as error:
+            raise SpoolUnavailableError(self.path, f"cannot be used: {error.strerror}") from error
+
+    def _release(self) -> None:
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
+
     def _lock_again(self) -> None:
+        if self._lock is None:
+            raise AssertionError("a file that was never opened is not displaced")
         held = os.fstat(self._lock)
         if _identity(self.path.with_suffix(".lock")) != (held.st_dev, held.st_ino):
             lock = _lock(self.path)
@@ -409,9 +428,12 @@ class SpoolFile:
             if self._closed:
                 raise sqlite3.ProgrammingError(f"{self.path} is closed")
             try:
+                if self._lock is None:
+                    self._take_lock()
                 self._connection = self._open()
             except (SpoolError, OSError) as error:
                 raise sqlite3.OperationalError(f"cannot be opened: {error}") from error
+            self.unopened = None
         return self._connection
 
     def _disconnect(self) -> None:
@@ -421,12 +443,17 @@ class SpoolFile:
 
     def _open_or_replace(self) -> sqlite3.Connection:
         try:
+            try:
+                return self._open()
+            except sqlite3.DatabaseError as error:
+                if not is_damage(error):
+                    raise
+            self._set_aside()
             return self._open()
         except sqlite3.DatabaseError as error:
-            if not is_damage(error):
-                raise SpoolError(self.path, f"cannot be opened: {error}") from error
-        self._set_aside()
-        return self._open()
+            raise SpoolUnavailableError(self.path, f"cannot be opened: {error}") from error
+        except OSError as error:
+            raise SpoolUnavailableError(self.path, f"cannot be opened: {error.strerror}") from error
 
     def _open(self) -> sqlite3.Connection:
         # SQLite gives its other files the mode of this one.

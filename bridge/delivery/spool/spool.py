@@ -40,6 +40,16 @@ class Ticket:
         self.on_stored = on_stored
 
 
+def release_quarantine(file: SpoolFile) -> None:
+    """Have the events in quarantine tried again, as at each start: an operator may have fixed the cause."""
+    if file.unopened is not None:
+        return
+    try:
+        file.release_quarantine()
+    except sqlite3.Error as error:
+        _log.error("events in quarantine not retried: %s", error, extra=event("spool.quarantine_not_released"))
+
+
 class Spool:
     """Stores events in a SpoolFile, which from here on belongs to this object's thread.
 
@@ -52,13 +62,21 @@ class Spool:
         self.max_bytes = max_bytes
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
-        totals = file.totals()
+        self._opened = file.unopened is None
+        totals = file.totals() if self._opened else Totals(0, 0)
         self.events = totals.events
         self.size = totals.size + _ROW_OVERHEAD * totals.events
         self._generation = file.generation
         self._unsettled: dict[Ticket, None] = {}
         self.damaged_files = len(file.set_aside)
-        self.failing: str | None = None
+        self.failing = file.unopened
+        if self.failing is not None:
+            _log.error(
+                "the spool cannot be opened, what Kafka does not take is answered 503: %s",
+                self.failing,
+                extra=event("spool.not_opened"),
+            )
+            metrics.spool_failures.inc()
         self.arrived = asyncio.Event()
         if self.events:
             self.arrived.set()
@@ -147,6 +165,7 @@ class Spool:
             await self._call(self._probe)
         except sqlite3.Error as error:
             self.failing = str(error)
+            self._metrics.spool_failures.inc()
         else:
             self._works()
 
@@ -209,7 +228,7 @@ class Spool:
 
     async def _call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         future: asyncio.Future[T] = self._loop.create_future()
-        bound = functools.partial(function, *args, **kwargs)
+        bound = functools.partial(self._use, function, *args, **kwargs)
         run = functools.partial(answer, future, bound, self._replace_if_damaged)
 
         with self._wake:
@@ -240,6 +259,7 @@ class Spool:
         appended = False
         for attempt in (1, 2):
             try:
+                self._open()
                 self._stay_in_place(0)
                 self._file.append(rows)
                 appended = True
@@ -255,6 +275,22 @@ class Spool:
                     break
         took = time.perf_counter() - started
         self._loop.call_soon_threadsafe(self._stored, tickets, error, took, appended)
+
+    def _use(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        self._open()
+        return function(*args, **kwargs)
+
+    def _open(self) -> None:
+        """Open a file that could not be opened at the start, and count what it has before anything else is done.
+
+        Raises sqlite3.Error.
+        """
+        if self._opened:
+            return
+        self._file.totals()
+        self._opened = True
+        release_quarantine(self._file)
+        self._loop.call_soon_threadsafe(self._found, self._file.totals())
 
     def _probe(self) -> None:
         self._stay_in_place(0)
@@ -307,6 +343,14 @@ class Spool:
         self.events = totals.events + len(waiting)
         self.size = totals.size + _ROW_OVERHEAD * totals.events
         self.size += sum(len(ticket.body) + _ROW_OVERHEAD for ticket in waiting)
+        if self.events:
+            self.arrived.set()
+
+    def _found(self, totals: Totals) -> None:
+        opened = event("spool.opened", events=totals.events)
+        _log.warning("the spool is open; it had %d events", totals.events, extra=opened)
+        self.events += totals.events
+        self.size += totals.size + _ROW_OVERHEAD * totals.events
         if self.events:
             self.arrived.set()
 
