@@ -21,7 +21,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-fast test-long simulate simulate-mutations lint dist sbom audit fmt chart column docs site lock bench bench-ingress bench-join bench-restarts bench-spool bench-views FORCE
+.PHONY: help setup run demo test test-fast test-long simulate simulate-mutations lint dist sbom audit fmt chart column docs site lock bench bench-growth bench-ingress bench-join bench-restarts bench-spool bench-views FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -107,12 +107,11 @@ lock: setup ## resolve the pinned requirements again, to the newest versions tha
 	$(LOCK) --upgrade pyproject.toml --extra otel --constraint requirements-dev.txt --output-file requirements.txt
 	$(LOCK) --upgrade pyproject.toml --extra local --constraint requirements-dev.txt --output-file openbsp/local/requirements.txt
 
-bench: setup ## measure everything, and write the pages of docs/ (restarts: print): an hour or more, on a quiet machine
-	$(BIN)/python benchmarks/ingress.py --markdown docs/benchmarks-ingress.md
-	$(BIN)/python benchmarks/spool.py --markdown docs/benchmarks-spool.md
-	$(BIN)/python benchmarks/join.py --markdown docs/benchmarks-join.md
-	$(BIN)/python benchmarks/views.py --markdown docs/benchmarks-views.md
-	$(BIN)/python benchmarks/restarts.py
+bench: setup ## measure everything on a quiet machine, in less than 40 minutes; writes docs/ and says which goals were met (SMOKE=1: a smoke test)
+	$(BIN)/python benchmarks/all.py $(if $(SMOKE),--quick)
+
+bench-growth: setup ## measure how cost grows with conversations, workers and partitions
+	$(BIN)/python benchmarks/growth.py
 
 bench-ingress: setup ## measure the ingress
 	$(BIN)/python benchmarks/ingress.py

@@ -1,4 +1,4 @@
-"""How fast the ingress answers, beside other endpoints: `make bench-ingress`, about ten minutes.
+"""How fast the ingress answers, beside other endpoints: `make bench-ingress`, about six minutes.
 
 A real broker and registry, acks=all, everything on. Closed loop: so many connections, each sends its next event when it
 has an answer. Open loop: 200 events a second, whether answered or not. All are measured in turns, so that what else the
@@ -6,6 +6,7 @@ machine does hits all. Who cannot be had here (Go is missing) stays out, which i
 """
 
 import asyncio
+import dataclasses
 import statistics
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
+import psutil
 import typer
 
 from openbsp.local.ports import free_ports
@@ -22,25 +24,34 @@ from openbsp.local.stack import LocalStack
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from figures.budget import Budget
+from figures.goals import table
+from figures.results import Results
 from ingress_bench import contestants, load, report, stage
 from ingress_bench.contestants import Contestant, Running
 from ingress_bench.stage import TOKEN
+from support.draw import draw, shown
 from support.missing import MissingError
 from support.say import say
 
 from support import machine
 
 CONNECTIONS = (1, 64, 256)
+_WARM_UP_S = 2
+_STEADY_S = 10
 
 
 def main(
     *,
     rounds: Annotated[int, typer.Option(min=1, help="Turns of each; the table has the medians.")] = 5,
-    seconds: Annotated[int, typer.Option(min=1, help="Length of a turn.")] = 5,
+    seconds: Annotated[int, typer.Option(min=1, help="Length of a turn.")] = 3,
     only: Annotated[list[str] | None, typer.Option(help=f"Only these: {', '.join(contestants.NAMES)}.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the page of the documentation here.")] = None,
+    results: Annotated[Path | None, typer.Option(help="Write goals and figures here, as JSON.")] = None,
+    budget_s: Annotated[float, typer.Option(help="No more rounds than fit into so many seconds.")] = float("inf"),
 ) -> None:
-    """Measure the ingress beside other endpoints. Everything runs on this machine; about ten minutes."""
+    """Measure the ingress beside other endpoints. Everything runs on this machine; about six minutes."""
+    budget = Budget(budget_s)
     keys = list(dict.fromkeys(["bridge", *(only or contestants.USUAL)]))
     if "traced" in keys and "nothing" not in keys:
         keys.append("nothing")  # which takes the spans
@@ -52,31 +63,52 @@ def main(
         running.callback(stack.stop)
         environment = stage.start(stack, ["minimal", "bento"])
         found = []
-        for contestant in _contestants(keys, stack.kafka, environment, directory):
+        competing, left_out = _contestants(keys, stack.kafka, environment, directory)
+        for contestant in competing:
             found.append(Running(contestant, directory))
             running.callback(found[-1].stop)
         for one in found:
             load.wait_for(one.contestant.port, TOKEN)
-        rows = {connections: _closed_loop(found, connections, rounds, seconds) for connections in CONNECTIONS}
+        broker = psutil.Process(stack.broker.pid)
+        _warm_up(found)
+        turns: dict[int, dict[str, list[load.Measured]]] = {
+            connections: {one.contestant.key: [] for one in found} for connections in CONNECTIONS
+        }
+        done = 0
+        for done in budget.rounds(rounds, reserve_s=_STEADY_S + 10):
+            for connections, row in turns.items():
+                for one in found:
+                    say(f"round {done}: {connections} connections, {one.contestant.name}")
+                    row[one.contestant.key].append(_turn(one, broker, connections, seconds))
+        rows = {at: {key: _middle(measured) for key, measured in row.items()} for at, row in turns.items()}
         say("200 events a second")
-        steady = asyncio.run(load.steady(found[0].contestant.port, TOKEN, per_second=200, seconds=10))
+        steady = asyncio.run(load.steady(found[0].contestant.port, TOKEN, per_second=200, seconds=_STEADY_S))
         floor_s = load.fsync_s(directory) + load.round_trip_s(stack.kafka, stage.MESSAGES)
-    findings = report.Findings(described, load.generator(), rounds, rows, steady, floor_s)
-    print(f"\n{described}; load generator: {load.generator()}\n\n{findings.tables()}\n\n{findings.verdicts()}")
+    findings = report.Findings(described, load.generator(), done, rows, steady, floor_s)
+    print(f"\n{described}; load generator: {load.generator()}\n\n{findings.tables()}\n\n{table(findings.goals())}")
+    sizes = f"{done} rounds of {seconds} s at {', '.join(map(str, CONNECTIONS))} connections"
+    measured = Results(described, sizes, findings.goals(), findings.figures(), left_out)
+    measured.write(results)
     if markdown is not None:
-        markdown.write_text(findings.page(datetime.now(UTC).date().isoformat()), "utf-8")
+        plots = markdown.parent / "plots"
+        draw("ingress", measured, plots)
+        page = findings.page(datetime.now(UTC).date().isoformat(), shown(plots, {"ingress": "Answers per second"}))
+        markdown.write_text(page, "utf-8")
 
 
-def _contestants(keys: list[str], servers: str, environment: dict[str, str], directory: Path) -> list[Contestant]:
+def _contestants(
+    keys: list[str], servers: str, environment: dict[str, str], directory: Path
+) -> tuple[list[Contestant], list[str]]:
     ports = dict(zip(keys, free_ports(len(keys)), strict=True))
-    found = []
+    found, left_out = [], []
     for key in keys:
         try:
             own = environment | {"BRIDGE_SPOOL_DIR": f"{directory}/{key}"}
             found.append(_contestant(key, ports, servers, own))
         except MissingError as error:
-            say(f"{contestants.NAMES[key]} stays out: {error}")
-    return found
+            left_out.append(f"{contestants.NAMES[key]}: {error}")
+            say(f"left out: {left_out[-1]}")
+    return found, left_out
 
 
 def _contestant(key: str, ports: Mapping[str, int], servers: str, environment: Mapping[str, str]) -> Contestant:
@@ -92,27 +124,21 @@ def _contestant(key: str, ports: Mapping[str, int], servers: str, environment: M
     return contestants.bridge(key, port, 2 if key == "bridge-2" else 1, environment)
 
 
-def _closed_loop(running: list[Running], connections: int, rounds: int, seconds: int) -> dict[str, load.Measured]:
-    found: dict[str, list[load.Measured]] = {one.contestant.key: [] for one in running}
-    for number in range(rounds + 1):
+def _warm_up(running: list[Running]) -> None:
+    for connections in CONNECTIONS:
         for one in running:
-            turn = "warm-up" if number == 0 else f"round {number}"
-            say(f"{connections} connections, {one.contestant.name}, {turn}")
-            before_s = one.cpu_s()
-            measured = load.closed_loop(one.contestant.port, TOKEN, connections, seconds if number else 2)
-            measured = measured.with_cpu(one.cpu_s() - before_s, seconds if number else 2)
-            if number:
-                found[one.contestant.key].append(measured)
-    return {key: _middle(measured) for key, measured in found.items()}
+            say(f"warm-up: {connections} connections, {one.contestant.name}")
+            load.closed_loop(one.contestant.port, TOKEN, connections, _WARM_UP_S)
+
+
+def _turn(one: Running, broker: psutil.Process, connections: int, seconds: int) -> load.Measured:
+    before_s, broker_s = one.cpu_s(), sum(broker.cpu_times()[:2])
+    measured = load.closed_loop(one.contestant.port, TOKEN, connections, seconds)
+    return measured.with_cpu(one.cpu_s() - before_s, seconds, sum(broker.cpu_times()[:2]) - broker_s)
 
 
 def _middle(measured: list[load.Measured]) -> load.Measured:
-    return load.Measured(
-        statistics.median(each.per_second for each in measured),
-        statistics.median(each.p50_s for each in measured),
-        statistics.median(each.p99_s for each in measured),
-        statistics.median(each.cpu_s for each in measured),
-    )
+    return load.Measured(*(statistics.median(each) for each in zip(*map(dataclasses.astuple, measured), strict=True)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Measures the join: throughput beside Kafka Streams and Quix Streams, latency, recovery and memory.
+"""Measures the join: throughput beside Kafka Streams and Quix Streams, and latency. Recovery: growth.py.
 
 The same input lies in the topics of a broker of the benchmark's own; each contestant in turn reads it and writes its
 outputs, which are then compared with what must come out. How the time is taken: see docs/benchmarks-join.md, which
@@ -8,18 +8,22 @@ outputs, which are then compared with what must come out. How the time is taken:
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from join import latency, preparation, recovery, report
+from figures.budget import Budget
+from figures.goals import table
+from figures.results import Results
+from figures.section import put
+from join import latency, preparation, report
 from join.cluster import Cluster
 from join.contestants import HERE, JAVA, Contestant, KafkaStreams, Ours, QuixStreams
 from join.race import NotDoneError, Result, run
 from join.workload import BEGIN_PER_S, Workload
 from rich.console import Console
+from support.draw import draw, shown
 from support.machine import describe
 from support.say import say
 
@@ -27,7 +31,8 @@ from openbsp.local.errors import StartError
 from openbsp.local.stack import LocalStack
 
 CONVERSATIONS = 10_000
-RECOVERED_MESSAGES = 1_000_000
+#: These run once: a run takes as long as one of all the others together.
+ONCE = {"quix"}
 
 _FILE_WIDTH = 140
 
@@ -50,17 +55,19 @@ def main(
         str | None,
         typer.Option(help=f"Contestants, or the beginnings of their names, comma-separated: {list(ENTRIES)}."),
     ] = None,
-    scale: Annotated[
-        float, typer.Option(min=0.001, help="1 is 410,000 events, and 1,000,000 messages to recover.")
-    ] = 1,
-    runs: Annotated[int, typer.Option(min=1, help="How often each contestant runs; the median counts.")] = 3,
+    scale: Annotated[float, typer.Option(min=0.001, help="1 is 410,000 events.")] = 1,
+    runs: Annotated[
+        int, typer.Option(min=1, help=f"How often each contestant runs ({', '.join(ONCE)}: once); the median counts.")
+    ] = 3,
     seconds: Annotated[int, typer.Option(min=10, help="How long the latency is measured.")] = 60,
     skip_throughput: Annotated[bool, typer.Option("--skip-throughput", help="No race.")] = False,
     skip_latency: Annotated[bool, typer.Option("--skip-latency", help="No latency.")] = False,
-    skip_recovery: Annotated[bool, typer.Option("--skip-recovery", help="No recovery.")] = False,
     markdown: Annotated[Path | None, typer.Option(help="Write the page of the documentation here.")] = None,
+    json: Annotated[Path | None, typer.Option("--results", help="Write goals and figures here, as JSON.")] = None,
+    budget_s: Annotated[float, typer.Option(help="No more runs than fit into so many seconds.")] = float("inf"),
 ) -> None:
     """Measure the join. Everything runs on this machine: a broker, a registry, and one contestant at a time."""
+    budget = Budget(budget_s)
     console = Console()
     if not console.is_terminal:
         console.width = _FILE_WIDTH
@@ -72,38 +79,43 @@ def main(
     results: list[Result] = []
     failures: list[str] = []
     latencies: list[latency.Distribution] = []
-    recovered = None
-    with tempfile.TemporaryDirectory(prefix="bench-join-") as scratch:
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-join-") as scratch,
+        # A group's first assignment waits for all members, as it does by Kafka's default.
+        LocalStack(kafka_properties={"group.initial.rebalance.delay.ms": 3000}) as stack,
+    ):
+        cluster = Cluster(stack.kafka, stack.registry)
         if not skip_throughput:
             workload = Workload.generate(round(CONVERSATIONS * scale))
-            results, failures = _race(entries, workload, runs, Path(scratch))
+            results, failures = _race(
+                cluster, entries, workload, budget.rounds(runs, reserve_s=seconds + 40), Path(scratch)
+            )
             left_out += failures
             report.throughput(results).show(console)
         if not skip_latency:
-            with _cluster() as cluster:
-                latencies = latency.measure(cluster, Path(scratch) / "latency", seconds)
+            latencies = latency.measure(cluster, Path(scratch) / "latency", seconds)
             report.latency(latencies).show(console)
-        if not skip_recovery:
-            with _cluster() as cluster:
-                messages = round(RECOVERED_MESSAGES * scale)
-                recovered = recovery.measure(cluster, Path(scratch) / "recovery", messages)
-            report.recovery(recovered).show(console)
+    goals = report.goals(results, latencies)
+    print(table(goals))
     for reason in left_out:
         console.print(f"not measured: {reason}", markup=False, highlight=False)
-    if markdown is not None:
+    measured = Results(machine, report.sizes(results), goals, report.figures(results, latencies), left_out)
+    measured.write(json)
+    if markdown is not None and results:
+        plots = markdown.parent / "plots"
+        draw("join", measured, plots)
         text = report.page(
             machine=machine,
+            plots=shown(plots, {"join": "Events per second"}),
             conversations=round(CONVERSATIONS * scale),
             conversations_per_s=BEGIN_PER_S,
-            runs=runs,
             results=results,
             left_out=left_out,
             versions=_versions(),
             latencies=latencies,
             latency_seconds=seconds,
-            recovered=recovered,
         )
-        markdown.write_text(text, "utf-8")
+        put(markdown, "join", text)
     if failures:
         sys.exit(1)
 
@@ -132,31 +144,32 @@ def _entries(only: str | None) -> tuple[dict[str, Entry], list[str]]:
     return entries, left_out
 
 
-def _race(entries: dict[str, Entry], workload: Workload, runs: int, scratch: Path) -> tuple[list[Result], list[str]]:
+def _race(
+    cluster: Cluster, entries: dict[str, Entry], workload: Workload, runs: Iterable[int], scratch: Path
+) -> tuple[list[Result], list[str]]:
     """Return what was measured, in the order of the table, and which runs failed."""
     results = []
     failures = []
-    with _cluster() as cluster:
-        cluster.reset()
-        say(f"writing {len(workload):,} events")
-        cluster.fill(workload.events())
-        for number in range(1, runs + 1):
-            for key, entry in entries.items():
-                say(f"run {number} of {runs}: {key}")
-                group = f"{key}-{number}"
-                try:
-                    results.append(run(cluster, workload, entry(cluster, scratch / group, group)))
-                except (NotDoneError, StartError) as error:
-                    failures.append(f"{key}, run {number}: {error}")
-                    say(failures[-1])
+
+    def take(key: str, number: int) -> None:
+        say(f"run {number}: {key}")
+        group = f"{key}-{number}"
+        try:
+            results.append(run(cluster, workload, entries[key](cluster, scratch / group, group)))
+        except (NotDoneError, StartError) as error:
+            failures.append(f"{key}, run {number}: {error}")
+            say(failures[-1])
+
+    cluster.reset()
+    say(f"writing {len(workload):,} events")
+    cluster.fill(workload.events())
+    for key in ONCE & entries.keys():
+        take(key, 1)
+    if often := [key for key in entries if key not in ONCE]:
+        for number in runs:
+            for key in often:
+                take(key, number)
     return [result for key in entries for result in results if result.key == key], failures
-
-
-@contextmanager
-def _cluster() -> Iterator[Cluster]:
-    # A group's first assignment waits for all members, as it does by Kafka's default.
-    with LocalStack(kafka_properties={"group.initial.rebalance.delay.ms": 3000}) as stack:
-        yield Cluster(stack.kafka, stack.registry)
 
 
 def _versions() -> dict[str, str]:

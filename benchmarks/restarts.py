@@ -1,8 +1,9 @@
 """What readers and senders notice when workers are restarted or killed: `make bench-restarts`.
 
 A real broker, registry and bridge and three workers, all on this machine. Readers ask the workers in turn, as a load
-balancer does: a connection that is refused is tried at the next worker. See docs/benchmarks-restarts.md, which
-`--markdown` writes. Progress goes to standard error, the tables to standard output.
+balancer does: a connection that is refused is tried at the next worker. See docs/benchmarks-restarts.md, of
+which `--markdown` writes a section, as of the page of the join beside it. Progress goes to standard error, the tables
+to standard output.
 """
 
 import asyncio
@@ -16,12 +17,16 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 from uuid import uuid4
 
 import aiohttp
 import typer
+from figures.goals import Goal, table
+from figures.results import Results
+from figures.section import put
 from join.cluster import INPUTS, Cluster
 from join.workload import MESSAGES, inserts
 from support.say import say
@@ -127,9 +132,14 @@ def main(
     skip_rolling: Annotated[bool, typer.Option("--skip-rolling", help="Only the kill.")] = False,
     logs: Annotated[Path | None, typer.Option(help="Leave the logs of all processes in this new directory.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the page of the documentation here.")] = None,
+    results: Annotated[Path | None, typer.Option(help="Write goals and figures here, as JSON.")] = None,
 ) -> None:
     """Restart three workers one after the other under load, then kill one of them."""
-    lines = [machine.describe(), ""]
+    described = machine.describe()
+    rolled: list[str] = []
+    killed: list[str] = []
+    goals: list[Goal] = []
+    messages = round(1_000_000 * scale)
     local = LocalStack()
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-restarts-")))
@@ -139,13 +149,18 @@ def main(
         local.start(_READY_S)
         cluster = Cluster(local.kafka, local.registry)
         if not skip_rolling:
-            lines += asyncio.run(_rolling(cluster, directory / "rolling", store, scale))
+            rolled = asyncio.run(_rolling(cluster, directory / "rolling", store, scale, goals))
         if not skip_kill:
-            lines += asyncio.run(_kill(cluster, directory / "kill", store, round(1_000_000 * scale)))
-    print("\n".join(lines))
+            killed = asyncio.run(_kill(cluster, directory / "kill", store, messages, goals))
+    said = f"`python benchmarks/restarts.py --scale {scale:g}` on {datetime.now(UTC).date()}. **Machine**: {described}."
+    print("\n".join([said, "", *rolled, *killed, table(goals)]))
     if markdown is not None:
-        head = "# Benchmark of restarts\n\nWritten by `python benchmarks/restarts.py --markdown`.\n\n**Machine**: "
-        markdown.write_text(head + "\n".join(lines) + "\n", "utf-8")
+        put(markdown, "restarts", "\n".join([said, "", *rolled, *killed, table(goals)]))
+        if killed:
+            text = ["## kill -9", "", said, "", *killed, "Rolling restarts: [restarts](benchmarks-restarts.md)."]
+            put(markdown.with_name("benchmarks-join.md"), "kill", "\n".join(text))
+    sizes = f"{500 * scale:g} reads/s, {200 * scale:g} webhooks/s; {messages:,} messages"
+    Results(described, sizes, goals).write(results)
     say("done")
 
 
@@ -219,7 +234,7 @@ async def _regularly(per_s: float, act: Callable[[int], Coroutine[None, None, No
             tasks.create_task(act(number))
 
 
-async def _rolling(cluster: Cluster, directory: Path, store: str, scale: float) -> list[str]:
+async def _rolling(cluster: Cluster, directory: Path, store: str, scale: float, goals: list[Goal]) -> list[str]:
     reads, writes = 500 * scale, 200 * scale
     seen, stop = Seen(), asyncio.Event()
     async with _stage(cluster, directory, store, 0) as stage:
@@ -261,6 +276,11 @@ async def _rolling(cluster: Cluster, directory: Path, store: str, scale: float) 
         lost, asked = 0, Seen()
         for number, key in enumerate(seen.accepted):
             lost += not await stage.read(f"/messages/{key}", number, asked)
+    goals += [
+        Goal("rolling restart: reads that failed", seen.failures, at_most=0),
+        Goal("rolling restart: webhooks that were refused", sum(seen.refused.values()), at_most=0),
+        Goal("rolling restart: accepted messages that were lost", lost, at_most=0),
+    ]
     figures = (
         f"{seen.reads:,}",
         f"{seen.failures:,}",
@@ -288,12 +308,15 @@ async def _rolling(cluster: Cluster, directory: Path, store: str, scale: float) 
     ]
 
 
-async def _kill(cluster: Cluster, directory: Path, store: str, messages: int) -> list[str]:
+async def _kill(cluster: Cluster, directory: Path, store: str, messages: int, goals: list[Goal]) -> list[str]:
     async with _stage(cluster, directory, store, messages) as stage:
         keys = random.Random(1).sample(stage.conversations, min(_PROBES, len(stage.conversations)))
         calm = await _longest_silence(stage, keys, None)
         killed = await _longest_silence(stage, keys, stage.workers[0])
     median = sorted(killed)[len(killed) // 2]
+    # Longer would mean that the others waited for the end of its session.
+    what = f"kill -9 with {messages:,} messages: longest time without an answer for a key"
+    goals.append(Goal(what, max(killed), at_most=SESSION_S, unit="s"))
     title = f"**kill -9** of one of {WORKERS} workers ({store}) with {messages:,} messages in the tables"
     return [
         f"{title}; it is started again at once, and the session time-out is {SESSION_S:g} s.",

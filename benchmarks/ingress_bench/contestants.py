@@ -91,18 +91,19 @@ def nothing(port: int) -> Contestant:
 
 def minimal(port: int, servers: str, topic: str) -> Contestant:
     """Return the endpoint that only reads, produces and answers. Raises MissingError."""
-    program = _go("minimal")
+    program = go("minimal")
     command = [str(program), "-listen", f"127.0.0.1:{port}", "-kafka", servers, "-topic", topic]
     return Contestant("minimal", port, command, {})
 
 
 def bento(port: int, servers: str, topic: str, config: str = "config.yaml") -> Contestant:
     """Return Bento with one of the configurations of benchmarks/go/bento. Raises MissingError."""
-    command = [str(_go("bento")), "-c", str(_GO / "bento" / config)]
+    command = [str(go("bento")), "-c", str(_GO / "bento" / config)]
     return Contestant("bento", port, command, {"PORT": str(port), "KAFKA": servers, "TOPIC": topic})
 
 
-def _go(name: str) -> Path:
+def go(name: str) -> Path:
+    """Return one of the programs of benchmarks/go, and build it if that is not done. Raises MissingError."""
     directory = _GO / name
     program = directory / "target" / name
     sources = [path for path in directory.iterdir() if path.suffix in {".go", ".mod", ".sum"}]

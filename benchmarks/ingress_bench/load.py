@@ -35,16 +35,18 @@ end
 
 @dataclass(frozen=True)
 class Measured:
-    """Answers per second, how long they took, and the endpoint's processor time for each of them."""
+    """Answers per second, how long they took, and the processor time of endpoint and broker for each of them."""
 
     per_second: float
     p50_s: float
     p99_s: float
     cpu_s: float = 0.0
+    broker_s: float = 0.0
 
-    def with_cpu(self, used_s: float, seconds: float) -> "Measured":
-        """Return the same with what the endpoint's processes used in all, in so many seconds."""
-        return replace(self, cpu_s=used_s / (self.per_second * seconds))
+    def with_cpu(self, used_s: float, seconds: float, broker_s: float = 0.0) -> "Measured":
+        """Return the same with what endpoint and broker used in all, in so many seconds."""
+        answers = self.per_second * seconds
+        return replace(self, cpu_s=used_s / answers, broker_s=broker_s / answers)
 
 
 def generator() -> str:

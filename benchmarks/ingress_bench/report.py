@@ -1,6 +1,9 @@
 """The benchmark's table, as Markdown, with the targets beside what was measured."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from figures.goals import Goal, table
 
 from ingress_bench.contestants import NAMES
 from ingress_bench.load import Measured
@@ -40,29 +43,40 @@ class Findings:
         ]
         return "\n".join(lines)
 
-    def verdicts(self) -> str:
-        """Return the targets, each with what was measured."""
-        lines = []
+    def goals(self) -> list[Goal]:
+        """Return what was to be reached."""
+        found = []
         for connections in (64, 256):
             row = self.rows[connections]
             for key, share in SHARES.items():
                 if key in row:
                     reached = row["bridge"].per_second / row[key].per_second
                     what = f"{connections} connections: rate beside {NAMES[key]}"
-                    lines.append(_verdict(what, reached, at_least=share))
-        lines.append(_verdict("200 a second: p99 beside fsync and round trip", self._floors(), at_most=FLOORS))
-        return "\n".join(lines)
+                    found.append(Goal(what, reached, at_least=share, unit="x"))
+        what = "200 a second: p99 beside fsync and round trip to the broker"
+        return [*found, Goal(what, self._floors(), at_most=FLOORS, unit="x")]
 
-    def page(self, date: str) -> str:
+    def figures(self) -> dict[str, Any]:
+        """Return what plots and the model of cost need: everything by connections and contestant."""
+        return {
+            "rows": [
+                {"connections": connections, "key": key, "name": NAMES[key], **asdict(measured)}
+                for connections, row in self.rows.items()
+                for key, measured in row.items()
+            ]
+        }
+
+    def page(self, date: str, plots: str) -> str:
         """Return the page of the documentation."""
         return _PAGE.format(
             date=date,
+            plots=plots,
             machine=self.machine,
             generator=self.generator,
             rounds=self.rounds,
             tables=self.tables(),
             cost=_COST,
-            verdicts=self.verdicts(),
+            goals=table(self.goals()),
         )
 
     def _floors(self) -> float:
@@ -120,7 +134,7 @@ only ratios say something about another machine.
 
 {tables}
 
-- **bridge** is `bridge serve` with everything on: authentication, Avro, a real broker with `acks=all` and an
+{plots}- **bridge** is `bridge serve` with everything on: authentication, Avro, a real broker with `acks=all` and an
   idempotent producer, metrics, a log line for each request. Each answer waits for the broker's acknowledgement, and
   each event is another one. With two processes, each takes what comes to it.
 - **minimal (Go)** (`benchmarks/go/minimal`) reads the request, produces its body under the row's id (acks=all,
@@ -130,23 +144,14 @@ only ratios say something about another machine.
   idempotent, the row's id as the key, the JSON as it came.
 - **does nothing** is a Starlette endpoint that answers 202, on the same server as the bridge (uvicorn, uvloop,
   httptools).
-- Closed loop: so many connections, each sends its next event when it has its answer; the median of {rounds} rounds, all
-  in turns. Processor time is that of the endpoint's processes, without broker and load generator.
+- Closed loop: so many connections, each sends its next event when it has its answer; the median of {rounds} rounds,
+  all in turns. Processor time is that of the endpoint's processes, without broker and load generator.
 
 {cost}
-## Targets
+## Goals
 
-<!-- not run: output of a benchmark -->
-```
-{verdicts}
-```
+{goals}
 """
-
-
-def _verdict(what: str, value: float, *, at_least: float | None = None, at_most: float | None = None) -> str:
-    met = (at_least is None or value >= at_least) and (at_most is None or value <= at_most)
-    target = f"at least {at_least:g}" if at_least is not None else f"at most {at_most:g}"
-    return f"{'met   ' if met else 'MISSED'} {what}: {value:.2f} ({target})"
 
 
 def _ms(seconds: float) -> str:

@@ -60,12 +60,15 @@ class Cluster:
 
     bootstrap_servers: str
     registry_url: str
+    partitions: int = PARTITIONS
     schema_ids: Mapping[str, int] = field(init=False)
+    #: By record and version, for who writes or reads older ones.
+    version_ids: Mapping[tuple[str, int], int] = field(init=False)
 
     def __post_init__(self) -> None:
         """Register the schemas."""
         registry = Registry(RegistrySettings(url=self.registry_url), PREFIX)
-        registry.register()
+        self.version_ids = {(each.record, each.version): each.schema_id for each in registry.register()}
         self.schema_ids = registry.ids()
 
     @cached_property
@@ -84,7 +87,7 @@ class Cluster:
             "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers,
             "SCHEMA_REGISTRY_URL": self.registry_url,
             "TOPIC_PREFIX": PREFIX,
-            "TOPIC_PARTITIONS": str(PARTITIONS),
+            "TOPIC_PARTITIONS": str(self.partitions),
             "TOPIC_REPLICATION_FACTOR": "1",
             "TOPIC_MIN_INSYNC_REPLICAS": "1",
             # As the other contestants, which compress nothing unless told.
@@ -101,7 +104,7 @@ class Cluster:
                 future.result(_TIMEOUT_S)
         Topics(
             KafkaSettings(bootstrap_servers=self.bootstrap_servers),
-            TopicSettings(prefix=PREFIX, partitions=PARTITIONS, replication_factor=1, min_insync_replicas=1),
+            TopicSettings(prefix=PREFIX, partitions=self.partitions, replication_factor=1, min_insync_replicas=1),
         ).apply()
         stamped = [topic_name(PREFIX, name) for name in TOPICS if topic_name(PREFIX, name) not in INPUTS]
         self._stamp(stamped)
@@ -166,14 +169,14 @@ class Cluster:
 
     def ends(self, topics: Iterable[str]) -> Offsets:
         """Return the end of each partition of the topics; waits for leaders, which new topics may lack for a moment."""
-        return ends(self._admin, topics, PARTITIONS)
+        return ends(self._admin, topics, self.partitions)
 
     @contextmanager
     def positions(self, group: str) -> Iterator[Callable[[], Offsets]]:
         """Yield a function that tells what a group has committed for the input; negative: nothing yet."""
         # Trap: the admin client's list_consumer_group_offsets may crash the process while the broker loads the group.
         consumer = self._reader(group)
-        asked = [TopicPartition(topic, partition) for topic in INPUTS for partition in range(PARTITIONS)]
+        asked = [TopicPartition(topic, partition) for topic in INPUTS for partition in range(self.partitions)]
 
         def committed() -> Offsets:
             try:

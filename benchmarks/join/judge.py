@@ -7,7 +7,7 @@ from typing import Any
 
 from avro.catalogue import TOPICS, topic_name
 from avro.codec import Decoder
-from avro.schemas import latest, versions
+from avro.schemas import versions
 from join import expected
 from join.cluster import PREFIX, Cluster
 from join.workload import Workload
@@ -68,7 +68,8 @@ def _compare(cluster: Cluster, name: str, wanted: Mapping[str, dict[str, Any] | 
     record = TOPICS[name].schema
     assert record is not None
     decoder = Decoder(record)
-    decoder.learn(cluster.schema_ids[record], latest(record).text)
+    for schema in versions(record):
+        decoder.learn(cluster.version_ids[record, schema.version], schema.text)
     # All contestants are compared by what version 1 of the contract has.
     compared = {field["name"] for field in json.loads(versions(record)[0].text)["fields"]}
     done: dict[str, int] = {}

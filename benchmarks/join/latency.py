@@ -28,7 +28,7 @@ from avro import instants
 from avro.catalogue import topic_name
 from avro.codec import Decoder
 from avro.schemas import latest
-from join.cluster import PARTITIONS, PREFIX, Cluster
+from join.cluster import PREFIX, Cluster
 from join.workload import STATUSES
 from openbsp.up.part import PythonPart
 
@@ -203,7 +203,7 @@ class _Load:
 def _watch(cluster: Cluster, load: _Load, stop: threading.Event) -> None:
     decoder = Decoder("ConversationState")
     decoder.learn(cluster.schema_ids["ConversationState"], latest("ConversationState").text)
-    consumer = _consumer(cluster, topic_name(PREFIX, "conversation-state"), PARTITIONS)
+    consumer = _consumer(cluster, topic_name(PREFIX, "conversation-state"), cluster.partitions)
     try:
         while not stop.is_set():
             message = consumer.poll(0.1)

@@ -1,16 +1,23 @@
 """What was measured, as tables on a terminal and as a page of the documentation."""
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from statistics import median
+from typing import Any
 
+from figures.goals import Goal, table
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as RichTable
 
 from join.latency import RATE, ROUND_TRIPS, Distribution
 from join.race import Result
-from join.recovery import Recovery
 
+#: Events per second that each store is to reach, for each of Kafka Streams with the same one.
+SHARE = 1.5
+#: Milliseconds from an accepted webhook to its state, 99 of 100: what changes are coalesced for (50), and 30.
+LATENCY_MS = 80
 REFERENCES = {
     "kafka-streams-memory": "x Kafka Streams in memory",
     "kafka-streams-rocksdb": "x Kafka Streams RocksDB",
@@ -32,12 +39,12 @@ class Sheet:
 
     def show(self, console: Console) -> None:
         """Print it."""
-        table = Table(title=self.title, title_justify="left")
+        shown = RichTable(title=self.title, title_justify="left")
         for column in self.columns:
-            table.add_column(column, justify="right" if table.columns else "left", no_wrap=not table.columns)
+            shown.add_column(column, justify="right" if shown.columns else "left", no_wrap=not shown.columns)
         for row in self.rows:
-            table.add_row(*row)
-        console.print(table)
+            shown.add_row(*row)
+        console.print(shown)
 
     def markdown(self) -> str:
         """Return it as Markdown, without the title."""
@@ -90,29 +97,38 @@ def latency(distributions: Sequence[Distribution]) -> Sheet:
     return sheet
 
 
-def recovery(found: Recovery) -> Sheet:
-    """Return the table of starts; time and memory are those above a worker with empty tables."""
-    sheet = Sheet(
-        f"Starting again with {found.messages:,} messages ({found.changelog_records:,} changelog records)",
-        "start",
-        "seconds",
-        "x reading",
-        "MiB",
-        "MiB per 100,000 messages",
-    )
-    sheet.add("merely reading the changelogs", f"{found.reading:.1f}", "1.00", "", "")
-    for start in found.starts:
-        empty = found.empty["memory" if start.name.startswith("in memory") else "rocksdb"]
-        seconds = max(0.0, start.seconds - empty.seconds)
-        grown = (start.resident_bytes - empty.resident_bytes) / 2**20
-        sheet.add(
-            start.name,
-            f"{seconds:.1f}",
-            f"{seconds / found.reading:.2f}",
-            f"{start.resident_bytes / 2**20:,.0f}",
-            f"{grown / found.messages * 100_000:,.1f}",
-        )
-    return sheet
+def goals(results: Sequence[Result], distributions: Sequence[Distribution]) -> list[Goal]:
+    """Return what was to be reached."""
+    rates = {key: _rate([run for run in results if run.key == key]) for key in {run.key for run in results}}
+    found = []
+    for store, words in (("memory", "in memory"), ("rocksdb", "RocksDB")):
+        ours, theirs = rates.get(f"ours-{store}"), rates.get(f"kafka-streams-{store}")
+        if ours is not None and theirs is not None:
+            found.append(Goal(f"{words}: rate beside Kafka Streams", ours / theirs, at_least=SHARE, unit="x"))
+    found += [
+        Goal(f"{RATE} webhooks/s: p99 from accepted to state readable", each.p99, at_most=LATENCY_MS, unit="ms")
+        for each in distributions[:1]
+    ]
+    return found
+
+
+def figures(results: Sequence[Result], distributions: Sequence[Distribution]) -> dict[str, Any]:
+    """Return what plots and the model of cost need: medians by contestant."""
+    rows = []
+    for key in dict.fromkeys(run.key for run in results):
+        runs = [run for run in results if run.key == key]
+        cpu = median(run.cpu_seconds / run.events for run in runs)
+        rows.append({"key": key, "name": runs[0].name, "per_second": _rate(runs), "cpu_s": cpu})
+    return {"rows": rows, "latency": [asdict(each) for each in distributions]}
+
+
+def sizes(results: Sequence[Result]) -> str:
+    """Return in a line what was measured."""
+    return f"{results[0].events:,} events, {_runs(results)} runs" if results else "no race"
+
+
+def _runs(results: Sequence[Result]) -> int:
+    return max(Counter(run.key for run in results).values(), default=0)
 
 
 PAGE = """\
@@ -132,7 +148,7 @@ contestant starts, and are the same bytes for all.
 ## Throughput
 
 {throughput}
-{left_out}
+{plots}{left_out}
 - **The job** is the same for all: message table with merged status and `message-state`; re-keyed to the conversation;
   `conversation-state` with absolute counts, last message and first response; `status-changes` joined with the
   conversation; same Avro schemas, CloudEvents headers, one broker, four partitions. After each run every message
@@ -141,12 +157,13 @@ contestant starts, and are the same bytes for all.
 - **Time** runs from the first event that the contestant takes to the append time (the broker's clock) of the last
   record that was needed. The start of the process is not in it. The Kafka Streams and Quix Streams jobs tell when
   they take the first event; for this project it is when its log says that it owns its partitions, just before it
-  begins to read them. *events/s* is the median of {runs} runs, the contestants taking turns. *Second half* is the rate
-  between half and all of the outputs: a JVM has warmed up by then.
+  begins to read them. *events/s* is the median of {runs} runs, the contestants taking turns
+  (Quix Streams: one run). *Second half* is the rate between half and all of the outputs: a JVM has warmed up by then.
 - **CPU s** and **peak MiB** are those of the contestant's processes, start included, without the broker.
 - **Kafka Streams** {kafka_streams}: `benchmarks/java`, one thread, default cache (10 MiB), at least once, default
   commit interval (30 s), the default JVM settings. It asks for a commit when no record came for 100 ms: otherwise the
-  last outputs would stay in its cache until the interval ends, which would be waiting, not work.
+  last outputs would stay in its cache until the interval ends, which would be waiting, not work. It writes the first
+  versions of the schemas, which have fewer fields than what this project writes.
 - **Quix Streams** {quix}: `benchmarks/join/quix_job.py`, default settings, at least once.
 - **This project**: `streams worker` with its default settings (changes coalesced for at most 50 ms).
 """
@@ -160,38 +177,36 @@ rows, messages and status updates of 1,000 conversations. A state is readable wh
 has it. The bare records ({round_trips} per second, 500 bytes, acks=all) went over the same broker at the same time.
 """
 
-RECOVERY = """
-## Starting again, and memory
+GOALS = """
+## Goals
 
 {table}
-Seconds until the worker is ready and resident memory then; for the columns with a ratio, less those of a worker with
-empty tables ({empty}). "Reading" is a bare consumer over the same changelogs.
 """
 
 
 def page(
     *,
     machine: str,
+    plots: str,
     conversations: int,
     conversations_per_s: int,
-    runs: int,
     results: Sequence[Result],
     left_out: Sequence[str],
     versions: dict[str, str],
     latencies: Sequence[Distribution],
     latency_seconds: int,
-    recovered: Recovery | None,
 ) -> str:
     """Return the page."""
     text = PAGE.format(
         date=datetime.now(UTC).date().isoformat(),
         machine=machine,
+        plots=plots,
         events=results[0].events,
         conversations=conversations,
         conversations_per_s=conversations_per_s,
         throughput=throughput(results).markdown(),
         left_out="".join(f"\nNot measured here: {reason}\n" for reason in left_out),
-        runs=runs,
+        runs=_runs(results),
         kafka_streams=versions["kafka-streams"],
         quix=versions["quix"],
     )
@@ -199,10 +214,4 @@ def page(
         text += LATENCY.format(
             table=latency(latencies).markdown(), rate=RATE, seconds=latency_seconds, round_trips=ROUND_TRIPS
         )
-    if recovered is not None:
-        empty = ", ".join(
-            f"{store}: {start.seconds:.1f} s, {start.resident_bytes / 2**20:.0f} MiB"
-            for store, start in recovered.empty.items()
-        )
-        text += RECOVERY.format(table=recovery(recovered).markdown(), empty=empty)
-    return text
+    return text + GOALS.format(table=table(goals(results, latencies)))

@@ -63,7 +63,7 @@ class Event(NamedTuple):
 
 @dataclass(frozen=True)
 class Workload:
-    """`conversations` x (a row + MESSAGES x (insert + an update for each further status)).
+    """`conversations` x (a row + messages x (insert + an update for each further status)).
 
     An insert has the columns of a running system; an update has what the documentation shows: the id, the merged
     status and `updated_at`. Updates come within ten seconds of their insert, and events in the order of their time.
@@ -72,21 +72,23 @@ class Workload:
     conversations: tuple[Conversation, ...]
 
     @classmethod
-    def generate(cls, conversations: int, seed: int = 5) -> "Workload":
+    def generate(cls, conversations: int, seed: int = 5, messages: int = MESSAGES) -> "Workload":
         """Make the conversations up."""
         random = Random(seed)
         organizations = [(_uuid(random), str(random.randrange(10**14, 10**15))) for _ in range(20)]
         span = conversations / BEGIN_PER_S
         return cls(
             tuple(
-                _conversation(random, *random.choice(organizations), BEGIN + int(random.random() * span * _SECOND))
+                _conversation(
+                    random, *random.choice(organizations), BEGIN + int(random.random() * span * _SECOND), messages
+                )
                 for _ in range(conversations)
             )
         )
 
     def __len__(self) -> int:
         """Return the number of events."""
-        return len(self.conversations) * (1 + MESSAGES * len(STATUSES))
+        return sum(1 + len(conversation.messages) * len(STATUSES) for conversation in self.conversations)
 
     def events(self) -> Iterator[Event]:
         """Yield the events in the order in which they were sent."""
@@ -120,10 +122,12 @@ def inserts(conversations: int, seed: int = 6) -> Iterator[Event]:
             )
 
 
-def _conversation(random: Random, organization: str, organization_address: str, begin: int) -> Conversation:
+def _conversation(
+    random: Random, organization: str, organization_address: str, begin: int, count: int = MESSAGES
+) -> Conversation:
     at = begin
     messages = []
-    for number in range(MESSAGES):
+    for number in range(count):
         at += _SECOND // 10 + int(random.expovariate(1 / _GAP_S) * _SECOND)
         moments = [at]
         for low, high in _STEPS_S:

@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
+import itertools
 import statistics
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from random import Random
 
@@ -36,11 +37,12 @@ class Cost:
         return self.asked / self.alone
 
 
-def measure(stage: Stage, conversations: Conversations, messages: int, rounds: int) -> Cost:
-    """Write `messages` at once and time their way into the tables, `rounds` times each way in turns."""
+def measure(stage: Stage, conversations: Conversations, messages: int, rounds: Iterable[int]) -> Cost:
+    """Write `messages` at once and time their way into the tables, in each round once each way, after a warm-up."""
     rates: dict[bool, list[float]] = {False: [], True: []}
     answers = 0
-    for number in range(2 * rounds + 1):
+    turns = itertools.chain.from_iterable((2 * number - 1, 2 * number) for number in rounds)
+    for number in itertools.chain([0], turns):
         asked = number % 2 == 0
         records = list(stage.cluster.records(conversations.more_messages(messages, seed=100 + number)))
         with _queries(stage, conversations) if asked else contextlib.nullcontext([0]) as count:

@@ -1,6 +1,8 @@
 """GET by key and a page of a filtered list, in turns with the endpoint that does nothing."""
 
+import itertools
 import statistics
+from collections.abc import Iterable
 from dataclasses import dataclass
 from random import Random
 
@@ -17,9 +19,10 @@ _PATHS = 20_000
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured at so many connections."""
+    """What was measured at so many connections: medians of the rounds."""
 
     connections: int
+    rounds: int
     nothing: Measured
     by_key: Measured
     page: Measured
@@ -36,9 +39,9 @@ class Row:
 
 
 def measure(
-    stage: Stage, conversations: Conversations, connections: tuple[int, ...], rounds: int, seconds: float
+    stage: Stage, conversations: Conversations, connections: tuple[int, ...], rounds: Iterable[int], seconds: float
 ) -> list[Row]:
-    """Measure each in turn, `rounds` times after a warm-up; medians count."""
+    """Measure each in turn, in each of the rounds after a warm-up; medians count."""
     random = Random(9)
     keys = [f"/conversations/{random.choice(conversations.ids)}" for _ in range(_PATHS)]
     statuses = ("open", "closed")
@@ -52,17 +55,18 @@ def measure(
         "by_key": (stage.views_port, keys),
         "page": (stage.views_port, pages),
     }
-    rows = []
-    for count in connections:
-        found: dict[str, list[Measured]] = {name: [] for name in contestants}
-        for number in range(rounds + 1):
+    found: dict[int, dict[str, list[Measured]]] = {count: {name: [] for name in contestants} for count in connections}
+    for number in itertools.chain([0], rounds):
+        for count, row in found.items():
             for name, (port, paths) in contestants.items():
                 say(f"{count} connections, {name}, {f'round {number}' if number else 'warm-up'}")
                 measured = clients.closed_loop(port, TOKEN, paths, count, seconds)
                 if number:
-                    found[name].append(measured)
-        rows.append(Row(count, **{name: _middle(each) for name, each in found.items()}))
-    return rows
+                    row[name].append(measured)
+    return [
+        Row(count, len(row["by_key"]), **{name: _middle(each) for name, each in row.items()})
+        for count, row in found.items()
+    ]
 
 
 def _middle(measured: list[Measured]) -> Measured:

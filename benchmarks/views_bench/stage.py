@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from join.cluster import Cluster
 from support.say import say
 
@@ -31,6 +32,7 @@ class Stage:
     bridge_url: str
     views_port: int
     reference_port: int
+    worker: psutil.Process
 
     def applied(self, source: str = "messages") -> int:
         """Return how many records of a source are in the worker's tables."""
@@ -91,7 +93,9 @@ def open_stage(cluster: Cluster, conversations: Conversations, directory: Path) 
             part.launch()
         bridge.wait_ready()
         worker.wait_ready(timeout=_PATIENCE_S)
-        stage = Stage(cluster, bridge.url, int(worker.url.rpartition(":")[2]), reference_port)
+        stage = Stage(
+            cluster, bridge.url, int(worker.url.rpartition(":")[2]), reference_port, psutil.Process(worker.pid)
+        )
         say("the worker joins them")
         stage.wait_applied(2 * len(conversations.ids))
         stage.wait_applied(2 * len(conversations.ids), "streams-contributions")

@@ -38,6 +38,8 @@ class Heard:
     p50_s: float
     p99_s: float
     most_s: float
+    #: Resident memory of the worker for each stream, when all were open and nothing had been sent yet.
+    bytes_per_stream: float
 
 
 class _Client:
@@ -93,11 +95,13 @@ async def _measure(stage: Stage, conversations: Conversations, clients: int, sec
     paths += [f"/conversations/{conversations.ids[number]}/events" for number in watched]
     say(f"{clients} clients come")
     streams: list[Stream] = []
+    before = stage.worker.memory_info().rss
     for start in range(0, len(paths), _OPENED_AT_ONCE):
         some = paths[start : start + _OPENED_AT_ONCE]
         streams += await asyncio.gather(
             *(open_stream(stage.views_port, TOKEN, path, _Client(note).hear) for path in some)
         )
+    opened = (stage.worker.memory_info().rss - before) / clients
     say(f"{RATE} webhooks a second for {_WARM_UP_S + seconds} s")
     await _post(stage, conversations, told, sent)
     for _ in range(_LAST_S * 20):
@@ -108,7 +112,7 @@ async def _measure(stage: Stage, conversations: Conversations, clients: int, sec
     for stream in streams:
         stream.close()
     cuts = quantiles(times, n=100)
-    return Heard(clients, count, len(times), expected - len(times), lost, cuts[49], cuts[98], max(times))
+    return Heard(clients, count, len(times), expected - len(times), lost, cuts[49], cuts[98], max(times), opened)
 
 
 async def _post(stage: Stage, conversations: Conversations, told: list[int], sent: list[float]) -> None:

@@ -1,0 +1,60 @@
+"""All goals on one page of the documentation."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from figures import model
+from figures.goals import marked
+from figures.results import Results
+
+_HEAD = """\
+# All benchmarks
+
+Written by `make bench` ({command}), which measures all of it. The pages say how: [ingress](benchmarks-ingress.md),
+[spool](benchmarks-spool.md), [join](benchmarks-join.md), [views](benchmarks-views.md),
+[restarts](benchmarks-restarts.md), [growth](benchmarks-growth.md). Broker, load and what is measured share one machine,
+so only ratios say something about another one.
+
+"""
+
+
+def page(command: str, results: Mapping[str, Results], failed: Sequence[str], plots: Path) -> str:
+    """Return the page; plots that are in the directory are shown."""
+    text = _HEAD.format(command=command)
+    machines = dict.fromkeys(each.machine for each in results.values())
+    text += "".join(f"**Machine**: {machine}.\n\n" for machine in list(machines)[:1])
+    text += "| part | measured on | sizes |\n| --- | --- | --- |\n"
+    text += "".join(
+        f"| [{part}](benchmarks-{part}.md) | {each.date} | {each.sizes} |\n" for part, each in results.items()
+    )
+    text += "".join(f"\nNot measured, it failed: {part}.\n" for part in failed)
+    text += "".join(f"\nLeft out of {part}: {why}\n" for part, each in results.items() for why in each.left_out)
+    text += "\n## Goals\n\n| part | goal | target | measured | |\n| --- | --- | --- | --: | --- |\n"
+    text += "".join(
+        f"| {part} | {goal.what} | {goal.target} | {goal.measured} | {marked(goal)} |\n"
+        for part, each in results.items()
+        for goal in each.goals
+    )
+    if {"ingress", "growth"} <= results.keys():
+        text += "\n" + model.page(model.Costs.of(results["ingress"].figures, results["growth"].figures))
+    for part in results:
+        text += "".join(f"\n![{plot.stem}](plots/{plot.name})\n" for plot in sorted(plots.glob(f"{part}*.svg")))
+    return text
+
+
+def closing(results: Mapping[str, Results], failed: Sequence[str]) -> str:
+    """Return the goals as they are printed at the end, and what failed."""
+    rows = [
+        (goal.verdict, part, goal.what, goal.measured, goal.target)
+        for part, each in results.items()
+        for goal in each.goals
+    ]
+    widths = [max((len(row[column]) for row in rows), default=0) for column in range(4)]
+    lines = [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]) for row in rows
+    ]
+    missed = sum(row[0] != "met" for row in rows)
+    lines += [f"left out of {part}: {why}" for part, each in results.items() for why in each.left_out]
+    lines += [f"{len(rows) - missed} goals met, {missed} missed"]
+    lines += [f"FAILED: {part}" for part in failed]
+    return "\n".join(lines)

@@ -1,0 +1,66 @@
+"""How the join's cost grows with conversations, workers and partitions: `make bench-growth`, about eight minutes.
+
+One broker on this machine. Starting from one worker, four partitions and the first number of conversations, each of the
+three grows by itself. `--conversations 10000,300000,1000000` takes half an hour and 10 GiB.
+"""
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import psutil
+import typer
+from figures.results import Results
+from growth_bench.points import Growth
+from growth_bench.report import PLOTS, Report
+from join.cluster import PARTITIONS, Cluster
+from support.draw import draw, shown
+from support.say import say
+
+from openbsp.local.stack import LocalStack
+from support import machine
+
+
+def main(
+    *,
+    conversations: Annotated[str, typer.Option(help="Numbers of them, comma-separated.")] = "10000,100000",
+    workers: Annotated[str, typer.Option(help="Numbers of them besides one.")] = "2,4",
+    partitions: Annotated[str, typer.Option(help=f"Numbers of them besides {PARTITIONS}.")] = "1,16,64",
+    markdown: Annotated[Path | None, typer.Option(help="Write the page of the documentation here.")] = None,
+    results: Annotated[Path | None, typer.Option(help="Write figures here, as JSON.")] = None,
+) -> None:
+    """Measure how cost grows. Everything runs on this machine."""
+    described = machine.describe()
+    first, *more = _numbers(conversations)
+    points, tables = [], []
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-growth-") as directory,
+        LocalStack(kafka_properties={"group.initial.rebalance.delay.ms": 3000}) as stack,
+    ):
+        broker = psutil.Process(stack.broker.pid)
+        growth = Growth(Cluster(stack.kafka, stack.registry), broker, Path(directory))
+        points.append(growth.point(first, 1, PARTITIONS))
+        input_bytes, output_bytes = growth.bytes_per_event()
+        tables.append(growth.tables())
+        points += [growth.point(first, count, PARTITIONS) for count in _numbers(workers)]
+        points += [growth.point(first, 1, count) for count in _numbers(partitions)]
+        for count in more:
+            points.append(growth.point(count, 1, PARTITIONS))
+            tables.append(growth.tables())
+    report = Report(described, points, tables, input_bytes, output_bytes)
+    print(f"\n{described}\n\n{report.lines()}")
+    measured = Results(described, report.sizes(), [], report.figures())
+    measured.write(results)
+    if markdown is not None:
+        plots = markdown.parent / "plots"
+        draw("growth", measured, plots)
+        markdown.write_text(report.page(shown(plots, PLOTS)), "utf-8")
+    say("done")
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",") if number]
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,115 @@
+"""The tables of growth, as a page of the documentation."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from growth_bench.points import MESSAGES, Point, Tables
+
+_MIB = 2**20
+#: Drawn by plots.py, if its library can be had.
+PLOTS = {
+    "growth-throughput": "Events per second",
+    "growth-memory": "Peak memory",
+    "growth-restart": "Seconds until workers are ready again",
+}
+_PAGE = """\
+# Benchmark of growth
+
+Written by `python benchmarks/growth.py --markdown docs/benchmarks-growth.md` on {date}; `make bench-growth` prints the
+same tables. What follows from them for a cluster: [all benchmarks](benchmarks.md#what-it-costs).
+
+**Machine**: {machine}. Broker, workers and harness share it: with more workers than processors, they share those too.
+
+{plots}## Throughput, memory, restart
+
+{points}
+
+- Each point is one run: {conversations} conversations x (1 row + {messages} messages x (insert + 3 partial updates))
+  are in the topics, and workers with empty tables (RocksDB, default settings) join them. Everything that comes out is
+  compared with what must come out; a difference fails the benchmark.
+- **Events/s**: the time runs from the first event to the append time of the last record that was needed. **Workers'
+  time** and **broker's** are processor time for each event, starts and the reading of the comparison included.
+- **Ready again** is the time from the start of all workers, with their data directories, until all answer for all that
+  they own, and their resident memory then.
+
+## Tables
+
+{tables}
+
+One worker, four partitions. *Reading* is a bare consumer over the same changelogs: {records}. In the source topics, an
+event takes {input_bytes:,.0f} bytes, and what comes of it in the output topics {output_bytes:,.0f} (keys, values,
+headers; neither compressed nor compacted).
+"""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that was measured."""
+
+    machine: str
+    points: Sequence[Point]
+    tables: Sequence[Tables]
+    input_bytes: float
+    output_bytes: float
+
+    def lines(self) -> str:
+        """Return the tables."""
+        return f"{self._points()}\n\n{self._tables()}"
+
+    def page(self, plots: str) -> str:
+        """Return the page with these plots."""
+        counts = dict.fromkeys(f"{point.conversations:,}" for point in self.points)
+        return _PAGE.format(
+            date=datetime.now(UTC).date().isoformat(),
+            machine=self.machine,
+            plots=plots,
+            points=self._points(),
+            conversations=" or ".join(counts),
+            messages=MESSAGES,
+            tables=self._tables(),
+            records=", ".join(f"{each.changelog_records:,} records" for each in self.tables),
+            input_bytes=self.input_bytes,
+            output_bytes=self.output_bytes,
+        )
+
+    def sizes(self) -> str:
+        """Return in a line what was measured."""
+        counts = sorted({point.conversations for point in self.points})
+        return f"{len(self.points)} points, {counts[0]:,} to {counts[-1]:,} conversations"
+
+    def figures(self) -> dict[str, Any]:
+        """Return what plots and the model of cost need."""
+        return {
+            "points": [asdict(point) for point in self.points],
+            "tables": [asdict(each) for each in self.tables],
+            "input_bytes": self.input_bytes,
+            "output_bytes": self.output_bytes,
+        }
+
+    def _points(self) -> str:
+        lines = [
+            "| conversations | workers | partitions | events/s | workers' time | broker's | peak | ready | then |",
+            "| --: | --: | --: | --: | --: | --: | --: | --: | --: |",
+        ]
+        lines += [
+            f"| {point.conversations:,} | {point.workers} | {point.partitions} | {point.per_second:,.0f} "
+            f"| {point.cpu_s * 1e6:.0f} us | {point.broker_s * 1e6:.0f} us | {point.peak_bytes / _MIB:,.0f} MiB "
+            f"| {point.restart_s:.1f} s | {point.resident_bytes / _MIB:,.0f} MiB |"
+            for point in self.points
+        ]
+        return "\n".join(lines)
+
+    def _tables(self) -> str:
+        lines = [
+            "| conversations | messages | changelogs | reading | start | ready after | resident |",
+            "| --: | --: | --: | --: | --- | --: | --: |",
+        ]
+        lines += [
+            f"| {each.conversations:,} | {each.messages:,} | {each.changelog_bytes / _MIB:,.0f} MiB "
+            f"| {each.reading_s:.1f} s | {start.how} | {start.seconds:.1f} s | {start.resident_bytes / _MIB:,.0f} MiB |"
+            for each in self.tables
+            for start in each.starts
+        ]
+        return "\n".join(lines)
