@@ -35,6 +35,8 @@ _KEPT_DAYS = 60
 _FOREIGN = re.compile(
     r"PYTHON.*|VIRTUAL_ENV.*|PIP_(CONSTRAINT|REQUIREMENT|TARGET|PREFIX|ROOT|USER|NO_BINARY|NO_DEPS|PRE|EDITABLE)"
 )
+#: What pip.conf may say of the team's own installations. Trap: an empty value would leave it as the file has it.
+_PIP = {"PIP_CONSTRAINT": os.devnull, "PIP_USER": "0", "PIP_REQUIRE_HASHES": "0"}
 
 Say = Callable[[str], None]
 
@@ -122,7 +124,7 @@ def _make(directory: Path, source: Source, interpreter: str, lock: int) -> None:
         # The lock is inherited: pip may outlive a test run that is killed, and works in the directory.
         result = subprocess.run(  # noqa: S603 Python's own tools
             command,
-            env=clean_environment(),
+            env=clean_environment() | _PIP,
             cwd=directory.parent,  # no folder of the team's hides a module
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

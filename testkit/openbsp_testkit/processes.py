@@ -13,6 +13,7 @@ import time
 from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any
 
+from openbsp_testkit import lifeline
 from openbsp_testkit.environment import clean_environment
 from openbsp_testkit.errors import StartError
 
@@ -48,6 +49,7 @@ def running(python: Path, variables: Mapping[str, str], *, timeout: float = STAR
             # Ctrl-C is for pytest, which then ends this in order.
             start_new_session=True,
         )
+        lifeline.hold(process.stdin)
         try:
             yield _ready(process, log, timeout)
         finally:

@@ -13,6 +13,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from openbsp_testkit import lifeline
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -44,6 +46,7 @@ def cleaned_up(run: str, say: Callable[[str], None]) -> Iterator[None]:
         cwd=Path(sys.executable).anchor,  # no folder of the team's is in front of what is installed
         start_new_session=True,
     )
+    lifeline.hold(process.stdin)
     try:
         yield
     finally:

@@ -48,6 +48,14 @@ def test_it_is_made_once_and_never_half(options, said, monkeypatch):
     assert services_python(options, said.append) == python
 
 
+def test_what_pip_conf_says_of_the_teams_installations_does_not_count(options, said, monkeypatch, tmp_path):
+    (tmp_path / "constraints.txt").write_text("openbsp-stream-bridge==0\n", "utf-8")
+    settings = f"[global]\nconstraint = {tmp_path / 'constraints.txt'}\n[install]\nuser = true\nrequire-hashes = true\n"
+    (tmp_path / "pip.conf").write_text(settings, "utf-8")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+    assert services_python(options, said.append).exists()
+
+
 def test_a_failure_says_what_pip_said_and_what_to_set(options, said):
     wheel = Path(options.services)
     with zipfile.ZipFile(wheel, "w") as archive:
