@@ -176,7 +176,10 @@ class JavaServer(Part):
 def _environment() -> Mapping[str, str]:
     """Return the own environment without what would change the settings of a JVM or a server behind our back."""
     prefixes = ("JAVA_", "JDK_", "_JAVA", "CLASSPATH", "KAFKA_", "QUARKUS_", "APICURIO_", "LOG4J_", "OTEL_")
-    return {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
+    # Trap: under LC_ALL=C, which build servers have, a JVM opens no file below a directory whose name is not ASCII, and
+    # in another language it words the error that `_PORT_CONFLICT` looks for in another way.
+    return kept | {"LC_ALL": "C.UTF-8"}
 
 
 def local_address(port: int) -> str:

@@ -29,6 +29,8 @@ def test_a_local_environment_leads_to_no_other_servers():
         "TOPIC_PREFIX": "mine.",
         "TOPIC_REPLICATION_FACTOR": "3",
         "no_proxy": "example.org",
+        "ALL_PROXY": "socks5://proxy.example:1080",
+        "https_proxy": "http://proxy.example:3128",
         "PATH": "/bin",
     }
     localize(environment)
@@ -39,6 +41,7 @@ def test_a_local_environment_leads_to_no_other_servers():
         "TOPIC_MIN_INSYNC_REPLICAS": "1",
         "NO_PROXY": "127.0.0.1",
         "no_proxy": "example.org,127.0.0.1",
+        "https_proxy": "http://proxy.example:3128",
         "PATH": "/bin",
     }
 

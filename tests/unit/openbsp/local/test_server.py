@@ -12,6 +12,7 @@ from openbsp.local.server import JavaServer
 JVM = """#!/bin/sh
 for argument; do case $argument in -XX:AOTCacheOutput=*) output=${argument#*=} ;; esac; done
 echo "$@" >>"$(dirname "$0")/calls"
+env >"$(dirname "$0")/environment"
 trap 'test -z "$output" || echo recorded >"$output"; exit 0' TERM
 touch ready
 while :; do sleep 0.02; done
@@ -54,3 +55,17 @@ def test_a_server_that_was_prepared_starts_with_what_was_kept(calls: Path, tmp_p
     assert not [flag for flag in before if "AOT" in flag]
     assert f"-XX:AOTCacheOutput={tmp_path / 'preparing' / kept.name}" in preparing
     assert f"-XX:AOTCache={kept}" in after
+
+
+@pytest.mark.usefixtures("calls")
+def test_a_server_has_nothing_of_what_the_environment_says_to_a_jvm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its locale among it: under LC_ALL=C a JVM opens no file below a directory whose name is not ASCII."""
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Xmx1m")
+    monkeypatch.setenv("LC_ALL", "C")
+    with Server(tmp_path / "data"):
+        pass
+    environment = (tmp_path / "environment").read_text().splitlines()
+    assert "LC_ALL=C.UTF-8" in environment
+    assert not [line for line in environment if line.startswith("JAVA_")]
