@@ -5,26 +5,45 @@ is left to a person is said at the end; docs/howto/column.md has the whole way, 
 """
 
 import argparse
+import ast
 import json
+import keyword
 import re
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[1]
 
 _INSTANT = {"type": "long", "logicalType": "timestamp-micros"}
-#: Of each type: its type in Avro, in the views, how the views render it, and a value for the examples.
-TYPES: dict[str, tuple[Any, str, str, str]] = {
-    "text": ("string", "str", 'get("{name}")', "{name}-1"),
-    "instant": (_INSTANT, "datetime", '_instant(get("{name}"))', "2026-05-06T03:39:25+00:00"),
+
+
+class Type(NamedTuple):
+    """A type of columns: in Avro, in the views and what makes it there, in the reference model, and a value of it."""
+
+    avro: Any
+    view: str
+    rendered: str
+    model: str
+    value: str
+
+
+TYPES = {
+    "text": Type("string", "str", 'get("{name}")', "TEXTS", "{name}-1"),
+    "instant": Type(_INSTANT, "datetime", '_instant(get("{name}"))', "INSTANTS", "2026-05-06T03:39:25+00:00"),
+    "json": Type("string", "Raw", '_value(get("{name}"))', "JSONS", '{{"{name}":1}}'),
 }
-#: Of each table: its records, and what stands before its columns in the catalogue and in the reference model.
-TABLES = {
-    "messages": (("MessageEvent", "MessageState"), "Message", "OF_MESSAGES = ["),
-    "conversations": (("ConversationEvent", "ConversationState"), "Conversation", '"conversations": [*SHARED, '),
+#: Of each table: its records, and its class in the views if it is shown there.
+TABLES: dict[str, tuple[tuple[str, ...], str | None]] = {
+    "messages": (("MessageEvent", "MessageState"), "Message"),
+    "conversations": (("ConversationEvent", "ConversationState"), "Conversation"),
+    "contacts": (("ContactEvent",), None),
+    "contacts_addresses": (("ContactAddressEvent",), None),
 }
+#: Characters of a line with the names of columns.
+_WIDTH = 96
 
 
 class ColumnError(Exception):
@@ -38,23 +57,24 @@ class Column:
         if table not in TABLES:
             raise ColumnError(f"there is no table {table!r}; there are: {', '.join(TABLES)}")
         if kind not in TYPES:
-            raise ColumnError(f"there is no type {kind!r}; there are: {', '.join(TYPES)} (JSON: see the page)")
+            raise ColumnError(
+                f"there is no type {kind!r}; there are: {', '.join(TYPES)} (also for numbers and booleans)"
+            )
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
             raise ColumnError(f"{name!r} is no name of a column: small letters, digits and underscores")
         self._root, self._table, self._name, self._doc = root, table, name, doc
-        self._instant = kind == "instant"
-        self._avro, self._view, self._rendered, value = TYPES[kind]
-        self._value = value.format(name=name)
+        self._type, self._value = TYPES[kind], TYPES[kind].value.format(name=name)
         self._changed: dict[Path, str] = {}
 
     def add(self) -> list[Path]:
         """Change all files, or none: return them. Raises ColumnError."""
-        records, view, model = TABLES[self._table]
+        records, view = TABLES[self._table]
         for record in records:
             self._schema(record)
         self._catalogue()
-        self._views(view)
-        self._model(model)
+        if view is not None:
+            self._views(view)
+        self._model()
         for path, text in self._changed.items():
             path.write_text(text, "utf-8")
         return list(self._changed)
@@ -67,43 +87,68 @@ class Column:
         version = newest + released
         schema = json.loads((schemas / f"{record}.v{newest}.avsc").read_text("utf-8"))
         if self._name in {field["name"] for field in schema["fields"]}:
-            raise ColumnError(f"{record}.v{newest} has a field {self._name} already")
-        field = {"name": self._name, "type": ["null", self._avro], "doc": self._doc, "default": None}
+            raise ColumnError(f"{record}.v{newest} has a field {self._name} already, of the column or of its own")
+        field = {"name": self._name, "type": ["null", self._type.avro], "doc": self._doc, "default": None}
         schema["fields"].append(field)
         shown = json.loads((examples / f"{record}.v{newest}.json").read_text("utf-8"))
+        for example in shown["accepted"]:
+            self._out_of_extra(example["value"])
         # In the one that shows most, but none that a documented payload must be equal to.
         fullest = max(
             (example["value"] for example in shown["accepted"] if "documented" not in example["title"]), key=len
         )
-        fullest[self._name] = self._value
+        fullest.setdefault(self._name, self._value)
         self._write(schemas / f"{record}.v{version}.avsc", _json(schema))
         self._write(examples / f"{record}.v{version}.json", _json(shown))
 
+    def _out_of_extra(self, fields: dict[str, Any]) -> None:
+        """Put the column into its field where an example has it in `extra`, as writers do from now on."""
+        text = fields.get("extra", {}).get(self._name)
+        value = text if text is None or self._type is TYPES["json"] else json.loads(text)
+        if isinstance(value, str):
+            del fields["extra"][self._name]
+            fields[self._name] = value
+
     def _catalogue(self) -> None:
-        """Add the name at the end of the table's texts or instants."""
+        """Add the name to the table's columns."""
         path = self._root / "avro" / "catalogue.py"
         text = path.read_text("utf-8")
-        _, start, rest = text.partition(f'        "{self._table}": Entity(\n')
-        texts, between, others = rest.partition('",\n                "')
-        if self._instant:
-            instants, end, others = others.partition('"')
-            changed = f"{texts}{between}{instants} {self._name}{end}{others}"
+        try:
+            (call,) = (
+                node.args[2]
+                for node in ast.walk(ast.parse(text))
+                if isinstance(node, ast.Call) and ast.unparse(node).startswith(f"Entity({self._table!r},")
+            )
+            names = [ast.literal_eval(argument).split() for argument in call.args]  # type: ignore[attr-defined]
+            others = [ast.unparse(argument) for argument in call.keywords]  # type: ignore[attr-defined]
+            written = str(ast.get_source_segment(text, call))
+            kinds = {"TEXTS": names[0], "INSTANTS": names[1]}
+        except (ValueError, IndexError, AttributeError):
+            raise ColumnError(f"{path}: the columns of {self._table} are not where they were: add it by hand") from None
+        if self._type.model in kinds:
+            kinds[self._type.model].append(self._name)
+        elif keyword.iskeyword(self._name):
+            others.append(f'**{{"{self._name}": Kind.JSON}}')
         else:
-            changed = f'{texts}"\n                " {self._name}{between}{others}'
-        if not (start and between):
-            raise ColumnError(f"{path}: the columns of {self._table} are not where they were: add it by hand")
-        self._write(path, text.replace(start + rest, start + changed))
+            others.append(f"{self._name}=Kind.JSON")
+        arguments = ", ".join([*map(_wrapped, names), *others])
+        head, start, rest = text.partition(f'"{self._table}": Entity(')
+        self._write(path, head + start + rest.replace(written, f"_columns({arguments})", 1))
 
     def _views(self, view: str) -> None:
         """Add the member after `updated_at`, to the class, to what makes one of it, and to the example."""
         path = self._root / "streams" / "views" / "read" / "render.py"
         text = path.read_text("utf-8")
+        member = f"{self._name}: {self._type.view} | None"
+        if keyword.iskeyword(self._name):
+            member = f'{self._name}_: {self._type.view} | None = field(name="{self._name}")'
+            text = text.replace("from msgspec import Raw, Struct\n", "from msgspec import Raw, Struct, field\n")
         for start, before, line in (
-            (f"class {view}(Struct):", "    updated_at: datetime | None\n", f"    {self._name}: {self._view} | None\n"),
+            (f"class {view}(Struct):", "    updated_at: datetime | None\n", f"    {member}\n"),
             (
                 f"        {view}(\n",
                 '            _instant(get("updated_at")),\n',
-                f"            {self._rendered.format(name=self._name)},\n",
+                f"            {self._type.rendered.format(name=self._name)},\n",
             ),
         ):
             head, found, tail = text.partition(start)
@@ -119,17 +164,21 @@ class Column:
             for member, value in shown.items():
                 members[member] = value
                 if member == "updated_at":
-                    members[self._name] = None
+                    members[self._name] = shown["extra"].pop(self._name, None)
             shown.clear()
             shown.update(members)
         self._write(path, _json(examples))
 
-    def _model(self, start: str) -> None:
-        """Add the name to the texts or instants that the reference model knows."""
+    def _model(self) -> None:
+        """Add the name to those that the reference model knows of this type."""
         path = self._root / "tests" / "support" / "received.py"
-        text = path.read_text("utf-8")
-        start = f'INSTANTS = (?s:.*?)"{self._table}": \\[' if self._instant else re.escape(start)
-        changed, found = re.subn(f"({start})(.*?)\\]", rf'\1\2, "{self._name}"]', text, count=1)
+        changed, found = re.subn(
+            rf'(^{self._type.model}\b[^=]*= (?s:.*?)"{self._table}": \[)([^]]*)\]',
+            lambda there: there[1] + ", ".join(filter(None, [there[2].rstrip(", \n"), f'"{self._name}"'])) + "]",
+            path.read_text("utf-8"),
+            count=1,
+            flags=re.MULTILINE,
+        )
         if not found:
             raise ColumnError(f"{path}: the columns of {self._table} are not where they were: add it by hand")
         self._write(path, changed)
@@ -140,6 +189,11 @@ class Column:
 
 def _json(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def _wrapped(names: list[str]) -> str:
+    """Return the names as one text of several literals."""
+    return '"' + '"\n" '.join(textwrap.wrap(" ".join(names), _WIDTH)) + '"'
 
 
 def _with(value: Any, members: set[str]) -> Iterator[dict[str, Any]]:

@@ -18,6 +18,13 @@ TEXTS = {
     "contacts": ["organization_id", "name", "status"],
     "contacts_addresses": ["organization_id", "service", "address", "contact_id", "status"],
 }
+#: JSON columns that are like any other; `content` is not.
+JSONS: dict[str, list[str]] = {
+    "messages": [],
+    "conversations": [],
+    "contacts": [],
+    "contacts_addresses": [],
+}
 WRITTEN = ["created_at", "updated_at"]
 INSTANTS = {
     "messages": [*WRITTEN, "timestamp"],
@@ -73,6 +80,8 @@ def column(event: Event, name: str) -> Entry:
         kind, value = INSTANT, (instant(value), beyond(value))
     elif name in TEXTS[entity] and isinstance(value, str):
         kind = TEXT
+    elif name in JSONS[entity]:
+        kind, value = TEXT, json_text(value)
     else:
         kind, value = JSON, json_text(value)
     if (entity, name) == ("messages", "conversation_id") and kind != TEXT:

@@ -12,6 +12,7 @@ from uuid import NAMESPACE_OID, uuid5
 
 from support.received import (
     INSTANTS,
+    JSONS,
     NEVER,
     NULL,
     TEXT,
@@ -296,7 +297,7 @@ def columns(entity: str, key: str, own: list[Event], gone: Iterable[Event] = ())
     told += [(event, "organization_id") for event in gone if "organization_id" in event["data"]]
     told = [(event, name) for event, name in told if not isinstance(event["data"][name], apart.get(name, ()))]
     nulls, instants, texts, extra, _ = newest(column(event, name) for event, name in told)
-    fields: Fields = dict.fromkeys(TEXTS[entity] + INSTANTS[entity])
+    fields: Fields = dict.fromkeys(TEXTS[entity] + INSTANTS[entity] + JSONS[entity])
     extra |= {name: exact for name, (_, exact) in instants.items() if exact}
     instants = {name: at for name, (at, _) in instants.items()}
     return fields | instants | texts | {"id": key, "extra": extra, "nulls": sorted(nulls)}

@@ -190,7 +190,6 @@ def message(fields: dict[str, Any]) -> bytes:
     status |= _raw(get("status_extra") or {})
     if get("errors") is not None:
         status["errors"] = [Raw(text.encode()) for text in fields["errors"]]
-    content = get("content")
     return _encode(
         Message(
             fields["id"],
@@ -207,7 +206,7 @@ def message(fields: dict[str, Any]) -> bytes:
             _instant(get("timestamp")),
             _instant(get("created_at")),
             _instant(get("updated_at")),
-            None if content is None else Raw(content.encode()),
+            _value(get("content")),
             status,
             fields["delivery_status"],
             fields["scheduled"],
@@ -285,6 +284,10 @@ def _last_message(last: dict[str, Any]) -> LastMessage:
 
 def _in_order(values: dict[str, Value]) -> dict[str, Value]:
     return dict(sorted(values.items())) if len(values) > 1 else values
+
+
+def _value(text: str | None) -> Raw | None:
+    return None if text is None else Raw(text.encode())
 
 
 def _raw(texts: dict[str, str]) -> dict[str, Raw]:
