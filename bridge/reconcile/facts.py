@@ -54,12 +54,12 @@ def of_fields(entity: Entity, fields: Mapping[str, Any]) -> Facts:
     for name, kind in entity.columns.items():
         value = fields.get(name)
         if value is not None and name != "id" and kind is not Kind.STATUS:
-            columns[name] = _digest(b"i", str(value)) if kind is Kind.INSTANT else _digest(b"t", value)
+            columns[name] = digest(b"i", str(value)) if kind is Kind.INSTANT else digest(b"t", value)
     for name, text in fields["extra"].items():
         # Also of an instant whose text says more than its field.
-        columns[name] = _digest(b"j", text)
+        columns[name] = digest(b"j", text)
     for name in fields["nulls"]:
-        columns[name] = _digest(b"n", "")
+        columns[name] = digest(b"n", "")
     members, named = _members(fields) if entity.columns.get(_STATUS) is Kind.STATUS else ({}, 0)
     at = fields.get("updated_at")
     if at is None:
@@ -71,14 +71,15 @@ def _members(fields: Mapping[str, Any]) -> tuple[dict[str, bytes], int]:
     moments, texts = fields.get(_STATUS) or {}, fields.get("status_extra") or {}
     errors = fields.get("errors")
     # Trap: in a state, a member that is no instant has that of its row besides its text.
-    found = {_MEMBER + key: _digest(b"i", str(at)) for key, at in moments.items() if key not in texts}
-    found |= {_MEMBER + key: _digest(b"j", text) for key, text in texts.items() if text != _NULL}
+    found = {_MEMBER + key: digest(b"i", str(at)) for key, at in moments.items() if key not in texts}
+    found |= {_MEMBER + key: digest(b"j", text) for key, text in texts.items() if text != _NULL}
     if errors is not None:
-        found[_MEMBER + "errors"] = _digest(b"l", "\0".join(errors))
+        found[_MEMBER + "errors"] = digest(b"l", "\0".join(errors))
     return found, len(found) + sum(text == _NULL for text in texts.values())
 
 
-def _digest(kind: bytes, text: str) -> bytes:
+def digest(kind: bytes, text: str) -> bytes:
+    """Return what stands for a value: no text of one kind has that of another."""
     return blake2b(kind + text.encode(), digest_size=DIGEST_BYTES).digest()
 
 
@@ -92,9 +93,9 @@ def compare(row: Facts, state: Facts | None) -> tuple[Verdict, list[str]]:
         return Verdict.MISSING, []
     differing = [
         name
-        for name, digest in row.columns.items()
+        for name, said in row.columns.items()
         # Trap: a row whose status is null, or no object, says nothing about members that are known.
-        if state.columns.get(name) != digest and not (name == _STATUS and row.named == 0 and state.keys)
+        if state.columns.get(name) != said and not (name == _STATUS and row.named == 0 and state.keys)
     ]
     differing += [name for name in state.columns if name.startswith(_MEMBER) and name not in row.columns]
     if not differing:

@@ -32,14 +32,15 @@ def by_organization(rows: Sequence[Known]) -> Mapping[str | None, list[Known]]:
 def absent(source: Source, entity: str, rows: Sequence[Known], witness: str) -> list[Known]:
     """Return those of the rows that the platform does not have.
 
-    Each question asks for `witness` as well, which is there. Raises PlatformError if it is not in the answer.
+    Each question asks for `witness` as well, the name of a row that is there. Raises PlatformError if it is not in the
+    answer.
     """
     gone: list[Known] = []
     for some in _chunks(rows):
-        present = source.present(entity, [*{witness, *(row.id for row in some)}])
+        present = source.present(entity, [*{witness, *(row.name for row in some)}])
         if witness not in present:
             raise PlatformError(f"{entity}: an answer without a row that was there a moment ago; nothing is deleted")
-        gone += [row for row in some if row.id not in present]
+        gone += [row for row in some if row.name not in present]
     return gone
 
 
@@ -52,10 +53,10 @@ def _chunks(rows: Sequence[Known]) -> Iterator[list[Known]]:
     some: list[Known] = []
     characters = 0
     for row in rows:
-        if some and (len(some) >= _CHUNK_IDS or characters + len(row.id) > _CHUNK_CHARACTERS):
+        if some and (len(some) >= _CHUNK_IDS or characters + len(row.name) > _CHUNK_CHARACTERS):
             yield some
             some, characters = [], 0
         some.append(row)
-        characters += len(row.id)
+        characters += len(row.name)
     if some:
         yield some

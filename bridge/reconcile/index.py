@@ -49,7 +49,12 @@ _COVERAGE = """
 CREATE TABLE coverage (entity TEXT, organization TEXT, gap INTEGER, PRIMARY KEY (entity, organization)) WITHOUT ROWID;
 INSERT INTO coverage SELECT DISTINCT entity, name, NULL FROM witnesses JOIN names ON number = organization;
 """
-_LATER = {"orphans": _ORPHANS, "coverage": _COVERAGE}
+#: Came later: what is remembered of deleted rows, what rows without a column `id` are asked for by, and which rows the
+#: bridge turned away lately.
+_CUTS = "CREATE TABLE cuts (entity TEXT, id TEXT, at INTEGER, PRIMARY KEY (entity, id)) WITHOUT ROWID;"
+_ASKED = "CREATE TABLE asked (entity TEXT, id TEXT, name TEXT, PRIMARY KEY (entity, id)) WITHOUT ROWID;"
+_TURNED_AWAY = "CREATE TABLE turned_away (entity TEXT, id TEXT, at INTEGER, PRIMARY KEY (entity, id)) WITHOUT ROWID;"
+_LATER = {"orphans": _ORPHANS, "coverage": _COVERAGE, "cuts": _CUTS, "asked": _ASKED, "turned_away": _TURNED_AWAY}
 #: Rows of one organization that are remembered as known, to ask for them.
 _WITNESSES = 4
 _SQL_VARIABLES = 500
@@ -64,7 +69,8 @@ _decode = msgspec.msgpack.Decoder(_Blob).decode
 class State(NamedTuple):
     """A record of a state topic: of a tombstone, and of a conversation whose row is unknown, `facts` is None.
 
-    `orphan`: others tell of the row, and it never came itself.
+    `orphan`: others tell of the row, and it never came itself. `cut`: it was deleted, and rows of it whose stamp is not
+    later than that stay out.
     """
 
     id: str
@@ -72,15 +78,17 @@ class State(NamedTuple):
     organization: str | None = None
     conversation: str | None = None
     orphan: bool = False
+    cut: int | None = None
 
 
 class Known(NamedTuple):
-    """A row that the states have."""
+    """A row that the states have. `name` is what it is asked for by; its id if nothing else is known."""
 
     id: str
     organization: str | None
     conversation: str | None
     stamp: int
+    name: str
 
 
 class Posted(NamedTuple):
@@ -183,7 +191,7 @@ class Index:
     def forget(self, entity: str) -> None:
         """Forget the states of an entity, so that its topic is read again from the beginning."""
         with self.transaction():
-            for table in ("positions", "rows", "witnesses", "orphans"):
+            for table in ("positions", "rows", "witnesses", "orphans", "cuts"):
                 self._db.execute(f"DELETE FROM {table} WHERE entity = ?", (entity,))  # noqa: S608 names from above
 
     def positions(self, entity: str) -> dict[int, int]:
@@ -218,6 +226,7 @@ class Index:
             )
             self._take_witnesses(entity, present)
             self._take_orphans(entity, latest.values())
+            self._take_cuts(entity, latest.values())
             if self._db.execute("SELECT 1 FROM posted LIMIT 1").fetchone():
                 self._db.executemany(
                     "UPDATE posted SET heard = 1 WHERE entity = ? AND id = ?", [(entity, id_) for id_ in latest]
@@ -251,6 +260,30 @@ class Index:
             [(entity, state.id, self._number(state.organization)) for state in states if state.orphan],
         )
 
+    def _take_cuts(self, entity: str, states: Collection[State]) -> None:
+        if self._db.execute("SELECT 1 FROM cuts WHERE entity = ? LIMIT 1", (entity,)).fetchone():
+            self._db.executemany(
+                "DELETE FROM cuts WHERE entity = ? AND id = ?", [(entity, state.id) for state in states]
+            )
+        self._db.executemany(
+            "INSERT OR REPLACE INTO cuts VALUES (?, ?, ?)",
+            [(entity, state.id, state.cut) for state in states if state.cut is not None],
+        )
+
+    def cuts(self, entity: str, ids: Sequence[str]) -> dict[str, int]:
+        """Return up to which stamp rows stay out, of those of the ids that were deleted."""
+        return self._numbers_of("SELECT id, at FROM cuts", entity, ids)
+
+    def _numbers_of(self, select: str, entity: str, ids: Sequence[str]) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for at in range(0, len(ids), _SQL_VARIABLES):
+            some = ids[at : at + _SQL_VARIABLES]
+            marks = ",".join("?" * len(some))
+            found |= dict(
+                self._db.execute(f"{select} WHERE entity = ? AND id IN ({marks})", (entity, *some)).fetchall()
+            )
+        return found
+
     def orphans(self, entity: str, after: str, most: int) -> list[tuple[str, str | None]]:
         """Return ids of rows that never came although others tell of them, with their organizations, behind an id."""
         found = self._db.execute(
@@ -281,11 +314,15 @@ class Index:
     def behind(self, entity: str, after: str, before: int, most: int) -> list[Known]:
         """Return rows whose stamp is before `before`, by id, behind the id `after`."""
         found = self._db.execute(
-            "SELECT id, organization, conversation, stamp FROM rows"
-            " WHERE entity = ? AND id > ? AND stamp >= 0 AND stamp < ? ORDER BY id LIMIT ?",
+            "SELECT r.id, r.organization, r.conversation, r.stamp, coalesce(a.name, r.id) FROM rows r"
+            " LEFT JOIN asked a ON a.entity = r.entity AND a.id = r.id"
+            " WHERE r.entity = ? AND r.id > ? AND r.stamp >= 0 AND r.stamp < ? ORDER BY r.id LIMIT ?",
             (entity, after, before, most),
         ).fetchall()
-        return [Known(id_, self._text(org), self._text(conversation), stamp) for id_, org, conversation, stamp in found]
+        return [
+            Known(id_, self._text(org), self._text(conversation), stamp, name)
+            for id_, org, conversation, stamp, name in found
+        ]
 
     def organizations(self, entity: str) -> list[str]:
         """Return the organizations of which the states have rows."""
@@ -304,15 +341,43 @@ class Index:
         return True
 
     def witnesses(self, entity: str, organization: str) -> list[str]:
-        """Return ids of rows of an organization that the states have."""
+        """Return names of rows of an organization that the states have; the id of one of which no name is known."""
         return [
-            id_
-            for (id_,) in self._db.execute(
-                "SELECT w.id FROM witnesses w JOIN rows r ON r.entity = w.entity AND r.id = w.id"
+            name
+            for (name,) in self._db.execute(
+                "SELECT coalesce(a.name, w.id) FROM witnesses w JOIN rows r ON r.entity = w.entity AND r.id = w.id"
+                " LEFT JOIN asked a ON a.entity = w.entity AND a.id = w.id"
                 " WHERE w.entity = ? AND w.organization = ? AND r.organization = w.organization ORDER BY w.slot DESC",
                 (entity, self._number(organization)),
             )
         ]
+
+    # -- what rows are asked for by
+
+    def note_names(self, entity: str, names: Iterable[tuple[str, str]]) -> None:
+        """Remember names of rows, by their ids."""
+        with self.transaction():
+            self._db.executemany(
+                "INSERT OR IGNORE INTO asked VALUES (?, ?, ?)", [(entity, id_, name) for id_, name in names]
+            )
+
+    def prune(self, turned_away_before: int) -> None:
+        """Forget names of rows that are gone, and what the bridge turned away before a moment."""
+        with self.transaction():
+            self._db.execute(
+                "DELETE FROM asked WHERE (entity, id) NOT IN (SELECT entity, id FROM rows)"
+                " AND (entity, id) NOT IN (SELECT entity, id FROM posted)"
+            )
+            self._db.execute("DELETE FROM turned_away WHERE at < ?", (turned_away_before,))
+
+    def turn_away(self, entity: str, id_: str, at: int) -> None:
+        """Remember that the bridge did not take a row, because its contact is suppressed."""
+        with self.transaction():
+            self._db.execute("INSERT OR REPLACE INTO turned_away VALUES (?, ?, ?)", (entity, id_, at))
+
+    def turned_away(self, entity: str, ids: Sequence[str]) -> set[str]:
+        """Return which of the rows the bridge turned away."""
+        return set(self._numbers_of("SELECT id, at FROM turned_away", entity, ids))
 
     # -- what was posted
 

@@ -20,7 +20,7 @@ class Metrics(DeclaredMetrics):
         self.rows = self._counter(
             "bridge_reconcile_rows",
             "Rows by outcome, as the counts of reports: compared, missing, different, posted, confirmed, conflicts, "
-            "refused, pending, asked, gone, deleted, withheld, unjudged.",
+            "refused, pending, kept_out, asked, gone, deleted, withheld, unjudged.",
             *whose,
             "outcome",
         )

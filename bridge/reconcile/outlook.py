@@ -7,6 +7,7 @@ the platform has shown a row of the organization that the states have as well.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from bridge.reconcile import names
 from bridge.reconcile.index import Index
 from bridge.reconcile.source import Source
 
@@ -16,7 +17,7 @@ _NEWEST = 20
 
 @dataclass(slots=True)
 class Outlook:
-    """Of one entity: `shown` are organizations with rows, `witnesses` has an id that both sides have for each."""
+    """Of one entity: `shown` are organizations with rows, `witnesses` has the name of a row that both sides have."""
 
     witnesses: dict[str, str] = field(default_factory=dict)
     shown: set[str] = field(default_factory=set)
@@ -25,20 +26,23 @@ class Outlook:
 def look(source: Source, index: Index, entity: str, organizations: Iterable[str]) -> Outlook:
     """Ask for some rows of each organization that the states have. Raises PlatformError."""
     outlook = Outlook()
-    left = {name: index.witnesses(entity, name) for name in organizations}
-    while asked := {ids.pop(0): name for name, ids in left.items() if ids and name not in outlook.witnesses}:
+    left = {
+        organization: [name for name in index.witnesses(entity, organization) if names.is_name(entity, name)]
+        for organization in organizations
+    }
+    while asked := {known.pop(0): whose for whose, known in left.items() if known and whose not in outlook.witnesses}:
         for some in _chunks(list(asked)):
-            for id_ in source.present(entity, some):
-                outlook.witnesses[asked[id_]] = id_
+            for name in source.present(entity, some):
+                outlook.witnesses[asked[name]] = name
     outlook.shown.update(outlook.witnesses)
-    for name in left.keys() - outlook.shown:
-        newest = source.newest(entity, name, _NEWEST)
+    for organization in left.keys() - outlook.shown:
+        newest = {names.id_in(entity, name): name for name in source.newest(entity, organization, _NEWEST)}
         if newest:
-            outlook.shown.add(name)
-        if known := [id_ for id_ in newest if id_ in index.facts(entity, newest)]:
-            outlook.witnesses[name] = known[0]
+            outlook.shown.add(organization)
+        if both := [newest[id_] for id_ in index.facts(entity, list(newest))]:
+            outlook.witnesses[organization] = both[0]
     return outlook
 
 
-def _chunks(ids: list[str]) -> Iterable[list[str]]:
-    return (ids[at : at + _AT_ONCE] for at in range(0, len(ids), _AT_ONCE))
+def _chunks(asked: list[str]) -> Iterable[list[str]]:
+    return (asked[at : at + _AT_ONCE] for at in range(0, len(asked), _AT_ONCE))

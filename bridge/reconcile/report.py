@@ -26,6 +26,8 @@ class Tally:
     refused: int = 0
     #: Rows whose state stays different although they were told, and rows whose state is newer than the platform's.
     conflicts: int = 0
+    #: Rows that stay out: of suppressed contacts, and contacts and addresses that were deleted here. Nothing is told.
+    kept_out: int = 0
     #: Ids of the states that were asked for, those that the platform does not have, and of these what became of them.
     asked: int = 0
     gone: int = 0
@@ -156,6 +158,7 @@ def text(content: dict[str, Any]) -> Iterator[str]:
             + (f", {row['pending']:,} posted earlier and not in the states yet" if row["pending"] else "")
             + (f", {row['refused']:,} refused by the bridge" if row["refused"] else "")
             + (f", {row['conflicts']:,} in conflict" if row["conflicts"] else "")
+            + (f", {row['kept_out']:,} kept out" if row.get("kept_out") else "")
             + (f", {row['orphans']:,} orphans before" if row.get("orphans") else "")
             + f"; {row['gone']:,} of {row['asked']:,} gone"
             + (f", {row['deleted']:,} deleted" if row["gone"] else "")

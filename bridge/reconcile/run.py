@@ -3,13 +3,15 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import uuid4
 
 from avro import instants
 from avro.catalogue import DELETE, ENTITIES
-from bridge.cluster import STATE_TOPICS
-from bridge.reconcile import facts, gone
+from avro.rows import id_of
+from bridge.erase.people import TABLES
+from bridge.http import reasons
+from bridge.reconcile import facts, gone, names, truths
 from bridge.reconcile.coverage import Coverage
 from bridge.reconcile.facts import Facts, Verdict
 from bridge.reconcile.index import Index, Known, Posted
@@ -18,7 +20,8 @@ from bridge.reconcile.poster import Poster, Repair
 from bridge.reconcile.report import Report, Span
 from bridge.reconcile.settings import ReconcileSettings
 from bridge.reconcile.source import Cursor, Range, Source, cursor_of
-from bridge.sender.errors import PlatformError
+from bridge.reconcile.truths import TRUTHS
+from bridge.sender.errors import PlatformBusyError, PlatformError
 from bridge.sender.platform import Row
 from openbsp.commands import DISTRIBUTION
 from openbsp.waiting import wait_until
@@ -32,6 +35,8 @@ _WINDOW = 500
 _LOOK_AGAIN_S = 0.5
 #: What was told and is not in the states yet is told again after this long.
 _TELL_AGAIN_US = 3600 * _SECOND
+#: What the bridge turned away, as its contact is suppressed, is posted again after this long: it may not be any more.
+_TURNED_AWAY_US = 24 * 3600 * _SECOND
 #: What the index notes of whom it is about.
 _PLATFORM = "platform"
 _RIGHTS = "may the key (OPENBSP_API_KEY) see its rows?"
@@ -39,6 +44,10 @@ _RIGHTS = "may the key (OPENBSP_API_KEY) see its rows?"
 
 class StateReader(Protocol):
     """As bridge.reconcile.states.States."""
+
+    @property
+    def unreadable(self) -> Mapping[str, str]:
+        """Say why, of entities whose truth cannot be read."""
 
     def catch_up(self, on_read: Callable[[int, int], None] | None = None) -> None:
         """Bring the index up to the end of the state topics."""
@@ -58,6 +67,14 @@ class Watcher(Protocol):
 
     def found(self, line: str) -> None:
         """Say a difference."""
+
+
+class _Told(NamedTuple):
+    """A repair, the facts that it tells (None: that the row is gone), and the count in which the row is."""
+
+    repair: Repair
+    facts: Facts | None
+    counted: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +121,7 @@ class Run:
     def run(self) -> Report:
         """Compare, repair, wait for the states, and return what came of it."""
         self._states.catch_up(self._watcher.reading)
+        self._index.prune(self._now - _TURNED_AWAY_US)
         if self._poster is not None:
             if not self._is_known:
                 self._index.restart()
@@ -125,17 +143,11 @@ class Run:
 
     def _compare_all(self) -> None:
         # Trap: rows have the platform's time. Behind a clock that is ahead of it, a run begins after rows to come.
-        self._platform_now = self._now - self._source.ahead_us(next(iter(STATE_TOPICS)))
+        self._platform_now = self._now - self._source.ahead_us(next(iter(TRUTHS)))
         until = self._platform_now - round(self._settings.settle_s * _SECOND)
         shown: set[str] = set()
-        for entity in STATE_TOPICS:
-            outlook = self._compare(entity, until)
-            shown |= outlook.shown
-            if self._options.deletes:
-                try:
-                    self._search(entity, until, outlook)
-                except PlatformError as error:
-                    self.report.problems.append(f"deletes were not looked for to the end: {error}")
+        for entity in TRUTHS:
+            shown |= self._compare_and_search(entity, until)
         if not shown and not self.report.problems:
             self.report.problems.append("OpenBSP shows no row at all: " + _RIGHTS)
         elif shown:
@@ -144,6 +156,28 @@ class Run:
                 for name in self._options.organizations
                 if name not in shown | self._hidden
             ]
+
+    def _compare_and_search(self, entity: str, until: int) -> set[str]:
+        """Compare an entity's rows, and look for what is gone; return which organizations are shown."""
+        if entity in self._states.unreadable:
+            self.report.problems.append(f"{entity} were not compared: {self._states.unreadable[entity]}")
+            return set()
+        try:
+            outlook = self._compare(entity, until)
+        except PlatformBusyError:
+            raise
+        except PlatformError as error:
+            # Not every OpenBSP shows its contacts; that must not hinder what else there is to compare.
+            if entity not in TABLES:
+                raise
+            self.report.problems.append(f"{entity} were not compared to the end: {error}")
+            return set()
+        if self._options.deletes:
+            try:
+                self._search(entity, until, outlook)
+            except PlatformError as error:
+                self.report.problems.append(f"deletes were not looked for to the end: {error}")
+        return outlook.shown
 
     def _known(self, entity: str) -> list[str]:
         known = self._index.organizations(entity)
@@ -172,10 +206,10 @@ class Run:
                 ids = [id_ for id_, organization in some if self._is_asked_for(organization)]
                 if not ids:
                     continue
-                page = self._source.by_id(entity, ids)
+                page = self._source.by_name(entity, ids)
                 self._states.catch_up()
                 self._take(entity, page)
-                there = {row["id"] for row in page}
+                there = {_id(entity, row) for row in page}
                 for id_ in ids:
                     if id_ not in there:
                         absent += 1
@@ -255,14 +289,14 @@ class Run:
             # The states after the rows: what changed in between makes them newer, not different.
             self._states.catch_up()
             self._take(entity, page)
-            after = cursor_of(page[-1])
+            after = cursor_of(entity, page[-1])
             rows += len(page)
             at = instants.parse(after.at) or span.since
             self._watcher.comparing(entity, span.since, at, span.until, rows)
             yield at, {row["organization_id"] for row in page}
 
     def _take(self, entity: str, page: list[Row]) -> None:
-        read = {row["id"]: (row, facts.of_row(ENTITIES[entity], row)) for row in page}
+        read = {_id(entity, row): (row, truths.of_row(entity, row)) for row in page}
         states = self._index.facts(entity, list(read))
         equal: list[str] = []
         suspects: list[str] = []
@@ -271,24 +305,32 @@ class Run:
             verdict, _ = facts.compare(of_row, states.get(id_))
             (equal if verdict is Verdict.EQUAL else suspects).append(id_)
         self._index.settled(entity, equal)
+        self._note_names(entity, [row for id_, (row, _) in read.items() if id_ in states])
         for some in _chunks(suspects, _RECHECK_IDS):
-            self._recheck(entity, some, states)
+            self._recheck(entity, {id_: str(names.name_of(entity, read[id_][0])) for id_ in some}, states)
 
-    def _recheck(self, entity: str, ids: list[str], before: Mapping[str, Facts]) -> None:
+    def _note_names(self, entity: str, rows: Iterable[Row]) -> None:
+        """Remember what rows can be asked for by, where that is not their ids."""
+        if ENTITIES[entity].identity:
+            self._index.note_names(entity, [(_id(entity, row), str(names.name_of(entity, row))) for row in rows])
+
+    def _recheck(self, entity: str, named: Mapping[str, str], before: Mapping[str, Facts]) -> None:
         """Read rows again whose state differed, then their states, and tell those that still differ.
 
         A webhook follows the commit. So a state that was there before a row was read, and is newer than it, is no race:
-        the state has what the platform does not.
+        the state has what the platform does not. `named` are the names of the rows by their ids.
         """
-        fresh = self._source.by_id(entity, ids)
+        ids = list(named)
+        fresh = self._source.by_name(entity, list(named.values()))
         self._states.catch_up()
         states = self._index.facts(entity, ids)
         posted = self._index.posted(entity, ids)
-        repairs: list[tuple[Repair, Facts]] = []
+        cuts, turned_away = self._index.cuts(entity, ids), self._index.turned_away(entity, ids)
+        repairs: list[_Told] = []
         settled: list[str] = []
         for row in fresh:
-            id_, organization = row["id"], row.get("organization_id")
-            of_row = facts.of_row(ENTITIES[entity], row)
+            id_, organization = _id(entity, row), row.get("organization_id")
+            of_row = truths.of_row(entity, row)
             tally = self.report.of(entity, organization)
             if facts.compare(of_row, before.get(id_))[0] is Verdict.AHEAD and before.get(id_) == states.get(id_):
                 tally.conflicts += 1
@@ -297,6 +339,9 @@ class Run:
             verdict, columns = facts.compare(of_row, states.get(id_))
             if verdict in {Verdict.EQUAL, Verdict.AHEAD}:
                 settled.append(id_)
+                continue
+            if id_ in turned_away or (id_ not in states and of_row.stamp <= cuts.get(id_, -2)):
+                self._keep_out(entity, row, reasons.SUPPRESSED.code if id_ in turned_away else "deleted")
                 continue
             told = posted.get(id_)
             same = told is not None and told.facts == of_row
@@ -309,7 +354,7 @@ class Run:
             if same and told is not None and self._now - told.at < _TELL_AGAIN_US:
                 tally.pending += 1
                 continue
-            repairs.append((Repair(entity, _UPDATE, row), of_row))
+            repairs.append(_Told(Repair(entity, _UPDATE, row), of_row, verdict.value))
         self._index.settled(entity, settled)
         self._post(repairs)
 
@@ -318,27 +363,40 @@ class Run:
         return told.heard and self._now - told.at > self._settings.settle_s * _SECOND
 
     def _name(self, kind: str, entity: str, row: Mapping[str, object], columns: list[str]) -> None:
-        organization = row.get("organization_id")
-        self.report.sample(kind, entity, str(organization or ""), str(row["id"]), columns)
-        where = f"{entity} {row['id']} of {organization}"
+        organization, id_ = row.get("organization_id"), _id(entity, row)
+        self.report.sample(kind, entity, str(organization or ""), id_, columns)
+        where = f"{entity} {id_} of {organization}"
         self._watcher.found(f"{kind:<10} {where}{': ' if columns else ''}{', '.join(columns)}")
 
-    def _post(self, repairs: list[tuple[Repair, Facts | None]] | list[tuple[Repair, Facts]]) -> None:
+    def _keep_out(self, entity: str, row: Mapping[str, object], why: str) -> None:
+        """Count a row of the platform that the states must not have."""
+        self.report.of(entity, str(row.get("organization_id") or "")).kept_out += 1
+        self._name("kept out", entity, row, [why])
+
+    def _post(self, repairs: list[_Told]) -> None:
         if self._poster is None or not repairs:
             return
-        for (repair, of_row), receipt in zip(repairs, self._poster.post([each for each, _ in repairs]), strict=True):
-            organization = repair.row.get("organization_id")
+        receipts = self._poster.post([told.repair for told in repairs])
+        for (repair, of_row, counted), receipt in zip(repairs, receipts, strict=True):
+            organization, id_ = repair.row.get("organization_id"), _id(repair.entity, repair.row)
             tally = self.report.of(repair.entity, organization)
+            if receipt.answer == reasons.SUPPRESSED.code:
+                setattr(tally, counted, getattr(tally, counted) - 1)
+                self._index.turn_away(repair.entity, id_, instants.now())
+                self._keep_out(repair.entity, repair.row, receipt.answer)
+                continue
             if not receipt.accepted:
                 tally.refused += 1
-                self.report.sample("refused", repair.entity, organization, repair.row["id"], [receipt.answer])
+                self.report.sample("refused", repair.entity, organization, id_, [receipt.answer])
                 continue
             if repair.action == DELETE:
                 tally.deleted += 1
             else:
                 tally.posted += 1
             posted = Posted(instants.now(), of_row, heard=False, organization=organization)
-            self._index.post(repair.entity, self.report.run, [(repair.row["id"], posted)])
+            self._index.post(repair.entity, self.report.run, [(id_, posted)])
+            if repair.action != DELETE:
+                self._note_names(repair.entity, [repair.row])
 
     # -- rows that only the states have
 
@@ -355,11 +413,13 @@ class Run:
                 if self._options.organizations and organization not in self._options.organizations:
                     continue
                 witness = None if organization is None else outlook.witnesses.get(organization)
-                if organization is None or witness is None:
-                    self.report.of(entity, organization).unjudged += len(rows)
+                named = [row for row in rows if witness is not None and names.is_name(entity, row.name)]
+                if len(named) < len(rows):
+                    self.report.of(entity, organization).unjudged += len(rows) - len(named)
+                if organization is None or witness is None or not named:
                     continue
-                asked[organization] = asked.get(organization, 0) + len(rows)
-                found.setdefault(organization, []).extend(gone.absent(self._source, entity, rows, witness))
+                asked[organization] = asked.get(organization, 0) + len(named)
+                found.setdefault(organization, []).extend(gone.absent(self._source, entity, named, witness))
             after = some[-1].id
             ids += len(some)
             self._watcher.asking(entity, ids)
@@ -380,7 +440,7 @@ class Run:
         states = self._index.facts(entity, [row.id for row in absent])
         absent = [row for row in absent if row.id in states]
         told = self._index.posted(entity, [row.id for row in absent])
-        repairs: list[tuple[Repair, Facts | None]] = []
+        repairs: list[_Told] = []
         withhold = not self._options.allow_deletes and gone.too_many(
             len(absent), tally.asked, self._settings.delete_share, self._settings.delete_minimum
         )
@@ -400,7 +460,7 @@ class Run:
                 tally.pending += 1
             else:
                 row_ids = {name: value for name, value in ids.items() if value is not None}
-                repairs.append((Repair(entity, DELETE, row_ids), None))
+                repairs.append(_Told(Repair(entity, DELETE, row_ids), None, "gone"))
         if withhold:
             self.report.problems.append(
                 f"{len(absent):,} of {tally.asked:,} rows in {entity} of organization {organization} are gone from "
@@ -426,7 +486,7 @@ class Run:
         after = ("", "")
         while told := self._index.of_run(self.report.run, after, _WINDOW):
             after = told[-1][:2]
-            for entity in STATE_TOPICS:
+            for entity in TRUTHS:
                 own = {id_: posted for name, id_, posted in told if name == entity}
                 states = self._index.facts(entity, list(own))
                 settled = [id_ for id_, posted in own.items() if _has(posted, states.get(id_))]
@@ -442,6 +502,11 @@ def _has(posted: Posted, state: Facts | None) -> bool:
     if posted.facts is None:
         return state is None
     return facts.compare(posted.facts, state)[0] in {Verdict.EQUAL, Verdict.AHEAD}
+
+
+def _id(entity: str, row: Mapping[str, Any]) -> str:
+    """Return the id of a row that has one, or of which only ids are left."""
+    return str(id_of(ENTITIES[entity], dict(row)))
 
 
 def _chunks(ids: list[str], size: int) -> Iterable[list[str]]:

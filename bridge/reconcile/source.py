@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from avro import instants
+from bridge.reconcile import names
 from bridge.sender.errors import AnswerTooLargeError, PlatformBusyError, PlatformError, UnfitValueError
 from bridge.sender.platform import Page, Platform, Row
 from openbsp.backoff import Backoff
@@ -24,7 +25,7 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 class Cursor(NamedTuple):
-    """A place in the order of (`updated_at`, id): the text of the instant as the platform writes it, and the id."""
+    """A place in the order of (`updated_at`, id): the text of the instant as the platform writes it, and the name."""
 
     at: str
     id: str
@@ -39,7 +40,7 @@ class Range(NamedTuple):
 
 
 class Source:
-    """Asks one OpenBSP. Raises PlatformError."""
+    """Asks one OpenBSP, for rows by their names (bridge.reconcile.names). Raises PlatformError."""
 
     def __init__(
         self,
@@ -67,13 +68,12 @@ class Source:
         query = [
             ("updated_at", f"gte.{instants.render(wanted.since)}"),
             ("updated_at", f"lte.{instants.render(wanted.until)}"),
-            ("order", "updated_at.asc,id.asc"),
+            ("order", ",".join(f"{column}.asc" for column in ("updated_at", *names.columns_of(entity)))),
         ]
         if wanted.organization is not None:
             query.append(("organization_id", f"eq.{wanted.organization}"))
         if after is not None:
-            at, id_ = _quoted(after.at), _quoted(after.id)
-            query.append(("or", f"(updated_at.gt.{at},and(updated_at.eq.{at},id.gt.{id_}))"))
+            query.append(("or", _behind(entity, after)))
         while True:
             try:
                 answer = self._ask(entity, [*query, ("limit", str(self._limit))])
@@ -96,59 +96,75 @@ class Source:
         ahead_s = 0.0 if at is None else time.time() - at
         return round(ahead_s * 1_000_000) if ahead_s > _SAME_TIME_S else 0
 
-    def by_id(self, entity: str, ids: Sequence[str]) -> list[Row]:
+    def by_name(self, entity: str, wanted: Sequence[str]) -> list[Row]:
         """Return those rows that are there, whole."""
-        return self._in(entity, ids, [])
+        return self._named(entity, wanted, [])
 
-    def present(self, entity: str, ids: Sequence[str]) -> set[str]:
-        """Return which of the ids are there."""
-        return {row["id"] for row in self._in(entity, ids, [("select", "id")])}
+    def present(self, entity: str, wanted: Sequence[str]) -> set[str]:
+        """Return which of the names are there."""
+        select = ("select", ",".join(names.columns_of(entity)))
+        return {str(names.name_of(entity, row)) for row in self._named(entity, wanted, [select])}
 
     def newest(self, entity: str, organization: str, most: int) -> list[str]:
-        """Return the ids of an organization's rows that changed last."""
+        """Return the names of an organization's rows that changed last."""
+        columns = names.columns_of(entity)
         query = [
-            ("select", "id,organization_id"),
+            ("select", ",".join(sorted({*columns, "organization_id"}))),
             ("organization_id", f"eq.{organization}"),
-            ("order", "updated_at.desc.nullslast,id.desc"),
+            ("order", ",".join(["updated_at.desc.nullslast", *(f"{column}.desc" for column in columns)])),
             ("limit", str(most)),
         ]
         try:
-            return [str(row.get("id")) for row in self._ask(entity, query).rows]
+            found = [names.name_of(entity, row) for row in self._ask(entity, query).rows]
+            return [name for name in found if name is not None]
         except UnfitValueError:
             # It came from somewhere else: somebody tried the bridge with events of his own.
             return []
 
-    def _in(self, entity: str, ids: Sequence[str], query: list[tuple[str, str]]) -> list[Row]:
+    def _named(self, entity: str, wanted: Sequence[str], query: list[tuple[str, str]]) -> list[Row]:
+        """Ask for rows: once for all that differ in the last of the columns that identify them."""
+        *columns, last = names.columns_of(entity)
+        groups: dict[tuple[str, ...], list[str]] = {}
+        for name in wanted:
+            *same, member = names.parts_of(entity, name)
+            groups.setdefault(tuple(same), []).append(member)
+        found: list[Row] = []
+        for same_ones, members in groups.items():
+            filters = [(column, f"eq.{value}") for column, value in zip(columns, same_ones, strict=True)]
+            found += self._in(entity, last, members, [*filters, *query])
+        asked = set(wanted)
+        return [row for row in found if names.name_of(entity, row) in asked]
+
+    def _in(self, entity: str, column: str, ids: Sequence[str], query: list[tuple[str, str]]) -> list[Row]:
         members = ",".join(map(_quoted, ids))
-        asked = [("id", f"in.({members})"), *query, ("order", "id.asc")]
+        asked = [(column, f"in.({members})"), *query, ("order", f"{column}.asc")]
         try:
             answer = self._ask(entity, asked, exact_count=True)
         except AnswerTooLargeError:
             if len(ids) == 1:
                 raise
-            return self._halves(entity, ids, query)
+            return self._halves(entity, column, ids, query)
         except UnfitValueError:
             # Trap: one id that is no UUID, of an event that somebody made up, would hinder the question for all others.
             fit = [id_ for id_ in ids if _UUID.fullmatch(id_)]
-            if len(fit) == len(ids):
+            if len(fit) == len(ids) or column != "id":
                 raise
-            return self._in(entity, fit, query) if fit else []
-        wanted = set(ids)
-        found = [row.get("id") for row in answer.rows]
+            return self._in(entity, column, fit, query) if fit else []
+        found = [row.get(column) for row in answer.rows]
         # An id in capitals finds the row of the same UUID, which has another id here.
-        known = wanted.union(map(str.lower, ids))
+        known = set(ids).union(map(str.lower, ids))
         if not all(type(id_) is str and id_ in known for id_ in found):
             raise PlatformError(f"{entity}: rows with other ids than asked for: is this the API of an OpenBSP?")
         # Trap: an answer that was capped looks like rows that are gone.
         if answer.total is not None and answer.total > len(answer.rows) > 0 and len(ids) > 1:
-            return self._halves(entity, ids, query)
+            return self._halves(entity, column, ids, query)
         if answer.total != len(answer.rows):
             raise PlatformError(f"{entity}: {len(answer.rows)} rows in an answer that counts {answer.total}")
-        return [row for row in answer.rows if row["id"] in wanted]
+        return answer.rows
 
-    def _halves(self, entity: str, ids: Sequence[str], query: list[tuple[str, str]]) -> list[Row]:
+    def _halves(self, entity: str, column: str, ids: Sequence[str], query: list[tuple[str, str]]) -> list[Row]:
         half = len(ids) // 2
-        return self._in(entity, ids[:half], query) + self._in(entity, ids[half:], query)
+        return self._in(entity, column, ids[:half], query) + self._in(entity, column, ids[half:], query)
 
     def _ask(self, entity: str, query: list[tuple[str, str]], *, exact_count: bool = False) -> Page:
         backoff = Backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S)
@@ -171,9 +187,19 @@ class Source:
         self._next_at = max(now, self._next_at) + self._interval_s
 
 
-def cursor_of(row: Row) -> Cursor:
+def cursor_of(entity: str, row: Row) -> Cursor:
     """Return the place of a row that was checked."""
-    return Cursor(row["updated_at"], row["id"])
+    return Cursor(row["updated_at"], str(names.name_of(entity, row)))
+
+
+def _behind(entity: str, after: Cursor) -> str:
+    """Return the filter for what is behind a place: later, or as late and behind it in the columns that identify it."""
+    same = f"updated_at.eq.{_quoted(after.at)}"
+    terms = [f"updated_at.gt.{_quoted(after.at)}"]
+    for column, part in zip(names.columns_of(entity), names.parts_of(entity, after.id), strict=True):
+        terms.append(f"and({same},{column}.gt.{_quoted(part)})")
+        same += f",{column}.eq.{_quoted(part)}"
+    return f"({','.join(terms)})"
 
 
 def _check(entity: str, rows: list[Row], wanted: Range, after: Cursor | None) -> None:
@@ -182,13 +208,13 @@ def _check(entity: str, rows: list[Row], wanted: Range, after: Cursor | None) ->
     last = place[0] if place is not None else wanted.since
     for row in rows:
         at = _instant(row.get("updated_at"))
-        id_, organization = row.get("id"), row.get("organization_id")
-        if type(id_) is not str or at is None or type(organization) is not str:
+        name, organization = names.name_of(entity, row), row.get("organization_id")
+        if name is None or at is None or type(organization) is not str:
             raise PlatformError(f"{entity}: rows without id, organization_id or updated_at: is this an OpenBSP?")
         if wanted.organization not in {None, organization}:
             raise PlatformError(f"{entity}: rows of another organization than asked for: is this an OpenBSP?")
         # Trap: the order of ids is the database's, so that only equality says something here.
-        if not wanted.since <= at <= wanted.until or (last is not None and at < last) or (at, id_) == place:
+        if not wanted.since <= at <= wanted.until or (last is not None and at < last) or (at, name) == place:
             raise PlatformError(f"{entity}: the API does not filter or order by updated_at: is this an OpenBSP?")
         last = at
 

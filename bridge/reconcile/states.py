@@ -1,4 +1,4 @@
-"""The state topics, read into the index up to their ends."""
+"""The state topics and the tables of contacts, read into the index up to their ends."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -9,10 +9,11 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from avro.catalogue import ENTITIES, TOPICS, topic_name
 from avro.codec import Decoder, UnknownSchemaIdError
-from bridge.cluster import STATE_TOPICS
-from bridge.reconcile import facts
+from bridge.erase.people import TABLES
+from bridge.reconcile import facts, truths
 from bridge.reconcile.errors import ReconcileError
 from bridge.reconcile.index import Index, State
+from bridge.reconcile.truths import TRUTHS
 from openbsp.kafka import clients
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
 from openbsp.kafka.reading import GROUP
@@ -53,23 +54,31 @@ class States:
         self._index = index
         self._registry = Registry(registry, topics.prefix)
         self._topics = Topics(kafka, topics)
-        self._names = {entity: topic_name(topics.prefix, STATE_TOPICS[entity]) for entity in STATE_TOPICS}
+        self._names = {entity: topic_name(topics.prefix, topic) for entity, topic in TRUTHS.items()}
         self._entities = {topic: entity for entity, topic in self._names.items()}
-        self._decoders = {entity: Decoder(str(TOPICS[STATE_TOPICS[entity]].schema)) for entity in STATE_TOPICS}
+        self._decoders = {
+            entity: Decoder(record) for entity, topic in TRUTHS.items() if (record := TOPICS[topic].schema) is not None
+        }
         config = clients.reader_config(kafka.librdkafka(), GROUP)
         try:
             self._consumer = Consumer(config, logger=clients.LIBRDKAFKA)
         except KafkaException as error:
             raise ReconcileError(f"the KAFKA_ settings cannot be used: {error.args[0].str()}") from None
         self._next: dict[tuple[str, int], int] = {}
+        #: Why entities are not compared: their table may not be read, or is not there.
+        self.unreadable: dict[str, str] = {}
+        self._is_read = False
 
     def __enter__(self) -> Self:
         """Find the topics, and forget what the index has of former ones."""
         identities = self._topics.inspect().identities
         try:
-            for entity in STATE_TOPICS:
-                self._begin(entity, identities)
-            self._consumer.assign([TopicPartition(*place, offset) for place, offset in self._next.items()])
+            for entity in TRUTHS:
+                try:
+                    self._begin(entity, identities)
+                except ReconcileError as error:
+                    self._give_up(entity, error)
+            self._assign()
         except KafkaException as error:
             raise ReconcileError(f"the state topics cannot be read: {error.args[0].str()}") from None
         return self
@@ -81,8 +90,11 @@ class States:
         self._consumer.close()
         self._registry.close()
 
+    def _assign(self) -> None:
+        self._consumer.assign([TopicPartition(*place, offset) for place, offset in self._next.items()])
+
     def _begin(self, entity: str, identities: Mapping[str, str]) -> None:
-        identity = identities.get(STATE_TOPICS[entity])
+        identity = identities.get(TRUTHS[entity])
         if identity is None:
             raise ReconcileError(f"{self._names[entity]}: missing; run `bridge topics apply`")
         topic = self._names[entity]
@@ -106,7 +118,7 @@ class States:
         total = sum(max(0, end - self._next[place]) for place, end in ends.items())
         read = 0
         patient_until = time.monotonic() + _PATIENCE_S
-        while any(self._next[place] < end for place, end in ends.items()):
+        while any(self._next.get(place, end) < end for place, end in ends.items()):
             messages = self._consumer.consume(_BATCH, _POLL_S)
             if self._take(messages):
                 patient_until = time.monotonic() + _PATIENCE_S
@@ -115,8 +127,18 @@ class States:
             read += len(messages)
             if on_read is not None:
                 on_read(min(read, total), total)
-        for entity in STATE_TOPICS:
+        for entity in TRUTHS.keys() - self.unreadable:
             self._index.note(f"read {entity}", str(began))
+        self._is_read = True
+
+    def _give_up(self, entity: str, error: ReconcileError) -> None:
+        """Go on without the table of an entity: not everybody who may read the states may read the workers' tables."""
+        # Trap: once rows have been compared, one without a state would count as missing.
+        if entity not in TABLES or self._is_read:
+            raise error
+        self.unreadable[entity] = str(error)
+        self._index.forget(entity)
+        self._next = {place: at for place, at in self._next.items() if place[0] != self._names[entity]}
 
     def _bounds(self, topic: str, partition: int) -> tuple[int, int]:
         try:
@@ -127,21 +149,24 @@ class States:
 
     def _take(self, messages: list[Message]) -> bool:
         """Put records into the index. Returns whether any partition came further."""
-        states: dict[str, list[State]] = {entity: [] for entity in STATE_TOPICS}
-        positions: dict[str, dict[int, int]] = {entity: {} for entity in STATE_TOPICS}
+        states: dict[str, list[State]] = {entity: [] for entity in TRUTHS}
+        positions: dict[str, dict[int, int]] = {entity: {} for entity in TRUTHS}
+        left_out = len(self.unreadable)
         for message in messages:
             entity, partition, after = self._place(message)
-            if entity is None:
+            if entity is None or entity in self.unreadable:
                 continue
             positions[entity][partition] = after
             if message.error() is None and (state := self._state(entity, message)) is not None:
                 states[entity].append(state)
         moved = False
         for entity, places in positions.items():
-            if places:
+            if places and entity not in self.unreadable:
                 self._index.take(entity, states[entity], places)
                 self._next |= {(self._names[entity], partition): after for partition, after in places.items()}
                 moved = True
+        if len(self.unreadable) > left_out:
+            self._assign()
         return moved
 
     def _place(self, message: Message) -> tuple[str | None, int, int]:
@@ -153,7 +178,10 @@ class States:
         if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 its public name in confluent-kafka
             return self._entities.get(topic), partition, offset
         if error.fatal() or error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-            raise ReconcileError(f"{topic or 'the state topics'} cannot be read: {error.str()}")
+            refused = ReconcileError(f"{topic or 'the state topics'} cannot be read: {error.str()}")
+            if error.fatal() or topic not in self._entities:
+                raise refused
+            self._give_up(self._entities[topic], refused)
         return None, 0, 0
 
     def _state(self, entity: str, message: Message) -> State | None:
@@ -163,6 +191,12 @@ class States:
         id_ = key.decode(errors="replace")
         if value is None:
             return State(id_)
+        if entity in TABLES:
+            try:
+                return truths.state_of(entity, id_, value)
+            except ReconcileError as error:
+                self._give_up(entity, error)
+                return None
         fields = self._fields(entity, value)
         if not fields.get("known", True):
             # Only messages of the conversation have been seen: its row is missing.

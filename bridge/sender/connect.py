@@ -10,6 +10,7 @@ import httpx
 from avro import jsontext
 from avro.catalogue import ENTITIES
 from bridge.http import reasons
+from bridge.sender.errors import PlatformError
 from bridge.sender.platform import Platform
 from bridge.sender.registrations import PATH, TABLE, Plan, Step, Wanted, plan, removal, strays
 
@@ -147,9 +148,12 @@ def _unreachable(url: str) -> list[str]:
 
 def _probe(platform: Platform, wanted: Wanted, say: Say) -> bool:
     # Not by id as well: contacts_addresses has none.
-    rows = platform.rows(
-        wanted.entity, organization_id=f"eq.{wanted.organization_id}", order="updated_at.desc.nullslast", limit="1"
-    )
+    query = {"organization_id": f"eq.{wanted.organization_id}", "order": "updated_at.desc.nullslast", "limit": "1"}
+    try:
+        rows = platform.rows(wanted.entity, **query)
+    except PlatformError as error:
+        say(f"wrong    {wanted.entity}: its rows cannot be read, so `bridge reconcile` cannot compare them: {error}")
+        return False
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {wanted.token}"}
     if rows:
         body = jsontext.encode({"data": rows[0], "entity": wanted.entity, "action": "update"})
@@ -163,7 +167,10 @@ def _probe(platform: Platform, wanted: Wanted, say: Say) -> bool:
         return False
     content = _object(answer)
     if not rows and content.get("reason") == "unsupported_media_type":
-        say(f"ok       {wanted.entity}: no row yet, so nothing to try with; the bridge accepts the token")
+        say(
+            f"ok       {wanted.entity}: no row yet, so nothing to try with; the bridge accepts the token. If there are "
+            "rows, the key may not see them"
+        )
         return True
     if answer.is_success and "event_id" in content:
         say(f"ok       {wanted.entity}: {content.get('disposition')} as event {content['event_id']}")

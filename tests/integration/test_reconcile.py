@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from avro.catalogue import ENTITIES
+from avro.rows import id_of
 from bridge.reconcile.signing import make_key
 from openbsp_testkit.postgrest import Postgrest, running_postgrest
 from openbsp_testkit.rows import Organization, Webhook
@@ -33,9 +35,10 @@ def test_after_an_outage_the_states_are_what_the_sender_has(contract, start_brid
     start = datetime.now(UTC) - timedelta(hours=48)
     organizations = [Organization(seed=seed, start=start) for seed in (1, 2)]
     history = [webhook for organization in organizations for webhook in organization.history(6, 20)]
+    history[len(history) // 4 : len(history) // 4] = people(organizations, history)
     sender = FakeSender(bridge.url, TOKEN, repeats=0.1, seed=3)
     third = len(history) // 3
-    with running_postgrest("messages", "conversations") as platform:
+    with running_postgrest(*ENTITIES) as platform:
         commit(platform, history)
         sender.send(history[:third])
         load = threading.Thread(target=sender.send, args=(history[third:-third],))
@@ -47,7 +50,7 @@ def test_after_an_outage_the_states_are_what_the_sender_has(contract, start_brid
         await_committed(contract)
         delete_some(platform)
         # A crash of PostgreSQL takes waiting webhooks with it.
-        told = {webhook.data["id"] for webhook in history[:third]}
+        told = {webhook.data.get("id") for webhook in history[:third]}
         known = next(row for row in platform.rows("conversations") if row["id"] in told)
         platform.put(
             "conversations", **known | {"name": "Ada", "updated_at": (start + timedelta(hours=24)).isoformat()}
@@ -67,7 +70,7 @@ def test_after_an_outage_the_states_are_what_the_sender_has(contract, start_brid
         code, second = reconcile("--since", "3d")
         assert code == 0, second
         assert [row["missing"] + row["different"] + row["gone"] for row in second["rows"]] == [0] * len(second["rows"])
-        assert sum(row["compared"] for row in second["rows"]) == sum(len(platform.rows(t)) for t in TABLES)
+        assert sum(row["compared"] for row in second["rows"]) == sum(len(platform.rows(t)) for t in ENTITIES)
         eventually(lambda: agree(contract, platform) or True)
 
         verified, lines = bridge_command(contract, tmp_path, "audit", "verify")
@@ -78,7 +81,7 @@ def test_after_an_outage_the_states_are_what_the_sender_has(contract, start_brid
         platform.readers = {}
         code, revoked = reconcile("--allow-deletes", "--since", "3d")
         assert code == 1
-        assert len(revoked["problems"]) == 4
+        assert len(revoked["problems"]) == 8
         assert agree(contract, platform) is None
     events = read_all(contract.kafka.bootstrap_servers, contract.topic("messages"))
     reader = AvroReader(contract.registry.url)
@@ -91,9 +94,21 @@ def test_after_an_outage_the_states_are_what_the_sender_has(contract, start_brid
 TABLES = ("messages", "conversations")
 
 
+def people(organizations: list[Organization], history: list[Webhook]) -> list[Webhook]:
+    """Return the contact and the address of each conversation."""
+    told: list[Webhook] = []
+    of = {organization.id: organization for organization in organizations}
+    for webhook in history:
+        if webhook.entity == "conversations" and webhook.action == "insert":
+            organization = of[webhook.data["organization_id"]]
+            person = organization.contact(organization.new_text())
+            told += [person.insert, person.at(webhook.data["contact_address"], name="at the service").insert]
+    return told
+
+
 def commit(platform: Postgrest, history: list[Webhook]) -> None:
-    for table in TABLES:
-        latest = {webhook.data["id"]: webhook.data for webhook in history if webhook.entity == table}
+    for table, entity in ENTITIES.items():
+        latest = {id_of(entity, webhook.data): webhook.data for webhook in history if webhook.entity == table}
         platform.put_all(table, list(latest.values()))
 
 
@@ -104,6 +119,7 @@ def delete_some(platform: Postgrest) -> None:
     gone = {message["id"] for message in messages[::9]} | {m["id"] for m in messages if m["conversation_id"] == whole}
     platform.remove("messages", *gone)
     platform.remove("conversations", whole)
+    platform.remove("contacts", platform.rows("contacts")[0]["id"])
 
 
 def run(contract, bridge_url: str, platform_url: str, directory: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
@@ -146,6 +162,8 @@ def bridge_command(contract, directory: Path, *arguments: str, **variables: str)
 def agree(contract, platform: Postgrest) -> None:
     """Compare what a stock consumer sees in the state topics with the sender's rows."""
     reader = AvroReader(contract.registry.url)
+    names = {row["id"]: row["name"] for row in platform.rows("contacts")}
+    addresses = {row["address"]: row for row in platform.rows("contacts_addresses")}
     for table, topic in zip(TABLES, ("message-state", "conversation-state"), strict=True):
         records = newest_by_key(read_all(contract.kafka.bootstrap_servers, contract.topic(topic)))
         states = {key: reader.value(record) for key, record in records.items() if record.value() is not None}
@@ -163,6 +181,9 @@ def agree(contract, platform: Postgrest) -> None:
                 assert state["status"] == status
             else:
                 assert state["known"]
+                address = addresses[row["contact_address"]]
+                name = names.get(address["contact_id"], address["extra"]["name"])
+                assert state["contact"] == {"id": address["contact_id"], "name": name, "address": address["address"]}
                 assert state["message_count"] == sum(
                     message["conversation_id"] == id_ for message in platform.rows("messages")
                 )

@@ -42,6 +42,7 @@ class Platform:
         self.revoked_after: int | None = None
         self.killed_after: int | None = None
         self._posted: list[Row] = []
+        self.unreadable: dict[str, str] = {}
 
     def happen(self, organization: str) -> None:
         row = {"id": f"m{len(self.rows)}", "organization_id": organization, "conversation_id": "c"}
@@ -77,11 +78,11 @@ class Platform:
         self.read.update(row["id"] for row in page)
         return page
 
-    def by_id(self, entity: str, ids: list[str]) -> list[Row]:
+    def by_name(self, entity: str, ids: list[str]) -> list[Row]:
         return [row for row in self.seen(entity) if row["id"] in ids]
 
     def present(self, entity: str, ids: list[str]) -> set[str]:
-        return {row["id"] for row in self.by_id(entity, ids)}
+        return {row["id"] for row in self.by_name(entity, ids)}
 
     def newest(self, entity: str, organization: str, most: int) -> list[str]:
         return [row["id"] for row in self.seen(entity) if row["organization_id"] == organization][-most:]

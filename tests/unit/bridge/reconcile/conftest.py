@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from avro.catalogue import ENTITIES
 from openbsp_testkit.postgrest import running_postgrest
-
-from .world import World
+from support.reconcile_world import World
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    with running_postgrest("messages", "conversations", most_rows=5) as platform:
+    with running_postgrest(*ENTITIES, most_rows=5) as platform:
         world = World(tmp_path, platform)
         with world.index:
             yield world

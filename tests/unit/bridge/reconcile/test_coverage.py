@@ -9,8 +9,7 @@ from avro import instants
 from bridge.reconcile.coverage import Coverage
 from bridge.reconcile.facts import Facts
 from bridge.reconcile.index import Index, Progress, State
-
-from .world import HOUR, World, conversation_row, message_row
+from support.reconcile_world import HOUR, World, conversation_row, message_row
 
 #: Shorter than the age of the rows, so that a row that was skipped is not read by accident.
 BRIEF = {"overlap_s": 0}

@@ -27,7 +27,10 @@ def test_facts_come_back_after_a_restart_and_a_tombstone_removes_them(tmp_path: 
         assert index.facts("conversations", ["a"]) == {}
         assert index.positions("messages") == {0: 3, 1: 1}
         assert index.progress("messages", "") == Progress(1, 9)
-        assert [tuple(row) for row in index.behind("messages", "", 7, 10)] == [("a", "o", "c", 5), ("b", "o", None, 6)]
+        assert [tuple(row) for row in index.behind("messages", "", 7, 10)] == [
+            ("a", "o", "c", 5, "a"),
+            ("b", "o", None, 6, "b"),
+        ]
         assert [row.id for row in index.behind("messages", "a", 7, 10)] == ["b"]
         assert index.organizations("messages") == ["o"]
         assert set(index.witnesses("messages", "o")) == {"a", "b"}
@@ -126,3 +129,19 @@ def test_a_transaction_that_cannot_be_ended_does_not_hinder_the_next_one(tmp_pat
         with pytest.raises(sqlite3.IntegrityError), index.transaction():
             index._db.execute("INSERT INTO other VALUES (1)")
         index.settled("messages", ["a"])
+
+
+def test_an_index_of_a_release_that_did_not_compare_contacts_is_used(tmp_path: Path):
+    with Index(tmp_path) as index:
+        index.take("messages", [State("a", facts(5), "o", "c")], {0: 3})
+        index.advance("messages", "", Progress(0, 9))
+        for table in ("cuts", "asked", "turned_away"):
+            index._db.execute(f"DROP TABLE {table}")
+    with Index(tmp_path) as index:
+        assert index.positions("messages") == {0: 3}
+        assert index.positions("contacts") == {}
+        assert index.progress("messages", "") == Progress(0, 9)
+        index.take("contacts", [State("p", cut=7)], {0: 1})
+        assert index.cuts("contacts", ["p", "q"]) == {"p": 7}
+        index.take("contacts", [State("p", facts(8), "o")], {0: 2})
+        assert index.cuts("contacts", ["p"]) == {}

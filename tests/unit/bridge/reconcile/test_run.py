@@ -6,8 +6,7 @@ import pytest
 
 from bridge.reconcile.index import State
 from bridge.sender.errors import PlatformBusyError, PlatformError
-
-from .world import World, at, conversation_row, message_row
+from support.reconcile_world import World, at, conversation_row, message_row
 
 
 def test_what_was_never_told_is_told_and_the_second_run_finds_nothing(world: World):
@@ -85,7 +84,7 @@ def test_a_run_that_was_cut_off_is_continued(world: World):
     world.fill(0)
     for number in range(20):
         world.put("messages", message_row(number * 1000), lost=True)
-    world.bridge.refuses = set()
+    world.bridge.refuses = {}
 
     def cut() -> None:
         if len(world.bridge.took) >= 10:
@@ -142,7 +141,7 @@ def test_what_was_told_and_not_processed_is_not_told_again_at_once(world: World)
 def test_what_the_bridge_refuses_is_counted_and_named(world: World):
     world.fill(2)
     world.put("messages", message_row(2), lost=True)
-    world.bridge.refuses.add("m00002")
+    world.bridge.refuses["m00002"] = "too_large"
     report = world.run()
     assert report.total().refused == 1
     assert report.samples["refused"][0].columns == ["too_large"]

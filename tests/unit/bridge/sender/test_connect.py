@@ -154,6 +154,17 @@ def test_a_check_tries_the_token_also_while_there_is_no_row(platform: Postgrest,
     assert {row["token"] for row in platform.rows("webhooks")} == {"a-token-of-somebody-else"}
 
 
+def test_a_check_names_a_table_that_the_api_does_not_show(platform: Postgrest, connect: Run):
+    """`bridge reconcile` cannot compare it; the other tables are tried all the same."""
+    connect()
+    platform.tables = tuple(table for table in platform.tables if table != "contacts")
+    status, out = connect("--check")
+    assert status == 1
+    assert "wrong    contacts: its rows cannot be read" in out
+    assert "there is no such table" in out
+    assert out.count("the bridge accepts the token") == len(TABLES) - 1
+
+
 def test_a_check_names_every_way_in_which_a_registration_is_wrong(
     platform: Postgrest, bridge: RunningIngress, connect: Run
 ):

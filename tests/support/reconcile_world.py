@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from avro import instants
-from bridge.cluster import STATE_TOPICS
+from avro.catalogue import ENTITIES
+from avro.rows import id_of
 from bridge.reconcile.index import Index, State
 from bridge.reconcile.poster import Receipt, Repair
 from bridge.reconcile.report import Report
@@ -13,10 +14,12 @@ from bridge.reconcile.run import Options, Run
 from bridge.reconcile.settings import ReconcileSettings
 from bridge.reconcile.source import Source
 from bridge.reconcile.states import state_of
+from bridge.reconcile.truths import TRUTHS
+from bridge.reconcile.truths import state_of as state_of_table
 from bridge.sender.platform import Platform
 from bridge.sender.settings import OpenBspSettings
 from openbsp_testkit.postgrest import Postgrest
-from streams.state import conversation, message
+from streams.state import contact, conversation, message
 from support.wire import event_of
 
 HOUR = 3600 * 1_000_000
@@ -60,6 +63,33 @@ def conversation_row(number: int, **more: Any) -> dict[str, Any]:
     return row | more
 
 
+def contact_row(number: int, **more: Any) -> dict[str, Any]:
+    row = {
+        "id": f"p{number}",
+        "organization_id": "acme",
+        "name": f"person {number}",
+        "extra": None,
+        "status": "active",
+        "created_at": at(number),
+        "updated_at": at(number),
+    }
+    return row | more
+
+
+def address_row(number: int, **more: Any) -> dict[str, Any]:
+    row = {
+        "organization_id": "acme",
+        "service": "whatsapp",
+        "address": f"+3460000{number:04}",
+        "contact_id": f"p{number}",
+        "extra": {"name": f"at the service {number}"},
+        "status": "active",
+        "created_at": at(number),
+        "updated_at": at(number),
+    }
+    return row | more
+
+
 class Streams:
     """The states; what was `told` is in the topics, and in the index after `catch_up`."""
 
@@ -67,14 +97,17 @@ class Streams:
         self.index = index
         self.messages: dict[str, message.MessageFacts] = {}
         self.conversations: dict[str, conversation.ConversationFacts] = {}
+        self.contacts: dict[str, contact.ContactRow] = {}
+        self.addresses: dict[str, contact.AddressRow] = {}
         self.records: list[tuple[str, State]] = []
+        self.unreadable: dict[str, str] = {}
         self.paused = False
         self._waiting: list[dict[str, Any]] = []
         #: Called before the topics are read.
         self.meanwhile: Callable[[], None] = lambda: None
 
-    def tell(self, entity: str, action: str, row: dict[str, Any]) -> None:
-        self._waiting.append({"entity": entity, "action": action, "data": row})
+    def tell(self, entity: str, action: str, row: dict[str, Any], **more: Any) -> None:
+        self._waiting.append({"entity": entity, "action": action, "data": row, **more})
 
     def catch_up(self, _: object = None) -> None:
         meanwhile, self.meanwhile = self.meanwhile, lambda: None
@@ -83,13 +116,17 @@ class Streams:
             waiting, self._waiting = self._waiting, []
             for envelope in waiting:
                 self._merge(envelope)
-        for entity in STATE_TOPICS:
+        for entity in TRUTHS:
             self.index.take(entity, [state for name, state in self.records if name == entity], {0: 0})
         self.records.clear()
 
     def _merge(self, envelope: dict[str, Any]) -> None:
-        entity, id_ = envelope["entity"], envelope["data"]["id"]
+        entity, id_ = envelope["entity"], str(id_of(ENTITIES[envelope["entity"]], envelope["data"]))
         event = event_of(envelope)
+        if entity in {"contacts", "contacts_addresses"}:
+            state = state_of_table(entity, id_, self._merge_person(entity, id_, event, envelope.get("organizations")))
+            self.records.append((entity, state or State(id_)))
+            return
         if entity == "messages":
             new = message.facts_of(event)
             known = self.messages.get(id_)
@@ -106,22 +143,33 @@ class Streams:
             return
         self.records.append((entity, state_of(entity, id_, fields)))
 
+    def _merge_person(self, entity: str, id_: str, event: dict[str, Any], writers: list[str] | None) -> bytes:
+        """Return what the table of contacts, or of addresses, has of a row then."""
+        if entity == "contacts":
+            told = contact.ContactRow(contact.contact_facts(event, writers))
+            merged = self.contacts[id_] = contact.join_contact_rows(self.contacts.get(id_, contact.ContactRow()), told)
+            return contact.encode(merged)
+        said = contact.AddressRow(contact.address_facts(event))
+        joined = self.addresses[id_] = contact.join_address_rows(self.addresses.get(id_, contact.AddressRow()), said)
+        return contact.encode(joined)
+
 
 class Bridge:
-    """Takes repairs, unless it refuses those ids."""
+    """Takes repairs, unless it refuses those ids, for the reason that stands beside them."""
 
     def __init__(self, streams: Streams) -> None:
         self.streams = streams
         self.took: list[Repair] = []
-        self.refuses: set[str] = set()
+        self.refuses: dict[str, str] = {}
 
     def post(self, repairs: Iterable[Repair]) -> Iterator[Receipt]:
         for repair in repairs:
-            if repair.row["id"] in self.refuses:
-                yield Receipt(repair, accepted=False, answer="too_large")
+            id_ = str(id_of(ENTITIES[repair.entity], repair.row))
+            if id_ in self.refuses:
+                yield Receipt(repair, accepted=False, answer=self.refuses[id_])
                 continue
             self.took.append(repair)
-            self.streams.tell(repair.entity, repair.action, repair.row)
+            self.streams.tell(repair.entity, repair.action, repair.row, received_at=instants.now())
             yield Receipt(repair, accepted=True, answer="published")
 
 
@@ -145,6 +193,7 @@ class World:
     """All of it; `put` changes a row and tells of it, unless it is `lost`."""
 
     def __init__(self, directory: Path, platform: Postgrest) -> None:
+        self.directory = directory
         self.platform = platform
         self.index = Index(directory)
         self.streams = Streams(self.index)

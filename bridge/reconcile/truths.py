@@ -1,0 +1,131 @@
+"""What the rows of each entity are compared with, and what of them is compared.
+
+Messages and conversations have state topics, with every column. Contacts and their addresses have none: the tables of
+the workers are read from their changelogs. Those have what conversations show, and the instant of the newest row that
+was merged; so a change to another column that was never told shows as an older instant.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from msgspec import DecodeError, msgpack
+
+from avro.catalogue import ENTITIES
+from avro.rows import Row, organization_in, to_fields
+from bridge.cluster import STATE_TOPICS
+from bridge.erase.people import TABLES
+from bridge.reconcile import facts
+from bridge.reconcile.errors import ReconcileError
+from bridge.reconcile.facts import Facts
+from bridge.reconcile.index import State
+
+#: The topic that says of each entity's rows what is known of them; in the order in which rows are deleted.
+TRUTHS: Mapping[str, str] = {**STATE_TOPICS, **TABLES}
+
+#: These, and how it is stored, are those of `streams.state.contact` and of the modules that it builds on; a test of the
+#: project writes with the one and reads with the other.
+_FORMAT = 1
+_NAME_CHARACTERS = 280
+_KEY_BYTES = 1024
+_SEPARATOR = " "
+_UNDATED = 2 - 2**63
+
+_ADDRESSES = "contacts_addresses"
+_OWNER = "organization_id"
+#: Of a deleted row: whatever is told of it later stays out.
+_FINAL = 2**62
+
+Register = tuple[int, int, str | None]
+Registers = Mapping[str, Register]
+
+
+def of_row(entity: str, row: Row) -> Facts:
+    """Return the facts of a row as the platform has it."""
+    if entity not in TABLES:
+        return facts.of_row(ENTITIES[entity], row)
+    fields = to_fields(ENTITIES[entity], row)
+    at = fields.get("updated_at")
+    if at is None:
+        at = fields.get("created_at")
+    if entity == _ADDRESSES:
+        contact, extra = row.get("contact_id"), row.get("extra")
+        shown = {"contact_id": contact if type(contact) is str and 0 < len(contact.encode()) <= _KEY_BYTES else None}
+        shown["extra.name"] = _name(extra.get("name") if type(extra) is dict else None)
+    else:
+        shown = {"name": _name(row.get("name")), _OWNER: row.get(_OWNER)}
+    return _facts(shown, -1 if at is None else at)
+
+
+def _name(value: object) -> str | None:
+    return value[:_NAME_CHARACTERS] if isinstance(value, str) else None
+
+
+def _facts(shown: Mapping[str, str | None], stamp: int) -> Facts:
+    columns = {name: facts.digest(b"n" if text is None else b"t", text or "") for name, text in shown.items()}
+    return Facts(0, 0, stamp, {**columns, "updated_at": facts.digest(b"i", str(stamp))})
+
+
+class _Contact(NamedTuple):
+    """What is stored of a contact, by one kind of writers."""
+
+    columns: Registers
+    organizations: list[str]
+    deletes: list[str | None]
+
+
+def state_of(entity: str, key: str, value: bytes) -> State | None:
+    """Return what a record of a table's changelog says of a row; None if it is of no row.
+
+    Raises ReconcileError if it is no row of a version that is known here.
+    """
+    if not key:
+        # How far the table is.
+        return None
+    try:
+        stored = msgpack.decode(value)[0]
+        if stored[0] != _FORMAT:
+            raise ReconcileError(f"{TABLES[entity]}: a row of format {stored[0]}: of another version of the workers")
+        return _address(key, stored) if entity == _ADDRESSES else _contact(key, stored)
+    except (DecodeError, LookupError, TypeError, ValueError, AttributeError) as error:
+        raise ReconcileError(f"{TABLES[entity]}: no row of its table: {type(error).__name__}") from None
+
+
+def _address(key: str, stored: list[Any]) -> State:
+    _, columns, newest, cut, _ = stored
+    if newest is None or (cut is not None and newest <= cut):
+        return State(key, cut=None if cut is None else cut >> 1)
+    shown = {"contact_id": _text(columns, "contact_id"), "extra.name": _text(columns, "extra")}
+    return State(key, _facts(shown, _instant(newest)), organization_in(key))
+
+
+def _contact(key: str, stored: list[Any]) -> State:
+    """Return what its owner's writers said: those that may write for all organizations, and those of its claims."""
+    _, columns, organizations, deletes, claims = stored
+    owner = (
+        _text(columns, _OWNER)
+        or min(((at, writer) for writer, (at, _) in claims.items() if at is not None), default=(0, None))[1]
+    )
+    said = [_Contact(columns, organizations, deletes)]
+    said += [_Contact(*told[1:4]) for writer, (_, told) in claims.items() if owner in writer.split(_SEPARATOR)]
+    named = {name for each in said for name in each.organizations}
+    if any(name is None or name in named or not named for each in said for name in each.deletes):
+        return State(key, cut=_FINAL)
+    registers = [register for each in said for register in each.columns.values()]
+    if not registers:
+        return State(key)
+    shown = {"name": _newest(each.columns.get("name") for each in said), _OWNER: owner}
+    return State(key, _facts(shown, _instant(max(stamp for _, stamp, _ in registers))), owner)
+
+
+def _text(columns: Registers, name: str) -> str | None:
+    value = columns[name][2] if name in columns else None
+    return value if type(value) is str else None
+
+
+def _newest(registers: Iterable[Register | None]) -> str | None:
+    found = [register for register in registers if register is not None]
+    return max(found, key=lambda each: (*each[:2], each[2] is not None, each[2] or ""))[2] if found else None
+
+
+def _instant(stamp: int) -> int:
+    return -1 if stamp <= _UNDATED + 1 else stamp >> 1
