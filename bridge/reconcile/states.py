@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined] # as documented
 
 from avro.catalogue import ENTITIES, TOPICS, topic_name
 from avro.codec import Decoder, UnknownSchemaIdError
@@ -62,6 +63,7 @@ class States:
         config = clients.reader_config(kafka.librdkafka(), GROUP)
         try:
             self._consumer = Consumer(config, logger=clients.LIBRDKAFKA)
+            self._admin = AdminClient({**kafka.librdkafka(), "log_level": 0})
         except KafkaException as error:
             raise ReconcileError(f"the KAFKA_ settings cannot be used: {error.args[0].str()}") from None
         self._next: dict[tuple[str, int], int] = {}
@@ -114,7 +116,7 @@ class States:
     def catch_up(self, on_read: OnRead | None = None) -> None:
         """Read everything that the topics have by now."""
         began = time.time()
-        ends = {place: self._bounds(*place)[1] for place in self._next}
+        ends = self._ends()
         total = sum(max(0, end - self._next[place]) for place, end in ends.items())
         read = 0
         patient_until = time.monotonic() + _PATIENCE_S
@@ -139,6 +141,23 @@ class States:
         self.unreadable[entity] = str(error)
         self._index.forget(entity)
         self._next = {place: at for place, at in self._next.items() if place[0] != self._names[entity]}
+
+    def _ends(self) -> dict[tuple[str, int], int]:
+        # Trap: asked by the consumer, each partition waits for the answer to a fetch that is under way, up to 0.1 s.
+        try:
+            return self._ask_for_ends()
+        except KafkaException:
+            # Trap: this request does not make librdkafka ask anew who leads a partition; see streams.engine.ends.
+            try:
+                self._admin.list_topics(timeout=_TIMEOUT_S)
+                return self._ask_for_ends()
+            except KafkaException as error:
+                raise ReconcileError(f"where the state topics end: no broker answered: {error.args[0].str()}") from None
+
+    def _ask_for_ends(self) -> dict[tuple[str, int], int]:
+        latest = {TopicPartition(*place): OffsetSpec.latest() for place in self._next}  # type: ignore[no-untyped-call]
+        answers = self._admin.list_offsets(latest, request_timeout=_TIMEOUT_S)
+        return {(asked.topic, asked.partition): answer.result().offset for asked, answer in answers.items()}
 
     def _bounds(self, topic: str, partition: int) -> tuple[int, int]:
         try:
