@@ -84,7 +84,7 @@ def main(
         say("200 events a second")
         steady = asyncio.run(load.steady(found[0].contestant.port, TOKEN, per_second=200, seconds=_STEADY_S))
         floor_s = load.fsync_s(directory) + load.round_trip_s(stack.kafka, stage.MESSAGES)
-    findings = report.Findings(described, load.generator(), done, rows, steady, floor_s)
+    findings = report.Findings(described, load.generator(), done, seconds, rows, steady, floor_s)
     print(f"\n{described}; load generator: {load.generator()}\n\n{findings.tables()}\n\n{table(findings.goals())}")
     sizes = f"{done} rounds of {seconds} s at {', '.join(map(str, CONNECTIONS))} connections"
     measured = Results(described, sizes, findings.goals(), findings.figures(), left_out)

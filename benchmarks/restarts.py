@@ -152,7 +152,7 @@ def main(
             rolled = asyncio.run(_rolling(cluster, directory / "rolling", store, scale, goals))
         if not skip_kill:
             killed = asyncio.run(_kill(cluster, directory / "kill", store, messages, goals))
-    said = f"`python benchmarks/restarts.py --scale {scale:g}` on {datetime.now(UTC).date()}. **Machine**: {described}."
+    said = f"`{machine.command()}` on {datetime.now(UTC).date()}. **Machine**: {described}."
     print("\n".join([said, "", *rolled, *killed, table(goals)]))
     if markdown is not None:
         put(markdown, "restarts", "\n".join([said, "", *rolled, *killed, table(goals)]))

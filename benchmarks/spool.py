@@ -50,8 +50,7 @@ _BODY = Path(__file__).parents[1] / "examples" / "payloads" / "1-incoming-messag
 _PAGE = """\
 # Benchmark of the spool
 
-Written by `python benchmarks/spool.py --markdown docs/benchmarks-spool.md` on {date}; `make bench-spool` prints the
-same table.
+Written by `{command}` on {date}; `make bench-spool` prints such a table.
 
 **Machine**: {machine}. Broker, registry, what is measured and the load generator share it, so only ratios say something
 about another machine.
@@ -121,6 +120,7 @@ def main(
     if markdown is not None:
         today = datetime.now(UTC).date().isoformat()
         page = _PAGE.format(
+            command=machine.command(),
             date=today,
             machine=described,
             rounds=done,

@@ -50,7 +50,7 @@ def main(
     with (
         LocalStack() as local,
         tempfile.TemporaryDirectory(prefix="bench-views-") as directory,
-        open_stage(Cluster(local.kafka, local.registry), table, Path(directory)) as stage,
+        open_stage(Cluster(local.kafka, local.registry), table, Path(directory), watchers + cost.STREAMS) as stage,
     ):
         counts = tuple(int(count) for count in connections.split(","))
         rows = (

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from support.machine import command
+
 from growth_bench.points import MESSAGES, Point, Tables
 
 _MIB = 2**20
@@ -17,8 +19,8 @@ PLOTS = {
 _PAGE = """\
 # Benchmark of growth
 
-Written by `python benchmarks/growth.py --markdown docs/benchmarks-growth.md` on {date}; `make bench-growth` prints the
-same tables. What follows from them for a cluster: [all benchmarks](benchmarks.md#what-it-costs).
+Written by `{command}` on {date}; `make bench-growth` prints such tables. What follows from them
+for a cluster: [all benchmarks](benchmarks.md).
 
 **Machine**: {machine}. Broker, workers and harness share it: with more workers than processors, they share those too.
 
@@ -62,6 +64,7 @@ class Report:
         """Return the page with these plots."""
         counts = dict.fromkeys(f"{point.conversations:,}" for point in self.points)
         return _PAGE.format(
+            command=command(),
             date=datetime.now(UTC).date().isoformat(),
             machine=self.machine,
             plots=plots,

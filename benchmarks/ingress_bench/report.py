@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from figures.goals import Goal, table
+from support.machine import command
 
 from ingress_bench.contestants import NAMES
 from ingress_bench.load import Measured
@@ -21,6 +22,7 @@ class Findings:
     machine: str
     generator: str
     rounds: int
+    seconds: int
     rows: dict[int, dict[str, Measured]]
     steady: Measured
     floor_s: float
@@ -74,6 +76,8 @@ class Findings:
             machine=self.machine,
             generator=self.generator,
             rounds=self.rounds,
+            seconds=self.seconds,
+            command=command(),
             tables=self.tables(),
             cost=_COST,
             goals=table(self.goals()),
@@ -126,8 +130,7 @@ five, in turns:
 _PAGE = """\
 # Benchmark of the ingress
 
-Written by `python benchmarks/ingress.py --markdown docs/benchmarks-ingress.md` on {date}; `make bench-ingress` prints
-the same tables.
+Written by `{command}` on {date}; `make bench-ingress` prints such tables.
 
 **Machine**: {machine}. Broker, registry, all endpoints and the load generator ({generator}) share it, so
 only ratios say something about another machine.
@@ -144,8 +147,8 @@ only ratios say something about another machine.
   idempotent, the row's id as the key, the JSON as it came.
 - **does nothing** is a Starlette endpoint that answers 202, on the same server as the bridge (uvicorn, uvloop,
   httptools).
-- Closed loop: so many connections, each sends its next event when it has its answer; the median of {rounds} rounds,
-  all in turns. Processor time is that of the endpoint's processes, without broker and load generator.
+- Closed loop: so many connections, each sends its next event when it has its answer; the median of {rounds} rounds
+  of {seconds} s, all in turns. Processor time is that of the endpoint's processes, without broker and load generator.
 
 {cost}
 ## Goals

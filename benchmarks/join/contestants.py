@@ -34,6 +34,8 @@ class Contestant(ABC):
 
     key: str
     name: str
+    #: Longer than it keeps outputs back once it has committed the end of the input; one that is kept longer is missed.
+    quiet_seconds = 6.0
 
     def __init__(self, cluster: Cluster, directory: Path, group: str) -> None:
         self.cluster = cluster
@@ -145,6 +147,8 @@ class QuixStreams(_Job):
 
 class Ours(Contestant):
     """`streams worker`, one process or more, with default settings."""
+
+    quiet_seconds = 2.0  # changes are coalesced for 50 ms, and committed after that
 
     def __init__(self, cluster: Cluster, directory: Path, group: str, store: str, workers: int = 1) -> None:
         super().__init__(cluster, directory, group)

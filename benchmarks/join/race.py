@@ -13,8 +13,6 @@ from join.judge import judge
 from join.workload import Workload
 
 _POLL_SECONDS = 1.0
-# Longer than any contestant keeps outputs back once it has committed the end of the input.
-_QUIET_SECONDS = 6.0
 _GIVE_UP_SECONDS = 1800.0
 
 
@@ -96,7 +94,7 @@ def wait(cluster: Cluster, contestant: Contestant) -> None:
                 seen, changed = written, now
             committed = positions()
             done = all(committed[position] >= end for position, end in goal.items())
-            if done and now - changed >= _QUIET_SECONDS:
+            if done and now - changed >= contestant.quiet_seconds:
                 return
             if now > deadline:
                 raise NotDoneError(f"{contestant.name} was not done after {_GIVE_UP_SECONDS:.0f} s")

@@ -1,10 +1,26 @@
-"""The machine that measured."""
+"""The machine that measured, and the command."""
 
 import os
 import platform
+import shlex
+import sys
 from pathlib import Path
 
 import psutil
+
+#: Options that say where results go, and nothing of what is measured; each has a value.
+_ELSEWHERE = {"--results", "--markdown", "--budget-s", "--logs"}
+
+
+def command() -> str:
+    """Return the command that runs, as somebody else would type it."""
+    script, *arguments = sys.argv
+    kept = [
+        argument
+        for before, argument in zip([script, *arguments], arguments, strict=False)
+        if not {before, argument} & _ELSEWHERE
+    ]
+    return shlex.join(["python", f"benchmarks/{Path(script).name}", *kept])
 
 
 def describe() -> str:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from figures.goals import Goal, table
+from support.machine import command
 
 from views_bench import cost, watching
 from views_bench.clients import Measured
@@ -23,8 +24,7 @@ JOIN_SHARE = 0.8
 
 _ABOUT = """# Benchmark of the views
 
-Written by `python benchmarks/views.py --markdown docs/benchmarks-views.md` on {date}; `make bench-views` prints the
-same tables.
+Written by `{command}` on {date}; `make bench-views` prints such tables.
 
 **Machine**: {machine}. Load generator: {generator}. Only the ratios mean something elsewhere.
 
@@ -36,7 +36,7 @@ on this machine. Three things are measured:
   of {rounds} rounds.
 - **Streams**: so many clients, half of them watching the list of one of 100 organizations, half a conversation, while
   webhooks come to the bridge at a steady rate. The time is from sending the webhook to the event at each client. Memory
-  is what the worker grew by when all streams were open, for each of them.
+  is what the worker grew by when all streams were open, for each of them. `STREAMS_EVENT_STREAMS` allows as many.
 - **The join's cost**: a bulk of messages is written at once, alone and while {gets} GETs and {pages} pages a second are
   asked for and {streams} streams are open, in turns. The rate is from the first write until all are in the tables.
 
@@ -100,6 +100,7 @@ class Report:
     def page(self) -> str:
         """Return the page of the documentation."""
         about = _ABOUT.format(
+            command=command(),
             date=datetime.now(UTC).date().isoformat(),
             machine=self.machine,
             rounds=self._rounds(),

@@ -54,8 +54,8 @@ class Stage:
 
 
 @contextmanager
-def open_stage(cluster: Cluster, conversations: Conversations, directory: Path) -> Iterator[Stage]:
-    """Fill the topics, start everything, and yield when the worker has joined all of it."""
+def open_stage(cluster: Cluster, conversations: Conversations, directory: Path, streams: int) -> Iterator[Stage]:
+    """Fill the topics, start everything, and yield when the worker has joined all of it; it takes so many streams."""
     cluster.reset()
     say(f"writing {len(conversations.ids)} conversations")
     cluster.fill(conversations.events())
@@ -79,6 +79,7 @@ def open_stage(cluster: Cluster, conversations: Conversations, directory: Path) 
         environment={
             **environment,
             "STREAMS_TOKENS": f"benchmark={TOKEN}",
+            "STREAMS_EVENT_STREAMS": str(streams),
             "STREAMS_DATA_DIR": str(directory / "data"),
         },
         log=directory / "worker.log",
