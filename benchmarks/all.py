@@ -44,19 +44,19 @@ class Part:
     quick: tuple[str, ...]
     repeats: bool = True
 
-    def command(self, *, quick: bool, budget_s: float, docs: Path) -> list[str]:
-        """Return what runs it."""
+    def command(self, *, quick: bool, budget_s: float, directory: Path, docs: Path) -> list[str]:
+        """Return what runs it; results go to one directory, the page to the other."""
         own = [*(self.quick if quick else self.full)]
         if self.repeats:
             own += ["--budget-s", f"{budget_s:.0f}"]
         page = docs / f"benchmarks-{self.name}.md"
-        files = ["--results", str(RESULTS / f"{self.name}.json"), "--markdown", str(page)]
+        files = ["--results", str(directory / f"{self.name}.json"), "--markdown", str(page)]
         return [sys.executable, "-u", str(HERE / f"{self.name}.py"), *own, *files]
 
 
 #: Those that repeat nothing come first: the others make up for what they take too long.
 PARTS = (
-    Part("restarts", 230, (), ("--scale", "0.002"), repeats=False),
+    Part("restarts", 230, (), ("--scale", "0.02"), repeats=False),
     Part(
         "growth",
         500,
@@ -93,8 +93,10 @@ def main(
     if unknown := sorted(set(only or ()) - set(names)):
         raise typer.BadParameter(f"{', '.join(unknown)}: none of {', '.join(names)}", param_hint="--only")
     budget = Budget(minutes * 60)
-    docs = (docs or (RESULTS / "docs" if quick else DOCS)).resolve()
-    docs.mkdir(parents=True, exist_ok=True)
+    directory = RESULTS / "quick" if quick else RESULTS
+    docs = (docs or (directory / "docs" if quick else DOCS)).resolve()
+    for each in (directory, docs):
+        each.mkdir(parents=True, exist_ok=True)
     waiting = [part for part in PARTS if part.name in (only or names)]
     failed = []
     _prepare()
@@ -103,13 +105,15 @@ def main(
         left = f"{mine_s / 60:.1f} of the {budget.left_s / 60:.1f} minutes that are left"
         say(f"part {number + 1} of {len(waiting)}: {part.name}, {left}")
         patience_s = _QUICK_PATIENCE_S if quick else mine_s * _PATIENCE + _PATIENCE_S
-        if why := _run(part, part.command(quick=quick, budget_s=mine_s, docs=docs), patience_s):
-            failed.append(f"{part.name} ({why}; its output: {RESULTS / part.name}.log)")
+        command = part.command(quick=quick, budget_s=mine_s, directory=directory, docs=docs)
+        if why := _run(command, directory / part.name, patience_s):
+            failed.append(f"{part.name} ({why}; its output: {directory / part.name}.log)")
             say(f"FAILED: {failed[-1]}")
-    results = {name: Results.read(RESULTS / f"{name}.json") for name in names if (RESULTS / f"{name}.json").exists()}
-    command = "python benchmarks/all.py" + (" --quick" if quick else "")
+    files = {name: directory / f"{name}.json" for name in names}
+    results = {name: Results.read(file) for name, file in files.items() if file.exists()}
+    typed = "python benchmarks/all.py" + (" --quick" if quick else "")
     failures = [each.partition(" (")[0] for each in failed]
-    (docs / "benchmarks.md").write_text(summary.page(command, results, failures, docs / "plots"), "utf-8")
+    (docs / "benchmarks.md").write_text(summary.page(typed, results, failures, docs / "plots"), "utf-8")
     print(f"\n{summary.closing(results, failed)}")
     say(f"all done; pages are in {docs}")
     if failed:
@@ -124,10 +128,9 @@ def _prepare() -> None:
             prepare()
 
 
-def _run(part: Part, command: list[str], patience_s: float) -> str:
+def _run(command: list[str], output: Path, patience_s: float) -> str:
     """Run a part to its end, and return what went wrong; what it prints goes on, and to a file."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / f"{part.name}.json").unlink(missing_ok=True)
+    output.with_suffix(".json").unlink(missing_ok=True)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
     late = threading.Event()
 
@@ -139,7 +142,7 @@ def _run(part: Part, command: list[str], patience_s: float) -> str:
     timer.start()
     assert process.stdout is not None
     try:
-        with (RESULTS / f"{part.name}.log").open("wb") as log:
+        with output.with_suffix(".log").open("wb") as log:
             for line in process.stdout:
                 log.write(line)
                 sys.stdout.buffer.write(line)

@@ -72,7 +72,7 @@ def test_a_part_that_hangs_is_ended(tmp_path):
 def test_a_smoke_test_leaves_the_documentation_alone(tmp_path):
     done = run(tmp_path, {"first": ""}, "--quick")
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "build" / "docs" / "benchmarks-first.md").exists()
+    assert (tmp_path / "build" / "quick" / "docs" / "benchmarks-first.md").exists()
     assert not (tmp_path / "docs").exists()
 
 
@@ -104,7 +104,7 @@ for part in driver.PARTS:
     spec.loader.exec_module(module)
     app.command()(module.main)
     for quick in (False, True):
-        options = part.command(quick=quick, budget_s=60, docs=driver.DOCS)[3:]
+        options = part.command(quick=quick, budget_s=60, directory=driver.RESULTS, docs=driver.DOCS)[3:]
         typer.main.get_command(app).make_context(part.name, options)
 assert sum(part.planned_s for part in driver.PARTS) <= driver._BUDGET_MIN * 60
 """
