@@ -34,8 +34,9 @@ class Goal:
 
     @property
     def measured(self) -> str:
-        """The value with its unit."""
-        return f"{self.value:,.2f}{self._unit}"
+        """The value with its unit; counts have none."""
+        digits = 2 if self.unit else 0
+        return f"{self.value:,.{digits}f}{self._unit}"
 
     @property
     def _unit(self) -> str:

@@ -36,7 +36,8 @@ on this machine. Three things are measured:
   of {rounds} rounds.
 - **Streams**: so many clients, half of them watching the list of one of 100 organizations, half a conversation, while
   webhooks come to the bridge at a steady rate. The time is from sending the webhook to the event at each client. Memory
-  is what the worker grew by when all streams were open, for each of them. `STREAMS_EVENT_STREAMS` allows as many.
+  is what the worker grew by when all streams were open, for each of them. `STREAMS_EVENT_STREAMS` and
+  `STREAMS_CONNECTIONS` allow as many.
 - **The join's cost**: a bulk of messages is written at once, alone and while {gets} GETs and {pages} pages a second are
   asked for and {streams} streams are open, in turns. The rate is from the first write until all are in the tables.
 

@@ -22,6 +22,8 @@ from views_bench.tables import Conversations
 TOKEN = "token-of-the-benchmark"
 _HERE = Path(__file__).parent
 _PATIENCE_S = 600
+#: Of those who ask while streams are open.
+_OTHER_CONNECTIONS = 500
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ def open_stage(cluster: Cluster, conversations: Conversations, directory: Path, 
             **environment,
             "STREAMS_TOKENS": f"benchmark={TOKEN}",
             "STREAMS_EVENT_STREAMS": str(streams),
+            "STREAMS_CONNECTIONS": str(streams + _OTHER_CONNECTIONS),
             "STREAMS_DATA_DIR": str(directory / "data"),
         },
         log=directory / "worker.log",
