@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from openbsp_testkit.errors import TestkitError
 
-_TENANTS = 64
+#: One for each test of a large suite. Trap: Linux takes no variable of more than 128 KiB.
+TENANTS = 1000
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Tokens:
     def __init__(self) -> None:
         self.token = secrets.token_urlsafe(24)
         """Good for all organizations."""
-        self._bound = [BoundToken(str(uuid.uuid4()), secrets.token_urlsafe(24)) for _ in range(_TENANTS)]
+        self._bound = [BoundToken(str(uuid.uuid4()), secrets.token_urlsafe(24)) for _ in range(TENANTS)]
         self._free = iter(self._bound)
 
     @property
@@ -40,5 +41,6 @@ class Tokens:
             return next(self._free)
         except StopIteration:
             raise TestkitError(
-                f"a stack has {_TENANTS} organizations with a token of their own; all are in use"
+                f"a stack has {TENANTS} organizations with a token of their own, and all were given out: let tests"
+                " share a tenant (a fixture of yours that calls `openbsp_stack.tenant()`, with a wider scope)"
             ) from None
