@@ -2,8 +2,8 @@
 
 Positions are kept in the same database and the same transaction as the rows, so the table is right after a crash at
 any moment, and a restart goes on where the table stands. A record without value (tombstone) deletes its row. If this
-program stood still for longer than Kafka keeps tombstones, or the topic no longer has the position, the table is built
-anew.
+program stood still or did not reach Kafka for longer than Kafka keeps tombstones, or the topic no longer has the
+position, the table is built anew.
 
     python conversation_table.py conversations.db
     sqlite3 conversations.db "SELECT contact_address, last_preview FROM conversations WHERE awaiting_reply"
@@ -27,6 +27,8 @@ UNTIL_END = "UNTIL_END" in os.environ
 
 #: How long Kafka keeps tombstones (`delete.retention.ms`, a day unless set); who reads later can miss a deletion.
 TOMBSTONES_KEPT_S = 24 * 60 * 60
+#: How often the table is said to be complete.
+COMPLETE_S = 60
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS conversations (
@@ -55,10 +57,14 @@ class Table:
 
     def positions(self) -> dict[int, int]:
         """Return the next offset of each partition that was read before; start anew if tombstones may be missing."""
-        (complete_at,) = self._database.execute("SELECT max(complete_at) FROM progress").fetchone()
-        if complete_at is None or time.time() - complete_at > TOMBSTONES_KEPT_S:
+        if self.is_stale():
             self.clear()
         return dict(self._database.execute("SELECT partition, next_offset FROM positions"))
+
+    def is_stale(self) -> bool:
+        """Return whether tombstones may be missing, because the table was complete too long ago."""
+        (complete_at,) = self._database.execute("SELECT max(complete_at) FROM progress").fetchone()
+        return complete_at is None or time.time() - complete_at > TOMBSTONES_KEPT_S
 
     def clear(self) -> None:
         """Forget everything; from now on no deletion is missed."""
@@ -110,8 +116,9 @@ def follow(table: Table) -> None:
         partitions = consumer.list_topics(TOPIC, timeout=10).topics[TOPIC].partitions
         _assign(consumer, set(partitions), table.positions())
         at_end: set[int] = set()
+        complete_at = -float("inf")
         while not UNTIL_END or at_end < set(partitions):
-            changes = []
+            changes, anew = [], False
             for message in consumer.consume(500, timeout=1):
                 if message.error() is None:
                     at_end.discard(message.partition())
@@ -121,15 +128,32 @@ def follow(table: Table) -> None:
                 elif message.error().code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 its public name
                     at_end.add(message.partition())
                 elif message.error().code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
-                    table.clear()
-                    changes, at_end = [], set()
-                    _assign(consumer, set(partitions), {})
+                    anew = True
                     break
                 else:
                     raise KafkaException(message.error())
-            table.apply(changes, caught_up=at_end == set(partitions))
+            # Trap: that a partition has ended is said once, also when Kafka has been out of reach since.
+            stale = table.is_stale()
+            due = stale or time.monotonic() - complete_at > COMPLETE_S
+            caught_up = due and at_end == set(partitions) and _answers(consumer)
+            if anew or (caught_up and stale):
+                table.clear()
+                at_end = set()
+                _assign(consumer, set(partitions), {})
+                continue
+            table.apply(changes, caught_up=caught_up)
+            if caught_up:
+                complete_at = time.monotonic()
     finally:
         consumer.close()
+
+
+def _answers(consumer: Consumer) -> bool:
+    try:
+        consumer.list_topics(TOPIC, timeout=10)
+    except KafkaException:
+        return False
+    return True
 
 
 def _assign(consumer: Consumer, partitions: set[int], positions: dict[int, int]) -> None:

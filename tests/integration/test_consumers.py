@@ -222,6 +222,12 @@ def table_of(path: Path) -> dict[str, dict[str, Any]]:
         return {row["id"]: dict(row) for row in database.execute("SELECT * FROM conversations")}
 
 
+def change(path: Path, statement: str) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(statement)
+        database.commit()
+
+
 def update(contract, path: Path) -> dict[str, dict[str, Any]]:
     assert run([sys.executable, "python/conversation_table.py", path], contract) == []
     return table_of(path)
@@ -291,6 +297,24 @@ def test_a_table_that_may_have_missed_a_deletion_is_built_anew(contract, writer,
         database.execute("UPDATE progress SET complete_at = complete_at - 100000")
         database.commit()
     assert update(contract, path).keys() == {state["id"]}
+
+
+def test_a_table_whose_program_stood_still_for_long_while_it_ran_is_built_anew(contract, writer, tmp_path):
+    """As that of a computer that was suspended: it is not started again, and reads on where it was."""
+    state = accepted("ConversationState")[0]
+    path = tmp_path / "table.db"
+    writer.write("conversation-state", state)
+    script = [sys.executable, "python/conversation_table.py", path]
+    is_old = "'deleted-meanwhile' IN (SELECT id FROM conversations)"
+    aged = f"UPDATE progress SET complete_at = complete_at - 100000 WHERE {is_old}"
+    with subprocess.Popen(script, cwd=EXAMPLES, env=environment(contract)) as process:
+        try:
+            eventually(lambda: path.exists() and table_of(path).keys() == {state["id"]})
+            change(path, "UPDATE conversations SET id = 'deleted-meanwhile'")
+            # Again and again: the program may just have been saying that the table is complete.
+            eventually(lambda: change(path, aged) is None and table_of(path).keys() == {state["id"]})
+        finally:
+            process.kill()
 
 
 def test_a_position_that_the_topic_no_longer_has_makes_the_table_anew(contract, writer, tmp_path):
