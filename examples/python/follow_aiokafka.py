@@ -6,6 +6,7 @@ import io
 import json
 import os
 import struct
+from collections import OrderedDict
 from functools import cache
 from typing import Any
 from urllib.request import urlopen
@@ -18,6 +19,8 @@ REGISTRY = os.environ.get("SCHEMA_REGISTRY_URL", "http://127.0.0.1:19091/apis/cc
 TOPIC = os.environ.get("TOPIC_PREFIX", "openbsp.") + "status-changes"
 GROUP = os.environ.get("GROUP_ID", "status-changes-aiokafka")
 UNTIL_END = "UNTIL_END" in os.environ
+
+REMEMBERED = 100_000
 
 
 @cache
@@ -36,9 +39,14 @@ async def deserialize(value: bytes) -> Any:
     return fastavro.schemaless_reader(io.BytesIO(value[5:]), writer, None)
 
 
-async def show(record: ConsumerRecord) -> None:
-    """Print a change."""
-    print(json.dumps(await deserialize(record.value), default=str), flush=True)
+async def show(record: ConsumerRecord, seen: OrderedDict[bytes, None]) -> None:
+    """Print a change, unless its event was seen before: delivery is at least once."""
+    event_id = dict(record.headers)["ce_id"]
+    if event_id not in seen:
+        print(json.dumps(await deserialize(record.value), default=str), flush=True)
+        seen[event_id] = None
+        if len(seen) > REMEMBERED:
+            seen.popitem(last=False)
 
 
 async def main() -> None:
@@ -46,6 +54,7 @@ async def main() -> None:
     consumer = AIOKafkaConsumer(
         TOPIC, bootstrap_servers=KAFKA, group_id=GROUP, auto_offset_reset="earliest", enable_auto_commit=False
     )
+    seen: OrderedDict[bytes, None] = OrderedDict()
     await consumer.start()
     try:
         ends = await consumer.end_offsets(consumer.assignment()) if UNTIL_END else {}
@@ -53,7 +62,7 @@ async def main() -> None:
             batches = await consumer.getmany(timeout_ms=1000)
             for records in batches.values():
                 for record in records:
-                    await show(record)
+                    await show(record, seen)
             if batches:
                 await consumer.commit()
     finally:

@@ -10,7 +10,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import MessageField, SerializationContext
@@ -30,12 +30,14 @@ def main() -> None:
             "group.id": "topic-to-json-lines",  # librdkafka wants one; nothing is committed
             "enable.auto.commit": False,
             "enable.partition.eof": True,
+            # Trap: what Kafka removes while it is read would otherwise be answered by a leap to the end.
+            "auto.offset.reset": "earliest",
         }
     )
     deserialize = AvroDeserializer(SchemaRegistryClient({"url": REGISTRY, "timeout": WAIT_S}))
     try:
         partitions = set(consumer.list_topics(topic, timeout=WAIT_S).topics[topic].partitions)
-        consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
+        consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in partitions])
         while partitions:
             message = consumer.poll(WAIT_S)
             if message is None:
