@@ -13,6 +13,10 @@ MAX_BODY_BYTES = 4 * 1024 * 1024
 #: Larger than any record that such bodies can lead to: a merged row holds more than one, and more besides.
 MAX_MESSAGE_BYTES = 4 * MAX_BODY_BYTES
 
+#: Columns, keys of `status` and its errors that a row may have, together. Each of them costs whoever reads the row
+#: microseconds, however few bytes it has. PostgreSQL has at most 1,600 columns; OpenBSP writes some 20 keys.
+MAX_MEMBERS = 32_768
+
 
 #: What batches of records are compressed with unless a deployment decides otherwise: every client can read it.
 COMPRESSION = "gzip"

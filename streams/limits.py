@@ -4,7 +4,7 @@ The largest are a ConversationState (the row's facts, texts of one message, the 
 (payload and key). A record that the broker never takes would stop the join for good.
 """
 
-from avro.catalogue import MAX_MESSAGE_BYTES
+from avro.catalogue import MAX_MEMBERS, MAX_MESSAGE_BYTES
 
 #: Facts of a message, or of a conversation's row, as they are stored.
 FACTS_BYTES = MAX_MESSAGE_BYTES * 3 // 8
@@ -13,11 +13,15 @@ FACTS_BYTES = MAX_MESSAGE_BYTES * 3 // 8
 #: its conversations hear, stays below FACTS_BYTES.
 CLAIMED_BYTES = FACTS_BYTES * 7 // 4
 
-#: Ids of messages and conversations, as UTF-8.
-ID_BYTES = MAX_MESSAGE_BYTES // 64
+#: Ids of messages, conversations and organizations, as UTF-8. A record may hold 64 of them and more: those of all
+#: messages that have had an external id (`streams.state.existence`), those in each of the status changes of a row.
+ID_BYTES = MAX_MESSAGE_BYTES // 256
 
 #: Refused bytes that a dead letter holds; of larger ones it says only where they are.
 PAYLOAD_BYTES = MAX_MESSAGE_BYTES * 3 // 4
 
 #: No value of an event grows by more than this factor when it becomes facts: short names weigh most.
 GROWTH = 7
+
+#: Facts of fewer bytes cannot have more members than a row may have: each of them takes more than that.
+FEW_MEMBERS_BYTES = 6 * MAX_MEMBERS

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from avro.codec import CodecError
 from openbsp.tracing import HEADER, Kind, Tracing, header_of, is_sampled
-from streams.agents.intake import Intake, Merge, Read, Then
+from streams.agents.intake import Before, Intake, Merge, Read, Then
 from streams.contract import Contract, Refused
 from streams.engine.source import Record
 from streams.engine.stream import Inbox
@@ -197,10 +197,19 @@ class TracedIntake(Intake):
         self._trail = trail
 
     async def take(
-        self, inbox: Inbox, events: Sequence[Record], read: Read, merge: Merge, then: Then | None = None
+        self,
+        inbox: Inbox,
+        events: Sequence[Record],
+        read: Read,
+        merge: Merge,
+        *,
+        before: Before | None = None,
+        then: Then | None = None,
     ) -> None:
         """See Intake."""
-        await super().take(inbox, events, self._trail.reading(read), self._trail.merging(merge), then)
+        await super().take(
+            inbox, events, self._trail.reading(read), self._trail.merging(merge), before=before, then=then
+        )
 
 
 def _remember(group: "OrderedDict[bytes, deque[SpanContext]]", key: bytes, context: "SpanContext") -> None:

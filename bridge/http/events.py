@@ -8,7 +8,7 @@ from uuid import uuid4
 import msgspec
 
 from avro import identity, jsontext
-from avro.catalogue import ACTIONS, DELETE, ENTITIES, Entity
+from avro.catalogue import ACTIONS, DELETE, ENTITIES, MAX_MEMBERS, Entity
 from avro.rows import id_of, ids_of
 from bridge.http import reasons
 from bridge.suppressions.hashes import Suppressed
@@ -212,9 +212,22 @@ def _fault(entity: Entity, action: object, row: object) -> str | None:
     for column in ("organization_id", "conversation_id"):
         if type(row.get(column)) not in _TEXT_OR_ABSENT:
             return f"`data.{column}` is not a text"
-    if row.get("conversation_id") == "":
-        return "`data.conversation_id` is empty"
+    return "`data.conversation_id` is empty" if row.get("conversation_id") == "" else _too_many(action, row)
+
+
+def _too_many(action: str, row: Row) -> str | None:
+    # Of a deleted row only ids are read.
+    if action != DELETE and _members(row) > MAX_MEMBERS:
+        return f"`data` has more than {MAX_MEMBERS:,} columns, status keys and errors"
     return None
+
+
+def _members(row: Row) -> int:
+    status: Any = row.get("status")
+    if type(status) is not dict:
+        return len(row)
+    errors: Any = status.get("errors")
+    return len(row) + len(status) + (len(errors) if type(errors) is list else 0)
 
 
 _TEXT_OR_ABSENT = (str, type(None))

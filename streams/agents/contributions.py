@@ -3,7 +3,7 @@
 And conversations hear of their addresses, those of their contacts.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from streams.agents.contacts import AddressesOf, ContactsOf
@@ -47,7 +47,12 @@ def merge_contributions(
         idle = table.is_idle(key, decode_eviction(event.value))
         return Removal(table, key, with_messages=True) if idle else None
 
-    loop = Loop(intake, _read, merge, Removals(remover, removing, _asks_to_leave))
+    def before(event: Record, told: ContributionRecord | HolderRecord | VerdictRecord | Link) -> Iterable[None]:
+        if isinstance(told, ContributionRecord | AddressTold):
+            return conversations(event).bringing_into_use(intake.text(event.key))
+        return ()
+
+    loop = Loop(intake, _read, merge, Removals(remover, removing, _asks_to_leave), before)
 
     async def agent(stream: Stream) -> None:
         """Count what messages add to their conversation, write its state, tell each new status."""

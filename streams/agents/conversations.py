@@ -1,6 +1,6 @@
 """conversations -> conversation table: what is told of a conversation's row is merged."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from streams.agents.intake import Intake, Told
 from streams.agents.loop import Agent, Loop, Removals, Stream
@@ -19,13 +19,17 @@ def merge_rows(conversations: ConversationsOf, intake: Intake, remover: Remover)
         table = conversations(event)
         table.apply_row(told.fields, told.size, replayed=table.rows.seen(event), organizations=told.organizations)
 
+    def before(event: Record, told: Told) -> Iterable[None]:
+        del told
+        return conversations(event).bringing_into_use(intake.text(event.key))
+
     def removing(event: Record) -> Removal:
         return Removal(conversations(event), intake.text(event.key))
 
     def tell_messages(event: Record) -> Iterator[None]:
         return conversations(event).tell_messages(intake.text(event.key))
 
-    loop = Loop(intake, intake.row, merge, Removals(remover, removing), tell_messages)
+    loop = Loop(intake, intake.row, merge, Removals(remover, removing), before, tell_messages)
 
     async def agent(stream: Stream) -> None:
         """Merge what is told of each conversation's row, write its state."""

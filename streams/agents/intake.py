@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from avro import writers
+from avro.catalogue import MAX_MEMBERS
 from avro.codec import CodecError, UnknownSchemaIdError
 from streams.contract import Contract, Refused, kept_key
 from streams.engine.hooks import Hook
@@ -23,6 +24,8 @@ _READ_BYTES = 256 * 1024
 
 #: Returns what an event tells. Raises Refused, CodecError, UnknownSchemaIdError.
 Read = Callable[[Record], Any]
+#: What has to be read before an event is merged, in small steps; nothing (falsy) if that is there. Raises Refused.
+Before = Callable[[Record, Any], Iterable[None]]
 #: Merges an event, with what it tells. Raises Refused.
 Merge = Callable[[Record, Any], None]
 #: What follows from an event that was merged, in small steps.
@@ -54,7 +57,14 @@ class Intake:
         self._learn = learn
 
     async def take(
-        self, inbox: Inbox, events: Sequence[Record], read: Read, merge: Merge, then: Then | None = None
+        self,
+        inbox: Inbox,
+        events: Sequence[Record],
+        read: Read,
+        merge: Merge,
+        *,
+        before: Before | None = None,
+        then: Then | None = None,
     ) -> None:
         """Read events, then merge them one by one. What cannot be used at all becomes a dead letter.
 
@@ -64,10 +74,13 @@ class Intake:
         left = events
         while left:
             told, unknown = _read(left, read)
+            await inbox.breathe()
             for event, what in zip(left, told, strict=False):
                 try:
                     if isinstance(what, Refused):
                         raise what
+                    if before is not None and (steps := before(event, what)):
+                        await _step_by_step(inbox, steps)
                     merge(event, what)
                 except Refused as refused:
                     self.refuse(event, refused)
@@ -78,14 +91,17 @@ class Intake:
                 await inbox.breathe()
             left = left[len(told) :]
             if unknown is not None:
-                self.unknown_schema()
-                try:
-                    if not await self._learned(inbox, left[0], unknown):
-                        return
-                except Refused as refused:
-                    self.refuse(left[0], refused)
-                    inbox.done(left[0])
-                    left = left[1:]
+                left = await self._once_learned(inbox, left, unknown)
+
+    async def _once_learned(self, inbox: Inbox, left: Sequence[Record], schema_id: int) -> Sequence[Record]:
+        """Return what can be read once the schema of the first event is known; nothing if it is ending."""
+        self.unknown_schema()
+        try:
+            return left if await self._learned(inbox, left[0], schema_id) else ()
+        except Refused as refused:
+            self.refuse(left[0], refused)
+            inbox.done(left[0])
+            return left[1:]
 
     def refuse(self, event: Record, refused: Refused) -> None:
         """Write the dead letter of an event."""
@@ -115,7 +131,11 @@ class Intake:
         fields = self.contract.event(self.contract.names[event.topic], event.value)
         if fields["id"] != key:
             raise Refused("key_mismatch", "the key is not the row's id, so the record is in no known partition")
+        if _members(fields) > MAX_MEMBERS:
+            raise Refused("too_large", f"the row has more than {MAX_MEMBERS} columns, status keys and errors")
         organizations, named = self.writer(event), fields["organization_id"]
+        if named is not None and len(named.encode()) > ID_BYTES:
+            raise Refused("too_large", f"the organization's id exceeds {ID_BYTES} bytes")
         if organizations is not None and named is not None and named not in organizations:
             raise Refused("bad_header", "the row names an organization of which its writer may not tell")
         return Told(fields, len(event.value), organizations)
@@ -172,6 +192,17 @@ def _read(events: Sequence[Record], read: Read) -> tuple[list[Any], int | None]:
     return told, None
 
 
-async def _step_by_step(inbox: Inbox, steps: Iterator[None]) -> None:
+def _members(fields: dict[str, Any]) -> int:
+    """Return how many columns of a row have no typed field, and how many keys and errors its status has."""
+    count = len(fields["extra"]) + len(fields["nulls"])
+    if fields.get("status_extra") is not None:
+        count += len(fields["status_extra"])
+    if fields.get("errors") is not None:
+        count += len(fields["errors"])
+    status = fields.get("status")
+    return count + len(status) if isinstance(status, dict) else count
+
+
+async def _step_by_step(inbox: Inbox, steps: Iterable[None]) -> None:
     for _ in steps:
         await inbox.breathe()

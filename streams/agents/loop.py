@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Protocol
 
-from streams.agents.intake import SLICE, Intake, Merge, Read, Then
+from streams.agents.intake import SLICE, Before, Intake, Merge, Read, Then
 from streams.agents.removal import Remover, Removing
 from streams.engine.source import Record
 from streams.engine.stream import Inbox
@@ -48,13 +48,15 @@ class Removals:
 class Loop:
     """One agent's way with its events. What comes in a row of one kind is dealt with together.
 
-    What asks for one of the `removals` is removed; all others are merged, and `then` what follows from them.
+    What asks for one of the `removals` is removed; all others are merged, after what `before` reads, and `then` what
+    follows from them.
     """
 
     intake: Intake
     read: Read
     merge: Merge
     removals: Removals | None = None
+    before: Before | None = None
     then: Then | None = None
 
     async def run(self, stream: Stream) -> None:
@@ -66,6 +68,6 @@ class Loop:
                 if is_asked and removals is not None:
                     await removals.remover.remove(inbox, list(run), removals.removing)
                 else:
-                    await self.intake.take(inbox, list(run), self.read, self.merge, self.then)
+                    await self.intake.take(inbox, list(run), self.read, self.merge, before=self.before, then=self.then)
                 if inbox.ending.is_set():
                     break

@@ -4,7 +4,7 @@ The tally is derived: it is kept in memory only and made again from the contribu
 into use. `replace` keeps it exact as contributions change.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Generator, Iterable
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -62,6 +62,11 @@ def decode(stored: bytes) -> ConversationFacts:
         # Nobody noted who had told it, so it is taken to be trusted: no claim can change it.
         return structs.replace(_decode(stored), format=FORMAT)
     return ConversationFacts(**former.conversation(stored))
+
+
+def members(facts: ConversationFacts) -> int:
+    """Return the number of columns of facts, as often as they were told: each of them costs time."""
+    return len(facts.columns) + sum(members(told) for _, told in facts.claims.values())
 
 
 def facts_of(event: dict[str, Any], organizations: Collection[str] | None = None) -> ConversationFacts:
@@ -506,6 +511,10 @@ def _trusted_of(part: Contribution | None, position: Position | None) -> tuple[P
     return None if organization is None else (position, organization)
 
 
+#: Messages that are summed up in one step.
+_ROLES = 1_000
+
+
 class Counting:
     """The way to a tally: one message after the other, in any order."""
 
@@ -536,6 +545,16 @@ class Counting:
 
     def tally(self, told: ConversationFacts | None = None) -> Tally:
         """Return the tally of all that were added, of a conversation of whose row that was told."""
+        steps = self.tallying(told)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                found: Tally = end.value
+                return found
+
+    def tallying(self, told: ConversationFacts | None = None) -> Generator[None, None, Tally]:
+        """Return the same, in steps."""
         tally = Tally(told)
         if tally.follows:
             tally.claim, tally.trusted = self._claim, self._trusted
@@ -547,9 +566,11 @@ class Counting:
         roles = [role for organization in wanted for role in self._roles.get(organization, ())]
         replies = [role.position for role in roles if role.said and role.direction == "outgoing"]
         tally.last_outgoing = max(replies, default=None)
-        for role in roles:
+        for count, role in enumerate(roles, 1):
             tally._count(role, 1)  # noqa: SLF001
             tally._stretch(None, role)  # noqa: SLF001
+            if count % _ROLES == 0:
+                yield
         tally.reply = None
         if tally.first_incoming is not None:
             first = tally.first_incoming[0]

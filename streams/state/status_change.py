@@ -1,5 +1,6 @@
 """Status changes: the fact that a message has a status, told with its conversation."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from avro.identity import status_change_id
@@ -8,9 +9,17 @@ from streams.state import status as statuses
 from streams.state.contribution import Contribution
 from streams.state.registers import instant_of
 
+#: Characters of each text of a conversation, and of the direction, that a status change tells. Each status of each
+#: message tells them again: a name of megabytes would be thousands of records of megabytes.
+TOLD_CHARACTERS = 1_000
+
 
 def status_changes(
-    message_id: str, conversation_id: str, part: Contribution, announced: list[str], conversation: Any
+    message_id: str,
+    conversation_id: str,
+    part: Contribution,
+    announced: list[str],
+    conversation: Mapping[str, str | None] | None,
 ) -> list[dict[str, Any]]:
     """Return the fields of the StatusChange for each of the announced status keys.
 
@@ -26,8 +35,8 @@ def status_changes(
         "message_id": message_id,
         "conversation_id": conversation_id,
         "organization_id": contributions.organization_of(part),
-        "direction": contributions.direction_of(part),
-        "conversation": conversation,
+        "direction": _beginning(contributions.direction_of(part)),
+        "conversation": conversation and {name: _beginning(text) for name, text in conversation.items()},
     }
     changes = []
     for key in announced:
@@ -48,3 +57,7 @@ def status_changes(
             }
         )
     return changes
+
+
+def _beginning(text: str | None) -> str | None:
+    return text and text[:TOLD_CHARACTERS]

@@ -5,25 +5,29 @@ from collections import OrderedDict
 from collections.abc import Collection, Generator, Iterable, Iterator
 from typing import Any, cast
 
+from avro.catalogue import MAX_MEMBERS
 from avro.cloudevents import Header
 from openbsp.log import event
 from streams.contract import Contract, Encoded, Refused
 from streams.engine.hooks import Hook
 from streams.engine.stores import group_key, prefix, split_key
 from streams.engine.table import Sender, TablePartition
-from streams.limits import FACTS_BYTES, GROWTH
+from streams.limits import FACTS_BYTES, FEW_MEMBERS_BYTES, GROWTH
 from streams.state import contribution as contributions
 from streams.state import conversation
 from streams.state.contact import is_key
 from streams.state.contribution import Contribution
-from streams.state.conversation import ConversationFacts, Tally
+from streams.state.conversation import ConversationFacts, Counting, Tally
 from streams.state.status_change import status_changes
 from streams.tables.contributions import ContributionRecord, VerdictRecord, encode_record
 from streams.tables.idle import last_activity
-from streams.tables.in_slices import slices
+from streams.tables.in_slices import USUAL_BYTES, slices
 from streams.tables.links import AddressFollowed, AddressTold, encode_link
 
 _ROW = b""
+
+#: Messages that are counted in one step: a small part of the time after which others have their turn.
+_COUNTED = 200
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +90,8 @@ class ConversationPartition:
         self._in_use_limit = in_use_limit
         self._changed_rows: dict[str, ConversationFacts] = {}
         self._announced: dict[tuple[str, str], set[str]] = {}
+        #: Conversations of which all status changes are to be told again, in order.
+        self._announcing: dict[str, None] = {}
         #: What their messages add, as it was merged since `publishing`: read and decoded once.
         self._merged: dict[tuple[str, str], Contribution] = {}
         #: When the bridge received the first event that has changed something since `flushing`; None: not known.
@@ -108,13 +114,13 @@ class ConversationPartition:
         new = conversation.facts_of(event, organizations)
         merged = new if entry.told is None else conversation.join(entry.told, new)
         at_most = entry.size + size * GROWTH
-        if at_most > FACTS_BYTES:
-            at_most = len(conversation.encode(merged))
-            if at_most > FACTS_BYTES:
+        if at_most > FACTS_BYTES or (at_most > FEW_MEMBERS_BYTES and conversation.members(merged) > MAX_MEMBERS):
+            if not _fits(merged):
                 merged = conversation.without_others(merged)
-                at_most = len(conversation.encode(merged))
-            if at_most > FACTS_BYTES or not new.claims.keys() <= merged.claims.keys():
-                raise Refused("too_large", f"the merged row would exceed {FACTS_BYTES} bytes")
+                if not _fits(merged) or not new.claims.keys() <= merged.claims.keys():
+                    detail = f"the merged row would exceed {FACTS_BYTES} bytes, or {MAX_MEMBERS} columns"
+                    raise Refused("too_large", detail)
+            at_most = len(conversation.encode(merged))
         self._unfollow_addresses(conversation_id, entry.told, merged)
         self._follow_addresses(conversation_id, None if replayed else entry.told, merged)
         if merged.contacts:
@@ -122,7 +128,7 @@ class ConversationPartition:
         known, owner = entry.tally.known, entry.tally.owner
         entry.tally.row_changed(merged)
         if not known or replayed or (merged.claims and entry.tally.owner != owner):
-            self._announce_all(conversation_id, entry)
+            self._announcing[conversation_id] = None
         self._changed_rows[conversation_id] = merged
         entry.size = at_most
         self._changed.add(conversation_id)
@@ -172,12 +178,6 @@ class ConversationPartition:
         self._changed_rows[conversation_id] = merged
         self._changed.add(conversation_id)
         self.hooks.row_changed(conversation_id)
-
-    def _announce_all(self, conversation_id: str, entry: InUse) -> None:
-        """Have all status changes told again of a conversation that is known now, or is another organization's."""
-        if not entry.tally.empty:
-            for message_id, contribution in self.messages(conversation_id):
-                self._announced.setdefault((conversation_id, message_id), set()).update(contribution.announced)
 
     def tell_messages(self, conversation_id: str) -> Iterator[None]:
         """Tell the messages that have been in a conversation that it is deleted, if it is: one with each step."""
@@ -235,7 +235,7 @@ class ConversationPartition:
         entry.tally.replace(conversation_id, message_id, old, merged)
         self.rows[key] = value
         if entry.told is not None and entry.told.claims and entry.tally.owner != owner:
-            self._announce_all(conversation_id, entry)
+            self._announcing[conversation_id] = None
         self.hooks.message_changed(conversation_id, message_id, old, merged)
         if entry.told is not None and _has_deletes(entry.told):
             self._tell_message(conversation_id, message_id, entry.told, told)
@@ -247,11 +247,26 @@ class ConversationPartition:
 
     def publishing(self) -> Iterator[None]:
         """Write the status changes that were announced since the last time, each with its conversation."""
-        for some in slices(self._announced.items(), lambda announced: 1 + len(announced[1])):
+        for conversation_id in self._announcing:
+            yield from self._counting(conversation_id)
+            for some in slices(self._all_announced(conversation_id), _weigh):
+                self._tell(some)
+                yield
+        self._announcing.clear()
+        for some in slices(self._announced.items(), _weigh):
+            for conversation_id in {conversation_id for (conversation_id, _), _ in some}:
+                yield from self._counting(conversation_id)
             self._tell(some)
             yield
         self._announced.clear()
         self._merged.clear()
+
+    def _all_announced(self, conversation_id: str) -> Iterator[tuple[tuple[str, str], set[str]]]:
+        """Yield all messages that a conversation ever had, with the status keys that those which it has announce."""
+        for message_id, contribution in self.contributions(conversation_id):
+            ids = conversation_id, message_id
+            belongs = contributions.belongs_to(contribution, conversation_id)
+            yield ids, self._announced.pop(ids, set()).union(contribution.announced) if belongs else set()
 
     def _tell(self, announced: Iterable[tuple[tuple[str, str], set[str]]]) -> None:
         # One kind of work after the other: see streams.tables.in_slices.
@@ -317,8 +332,11 @@ class ConversationPartition:
             yield
         self._changed_rows.clear()
         yield from self.rows.flushing()
-        for some in slices(self._changed, lambda _: 1):
+        for some in slices(self._changed, self._weigh_row):
+            for conversation_id in some:
+                yield from self._counting(conversation_id)
             states = [(conversation_id, self.state(conversation_id)) for conversation_id in some]
+            yield
             encoded = [(*state, *self._encoded(state[1])) for state in states]
             for conversation_id, fields, value, headers in encoded:
                 self._write_state(conversation_id, fields, value, headers)
@@ -327,6 +345,10 @@ class ConversationPartition:
         received_at, self._received_at = self._received_at, None
         self.trim()
         return received_at
+
+    def _weigh_row(self, conversation_id: str) -> int:
+        entry = self._in_use.get(conversation_id)
+        return 1 if entry is None else 1 + entry.size // USUAL_BYTES
 
     def trim(self) -> None:
         """Drop the tallies that have not been used for longest, if there are too many; reading makes some as well."""
@@ -403,13 +425,36 @@ class ConversationPartition:
         return entry
 
     def is_in_use(self, conversation_id: str) -> bool:
-        """Return whether the conversation's tally is in memory."""
-        return conversation_id in self._in_use
+        """Return whether the conversation's tally is in memory, and right."""
+        entry = self._in_use.get(conversation_id)
+        return entry is not None and not entry.tally.stale
 
     def take_into_use(self, conversation_id: str, tally: Tally) -> None:
         """Bring a conversation into use, with the tally of all contributions that it has now."""
-        if conversation_id not in self._in_use:
+        entry = self._in_use.get(conversation_id)
+        if entry is None:
             self._in_use[conversation_id] = InUse(self._row(conversation_id)[1], tally)
+        elif entry.tally.stale:
+            entry.tally = tally
+
+    def bringing_into_use(self, conversation_id: str) -> Iterable[None]:
+        """Read a conversation that is not in use, in steps: what is merged next costs the same however long it is.
+
+        The last step ends with it in use.
+        """
+        return () if conversation_id in self._in_use else self._counting(conversation_id)
+
+    def _counting(self, conversation_id: str) -> Iterator[None]:
+        """Have the tally of a conversation in memory, and right, in steps."""
+        if self.is_in_use(conversation_id):
+            return
+        counting = Counting(conversation_id)
+        for count, (message_id, contribution) in enumerate(self.contributions(conversation_id), 1):
+            counting.add(message_id, contribution)
+            if count % _COUNTED == 0:
+                yield
+        tally = yield from counting.tallying(self.row(conversation_id))
+        self.take_into_use(conversation_id, tally)
 
     def row(self, conversation_id: str) -> ConversationFacts | None:
         """Return all that was told of a conversation's row."""
@@ -448,6 +493,14 @@ class ConversationPartition:
         ]
         found.sort(key=lambda item: contributions.sort_key(*item), reverse=True)
         return found
+
+
+def _fits(facts: ConversationFacts) -> bool:
+    return len(conversation.encode(facts)) <= FACTS_BYTES and conversation.members(facts) <= MAX_MEMBERS
+
+
+def _weigh(announced: tuple[object, set[str]]) -> int:
+    return 1 + len(announced[1])
 
 
 def _has_deletes(told: ConversationFacts) -> bool:

@@ -9,6 +9,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+#: Most rows have fewer.
+USUAL_BYTES = 16 * 1024
+
 #: What is dealt with together: a small part of the time after which others have their turn.
 _SLICE = 50
 

@@ -6,11 +6,12 @@ from typing import Any, cast
 
 from msgspec import msgpack
 
+from avro.catalogue import MAX_MEMBERS
 from openbsp.log import event
 from streams.contract import Contract, Encoded, Refused
 from streams.engine.hooks import Hook
 from streams.engine.table import Sender, TablePartition
-from streams.limits import CLAIMED_BYTES, FACTS_BYTES, GROWTH, ID_BYTES
+from streams.limits import CLAIMED_BYTES, FACTS_BYTES, FEW_MEMBERS_BYTES, GROWTH, ID_BYTES
 from streams.state import existence, message
 from streams.state.contribution import encode as encode_contribution
 from streams.state.message import MessageFacts
@@ -22,12 +23,9 @@ from streams.tables.contributions import (
     encode_record,
     holders_key,
 )
-from streams.tables.in_slices import slices
+from streams.tables.in_slices import USUAL_BYTES, slices
 
 logger = logging.getLogger(__name__)
-
-#: Most messages have fewer.
-_USUAL_BYTES = 16 * 1024
 
 _encode_holders = msgpack.Encoder().encode
 _decode_holders = msgpack.Decoder(dict[str, existence.Holder]).decode
@@ -97,11 +95,12 @@ class MessagePartition:
                 untold = not message.has_told_holders(stored)
         _check_conversations(known, new)
         merged = new if known is None else message.join(known, new)
-        if at_most > FACTS_BYTES:
+        if at_most > FACTS_BYTES or (at_most > FEW_MEMBERS_BYTES and message.members(merged) > MAX_MEMBERS):
             if not _fits(merged):
                 merged = message.without_others(merged)
                 if not _fits(merged) or not new.claims.keys() <= merged.claims.keys():
-                    raise Refused("too_large", f"the merged row would exceed {FACTS_BYTES} bytes")
+                    detail = f"the merged row would exceed {FACTS_BYTES} bytes, or {MAX_MEMBERS} columns and keys"
+                    raise Refused("too_large", detail)
             at_most = len(message.encode(merged))
         self._changed[message_id] = merged
         self._sizes[message_id] = at_most
@@ -180,7 +179,7 @@ class MessagePartition:
         self._received_at = None
 
     def _weigh(self, changed: tuple[str, object]) -> int:
-        return 1 + self._sizes[changed[0]] // _USUAL_BYTES
+        return 1 + self._sizes[changed[0]] // USUAL_BYTES
 
     def _records(self, message_id: str, announce: set[str]) -> Iterator[tuple[bytes, bytes]]:
         """Yield what holders of the message's external ids, and its conversations, have to hear."""
@@ -206,7 +205,9 @@ class MessagePartition:
         for some in slices(self._changed.items(), self._weigh):
             for message_id, facts in some:
                 self.rows[message_id.encode()] = message.encode(facts)
+            yield
             states = [(message_id, self._state(message_id, facts)) for message_id, facts in some]
+            yield
             encoded = [(message_id, *self._encoded(fields)) for message_id, fields in states]
             for message_id, value, headers in encoded:
                 self._sender.write(self._states, message_id.encode(), value, self.partition, headers)
@@ -267,10 +268,14 @@ class MessagePartition:
 
 def _fits(facts: MessageFacts) -> bool:
     """Return whether all that follows from facts can be written."""
-    size = len(message.encode(facts))
-    if size <= FACTS_BYTES or not facts.claims:
-        return size <= FACTS_BYTES
+    size, members = len(message.encode(facts)), message.members(facts)
+    if not facts.claims:
+        return size <= FACTS_BYTES and members <= MAX_MEMBERS
+    if size <= FACTS_BYTES and members <= MAX_MEMBERS:
+        return True
     # Trap: a row that two writers have told whole is there twice, and one of the two counts: docs/decisions/0172.
+    if members > 2 * MAX_MEMBERS or message.members(message.effective(facts)) > MAX_MEMBERS:
+        return False
     return size <= CLAIMED_BYTES and all(
         len(part) <= FACTS_BYTES
         for part in (message.encode(message.effective(facts)), encode_contribution(message.contribution(facts)))

@@ -2,7 +2,7 @@
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 import bridge.http.ingress
 from avro import writers
-from avro.catalogue import MAX_BODY_BYTES
+from avro.catalogue import MAX_BODY_BYTES, MAX_MEMBERS
 from avro.codec import Decoder
 from avro.schemas import latest
+from bridge.http.events import Event, RefusedError, read_event
 from bridge.http.head import HEAD_BYTES, Head, read_end, read_head
 from bridge.settings import BridgeSettings
 from openbsp_testkit.rows import Organization
@@ -265,3 +266,29 @@ def test_bodies_of_four_mebibytes_are_taken_unless_decided_otherwise(tmp_path: P
     assert MAX_BODY_BYTES - 2000 < len(body) < MAX_BODY_BYTES
     with running_ingress(tmp_path, deadline_s=4) as ingress:
         assert ingress.post(body).json()["disposition"] == "published"
+
+
+@pytest.mark.parametrize(
+    ("row", "others"),
+    [
+        (lambda names: dict.fromkeys(names, 0), 1),
+        (lambda names: {"status": dict.fromkeys(names, 0)}, 2),
+        (lambda names: {"status": {"errors": names}}, 3),
+    ],
+    ids=["columns", "keys of status", "errors"],
+)
+def test_a_row_of_more_columns_and_keys_than_a_row_may_have_is_no_event(
+    row: Callable[[list[str]], dict[str, Any]], others: int
+):
+    """A dead letter keeps it. Few bytes can hold so many that whoever reads them is busy for seconds."""
+
+    def read(members: int, action: str = "update") -> Event:
+        columns = row([f"x{number}" for number in range(members - others)])
+        body = json.dumps({"entity": "messages", "action": action, "data": {"id": "m", **columns}}).encode()
+        return read_event(body, 1, None, 100)
+
+    assert read(MAX_MEMBERS).id == "m"
+    with pytest.raises(RefusedError, match="columns, status keys and errors") as refused:
+        read(MAX_MEMBERS + 1)
+    assert (refused.value.reason.code, refused.value.key, refused.value.keep) == ("invalid_event", "m", True)
+    assert read(MAX_MEMBERS + 1, "delete").row == {"id": "m"}

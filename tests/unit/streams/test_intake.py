@@ -2,16 +2,19 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from avro.catalogue import MAX_MEMBERS
 from avro.codec import CodecError, UnknownSchemaIdError
 from streams.agents import intake as intakes
 from streams.agents.intake import Intake
 from streams.contract import Contract, Refused
 from streams.engine.source import Record
 from support.join import IDS
+from support.wire import event_bytes
 
 
 class World:
@@ -118,3 +121,40 @@ def test_large_events_are_not_all_read_at_once(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(intakes, "_READ_BYTES", 2)
     steps = [(step, at) for step, at in World().take(b"xxx", b"y") if step != "done"]
     assert steps == [("read", 0), ("merge", 0), ("read", 1), ("merge", 1)]
+
+
+def test_others_have_their_turn_after_reading_and_between_the_steps_before_an_event_is_merged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+
+    async def breathe() -> None:
+        world.seen.append(("turn", -1))
+
+    def before(event: Record, _: Any) -> Iterator[None]:
+        for _ in range(2):
+            world.seen.append(("step", event.offset))
+            yield
+
+    monkeypatch.setattr(world, "breathe", breathe)
+    inbox: Any = world
+    events = [Record("messages", 0, 0, b"0", b"")]
+    asyncio.run(world.intake.take(inbox, events, world.read, world.merge, before=before))
+    turn, step = ("turn", -1), ("step", 0)
+    assert world.seen == [("read", 0), turn, step, turn, step, turn, ("merge", 0), ("done", 0), turn]
+
+
+MANY = {f"x{number}": 0 for number in range(MAX_MEMBERS)}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [MANY | {"y": 0}, dict.fromkeys(MANY) | {"y": 0}, {"y": 0, "status": MANY}, {"status": {"errors": [0, *MANY]}}],
+    ids=["columns", "nulls", "keys of status", "errors"],
+)
+def test_a_row_of_more_columns_and_keys_than_a_row_may_have_is_refused(row: dict[str, Any]) -> None:
+    world = World()
+    envelope = {"entity": "messages", "action": "update", "data": {"id": "m", **row}}
+    record = Record("messages", 0, 0, b"m", event_bytes(envelope))
+    with pytest.raises(Refused, match="columns, status keys and errors"):
+        world.intake.row(record)
