@@ -10,12 +10,13 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from openbsp.otel import FAREWELL_S, TRACES, allowed, only_failures, resource, unless_hindered
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.id_generator import IdGenerator
     from opentelemetry.trace import Span, SpanContext
 
 #: Of records and requests: W3C trace context.
@@ -25,6 +26,8 @@ _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT
 
 _TRACEPARENT = re.compile(rb"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
 _SAMPLED = 0x01
+#: The id of the trace is random, so that its end can be gone by.
+_RANDOM = 0x02
 
 
 class Kind(Enum):
@@ -33,6 +36,19 @@ class Kind(Enum):
     SERVER = "SERVER"
     PRODUCER = "PRODUCER"
     CONSUMER = "CONSUMER"
+
+
+class Decision(NamedTuple):
+    """Whether a trace is sampled, before any span of it is made.
+
+    If it is, its first span here is a child of `parent`, if there is one, and has the `trace_id`. Otherwise `header` is
+    what goes on: whoever gets it does not sample the trace either.
+    """
+
+    sampled: bool
+    parent: "SpanContext | None"
+    trace_id: int
+    header: bytes
 
 
 def wanted(environment: Mapping[str, str]) -> bool:
@@ -52,8 +68,22 @@ def start(service: str) -> "Tracing | None":
     return unless_hindered(TRACES, lambda: Tracing.of(service)) if wanted(os.environ) else None
 
 
+class _Ids:
+    """Ids as an IdGenerator of OpenTelemetry makes them; of a trace the `chosen` one, once."""
+
+    def __init__(self, ids: "IdGenerator") -> None:
+        self.chosen: int | None = None
+        self.generate_span_id = ids.generate_span_id
+        self.is_trace_id_random = ids.is_trace_id_random
+        self.new_trace_id = ids.generate_trace_id
+
+    def generate_trace_id(self) -> int:
+        chosen, self.chosen = self.chosen, None
+        return self.new_trace_id() if chosen is None else chosen
+
+
 class Tracing:
-    """Makes spans."""
+    """Makes spans. Decisions, and the spans that begin with one, are for one thread."""
 
     def __init__(self, provider: "TracerProvider", give_up: Callable[[], None]) -> None:
         """Make them by a provider, which is shut down at the end; `give_up` has what is still being sent dropped."""
@@ -62,6 +92,9 @@ class Tracing:
         self._provider = provider
         self._give_up = give_up
         self._trace = trace
+        self._sampler = provider.sampler
+        self._ids = _Ids(provider.id_generator)
+        provider.id_generator = self._ids  # type: ignore[assignment] # its class comes with an extra
         self._tracer = provider.get_tracer("openbsp")
 
     @classmethod
@@ -86,9 +119,15 @@ class Tracing:
         start_ns: int | None = None,
         links: "Iterable[SpanContext]" = (),
         attributes: Mapping[str, str | int] | None = None,
+        trace_id: int | None = None,
     ) -> "Span":
-        """Begin a span, in the trace of `parent` or a new one; `start_ns` is since the epoch, now if it is None."""
+        """Begin a span, in the trace of `parent` or a new one; `start_ns` is since the epoch, now if it is None.
+
+        `trace_id` is that of a new trace, which a Decision has; otherwise it is random.
+        """
         trace = self._trace
+        # Trap: the sampler goes by this id, so with another one it could decide otherwise.
+        self._ids.chosen = None if parent is not None else trace_id
         around = None if parent is None else trace.set_span_in_context(trace.NonRecordingSpan(parent))
         return self._tracer.start_span(
             name,
@@ -98,6 +137,24 @@ class Tracing:
             [trace.Link(link) for link in links],
             start_ns,
         )
+
+    def decide(self, name: str, kind: Kind, traceparent: bytes | None) -> Decision:
+        """Decide whether a trace is sampled, as its first span would: a span that records nothing costs much more.
+
+        `name` and `kind` are that span's, `traceparent` what came with it.
+        """
+        trace, parent = self._trace, self.parent(traceparent)
+        around = None if parent is None else trace.set_span_in_context(trace.NonRecordingSpan(parent))
+        trace_id = self._ids.new_trace_id() if parent is None else parent.trace_id
+        result = self._sampler.should_sample(around, trace_id, name, trace.SpanKind[kind.value])
+        if result.decision.is_sampled():  # type: ignore[no-untyped-call]
+            return Decision(sampled=True, parent=parent, trace_id=trace_id, header=b"")
+        if parent is None:
+            flags = _RANDOM if self._ids.is_trace_id_random() else 0
+            header = _header(trace_id, self._ids.generate_span_id(), flags)
+        else:
+            header = _header(trace_id, parent.span_id, parent.trace_flags & ~_SAMPLED)
+        return Decision(sampled=False, parent=parent, trace_id=trace_id, header=header)
 
     def failed(self, span: "Span", reason: str) -> None:
         """Say that what a span is of has failed."""
@@ -124,7 +181,11 @@ class Tracing:
 
 def header_of(context: "SpanContext") -> bytes:
     """Return the value of a header `traceparent` that leads to a span."""
-    return b"00-%032x-%016x-%02x" % (context.trace_id, context.span_id, context.trace_flags)
+    return _header(context.trace_id, context.span_id, context.trace_flags)
+
+
+def _header(trace_id: int, span_id: int, flags: int) -> bytes:
+    return b"00-%032x-%016x-%02x" % (trace_id, span_id, flags)
 
 
 def is_sampled(traceparent: bytes) -> bool:

@@ -1,7 +1,7 @@
 """The keeper with a trace around it: a span for each webhook that is kept, and one for its record's way to Kafka."""
 
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from bridge.delivery.items import Item
 from bridge.delivery.keeper import OnKept
@@ -10,8 +10,7 @@ from bridge.delivery.records import DeadLetter
 from bridge.errors import NotStoredError
 from openbsp.tracing import Kind, Tracing, header_of
 
-if TYPE_CHECKING:
-    from opentelemetry.trace import SpanContext
+_WEBHOOK = "POST /webhooks"
 
 
 class Keep(Protocol):
@@ -24,12 +23,20 @@ class Keep(Protocol):
 def traced(keep: Keep, tracing: Tracing) -> Keep:
     """Return `keep` with spans; what it is given is kept with the context of the span of its record.
 
-    The webhook's span begins when the request came, and belongs to the trace that the request named, if it did.
+    The webhook's span begins when the request came, and belongs to the trace that the request named, if it did. Of a
+    trace that is not sampled there are none, and the record says that it is not.
     """
 
     def keep_traced(item: Item, arrived: float, on_kept: OnKept) -> None:
+        named = None if isinstance(item, DeadLetter) else item.traceparent
+        decision = tracing.decide(_WEBHOOK, Kind.SERVER, named)
+        if not decision.sampled:
+            if not isinstance(item, DeadLetter):
+                item.traceparent = decision.header
+            keep(item, arrived, on_kept)
+            return
         started = time.time_ns() - int((time.monotonic() - arrived) * 1e9)
-        webhook = tracing.span("POST /webhooks", Kind.SERVER, _parent(item, tracing), start_ns=started)
+        webhook = tracing.span(_WEBHOOK, Kind.SERVER, decision.parent, start_ns=started, trace_id=decision.trace_id)
         webhook.set_attributes(_attributes(item))
         record = tracing.span(f"{_topic(item)} publish", Kind.PRODUCER, webhook.get_span_context())
         if isinstance(item, DeadLetter):
@@ -60,10 +67,6 @@ def traced(keep: Keep, tracing: Tracing) -> Keep:
         keep(item, arrived, kept)
 
     return keep_traced
-
-
-def _parent(item: Item, tracing: Tracing) -> "SpanContext | None":
-    return None if isinstance(item, DeadLetter) else tracing.parent(item.traceparent)
 
 
 def _topic(item: Item) -> str:
