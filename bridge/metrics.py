@@ -75,7 +75,11 @@ class Metrics(ServiceMetrics):
             across_processes="livesum",
         )
         self.unauthorized = self._counter(
-            "bridge_unauthorized", "Requests without a valid token, by endpoint.", "endpoint"
+            "bridge_unauthorized",
+            "Requests without a valid token, by endpoint and caller: `token` (a wrong one), `pg_net` (none, "
+            "from OpenBSP's sender), `stranger` (none, from anybody else).",
+            "endpoint",
+            "caller",
         )
         self.dead_letters = self._counter(
             "bridge_dead_letters", "Dead letters made by the ingress, by reason.", "reason"

@@ -16,7 +16,7 @@ from bridge import health
 from bridge.http import answers, reasons
 from bridge.http.ingress import Receive, Send
 from bridge.http.openapi import document
-from bridge.http.webhook import PATHS, Scope
+from bridge.http.webhook import PATHS, Scope, caller_of
 from bridge.service import Service
 from openbsp.http.problems import response
 
@@ -46,7 +46,8 @@ def _rest(service: Service) -> Starlette:
         access = service.access
         allowed = access.may_observe(authorization) or access.authenticate(authorization) is not None
         if not allowed and authorization is not None:
-            service.metrics.unauthorized.labels(endpoint).inc()
+            caller = caller_of(authorization, request.headers.get("user-agent", "").encode("latin-1"))
+            service.metrics.unauthorized.labels(endpoint, caller).inc()
         return allowed
 
     async def healthz(_: Request) -> Response:

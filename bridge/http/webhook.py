@@ -53,7 +53,18 @@ _ORGANIZATIONS = writers.HTTP_HEADER.encode()
 RECONCILED_HEADER = "openbsp-reconciled"
 _RECONCILED = RECONCILED_HEADER.encode()
 
+#: How OpenBSP's sender names itself: PostgreSQL's extension.
+_SENDER = b"pg_net/"
+
 _log = logging.getLogger(__name__)
+
+
+def caller_of(authorization: bytes | None, user_agent: bytes) -> str:
+    """Return the label of whoever was turned away: a scanner has no token, and does not call itself as OpenBSP does."""
+    scheme, _, token = (authorization or b"").partition(b" ")
+    if scheme.lower() == b"bearer" and token.strip():
+        return "token"
+    return "pg_net" if user_agent.startswith(_SENDER) else "stranger"
 
 
 class TurnedDownError(Exception):
@@ -170,7 +181,8 @@ class Webhook:
         token = intake.authenticate(headers.get(b"authorization"))
         if token is None:
             self._line.client = client
-            intake.metrics.unauthorized.labels(PATH).inc()
+            caller = caller_of(headers.get(b"authorization"), headers.get(b"user-agent", b""))
+            intake.metrics.unauthorized.labels(PATH, caller).inc()
             close = too_large or b"transfer-encoding" in headers
             raise TurnedDownError(reasons.UNAUTHORIZED, "a valid bearer token is required", close=close)
         self._line.token = token.name

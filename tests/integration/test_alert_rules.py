@@ -56,7 +56,9 @@ HEALTHY = {
     'bridge_webhooks_total{entity="messages",action="insert",outcome="spooled"}': then("_", 5),
     'bridge_webhooks_total{entity="messages",action="update",outcome="not_stored"}': OVER,
     'bridge_dead_letters_total{reason="no_key"}': OVER,
-    'bridge_unauthorized_total{endpoint="/metrics"}': growing(1),
+    'bridge_unauthorized_total{endpoint="/metrics",caller="token"}': growing(1),
+    # A scanner, which has no token.
+    'bridge_unauthorized_total{endpoint="/webhooks",caller="stranger"}': f"_x{AT - 30} 9x{MINUTES}",
     'bridge_answer_seconds_bucket{le="0.1"}': f"0+60x{MINUTES}",
     'bridge_answer_seconds_bucket{le="3"}': f"0+60x{MINUTES}",
     'bridge_answer_seconds_bucket{le="+Inf"}': f"0+60x{MINUTES}",
@@ -127,7 +129,12 @@ CASES: dict[str, list[Case]] = {
         # A process that started again counts from the beginning.
         Case({webhook("not_stored"): then(2, 1)}, within=2),
     ],
-    "BridgeUnauthorized": [first('bridge_unauthorized_total{endpoint="/webhooks"}')],
+    "BridgeUnauthorized": [
+        first('bridge_unauthorized_total{endpoint="/webhooks",caller="token"}'),
+        first('bridge_unauthorized_total{endpoint="/webhooks",caller="pg_net"}'),
+        # It goes on, so it is no scanner: a sender whose token and name a proxy takes away.
+        Case({'bridge_unauthorized_total{endpoint="/webhooks",caller="stranger"}': growing(2)}, within=40),
+    ],
     "BridgeFaults": [first(webhook("internal_error"))],
     "BridgeSlow": [
         Case(

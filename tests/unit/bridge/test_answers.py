@@ -463,6 +463,25 @@ def test_the_request_line_says_how_it_ended_and_nothing_of_the_content(ingress: 
     }
 
 
+@pytest.mark.parametrize(
+    ("headers", "caller"),
+    [
+        ({"Authorization": "Bearer wrong-token-0123456789"}, "token"),
+        ({"Authorization": "bearer x", "User-Agent": "pg_net/0.20.4"}, "token"),
+        ({"User-Agent": "pg_net/0.20.4"}, "pg_net"),
+        ({"Authorization": "Bearer", "User-Agent": "pg_net/0.20.4"}, "pg_net"),
+        ({"User-Agent": "scanner/1.0"}, "stranger"),
+        ({"Authorization": "Basic YTpi"}, "stranger"),
+    ],
+)
+def test_a_scanner_is_told_from_a_sender_whose_token_is_refused(
+    ingress: RunningIngress, headers: dict[str, str], caller: str
+):
+    before = ingress.metric("bridge_unauthorized_total", endpoint="/webhooks", caller=caller)
+    assert ingress.post(message(), token=None, **headers).status_code == 401
+    assert ingress.metric("bridge_unauthorized_total", endpoint="/webhooks", caller=caller) == before + 1
+
+
 def test_a_failed_attempt_is_counted_and_logged_without_the_token(ingress: RunningIngress):
     before = ingress.metric("bridge_unauthorized_total", endpoint="/webhooks")
     ingress.post(message(), token="wrong-token-0123456789")
