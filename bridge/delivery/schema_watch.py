@@ -50,7 +50,8 @@ class SchemaWatch:
         self._on_change = on_change
         self._metrics = metrics
         self._remembered: Mapping[str, int] | None = None
-        self._recalled = False
+        #: Whether what a former start remembers was read, and whether it could not be.
+        self._recalled = self._unreadable = False
         self._given_up = ""  # which ids mean another schema now
         self.ids: Mapping[str, int] | None = None
         #: Why the registry's latest answer was none, None if it was one; and whether it has answered, and does not fit.
@@ -63,7 +64,9 @@ class SchemaWatch:
         try:
             remembered = await self._spool.recall(self._memory)
         except sqlite3.Error as error:
-            _log.warning("schema ids not recalled: %s", error, extra=event("schemas.not_recalled"))
+            if not self._unreadable:
+                self._unreadable = True
+                _log.warning("schema ids not recalled: %s", error, extra=event("schemas.not_recalled"))
             return
         self._recalled = True
         ids = None if remembered is None else json.loads(remembered)

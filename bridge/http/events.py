@@ -192,7 +192,7 @@ def _decode(body: bytes, max_depth: int) -> Any:
     try:
         value = jsontext.decode(body)
         # Counting brackets is cheap and settles almost every case; those in strings only make it pessimistic.
-        if body.count(b"{") + body.count(b"[") <= max_depth or jsontext.depth(value) <= max_depth:
+        if body.count(b"{") + body.count(b"[") <= max_depth or jsontext.depth(body, max_depth) <= max_depth:
             return value
     except jsontext.MalformedJsonError as error:
         raise RefusedError(reasons.MALFORMED_JSON, str(error)) from None

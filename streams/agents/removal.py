@@ -53,8 +53,8 @@ class Remover:
         if any(removal.with_messages for removal in removals):
             await self._remove_messages(inbox, removals)
         for removal in removals:
-            removal.table.retract(removal.key)
-            await inbox.breathe()
+            for _ in removal.table.retract(removal.key):
+                await inbox.breathe()
         await inbox.acknowledged()
         for removal in removals:
             removal.table.remove(removal.key)

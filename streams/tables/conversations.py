@@ -296,14 +296,15 @@ class ConversationPartition:
         """Put a request that concerns a conversation behind all that its topic holds now."""
         self._sender.write(self._contributions, conversation_id.encode(), request, self.partition)
 
-    def retract(self, conversation_id: str) -> None:
-        """First half of a removal: take everything back from the changelog. Flush before.
+    def retract(self, conversation_id: str) -> Iterator[None]:
+        """First half of a removal: take everything back from the changelog, in steps. Flush before.
 
         The second half, `remove`, must wait until this is acknowledged: what is stored is the only list of it, and
         may be gone from the disk when the removal has to be done again.
         """
         for key, _ in self.rows.scan(prefix(conversation_id.encode())):
             self.rows.retract(key)
+            yield
 
     def remove(self, conversation_id: str) -> None:
         """Second half of a removal: forget the row and all contributions, and say so on the state topic.

@@ -224,8 +224,8 @@ class MessagePartition:
     def _encoded(self, fields: dict[str, Any] | None) -> Encoded | tuple[None, None]:
         return (None, None) if fields is None else self._contract.message_state(fields)
 
-    def retract(self, message_id: str) -> None:
-        """First half of a removal: tell the conversations and the state topic. Flush before.
+    def retract(self, message_id: str) -> Iterator[None]:
+        """First half of a removal: tell the conversations and the state topic, in a single step. Flush before.
 
         The second half, `remove`, must wait until this is acknowledged: the facts are the only list of whom to tell.
         """
@@ -239,6 +239,7 @@ class MessagePartition:
             for holding in message.holdings(facts):
                 self._sender.write(self._contributions, holders_key(*holding), value)
         self._sender.write(self._states, key, None, self.partition)
+        yield
 
     def remove(self, message_id: str) -> None:
         """Second half of a removal: forget the facts."""

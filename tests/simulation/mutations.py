@@ -114,15 +114,15 @@ def _write_what_has_changed(original: Any, self: Any, conversation_id: str, reco
 
 @mutation("in the middle of a removal: the facts, the only list of whom to tell, go last")
 @instead(program.messages.MessagePartition, "retract")
-def _forget_first(original: Any, self: Any, message_id: str) -> None:
-    original(self, message_id)
+def _forget_first(original: Any, self: Any, message_id: str) -> Any:
+    yield from original(self, message_id)
     self.remove(message_id)
 
 
 @mutation("in the middle of removing a conversation: its facts go when the tombstones are acknowledged")
 @instead(program.conversations.ConversationPartition, "retract")
-def _delete_first(original: Any, self: Any, conversation_id: str) -> None:
-    original(self, conversation_id)
+def _delete_first(original: Any, self: Any, conversation_id: str) -> Any:
+    yield from original(self, conversation_id)
     for key, _ in self.rows.scan(program.conversations.prefix(conversation_id.encode())):
         self.rows.store.delete(key)
 

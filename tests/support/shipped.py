@@ -113,7 +113,8 @@ class Shipped:
 
     def begin_removal(self, conversation_id: str) -> set[str]:
         """Do the first half of a conversation's removal, and return the topics that it writes to."""
-        self._join.conversations[0].retract(conversation_id)
+        for _ in self._join.conversations[0].retract(conversation_id):
+            pass
         written, self._log.written = self._log.written, []
         return {topic for topic, _, _ in written}
 

@@ -4,6 +4,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from avro.jsontext import MalformedJsonError, decode, depth, encode, encode_text
 
@@ -116,11 +118,28 @@ def test_canonical_form_does_not_depend_on_order_white_space_or_escapes() -> Non
     [(None, 0), ("[[", 0), ([], 1), ({}, 1), ([1, [2]], 2), ({"a": {"b": []}, "c": 1}, 3), ([[], [[]], {}], 3)],
 )
 def test_depth_counts_the_deepest_nesting(value: Any, deepest: int) -> None:
-    assert depth(value) == deepest
+    assert depth(encode(value), 100) == deepest
 
 
-def test_depth_needs_no_stack() -> None:
-    value: list[Any] = []
-    for _ in range(100_000):
-        value = [value]
-    assert depth(value) == 100_001
+def test_depth_says_only_that_it_is_more_than_what_may_be() -> None:
+    assert depth(b"[" * 100_000 + b"]" * 100_000, 100) == 101
+    assert depth(b"[" * 100 + b"]" * 100, 100) == 100
+
+
+def walked(value: Any) -> int:
+    """Return the nesting by walking through what was read."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return 0 if inner is None else 1 + max(map(walked, inner), default=0)
+
+
+_texts = st.text(alphabet='[]{}"\\a\n\u00e9', max_size=6)
+_values = st.recursive(
+    st.none() | _texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_texts, inner, max_size=3),
+    max_leaves=20,
+)
+
+
+@given(_values)
+def test_brackets_in_texts_are_no_nesting(value: Any) -> None:
+    assert depth(encode(value), 1_000) == walked(value)

@@ -5,12 +5,15 @@ import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from bridge.delivery.spool.file import SpoolFile
 from bridge.errors import SpoolError, SpoolInUseError, SpoolUnavailableError
+from bridge.serve import _Work
+from bridge.supervisor import Place
 from support.fake_kafka import TIMED_OUT, FakeKafka, FakeRegistry
 from support.ingress import message, running_ingress
 from support.wait import eventually
@@ -144,3 +147,21 @@ def test_a_path_that_can_never_be_used_is_refused(tmp_path: Path):
     (tmp_path / "occupied").write_text("a file")
     with pytest.raises(SpoolError, match="occupied"):
         SpoolFile(tmp_path / "occupied" / "spool-0.db", late=True)
+
+
+@pytest.mark.parametrize(
+    ("is_upgrade", "restarts", "starts"), [(False, 0, True), (False, 1, True), (True, 0, False), (True, 1, True)]
+)
+def test_an_upgrade_does_not_start_while_the_running_bridge_has_its_spool(
+    tmp_path: Path, disk: Disk, *, is_upgrade: bool, restarts: int, starts: bool
+):
+    disk.refuses(errno.ENOSPC)
+    place = Place(0, restarts, -1, -1)
+    settings: Any = SimpleNamespace(spool_dir=tmp_path)
+    unused: Any = None
+    work = _Work(settings, unused, unused, unused, unused, 0, unused, is_upgrade)
+    if starts:
+        assert "No space left" in work._open_spool(place).unopened
+    else:
+        with pytest.raises(SpoolUnavailableError, match="No space left"):
+            work._open_spool(place)
