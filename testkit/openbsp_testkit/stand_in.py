@@ -25,6 +25,8 @@ ORGANIZATION = "acme"
 #: The tables that tell of their rows, and the one of those who hear of them.
 TABLES = ("messages", "conversations", "contacts", "contacts_addresses", "webhooks")
 _TIMEOUT_S = 5
+#: A proxy of the environment is no way to 127.0.0.1, and OpenBSP asks none.
+_open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 #: As many as OpenBSP's trigger calls.
 _MOST_RECEIVERS = 3
 
@@ -69,7 +71,7 @@ class StandIn:
         what = f"{webhook.action} of {webhook.entity} to {to['url']}"
         try:
             request = urllib.request.Request(str(to["url"]), webhook.body, headers, method="POST")  # noqa: S310 whoever registers chooses
-            with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310 as above
+            with _open(request, timeout=_TIMEOUT_S) as answer:
                 return f"{what}: {answer.status}"
         except urllib.error.HTTPError as error:
             return f"{what}: {error.code}"
@@ -87,7 +89,10 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0, help="port of 127.0.0.1 for the REST API; 0 takes a free one")
     parser.add_argument("--every", type=float, default=1.0, metavar="SECONDS", help="time from one event to the next")
     arguments = parser.parse_args()
-    platform = Postgrest(TABLES, address=("127.0.0.1", arguments.port))
+    try:
+        platform = Postgrest(TABLES, address=("127.0.0.1", arguments.port))
+    except (OSError, OverflowError) as error:
+        parser.exit(1, f"port {arguments.port} of 127.0.0.1 cannot be had: {error}\n")
     threading.Thread(target=platform.serve_forever, daemon=True).start()
     _say(f"OpenBSP's stand-in is at {platform.url}; its organization is {ORGANIZATION}")
     stand_in, stopping = StandIn(platform), threading.Event()

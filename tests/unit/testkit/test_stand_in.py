@@ -11,7 +11,7 @@ import pytest
 
 from openbsp_testkit.postgrest import Postgrest, Refusal, running_postgrest
 from openbsp_testkit.rows import Organization
-from openbsp_testkit.stand_in import ORGANIZATION, StandIn, history
+from openbsp_testkit.stand_in import ORGANIZATION, StandIn, history, main
 
 
 @pytest.fixture
@@ -42,7 +42,10 @@ def platform() -> Iterator[Postgrest]:
         yield server
 
 
-def test_each_row_goes_to_those_who_registered_for_its_table_and_action(platform, receiver):
+def test_each_row_goes_to_those_who_registered_for_its_table_and_action(platform, receiver, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
     url = f"http://127.0.0.1:{receiver.server_port}/webhooks"
     own = {"organization_id": ORGANIZATION, "url": url, "operations": ["insert"]}
     platform.put("webhooks", **own, table_name="messages", token="a-token")
@@ -100,3 +103,13 @@ def test_nulls_are_ordered_as_postgresql_orders_them():
         for order, ids in (("asc", "bca"), ("desc", "acb"), ("desc.nullslast", "cba"), ("asc.nullsfirst", "abc")):
             found, _ = platform.select("messages", [("order", f"updated_at.{order}"), ("select", "id")])
             assert "".join(json.loads(text)["id"] for text in found) == ids
+
+
+@pytest.mark.parametrize("port", [None, 70000])
+def test_a_port_that_cannot_be_had_is_a_sentence(receiver, monkeypatch, capsys, port):
+    port = receiver.server_port if port is None else port
+    monkeypatch.setattr("sys.argv", ["stand_in", "--port", str(port)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.startswith(f"port {port} of 127.0.0.1 cannot be had: ")
