@@ -7,7 +7,7 @@ needs it.
 from __future__ import annotations
 
 import logging
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -57,8 +57,9 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
 
 @pytest.fixture(scope="session")
 def openbsp_backend(pytestconfig: pytest.Config) -> Backend:
-    """Tell where stacks run in this session, as the head of the run says; BackendError if that is impossible."""
-    return _choice(pytestconfig).backend
+    """Tell where stacks run in this session, as the head of the run says; an error if that is impossible."""
+    with _in_a_sentence():
+        return _choice(pytestconfig).backend
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +67,10 @@ def openbsp_stack(openbsp_backend: Backend, pytestconfig: pytest.Config) -> Iter
     """Run Kafka, a schema registry, the bridge and a streams worker, from the first test that asks to the last."""
     from openbsp_testkit.stack import running_stack  # noqa: PLC0415
 
-    with running_stack(openbsp_backend, _options(pytestconfig), say=lambda text: _say(pytestconfig, text)) as stack:
+    starting = running_stack(openbsp_backend, _options(pytestconfig), say=lambda text: _say(pytestconfig, text))
+    with ExitStack() as running:
+        with _in_a_sentence():
+            stack = running.enter_context(starting)
         yield stack
 
 
@@ -97,6 +101,15 @@ def topic(openbsp_stack: OpenBspStack) -> Iterator[Callable[..., TopicReader]]:
             return readers.enter_context(openbsp_stack.reader(name, from_beginning=from_beginning))
 
         yield read
+
+
+@contextmanager
+def _in_a_sentence() -> Iterator[None]:
+    """Have pytest show what an error says, and not, for each test, where in the kit it comes from."""
+    try:
+        yield
+    except TestkitError as error:
+        raise pytest.fail.Exception(f"{type(error).__name__}: {error}", pytrace=False) from None
 
 
 def _uses_a_stack(item: pytest.Item) -> bool:

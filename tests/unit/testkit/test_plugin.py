@@ -59,3 +59,22 @@ def test_tests_with_a_stack_are_one_group_where_xdist_is(tmp_path):
     assert "group test_one [('openbsp',)]\ngroup test_two [('openbsp',)]\ngroup test_three []" in wants
     without = run(tmp_path, "--collect-only", "-s", "-W", "error", OPENBSP_TESTKIT_BACKEND="local").stdout
     assert "group test_one []" in without
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"OPENBSP_TESTKIT_BACKEND": "podman"}, "OptionError: OPENBSP_TESTKIT_BACKEND can be containers or local, not"),
+        (
+            {"OPENBSP_TESTKIT_BACKEND": "local", "OPENBSP_TESTKIT_SERVICES": "/nowhere"},
+            "ServicesError: OPENBSP_TESTKIT",
+        ),
+    ],
+)
+def test_a_stack_that_cannot_be_had_is_a_sentence_and_no_traceback(variables, sentence, tmp_path):
+    (tmp_path / "test_wants.py").write_text(WANTS, "utf-8")
+    result = run(tmp_path, **variables)
+    assert "1 passed, 2 errors" in result.stdout
+    assert result.stdout.count(f"\n{sentence}") == 2
+    assert "openbsp_testkit/" not in result.stdout
+    assert "another exception" not in result.stdout
