@@ -103,7 +103,9 @@ def once(options: Options, environment: Environment, index: Index, watcher: Watc
                 raise ReconcileError("repairs are posted to the bridge: set RECONCILE_BRIDGE_TOKEN, or use --dry-run")
             token = settings.bridge_token.get_secret_value()
             poster = stack.enter_context(Poster(settings.bridge_url, token, patience_s=settings.patience_s))
-        states = stack.enter_context(States(environment.kafka, environment.registry, environment.topics, index))
+        states = stack.enter_context(
+            States(environment.kafka, environment.registry, environment.topics, index, settings.compared)
+        )
         source = Source(
             platform,
             requests_per_s=settings.requests_per_s,

@@ -143,10 +143,10 @@ class Run:
 
     def _compare_all(self) -> None:
         # Trap: rows have the platform's time. Behind a clock that is ahead of it, a run begins after rows to come.
-        self._platform_now = self._now - self._source.ahead_us(next(iter(TRUTHS)))
+        self._platform_now = self._now - self._source.ahead_us(self._settings.compared[0])
         until = self._platform_now - round(self._settings.settle_s * _SECOND)
         shown: set[str] = set()
-        for entity in TRUTHS:
+        for entity in self._settings.compared:
             shown |= self._compare_and_search(entity, until)
         if not shown and not self.report.problems:
             self.report.problems.append("OpenBSP shows no row at all: " + _RIGHTS)
@@ -186,7 +186,7 @@ class Run:
     # -- rows of which only others tell
 
     def _count_orphans(self) -> None:
-        for entity in ENTITIES:
+        for entity in self._settings.compared:
             for organization, number in self._index.count_orphans(entity).items():
                 if self._is_asked_for(organization):
                     self.report.of(entity, organization).orphans = number
@@ -199,7 +199,7 @@ class Run:
 
     def _fetch_orphans(self) -> None:
         """Ask the platform for exactly those rows, and tell them."""
-        for entity in ENTITIES:
+        for entity in self._settings.compared:
             after, absent = "", 0
             while some := self._index.orphans(entity, after, _RECHECK_IDS):
                 after = some[-1][0]

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from avro.catalogue import ENTITIES
 
 
 class ReconcileSettings(BaseSettings):
@@ -23,6 +25,10 @@ class ReconcileSettings(BaseSettings):
         Path("data/reconcile"),
         description="Directory for the index of the states, about 300 bytes a row, and for how far the last run came. "
         "It can be deleted: the next run reads the state topics and all rows again.",
+    )
+    entities: str = Field(
+        ",".join(ENTITIES),
+        description="Tables that are compared, with commas between them. Leave out what OpenBSP's API does not have.",
     )
     signing_key_file: Path | None = Field(
         None,
@@ -68,3 +74,17 @@ class ReconcileSettings(BaseSettings):
     delete_minimum: int = Field(
         10, ge=0, description="So many ids of an organization may be gone in any case, however few were asked for."
     )
+
+    @field_validator("entities")
+    @classmethod
+    def _are_known(cls, entities: str) -> str:
+        named = {name.strip() for name in entities.split(",")}
+        if not named <= ENTITIES.keys():
+            raise ValueError(f"not one of {', '.join(ENTITIES)}: {', '.join(sorted(named - ENTITIES.keys()))}")
+        return entities
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The tables that are compared, in the order in which their rows are deleted."""
+        named = {name.strip() for name in self.entities.split(",")}
+        return tuple(name for name in ENTITIES if name in named)

@@ -92,7 +92,7 @@ class Source:
 
         By less than some seconds counts as not.
         """
-        at = self._ask(entity, [("select", "id"), ("limit", "1")]).at
+        at = self._ask(entity, [("select", ",".join(names.columns_of(entity))), ("limit", "1")]).at
         ahead_s = 0.0 if at is None else time.time() - at
         return round(ahead_s * 1_000_000) if ahead_s > _SAME_TIME_S else 0
 

@@ -1,7 +1,7 @@
 """The state topics and the tables of contacts, read into the index up to their ends."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -50,15 +50,22 @@ def state_of(entity: str, id_: str, fields: Mapping[str, Any]) -> State:
 class States:
     """Brings the index up to date with the state topics. A context manager. Raises ReconcileError, RegistryError."""
 
-    def __init__(self, kafka: KafkaSettings, registry: RegistrySettings, topics: TopicSettings, index: Index) -> None:
-        """Build the clients; nothing is read yet."""
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        registry: RegistrySettings,
+        topics: TopicSettings,
+        index: Index,
+        entities: Collection[str] = tuple(TRUTHS),
+    ) -> None:
+        """Build the clients; nothing is read yet. `entities` are those of interest."""
         self._index = index
         self._registry = Registry(registry, topics.prefix)
         self._topics = Topics(kafka, topics)
-        self._names = {entity: topic_name(topics.prefix, topic) for entity, topic in TRUTHS.items()}
+        self._names = {entity: topic_name(topics.prefix, TRUTHS[entity]) for entity in entities}
         self._entities = {topic: entity for entity, topic in self._names.items()}
         self._decoders = {
-            entity: Decoder(record) for entity, topic in TRUTHS.items() if (record := TOPICS[topic].schema) is not None
+            entity: Decoder(record) for entity in entities if (record := TOPICS[TRUTHS[entity]].schema) is not None
         }
         config = clients.reader_config(kafka.librdkafka(), GROUP)
         try:
@@ -75,7 +82,7 @@ class States:
         """Find the topics, and forget what the index has of former ones."""
         identities = self._topics.inspect().identities
         try:
-            for entity in TRUTHS:
+            for entity in self._names:
                 try:
                     self._begin(entity, identities)
                 except ReconcileError as error:
@@ -129,7 +136,7 @@ class States:
             read += len(messages)
             if on_read is not None:
                 on_read(min(read, total), total)
-        for entity in TRUTHS.keys() - self.unreadable:
+        for entity in self._names.keys() - self.unreadable:
             self._index.note(f"read {entity}", str(began))
         self._is_read = True
 
@@ -168,8 +175,8 @@ class States:
 
     def _take(self, messages: list[Message]) -> bool:
         """Put records into the index. Returns whether any partition came further."""
-        states: dict[str, list[State]] = {entity: [] for entity in TRUTHS}
-        positions: dict[str, dict[int, int]] = {entity: {} for entity in TRUTHS}
+        states: dict[str, list[State]] = {entity: [] for entity in self._names}
+        positions: dict[str, dict[int, int]] = {entity: {} for entity in self._names}
         left_out = len(self.unreadable)
         for message in messages:
             entity, partition, after = self._place(message)

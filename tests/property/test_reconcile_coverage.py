@@ -8,12 +8,12 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from avro import instants
-from avro.catalogue import ENTITIES
-from bridge.reconcile import facts
+from bridge.reconcile import names
 from bridge.reconcile import run as module
 from bridge.reconcile.index import Index, State
 from bridge.reconcile.poster import Receipt, Repair
@@ -21,6 +21,7 @@ from bridge.reconcile.report import Report
 from bridge.reconcile.run import Options, Run
 from bridge.reconcile.settings import ReconcileSettings
 from bridge.reconcile.source import Cursor, Range
+from bridge.reconcile.truths import of_row
 
 ORGANIZATIONS = ("a", "b", "c")
 START = 1_700_000_000_000_000
@@ -30,10 +31,11 @@ Row = dict[str, Any]
 
 
 class Platform:
-    """Messages, of which a key sees those of some organizations; also the states, which have what was posted."""
+    """Rows of a table, of which a key sees those of some organizations; also the states, which have what was posted."""
 
-    def __init__(self, index: Index) -> None:
+    def __init__(self, index: Index, table: str) -> None:
         self.index = index
+        self.table = table
         self.now = START
         self.rows: list[Row] = []
         self.visible: set[str] = set(ORGANIZATIONS)
@@ -45,14 +47,20 @@ class Platform:
         self.unreadable: dict[str, str] = {}
 
     def happen(self, organization: str) -> None:
-        row = {"id": f"m{len(self.rows)}", "organization_id": organization, "conversation_id": "c"}
+        columns = {"id": f"m{len(self.rows)}", "conversation_id": "c"}
+        if self.table == "contacts_addresses":
+            columns = {"service": "whatsapp", "address": f"+{len(self.rows)}"}
+        row = {**columns, "organization_id": organization}
         self.rows.append(row | {"updated_at": instants.render(self.now)})
 
-    def at(self, id_: str) -> int:
-        return next(instants.parse(row["updated_at"]) or 0 for row in self.rows if row["id"] == id_)
+    def name(self, row: Row) -> str:
+        return str(names.name_of(self.table, row))
+
+    def at(self, name: str) -> int:
+        return next(instants.parse(row["updated_at"]) or 0 for row in self.rows if self.name(row) == name)
 
     def seen(self, entity: str) -> list[Row]:
-        return [row for row in self.rows if entity == "messages" and row["organization_id"] in self.visible]
+        return [row for row in self.rows if entity == self.table and row["organization_id"] in self.visible]
 
     # -- as bridge.reconcile.source.Source
 
@@ -64,7 +72,7 @@ class Platform:
             raise KeyboardInterrupt
         if self.revoked_after == 0:
             self.visible.discard("a")
-        if entity == "messages":
+        if entity == self.table:
             self.killed_after = None if self.killed_after is None else self.killed_after - 1
             self.revoked_after = None if self.revoked_after is None else self.revoked_after - 1
         found = [
@@ -72,27 +80,29 @@ class Platform:
             for row in self.seen(entity)
             if wanted.since <= (instants.parse(row["updated_at"]) or 0) <= wanted.until
             and wanted.organization in {None, row["organization_id"]}
-            and (after is None or (row["updated_at"], row["id"]) > (after.at, after.id))
+            and (after is None or (row["updated_at"], self.name(row)) > (after.at, after.id))
         ]
-        page = sorted(found, key=lambda row: (row["updated_at"], row["id"]))[:_PAGE]
-        self.read.update(row["id"] for row in page)
+        page = sorted(found, key=lambda row: (row["updated_at"], self.name(row)))[:_PAGE]
+        self.read.update(self.name(row) for row in page)
         return page
 
-    def by_name(self, entity: str, ids: list[str]) -> list[Row]:
-        return [row for row in self.seen(entity) if row["id"] in ids]
+    def by_name(self, entity: str, wanted: list[str]) -> list[Row]:
+        return [row for row in self.seen(entity) if self.name(row) in wanted]
 
-    def present(self, entity: str, ids: list[str]) -> set[str]:
-        return {row["id"] for row in self.by_name(entity, ids)}
+    def present(self, entity: str, wanted: list[str]) -> set[str]:
+        return {self.name(row) for row in self.by_name(entity, wanted)}
 
     def newest(self, entity: str, organization: str, most: int) -> list[str]:
-        return [row["id"] for row in self.seen(entity) if row["organization_id"] == organization][-most:]
+        return [self.name(row) for row in self.seen(entity) if row["organization_id"] == organization][-most:]
 
     # -- as States and Poster
 
     def catch_up(self, _: object = None) -> None:
-        entity = ENTITIES["messages"]
-        states = [State(row["id"], facts.of_row(entity, row), row["organization_id"], "c") for row in self._posted]
-        self.index.take("messages", states, {0: 0})
+        states = [
+            State(names.id_in(self.table, self.name(row)), of_row(self.table, row), row["organization_id"], "c")
+            for row in self._posted
+        ]
+        self.index.take(self.table, states, {0: 0})
         self._posted.clear()
 
     def post(self, repairs: Iterable[Repair]) -> Iterator[Receipt]:
@@ -115,13 +125,13 @@ class Round:
     killed_after: int | None = None
 
 
-names = st.sampled_from(ORGANIZATIONS)
+organizations = st.sampled_from(ORGANIZATIONS)
 pages = st.none() | st.integers(0, 3)
 rounds = st.builds(
     Round,
-    st.lists(names, max_size=4),
-    st.sets(names) | st.just(set(ORGANIZATIONS)),
-    st.just(()) | st.tuples(names),
+    st.lists(organizations, max_size=4),
+    st.sets(organizations) | st.just(set(ORGANIZATIONS)),
+    st.just(()) | st.tuples(organizations),
     st.none() | st.integers(0, 60),
     pages,
     pages,
@@ -129,17 +139,18 @@ rounds = st.builds(
 _AT_LAST = Round([], set(ORGANIZATIONS))
 
 
-@given(st.lists(rounds, min_size=1, max_size=6))
-@example([Round(["a", "a"], {"a"}, since_ago=15)]).via("a run since a time says nothing of older rows")
-@example([Round(["a", "b"], {"a", "b"}), Round(["b"], {"a"})]).via("b was hidden for a while")
-@example([Round(["a", "b"], {"a", "b"}), Round(["b"], {"a"}), Round([], {"a", "b"}, since_ago=5)]).via(
+@pytest.mark.parametrize("table", ["messages", "contacts_addresses"])
+@given(story=st.lists(rounds, min_size=1, max_size=6))
+@example(story=[Round(["a", "a"], {"a"}, since_ago=15)]).via("a run since a time says nothing of older rows")
+@example(story=[Round(["a", "b"], {"a", "b"}), Round(["b"], {"a"})]).via("b was hidden for a while")
+@example(story=[Round(["a", "b"], {"a", "b"}), Round(["b"], {"a"}), Round([], {"a", "b"}, since_ago=5)]).via(
     "and is not read"
 )
-@example([Round(["b"], {"a"}), Round(["b"], {"a", "b"})]).via("b was never shown before")
-@example([Round(["a", "b", "a", "a"], {"a", "b"}, revoked_after=1)]).via("a is hidden in the middle")
-def test_what_is_verified_was_read(story: list[Round]):
+@example(story=[Round(["b"], {"a"}), Round(["b"], {"a", "b"})]).via("b was never shown before")
+@example(story=[Round(["a", "b", "a", "a"], {"a", "b"}, revoked_after=1)]).via("a is hidden in the middle")
+def test_what_is_verified_was_read(table: str, story: list[Round]):
     with tempfile.TemporaryDirectory() as directory, Index(Path(directory)) as index:
-        platform = Platform(index)
+        platform = Platform(index, table)
         shim = SimpleNamespace(now=lambda: platform.now, parse=instants.parse, render=instants.render)
         with patch.object(module, "instants", shim):
             for each in [*story, _AT_LAST]:
@@ -155,8 +166,8 @@ def test_what_is_verified_was_read(story: list[Round]):
                     continue
                 for (_, organization), until in verified.items():
                     told = [row for row in platform.rows if row["organization_id"] == organization]
-                    unread = [row["id"] for row in told if row["id"] not in platform.read]
-                    assert [id_ for id_ in unread if platform.at(id_) <= until] == []
+                    unread = [platform.name(row) for row in told if platform.name(row) not in platform.read]
+                    assert [name for name in unread if platform.at(name) <= until] == []
 
 
 def _run(platform: Platform, index: Index, each: Round) -> Report:

@@ -9,6 +9,7 @@ from avro.catalogue import ENTITIES
 from avro.rows import id_of, ids_of
 from bridge.reconcile.errors import ReconcileError
 from bridge.reconcile.report import text
+from bridge.reconcile.settings import ReconcileSettings
 from bridge.reconcile.truths import state_of
 from streams.state import contact
 from support.reconcile_world import HOUR, LONG_AGO, World, address_row, at, contact_row
@@ -180,6 +181,20 @@ def test_an_api_without_contacts_is_named_and_hinders_nothing_else(world: World)
         "contacts_addresses were not compared to the end",
     ]
     assert "there is no such table" in report.problems[0]
+
+
+def test_tables_that_are_left_out_are_not_asked_for(world: World):
+    fill(world, 3)
+    world.platform.tables = ("contacts_addresses",)
+    report = world.run(settings={"entities": "contacts_addresses"})
+    assert report.verified_until.keys() == {("contacts_addresses", "acme")}
+    assert report.well
+
+
+@pytest.mark.parametrize("entities", ["", "contacts,persons", "contacts;messages"])
+def test_tables_that_there_are_not_are_no_setting(entities: str):
+    with pytest.raises(ValueError, match="not one of messages, conversations, contacts, contacts_addresses"):
+        ReconcileSettings(entities=entities)
 
 
 def test_without_the_right_to_read_the_tables_of_workers_contacts_are_not_compared(world: World):
