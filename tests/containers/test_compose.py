@@ -115,7 +115,8 @@ def test_what_the_profile_adds_is_configured_with_what_is_there(project):
 PLATFORM = """
 import json, sys
 from openbsp_testkit.postgrest import Postgrest
-platform = Postgrest(("messages", "conversations"), anon_key="anon", address=("0.0.0.0", 8000))
+tables = ("messages", "conversations", "contacts", "contacts_addresses")
+platform = Postgrest(tables, anon_key="anon", address=("0.0.0.0", 8000))
 for table, row in json.loads(sys.argv[1]):
     platform.put(table, **row)
 platform.serve_forever()
