@@ -56,26 +56,26 @@ class Part:
 
 #: Those that repeat nothing come first: the others make up for what they take too long.
 PARTS = (
-    Part("restarts", 230, (), ("--scale", "0.02"), repeats=False),
+    Part("restarts", 225, (), ("--scale", "0.02"), repeats=False),
     Part(
         "growth",
-        500,
+        495,
         ("--conversations", "10000,100000"),
         ("--conversations", "200", "--workers", "2", "--partitions", "16"),
         repeats=False,
     ),
     Part(
         "views",
-        260,
+        265,
         ("--conversations", "50000", "--seconds", "4"),
         (
             *("--conversations", "1000", "--watchers", "200", "--watch-seconds", "3", "--messages", "1000"),
             *("--rounds", "1", "--seconds", "1"),
         ),
     ),
-    Part("ingress", 310, (), ("--rounds", "1", "--seconds", "1")),
-    Part("spool", 230, (), ("--rounds", "1", "--seconds", "1")),
-    Part("join", 680, ("--scale", "0.4", "--seconds", "30"), ("--scale", "0.005", "--runs", "1", "--seconds", "10")),
+    Part("ingress", 315, (), ("--rounds", "1", "--seconds", "1")),
+    Part("spool", 220, (), ("--rounds", "1", "--seconds", "1")),
+    Part("join", 715, ("--scale", "0.4", "--seconds", "30"), ("--scale", "0.005", "--runs", "1", "--seconds", "10")),
 )
 
 

@@ -41,7 +41,7 @@ from support import machine
 CONNECTIONS = 64
 _FIRST_S = 5
 #: How long what is published afterwards is watched; Bento needs much longer for all of it.
-_DRAINED_S = 20.0
+_DRAINED_S = 15.0
 #: Events taken for each that Bento takes, which is what somebody would use instead.
 _SHARE = 1.0
 #: Rows that go to the disk together when SQLite is measured alone: as many as there are connections.

@@ -22,7 +22,7 @@ from openbsp.local.stack import LocalStack
 from support import descriptors, machine
 
 #: What comes after the reads takes about so long.
-_AFTER_READS_S = 120.0
+_AFTER_READS_S = 100.0
 
 
 def main(
