@@ -11,12 +11,14 @@ from typing import Annotated
 import psutil
 import typer
 from figures.results import Results
-from growth_bench.points import Growth
+from growth_bench.points import Growth, Point, Tables
 from growth_bench.report import PLOTS, Report
 from join.cluster import PARTITIONS, Cluster
+from join.race import NotDoneError
 from support.draw import draw, shown
 from support.say import say
 
+from openbsp.local.errors import StartError
 from openbsp.local.stack import LocalStack
 from support import machine
 
@@ -32,29 +34,39 @@ def main(
     """Measure how cost grows. Everything runs on this machine."""
     described = machine.describe()
     first, *more = _numbers(conversations)
-    points, tables = [], []
+    wanted = [(first, 1, PARTITIONS)]
+    wanted += [(first, count, PARTITIONS) for count in _numbers(workers)]
+    wanted += [(first, 1, count) for count in _numbers(partitions)]
+    wanted += [(count, 1, PARTITIONS) for count in more]
+    points: list[Point] = []
+    tables: list[Tables] = []
+    failures: list[str] = []
+    per_event = (0.0, 0.0)
     with (
         tempfile.TemporaryDirectory(prefix="bench-growth-") as directory,
         LocalStack(kafka_properties={"group.initial.rebalance.delay.ms": 3000}) as stack,
     ):
-        broker = psutil.Process(stack.broker.pid)
-        growth = Growth(Cluster(stack.kafka, stack.registry), broker, Path(directory))
-        points.append(growth.point(first, 1, PARTITIONS))
-        input_bytes, output_bytes = growth.bytes_per_event()
-        tables.append(growth.tables())
-        points += [growth.point(first, count, PARTITIONS) for count in _numbers(workers)]
-        points += [growth.point(first, 1, count) for count in _numbers(partitions)]
-        for count in more:
-            points.append(growth.point(count, 1, PARTITIONS))
-            tables.append(growth.tables())
-    report = Report(described, points, tables, input_bytes, output_bytes)
+        growth = Growth(Cluster(stack.kafka, stack.registry), psutil.Process(stack.broker.pid), Path(directory))
+        for point in wanted:
+            try:
+                points.append(growth.point(*point))
+                if point[1:] == (1, PARTITIONS):
+                    per_event = per_event if tables else growth.bytes_per_event()
+                    tables.append(growth.tables())
+            except (NotDoneError, StartError) as error:
+                failures.append(f"{point[0]:,} conversations, {point[1]} workers, {point[2]} partitions: {error}")
+                say(failures[-1])
+    report = Report(described, points, tables, *per_event)
     print(f"\n{described}\n\n{report.lines()}")
-    measured = Results(described, report.sizes(), [], report.figures())
+    said = [failure.partition("\n")[0] for failure in failures]
+    measured = Results(described, report.sizes(), [], report.figures(), said)
     measured.write(results)
     if markdown is not None:
         plots = markdown.parent / "plots"
         draw("growth", measured, plots)
-        markdown.write_text(report.page(shown(plots, PLOTS)), "utf-8")
+        markdown.write_text(report.page(shown(plots, PLOTS), said), "utf-8")
+    if failures:
+        raise typer.Exit(1)
     say("done")
 
 

@@ -27,7 +27,7 @@ def page(command: str, results: Mapping[str, Results], failed: Sequence[str], pl
     text += "".join(
         f"| [{part}](benchmarks-{part}.md) | {each.date} | {each.sizes} |\n" for part, each in results.items()
     )
-    text += "".join(f"\nNot measured, it failed: {part}.\n" for part in failed)
+    text += "".join(f"\nFailed, wholly or in part: {part}.\n" for part in failed)
     text += "".join(f"\nLeft out of {part}: {why}\n" for part, each in results.items() for why in each.left_out)
     text += "\n## Goals\n\n| part | goal | target | measured | |\n| --- | --- | --- | --: | --- |\n"
     text += "".join(
@@ -35,7 +35,7 @@ def page(command: str, results: Mapping[str, Results], failed: Sequence[str], pl
         for part, each in results.items()
         for goal in each.goals
     )
-    if {"ingress", "growth"} <= results.keys():
+    if {"ingress", "growth"} <= results.keys() and results["growth"].figures.get("tables"):
         text += "\n" + model.page(model.Costs.of(results["ingress"].figures, results["growth"].figures))
     for part in results:
         text += "".join(f"\n![{plot.stem}](plots/{plot.name})\n" for plot in sorted(plots.glob(f"{part}*.svg")))

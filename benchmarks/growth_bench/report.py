@@ -27,7 +27,7 @@ for a cluster: [all benchmarks](benchmarks.md).
 {plots}## Throughput, memory, restart
 
 {points}
-
+{failures}
 - Each point is one run: {conversations} conversations x (1 row + {messages} messages x (insert + 3 partial updates))
   are in the topics, and workers with empty tables (RocksDB, default settings) join them. Everything that comes out is
   compared with what must come out; a difference fails the benchmark.
@@ -60,14 +60,15 @@ class Report:
         """Return the tables."""
         return f"{self._points()}\n\n{self._tables()}"
 
-    def page(self, plots: str) -> str:
-        """Return the page with these plots."""
+    def page(self, plots: str, failures: Sequence[str]) -> str:
+        """Return the page with these plots, and what failed."""
         counts = dict.fromkeys(f"{point.conversations:,}" for point in self.points)
         return _PAGE.format(
             command=command(),
             date=datetime.now(UTC).date().isoformat(),
             machine=self.machine,
             plots=plots,
+            failures="".join(f"\nFailed: {failure}\n" for failure in failures),
             points=self._points(),
             conversations=" or ".join(counts),
             messages=MESSAGES,
@@ -80,7 +81,7 @@ class Report:
     def sizes(self) -> str:
         """Return in a line what was measured."""
         counts = sorted({point.conversations for point in self.points})
-        return f"{len(self.points)} points, {counts[0]:,} to {counts[-1]:,} conversations"
+        return f"{len(self.points)} points, {counts[0]:,} to {counts[-1]:,} conversations" if counts else "no point"
 
     def figures(self) -> dict[str, Any]:
         """Return what plots and the model of cost need."""

@@ -53,7 +53,7 @@ def test_a_part_that_fails_is_named_and_the_others_run(tmp_path):
     assert "MISSED  last   last" in done.stdout
     assert "0 goals met, 2 missed" in done.stdout
     page = (tmp_path / "docs" / "benchmarks.md").read_text()
-    assert "Not measured, it failed: broken." in page
+    assert "Failed, wholly or in part: broken." in page
     assert "| last | last | at least 2 | 1 | **MISSED** |" in page
     assert (tmp_path / "docs" / "benchmarks-last.md").read_text() == "# last"
     assert (tmp_path / "build" / "broken.log").read_text() == "in the middle of broken\n"

@@ -116,7 +116,7 @@ def test_the_summary_says_what_was_met_missed_left_out_and_what_failed(tmp_path)
     page = summary.page("python benchmarks/all.py", results, ["views"], tmp_path)
     assert "| spool | taken | at least 1 x | 1.20 x | met |" in page
     assert "| join | rate | at least 1.5 x | 1.00 x | **MISSED** |" in page
-    assert "Not measured, it failed: views." in page
+    assert "Failed, wholly or in part: views." in page
     assert "Left out of join: Quix: no pip" in page
     assert "plots/spool.svg" in page
     assert "plots/other.svg" not in page
