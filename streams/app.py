@@ -171,6 +171,7 @@ def engine_settings(settings: StreamsSettings, kafka: KafkaSettings, topics: Top
         in_flight_records=settings.in_flight_records,
         commit_interval_ms=settings.commit_interval_ms,
         session_timeout_s=settings.session_timeout_s,
+        standbys=settings.standbys,
     )
 
 

@@ -85,6 +85,13 @@ class Metrics(ServiceMetrics):
         self.to_restore = self._gauge(
             "streams_restore_records", "Changelog records that the last takeover reads at most."
         )
+        self.standby_lag = self._gauge(
+            "streams_standby_lag_records",
+            "Changelog records that this worker's standby copy of a partition lacks, by table; the least that a "
+            "takeover reads. Looked at every few seconds; none while partitions are being distributed.",
+            "table",
+            "partition",
+        )
         self.conversations = self._gauge("streams_conversations_indexed", "Conversations in the indexes.")
         self.orphans = self._gauge(
             "streams_orphaned_conversations",

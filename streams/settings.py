@@ -52,6 +52,14 @@ class StreamsSettings(ServiceSettings):
         description="Seconds after which what was deleted is in no file of the RocksDB stores any more: each store is "
         "compacted that often, and files of partitions that this worker does not own any more are removed.",
     )
+    standbys: int = Field(
+        0,
+        ge=0,
+        le=1,
+        description="1: each partition has a standby copy at another worker, which takes over from there and reads "
+        "only the rest of the changelogs; 0: it reads what it has not on its disk. Needs rocksdb, and the same for all "
+        "workers.",
+    )
     conversations_in_use: int = Field(
         50_000, ge=100, description="Conversations of a partition whose tallies are cached in memory."
     )
@@ -101,6 +109,14 @@ class StreamsSettings(ServiceSettings):
         description="Seconds without progress in a partition with lag after which the worker is not ready.",
     )
     event_streams: int = Field(2_000, ge=1, le=100_000, description="Most open event streams of a worker.")
+
+    @model_validator(mode="after")
+    def _room_for_standbys(self) -> Self:
+        if self.standbys and self.store is StoreKind.MEMORY:
+            raise ValueError(
+                "STREAMS_STANDBYS=1 needs STREAMS_STORE=rocksdb: copies of other workers' partitions are kept on disk"
+            )
+        return self
 
     @model_validator(mode="after")
     def _known_address(self) -> Self:

@@ -315,7 +315,7 @@ class App(faust.App):
         try:
             owned = self._owned()
             check_address(self.engine_settings.url, owned, self.owners(self.source_topics[0]))
-            self.engine.on_owned(owned, self.consumer_generation_id)
+            self.engine.on_owned(owned, self.consumer_generation_id, self._standbys())
         except (AssignmentError, AssertionError) as error:
             self.on_failed(error)
 
@@ -331,6 +331,12 @@ class App(faust.App):
         if len(numbers) != 1:
             raise AssignmentError(f"the sources are not assigned together: {by_topic}")
         return numbers.pop()
+
+    def _standbys(self) -> frozenset[int]:
+        """Return the partition numbers of which this worker is to keep copies."""
+        if not self.engine_settings.standbys:
+            return frozenset()  # the leader of the group may have another setting
+        return frozenset(tp.partition for tp in self.assignor.assigned_standbys())
 
     def assigned(self) -> None:
         """See faust_internals.Owner."""

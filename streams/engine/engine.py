@@ -30,6 +30,7 @@ from streams.engine.partitions import Stores
 from streams.engine.repair import Repair
 from streams.engine.settings import EngineSettings
 from streams.engine.source import Batch, Record, Source, reader
+from streams.engine.standby import Standby
 from streams.engine.stores import Store
 from streams.engine.stream import Part
 from streams.engine.table import OwnedTable, TablePartition
@@ -81,6 +82,8 @@ class Hooks:
     store_set_aside: Hook[[str]] = field(default_factory=Hook)
     #: An event of this source (topic) has ended workers, and is set aside.
     event_set_aside: Hook[[str]] = field(default_factory=Hook)
+    #: How many changelog records each standby copy lacks, by table (its changelog's name) and partition.
+    followed: Hook[[Mapping[At, int]]] = field(default_factory=Hook)
     #: Nothing is owned any more; what is in work is still written.
     lost: Hook[[]] = field(default_factory=Hook)
 
@@ -139,6 +142,7 @@ class Engine:
         self._processing: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
         self._takeover: tuple[Takeover, asyncio.Task[None]] | None = None
+        self._standby: Standby | None = None
         self._losing = asyncio.Lock()
         self._lease = Lease(settings.lease_s, self._clock)
         self._guard = Guard(KafkaLogs(outside, self.connection, settings.app_id))
@@ -190,7 +194,8 @@ class Engine:
         name = self._stores.identity
         if name is None:
             return None
-        agreed = repr((self.settings.url, sorted(self.sources), self.settings.partitions))
+        standbys = (self.settings.standbys,) * bool(self.settings.standbys)
+        agreed = repr((self.settings.url, sorted(self.sources), self.settings.partitions, *standbys))
         return f"{name}-{hashlib.sha256(agreed.encode()).hexdigest()[:16]}"
 
     def barrier(self) -> Barrier:
@@ -251,11 +256,13 @@ class Engine:
     async def close(self) -> None:
         """Release the stores and drop what could not be written."""
         self.writer.close()
+        if self._standby is not None:
+            await self._standby.stop()
         # Trap: closing writes to disks, and waits for a part of a compaction. Until then, others may ask this worker.
         await self.outside.threads.run(self._stores.close)
 
-    def on_owned(self, partitions: frozenset[int], generation: int) -> None:
-        """Take partitions over: those with these numbers, of all sources alike."""
+    def on_owned(self, partitions: frozenset[int], generation: int, standbys: frozenset[int] = frozenset()) -> None:
+        """Take partitions over: those with these numbers, of all sources alike. Of `standbys` copies are kept."""
         self.lifecycle.to(State.RESTORING)
         takeover = Takeover(
             self.outside,
@@ -267,7 +274,7 @@ class Engine:
             self.settings.partitions,
         )
         # Trap: the task is there before anything else can run, so that losing the partitions again finds it.
-        task = asyncio.create_task(self._restore_and_confirm(takeover, partitions, generation))
+        task = asyncio.create_task(self._restore_and_confirm(takeover, partitions, generation, standbys))
         self._takeover = (takeover, task)
         task.add_done_callback(self._fail_with)
 
@@ -278,6 +285,8 @@ class Engine:
         """
         # A stop can come during a rebalance: it has to wait as well.
         async with self._losing:
+            if self._standby is not None:
+                self._standby.cancel()
             if self._takeover is not None:
                 takeover, task = self._takeover
                 takeover.cancel()
@@ -303,6 +312,9 @@ class Engine:
             self._doubt.end()
             self._guard.begin({})
             self.writer.forget()
+            if self._standby is not None:
+                await self._standby.stop()
+                self._standby = None
             if self.lifecycle.state is not State.REVOKED:
                 self.lifecycle.to(State.REVOKED)
 
@@ -320,14 +332,32 @@ class Engine:
         released = event("partitions.released", partitions=sorted(work.partitions))
         logger.info("released partitions %s: all writes are acknowledged", sorted(work.partitions), extra=released)
 
+    def _follow(self) -> None:
+        """Begin to follow the changelogs of the standby copies, if there are some."""
+        if not self._stores.copies:
+            return
+        self._standby = Standby(
+            self.outside,
+            self.connection,
+            self.settings.app_id,
+            [table.spec for table in self._tables.values()],
+            self.topic,
+            lambda sources: self.membership.committed(sources),  # noqa: PLW0108 the membership is set later
+            self._stores,
+            self._on_followed,
+        )
+        self._standby.start().add_done_callback(self._fail_with)
+
     def _fail_with(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self.fail(error)
 
-    async def _restore_and_confirm(self, takeover: Takeover, partitions: frozenset[int], generation: int) -> None:
+    async def _restore_and_confirm(
+        self, takeover: Takeover, partitions: frozenset[int], generation: int, standbys: frozenset[int]
+    ) -> None:
         began = self._clock.monotonic()
-        stores = await self.outside.threads.run(self._stores.own, partitions)
+        stores = await self.outside.threads.run(self._stores.own, partitions, standbys)
         for table in self._stores.set_aside():
             self.hooks.store_set_aside(table)
         if not takeover.going():
@@ -402,6 +432,7 @@ class Engine:
             if rows.store.partitions != settings.partitions or (rows.changelog, rows.number) in found.incomplete:
                 rows.made_with(settings.partitions)
         self.hooks.began(work, found.log_ends)
+        self._follow()
         if not partitions:
             return
         batches: asyncio.Queue[Batch] = asyncio.Queue()
@@ -528,6 +559,11 @@ class Engine:
 
     def _on_settled(self, checkpoint: Checkpoint) -> None:
         self.hooks.settled(checkpoint.received_at)
+
+    def _on_followed(self, lags: Mapping[At, int]) -> None:
+        for table in self._stores.set_aside():
+            self.hooks.store_set_aside(table)
+        self.hooks.followed(lags)
 
     def _save_positions(self) -> None:
         """Remember in each store how far its changelog is in it: up to the last own record that is acknowledged."""

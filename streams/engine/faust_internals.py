@@ -59,6 +59,13 @@ NAMES = (
     ("faust.tables.recovery", "Recovery", "signal_recovery_start", "hearing of a rebalance"),
     ("faust.tables.recovery", "Recovery", "_resume_streams", "resuming Faust's flow after a rebalance"),
     ("faust.assignor.partition_assignor", "PartitionAssignor", "_assign", "the co-partitioned assignment"),
+    ("faust.assignor.partition_assignor", "PartitionAssignor", "assigned_standbys", "which copies a worker keeps"),
+    (
+        "faust.assignor.copartitioned_assignor",
+        "CopartitionedAssignor",
+        "_find_promotable_standby",
+        "giving a partition to a worker that has a copy of it",
+    ),
     ("faust.streams", None, "_current_event", "telling a table which event a change belongs to"),
     ("aiokafka.consumer.group_coordinator", "GroupCoordinator", "check_errors", "errors that aiokafka keeps"),
     ("aiokafka.consumer.group_coordinator", "GroupCoordinator", "fetch_committed_offsets", "positions with notes"),
@@ -87,11 +94,12 @@ class Owner(Protocol):
 
 
 class Assignor(PartitionAssignor):
-    """Faust's co-partitioned assignor without standbys."""
+    """Faust's co-partitioned assignor, with as many standbys as the engine's settings say."""
 
     def __init__(self, app: Any, replicas: int = 0) -> None:
+        # Trap: where Faust's own setting of them is 0 it takes another assignor, which tells of no owners.
         del replicas
-        super().__init__(app, replicas=0)
+        super().__init__(app, replicas=app.engine_settings.standbys)
 
 
 class _Recovery(Recovery):

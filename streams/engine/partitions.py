@@ -52,25 +52,59 @@ class Stores:
             self.identity = _identity(self._directory)
             self._memory = RocksMemory(settings.rocksdb_memory_bytes)
         self._open: dict[tuple[str, int], Store] = {}
+        #: Which of them are standby copies.
+        self._copies: set[tuple[str, int]] = set()
         # What is removed from the directory must not be opened meanwhile.
         self._opening = threading.Lock()
         self._released = False
 
-    def own(self, partitions: Iterable[int]) -> dict[tuple[str, int], Store]:
-        """Open the stores of these partitions and close all others; what was open stays as it is. Blocking."""
+    def own(self, partitions: Iterable[int], standbys: Iterable[int] = ()) -> dict[tuple[str, int], Store]:
+        """Open the stores of these partitions and close all others; what was open stays as it is. Blocking.
+
+        Those of the standby copies stay open as well, and are opened by `open_copy`, if they are not.
+        """
         numbers = list(partitions)
-        wanted = {(table, partition) for table in self._grouped for partition in numbers}
+        owned = {(table, partition) for table in self._grouped for partition in numbers}
+        copies = {(table, partition) for table in self._grouped for partition in standbys} - owned
+        wanted = owned | copies
         with self._opening:
-            leaving = [self._open.pop(at) for at in sorted(self._open.keys() - wanted)]
+            # One that could not be followed for as long as tombstones are kept is judged as any that is opened.
+            stale = {at for at in self._copies & owned & self._open.keys() if _is_stale(self._open[at])}
+            self._copies = copies
+            leaving = [self._open.pop(at) for at in sorted((self._open.keys() - wanted) | stale)]
             for store in leaving:
                 # Before the first is closed: a compaction that ends there would go on with the next one, and hold that.
                 if isinstance(store, RocksStore):
                     store.leave()
             for store in leaving:
                 store.close()
-            for at in sorted(wanted - self._open.keys()):
+            for at in sorted(owned - self._open.keys()):
                 self._open[at] = self._new(*at)
-        return dict(self._open)
+            return {at: store for at, store in self._open.items() if at in owned}
+
+    @property
+    def copies(self) -> list[tuple[str, int]]:
+        """Of which partitions of which tables there are to be standby copies."""
+        return sorted(self._copies)
+
+    def open_copy(self, at: tuple[str, int]) -> Store:
+        """Return the store of a standby copy. Blocking."""
+        with self._opening:
+            if at not in self._open:
+                self._open[at] = self._new(*at)
+            return self._open[at]
+
+    def start_over(self, at: tuple[str, int], why: str) -> Store:
+        """Return an empty store for one of a standby copy that cannot go on, which is set aside. Blocking."""
+        with self._opening:
+            store = self._open.pop(at)
+            if isinstance(store, RocksStore):
+                store.distrust(why)
+            else:
+                store.clear()
+            store.close()
+            self._open[at] = self._new(*at)
+            return self._open[at]
 
     @property
     def compacted_at(self) -> int | None:
@@ -145,6 +179,10 @@ class Stores:
                 self._set_aside.append(table)
             return store
         return GroupedMemoryStore() if self._grouped[table] else MemoryStore()
+
+
+def _is_stale(store: Store) -> bool:
+    return isinstance(store, RocksStore) and store.is_stale
 
 
 def _identity(directory: Path) -> str:

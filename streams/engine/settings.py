@@ -33,6 +33,13 @@ class EngineSettings:
     in_flight_records: int = 100_000
     commit_interval_ms: int = 1_000
     session_timeout_s: float = 10.0
+    #: How many workers beside its owner have a standby copy of each partition; needs a data directory.
+    standbys: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise ValueError if standby copies have no place."""
+        if self.standbys and self.data_dir is None:
+            raise ValueError("standby copies are kept on disk: they need a data directory")
 
     @property
     def lease_s(self) -> float:

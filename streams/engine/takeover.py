@@ -84,7 +84,7 @@ class Takeover:
         Raises PartitionsChangedError if they were made with another number of partitions.
         """
         sources = list(sources)
-        verified = self._noted(committed)
+        verified = noted_ends(self._tables, self._topic, committed)
         guarded = {self._topic(log) for table in self._tables for log in table.logs}
         joins = {table.changelog: table.join for table in self._tables}
         thread = self._outside.threads.thread("takeover")
@@ -98,7 +98,7 @@ class Takeover:
             }
             firsts = await thread.run(first_offsets, consumer, changelogs)
             incomplete, rebuilt = await thread.run(
-                _incomplete, consumer, changelogs, verified, self._noted(committed, FIRST)
+                _incomplete, consumer, changelogs, verified, noted_ends(self._tables, self._topic, committed, FIRST)
             )
             restored = await restore(
                 consumer,
@@ -137,15 +137,18 @@ class Takeover:
             await thread.run(consumer.close)
             thread.close()
 
-    def _noted(self, committed: Mapping[At, Committed], suffix: str = "") -> Ends:
-        """Return what was noted of each guarded log: up to where it is verified, or what has a suffix to its name."""
-        names = {log + suffix: self._topic(log) for table in self._tables for log in table.logs}
-        return {
-            (names[name], partition): end
-            for (_, partition), left in committed.items()
-            for name, end in noted(left.note).items()
-            if name in names
-        }
+
+def noted_ends(
+    tables: Iterable[TableSpec], topic: Callable[[str], str], committed: Mapping[At, Committed], suffix: str = ""
+) -> Ends:
+    """Return what was noted of each guarded log: up to where it is verified, or what has a suffix to its name."""
+    names = {log + suffix: topic(log) for table in tables for log in table.logs}
+    return {
+        (names[name], partition): end
+        for (_, partition), left in committed.items()
+        for name, end in noted(left.note).items()
+        if name in names
+    }
 
 
 def _incomplete(

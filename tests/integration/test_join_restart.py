@@ -2,13 +2,15 @@
 
 import re
 
+import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from support.join_cases import at, message
-from support.join_fleet import Fleet, fleet
+from support.join_fleet import TOKEN, Fleet, Member, fleet
 from support.join_outcome import await_committed, expected_of, outcome_of, records
 from support.join_sources import Sources
-from support.wait import eventually
+from support.wait import SESSION_S, eventually
 
 pytestmark = pytest.mark.integration
 
@@ -94,3 +96,50 @@ def test_a_worker_that_was_killed_has_its_partitions_again_at_once_and_nobody_el
         assert owned(running, "worker-1")[len(before) :] == before[-1:]
         assert owned(running, "worker-2") == others
         assert outcome_of(contract).differences(expected_of([*events, *more])) == []
+
+
+def copies(worker: Member) -> dict[int, float]:
+    """Return of which partitions a worker keeps copies, and how many records these lack."""
+    lags: dict[int, float] = {}
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    text = httpx.get(f"{worker.part.url}/metrics", headers=headers, trust_env=False).raise_for_status().text
+    for family in text_string_to_metric_families(text):
+        if family.name == "streams_standby_lag_records":
+            for sample in family.samples:
+                number = int(sample.labels["partition"])
+                lags[number] = lags.get(number, 0.0) + sample.value
+    return lags
+
+
+def test_a_worker_that_is_gone_for_good_is_followed_by_one_that_has_copies_and_reads_only_the_rest(contract, tmp_path):
+    """Of three workers each keeps copies of what others own; the last one has copies of all that the others leave."""
+    sources = Sources(contract)
+    partitions = set(range(contract.topics.partitions))
+    with fleet(contract, tmp_path, 3, STREAMS_STANDBYS="1", STREAMS_SESSION_TIMEOUT_S=str(SESSION_S)) as running:
+
+        def followed() -> bool:
+            """Whether each partition has an owner, and elsewhere a copy that is complete."""
+            own = [owned(running, member.part.name)[-1][0] for member in running.wanted]
+            kept = [copies(member) for member in running.wanted]
+            assert sorted(number for numbers in own for number in numbers) == sorted(partitions)
+            assert sorted(number for numbers in kept for number in numbers) == sorted(partitions)
+            assert not any(mine & others.keys() for mine, others in zip(own, kept, strict=True))
+            return not any(lag for lags in kept for lag in lags.values())
+
+        events = events_of(1, 1_000)
+        sources.send(events)
+        await_committed(contract)
+        for _ in range(2):
+            eventually(followed, within=60)
+            gone = running.wanted[0]
+            gone.wanted = False
+            takeovers = len(restored(running)) + len(running.wanted)
+            running.kill(gone)
+            last = running.wanted[-1].part.name
+            eventually(lambda until=takeovers: len(restored(running)) >= until, within=60)
+        assert owned(running, last)[-1][0] == partitions
+        written = sum(len(records(contract, log)) for log in CHANGELOGS)
+        print(f"figure: {written} records in the changelogs, {restored(running)[-1]} read by the last takeover")
+        assert written > len(events)
+        assert restored(running)[-1] == 0
+        assert outcome_of(contract).differences(expected_of(events)) == []

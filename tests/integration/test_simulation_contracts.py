@@ -114,7 +114,7 @@ class RealMember:
             self._started.set()
             await self._leaving.wait()
 
-    def on_owned(self, partitions: frozenset[int], generation: int) -> None:
+    def on_owned(self, partitions: frozenset[int], generation: int, _: frozenset[int]) -> None:
         self._hear(("owned", partitions, generation))
 
     async def on_lost(self) -> None:

@@ -26,8 +26,8 @@ _STABLE, _PREPARING = "stable", "preparing"
 class Owner(Protocol):
     """What hears of partitions: the engine."""
 
-    def on_owned(self, partitions: frozenset[int], generation: int) -> None:
-        """Hear what is owned."""
+    def on_owned(self, partitions: frozenset[int], generation: int, standbys: frozenset[int]) -> None:
+        """Hear what is owned, and of what copies are to be kept."""
 
     def on_lost(self) -> Awaitable[None]:
         """Give everything up; when this returns others may own it."""
@@ -46,6 +46,7 @@ class _Known:
     #: Told of the generation once all have joined; None: it has not joined yet.
     joining: "asyncio.Future[tuple[int, frozenset[int]]] | None" = None
     owned: frozenset[int] = field(default_factory=frozenset)
+    standbys: frozenset[int] = field(default_factory=frozenset)
 
 
 class Group:
@@ -60,6 +61,8 @@ class Group:
         self.committed: dict[At, Committed] = {}
         #: Nobody answers until then.
         self.away_until = 0.0
+        #: Each partition has a standby copy at a member that does not own it.
+        self.with_standbys = False
         self._committed_in: dict[At, tuple[int, int]] = {}
         #: How often a commit was refused.
         self.refused = 0
@@ -88,7 +91,8 @@ class Group:
             member_id = self._next_id
             self._members[member_id] = _Known(url, loop.now, name)
             for number in former:
-                self._members[member_id].owned = self._members.pop(number).owned
+                replaced = self._members.pop(number)
+                self._members[member_id].owned, self._members[member_id].standbys = replaced.owned, replaced.standbys
                 returns = self._state == _STABLE
         known = self._members[member_id]
         known.joining = joining = loop.create_future()
@@ -155,10 +159,26 @@ class Group:
         self.generation += 1
         for known, numbers in zip(self._members.values(), self._divided(), strict=True):
             known.owned = frozenset(numbers)
+            known.standbys = frozenset()
+        if self.with_standbys:
+            self._give_standbys()
+        for known in self._members.values():
             known.seen_at = loop.now
             joining, known.joining = known.joining, None
             if joining is not None and not joining.done():
                 joining.set_result((self.generation, known.owned))
+
+    def _give_standbys(self) -> None:
+        for number in range(self.partitions):
+            others = [known for known in self._members.values() if number not in known.owned]
+            if others:
+                chosen = self.network.random.choice(others)
+                chosen.standbys |= {number}
+
+    def standbys_of(self, member_id: int | None) -> frozenset[int]:
+        """Return the partitions of which a member keeps copies."""
+        known = self._members.get(member_id) if member_id is not None else None
+        return frozenset() if known is None else known.standbys
 
     def _divided(self) -> list[list[int]]:
         random = self.network.random
@@ -168,9 +188,13 @@ class Group:
         numbers = list(range(self.partitions))
         if random.random() < 0.5:
             random.shuffle(numbers)
-        for place, number in enumerate(numbers):
+        copies = {number: at for at, known in enumerate(self._members.values()) for number in known.standbys}
+        promoted = {number for number in copies if random.random() < 0.7}
+        for place, number in enumerate(number for number in numbers if number not in promoted):
             shares[place % len(shares)].append(number)
         random.shuffle(shares)
+        for number in sorted(promoted):
+            shares[copies[number]].append(number)
         return shares
 
     def _watch(self) -> None:
@@ -281,7 +305,7 @@ class Member:
     async def _tell(self, owner: Owner, partitions: frozenset[int]) -> None:
         # Faust comes to the end of a rebalance some time after it has been told of the partitions.
         await asyncio.sleep(self._network.delay())
-        owner.on_owned(partitions, self._generation)
+        owner.on_owned(partitions, self._generation, self._group.standbys_of(self._id))
 
     async def _heartbeats(self) -> str | None:
         """Give signs of life until the group wants something else; return what, None for a stop."""

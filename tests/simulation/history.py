@@ -58,6 +58,7 @@ class World:
         self._came: list[Arrival] = []
         self.group = Group(self.network, self.sources, plan.partitions, SESSION_S)
         self.group.on_commit = self._committed
+        self.group.with_standbys = plan.standbys
         self.slots: list[Slot] = []
         self._programs: list[Program] = []
 

@@ -92,6 +92,11 @@ class Plan:
         return 0.0 if self.seed % 2 == 0 else 0.02
 
     @property
+    def standbys(self) -> bool:
+        """Whether each partition has a standby copy."""
+        return self.durable and Random(f"standbys {self.seed}").random() < 0.5
+
+    @property
     def end_s(self) -> float:
         """When nothing comes and nothing goes wrong any more."""
         return max([0.0, *(one.at_s for one in self.arrivals), *(one.at_s + _lasts(one) for one in self.faults)])
@@ -120,7 +125,8 @@ class Plan:
         return {row for row in rows if is_idle(row[1])}
 
     def __str__(self) -> str:
-        where = ("on disk" if self.durable else "in memory") + (", idle conversations go" if self.idle else "")
+        where = "on disk" if self.durable else "in memory"
+        where += (", with standby copies" if self.standbys else "") + (", idle conversations go" if self.idle else "")
         numbers = f"{self.partitions} partitions, {self.workers} workers, stores {where}"
         lines = [f"seed {self.seed}: {numbers}, coalesce_ms={self.coalesce_ms}, commit_ms={self.commit_ms}"]
         told = [(one.at_s, _told(one)) for one in (*self.arrivals, *self.faults)]
@@ -164,6 +170,9 @@ def _told(one: Arrival | Fault) -> str:
 
 def plan_of(seed: int) -> Plan:
     """Return the history of a seed."""
+    copies = Random(f"copies {seed}")
+    if copies.random() < _COPIES:
+        return _aimed_at_standbys(seed, copies)
     rows = Random(f"rows {seed}")
     kind = rows.random()
     if kind < _DEADLY:
@@ -360,6 +369,18 @@ def _aimed_at_notes(seed: int, random: Random) -> Plan:
     return _aimed(seed, random, arrivals, faults, durable=random.random() < 0.3)
 
 
+def _aimed_at_standbys(seed: int, random: Random) -> Plan:
+    """Return a history in which who has a standby copy takes over soon after a late write has come to its changelog."""
+    plan = _aimed_at_notes(seed, random)
+    late = tuple(fault for fault in plan.faults if fault.kind == "late and killed")
+    comes_s = max((fault.at_s + fault.amount for fault in late), default=3.0)
+    joins = [Fault(comes_s + random.uniform(-0.1, 0.4), "add") for _ in range(random.randint(1, 2))]
+    # Nothing tells the owner of the late write before it is gone but its own look.
+    arrivals = [replace(one, at_s=one.at_s + 2.0) if one.at_s > comes_s else one for one in plan.arrivals]
+    faults = tuple(sorted((*late, *joins), key=lambda one: one.at_s))
+    return replace(plan, durable=True, arrivals=tuple(arrivals), faults=faults)
+
+
 def _aimed_at_poison(seed: int, random: Random) -> Plan:
     """Return a history in which an event, or two, ends each worker that reads it.
 
@@ -409,6 +430,8 @@ def _aimed(seed: int, random: Random, arrivals: list[Arrival], faults: list[Faul
 #: Parts of the histories: aimed at what hardly happens by itself; of the others, those that forget idle conversations,
 #: and of the rest those with external ids that several messages have, and those with deletes.
 _AIMED, _IDLE, _RIVALS, _DELETES = 0.2, 0.3, 0.4, 0.4
+#: Histories that are aimed at standby copies; all others are of the rest.
+_COPIES = 0.03
 #: Of those that are not aimed, the part with contacts.
 _PEOPLE = 0.4
 #: Histories in which events end workers, and those of a simulated database; of the others that are neither aimed nor

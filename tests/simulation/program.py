@@ -22,7 +22,7 @@ from streams.agents import removal
 from streams.agents.eviction import Eviction
 from streams.agents.intake import Intake
 from streams.contract import SOURCES
-from streams.engine import doubt, engine, guard, repair, source, table, takeover, writer
+from streams.engine import doubt, engine, guard, repair, source, standby, table, takeover, writer
 from streams.engine import restore as restoring
 from streams.engine.membership import Committed
 from streams.engine.outside import Outside
@@ -74,6 +74,7 @@ __all__ = [
     "restoring",
     "source",
     "split_key",
+    "standby",
     "statuses",
     "table",
     "takeover",
@@ -106,6 +107,7 @@ _PACE = 0.1
 engine._TICK_S = 0.005
 engine._IDLE_TICK_S = 0.05
 repair._WAIT_S = 0.05
+standby.EVERY_S = 0.1
 
 _KAFKA = KafkaSettings()
 _REGISTRY = RegistrySettings()
@@ -170,9 +172,9 @@ class Program:
             self._tasks.append(task)
         self._member.start(self)
 
-    def on_owned(self, partitions: frozenset[int], generation: int) -> None:
-        """Hear what is owned."""
-        self._engine.on_owned(partitions, generation)
+    def on_owned(self, partitions: frozenset[int], generation: int, standbys: frozenset[int]) -> None:
+        """Hear what is owned, and of what copies are to be kept."""
+        self._engine.on_owned(partitions, generation, standbys)
 
     async def on_lost(self) -> None:
         """Give everything up."""

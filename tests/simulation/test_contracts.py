@@ -66,7 +66,7 @@ class SimulatedMember:
     async def _start(self) -> None:
         self.member.start(self)
 
-    def on_owned(self, partitions: frozenset[int], generation: int) -> None:
+    def on_owned(self, partitions: frozenset[int], generation: int, _: frozenset[int]) -> None:
         self.heard.append(("owned", partitions, generation))
 
     async def on_lost(self) -> None:

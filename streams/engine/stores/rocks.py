@@ -37,7 +37,7 @@ _PARTITIONS = b"n"
 _SAVED_AT = b"t"
 _COMPACTED_AT = b"v"
 
-#: A store in which damage was found while it was in use has a file of this name.
+#: A store in which damage was found while it was in use, or which is not to be used, has a file of this name.
 _FOUND_DAMAGED = "damaged"
 
 #: What RocksDB says of damage. A full disk, missing rights and the like damage nothing.
@@ -106,23 +106,33 @@ class RocksStore:
     def _begin(self) -> None:
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         if (self.path / _FOUND_DAMAGED).exists():
-            raise StoreDamagedError(f"{self.path}: damage was found in it while it was in use")
+            why = (self.path / _FOUND_DAMAGED).read_text("utf-8") or "damage was found in it while it was in use"
+            raise StoreDamagedError(f"{self.path}: {why}")
         self._db = self._checked(self._open)
         try:
             self.position = self._number(_POSITION)
             self.mark = self._number(_MARK)
             self.partitions = self._number(_PARTITIONS)
-            saved_at = self._number(_SAVED_AT)
+            self._saved_at: float = self._number(_SAVED_AT)
             #: When its files last had nothing of what was deleted before then, in seconds since 1970.
             self.compacted_at = self._number(_COMPACTED_AT)
         except StoreDamagedError:
             self._db.close()
             raise
         # Trap: what was deleted elsewhere is told by tombstones, and compaction removes those in the end.
-        if self._former or self._clock.time() - saved_at > self._stale_after_s:
+        if self._former or self.is_stale:
             self.clear()
         if not self.compacted_at and not self.position:
             self._save_compacted(self._clock.time())  # it is new, and empty
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether its position was saved so long ago that tombstones after it may be gone."""
+        return self._clock.time() - self._saved_at > self._stale_after_s
+
+    def distrust(self, why: str) -> None:
+        """Have it set aside when it is opened next."""
+        (self.path / _FOUND_DAMAGED).write_text(why, "utf-8")
 
     def _set_aside(self, why: str) -> None:
         aside = self.path.with_name(f"{self.path.name}.damaged")
@@ -203,7 +213,8 @@ class RocksStore:
         """Remember how far the changelog is in the store."""
         self.position = position
         self._save(_POSITION, position)
-        self._save(_SAVED_AT, int(self._clock.time()))
+        self._saved_at = int(self._clock.time())
+        self._save(_SAVED_AT, self._saved_at)
 
     def save_mark(self, mark: int) -> None:
         """Raise the mark."""

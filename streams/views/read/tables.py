@@ -101,6 +101,7 @@ class Tables:
         hooks.partitions_changed.add(self.partitions_changed)
         hooks.event_set_aside.add(lambda topic: self._metrics.events_set_aside.add(self.sources[topic]))
         hooks.store_set_aside.add(self._metrics.stores_set_aside.add)
+        hooks.followed.add(self.followed)
 
     def attach(self, worker: "Engine") -> None:
         """Read from a worker from now on."""
@@ -224,6 +225,12 @@ class Tables:
         self._metrics.partitions_changed.set(remembered)
         self.changes.changed()
 
+    def followed(self, lags: Mapping[tuple[str, int], int]) -> None:
+        """See streams.engine.engine.Hooks."""
+        self._metrics.standby_lag.clear()
+        for (table, partition), lag in lags.items():
+            self._metrics.standby_lag.labels(table, partition).set(lag)
+
     def restoring(self, done: int, total: int) -> None:
         """See streams.engine.engine.Hooks."""
         self.restored = (done, total)
@@ -294,6 +301,7 @@ class Tables:
 
     def lost(self) -> None:
         """See streams.engine.engine.Hooks."""
+        self._metrics.standby_lag.clear()
         if self.current is None:
             return
         for number, view in self.current.views.items():

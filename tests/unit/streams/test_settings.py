@@ -18,3 +18,11 @@ def test_an_address_that_leads_nowhere_from_another_machine_is_not_advertised(ho
     assert (
         StreamsSettings(host=host, advertised_url="http://streams-1:8090", tokens=TOKENS).url == "http://streams-1:8090"
     )
+
+
+def test_standby_copies_are_kept_on_disk_only():
+    """In memory they would be lost with each restart, and take the memory of the owner once more."""
+    assert StreamsSettings(tokens=TOKENS).standbys == 0
+    assert StreamsSettings(tokens=TOKENS, standbys=1).standbys == 1
+    with pytest.raises(ValidationError, match="STREAMS_STANDBYS=1 needs STREAMS_STORE=rocksdb"):
+        StreamsSettings(tokens=TOKENS, standbys=1, store="memory")

@@ -67,8 +67,9 @@ def test_the_group_knows_a_worker_by_its_directory_as_long_as_what_members_agree
         known_as(tmp_path / "data", url="http://127.0.0.1:2"),
         known_as(tmp_path / "data", partitions=4),
         known_as(tmp_path / "data", topic="another"),
+        known_as(tmp_path / "data", standbys=1),
     ]
-    assert len({name, *others}) == 5
+    assert len({name, *others}) == 6
 
 
 def test_a_worker_whose_tables_are_in_memory_is_known_by_no_name():

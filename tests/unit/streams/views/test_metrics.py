@@ -61,6 +61,16 @@ async def test_the_time_from_webhook_to_state_is_measured_through_both_stages():
     assert found["streams_event_seconds_sum",] >= time.time() - RECEIVED_AT / 1_000_000 - 60
 
 
+async def test_what_standby_copies_lack_is_said_until_partitions_are_distributed_again():
+    world = World(metrics_token=METRICS_TOKEN)
+    await world.own_and_index()
+    world.tables.followed({("streams-messages-changelog", 2): 7})
+    found = {name: value for name, value in (await samples(world)).items() if name[0] == "streams_standby_lag_records"}
+    assert [(set(name[1:]), value) for name, value in found.items()] == [({"streams-messages-changelog", "2"}, 7)]
+    world.tables.lost()
+    assert not any(name[0] == "streams_standby_lag_records" for name in await samples(world))
+
+
 async def test_dead_letters_are_counted_by_reason():
     world = World()
     await world.own_and_index()

@@ -1,0 +1,262 @@
+"""Standby copies: stores of partitions that others own follow the changelogs, so that a takeover reads only the rest.
+
+A copy follows a changelog up to where its owner has noted with its commits that it is in order, and no further: what
+comes after that may be a former owner's, and only a takeover knows how to take it in. So a copy is what a store of this
+worker would be that was closed at that offset. Nothing is written to any topic, and nothing is committed.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from confluent_kafka import Consumer, KafkaException
+
+from openbsp.kafka.connection import Config
+from openbsp.log import event
+from streams.engine.membership import Committed
+from streams.engine.outside import Outside, Thread
+from streams.engine.partitions import Stores
+from streams.engine.restore import Changelog
+from streams.engine.source import Read, assign, bounds, read, reader
+from streams.engine.table import TableSpec
+from streams.engine.takeover import noted_ends
+from streams.errors import MembershipError, RestoreFailedError
+
+if TYPE_CHECKING:
+    from streams.engine.stores import Store
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two looks at what the owners have noted.
+EVERY_S = 5.0
+#: Applied at a time, in a thread beside the event loop: some milliseconds.
+_BULK = 1_000
+#: How long a copy rests after each bulk, in times of what the bulk took: what is owned has the rest of the processor.
+_RESTS = 3.0
+_STALLED_S = 60.0
+
+At = tuple[str, int]
+T = TypeVar("T")
+
+
+class Standby:
+    """The standby copies of one assignment. `followed` is told how many records each lacks, by table and partition."""
+
+    def __init__(  # noqa: PLR0917 where from, and what
+        self,
+        outside: Outside,
+        connection: Config,
+        group: str,
+        tables: Sequence[TableSpec],
+        topic: Callable[[str], str],
+        left: Callable[[Iterable[At]], Awaitable[Mapping[At, Committed]]],
+        opened: Stores,
+        followed: Callable[[Mapping[At, int]], None],
+    ) -> None:
+        """Prepare; `left` returns where partitions of sources were left."""
+        self._outside = outside
+        self._connection = connection
+        self._group = group
+        self._tables = {table.changelog: table for table in tables}
+        self._topic = topic
+        self._left = left
+        self._opened = opened
+        self._copies = opened.copies
+        self._stores: dict[At, Store] = {}
+        self._followed = followed
+        self._ending: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        #: Held while a thread is in the stores.
+        self._in_use = asyncio.Lock()
+        self._caught_up = False
+
+    def start(self) -> "asyncio.Task[None]":
+        """Begin to follow; the task ends with an exception if a store cannot be written."""
+        return asyncio.create_task(self._run())
+
+    def cancel(self) -> None:
+        """Follow no further than the bulk in work."""
+        if not self._ending.done():
+            self._ending.set_result(None)
+
+    async def stop(self) -> None:
+        """Follow nothing more; nobody uses the stores when this returns."""
+        self.cancel()
+        # Trap: what waits for a broker may wait for long, and a rebalance with it; the stores are what has to be free.
+        async with self._in_use:
+            pass
+
+    @property
+    def _going(self) -> bool:
+        return not self._ending.done()
+
+    async def _run(self) -> None:
+        partitions = sorted({number for _, number in self._copies})
+        logger.info(
+            "keep standby copies of partitions %s",
+            partitions,
+            extra=event("standby.following", partitions=partitions),
+        )
+        thread = self._outside.threads.thread("standby")
+        # A position at which there is no record any more is to be judged, not passed over.
+        consumer = reader(self._outside.clients, self._connection, self._group, missing="error")
+        try:
+            # One after the other: a rebalance waits for one at most.
+            for at in self._copies:
+                await self._in_stores(thread, self._open, at)
+            while self._going:
+                try:
+                    await self._follow(thread, consumer)
+                except (KafkaException, MembershipError, RestoreFailedError) as error:
+                    logger.warning(
+                        "standby copies were not followed, trying again: %s",
+                        error,
+                        extra=event("standby.not_followed"),
+                    )
+                await asyncio.wait([self._ending], timeout=EVERY_S)
+        finally:
+            await thread.run(consumer.close)
+            thread.close()
+
+    async def _follow(self, thread: Thread, consumer: Consumer) -> None:
+        """Follow all changelogs once, up to what their owners have noted by now."""
+        sources = {(self._topic(self._tables[name].source), number) for name, number in self._stores}
+        left = await self._unless_ending(self._left(sources))
+        if left is None:
+            return
+        verified = noted_ends(self._tables.values(), self._topic, left)
+        names = {(self._topic(name), number): (name, number) for name, number in self._stores}
+        found = await self._unless_ending(thread.run(bounds, consumer, names))
+        if found is None:
+            return
+        wanted, starts = {}, {}
+        for at, (first, end) in found.items():
+            name, noted = names[at], verified.get(at)
+            why = problem("{}[{}]".format(*at), self._stores[name].position, noted, first, end)
+            if why is not None and not await self._in_stores(thread, self._renew, name, why):
+                return
+            position = self._stores[name].position
+            until = reach(position, noted, first, end)
+            if until is not None:
+                wanted[at], starts[at] = until, max(position, first)
+            elif noted == position == end and not await self._in_stores(
+                thread, self._stores[name].save_position, position
+            ):
+                return  # what is complete is as fresh as now: nothing that was deleted is missing
+        count = await self._read(thread, consumer, names, wanted, starts)
+        if not self._going:
+            return
+        lacks = {names[at]: end - max(first, self._stores[names[at]].position) for at, (first, end) in found.items()}
+        self._followed({name: max(0, count) for name, count in lacks.items()})
+        if not self._caught_up and all(noted is not None for noted in map(verified.get, names)):
+            self._caught_up = True
+            logger.info(
+                "standby copies are caught up; read %d records", count, extra=event("standby.caught_up", records=count)
+            )
+
+    async def _read(
+        self,
+        thread: Thread,
+        consumer: Consumer,
+        names: Mapping[At, At],
+        wanted: Mapping[At, int],
+        starts: Mapping[At, int],
+    ) -> int:
+        """Read changelogs from where their copies are up to what is wanted of each; return the number of records."""
+        changelogs = {
+            at: Changelog(self._stores[names[at]], end, self._tables[names[at][0]].join) for at, end in wanted.items()
+        }
+        if not changelogs:
+            return 0
+        clock, count = self._outside.clock, 0
+        progressed = clock.monotonic()
+        await self._unless_ending(thread.run(assign, consumer, starts))
+        try:
+            while changelogs:
+                found = await self._unless_ending(thread.run(read, consumer, _BULK, 0.2))
+                if found is None:
+                    return count
+                now = clock.monotonic()
+                if found.records or found.ends:
+                    progressed = now
+                elif now - progressed > _STALLED_S:
+                    raise RestoreFailedError(
+                        f"no changelog records for {_STALLED_S:.0f} s, still waiting for {sorted(changelogs)}"
+                    )
+                else:
+                    continue
+                if not await self._in_stores(thread, _apply, found, changelogs):
+                    return count
+                count += len(found.records)
+                await asyncio.wait([self._ending], timeout=_RESTS * (clock.monotonic() - now))
+        finally:
+            if self._going:
+                await thread.run(consumer.unassign)
+        return count
+
+    async def _unless_ending(self, call: Awaitable[T]) -> T | None:
+        """Return what a call that uses no store returns, None if this ends before; raises what it raises."""
+        asking = asyncio.ensure_future(call)
+        first: list[asyncio.Future[Any]] = [asking, self._ending]
+        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+        if asking.done():
+            return await asking
+        asking.cancel()
+        return None
+
+    async def _in_stores(self, thread: Thread, call: Callable[..., object], *args: object) -> bool:
+        """Do what uses stores, unless this ends; return whether it was done."""
+        async with self._in_use:
+            if self._going:
+                await thread.run(call, *args)
+                return True
+        return False
+
+    def _renew(self, name: At, why: str) -> None:
+        self._stores[name] = self._opened.start_over(name, why)
+
+    def _open(self, at: At) -> None:
+        self._stores[at] = self._opened.open_copy(at)
+
+
+def problem(name: str, position: int, noted: int | None, first: int, end: int) -> str | None:
+    """Return why a copy cannot follow a changelog from where it is, None if it can, or has nothing yet.
+
+    `noted` is up to where its owner has noted that it is in order: None if nobody has, 0 while it is written once more.
+    """
+    if position == 0:
+        return None
+    if position > end:
+        return f"{name} ends at {end}, but {position} records of it were in a standby copy: it was created again"
+    if position < first:
+        return f"{name} begins at {first}, but a standby copy had only {position} records of it: it was emptied"
+    if noted == 0:
+        return f"{name} is being written once more by its owner, so a standby copy begins with its first record"
+    return None
+
+
+def reach(position: int, noted: int | None, first: int, end: int) -> int | None:
+    """Return up to where a copy may follow a changelog now, None if it is there, or nobody has noted it."""
+    return noted if noted is not None and max(position, first) < noted <= end else None
+
+
+def _apply(found: Read, changelogs: dict[At, Changelog]) -> None:
+    """Take in what was found, and leave out the changelogs that are read as far as they may be."""
+    reached: dict[At, int] = {}
+    for record in found.records:
+        at = record.topic, record.partition
+        changelog = changelogs.get(at)
+        if changelog is not None:
+            if record.offset < changelog.doubtful:
+                changelog.apply(record)
+            reached[at] = min(record.offset + 1, changelog.doubtful)
+    for topic, partition, end in found.ends:
+        at = topic, partition
+        if at in changelogs:
+            reached[at] = min(end, changelogs[at].doubtful)
+    at_end = {(topic, partition) for topic, partition, _ in found.ends}
+    for at, position in reached.items():
+        changelog = changelogs[at]
+        changelog.store.save_position(position)
+        if position >= changelog.doubtful or at in at_end:
+            del changelogs[at]
