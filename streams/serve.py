@@ -109,6 +109,7 @@ async def _work(
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
     engine = app.engine
+    engine.identify = topics.identities
     views.tables.attach(engine)
     schemas = SchemaIds(lambda: in_thread(app.registry.ids), app.contract.use, schema_ids)
     app.intake.unknown_schema.add(schemas.complain)

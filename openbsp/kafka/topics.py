@@ -142,6 +142,14 @@ class Topics:
                 )
         return Inspection((*findings, *self._config_findings(present)), identities)
 
+    def identities(self) -> Mapping[str, str]:
+        """Return the id of each topic that is there, by its full name: one that was created again has another.
+
+        Raises KafkaUnavailableError when no broker answers.
+        """
+        found = self.inspect().identities
+        return {full_name: found[topic] for full_name, topic in self._wanted().items() if topic in found}
+
     def settings(self, names: list[str]) -> Mapping[str, Mapping[str, str | None]]:
         """Return the settings that topics have, by catalogue name; none of one that is missing or cannot be read."""
         wanted = self._wanted()

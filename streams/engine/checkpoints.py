@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 
 from openbsp.log import event
+from streams.engine.damage import TOPIC
 from streams.engine.doubt import Doubt
 from streams.engine.guard import FIRST, Guard, note
 from streams.engine.layout import NOTED
@@ -49,14 +50,19 @@ class Checkpoints:
         #: The positions with which the present assignment began; empty while nothing is owned.
         self._found: dict[At, int] = {}
         self._firsts: dict[At, int] = {}
+        self._identities: dict[str, int] = {}
         #: Positions and notes that were committed last in this assignment.
         self._committed: tuple[Ends, Mapping[At, str]] = ({}, {})
         self._committing = asyncio.Lock()
 
-    def begin(self, positions: Ends, firsts: Ends) -> None:
-        """Take over the positions that were found; `firsts` are the first offsets of the changelogs."""
+    def begin(self, positions: Ends, firsts: Ends, identities: Mapping[str, int]) -> None:
+        """Take over the positions that were found; `firsts` are the first offsets of the changelogs.
+
+        `identities` tell the sources (topics) from others that had their names before.
+        """
         self._found = dict(positions)
         self._firsts = dict(firsts)
+        self._identities = dict(identities)
 
     def end(self) -> None:
         """Nothing is owned any more."""
@@ -98,6 +104,8 @@ class Checkpoints:
         for at in positions:
             topic, partition = at
             noted = {NOTED: self._partitions, **self._doubt.note(at)}
+            if topic in self._identities:
+                noted[TOPIC] = self._identities[topic]
             for name, log in self._noted.get(topic, {}).items():
                 noted[name] = verified[log, partition]
                 if (log, partition) in self._firsts:

@@ -6,11 +6,15 @@ record that there still is. What that cannot bring back is said.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from streams.engine.guard import noted
 from streams.engine.membership import Committed
 
 At = tuple[str, int]
+
+#: The entry of a note that tells the source's topic from another one of its name.
+TOPIC = "@topic"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +33,13 @@ def judge_positions(
     *,
     noting: Collection[str],
     damaged: Collection[int],
+    identities: Mapping[str, int] = MappingProxyType({}),
 ) -> Judged:
     """Judge the group's positions.
 
     `bounds` are the first offset and the end of each source partition, `noting` the sources (topics) with whose
     positions this program always commits a note, `damaged` the partitions whose tables have to be built again.
+    `identities` tells a topic from another one that had its name before, as far as that is known.
     """
     judged = Judged({}, {}, [])
     for at in sources:
@@ -43,7 +49,14 @@ def judge_positions(
         judged.positions[at] = first
         if left is None:
             continue
-        if left.offset < first:
+        was, identity = noted(left.note).get(TOPIC), identities.get(at[0])
+        if was is not None and identity is not None and was != identity:
+            # Trap: it may have grown beyond the position by now, and what is before that would never be read.
+            judged.remarks.append(
+                f"{name}: the topic was deleted and created again. What it had that was not read is gone, and missing "
+                "in the states until OpenBSP sends it again; reading begins with its first record"
+            )
+        elif left.offset < first:
             judged.lost[at] = first - left.offset
             judged.remarks.append(
                 f"{name}: {first - left.offset} records were deleted before they were read, up to offset {first}: what "

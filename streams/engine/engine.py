@@ -34,7 +34,7 @@ from streams.engine.standby import Standby
 from streams.engine.stores import Store
 from streams.engine.stream import Part
 from streams.engine.table import OwnedTable, TablePartition
-from streams.engine.takeover import NOTHING, Found, Takeover
+from streams.engine.takeover import NOTHING, Found, Identify, Takeover
 from streams.engine.writer import Checkpoint, Writer
 from streams.errors import MembershipError, PartitionsChangedError, WriteFailedError
 
@@ -119,6 +119,8 @@ class Engine:
         self.assignment: Assignment | None = None
         #: Joins the group; set before anything is owned.
         self.membership: Membership
+        #: Asked at each takeover; set before anything is owned, or topics that were created again are not told apart.
+        self.identify: Identify = dict
         self.lifecycle = Lifecycle()
         self.connection = settings.kafka.librdkafka()
         self._tables = tables
@@ -272,6 +274,7 @@ class Engine:
             self.topic,
             self.hooks.restoring,
             self.settings.partitions,
+            self.identify,
         )
         # Trap: the task is there before anything else can run, so that losing the partitions again finds it.
         task = asyncio.create_task(self._restore_and_confirm(takeover, partitions, generation, standbys))
@@ -393,7 +396,7 @@ class Engine:
         for (topic, _), count in found.lost.items():
             self.hooks.records_lost(topic, count)
         self._doubt.begin(left, found.positions, found.ends)
-        self._checkpoints.begin(found.positions, found.firsts)
+        self._checkpoints.begin(found.positions, found.firsts, found.identities)
         # Before anything is written, a successor must know from where on to distrust the logs.
         while not await self._checkpoints.commit():
             await asyncio.sleep(_RETRY_S)

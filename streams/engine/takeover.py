@@ -1,5 +1,6 @@
 """Takeover: what a new owner finds, and the tables restored from it."""
 
+import hashlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ logger = logging.getLogger(__name__)
 At = tuple[str, int]
 Ends = dict[At, int]
 
+#: Returns the ids of topics, by their full names, as far as they can be told. Blocking. Raises KafkaUnavailableError.
+Identify = Callable[[], Mapping[str, str]]
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -42,9 +46,11 @@ class Found:
     incomplete: frozenset[At]
     #: The first offsets of the changelogs.
     firsts: Ends
+    #: What tells each source (topic) from others that had its name before.
+    identities: Mapping[str, int]
 
 
-NOTHING = Found({}, {}, {}, {}, 0, {}, frozenset(), {})
+NOTHING = Found({}, {}, {}, {}, 0, {}, frozenset(), {}, {})
 
 
 class Takeover:
@@ -59,6 +65,7 @@ class Takeover:
         topic: Callable[[str], str],
         restoring: Callable[[int, int], None],
         partitions: int,
+        identify: Identify,
     ) -> None:
         """Prepare; `topic` gives the topic of a log, `restoring` is told how many of how many records were read."""
         self._cancelled = False
@@ -69,6 +76,7 @@ class Takeover:
         self._topic = topic
         self._restoring = restoring
         self._partitions = partitions
+        self._identify = identify
 
     def cancel(self) -> None:
         """Stop at the next bulk; what `run` returns then is incomplete."""
@@ -112,12 +120,14 @@ class Takeover:
             for at, changelog in changelogs.items():
                 log_ends[at] = changelog.store.position
             found = await thread.run(bounds, consumer, sources)
+            identities = {topic: _number(text) for topic, text in (await thread.run(self._identify)).items()}
             judged = judge_positions(
                 sources,
                 committed,
                 found,
                 noting={self._topic(table.source) for table in self._tables},
                 damaged={partition for _, partition in rebuilt},
+                identities=identities,
             )
             for remark in judged.remarks:
                 logger.error("%s", remark, extra=event("engine.position_wrong"))
@@ -132,6 +142,7 @@ class Takeover:
                 lost=judged.lost,
                 incomplete=incomplete,
                 firsts=firsts,
+                identities=identities,
             )
         finally:
             await thread.run(consumer.close)
@@ -149,6 +160,11 @@ def noted_ends(
         for name, end in noted(left.note).items()
         if name in names
     }
+
+
+def _number(identity: str) -> int:
+    """Return a topic's id as notes have it."""
+    return int.from_bytes(hashlib.sha256(identity.encode()).digest()[:6])
 
 
 def _incomplete(

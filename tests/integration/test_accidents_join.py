@@ -1,11 +1,17 @@
 """What others do to the join's logs and its group while no worker runs: nothing silent, and rebuilt where it can be."""
 
+import asyncio
+
+import aiokafka
 import httpx
 import pytest
+from aiokafka import AIOKafkaConsumer
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, DeletedRecords, OffsetSpec
 
 from openbsp.kafka.topics import Topics
+from streams.engine.damage import TOPIC
+from streams.engine.guard import note
 from support.join_cases import inserted, opened, status_of
 from support.join_fleet import TOKEN, fleet
 from support.join_outcome import await_committed, expected_of, outcome_of, records
@@ -230,3 +236,42 @@ def test_a_position_that_somebody_else_committed_is_not_followed(contract, tmp_p
         await_committed(contract)
         eventually(lambda: said(running, "somebody else committed"))
         assert_nothing_lost(contract, [*EVENTS, *more], "somebody else committed")
+
+
+async def commit_late(contract, positions: dict[tuple[str, int], tuple[int, str]]) -> None:
+    """Commit for the group, with notes. Trap: those that confluent_kafka writes end in bytes of other memory."""
+    late = AIOKafkaConsumer(
+        bootstrap_servers=contract.kafka.bootstrap_servers,
+        group_id=f"{contract.prefix}streams",
+        enable_auto_commit=False,
+    )
+    async with late:
+        named = {aiokafka.TopicPartition(*at): position for at, position in positions.items()}
+        late.assign(list(named))
+        await late.commit(named)
+
+
+def test_a_source_that_was_created_again_and_has_grown_beyond_the_position_is_read_from_its_first_record(
+    contract, tmp_path, admin
+):
+    """The broker forgets the positions of a topic with it. A worker that runs commits them once more."""
+    sources = joined(contract, tmp_path, "memory")
+    topic = contract.topic("messages")
+    partitions = [TopicPartition(topic, number) for number in range(contract.topics.partitions)]
+    committed = [tp for tp in committed_by_the_group(contract, partitions) if tp.offset >= 0]
+    admin.delete_topics([topic])[topic].result(10)
+    Topics(contract.kafka, contract.topics).apply()
+    again = [inserted(f"again{number}", f"c{number % 20}", "outgoing", 6) for number in range(400)]
+    sources.send(again)
+    ends = admin.list_offsets({tp: OffsetSpec.latest() for tp in committed})
+    assert all(ends[tp].result(10).offset >= tp.offset for tp in committed)
+    asyncio.run(commit_late(contract, {(topic, tp.partition): (tp.offset, note({TOPIC: 1})) for tp in committed}))
+    with fleet(contract, directory(tmp_path), 1, STREAMS_STORE="memory") as running:
+        await_committed(contract)
+        eventually(lambda: said(running, "the topic was deleted and created again"))
+        assert_nothing_lost(contract, [*EVENTS, *again], "the topic was deleted and created again")
+        running.remove(running.members[0])
+    with fleet(contract, directory(tmp_path, "other"), 1, STREAMS_STORE="memory") as running:
+        sources.send([status_of("m1", "read", 7)])
+        await_committed(contract)
+        assert not said(running, "created again")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from streams.engine.damage import judge_changelog, judge_positions
+from streams.engine.damage import TOPIC, judge_changelog, judge_positions
 from streams.engine.guard import note
 from streams.engine.membership import Committed
 
@@ -10,9 +10,10 @@ AT = ("messages", 0)
 OURS = note({"streams-messages-changelog": 5})
 
 
-def judge(left: Committed | None, first: int, end: int, damaged: tuple[int, ...] = ()):
+def judge(left: Committed | None, first: int, end: int, damaged: tuple[int, ...] = (), identity: int | None = None):
     committed = {} if left is None else {AT: left}
-    return judge_positions([AT], committed, {AT: (first, end)}, noting={"messages"}, damaged=damaged)
+    known = {} if identity is None else {"messages": identity}
+    return judge_positions([AT], committed, {AT: (first, end)}, noting={"messages"}, damaged=damaged, identities=known)
 
 
 @pytest.mark.parametrize("offset", [3, 5, 9])
@@ -36,6 +37,20 @@ def test_a_topic_that_is_shorter_than_what_was_read_was_created_again():
     judged = judge(Committed(10, OURS), 0, 9)
     assert (judged.positions[AT], judged.lost) == (0, {})
     assert "created again" in judged.remarks[0]
+
+
+@pytest.mark.parametrize(("noted", "now"), [(1, 2), (1, None), (None, 2), (1, 1), (None, None)])
+@pytest.mark.parametrize("first", [0, 12])
+def test_a_topic_that_was_created_again_and_has_grown_beyond_the_position_is_read_from_its_first_record(
+    noted: int | None, now: int | None, first: int
+):
+    ours = {"streams-messages-changelog": 5} | ({} if noted is None else {TOPIC: noted})
+    judged = judge(Committed(10, note(ours)), first, 900, identity=now)
+    if (noted, now) == (1, 2):
+        assert (judged.positions[AT], judged.lost) == (first, {})
+        assert "the topic was deleted and created again" in judged.remarks[0]
+    else:
+        assert (judged.positions[AT], judged.lost) == (max(first, 10), {AT: 2} if first else {})
 
 
 @pytest.mark.parametrize("foreign", ["", "not ours", "[]", "{}"])
