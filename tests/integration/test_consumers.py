@@ -7,7 +7,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Mapping
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -27,6 +26,7 @@ from avro.identity import status_change_event_id
 from avro.promises import PROMISES
 from avro.schemas import latest
 from openbsp.kafka.registry import Registry
+from support.guest import make_environment
 from support.tools import tool
 from support.wait import eventually
 
@@ -37,6 +37,16 @@ SCHEMAS = EXAMPLES.parent / "avro" / "schemas"
 RUN_S = 280
 #: Maven writes some even where there is no terminal.
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def python_of_the_examples(tmp_path_factory):
+    """Have `python` be one with what the examples' requirements name, and nothing of the project."""
+    requirements = ("--requirement", str(EXAMPLES / "python" / "requirements.txt"))
+    python = make_environment(tmp_path_factory.mktemp("examples") / "venv", *requirements)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{python.parent}:{os.environ['PATH']}")
+        yield
 
 
 @pytest.fixture
@@ -124,7 +134,7 @@ def changes(writer) -> list[dict[str, Any]]:
 
 
 def test_python_with_confluent_kafka_and_its_stock_deserializer(contract, changes):
-    printed = [json.loads(line) for line in run([sys.executable, "python/follow_confluent.py"], contract)]
+    printed = [json.loads(line) for line in run(["python", "python/follow_confluent.py"], contract)]
     fields = [field["name"] for field in json.loads(latest("StatusChange").text)["fields"]]
     expected = [
         {name: change.get(name) for name in fields} | {"at": change["at"].replace("T", " ")} for change in changes
@@ -133,15 +143,15 @@ def test_python_with_confluent_kafka_and_its_stock_deserializer(contract, change
 
 
 def test_python_with_aiokafka_and_fastavro(contract, changes):
-    printed = [json.loads(line) for line in run([sys.executable, "python/follow_aiokafka.py"], contract)]
+    printed = [json.loads(line) for line in run(["python", "python/follow_aiokafka.py"], contract)]
     assert sorted(record["id"] for record in printed) == sorted(change["id"] for change in changes)
 
 
 @pytest.mark.parametrize("script", ["follow_confluent.py", "follow_aiokafka.py"])
 def test_a_second_run_goes_on_where_the_first_one_ended(contract, writer, changes, script):
-    run([sys.executable, f"python/{script}"], contract)
+    run(["python", f"python/{script}"], contract)
     writer.write("status-changes", changes[0] | {"id": "a-later-one"})
-    (line,) = run([sys.executable, f"python/{script}"], contract)
+    (line,) = run(["python", f"python/{script}"], contract)
     assert json.loads(line)["id"] == "a-later-one"
 
 
@@ -176,7 +186,7 @@ def test_a_change_that_comes_again_with_its_conversation_is_another_event_of_the
     change = next(value for value in accepted("StatusChange") if value["status"] == "failed")
     for told in (change | {"conversation": None}, change, change):
         writer.write("status-changes", told)
-    first, second = (json.loads(line) for line in run([sys.executable, "python/follow_confluent.py"], contract))
+    first, second = (json.loads(line) for line in run(["python", "python/follow_confluent.py"], contract))
     assert (first["conversation"], first["id"]) == (None, change["id"])
     assert (second["conversation"], second["id"]) == (change["conversation"], change["id"])
 
@@ -196,7 +206,7 @@ def test_what_failed_in_the_last_hour_and_why(contract, writer):
     twice = (change | {"conversation": None}, change, both, change | {"conversation": None}, both)
     for told in (earlier, foreign, sent, incoming, alone | {"errors": None}, alone, *twice):
         writer.write("status-changes", told)
-    script = [sys.executable, EXAMPLES / "python" / "failed_messages.py", organization]
+    script = ["python", EXAMPLES / "python" / "failed_messages.py", organization]
     done = subprocess.run(script, env=environment(contract), timeout=RUN_S, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     line, other = done.stdout.splitlines()
@@ -216,7 +226,7 @@ def test_a_topic_whose_first_records_are_gone_is_written_from_what_is_left(contr
     change = accepted("StatusChange")[0]
     for number in range(3):
         writer.write("status-changes", change | {"id": f"change-{number}"})
-    script = [sys.executable, "python/topic_to_json_lines.py", "status-changes"]
+    script = ["python", "python/topic_to_json_lines.py", "status-changes"]
     first, *rest = run(script, contract)
     topic, partition = contract.topic("status-changes"), json.loads(first)["partition"]
     admin = AdminClient({**contract.kafka.librdkafka(), "log_level": 0})
@@ -244,7 +254,7 @@ def change(path: Path, statement: str) -> None:
 
 
 def update(contract, path: Path) -> dict[str, dict[str, Any]]:
-    assert run([sys.executable, "python/conversation_table.py", path], contract) == []
+    assert run(["python", "python/conversation_table.py", path], contract) == []
     return table_of(path)
 
 
@@ -282,7 +292,7 @@ def test_a_tombstone_deletes_its_row_and_a_later_state_brings_it_back(contract, 
 def test_a_table_whose_program_is_killed_at_any_moment_ends_up_right(contract, writer, tmp_path):
     state = accepted("ConversationState")[0]
     path = tmp_path / "table.db"
-    script = [sys.executable, "python/conversation_table.py", path]
+    script = ["python", "python/conversation_table.py", path]
     for number in range(20):
         writer.write("conversation-state", state | {"id": f"c{number}"})
     for start in (5, 15):
@@ -319,7 +329,7 @@ def test_a_table_whose_program_stood_still_for_long_while_it_ran_is_built_anew(c
     state = accepted("ConversationState")[0]
     path = tmp_path / "table.db"
     writer.write("conversation-state", state)
-    script = [sys.executable, "python/conversation_table.py", path]
+    script = ["python", "python/conversation_table.py", path]
     is_old = "'deleted-meanwhile' IN (SELECT id FROM conversations)"
     aged = f"UPDATE progress SET complete_at = complete_at - 100000 WHERE {is_old}"
     with subprocess.Popen(script, cwd=EXAMPLES, env=environment(contract)) as process:
