@@ -47,7 +47,8 @@ class Options:
         for setting in fields(cls):
             value = environment.get(variable(setting.name), "")
             if not value and (value := ini(ini_name(setting.name)).strip()) and directory is not None:
-                value = _absolute(value, directory)
+                # A cache is made where it is not there yet.
+                value = _absolute(value, directory, always=setting.name == "cache")
             values[setting.name] = value
         return cls(**values)
 
@@ -62,6 +63,7 @@ def ini_name(name: str) -> str:
     return _INI + name
 
 
-def _absolute(value: str, directory: Path) -> str:
-    """Return the path below `directory` where there is one; other values stay as they are."""
-    return str(directory / value) if (directory / value).exists() else value
+def _absolute(value: str, directory: Path, *, always: bool) -> str:
+    """Return the path below `directory` where there is one, or always; other values stay as they are."""
+    path = directory / os.path.expanduser(value)  # noqa: PTH111 the directory is the one to begin with
+    return str(path) if always or path.exists() else value
