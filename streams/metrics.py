@@ -27,6 +27,12 @@ class Metrics(ServiceMetrics):
             "missing in the states.",
             "source",
         )
+        self.positions_refused = self._counts(
+            "streams_positions_refused",
+            "Committed positions that were not followed at a takeover, by the source's name: the topic was created "
+            "again, or somebody else committed. Reading began with the first record.",
+            "source",
+        )
         self.partitions_changed = self._gauge(
             "streams_partitions_changed",
             "Number of partitions with which the tables were made, while the topics have another one and nothing is "

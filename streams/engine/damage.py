@@ -5,7 +5,7 @@ record that there still is. What that cannot bring back is said.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from streams.engine.guard import noted
@@ -19,11 +19,15 @@ TOPIC = "@topic"
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Where to read on. `lost` counts the records of a source that were deleted before they were read."""
+    """Where to read on. `lost` counts the records of a source that were deleted before they were read.
+
+    `refused` are the sources whose committed positions are not followed.
+    """
 
     positions: dict[At, int]
     lost: dict[At, int]
     remarks: list[str]
+    refused: list[At] = field(default_factory=list)
 
 
 def judge_positions(
@@ -49,6 +53,7 @@ def judge_positions(
         judged.positions[at] = first
         if left is None:
             continue
+        said = len(judged.remarks)
         was, identity = noted(left.note).get(TOPIC), identities.get(at[0])
         if was is not None and identity is not None and was != identity:
             # Trap: it may have grown beyond the position by now, and what is before that would never be read.
@@ -74,6 +79,8 @@ def judge_positions(
             )
         elif at[1] not in damaged:
             judged.positions[at] = left.offset
+        if len(judged.remarks) > said and at not in judged.lost:
+            judged.refused.append(at)
     return judged
 
 

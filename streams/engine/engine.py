@@ -76,6 +76,8 @@ class Hooks:
     acknowledged: Hook[[str, int, int]] = field(default_factory=Hook)
     #: So many records of a topic were deleted before anybody read them.
     records_lost: Hook[[str, int]] = field(default_factory=Hook)
+    #: The committed position of a partition of a topic is not followed: reading begins with its first record.
+    position_refused: Hook[[str]] = field(default_factory=Hook)
     #: The tables were made with so many partitions, the topics have another number: nothing is joined.
     partitions_changed: Hook[[int]] = field(default_factory=Hook)
     #: A store of this table (its changelog's name) was damaged; it is set aside, and read from the changelog.
@@ -393,8 +395,7 @@ class Engine:
         )
         self._guard.begin(found.verified)
         self._guard.owe(found.incomplete)
-        for (topic, _), count in found.lost.items():
-            self.hooks.records_lost(topic, count)
+        self._tell(found)
         self._doubt.begin(left, found.positions, found.ends)
         self._checkpoints.begin(found.positions, found.firsts, found.identities)
         # Before anything is written, a successor must know from where on to distrust the logs.
@@ -404,6 +405,13 @@ class Engine:
                 return
         if takeover.going():
             self._own(partitions, stores, found)
+
+    def _tell(self, found: Found) -> None:
+        """Have what others did to the sources counted."""
+        for (topic, _), count in found.lost.items():
+            self.hooks.records_lost(topic, count)
+        for topic, _ in found.refused:
+            self.hooks.position_refused(topic)
 
     async def _left(self) -> dict[At, Committed]:
         """Return where all partitions of the sources were left. Raises MembershipError, PartitionsChangedError."""

@@ -48,9 +48,11 @@ class Found:
     firsts: Ends
     #: What tells each source (topic) from others that had its name before.
     identities: Mapping[str, int]
+    #: Source partitions whose committed positions are not followed.
+    refused: Sequence[At]
 
 
-NOTHING = Found({}, {}, {}, {}, 0, {}, frozenset(), {}, {})
+NOTHING = Found({}, {}, {}, {}, 0, {}, frozenset(), {}, {}, ())
 
 
 class Takeover:
@@ -143,6 +145,7 @@ class Takeover:
                 incomplete=incomplete,
                 firsts=firsts,
                 identities=identities,
+                refused=judged.refused,
             )
         finally:
             await thread.run(consumer.close)

@@ -269,6 +269,7 @@ def test_a_source_that_was_created_again_and_has_grown_beyond_the_position_is_re
     with fleet(contract, directory(tmp_path), 1, STREAMS_STORE="memory") as running:
         await_committed(contract)
         eventually(lambda: said(running, "the topic was deleted and created again"))
+        eventually(lambda: metric(running.urls[0], "streams_positions_refused_total{") == len(committed))
         assert_nothing_lost(contract, [*EVENTS, *again], "the topic was deleted and created again")
         running.remove(running.members[0])
     with fleet(contract, directory(tmp_path, "other"), 1, STREAMS_STORE="memory") as running:

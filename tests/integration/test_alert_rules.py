@@ -93,6 +93,7 @@ HEALTHY = {
     'streams_lag_records{source="messages",partition="0"}': f"0x{AT - 1} 20000x4 0x{MINUTES - AT}",
     "streams_token_reload_failures_total": steady(0),
     'streams_records_lost_total{source="messages"}': steady(0),
+    'streams_positions_refused_total{source="messages"}': steady(0),
     "streams_partitions_changed": steady(0),
     "streams_schema_ids_known": steady(1),
 }
@@ -216,6 +217,10 @@ CASES: dict[str, list[Case]] = {
     "StreamsRecordsLost": [
         first('streams_records_lost_total{source="conversations"}'),
         Case({'streams_records_lost_total{source="messages"}': then(0, 40)}, within=2),
+    ],
+    "StreamsPositionsRefused": [
+        first('streams_positions_refused_total{source="conversations"}'),
+        Case({'streams_positions_refused_total{source="messages"}': then(0, 1)}, within=2),
     ],
     "StreamsPartitionsChanged": [Case({"streams_partitions_changed": then(0, 12)}, within=3)],
     "StreamsSchemaIdsUnknown": [Case({"streams_schema_ids_known": then(1, 0)}, within=3)],

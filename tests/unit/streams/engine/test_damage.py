@@ -49,14 +49,16 @@ def test_a_topic_that_was_created_again_and_has_grown_beyond_the_position_is_rea
     if (noted, now) == (1, 2):
         assert (judged.positions[AT], judged.lost) == (first, {})
         assert "the topic was deleted and created again" in judged.remarks[0]
+        assert judged.refused == [AT]
     else:
+        assert judged.refused == []
         assert (judged.positions[AT], judged.lost) == (max(first, 10), {AT: 2} if first else {})
 
 
 @pytest.mark.parametrize("foreign", ["", "not ours", "[]", "{}"])
 def test_what_somebody_else_committed_is_not_followed(foreign: str):
     judged = judge(Committed(9, foreign), 3, 9)
-    assert judged.positions[AT] == 3
+    assert (judged.positions[AT], judged.refused) == (3, [AT])
     assert "somebody else committed position 9" in judged.remarks[0]
 
 
