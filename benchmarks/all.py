@@ -60,7 +60,7 @@ PARTS = (
     Part(
         "growth",
         495,
-        ("--conversations", "10000,100000"),
+        ("--conversations", "10000,100000", "--partitions", "1,64"),
         ("--conversations", "200", "--workers", "2", "--partitions", "16"),
         repeats=False,
     ),

@@ -36,6 +36,8 @@ class Point:
     cpu_s: float
     broker_s: float
     peak_bytes: int
+    #: Records in the outputs.
+    written: int
     #: Seconds until all workers are ready again with their data directories, and their resident memory then.
     restart_s: float
     resident_bytes: int
@@ -92,6 +94,7 @@ class Growth:
             result.cpu_seconds / result.events,
             broker_s / result.events,
             result.peak_bytes,
+            result.written,
             again.seconds,
             again.resident_bytes,
         )
