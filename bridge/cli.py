@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 
 from avro.errors import ContractError
+from bridge import token_cli as tokens
 from bridge.dead_letters import cli as dead_letters
 from bridge.erase import cli as erase
 from bridge.reconcile import cli as reconciling
 from bridge.tap import cli as tap
-from bridge.tokens import cli as tokens
 from bridge.top import cli as top
 from openbsp.commands import ExitCode, complain, ignore_hangups, new_app, print_settings, run
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings

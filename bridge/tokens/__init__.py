@@ -1,1 +1,0 @@
-"""Tokens of the bridge and of the streams worker, from the command line."""
