@@ -16,6 +16,7 @@ import msgspec
 
 from bridge.reconcile.errors import ReconcileError
 from bridge.reconcile.facts import Facts
+from openbsp import sqlite
 from openbsp.locks import LockHeldError, lock_file
 
 _FORMAT = 1
@@ -165,14 +166,10 @@ class Index:
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """Make several changes one."""
-        self._db.execute("BEGIN")
         try:
-            yield
-            self._db.execute("COMMIT")
+            with sqlite.transaction(self._db):
+                yield
         except BaseException:
-            # Trap: a full disk may have ended the transaction already.
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
             self._numbers.clear()
             self._texts.clear()
             raise

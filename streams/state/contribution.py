@@ -81,10 +81,10 @@ def decode(stored: bytes) -> Contribution:
     return Contribution(**told | {"columns": placed(told["columns"])})
 
 
-def is_untold(stored: bytes) -> bool:
-    """Return whether the message of a stored contribution may have told those with its external id nothing.
+def predates_holders(stored: bytes) -> bool:
+    """Return whether holders of its external ids may not have been told of the message: version 1 had none.
 
-    Version 1 had no holders. With its next event, or when it is asked, a message is written in the form of now.
+    With its next event, or when it is asked, a message is written in the form of now.
     """
     return registers.format_of(stored) not in {_UNCLAIMED, FORMAT}
 

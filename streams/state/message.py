@@ -83,9 +83,9 @@ def decode(stored: bytes) -> MessageFacts:
     return MessageFacts(**(former.unclaimed_message(stored) if version == _UNCLAIMED else former.message(stored)))
 
 
-def has_told_holders(stored: bytes) -> bool:
-    """Return whether holders of its external ids have heard of the message: version 1 had none."""
-    return registers.format_of(stored) in (_UNCLAIMED, FORMAT)
+def predates_holders(stored: bytes) -> bool:
+    """Return whether holders of its external ids may not have been told of the message: version 1 had none."""
+    return registers.format_of(stored) not in {_UNCLAIMED, FORMAT}
 
 
 def facts_of(event: dict[str, Any], organizations: Collection[str] | None = None) -> MessageFacts:

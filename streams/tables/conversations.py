@@ -1,13 +1,11 @@
 """The conversation table: the row of each conversation and what each of its messages adds to it."""
 
-import logging
 from collections import OrderedDict
 from collections.abc import Collection, Generator, Iterable, Iterator
 from typing import Any, cast
 
 from avro.catalogue import MAX_MEMBERS
 from avro.cloudevents import Header
-from openbsp.log import event
 from streams.contract import Contract, Encoded, Refused
 from streams.engine.hooks import Hook
 from streams.engine.stores import group_key, prefix, split_key
@@ -20,6 +18,7 @@ from streams.state.contribution import Contribution
 from streams.state.conversation import ConversationFacts, Counting, Tally
 from streams.state.status_change import status_changes
 from streams.tables.contributions import ContributionRecord, VerdictRecord, encode_record
+from streams.tables.foreign import id_of
 from streams.tables.idle import last_activity
 from streams.tables.in_slices import USUAL_BYTES, slices
 from streams.tables.links import AddressFollowed, AddressTold, encode_link
@@ -28,8 +27,6 @@ _ROW = b""
 
 #: Messages that are counted in one step: a small part of the time after which others have their turn.
 _COUNTED = 200
-
-logger = logging.getLogger(__name__)
 
 
 def join_stored(key: bytes, a: bytes, b: bytes) -> bytes:
@@ -361,16 +358,8 @@ class ConversationPartition:
         if topic == self.rows.changelog:
             self.rows.rewrite(key)
             return
-        try:
-            conversation_id = key.decode()
-        except UnicodeDecodeError:
-            logger.warning(
-                "%s[%d] has a foreign key: %r",
-                topic,
-                self.partition,
-                key,
-                extra=event("table.foreign_key", topic=topic),
-            )
+        conversation_id = id_of(topic, self.partition, key)
+        if conversation_id is None:
             return
         self.write_state(conversation_id)
 

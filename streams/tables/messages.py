@@ -1,13 +1,11 @@
 """The message table: merges events into facts, tells each conversation what its messages add."""
 
-import logging
 from collections.abc import Collection, Generator, Iterator
 from typing import Any, cast
 
 from msgspec import msgpack
 
 from avro.catalogue import MAX_MEMBERS
-from openbsp.log import event
 from streams.contract import Contract, Encoded, Refused
 from streams.engine.hooks import Hook
 from streams.engine.table import Sender, TablePartition
@@ -23,9 +21,8 @@ from streams.tables.contributions import (
     encode_record,
     holders_key,
 )
+from streams.tables.foreign import id_of
 from streams.tables.in_slices import USUAL_BYTES, slices
-
-logger = logging.getLogger(__name__)
 
 _encode_holders = msgpack.Encoder().encode
 _decode_holders = msgpack.Decoder(dict[str, existence.Holder]).decode
@@ -92,7 +89,7 @@ class MessagePartition:
             if stored is not None:
                 at_most += len(stored)
                 known = message.decode(stored)
-                untold = not message.has_told_holders(stored)
+                untold = message.predates_holders(stored)
         _check_conversations(known, new)
         merged = new if known is None else message.join(known, new)
         if at_most > FACTS_BYTES or (at_most > FEW_MEMBERS_BYTES and message.members(merged) > MAX_MEMBERS):
@@ -135,7 +132,7 @@ class MessagePartition:
             raise Refused("too_large", f"the message's facts would exceed {2 * FACTS_BYTES} bytes")
         self._changed[message_id] = merged
         self._sizes[message_id] = self._sizes.get(message_id, 0) + size
-        untold = stored is not None and not message.has_told_holders(stored)
+        untold = stored is not None and message.predates_holders(stored)
         own = message.holder(message.as_told_by(merged, record.organization))
         # Trap: what is merged already may not have been told, if a worker died in between.
         if untold or record.deletes or (record.known is not None and existence.says_more(own, record.known)):
@@ -250,16 +247,8 @@ class MessagePartition:
         if key.startswith(HOLDERS):
             self.rows.rewrite(key)
             return
-        try:
-            message_id = key.decode()
-        except UnicodeDecodeError:
-            logger.warning(
-                "%s[%d] has a foreign key: %r",
-                topic,
-                self.partition,
-                key,
-                extra=event("table.foreign_key", topic=topic),
-            )
+        message_id = id_of(topic, self.partition, key)
+        if message_id is None:
             return
         facts = self.facts(message_id)
         self.rows.rewrite(key)

@@ -7,14 +7,15 @@ are readable by the owner's user only.
 import os
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from bridge.errors import SpoolError, SpoolInUseError, SpoolUnavailableError
 from openbsp.locks import LockHeldError, is_locked, lock_file
+from openbsp.sqlite import transaction
 
 _VERSION = 1
 _APPLICATION_ID = 0x6F627370  # "obsp", as file(1) sees it
@@ -191,14 +192,14 @@ class SpoolFile:
     def append(self, events: Sequence[tuple[int, bytes]]) -> None:
         """Store `(received_at, body)` pairs, all or none. Raises sqlite3.Error."""
         rows = [(received_at, zlib.crc32(body), body) for received_at, body in events]
-        with self._transaction():
+        with transaction(self._db):
             self._db.executemany("INSERT INTO event (received_at, crc, body) VALUES (?, ?, ?)", rows)
 
     def delete(self, rows: Iterable[Row]) -> None:
         """Remove events that `read` returned, all or none, unless a former file had them. Raises sqlite3.Error."""
         # Trap: numbers start again in a new file, where they are other events'.
         numbers = [(row.seq,) for row in rows if row.generation == self.generation]
-        with self._transaction():
+        with transaction(self._db):
             self._db.executemany("DELETE FROM event WHERE seq = ?", numbers)
 
     def read(self, after: int, count: int, size: int, on_damaged: Callable[[Row], None] = lambda _: None) -> list[Row]:
@@ -239,7 +240,7 @@ class SpoolFile:
             self._quarantine([row], why)
 
     def _quarantine(self, rows: list[Row], why: str) -> None:
-        with self._transaction():
+        with transaction(self._db):
             self._db.executemany(
                 "INSERT INTO quarantine SELECT seq, received_at, crc, body, ? FROM event WHERE seq = ?",
                 [(why, row.seq) for row in rows],
@@ -248,7 +249,7 @@ class SpoolFile:
 
     def release_quarantine(self) -> None:
         """Put what is in quarantine back behind the events, but for damaged ones. Raises sqlite3.Error."""
-        with self._transaction():
+        with transaction(self._db):
             self._db.execute(
                 "INSERT INTO event (received_at, crc, body)"
                 " SELECT received_at, crc, body FROM quarantine WHERE why <> ? ORDER BY seq",
@@ -277,7 +278,7 @@ class SpoolFile:
 
     def remember(self, name: str, value: str) -> None:
         """Keep a value over restarts. Raises sqlite3.Error."""
-        with self._transaction():
+        with transaction(self._db):
             self._db.execute("INSERT OR REPLACE INTO memory VALUES (?, ?)", (name, value))
 
     def make_room(self, patience_s: float = 0.0) -> None:
@@ -338,7 +339,7 @@ class SpoolFile:
         removed = 0
         # Without it, what is deleted stays readable in pages that keep other rows.
         self._db.execute("PRAGMA secure_delete = ON")
-        with self._transaction():
+        with transaction(self._db):
             for table in ("event", "quarantine"):
                 found = self._db.execute(f"SELECT seq, body FROM {table}")  # noqa: S608 one of two names
                 numbers = [(seq,) for seq, body in found if is_wanted(body)]
@@ -372,7 +373,7 @@ class SpoolFile:
         # Free pages are overwritten as well; what costs so much is not for what is deleted all the time.
         self._db.execute("PRAGMA secure_delete = ON")
         try:
-            with self._transaction():
+            with transaction(self._db):
                 self._db.executemany(f"DELETE FROM {table} WHERE seq = ?", numbers)  # noqa: S608 one of two names
         finally:
             self._db.execute("PRAGMA secure_delete = FAST")
@@ -495,17 +496,6 @@ class SpoolFile:
         aside = self.path.with_name(f"{self.path.name}.damaged-{stamp}")
         self.set_aside.append(aside)
         return aside
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
 
 
 def _check(db: sqlite3.Connection) -> None:

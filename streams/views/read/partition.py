@@ -418,7 +418,7 @@ class PartitionView:
                 if member:
                     message_id, part = member.decode(), contributions.effective(contributions.decode(value))
                     counting.add(message_id, part)
-                    if contributions.is_untold(value):
+                    if contributions.predates_holders(value):
                         self._task.ask(message_id)
                     self._message_index.stored(conversation_id, message_id, part)
                 else:

@@ -200,7 +200,7 @@ def test_facts_that_a_former_version_stored_are_trusted() -> None:
     )
     facts = message.decode(stored)
     assert facts == message.decode(message.encode(facts))
-    assert message.has_told_holders(stored)
+    assert not message.predates_holders(stored)
     assert facts.conversations == {"b": (-1, 0, []), "c": (0, stamp, [])}
     assert facts.rivals == {"org": (3, 5, True)}
     claimed = message.MessageFacts(claims={"evil": (1, message.MessageFacts(deletes=["evil"], organizations=["evil"]))})

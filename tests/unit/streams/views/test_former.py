@@ -36,8 +36,8 @@ async def test_of_two_messages_with_one_external_id_one_is_left_without_any_even
     assert (shown["message_count"], shown["outgoing_count"]) == (1, 1)
     # What is written in the form of now is not asked again.
     for _, stored in home.scan(b""):
-        assert not contribution.is_untold(stored) or stored == ROW
-    assert message.has_told_holders(stores[MESSAGES, partition_of("ghost", world.partitions)].get(b"ghost") or b"")
+        assert not contribution.predates_holders(stored) or stored == ROW
+    assert not message.predates_holders(stores[MESSAGES, partition_of("ghost", world.partitions)].get(b"ghost") or b"")
     world.tables.lost()
     world.tables._indexed_before.clear()
     await world.own_and_index()
