@@ -117,11 +117,6 @@ def _text_of(seconds: int) -> str:
     return (_NAIVE_EPOCH + timedelta(0, seconds)).isoformat()
 
 
-def to_datetime(micros: int) -> datetime:
-    """Return the instant as an aware datetime in UTC."""
-    return _EPOCH + timedelta(0, 0, micros)
-
-
 def now() -> int:
     """Return this moment's instant."""
     return time.time_ns() // 1000

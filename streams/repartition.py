@@ -5,7 +5,6 @@ tables' facts, marks that cover them, and all events of the sources, which are m
 new topics comes to the same states by the same rules as after a crash, whatever happens here meanwhile.
 """
 
-import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
@@ -17,15 +16,12 @@ from avro.catalogue import topic_name
 from openbsp.kafka.clients import admin_config, producer_config, reader_config
 from openbsp.kafka.connection import KafkaSettings, TopicSettings
 from openbsp.kafka.topics import Topics
-from openbsp.log import event
 from streams.engine.layout import mark_value
 from streams.engine.outside import Clients
 from streams.engine.partitioner import hash_of
 from streams.engine.stores import MARK_KEY, split_key
 from streams.errors import RepartitionError
 from streams.tables.owned import ADDRESSES, CONTACTS, CONVERSATIONS, MESSAGES
-
-logger = logging.getLogger(__name__)
 
 At = tuple[str, int]
 
@@ -227,8 +223,3 @@ class Repartition:
             first, end = self._consumer.get_watermark_offsets(left, timeout=_TIMEOUT_S)
             bounds[left.topic, left.partition] = (max(first, left.offset), end)
         return bounds
-
-
-def log_progress(name: str, count: int) -> None:
-    """Say that a topic is copied."""
-    logger.info("%s: %d records copied", name, count, extra=event("repartition.copied", topic=name, records=count))

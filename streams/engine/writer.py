@@ -125,10 +125,6 @@ class Writer:
         self._closed.clear()
         self.acknowledged = {}
 
-    def statistics(self) -> Mapping[str, Any]:
-        """Return how much waits for the broker."""
-        return {"outstanding": self.outstanding, "checkpoints": len(self._closed)}
-
     def close(self) -> None:
         """Send nothing more: what still waits is dropped, and replayed by whoever is next."""
         self._producer.purge()

@@ -85,14 +85,6 @@ class FakeSender:
                 deliveries += map(Delivery, burst, answers)
         return deliveries
 
-    def send_in_turn(self, webhooks: Iterable[Webhook]) -> list[Delivery]:
-        """Send one after the other, each once and in this order, for tests of one order in particular."""
-        return blocking(lambda: self.send_in_turn_async(webhooks))
-
-    async def send_in_turn_async(self, webhooks: Iterable[Webhook]) -> list[Delivery]:
-        """Do the same in the running asyncio loop."""
-        return [Delivery(webhook, await self._post(webhook.body)) for webhook in webhooks]
-
     async def _post(self, body: bytes) -> Answer:
         begin = perf_counter()
         try:

@@ -113,7 +113,7 @@ def test_a_business_may_write_freely_for_a_day(*, service: Any, open_for_a_day: 
 def test_no_reply_window_ends_after_the_year_9999_where_clients_cannot_read_it() -> None:
     state = after(said("incoming", 1) | {"timestamp": "9999-12-31T12:00:00Z"})
     assert state["reply_window_until"] == instants.LAST
-    assert instants.to_datetime(state["reply_window_until"]).year == 9999
+    assert instants.render(state["reply_window_until"]).startswith("9999-")
 
 
 def test_drafts_and_pins_are_no_activity() -> None:
