@@ -27,7 +27,9 @@ topics_app = typer.Typer(no_args_is_help=True)
 schemas_app = typer.Typer(no_args_is_help=True)
 app.add_typer(topics_app, name="topics", help="The topics of the catalogue, in the cluster that KAFKA_* names.")
 app.add_typer(schemas_app, name="schemas", help="The published schemas, in the registry that SCHEMA_REGISTRY_* names.")
-app.add_typer(dead_letters.app, name="dead-letters", help="What was authentic but not usable: list, explain, redrive.")
+app.add_typer(
+    dead_letters.app, name="dead-letters", help="Authentic events that were not usable: list, explain, redrive."
+)
 app.add_typer(tokens.app, name="token", help="Tokens that the bridge and the streams worker accept: new, list, revoke.")
 app.command("tap")(tap.tap)
 app.command("top")(top.top)
@@ -39,7 +41,7 @@ app.add_typer(
 
 DataOption = Annotated[
     Path | None,
-    typer.Option("--data", metavar="DIR", file_okay=False, help="Keep everything here; a later start goes on with it."),
+    typer.Option("--data", metavar="DIR", file_okay=False, help="Directory of all data; a later start uses it again."),
 ]
 PortsOption = Annotated[
     int | None,
@@ -205,7 +207,7 @@ def send(
 
 @app.command()
 def connect(
-    organization: Annotated[str, typer.Option(metavar="ID", help="Organization whose events should come.")],
+    organization: Annotated[str, typer.Option(metavar="ID", help="Organization whose webhooks are registered.")],
     url: Annotated[str, typer.Option(help="Address of the bridge as OpenBSP reaches it, https://... ")],
     token: Annotated[str, typer.Option(envvar="BRIDGE_TOKEN", help="Token that the bridge accepts.")],
     *,

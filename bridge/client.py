@@ -82,7 +82,7 @@ class BridgeClient:
             try:
                 answer = self._client.post(self._url, content=body, headers=headers)
             except httpx.InvalidURL as error:
-                raise StoppedError(self._url, f"is no address: {error}", refused=True) from None
+                raise StoppedError(self._url, f"is not a valid address: {error}", refused=True) from None
             except httpx.HTTPError as error:
                 why = f"cannot be reached: {hindrance(error)}"
             else:

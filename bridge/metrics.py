@@ -140,8 +140,8 @@ class Metrics(ServiceMetrics):
         )
         self.clock_skew_seconds = self._gauge(
             "bridge_clock_skew_seconds",
-            "Seconds by which this machine's clock is ahead of the brokers', negative if behind, as acknowledgements "
-            "tell; 0 while it is not known.",
+            "Seconds by which this machine's clock is ahead of the brokers', negative if behind, measured by "
+            "acknowledgements; 0 while unknown.",
             across_processes="livemostrecent",
         )
         self.schema_ids_known = self._gauge(

@@ -36,7 +36,7 @@ class BridgeSettings(ServiceSettings, SuppressionSettings):
         le=MAX_MESSAGE_BYTES * 3 // 4,
         description="Largest accepted body, in bytes; of a larger one a dead letter has the ids at its beginning.",
     )
-    max_json_depth: int = Field(100, ge=8, le=400, description="Deepest nesting of a body that is taken.")
+    max_json_depth: int = Field(100, ge=8, le=400, description="Deepest nesting of a body that is accepted.")
     memory_bytes: int = Field(
         256 * MEBIBYTE,
         ge=16 * MEBIBYTE,
@@ -44,7 +44,8 @@ class BridgeSettings(ServiceSettings, SuppressionSettings):
         "What does not fit waits unread in its socket. A process grows by about this much, and by 64 MiB more at most.",
     )
     spool_dir: Path = Field(
-        Path("data/spool"), description="Directory for what Kafka cannot take yet; each bridge needs its own."
+        Path("data/spool"),
+        description="Directory of the spool, for events that Kafka does not acknowledge; each bridge needs its own.",
     )
     spool_max_bytes: int = Field(
         GIBIBYTE,

@@ -139,7 +139,7 @@ def _files(file: Path | None, *, may_be_none: bool = False) -> dict[Path, list[s
         if _is_set(f"{prefix}_TOKENS_FILE"):
             named.setdefault(Path(os.environ[f"{prefix}_TOKENS_FILE"]), []).append(prefix)
     if not named and not (may_be_none and any(_is_set(f"{prefix}_TOKENS") for prefix in _SERVICES)):
-        raise typer.BadParameter("which file? Give --file, or set BRIDGE_TOKENS_FILE or STREAMS_TOKENS_FILE")
+        raise typer.BadParameter("no tokens file: give --file, or set BRIDGE_TOKENS_FILE or STREAMS_TOKENS_FILE")
     return named
 
 

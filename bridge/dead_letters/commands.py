@@ -127,7 +127,7 @@ def execute(cluster: Cluster, wanted: Wanted, position: str | None, client: Brid
                 progress.update(task, completed=done)
         except StoppedError as error:
             counts["stopped"] += 1
-            complain("bridge", f"stopped: {printable(str(error))}. Redriving again repeats nothing that matters.")
+            complain("bridge", f"stopped: {printable(str(error))}. It is safe to redrive again.")
         progress.update(task, total=done)
         _complain_of_unreadable(topic)
     parts = [f"{number} {kind}" for kind, number in sorted(counts.items()) if kind != "stopped"]
@@ -233,7 +233,7 @@ def _progress() -> Iterator[Progress]:
 
 def _complain_of_unreadable(topic: DeadLetterTopic) -> None:
     for position, why in topic.unreadable.items():
-        complain("bridge", f"{position} is no dead letter of this project: {printable(why)}")
+        complain("bridge", f"{position} is not a dead letter of this project: {printable(why)}")
 
 
 def _without_payload(letter: Letter) -> Letter:

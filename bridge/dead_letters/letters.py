@@ -40,7 +40,7 @@ class Position(NamedTuple):
         """Read `topic:partition:offset` or `partition:offset`. Raises PositionError unless it is one of `topic`."""
         match = _POSITION.fullmatch(text)
         if match is None:
-            raise PositionError(f"{text!r} is no position: give topic:partition:offset, as `list` prints it")
+            raise PositionError(f"{text!r} is not a position: give topic:partition:offset, as `list` prints it")
         if match["topic"] not in {None, topic}:
             raise PositionError(f"the dead letters are in {topic}, not in {match['topic']}")
         return Position(topic, int(match["partition"]), int(match["offset"]))

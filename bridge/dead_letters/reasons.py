@@ -20,8 +20,7 @@ class Explanation:
 
 
 _FOREIGN = (
-    "Something other than the bridge writes to the topic: find it by the refused record, and take away its right to"
-    " write."
+    "Something other than the bridge writes to the topic: find it by the refused record, and revoke its right to write."
 )
 _FOREIGN_KEY = f"{_FOREIGN} Redriving writes the event with the key of its row."
 _REGISTRY = (
@@ -91,14 +90,14 @@ _ADVICE: Mapping[tuple[str, str], tuple[str, str | None]] = MappingProxyType(
         ("streams", "no_key"): (_FOREIGN_KEY, None),
         ("streams", "bad_key"): (_FOREIGN_KEY, None),
         ("streams", "bad_header"): (
-            f"{_FOREIGN} A row of which its writer may not tell may be an attack.",
-            "its header says that its writer may not tell of the row",
+            f"{_FOREIGN} A row that its writer has no right to write may be an attack.",
+            "its header says that its writer has no right to write the row",
         ),
         ("streams", "key_mismatch"): (_FOREIGN_KEY, None),
         ("streams", "ends_worker"): (
             (
-                "The last words of the workers say what the event does to them: report them. Redrive when the worker is"
-                " repaired; before, it would end workers again."
+                "The last log lines of the workers that ended say what the event does to them: report them. Redrive when"
+                " the worker is repaired; before, it would end workers again."
             ),
             None,
         ),

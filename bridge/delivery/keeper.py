@@ -86,7 +86,7 @@ class _Waiting:
         self.item = None
         if on_kept is not None:
             if error is not None and self.held:
-                error = NotStoredError(f"{error}; Kafka may have the event, or get it yet")
+                error = NotStoredError(f"{error}; Kafka may have the event already, or receive it later")
             try:
                 on_kept(report, error)
             except Exception:  # noqa: BLE001 whatever it is

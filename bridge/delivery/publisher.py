@@ -156,7 +156,7 @@ class KafkaPublisher:
     def renew(self) -> None:
         """Make a new producer: librdkafka keeps a topic's former partitions for minutes; see Publisher."""
         _log.warning(
-            "the producer is replaced, because topics were created again; what it had goes to the spool",
+            "the producer is replaced, because topics were created again; its unacknowledged events go to the spool",
             extra=event("producer.renewed"),
         )
         self._replace()
@@ -193,7 +193,7 @@ class KafkaPublisher:
             self._retired = [producer for producer in self._retired if len(producer)]
             if self._fatal is not None and time.monotonic() >= self._replaceable_at:
                 _log.error(
-                    "the producer is replaced after a fatal error (%s); what it had goes to the spool",
+                    "the producer is replaced after a fatal error (%s); its unacknowledged events go to the spool",
                     self._fatal,
                     extra=event("producer.fatal"),
                 )

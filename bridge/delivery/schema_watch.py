@@ -66,7 +66,7 @@ class SchemaWatch:
         except sqlite3.Error as error:
             if not self._unreadable:
                 self._unreadable = True
-                _log.warning("schema ids not recalled: %s", error, extra=event("schemas.not_recalled"))
+                _log.warning("saved schema ids cannot be read: %s", error, extra=event("schemas.not_recalled"))
             return
         self._recalled = True
         ids = None if remembered is None else json.loads(remembered)
@@ -102,14 +102,14 @@ class SchemaWatch:
         try:
             await self._spool.remember(self._memory, json.dumps(ids))
         except sqlite3.Error as error:
-            _log.warning("schema ids cannot be remembered: %s", error, extra=event("schemas.not_remembered"))
+            _log.warning("schema ids cannot be saved: %s", error, extra=event("schemas.not_remembered"))
         else:
             self._remembered = ids
 
     def _answered(self, ids: Mapping[str, int]) -> None:
         if self.ids not in (None, ids):
             changed = event("schemas.ids_changed")
-            _log.error("the registry has other schema ids now: %s, not %s", ids, self.ids, extra=changed)
+            _log.error("the registry changed its schema ids to %s, from %s", ids, self.ids, extra=changed)
         if self.wrong:
             _log.warning(
                 "the registry has the schemas again; spooled events are published", extra=event("schemas.repaired")
@@ -132,7 +132,7 @@ class SchemaWatch:
         text = self._given_up + text
         wrong = bool(self._given_up) or (isinstance(error, RegistryError) and error.refused)
         if text != self.problem:
-            consequence = "events are spooled until this is over" if self.ids is None else "the known ids stay in use"
+            consequence = "events are spooled until it has them" if self.ids is None else "the known ids stay in use"
             level = logging.ERROR if wrong else logging.WARNING
             _log.log(level, "schema registry: %s: %s", consequence, text, extra=event("schemas.unknown"))
         self.problem = text

@@ -115,7 +115,7 @@ class TopicWatch:
 
     def _found_right(self) -> None:
         if self.wrong:
-            _log.warning("topics are right again; spooled events are published", extra=event("topics.repaired"))
+            _log.warning("topics are as in the catalogue again; the spool drains", extra=event("topics.repaired"))
         if self._outdated:
             self._outdated = False
             self._on_replaced()
@@ -131,7 +131,7 @@ class TopicWatch:
                 self._outdated = True
                 self._metrics.topics_replaced.inc()
                 _log.error(
-                    "the topic %s was deleted and created again: the records that it had are gone",
+                    "the topic %s was deleted and created again: its former records are lost",
                     topic,
                     extra=event("topics.replaced", topic=topic),
                 )
@@ -141,6 +141,6 @@ class TopicWatch:
         remarks = [finding.text for finding in findings if finding.grade is not Grade.CHOICE]
         for remark in remarks:
             if remark not in self.remarks:
-                _log.error("a topic is not as it should be: %s", remark, extra=event("topics.remark"))
+                _log.error("a topic differs from the catalogue: %s", remark, extra=event("topics.remark"))
         self.remarks = remarks
         self._metrics.topic_remarks.set(len(remarks))

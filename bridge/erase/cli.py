@@ -46,7 +46,7 @@ def erase(
         ),
     ] = None,
     confirm: Annotated[
-        str | None, typer.Option(metavar="ID", help="The organization once more, to erase all of it with --execute.")
+        str | None, typer.Option(metavar="ID", help="The same organization again, so that --execute erases all of it.")
     ] = None,
     verify: Annotated[
         Path | None,
@@ -85,7 +85,7 @@ def erase(
         str | None, typer.Option(envvar="VIEWS_TOKEN", help="Token of the views that may see the rows.")
     ] = None,
     timeout: Annotated[
-        float, typer.Option(min=1, metavar="SECONDS", help="How long to wait until the deletions show.")
+        float, typer.Option(min=1, metavar="SECONDS", help="How long to wait until the deletions are visible.")
     ] = 60.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one line of JSON.")] = False,
 ) -> None:

@@ -94,7 +94,7 @@ def suppression(listed: bool | None, now: datetime) -> Place:  # noqa: FBT001 No
 def spools(waiting: int | None, searched: Iterable[Spooled], now: datetime) -> list[Place]:
     """Return the spools: those whose files were searched, else what the bridge says of its own.
 
-    `waiting` is how many events wait, of whomever; None where the bridge did not say.
+    `waiting` is how many events wait, of any row; None where the bridge did not say.
     """
     found = [_searched(spooled, now) for spooled in searched]
     if found:
@@ -134,7 +134,7 @@ def others() -> list[Place]:
             "consumers of the topics",
             None,
             None,
-            "whatever they have kept",
+            "their own copies",
             None,
             f"each gets {_TOLD}; what they keep is theirs to erase",
         ),
@@ -189,7 +189,7 @@ def _topic(name: str, settings: Settings | None, now: datetime, trace: Trace | N
         # Retention deletes segments, by the newest record in each.
         retention, segment = _number(settings, "retention.ms", -1), _number(settings, "segment.ms", 0)
         wait = None if retention < 0 else timedelta(milliseconds=retention + segment)
-        condition, without = "retention.ms and segment.ms together", "retention.ms is without end"
+        condition, without = "retention.ms and segment.ms together", "retention.ms is unlimited"
     fault = _fault(name, trace, deleted=deleted)
     was = trace.content
     if not was:
@@ -199,7 +199,7 @@ def _topic(name: str, settings: Settings | None, now: datetime, trace: Trace | N
     since = now if trace.since_ms < 0 or trace.live else datetime.fromtimestamp(trace.since_ms / 1000, UTC)
     until = since + wait
     if fault is None and deleted and until + _SLACK < now:
-        fault = f"overdue: it was to be gone by {until:%Y-%m-%d %H:%M}Z"
+        fault = f"overdue: it should have been gone by {until:%Y-%m-%d %H:%M}Z"
     return Place(name, was, 0, _left(name, trace), until, condition, fault)
 
 

@@ -109,7 +109,7 @@ class Former:
             return Former(datetime.fromisoformat(content["at"]), wanted, rows, was)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise EraseError(
-                f"{file} is no report of `bridge erase --execute --json`: {type(error).__name__}"
+                f"{file} is not a report of `bridge erase --execute --json`: {type(error).__name__}"
             ) from None
 
 
@@ -150,8 +150,8 @@ def _warn(report: Report, console: Console) -> None:
         console.print(Text(text, "bold red"))
     if report.undecided:
         text = (
-            f"{report.undecided} events stay in the spools: they lack what would tell whose they are (an update with"
-            " nothing but an id, a row of contacts), and without Kafka nobody else can"
+            f"{report.undecided} events stay in the spools: they do not say whose they are (an update with nothing"
+            " but an id, a row of contacts), and only Kafka does"
         )
         console.print(Text(text, "bold yellow"))
 

@@ -152,7 +152,7 @@ class SpoolErasures:
                 return
             request = Request.decode(await in_thread(path.read_text, "utf-8"))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            _log.error("%s is no request of `bridge erase`: %s", path, error, extra=event("spool.erasure_unreadable"))
+            _log.error("%s is not a `bridge erase` request: %s", path, error, extra=event("spool.erasure_unreadable"))
             await in_thread(path.unlink, missing_ok=True)
             return
         removed, problem = 0, None
@@ -174,7 +174,7 @@ class SpoolErasures:
             await in_thread(_unlink, path, request.id)
         except OSError as error:
             # The request is there still, and is answered again.
-            _log.error("an erasure cannot be answered: %s", error, extra=event("spool.erasure_incomplete"))
+            _log.error("the answer to an erasure cannot be written: %s", error, extra=event("spool.erasure_incomplete"))
 
 
 def sweep(directory: Path) -> None:

@@ -157,7 +157,7 @@ def _ask(path: Path, rows: list[Row], wanted: Wanted, patience_s: float) -> int 
 
 def _spools(directory: Path) -> list[Path]:
     if not directory.is_dir():
-        raise EraseError(f"{directory} is no directory: give the BRIDGE_SPOOL_DIR of a bridge on this machine")
+        raise EraseError(f"{directory} is not a directory: give the BRIDGE_SPOOL_DIR of a bridge on this machine")
     return sorted(directory.glob("spool-*.db"))
 
 

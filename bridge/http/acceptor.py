@@ -48,9 +48,9 @@ CONNECTIONS = "connections"
 MEMORY = "memory"
 
 _ADVICE = {
-    DESCRIPTORS: "no descriptor is left for another one: raise LimitNOFILE (ulimit -n) or BRIDGE_WORKERS",
-    CONNECTIONS: "as many are open as BRIDGE_CONNECTIONS allows: raise it, or BRIDGE_WORKERS",
-    MEMORY: "events in progress hold as much as BRIDGE_MEMORY_BYTES allows: raise it, or BRIDGE_WORKERS",
+    DESCRIPTORS: "no file descriptor is left: raise LimitNOFILE (ulimit -n) or BRIDGE_WORKERS",
+    CONNECTIONS: "BRIDGE_CONNECTIONS is reached: raise it, or BRIDGE_WORKERS",
+    MEMORY: "events in progress have reached BRIDGE_MEMORY_BYTES: raise it, or BRIDGE_WORKERS",
 }
 
 
@@ -192,7 +192,7 @@ class Acceptor:
         self._metrics.accept_pauses.labels(limit).inc()
         if now >= self._logged.get(limit, 0.0):
             self._logged[limit] = now + _LOGGED_EVERY_S
-            _log.warning("connections wait: %s", _ADVICE[limit], extra=event("gate.limit_reached"))
+            _log.warning("new connections wait in the backlog: %s", _ADVICE[limit], extra=event("gate.limit_reached"))
         if self._closed_for is None:
             # Else a look is due already.
             self._loop.remove_reader(self._listener)

@@ -240,7 +240,7 @@ class Webhook:
                 self._held = held
                 go_on(None)
             else:
-                detail = f"no memory for it within {ADMISSION_S:g} s: see BRIDGE_MEMORY_BYTES"
+                detail = f"no memory was free for the event within {ADMISSION_S:g} s: see BRIDGE_MEMORY_BYTES"
                 go_on(TurnedDownError(reasons.OVERLOADED, detail, close=True))
 
         self._waiter = Waiter(held, self._arrived + ADMISSION_S, on_end)

@@ -43,7 +43,7 @@ def verify(
     keys = [signing.read_public(word) for word in words]
     if not keys:
         if key_file is None:
-            raise ReconcileError("whose signatures count? Give --key, or set RECONCILE_SIGNING_KEY_FILE")
+            raise ReconcileError("no public key to verify with: give --key, or set RECONCILE_SIGNING_KEY_FILE")
         keys = [signing.load_key(key_file).public_key()]
     good = faults = 0
     for place, told in _of_files(files) if files else audits.read(kafka, topics):
@@ -74,7 +74,7 @@ def _lines(audit: Audit) -> Iterator[str]:
     try:
         yield from text(audit.report)
     except (KeyError, TypeError, ValueError):
-        yield "the rest is not as a report is: --json prints it"
+        yield "the rest does not have the form of a report: --json prints it"
 
 
 def _run(audit: Audit) -> str:

@@ -41,13 +41,13 @@ def reconcile(
         bool, typer.Option("--deletes/--no-deletes", help="Look for rows that are gone from OpenBSP as well.")
     ] = True,
     allow_deletes: Annotated[
-        bool, typer.Option("--allow-deletes", help="Delete what is gone, however much (see RECONCILE_DELETE_SHARE).")
+        bool, typer.Option("--allow-deletes", help="Delete what is gone, without the limit of RECONCILE_DELETE_SHARE.")
     ] = False,
     orphans: Annotated[
         bool,
         typer.Option(
             "--orphans",
-            help="Fetch only rows that never came although others tell of them: messages of which there are only "
+            help="Fetch only rows that never arrived although others refer to them: messages of which there are only "
             "receipts, conversations of which there are only messages.",
         ),
     ] = False,

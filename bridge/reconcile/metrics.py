@@ -35,13 +35,14 @@ class Metrics(DeclaredMetrics):
         )
         self.orphans = self._gauge(
             "bridge_reconcile_orphans",
-            "Rows that had not come although others told of them, when the last run began: messages of which there are "
-            "only receipts, conversations of which there are only messages. `bridge reconcile --orphans` fetches them.",
+            "Rows that had not arrived although others refer to them, when the last run began: messages of which there "
+            "are only receipts, conversations of which there are only messages. `bridge reconcile --orphans` fetches "
+            "them.",
             *whose,
         )
         self.verified_until = self._gauge(
             "bridge_completeness_verified_until_seconds",
-            "The moment up to which every row was compared and told if it was missing, in seconds since the epoch.",
+            "The moment up to which every row was compared, and repaired if missing, in seconds since the epoch.",
             *whose,
         )
         self.problems = self._gauge(

@@ -168,5 +168,5 @@ def text(content: dict[str, Any]) -> Iterator[str]:
         )
     for problem in content["problems"]:
         yield f"problem: {problem}"
-    done = "nothing was changed (--dry-run)" if content["dry_run"] else "all is as the platform has it"
-    yield done if content["well"] or content["dry_run"] else "not all is well: see above"
+    done = "nothing was changed (--dry-run)" if content["dry_run"] else "the states match the platform"
+    yield done if content["well"] or content["dry_run"] else "problems were found: see above"

@@ -42,9 +42,9 @@ def decode(text: bytes) -> Audit:
         content = jsontext.decode(text)
         audit = Audit(content["report"], content["key"], content["signature"])
     except (jsontext.MalformedJsonError, KeyError, TypeError, RecursionError):
-        raise ReconcileError("this is no audit") from None
+        raise ReconcileError("this is not an audit") from None
     if not isinstance(audit.report, dict) or not isinstance(audit.key, str) or not isinstance(audit.signature, str):
-        raise ReconcileError("this is no audit")
+        raise ReconcileError("this is not an audit")
     return audit
 
 
@@ -88,7 +88,7 @@ def read_public(text: str) -> Ed25519PublicKey:
     try:
         return Ed25519PublicKey.from_public_bytes(base64.b64decode(text, validate=True))
     except (ValueError, binascii.Error):
-        raise ReconcileError(f"{text:.60} is no public key: `bridge audit key` printed one") from None
+        raise ReconcileError(f"{text:.60} is not a public key: `bridge audit key` printed one") from None
 
 
 def key_id(key: Ed25519PublicKey) -> str:
@@ -111,7 +111,7 @@ def fault(audit: Audit, keys: list[Ed25519PublicKey]) -> str | None:
     try:
         key.verify(base64.b64decode(audit.signature, validate=True), _DOMAIN + jsontext.encode(audit.report))
     except (InvalidSignature, ValueError, binascii.Error):
-        return "the signature does not fit: the report was changed"
+        return "the signature does not match: the report was changed"
     return None
 
 

@@ -50,7 +50,7 @@ class Platform:
     def __init__(self, settings: OpenBspSettings) -> None:
         """Connect to nothing yet. `settings.url` must be set."""
         if settings.url is None:
-            raise PlatformError("where is OpenBSP? Set OPENBSP_URL to the base address of its API")
+            raise PlatformError("OPENBSP_URL is not set: set it to the base address of OpenBSP's API")
         keys = {"apikey": settings.anon_key, "api-key": settings.api_key}
         # The line feed of the file that a key comes from is none of it.
         headers = {name: key.get_secret_value().strip() for name, key in keys.items() if key is not None}
@@ -62,7 +62,7 @@ class Platform:
         try:
             self._client = httpx.Client(base_url=f"{self._base}/rest/v1", headers=headers, timeout=settings.timeout_s)
         except httpx.InvalidURL as error:
-            raise PlatformError(f"{self._base} is no address: {error}; check OPENBSP_URL") from None
+            raise PlatformError(f"{self._base} is not a valid address: {error}; check OPENBSP_URL") from None
 
     def __enter__(self) -> Self:
         """Return the client."""

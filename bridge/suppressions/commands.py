@@ -36,4 +36,4 @@ def show(cluster: Cluster, console: Console, *, as_json: bool) -> None:
         table.add_column(column, overflow="fold")
     for entry in found:
         table.add_row(entry.hash[:16], entry.since, entry.service or "any", entry.organization_id or "any")
-    console.print(table if found else "nobody is suppressed")
+    console.print(table if found else "no contact is suppressed")

@@ -110,7 +110,7 @@ class Condition:
         """Read `field=value`; `conversation.status=open` asks within a record or a map. Raises ConditionError."""
         name, equals, wanted = text.partition("=")
         if not equals or not name:
-            raise ConditionError(f"{text!r} is no condition: give field=value, such as organization_id=ID")
+            raise ConditionError(f"{text!r} is not a condition: give field=value, such as organization_id=ID")
         return Condition(tuple(name.split(".")), wanted)
 
     def holds(self, tapped: Tapped) -> bool:

@@ -86,7 +86,7 @@ def readable(console: Console) -> Callable[[Tapped], None]:
         if tapped.fault is not None:
             console.print(Text(f"  {printable(tapped.fault)}", "red"), soft_wrap=True)
         elif tapped.value is None:
-            console.print(Text("  tombstone: nothing is known of the key any more", "yellow"))
+            console.print(Text("  tombstone: the key was deleted", "yellow"))
         else:
             for name, value in _present(tapped.value):
                 console.print(Text(f"  {printable(name)}  ", "cyan") + Text(printable(_text(value))), soft_wrap=True)

@@ -154,7 +154,7 @@ class SpoolFile:
                 self._identities = identities
                 raise
         except (OSError, SpoolError) as error:
-            raise sqlite3.OperationalError(f"{self.path} is not there any more, nor can it be made: {error}") from error
+            raise sqlite3.OperationalError(f"{self.path} is missing and cannot be created again: {error}") from error
         self._connection = new
         self.generation += 1
         old.close()

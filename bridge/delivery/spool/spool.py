@@ -72,7 +72,7 @@ class Spool:
         self.failing = file.unopened
         if self.failing is not None:
             _log.error(
-                "the spool cannot be opened, what Kafka does not take is answered 503: %s",
+                "the spool cannot be opened; events that Kafka does not acknowledge are answered 503: %s",
                 self.failing,
                 extra=event("spool.not_opened"),
             )
@@ -197,7 +197,7 @@ class Spool:
         while not await self._call(self._file.fold):
             if time.monotonic() > deadline:
                 raise sqlite3.OperationalError(
-                    "another process reads the spool, and keeps bytes of former events in it"
+                    "another process reads the spool, so that bytes of deleted events stay in its file"
                 )
             await asyncio.sleep(_LOOK_EVERY_S)
 

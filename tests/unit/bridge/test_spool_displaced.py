@@ -184,7 +184,7 @@ def test_where_it_cannot_be_made_again_nothing_is_lost_and_it_is_tried_again(fil
     path.parent.write_text("a file is in the way")
     for _ in range(2):
         assert file.displaced()
-        with pytest.raises(sqlite3.OperationalError, match="nor can it be made"):
+        with pytest.raises(sqlite3.OperationalError, match="cannot be created again"):
             file.recover()
     assert bodies(file) == [b"a"]
     path.parent.unlink()
@@ -253,7 +253,7 @@ def test_a_directory_that_cannot_be_synced_leaves_the_file_displaced(
 
     with monkeypatch.context() as patched:
         patched.setattr("bridge.delivery.spool.file._sync_directory", refuse)
-        with pytest.raises(sqlite3.OperationalError, match="nor can it be made"):
+        with pytest.raises(sqlite3.OperationalError, match="cannot be created again"):
             file.recover()
         assert file.displaced()
     file.recover()
@@ -269,11 +269,11 @@ def test_an_event_that_no_restart_would_find_is_not_accepted(tmp_path: Path):
         ingress.spool_directory.write_text("a file is in the way")
         assert ingress.post(message("refused")).status_code == 503
         eventually(lambda: ingress.get("/readyz").status_code == 503)
-        assert "nor can it be made" in ingress.details()["spool"]["failing"]
+        assert "cannot be created again" in ingress.details()["spool"]["failing"]
         ingress.spool_directory.unlink()
         eventually(lambda: ingress.get("/readyz").status_code == 200)
         assert ingress.post(message("after")).json()["disposition"] == "spooled"
         kafka.verdict = lambda _: None
         eventually(lambda: ingress.service.spool.events == 0)
         assert {record.key for record in kafka.topic("messages")} >= {b"before", b"after"}
-    print("\nfigure: lost: 0 of 2 accepted, 1 answered 503; the operator saw: /readyz 503, nor can it be made")
+    print("\nfigure: lost: 0 of 2 accepted, 1 answered 503; the operator saw: /readyz 503, cannot be created again")

@@ -51,7 +51,7 @@ def test_what_is_no_report_of_an_erasure_is_refused(tmp_path):
         Former.read(written(tmp_path, Wanted(organization_id="o1")), "+100")
     for text in ("{}", "[", '{"done": true}'):
         (tmp_path / "other").write_text(text)
-        with pytest.raises(EraseError, match="no report"):
+        with pytest.raises(EraseError, match="not a report"):
             Former.read(tmp_path / "other", None)
 
 

@@ -223,7 +223,7 @@ def test_a_request_that_nobody_can_read_is_removed_and_hinders_nothing(tmp_path,
         request = requests.request_path(ingress.settings.spool_dir / "spool-0.db")
         request.write_text("no request")
         eventually(lambda: not request.exists())
-        assert "is no request of `bridge erase`" in caplog.text
+        assert "is not a `bridge erase` request" in caplog.text
         assert spools.remove(ingress.settings.spool_dir, ROWS, WANTED, patience_s=30) == 0
 
 
@@ -251,7 +251,7 @@ def test_an_empty_spool_that_was_shrunk_has_no_byte_of_former_events(file, tmp_p
 
 
 def test_what_is_no_directory_or_no_spool_is_refused(tmp_path):
-    with pytest.raises(EraseError, match="no directory"):
+    with pytest.raises(EraseError, match="not a directory"):
         spools.search(tmp_path / "missing", SOUGHT)
     sqlite3.connect(tmp_path / "spool-0.db").close()
     with pytest.raises(EraseError, match="cannot be read"):

@@ -102,7 +102,7 @@ def test_files_of_audits_are_verified_on_the_command_line(key: Path, tmp_path: P
     assert verify(b"\n") == (1, "0 of 0 audits are signed and unchanged\n")
     code, out = verify(audit + b"\n\x1b[2Jno audit\n" + audit)
     assert code == 1
-    assert f"{file}:2: this is no audit" in out
+    assert f"{file}:2: this is not an audit" in out
     assert "2 of 3 audits" in out
 
 
@@ -116,6 +116,6 @@ def test_a_record_that_is_no_audit_does_not_hide_the_others(key: Path, monkeypat
         cli.main()
     written = capsys.readouterr()
     assert not ended.value.code
-    assert "audits:0:0: this is no audit" in written.err
+    assert "audits:0:0: this is not an audit" in written.err
     assert written.out.count("signed with") == 2
     assert "\x1b" not in written.out

@@ -236,8 +236,8 @@ def test_a_check_says_that_nobody_answers(platform: Postgrest, connect: Run, unu
     [
         ("OPENBSP_ANON_KEY", "wrong-key", "the key is not accepted: check OPENBSP_ANON_KEY and OPENBSP_API_KEY"),
         ("OPENBSP_API_KEY", "wrong-key", "use an API key of an owner or administrator in OPENBSP_API_KEY"),
-        ("OPENBSP_URL", None, "Set OPENBSP_URL"),
-        ("OPENBSP_URL", "http://127.0.0.1:port", "is no address"),
+        ("OPENBSP_URL", None, "OPENBSP_URL is not set"),
+        ("OPENBSP_URL", "http://127.0.0.1:port", "is not a valid address"),
         ("OPENBSP_API_KEY", "two words", "has a character that no key has"),
         ("OPENBSP_API_KEY", " ", "a key is empty"),
         ("OPENBSP_ANON_KEY", "schlüssel", "has a character that no key has"),
