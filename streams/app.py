@@ -102,7 +102,7 @@ def create_app(
         guarded=("message-state",),
         join=messages.join_stored,
         contents=lambda rows: MessagePartition(rows, contract, sender(), app.superseded),
-        help="All that was said of each message, merged column by column.",
+        help="All that was received of each message, merged column by column.",
     )
     conversation_table = app.Table(
         "conversations",
@@ -121,7 +121,7 @@ def create_app(
         changelog=CONTACTS,
         join=contacts.join_stored_contacts,
         contents=lambda rows: ContactPartition(rows, contract, app.engine.writer),
-        help="The name of each contact, and the addresses that are said to be its.",
+        help="The name of each contact, and the addresses that rows give to it.",
     )
     address_table = app.Table(
         "addresses",

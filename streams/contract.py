@@ -132,7 +132,7 @@ class Refused(Exception):  # noqa: N818 it is the record that is refused, not th
 
 
 def _out_of_range() -> Refused:
-    return Refused("out_of_range", "an instant is outside the years 1 to 9999, where nobody could read it")
+    return Refused("out_of_range", "an instant is outside the years 1 to 9999, which clients cannot read")
 
 
 def _time(fields: dict[str, Any]) -> int:

@@ -23,8 +23,8 @@ class Metrics(ServiceMetrics):
         )
         self.records_lost = self._counts(
             "streams_records_lost",
-            "Records that retention or somebody deleted before they were read, by the source's name; what they told is "
-            "missing in the states.",
+            "Records that were deleted, by retention or by hand, before they were read, by the source's name; "
+            "their changes are missing in the states.",
             "source",
         )
         self.positions_refused = self._counts(
@@ -101,7 +101,8 @@ class Metrics(ServiceMetrics):
         self.conversations = self._gauge("streams_conversations_indexed", "Conversations in the indexes.")
         self.orphans = self._gauge(
             "streams_orphaned_conversations",
-            "Of these, conversations of which only messages tell: their row never came. `GET /orphans` lists them.",
+            "Of these, conversations that are known by messages only: their row never arrived. `GET /orphans` "
+            "lists them.",
         )
         self.store_compaction = self._gauge(
             "streams_store_compaction_interval_seconds",
@@ -132,8 +133,8 @@ class Metrics(ServiceMetrics):
         )
         self.schema_ids_known = self._gauge(
             "streams_schema_ids_known",
-            "1 while the registry has the schemas that states are written with, as far as it answers; else nobody can "
-            "read what is written.",
+            "1 while the registry has the schemas that states are written with, as far as it answers; else "
+            "consumers cannot read what is written.",
         )
         self.event_streams = self._gauge("streams_event_streams", "Event streams that are open.")
         self.event_streams_cut = self._counter(

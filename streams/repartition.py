@@ -89,7 +89,7 @@ class Repartition:
         if ours:
             raise RepartitionError(
                 f"workers of group {self._group} have joined these topics before; choose a prefix and an application "
-                "id that nobody has used"
+                "id that were never used"
             )
 
     @property

@@ -13,8 +13,8 @@ logger = logging.getLogger(__name__)
 ASK_EVERY_S = 30.0
 
 _UNKNOWN = (
-    "states are written with ids that it does not have, and nobody can read them until `bridge schemas register` has "
-    "been run"
+    "states are written with ids that it does not have, and consumers cannot read them until `bridge schemas "
+    "register` has been run"
 )
 
 Ids = Mapping[str, int]
@@ -61,7 +61,7 @@ class SchemaIds:
         self.known = True
         if ids != self._ids:
             logger.warning(
-                "the schema registry has other ids for the schemas: %s; they are used from now on",
+                "the schema ids in the registry have changed: %s; new records have the new ids",
                 ", ".join(
                     f"{name} {self._ids.get(name)} -> {new}" for name, new in ids.items() if self._ids.get(name) != new
                 ),

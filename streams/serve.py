@@ -123,7 +123,7 @@ async def _work(
 
 
 def _end(error: BaseException) -> None:
-    abort(f"cannot go on: {describe(error)}", error)
+    abort(f"unrecoverable error: {describe(error)}", error)
 
 
 async def _answered(ask: Callable[[], Answer], stopping: asyncio.Event) -> Answer | None:

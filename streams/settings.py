@@ -100,7 +100,7 @@ class StreamsSettings(ServiceSettings):
         "before it is answered 503 `not_ready`; 0: it does not wait.",
     )
     waiting_reads: int = Field(
-        2_000, ge=1, le=100_000, description="Most reads of a worker that wait so; more are answered 503 at once."
+        2_000, ge=1, le=100_000, description="Most reads of a worker that wait at once; more are answered 503 at once."
     )
     stalled_after_s: float = Field(
         60.0,

@@ -137,7 +137,7 @@ class Intake:
         if named is not None and len(named.encode()) > ID_BYTES:
             raise Refused("too_large", f"the organization's id exceeds {ID_BYTES} bytes")
         if organizations is not None and named is not None and named not in organizations:
-            raise Refused("bad_header", "the row names an organization of which its writer may not tell")
+            raise Refused("bad_header", "the row names an organization for which its writer has no right to write")
         return Told(fields, len(event.value), organizations)
 
     def writer(self, event: Record) -> frozenset[str] | None:

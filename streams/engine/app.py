@@ -104,8 +104,8 @@ def check_address(url: str, owned: Collection[int], owners: Mapping[int, str]) -
     """
     if any(number not in owners for number in owned):
         raise AssignmentError(
-            f"another worker advertises {url} as well, so nobody could find this one's partitions; give each worker "
-            "an address of its own (STREAMS_ADVERTISED_URL)"
+            f"another worker advertises {url} as well, so requests for this one's partitions would not "
+            "reach it; give each worker an address of its own (STREAMS_ADVERTISED_URL)"
         )
 
 

@@ -64,18 +64,18 @@ def judge_positions(
         elif left.offset < first:
             judged.lost[at] = first - left.offset
             judged.remarks.append(
-                f"{name}: {first - left.offset} records were deleted before they were read, up to offset {first}: what "
-                "they told is missing in the states. Raise the topic's retention; OpenBSP has the rows"
+                f"{name}: {first - left.offset} records were deleted before they were read, up to offset "
+                f"{first}: their changes are missing in the states. Raise the topic's retention; OpenBSP has the rows"
             )
         elif left.offset > end:
             judged.remarks.append(
                 f"{name}: the group's position is {left.offset}, the topic ends at {end}: it was created again, or "
-                "somebody else committed; reading begins with its first record"
+                "another program committed; reading begins with its first record"
             )
         elif at[0] in noting and not noted(left.note):
             judged.remarks.append(
-                f"{name}: somebody else committed position {left.offset} in this group, which is not followed; reading "
-                "begins with the first record. Give other programs a group of their own"
+                f"{name}: another program committed position {left.offset} in this group, which is not "
+                "followed; reading begins with the first record. Give other programs a group of their own"
             )
         elif at[1] not in damaged:
             judged.positions[at] = left.offset

@@ -208,7 +208,7 @@ class Engine:
         Raises MembershipError while nothing is owned.
         """
         if self.assignment is None:
-            raise MembershipError("nothing is owned")
+            raise MembershipError("no partitions are owned")
         if self._ends is None:
             self._ends = Ends(self.outside, self.connection)
         return Barrier(

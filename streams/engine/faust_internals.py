@@ -37,7 +37,7 @@ _SILENCE_S = 15.0
 #: What this module relies on, and for what: (module, class or None, name, what it is needed for).
 NAMES = (
     ("faust.transport.drivers.aiokafka", None, "AIOKafkaConsumerThread", "the member's thread"),
-    ("faust.transport.drivers.aiokafka", None, "DEFAULT_GENERATION_ID", "telling that the group has put a member out"),
+    ("faust.transport.drivers.aiokafka", None, "DEFAULT_GENERATION_ID", "knowing that the group has removed a member"),
     ("faust.transport.drivers.aiokafka", "AIOKafkaConsumerThread", "_ensure_consumer", "reaching aiokafka's consumer"),
     ("faust.transport.drivers.aiokafka", "AIOKafkaConsumerThread", "call_thread", "calling in the member's thread"),
     ("faust.transport.drivers.aiokafka", "AIOKafkaConsumerThread", "on_partitions_revoked", "losing partitions"),
@@ -237,7 +237,7 @@ class _Member(driver.Consumer):
         if self._thread.put_out:
             # Trap: what is written now would overwrite what the new owners have written.
             self.app.owner.on_failed(
-                LeaseLostError("the group has put this worker out; others own the partitions by now")
+                LeaseLostError("fenced: the group has removed this worker, and other workers own its partitions by now")
             )
             return
         await self.app.owner.on_lost()

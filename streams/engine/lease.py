@@ -27,12 +27,14 @@ class Lease:
         now = self._clock.monotonic()
         if now - self._ticked_at > self.lease_s:
             raise FrozenError(
-                f"stood still for {now - self._ticked_at:.1f} s; others may own the partitions by now, so this ends"
+                f"the process was paused for {now - self._ticked_at:.1f} s; other workers may own its "
+                "partitions by now, so it ends"
             )
         self._ticked_at = now
         if owning and now - self._renewed_at > self.lease_s:
             raise LeaseLostError(
-                f"nothing could be committed for {now - self._renewed_at:.1f} s; others may own the partitions"
+                f"nothing could be committed for {now - self._renewed_at:.1f} s; other workers may own its "
+                "partitions by now"
             )
 
     def renew(self, at: float) -> None:

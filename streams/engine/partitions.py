@@ -153,7 +153,7 @@ class Stores:
                         logger.error("%s cannot be removed: %s", path, error, extra=event("store.not_removed"))  # noqa: TRY400 a sentence says it
                         continue
                 unused = event("store.removed", path=str(path))
-                logger.info("%s is removed: nobody has used it for %.0f s", path, interval_s, extra=unused)
+                logger.info("%s is removed: it was not used for %.0f s", path, interval_s, extra=unused)
 
     def _on_disk(self) -> Iterator[RocksStore]:
         return (store for store in list(self._open.values()) if isinstance(store, RocksStore))

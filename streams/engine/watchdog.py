@@ -36,7 +36,9 @@ def watchdog(
                 return
             missed = 0 if ran.is_set() else missed + 1
             if missed * look_every_s >= limit_s:
-                on_frozen(FrozenError(f"event loop has not run for {limit_s:.0f} s; it stands in:\n{_stack(thread)}"))
+                on_frozen(
+                    FrozenError(f"event loop has not run for {limit_s:.0f} s; it is blocked in:\n{_stack(thread)}")
+                )
                 return
 
     watcher = threading.Thread(target=watch, name="watchdog", daemon=True)

@@ -234,8 +234,8 @@ def test_a_position_that_somebody_else_committed_is_not_followed(contract, tmp_p
         altered.result(10)
     with fleet(contract, directory(tmp_path), 1, STREAMS_STORE="memory") as running:
         await_committed(contract)
-        eventually(lambda: said(running, "somebody else committed"))
-        assert_nothing_lost(contract, [*EVENTS, *more], "somebody else committed")
+        eventually(lambda: said(running, "another program committed"))
+        assert_nothing_lost(contract, [*EVENTS, *more], "another program committed")
 
 
 async def commit_late(contract, positions: dict[tuple[str, int], tuple[int, str]]) -> None:

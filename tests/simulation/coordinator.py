@@ -295,7 +295,11 @@ class Member:
             if problem is None:
                 return
             if problem == "UnknownMemberIdError":
-                owner.fail(LeaseLostError("the group has put this worker out; others own the partitions by now"))
+                owner.fail(
+                    LeaseLostError(
+                        "fenced: the group has removed this worker, and other workers own its partitions by now"
+                    )
+                )
                 return
             beating = asyncio.create_task(self._beat_on())
             await owner.on_lost()

@@ -96,5 +96,5 @@ class Applied:
         try:
             ends = await self._ends.of(((topic, partition) for partition in partitions), deadline - time.monotonic())
         except UNAVAILABLE as error:
-            raise not_ready(f"Kafka does not tell the end of {topic}: {name_of(error)}", partitions) from None
+            raise not_ready(f"the end offset of {topic} cannot be read: {name_of(error)}", partitions) from None
         await self._tables.wait_until(lambda: all(join.position(*at) >= end for at, end in ends.items()), deadline)

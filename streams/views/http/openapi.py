@@ -62,7 +62,7 @@ _LIST_EVENTS = (
 _COMMON_EVENTS = (
     ("ready", "`{}`", "Everything up to here has been sent."),
     ("waiting", "`partitions`", "Partitions have no worker that is ready; `ready` follows when they have."),
-    ("too_slow", "`{}`", "The client reads too slowly and is cut off; it may come back with its last id."),
+    ("too_slow", "`{}`", "The client reads too slowly and is disconnected; it may reconnect with its last id."),
 )
 
 
@@ -186,7 +186,7 @@ def _all_messages() -> dict[str, Any]:
 def _orphans() -> dict[str, Any]:
     return _view(
         "listOrphans",
-        "Conversations whose row never came, although messages of it did, by when they were active last. `bridge "
+        "Conversations whose row never arrived, although messages of it did, by when they were active last. `bridge "
         "reconcile --orphans` fetches the rows.",
         [
             _query("organization_id", "Only those of the organization.", {"type": "string"}),

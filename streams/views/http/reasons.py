@@ -23,9 +23,7 @@ NOT_READY = Reason(
 NOT_APPLIED = Reason(
     "not_applied", 503, "Not applied in time", "The record that `after` names was not applied before the deadline."
 )
-TOO_MANY_STREAMS = Reason(
-    "too_many_streams", 503, "Too many streams", "The worker serves the most event streams that it may."
-)
+TOO_MANY_STREAMS = Reason("too_many_streams", 503, "Too many streams", "The worker has reached STREAMS_EVENT_STREAMS.")
 
 REASONS = by_code(
     *SHARED,

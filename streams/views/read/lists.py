@@ -94,7 +94,7 @@ class Conversations:
         for position, view in found:
             rendered = view.conversation(position[1])
             if rendered is None:
-                raise AssertionError(f"{position[1]!r} is indexed, but not there")
+                raise AssertionError(f"{position[1]!r} is in the index, but not in the table")
             items.append(Item(position, rendered.body, rendered.tag))
         return Part(items)
 
@@ -247,7 +247,7 @@ class Lists:
         try:
             return _decode_part(answer.content)
         except (DecodeError, ValidationError):
-            raise not_ready("the partition's worker gave an answer that is none", partitions) from None
+            raise not_ready("the partition's worker gave an invalid answer", partitions) from None
 
 
 def _merged(listing: Listing, parts: Iterable[Part]) -> tuple[list[Item], Position | None]:

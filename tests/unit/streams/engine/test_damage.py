@@ -59,7 +59,7 @@ def test_a_topic_that_was_created_again_and_has_grown_beyond_the_position_is_rea
 def test_what_somebody_else_committed_is_not_followed(foreign: str):
     judged = judge(Committed(9, foreign), 3, 9)
     assert (judged.positions[AT], judged.refused) == (3, [AT])
-    assert "somebody else committed position 9" in judged.remarks[0]
+    assert "another program committed position 9" in judged.remarks[0]
 
 
 def test_of_a_source_without_notes_that_cannot_be_told():
