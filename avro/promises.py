@@ -40,7 +40,7 @@ _REMOVAL_OF_ROW = (
     " without value (tombstone) says the same; an operator may write one, without headers."
 )
 _REMOVAL_OF_STATE = (
-    "A record without value (tombstone) says that nothing is known of the key any more: the row was deleted, another"
+    "A record without value (tombstone) says that the key is deleted: the row was deleted, another"
     " message has its `external_id`, or the last message that named a conversation without a row moved to another one."
     " Delete what you have."
 )
@@ -58,11 +58,11 @@ _NO_ORDER_OF_PEOPLE = (
 
 _BRIDGE = "the bridge's setting BRIDGE_SOURCE, `openbsp` unless set"
 #: What the header `ce_reconciled` says.
-RECONCILED = "`true` where a repair read the row from the sender's database; absent where a webhook told it"
+RECONCILED = "`true` where a repair read the row from the sender's database; absent where it came as a webhook"
 #: What the header `ce_organizations` says.
 WRITERS = (
-    "only where the event came with a token that is bound to organizations: those of which it may tell, separated by"
-    " spaces. Who writes without it may tell of any"
+    "only where the event came with a token that is bound to organizations: those whose rows it may write, separated by"
+    " spaces. A writer without it may write rows of any"
 )
 
 

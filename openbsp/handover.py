@@ -40,7 +40,7 @@ def inherited_listener(environment: MutableMapping[str, str]) -> socket.socket |
         listener = socket.socket(fileno=int(descriptor))
         listening = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     except (OSError, ValueError) as error:
-        raise InheritedSocketError(f"descriptor {descriptor} is no socket: {error}") from None
+        raise InheritedSocketError(f"descriptor {descriptor} is not a socket: {error}") from None
     if listener.type != socket.SOCK_STREAM or listener.family not in {socket.AF_INET, socket.AF_INET6} or not listening:
         listener.detach()
         raise InheritedSocketError(f"descriptor {descriptor} is no listening TCP socket (systemd: Accept=no)")

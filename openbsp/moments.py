@@ -16,7 +16,7 @@ def seconds(text: str) -> int:
     """Return the seconds of a duration such as 90s, 15m, 2h, 7d. Raises ValueError."""
     found = _AGO.fullmatch(text.strip())
     if found is None:
-        raise ValueError(f"{text!r} is no duration: give one such as 90s, 15m, 2h or 7d")
+        raise ValueError(f"{text!r} is not a duration: give one such as 90s, 15m, 2h or 7d")
     return int(found[1]) * _UNITS[found[2]]
 
 
@@ -26,5 +26,5 @@ def moment(text: str, now: int) -> int:
         return now - seconds(text) * _SECOND
     micros = instants.parse(text.strip())
     if micros is None:
-        raise ValueError(f"{text!r} names no moment: give {FORMS}")
+        raise ValueError(f"{text!r} is not a moment: give {FORMS}")
     return micros

@@ -48,7 +48,7 @@ def unless_hindered(signal: Signal, make: Callable[[], T]) -> T | None:
     names = (f"OTEL_EXPORTER_OTLP_{signal.variable}_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
     protocol = next((os.environ[name] for name in names if os.environ.get(name)), _PROTOCOL)
     if protocol != _PROTOCOL:
-        text = "no %s: OTEL_EXPORTER_OTLP_PROTOCOL is %s, and only %s is there"
+        text = "%s are off: OTEL_EXPORTER_OTLP_PROTOCOL is %s, and only %s is supported"
         _log.warning(text, signal.name, protocol, _PROTOCOL, extra=off)
         return None
     # Trap: what it cannot use of OTEL_EXPORTER_OTLP_HEADERS the library would log as it is, and a token stands there.
@@ -56,10 +56,10 @@ def unless_hindered(signal: Signal, make: Callable[[], T]) -> T | None:
     try:
         return make()
     except ImportError:
-        _log.warning("no %s: a collector is named, but the extra `otel` is not installed", signal.name, extra=off)
+        _log.warning("%s are off: a collector is set, but the extra `otel` is not installed", signal.name, extra=off)
     except ValueError as error:
         # The library's words about a variable that it cannot use.
-        _log.warning("no %s: a variable OTEL_... cannot be used: %s", signal.name, error, extra=off)
+        _log.warning("%s are off: a variable OTEL_... cannot be used: %s", signal.name, error, extra=off)
     return None
 
 

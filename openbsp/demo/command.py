@@ -76,7 +76,7 @@ def _present_ghost(console: Console, addresses: Addresses, token: str) -> list[C
     show.show_answers(console, answers)
     before = ghost.before(_until_complete(look, ghost.before))
     show.show_checks(console, before)
-    console.print("\nThe first row learns the id of the receipt. That the second one is deleted is not told.")
+    console.print("\nThe first row learns the id of the receipt. The deletion of the second one sends no webhook.")
     answers = asyncio.run(_send(ghost.ONE_ROW, addresses.bridge, token))
     show.show_answers(console, answers)
     (topics,) = load(TopicSettings)

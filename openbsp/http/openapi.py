@@ -56,7 +56,7 @@ def problem(reasons: Iterable[Reason], **members: Mapping[str, Any]) -> dict[str
         "type": {"enum": sorted(TYPE + reason.code for reason in known), "description": "The reason as a URN."},
         "title": {"type": "string"},
         "status": {"enum": sorted({reason.status for reason in known})},
-        "detail": {"type": "string", "description": "For people; never quotes a body."},
+        "detail": {"type": "string", "description": "For humans; never quotes a body."},
         "reason": {"enum": sorted(reason.code for reason in known)},
     }
     return {

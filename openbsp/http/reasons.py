@@ -23,7 +23,7 @@ HEAD_TOO_LARGE = Reason(
 )
 INTERNAL_ERROR = Reason("internal_error", 500, "Internal error", "A fault of the server; its log has the details.")
 TOO_MANY_CONNECTIONS = Reason(
-    "too_many_connections", 503, "Too many connections", "The process has the most connections that it may."
+    "too_many_connections", 503, "Too many connections", "The process has as many connections as its limit allows."
 )
 
 #: All of the above.

@@ -43,7 +43,7 @@ def _revoke(path: Path, name: str, others: int) -> bool:
     except TokensError as error:
         faults = _faults(former) or error.faults
         raise TokensError(
-            [f"{path}: {fault}; while it is so, services keep the tokens that they have" for fault in faults]
+            [f"{path}: {fault}; until it is repaired, services keep the tokens that they have" for fault in faults]
         ) from None
     if not left and not others:
         why = "is the only token, and without any a service keeps the ones that it has"

@@ -198,10 +198,10 @@ class TopicSettings(BaseSettings):
         2, ge=1, le=100, description="In-sync replicas that must have a record before it is acknowledged."
     )
     retention_days: float = Field(
-        30.0, ge=0, le=36_500, description="Days for which events and status changes are kept; 0: without end."
+        30.0, ge=0, le=36_500, description="Days for which events and status changes are kept; 0: unlimited."
     )
     dead_letter_retention_days: float = Field(
-        90.0, ge=0, le=36_500, description="Days for which dead letters are kept; 0: without end."
+        90.0, ge=0, le=36_500, description="Days for which dead letters are kept; 0: unlimited."
     )
 
     @model_validator(mode="after")

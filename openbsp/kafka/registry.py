@@ -35,7 +35,7 @@ _LARGEST_ID = 2**31 - 1
 _LOOKED_UP = frozenset({_NO_SUBJECT, _NO_SCHEMA})
 _BY_ID = frozenset({_NO_SCHEMA})
 _REGISTER = "run `bridge schemas register` once against this registry"
-_WRONG_ADDRESS = "this is no answer of a schema registry; SCHEMA_REGISTRY_URL must be the address of its Confluent API"
+_WRONG_ADDRESS = "this is not a schema registry; SCHEMA_REGISTRY_URL must be the address of its Confluent API"
 _HINTS = {
     401: "SCHEMA_REGISTRY_USERNAME and SCHEMA_REGISTRY_PASSWORD must be those of a user of this registry",
     403: "give the user in SCHEMA_REGISTRY_USERNAME the right to do this",

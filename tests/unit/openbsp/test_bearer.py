@@ -51,6 +51,9 @@ def test_a_token_that_cannot_be_sent_is_not_shown(url):
 
 
 def test_what_is_no_address_ends_it_with_a_sentence():
-    with BridgeClient("http://[::1", "t") as bridge, pytest.raises(StoppedError, match="is no address") as stopped:
+    with (
+        BridgeClient("http://[::1", "t") as bridge,
+        pytest.raises(StoppedError, match="not a valid address") as stopped,
+    ):
         bridge.send(b"{}")
     assert stopped.value.refused

@@ -47,7 +47,7 @@ def test_what_is_no_listening_socket_is_refused():
         inherited_listener({"OPENBSP_LISTENER_FD": str(idle.fileno())})
     read, write = os.pipe()
     try:
-        with pytest.raises(InheritedSocketError, match="no socket"):
+        with pytest.raises(InheritedSocketError, match="not a socket"):
             inherited_listener({"OPENBSP_LISTENER_FD": str(read)})
     finally:
         os.close(read)
