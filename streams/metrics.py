@@ -30,7 +30,7 @@ class Metrics(ServiceMetrics):
         self.positions_refused = self._counts(
             "streams_positions_refused",
             "Committed positions that were not followed at a takeover, by the source's name: the topic was created "
-            "again, or somebody else committed. Reading began with the first record.",
+            "again, or another program committed. Reading began with the first record.",
             "source",
         )
         self.partitions_changed = self._gauge(

@@ -656,7 +656,7 @@ def test_one_pod_after_the_other_may_be_disturbed():
         ({"streams": {"replicas": 13}}, "the other workers would have nothing to do"),
         ({"streams": {"autoscaling": {"enabled": True, "maxReplicas": 13}}}, "nothing to do"),
         ({"kafka": {"securityProtocol": "SASL_SSL"}}, "kafka.sasl.mechanism is not set"),
-        ({"kafka": {"sasl": {"mechanism": "PLAIN"}}}, "nobody would be asked for credentials"),
+        ({"kafka": {"sasl": {"mechanism": "PLAIN"}}}, "no credentials would be asked for"),
         (
             {
                 "kafka": {**SCRAM, "sasl": {"mechanism": "PLAIN"}},

@@ -344,7 +344,7 @@ readinessProbe:
 {{- if lt (include "openbsp.bytes" .bridge.persistence.size | int64) $spool -}}
 {{- fail (printf "bridge.persistence.size is %s, and the spools may become larger: BRIDGE_SPOOL_MAX_BYTES x bridge.workers is %d bytes. A full disk refuses webhooks." .bridge.persistence.size $spool) -}}
 {{- end -}}
-{{- if not .bridge.tokens.existingSecret -}}{{- fail "bridge.tokens.existingSecret is not set: without a token nobody can send. `bridge token new` makes one." -}}{{- end -}}
+{{- if not .bridge.tokens.existingSecret -}}{{- fail "bridge.tokens.existingSecret is not set: without a token every webhook is refused. `bridge token new` makes one." -}}{{- end -}}
 {{- if .bridge.podDisruptionBudget.enabled -}}
 {{- $most := .bridge.podDisruptionBudget.maxUnavailable -}}
 {{- if kindIs "string" $most -}}{{- $most = divf (mulf (trimSuffix "%" $most | int) .bridge.replicas) 100 | ceil -}}{{- end -}}
@@ -357,7 +357,7 @@ readinessProbe:
 {{- if .init.enabled -}}{{- $_ := set $components "init" .init -}}{{- end -}}
 {{- if .streams.enabled -}}
 {{- $_ := set $components "streams" .streams -}}
-{{- if not .streams.tokens.existingSecret -}}{{- fail "streams.tokens.existingSecret is not set: without a token nobody can read the views." -}}{{- end -}}
+{{- if not .streams.tokens.existingSecret -}}{{- fail "streams.tokens.existingSecret is not set: without a token every request to the views is refused." -}}{{- end -}}
 {{- $most := int .streams.replicas -}}
 {{- if .streams.autoscaling.enabled -}}{{- $most = max $most (int .streams.autoscaling.maxReplicas) -}}{{- end -}}
 {{- if gt (int $most) (int .topics.partitions) -}}
@@ -371,7 +371,7 @@ readinessProbe:
 {{- end -}}
 {{- $sasl := hasPrefix "SASL" .kafka.securityProtocol -}}
 {{- if and $sasl (not .kafka.sasl.mechanism) -}}{{- fail (printf "kafka.securityProtocol is %s, and kafka.sasl.mechanism is not set." .kafka.securityProtocol) -}}{{- end -}}
-{{- if and .kafka.sasl.mechanism (not $sasl) -}}{{- fail (printf "kafka.sasl.mechanism is set, and kafka.securityProtocol is %s: nobody would be asked for credentials." .kafka.securityProtocol) -}}{{- end -}}
+{{- if and .kafka.sasl.mechanism (not $sasl) -}}{{- fail (printf "kafka.sasl.mechanism is set, and kafka.securityProtocol is %s: no credentials would be asked for." .kafka.securityProtocol) -}}{{- end -}}
 {{- if and (eq .kafka.sasl.mechanism "OAUTHBEARER") (not .kafka.sasl.oauth.tokenUrl) -}}{{- fail "kafka.sasl.oauth.tokenUrl is not set." -}}{{- end -}}
 {{- if $sasl -}}
 {{- range $name, $own := $components -}}
