@@ -96,8 +96,8 @@ _ADVICE: Mapping[tuple[str, str], tuple[str, str | None]] = MappingProxyType(
         ("streams", "key_mismatch"): (_FOREIGN_KEY, None),
         ("streams", "ends_worker"): (
             (
-                "The last log lines of the workers that ended say what the event does to them: report them. Redrive when"
-                " the worker is repaired; before, it would end workers again."
+                "The last log lines of the workers that ended say what the event does to them: report them. Redrive"
+                " when the worker is repaired; before, it would end workers again."
             ),
             None,
         ),
