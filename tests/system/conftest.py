@@ -1,4 +1,4 @@
-"""The whole stack as a user starts it. Nothing here or in the tests beside it imports the project."""
+"""The whole stack as a user starts it. Nothing here or in the tests beside it imports the services."""
 
 import contextlib
 import random
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from support.local_servers import LocalStack
 from support.up import RunningStack, start_up
 
 BridgeUp = Callable[..., RunningStack]
@@ -24,6 +25,13 @@ def running_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningS
     """One stack for all tests that leave it whole. They share its topics: each uses ids that nobody else has."""
     for start in _starter(tmp_path_factory.mktemp("running-stack")):
         yield start()
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[LocalStack]:
+    """Kafka and a registry, which the tests of one file may stop, kill and start again."""
+    with LocalStack() as stack:
+        yield stack
 
 
 @pytest.fixture

@@ -18,12 +18,10 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from openbsp.http.listener import listen
-from openbsp.http.tokens import new_token
-from openbsp.local.stack import LocalStack
 from support.bridge_process import TOKEN, Bridge
 from support.consume import headers_of, read_all
 from support.load import SENDER_PATIENCE_S, Load
+from support.local_servers import LocalStack, listen, new_token
 from support.wait import eventually
 from support.wrong_clock import WrongClock
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from openbsp.local.stack import LocalStack
 from support.bridge_process import TOKEN, Bridge
 from support.consume import headers_of, read_all
 from support.load import Load
+from support.local_servers import LocalStack
 from support.wait import eventually
 
 pytestmark = [pytest.mark.integration]
@@ -26,12 +26,6 @@ pytestmark = [pytest.mark.integration]
 LONGEST_ANSWER_S = 4.0
 
 NewBridge = Callable[..., Bridge]
-
-
-@pytest.fixture(scope="module")
-def servers() -> Iterator[LocalStack]:
-    with LocalStack() as stack:
-        yield stack
 
 
 @pytest.fixture

@@ -14,23 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from openbsp.http.listener import listen
-from openbsp.http.tokens import new_token
-from openbsp.local.stack import LocalStack
 from support.bridge_process import TOKEN, Bridge
 from support.consume import headers_of, read_all
 from support.load import SENDER_PATIENCE_S, Attempt, Load
+from support.local_servers import LocalStack, listen, new_token
 from support.wait import eventually
 
 pytestmark = [pytest.mark.integration]
 
 NewBridge = Callable[..., Bridge]
-
-
-@pytest.fixture(scope="module")
-def servers() -> Iterator[LocalStack]:
-    with LocalStack() as stack:
-        yield stack
 
 
 @pytest.fixture
