@@ -117,6 +117,6 @@ def test_a_replacement_that_finds_unusable_tokens_says_so(monkeypatch: pytest.Mo
     monkeypatch.setattr(serve, "complain", lambda _, why: said.append(why))
     monkeypatch.setattr(serve._Work, "_open_spool", refuse)
     nothing: Any = None
-    work = serve._Work(nothing, nothing, nothing, nothing, nothing, 0, nothing)
+    work = serve._Work(nothing, nothing, nothing, nothing, nothing, 0, nothing, is_upgrade=False)
     assert work.do(nothing, nothing) is ExitCode.NOT_STARTED
     assert said == ["tokens.txt: line 1 is not `name sha256 [organization ...]`"]

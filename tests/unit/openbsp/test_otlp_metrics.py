@@ -36,7 +36,7 @@ def test_metrics_are_sent_only_where_somebody_asks_for_them(variables, wanted):
 @pytest.mark.parametrize(
     ("variables", "words"),
     [
-        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "only http/protobuf is there"),
+        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "only http/protobuf is supported"),
         ({"OTEL_METRIC_EXPORT_INTERVAL": "often"}, "cannot be used"),
         ({"OTEL_METRIC_EXPORT_INTERVAL": "-1"}, "cannot be used"),
     ],
@@ -44,7 +44,7 @@ def test_metrics_are_sent_only_where_somebody_asks_for_them(variables, wanted):
 def test_what_hinders_metrics_is_logged_and_hinders_nothing_else(environment, caplog, variables, words):
     environment({**ASKED, **variables})
     assert otlp_metrics.start("openbsp-bridge", "here:1", measured_never) is None
-    assert "no metrics" in caplog.text
+    assert "metrics are off" in caplog.text
     assert words in caplog.text
 
 

@@ -45,7 +45,7 @@ def test_without_a_collector_nothing_of_opentelemetry_is_even_imported():
 @pytest.mark.parametrize(
     ("variables", "words"),
     [
-        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "only http/protobuf is there"),
+        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "only http/protobuf is supported"),
         ({"OTEL_BSP_MAX_QUEUE_SIZE": "-1"}, "cannot be used"),
     ],
 )
@@ -125,6 +125,8 @@ def test_the_end_gives_a_silent_collector_up(monkeypatch):
     given_up = threading.Event()
 
     class Hanging:
+        sampler = id_generator = None
+
         def get_tracer(self, _: str) -> None:
             pass
 
