@@ -5,6 +5,7 @@ import sys
 import threading
 
 import pytest
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
 from openbsp import tracing
 from openbsp.tracing import Kind, Tracing, header_of, is_sampled
@@ -125,7 +126,7 @@ def test_the_end_gives_a_silent_collector_up(monkeypatch):
     given_up = threading.Event()
 
     class Hanging:
-        sampler = id_generator = None
+        sampler, id_generator = None, RandomIdGenerator()
 
         def get_tracer(self, _: str) -> None:
             pass
