@@ -7,6 +7,7 @@ since 1970, absent fields None.
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any
 from uuid import NAMESPACE_OID, uuid5
 
@@ -357,7 +358,7 @@ def is_said(state: Fields) -> bool:
 
 def content(state: Fields) -> Any:
     """Return the message's content."""
-    return json.loads(state["content"] or "null", parse_float=str)
+    return json.loads(state["content"] or "null", parse_float=Decimal)
 
 
 def conversation(
@@ -411,7 +412,7 @@ def conversation(
 
 def is_archived(fields: Fields, said_at: list[Any]) -> bool:
     """Return whether somebody has put the conversation away since the last thing that was said in it."""
-    extra = json.loads(fields["extra"].get("extra", "null"), parse_float=str)
+    extra = json.loads(fields["extra"].get("extra", "null"), parse_float=Decimal)
     at = instant(extra.get("archived")) if isinstance(extra, dict) else None
     return at is not None and at >= max(said_at, default=at)
 
