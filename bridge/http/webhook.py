@@ -188,6 +188,11 @@ class Webhook:
         self._line.token = token.name
         content_type = headers.get(b"content-type", b"")
         if content_type != b"application/json" and not _is_json(content_type):
+            named = headers.get(_ORGANIZATIONS)
+            if named is not None and not writers.narrowed(token.organizations, named):
+                # `bridge connect --check` asks so whether a token is good for an organization: nothing is kept of it.
+                detail = "the token is bound to other organizations than the request names"
+                raise TurnedDownError(reasons.WRONG_ORGANIZATION, detail, close=too_large)
             detail = "the content type must be application/json"
             raise TurnedDownError(reasons.UNSUPPORTED_MEDIA_TYPE, detail, close=too_large)
         encoding = headers.get(b"content-encoding")

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from avro import jsontext
+from avro import jsontext, writers
 from avro.catalogue import ENTITIES
 from bridge.http import reasons
 from bridge.sender.errors import PlatformError
@@ -154,33 +154,49 @@ def _probe(platform: Platform, wanted: Wanted, say: Say) -> bool:
     except PlatformError as error:
         say(f"wrong    {wanted.entity}: its rows cannot be read, so `bridge reconcile` cannot compare them: {error}")
         return False
-    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {wanted.token}"}
-    if rows:
-        body = jsontext.encode({"data": rows[0], "entity": wanted.entity, "action": "update"})
-    else:
-        # Of a wrong type, of which nothing is kept: the answer says whether the token is accepted.
-        body, headers["Content-Type"] = b"", "text/plain"
     try:
-        answer = httpx.post(wanted.url, content=body, headers=headers, timeout=_TIMEOUT_S)
+        # Of a wrong type, of which nothing is kept, not even a dead letter: whether the token is accepted.
+        answer = _post(wanted, b"", "text/plain", {writers.HTTP_HEADER: writers.http_value([wanted.organization_id])})
+        accepted = _object(answer).get("reason") == reasons.UNSUPPORTED_MEDIA_TYPE.code
+        if accepted and rows:
+            body = jsontext.encode({"data": rows[0], "entity": wanted.entity, "action": "update"})
+            answer = _post(wanted, body, "application/json", {})
     except httpx.HTTPError as error:
         say(f"wrong    {wanted.entity}: {wanted.url} did not answer from here: {type(error).__name__}")
         return False
-    content = _object(answer)
-    if not rows and content.get("reason") == "unsupported_media_type":
+    if accepted and not rows:
         say(
             f"ok       {wanted.entity}: no row yet, so nothing to try with; the bridge accepts the token. If there are "
             "rows, the key may not see them"
         )
         return True
+    return _is_well(wanted, answer, say)
+
+
+def _is_well(wanted: Wanted, answer: httpx.Response, say: Say) -> bool:
+    content = _object(answer)
+    reason = content.get("reason", "")
     if answer.is_success and "event_id" in content:
         say(f"ok       {wanted.entity}: {content.get('disposition')} as event {content['event_id']}")
         return True
-    if rows and content.get("reason") == reasons.SUPPRESSED.code:
+    if reason == reasons.SUPPRESSED.code:
         say(f"ok       {wanted.entity}: the bridge accepts the token, and turns away the contact of the newest row")
         return True
+    if reason == reasons.WRONG_ORGANIZATION.code:
+        say(
+            f"wrong    {wanted.entity}: the token is bound to other organizations than {wanted.organization_id}, so "
+            "every webhook is answered 403. Make one with `bridge token new NAME --organization "
+            f"{wanted.organization_id}`, and repeat `bridge connect` with it"
+        )
+        return False
     detail = content.get("detail") or "not the answer of a bridge; is something else at this address?"
-    say(f"wrong    {wanted.entity}: answered {answer.status_code} {content.get('reason', '')}: {detail}")
+    say(f"wrong    {wanted.entity}: answered {answer.status_code} {reason}: {detail}")
     return False
+
+
+def _post(wanted: Wanted, body: bytes, content_type: str, more: dict[str, str]) -> httpx.Response:
+    headers = {"Content-Type": content_type, "Authorization": f"Bearer {wanted.token}", **more}
+    return httpx.post(wanted.url, content=body, headers=headers, timeout=_TIMEOUT_S)
 
 
 def _object(answer: httpx.Response) -> dict[str, object]:

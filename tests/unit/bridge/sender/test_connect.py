@@ -11,7 +11,7 @@ from bridge import cli
 from bridge.suppressions.hashes import Contact
 from openbsp_testkit.postgrest import Postgrest, running_postgrest
 from support.fake_kafka import FakeKafka, FakeSuppressions
-from support.ingress import TOKEN, RunningIngress, running_ingress
+from support.ingress import BOUND_TOKEN, ORGANIZATION, TOKEN, RunningIngress, running_ingress
 from support.wait import eventually
 
 ANON_KEY = "the-public-key-of-the-project"
@@ -152,6 +152,29 @@ def test_a_check_tries_the_token_also_while_there_is_no_row(platform: Postgrest,
     assert status == 1
     assert "answered 401 unauthorized" in out
     assert {row["token"] for row in platform.rows("webhooks")} == {"a-token-of-somebody-else"}
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_a_check_says_that_the_token_is_of_another_organization(
+    platform: Postgrest, bridge: RunningIngress, connect: Run, rows: int
+):
+    for number in range(rows):
+        platform.put("messages", id=f"m{number}", organization_id="org", updated_at="2026-05-01T00:00:00+00:00")
+    connect(token=BOUND_TOKEN)
+    status, out = connect("--check", token=BOUND_TOKEN)
+    assert status == 1
+    assert out.count("the token is bound to other organizations than org, so every webhook is answered 403") == len(
+        ENTITIES
+    )
+    assert "accepts the token" not in out
+    assert bridge.kafka.log == [], "not even a dead letter"
+
+
+def test_a_check_accepts_a_token_of_the_organization_itself(connect: Run):
+    assert connect("--organization", ORGANIZATION, token=BOUND_TOKEN)[0] == 0
+    status, out = connect("--check", "--organization", ORGANIZATION, token=BOUND_TOKEN)
+    assert status == 0, out
+    assert out.count("the bridge accepts the token") == len(ENTITIES)
 
 
 def test_a_check_names_a_table_that_the_api_does_not_show(platform: Postgrest, connect: Run):
