@@ -15,6 +15,10 @@ class Metrics(ServiceMetrics):
     def __init__(self, registry: CollectorRegistry) -> None:
         """Register all of them."""
         super().__init__(registry, "streams")
+        self.started = self._gauge(
+            "streams_started_timestamp_seconds", "Time of the worker's start, seconds since 1970."
+        )
+        self.started.set_to_current_time()
         self.consumed = self._counts("streams_records_consumed", "Records read, by the source's name.", "source")
         self.applied = self._counts(
             "streams_records_applied",
@@ -32,6 +36,12 @@ class Metrics(ServiceMetrics):
             "Committed positions that were not followed at a takeover, by the source's name: the topic was created "
             "again, or another program committed. Reading began with the first record.",
             "source",
+        )
+        self.changelogs_repaired = self._counts(
+            "streams_changelogs_repaired",
+            "Changelog partitions that were emptied or created again and are written again, from this worker's disk or "
+            "from the sources, by table; counted at the takeover.",
+            "table",
         )
         self.partitions_changed = self._gauge(
             "streams_partitions_changed",

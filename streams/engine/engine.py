@@ -78,6 +78,8 @@ class Hooks:
     records_lost: Hook[[str, int]] = field(default_factory=Hook)
     #: The committed position of a partition of a topic is not followed: reading begins with its first record.
     position_refused: Hook[[str]] = field(default_factory=Hook)
+    #: A partition of this changelog (its name) was emptied or created again; it is written again.
+    changelog_repaired: Hook[[str]] = field(default_factory=Hook)
     #: The tables were made with so many partitions, the topics have another number: nothing is joined.
     partitions_changed: Hook[[int]] = field(default_factory=Hook)
     #: A store of this table (its changelog's name) was damaged; it is set aside, and read from the changelog.
@@ -407,11 +409,13 @@ class Engine:
             self._own(partitions, stores, found)
 
     def _tell(self, found: Found) -> None:
-        """Have what others did to the sources counted."""
+        """Have what others did to sources and changelogs counted."""
         for (topic, _), count in found.lost.items():
             self.hooks.records_lost(topic, count)
         for topic, _ in found.refused:
             self.hooks.position_refused(topic)
+        for table in found.repaired:
+            self.hooks.changelog_repaired(table)
 
     async def _left(self) -> dict[At, Committed]:
         """Return where all partitions of the sources were left. Raises MembershipError, PartitionsChangedError."""

@@ -44,6 +44,8 @@ class Found:
     lost: Ends
     #: Changelogs (topic and partition) that lack what the tables have.
     incomplete: frozenset[At]
+    #: Names of those of them that had lost records, one for each partition.
+    repaired: Sequence[str]
     #: The first offsets of the changelogs.
     firsts: Ends
     #: What tells each source (topic) from others that had its name before.
@@ -52,7 +54,7 @@ class Found:
     refused: Sequence[At]
 
 
-NOTHING = Found({}, {}, {}, {}, 0, {}, frozenset(), {}, {}, ())
+NOTHING = Found({}, {}, {}, {}, 0, {}, frozenset(), (), {}, {}, ())
 
 
 class Takeover:
@@ -107,7 +109,7 @@ class Takeover:
                 for (name, number), store in stores.items()
             }
             firsts = await thread.run(first_offsets, consumer, changelogs)
-            incomplete, rebuilt = await thread.run(
+            incomplete, rebuilt, repaired = await thread.run(
                 _incomplete, consumer, changelogs, verified, noted_ends(self._tables, self._topic, committed, FIRST)
             )
             restored = await restore(
@@ -143,6 +145,7 @@ class Takeover:
                 restored=restored,
                 lost=judged.lost,
                 incomplete=incomplete,
+                repaired=[name for name, number in stores if (self._topic(name), number) in repaired],
                 firsts=firsts,
                 identities=identities,
                 refused=judged.refused,
@@ -172,12 +175,12 @@ def _number(identity: str) -> int:
 
 def _incomplete(
     consumer: Consumer, changelogs: Mapping[At, Changelog], verified: Ends, firsts: Ends
-) -> tuple[frozenset[At], frozenset[At]]:
-    """Return the changelogs that lack something, and those of them whose tables are built again from the sources.
+) -> tuple[frozenset[At], frozenset[At], frozenset[At]]:
+    """Return the incomplete changelogs; of them those to rebuild from the sources, and those that lost records.
 
-    Such tables are kept, and read their changelogs from the beginning.
+    Tables that are rebuilt are kept, and read their changelogs from the beginning.
     """
-    found, rebuilt = set(), set()
+    found, rebuilt, repaired = set(), set(), set()
     for at, (first, end) in bounds(consumer, changelogs).items():
         store = changelogs[at].store
         noted_end, known_first = verified.get(at), firsts.get(at, 0)
@@ -193,6 +196,8 @@ def _incomplete(
                 store.save_position(first)
             continue
         found.add(at)
+        if damage.lost:
+            repaired.add(at)
         if not damage.rebuild:
             logger.error("%s. It is written back", damage.problem, extra=event("engine.changelog_emptied"))
             continue
@@ -211,4 +216,4 @@ def _incomplete(
         # What it holds is joined with what the store has, for either may be the newer.
         changelogs[at].distrust()
         store.save_position(first)
-    return frozenset(found), frozenset(rebuilt)
+    return frozenset(found), frozenset(rebuilt), frozenset(repaired)

@@ -85,6 +85,7 @@ def test_changelogs_that_were_created_again_are_complete_again_and_so_are_the_st
         sources.send(more)
         await_committed(contract)
         eventually(lambda: said(running, "it was created again"))
+        eventually(lambda: metric(running.urls[0], "streams_changelogs_repaired_total{") > 0)
         assert_nothing_lost(contract, [*EVENTS, *more], "it was created again")
         eventually(
             lambda: all({record.key() for record in records(contract, name)} >= keys[name] for name in CHANGELOGS)
@@ -129,6 +130,7 @@ def test_emptied_changelogs_are_written_back_from_the_disk(contract, tmp_path, a
     more = [status_of(f"m{number}", "read", 4) for number in range(40)]
     with fleet(contract, directory(tmp_path), 1, STREAMS_STORE="rocksdb") as running:
         eventually(lambda: said(running, "it was emptied, the store has all of it. It is written back"))
+        eventually(lambda: metric(running.urls[0], "streams_changelogs_repaired_total{") > 0)
         sources.send(more)
         await_committed(contract)
         eventually(
@@ -154,6 +156,7 @@ def test_an_emptied_changelog_is_built_again_once(contract, tmp_path, admin):
             await_committed(contract)
             eventually(lambda running=running, emptied=emptied: said(running, "it was emptied") is emptied)
             eventually(lambda running=running: metric(running.urls[0], "streams_unacknowledged_records") == 0)
+            assert (metric(running.urls[0], "streams_changelogs_repaired_total{") > 0) is emptied
             assert_nothing_lost(contract, EVENTS, "it was emptied" if emptied else "nothing")
             running.remove(running.members[0])
 

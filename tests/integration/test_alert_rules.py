@@ -85,6 +85,8 @@ HEALTHY = {
     "bridge_spool_quarantined": steady(0),
     "bridge_spool_damaged_files_total": steady(0),
     "streams_tokens": steady(1),
+    # One restart, as for an upgrade.
+    "streams_started_timestamp_seconds": then(1_700_000_000, 1_700_007_200),
     "streams_partitions_stalled": steady(0),
     # A takeover of five minutes.
     'streams_partitions_ready{instance="a"}': f"6x{AT - 1} 4x4 6x{MINUTES - AT}",
@@ -94,6 +96,7 @@ HEALTHY = {
     "streams_token_reload_failures_total": steady(0),
     'streams_records_lost_total{source="messages"}': steady(0),
     'streams_positions_refused_total{source="messages"}': steady(0),
+    'streams_changelogs_repaired_total{table="streams-messages-changelog"}': OVER,
     "streams_partitions_changed": steady(0),
     "streams_schema_ids_known": steady(1),
 }
@@ -210,6 +213,9 @@ CASES: dict[str, list[Case]] = {
     "BridgeSpoolQuarantined": [Case({"bridge_spool_quarantined": then(0, 1)}, within=1)],
     "BridgeSpoolDamaged": [Case({"bridge_spool_damaged_files_total": then(0, 1)}, within=2)],
     "StreamsAbsent": [Case({"streams_tokens": f"1x{AT - 1} _x{MINUTES - AT}"})],
+    "StreamsWorkerRestarts": [
+        Case({"streams_started_timestamp_seconds": f"1x{AT - 1} 7200+300x3 8100x{MINUTES - AT - 4}"})
+    ],
     "StreamsStalled": [Case({"streams_partitions_stalled": then(0, 1)}, within=4)],
     "StreamsNotReady": [Case({'streams_partitions_ready{instance="a"}': then(6, 5)}, within=12)],
     "StreamsLag": [Case({'streams_lag_records{source="messages",partition="0"}': then(0, 20_000)}, within=12)],
@@ -221,6 +227,10 @@ CASES: dict[str, list[Case]] = {
     "StreamsPositionsRefused": [
         first('streams_positions_refused_total{source="conversations"}'),
         Case({'streams_positions_refused_total{source="messages"}': then(0, 1)}, within=2),
+    ],
+    "StreamsChangelogRepaired": [
+        first('streams_changelogs_repaired_total{table="streams-conversations-changelog"}'),
+        Case({'streams_changelogs_repaired_total{table="streams-messages-changelog"}': then(2, 8)}, within=2),
     ],
     "StreamsPartitionsChanged": [Case({"streams_partitions_changed": then(0, 12)}, within=3)],
     "StreamsSchemaIdsUnknown": [Case({"streams_schema_ids_known": then(1, 0)}, within=3)],

@@ -1,10 +1,17 @@
 """Positions and changelogs that others have changed: judged by what the cluster and the last owner say."""
 
+import logging
+from typing import cast
+
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 
 from streams.engine.damage import TOPIC, judge_changelog, judge_positions
 from streams.engine.guard import note
 from streams.engine.membership import Committed
+from streams.engine.restore import Changelog
+from streams.engine.stores.memory import MemoryStore
+from streams.engine.takeover import _incomplete
 
 AT = ("messages", 0)
 OURS = note({"streams-messages-changelog": 5})
@@ -125,3 +132,39 @@ def test_what_was_emptied_and_filled_again_is_whole(position: int):
     again = judge_changelog("log[0]", position, 12, 10, 12, known_first=7, holds=True)
     assert again is not None
     assert again.rebuild is (position < 10)
+
+
+class Watermarks:
+    """A consumer that knows the first offset and the end of each partition, and nothing else."""
+
+    def __init__(self, *bounds: tuple[int, int]) -> None:
+        self._bounds = bounds
+
+    def get_watermark_offsets(self, at: TopicPartition, timeout: float) -> tuple[int, int]:
+        del timeout
+        return self._bounds[at.partition]
+
+
+def test_of_changelogs_that_lack_something_those_that_lost_records_are_counted(caplog: pytest.LogCaptureFixture):
+    """Not one whose last owner ended too early, for nothing of it is gone."""
+    # Emptied with all of it on this disk; created again; its owner ended early; in order.
+    bounds, verified = [(9, 9), (0, 2), (0, 9), (0, 9)], [9, 9, 0, 9]
+    changelogs = {}
+    for number in range(4):
+        store = MemoryStore()
+        store.put(b"key", b"value")
+        store.save_position(9)
+        changelogs["log", number] = Changelog(store, 9, lambda _key, _kept, read: read)
+    with caplog.at_level(logging.WARNING):
+        found, rebuilt, repaired = _incomplete(
+            cast("Consumer", Watermarks(*bounds)),
+            changelogs,
+            {("log", number): end for number, end in enumerate(verified)},
+            {},
+        )
+    assert found == {("log", 0), ("log", 1), ("log", 2)}
+    assert rebuilt == {("log", 1), ("log", 2)}
+    assert repaired == {("log", 0), ("log", 1)}
+    events = [record.event for record in caplog.records]
+    assert events == ["engine.changelog_emptied", "engine.changelog_incomplete", "engine.changelog_unverified"]
+    print(f"figure: {len(repaired)} of {len(changelogs)} changelogs repaired; the operator saw: {', '.join(events)}")

@@ -177,6 +177,21 @@ async def test_a_partition_is_not_stalled_before_the_time_has_passed():
     assert lag.stalled() == frozenset()
 
 
+async def test_changelogs_that_are_written_again_are_counted_by_table():
+    world = World()
+    await world.own_and_index()
+    for _ in range(2):
+        world.app.hooks.changelog_repaired("streams-messages-changelog")
+    assert (await samples(world))["streams_changelogs_repaired_total", "streams-messages-changelog"] == 2
+
+
+async def test_a_worker_says_when_it_was_started():
+    before = time.time()
+    world = World()
+    await world.own_and_index()
+    assert before <= (await samples(world))["streams_started_timestamp_seconds",] <= time.time()
+
+
 async def test_a_registry_without_the_schemas_is_said_with_what_to_do():
     answers = [RegistryError("not registered", refused=True, absent=True), {"a": 1}]
 
