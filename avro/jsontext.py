@@ -5,13 +5,15 @@ Postgres sends `numeric` values of any size, so integers are read exactly and ot
 
 import json
 import re
+from array import array
 from decimal import Decimal, InvalidOperation
+from itertools import accumulate
 from typing import Any
 
 import msgspec
 
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_OF_ONE_KIND = bytes.maketrans(b"{}", b"[]")
+_STEPS = bytes.maketrans(b"{[}]", b"\x01\x01\xff\xff")
 _OTHERS = bytes(set(range(256)) - set(b"{}[]"))
 
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
@@ -87,10 +89,6 @@ def depth(text: bytes, most: int) -> int:
     Anything deeper than `most` is `most + 1`.
     """
     # Trap: to walk through what was read takes a second for a few megabytes of empty objects. What is left of the text
-    # without its strings are brackets that match: each round takes the innermost ones away.
-    brackets = _STRING.sub(b"", text).translate(_OF_ONE_KIND, _OTHERS)
-    found = 0
-    while brackets and found <= most:
-        brackets = brackets.replace(b"[]", b"")
-        found += 1
-    return found
+    # without its strings are brackets that match, each a step down or up.
+    steps = array("b", _STRING.sub(b"", text).translate(_STEPS, _OTHERS))
+    return min(max(accumulate(steps), default=0), most + 1)

@@ -227,10 +227,10 @@ async def running(
         if number == 0:
             leftovers = Leftovers(spool, spool_file.path, settings.workers, erasures.answer_adopted)
             tasks.append(asyncio.create_task(leftovers.run(), name="leftovers"))
-        await _until_kept(spool, suppressions, patience_s)
         for task in tasks:
             stack.push_async_callback(_end, task)
             task.add_done_callback(lambda task: _report(task, failed))
+        await _until_kept(spool, suppressions, patience_s)
         _send_metrics(stack, service, number)
         yield service
 

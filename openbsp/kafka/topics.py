@@ -1,5 +1,6 @@
 """Topics as the catalogue wants them: created once, verified at each start and while running, never guessed."""
 
+import logging
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -19,9 +20,14 @@ from avro.catalogue import TOPICS, topic_name
 from openbsp.errors import KafkaSettingsError, KafkaUnavailableError, TopicsError
 from openbsp.kafka.connection import KafkaSettings, TopicSettings
 from openbsp.kafka.findings import DAY_MS, Finding, Grade, Inspection, judge
+from openbsp.log import event
+
+_log = logging.getLogger(__name__)
 
 _TIMEOUT_S = 15.0
 _POLL_S = 0.05
+#: The id of topics of brokers that give them none.
+_NO_ID = "A" * 22
 
 Answer = TypeVar("Answer")
 
@@ -143,12 +149,27 @@ class Topics:
         return Inspection((*findings, *self._config_findings(present)), identities)
 
     def identities(self) -> Mapping[str, str]:
-        """Return the id of each topic that is there, by its full name: one that was created again has another.
+        """Return the id of each topic, by its full name: one that was created again has another.
 
-        Raises KafkaUnavailableError when no broker answers.
+        One of which no broker tells it now is left out.
         """
-        found = self.inspect().identities
-        return {full_name: found[topic] for full_name, topic in self._wanted().items() if topic in found}
+        found = {}
+        self._refused = False
+        asked = self._admin.describe_topics(TopicCollection(list(self._wanted())), request_timeout=_TIMEOUT_S)
+        for full_name in self._wanted():
+            try:
+                identity = self._answer(asked[full_name]).topic_id
+            except KafkaException as error:
+                _log.warning(
+                    "%s: topic id unknown, so a topic that was created again would not be noticed now: %s",
+                    full_name,
+                    error.args[0].str(),
+                    extra=event("topics.id_unknown", topic=full_name),
+                )
+                continue
+            if str(identity) != _NO_ID:
+                found[full_name] = str(identity)
+        return found
 
     def settings(self, names: list[str]) -> Mapping[str, Mapping[str, str | None]]:
         """Return the settings that topics have, by catalogue name; none of one that is missing or cannot be read."""

@@ -17,6 +17,15 @@ At = tuple[str, int]
 TOPIC = "@topic"
 
 
+def noted_identities(committed: Mapping[At, Committed]) -> dict[str, int]:
+    """Return what was noted of each source's topic, where all positions of it say the same."""
+    found: dict[str, set[int]] = {}
+    for (topic, _), left in committed.items():
+        if (identity := noted(left.note).get(TOPIC)) is not None:
+            found.setdefault(topic, set()).add(identity)
+    return {topic: identities.pop() for topic, identities in found.items() if len(identities) == 1}
+
+
 @dataclass(frozen=True, slots=True)
 class Judged:
     """Where to read on. `lost` counts the records of a source that were deleted before they were read.

@@ -398,7 +398,7 @@ class Engine:
         self._guard.begin(found.verified)
         self._guard.owe(found.incomplete)
         self._tell(found)
-        self._doubt.begin(left, found.positions, found.ends)
+        self._doubt.begin(found.followed(left), found.positions, found.ends)
         self._checkpoints.begin(found.positions, found.firsts, found.identities)
         # Before anything is written, a successor must know from where on to distrust the logs.
         while not await self._checkpoints.commit():

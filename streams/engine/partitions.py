@@ -69,7 +69,7 @@ class Stores:
         wanted = owned | copies
         with self._opening:
             # One that could not be followed for as long as tombstones are kept is judged as any that is opened.
-            stale = {at for at in self._copies & owned & self._open.keys() if _is_stale(self._open[at])}
+            stale = {at for at in self._copies & owned & self._open.keys() if is_stale(self._open[at])}
             self._copies = copies
             leaving = [self._open.pop(at) for at in sorted((self._open.keys() - wanted) | stale)]
             for store in leaving:
@@ -181,7 +181,8 @@ class Stores:
         return GroupedMemoryStore() if self._grouped[table] else MemoryStore()
 
 
-def _is_stale(store: Store) -> bool:
+def is_stale(store: Store) -> bool:
+    """Return whether a store was last known to be complete so long ago that tombstones after it may be gone."""
     return isinstance(store, RocksStore) and store.is_stale
 
 

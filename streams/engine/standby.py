@@ -16,7 +16,7 @@ from openbsp.kafka.connection import Config
 from openbsp.log import event
 from streams.engine.membership import Committed
 from streams.engine.outside import Outside, Thread
-from streams.engine.partitions import Stores
+from streams.engine.partitions import Stores, is_stale
 from streams.engine.restore import Changelog
 from streams.engine.source import Read, assign, bounds, read, reader
 from streams.engine.table import TableSpec
@@ -133,6 +133,9 @@ class Standby:
         for at, (first, end) in found.items():
             name, noted = names[at], verified.get(at)
             why = problem("{}[{}]".format(*at), self._stores[name].position, noted, first, end)
+            if why is None and self._stores[name].position and is_stale(self._stores[name]):
+                # Trap: its owner noted nothing for so long that tombstones after its position may be gone.
+                why = f"a standby copy of {at[0]}[{at[1]}] was not followed for as long as tombstones are kept"
             if why is not None and not await self._in_stores(thread, self._renew, name, why):
                 return
             position = self._stores[name].position

@@ -9,7 +9,7 @@ from confluent_kafka import Consumer
 
 from openbsp.kafka.connection import Config
 from openbsp.log import event
-from streams.engine.damage import judge_changelog, judge_positions
+from streams.engine.damage import judge_changelog, judge_positions, noted_identities
 from streams.engine.guard import FIRST, noted
 from streams.engine.layout import check
 from streams.engine.membership import Committed
@@ -52,6 +52,10 @@ class Found:
     identities: Mapping[str, int]
     #: Source partitions whose committed positions are not followed.
     refused: Sequence[At]
+
+    def followed(self, committed: Mapping[At, Committed]) -> dict[At, Committed]:
+        """Return what was committed of the positions that are followed: no other note is of what is read now."""
+        return {at: left for at, left in committed.items() if at not in self.refused}
 
 
 NOTHING = Found({}, {}, {}, {}, 0, {}, frozenset(), (), {}, {}, ())
@@ -124,14 +128,14 @@ class Takeover:
             for at, changelog in changelogs.items():
                 log_ends[at] = changelog.store.position
             found = await thread.run(bounds, consumer, sources)
-            identities = {topic: _number(text) for topic, text in (await thread.run(self._identify)).items()}
+            told = {topic: _number(text) for topic, text in (await thread.run(self._identify)).items()}
             judged = judge_positions(
                 sources,
                 committed,
                 found,
                 noting={self._topic(table.source) for table in self._tables},
                 damaged={partition for _, partition in rebuilt},
-                identities=identities,
+                identities=told,
             )
             for remark in judged.remarks:
                 logger.error("%s", remark, extra=event("engine.position_wrong"))
@@ -147,7 +151,7 @@ class Takeover:
                 incomplete=incomplete,
                 repaired=[name for name, number in stores if (self._topic(name), number) in repaired],
                 firsts=firsts,
-                identities=identities,
+                identities=noted_identities(committed) | told,
                 refused=judged.refused,
             )
         finally:

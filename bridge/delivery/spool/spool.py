@@ -287,10 +287,12 @@ class Spool:
         """
         if self._opened:
             return
-        self._file.totals()
-        self._opened = True
+        self._file.totals()  # which opens it
         release_quarantine(self._file)
-        self._loop.call_soon_threadsafe(self._found, self._file.totals())
+        totals = self._file.totals()
+        # Trap: as long as any of this fails, what the file has is not counted.
+        self._opened = True
+        self._loop.call_soon_threadsafe(self._found, totals)
 
     def _probe(self) -> None:
         self._stay_in_place(0)

@@ -124,6 +124,7 @@ def test_depth_counts_the_deepest_nesting(value: Any, deepest: int) -> None:
 def test_depth_says_only_that_it_is_more_than_what_may_be() -> None:
     assert depth(b"[" * 100_000 + b"]" * 100_000, 100) == 101
     assert depth(b"[" * 100 + b"]" * 100, 100) == 100
+    assert depth(b"[" + b",".join([b'{"a":[' * 50 + b"]}" * 50] * 1_000) + b"]", 400) == 101
 
 
 def walked(value: Any) -> int:

@@ -1,17 +1,20 @@
 """Positions and changelogs that others have changed: judged by what the cluster and the last owner say."""
 
 import logging
+from dataclasses import replace
 from typing import cast
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from streams.engine.damage import TOPIC, judge_changelog, judge_positions
+from streams.engine.damage import TOPIC, judge_changelog, judge_positions, noted_identities
+from streams.engine.doubt import DEATHS, Doubt
 from streams.engine.guard import note
 from streams.engine.membership import Committed
 from streams.engine.restore import Changelog
+from streams.engine.source import Record
 from streams.engine.stores.memory import MemoryStore
-from streams.engine.takeover import _incomplete
+from streams.engine.takeover import NOTHING, _incomplete
 
 AT = ("messages", 0)
 OURS = note({"streams-messages-changelog": 5})
@@ -60,6 +63,25 @@ def test_a_topic_that_was_created_again_and_has_grown_beyond_the_position_is_rea
     else:
         assert judged.refused == []
         assert (judged.positions[AT], judged.lost) == (max(first, 10), {AT: 2} if first else {})
+
+
+def test_the_id_of_a_topic_that_no_broker_tells_now_is_the_one_that_was_noted():
+    def at(identity: int) -> Committed:
+        return Committed(1, note({TOPIC: identity}))
+
+    noted = {("a", 0): at(1), ("a", 1): at(1), ("b", 0): at(1), ("b", 1): at(2), ("c", 0): Committed(1, OURS)}
+    assert noted_identities(noted) == {"a": 1}
+
+
+@pytest.mark.parametrize("refused", [(), (AT,)], ids=["followed", "created again"])
+def test_what_ended_workers_in_a_former_topic_says_nothing_of_the_one_that_has_its_name(
+    refused: tuple[tuple[str, int], ...],
+):
+    ended = Committed(7, note({"@running": 1, "@from": 7, "@to": 8, "@alone": DEATHS - 1}))
+    doubt = Doubt(bound=10)
+    doubt.begin(replace(NOTHING, refused=refused).followed({AT: ended}), {AT: 7}, {AT: 9})
+    record = Record(*AT, 7, b"key", b"value")
+    assert doubt.is_poison(record) is (not refused)
 
 
 @pytest.mark.parametrize("foreign", ["", "not ours", "[]", "{}"])
