@@ -193,14 +193,15 @@ def _read(events: Sequence[Record], read: Read) -> tuple[list[Any], int | None]:
 
 
 def _members(fields: dict[str, Any]) -> int:
-    """Return how many columns of a row have no typed field, and how many keys and errors its status has."""
-    count = len(fields["extra"]) + len(fields["nulls"])
-    if fields.get("status_extra") is not None:
-        count += len(fields["status_extra"])
-    if fields.get("errors") is not None:
-        count += len(fields["errors"])
-    status = fields.get("status")
-    return count + len(status) if isinstance(status, dict) else count
+    """Return how many columns of a row have no typed field, and how many keys and errors its status has.
+
+    More, as long as that is no more than a row may have: a key whose text says more than its instant is in two fields.
+    """
+    status, others = fields.get("status"), fields.get("status_extra") or ()
+    keys = status if isinstance(status, dict) else ()  # a conversation's is a text
+    count = len(fields["extra"]) + len(fields["nulls"]) + len(fields.get("errors") or ())
+    at_most = count + len(keys) + len(others)
+    return at_most if at_most <= MAX_MEMBERS else count + len({*keys, *others})
 
 
 async def _step_by_step(inbox: Inbox, steps: Iterable[None]) -> None:

@@ -158,3 +158,10 @@ def test_a_row_of_more_columns_and_keys_than_a_row_may_have_is_refused(row: dict
     record = Record("messages", 0, 0, b"m", event_bytes(envelope))
     with pytest.raises(Refused, match="columns, status keys and errors"):
         world.intake.row(record)
+
+
+def test_a_status_key_counts_once_whatever_its_text_says() -> None:
+    status = {f"x{number}": "2026-05-06T00:00:00.0000001+00:00" for number in range(MAX_MEMBERS - 100)}
+    envelope = {"entity": "messages", "action": "update", "data": {"id": "m", "status": status}}
+    told = World().intake.row(Record("messages", 0, 0, b"m", event_bytes(envelope)))
+    assert told.fields["status"].keys() == told.fields["status_extra"].keys() == status.keys()
