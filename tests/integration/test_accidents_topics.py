@@ -136,6 +136,9 @@ def test_more_partitions_than_the_setting_are_not_used_until_the_operator_decide
     admin.create_partitions([NewPartitions(bridge.topic, 8)])[bridge.topic].result(10)
     eventually(named(bridge, f"{bridge.topic}: 8 partitions, the join needs TOPIC_PARTITIONS=4"), within=30)
     assert post(bridge, "m1")["disposition"] == "spooled"
+    spooled, state = bridge.spooled, bridge.readiness()
+    print(f"\nfigure: lost: {1 - spooled} of 1 accepted; the operator saw: degraded, {state['waiting_for']['kafka']}")
+    assert spooled == 1
 
 
 def test_it_starts_without_topics_and_with_settings_that_an_operator_chose(
@@ -153,6 +156,9 @@ def test_it_starts_without_topics_and_with_settings_that_an_operator_chose(
         state = bridge.readiness()
         assert state["status"] == "degraded"
         assert sum("retention.ms" in remark or "max.message.bytes" in remark for remark in state["remarks"]) == 2
+        lost = {b"m1", b"m2"} - {message.key() for message in read_all(bridge.kafka, bridge.topic)}
+        print(f"\nfigure: lost: {len(lost)} of 2 accepted; the operator saw: degraded, {'; '.join(state['remarks'])}")
+        assert not lost
     finally:
         bridge.close()
 

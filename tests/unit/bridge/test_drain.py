@@ -264,9 +264,12 @@ def test_a_disk_that_is_too_full_for_the_quarantine_costs_no_event(tmp_path: Pat
         eventually(lambda: sum(len(arguments) == 3 for arguments in attempts) >= 3)
         assert keys(kafka) == ["first"]
         assert ingress.service.spool.events == 1
-        assert "quarantine" in ingress.details()["spool"]["last_drain_failure"]
+        failure = ingress.details()["spool"]["last_drain_failure"]
+        assert "quarantine" in failure
     with running_ingress(tmp_path, kafka=kafka) as ingress:
         eventually(lambda: ingress.details()["spool"]["quarantined"] == 1)
+        kept = ingress.details()["spool"]["quarantined"] + len(set(keys(kafka)))
+    print(f"\nfigure: lost: {2 - kept} of 2 spooled; the operator saw: {failure}")
 
 
 def test_an_unreadable_event_does_not_hold_up_the_others(tmp_path: Path):
@@ -348,6 +351,8 @@ def test_a_leftover_that_cannot_be_removed_does_not_end_the_bridge(
         eventually(lambda: "adopting its events paused" in caplog.text)
         eventually(lambda: keys(kafka) == ["left"])
         assert not ingress.service.failed.done()
+    (said,) = {record.getMessage() for record in caplog.records if "adopting its events paused" in record.getMessage()}
+    print(f"\nfigure: lost: {len({'left'} - set(keys(kafka)))} of 1 left behind; the operator saw: {said}")
 
 
 def test_an_adoption_that_is_stopped_keeps_nobody_from_hearing_of_an_event(

@@ -291,4 +291,5 @@ def test_a_row_of_more_columns_and_keys_than_a_row_may_have_is_no_event(
     with pytest.raises(RefusedError, match="columns, status keys and errors") as refused:
         read(MAX_MEMBERS + 1)
     assert (refused.value.reason.code, refused.value.key, refused.value.keep) == ("invalid_event", "m", True)
+    print(f"\nfigure: {MAX_MEMBERS + 1} columns and keys: {refused.value}; kept as a dead letter: {refused.value.keep}")
     assert read(MAX_MEMBERS + 1, "delete").row == {"id": "m"}

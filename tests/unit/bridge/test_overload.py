@@ -102,6 +102,8 @@ def test_what_does_not_fit_waits_unread_and_is_answered(tmp_path: Path):
         assert ingress.metric("bridge_accept_pauses_total", limit="memory") > 0
         assert "memory" in ingress.details()["limits_reached"]
         assert ingress.details()["status"] == "degraded"
+        lost = len(answers) - len(ingress.kafka.topic("messages"))
+    print(f"\nfigure: lost: {lost} of {len(answers)}, at most {most / MEBIBYTE:.0f} MiB held; the operator saw: memory")
     # What was read before it was known to be too much: a piece of each connection that was accepted at once.
     assert most < limit + cost(MEBIBYTE) + 64 * 320 * 1024
 
@@ -164,8 +166,11 @@ def test_those_who_open_connections_and_send_nothing_keep_nobody_out(tmp_path: P
         for _ in range(40):
             silent.enter_context(socket.create_connection(ingress.service_address))
         eventually(lambda: "connections" in ingress.service.acceptor.reached)
-        assert set(post_at_once(ingress, bodies(30))) == {(202, "published")}
-        assert len(ingress.kafka.topic("messages")) == 30
+        answers = post_at_once(ingress, bodies(30))
+        assert set(answers) == {(202, "published")}
+        published = len(ingress.kafka.topic("messages"))
+        print(f"\nfigure: lost: {30 - published} of {len(answers)}; the operator saw: limits_reached connections")
+        assert published == 30
 
 
 def test_a_connection_that_is_silent_counts_as_what_it_can_hold(tmp_path: Path):

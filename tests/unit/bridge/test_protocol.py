@@ -261,6 +261,7 @@ def test_a_client_that_ends_its_side_after_its_requests_gets_the_answers(
     finally:
         ingress.kafka.answer()
     found = answers(client, count + 1)
+    print(f"\nfigure: unanswered: {count - len(found)} of {count} of a client that had ended its side")
     assert [(status, receipt["id"]) for status, _, receipt in found] == [(202, f"half {n}") for n in range(count)]
     eventually(lambda: ingress.service.ingress.in_progress == 0)
 

@@ -83,7 +83,9 @@ def test_a_stop_while_an_upgrade_runs_ends_the_successor_too_and_loses_nothing(b
     # The test would find a zombie here, or the process itself.
     assert not Path(f"/proc/{successor}").exists()
     assert load.accepted
-    assert set(load.accepted.values()) <= spooled_ids(tmp_path / "spool")
+    lost = set(load.accepted.values()) - spooled_ids(tmp_path / "spool")
+    print(f"\nfigure: lost: {len(lost)} of {len(load.accepted)} accepted; the operator saw: upgrade.stopped")
+    assert not lost
 
 
 def test_a_worker_that_is_replaced_while_the_tokens_file_is_broken_has_the_tokens_that_were_good_last(tmp_path: Path):

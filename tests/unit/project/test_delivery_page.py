@@ -1,7 +1,9 @@
-"""The tables of docs/delivery.md: each case names a test that exists."""
+"""The tables of docs/delivery.md: each case names tests that exist, one of which prints what it found."""
 
+import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -40,19 +42,57 @@ def test_the_page_has_its_tables():
     assert len(ROWS) > 30
 
 
-@pytest.mark.parametrize("number", range(len(ROWS)), ids=[happening[:40] for happening, _ in ROWS])
-def test_each_case_names_tests_that_exist(number: int):
+def cited(number: int) -> Iterator[tuple[Path, str | None]]:
+    """Return the file and the name of each test of a row; None: all of the file."""
     # A name without a file is in the file that was named last, in this row or before.
     file = DEFAULT
-    for happening, cell in ROWS[: number + 1]:
-        tests = 0
+    for place, (_, cell) in enumerate(ROWS[: number + 1]):
         for match in NAMED.finditer(cell):
             if match["file"]:
                 file = file_of(match["file"])
             elif f"`::{match['test']}`" not in cell:
                 file = DEFAULT
-            if match["test"]:
-                text = file.read_text("utf-8")
-                assert re.search(rf"^(?:async )?def {match['test']}\(", text, re.MULTILINE), (happening, match["test"])
-            tests += 1
-        assert tests, f"{happening}: names no test"
+            if place == number:
+                yield file, match["test"]
+
+
+@cache
+def functions(file: Path) -> dict[str, set[str]]:
+    """Return the names that each function and class of a file uses; `figure` is among them if it prints one."""
+    found = {}
+    for node in ast.parse(file.read_text("utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found[node.name] = {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+            if any(figure(each) for each in ast.walk(node)):
+                found[node.name].add("figure")
+    return found
+
+
+def figure(node: ast.AST) -> bool:
+    """Return whether this prints a line that tests/conftest.py shows."""
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.func.id != "print":
+        return False
+    texts = [each.value for each in ast.walk(node) if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+    return any(text.lstrip("\n").startswith("figure: ") for text in texts)
+
+
+def prints(file: Path, test: str | None) -> bool:
+    """Return whether a test, or what it uses of its file, prints a figure."""
+    used = functions(file)
+    waiting = [test] if test else [name for name in used if name.startswith("test_")]
+    seen: set[str] = set()
+    while waiting:
+        if (name := waiting.pop()) not in seen:
+            seen.add(name)
+            waiting += used.get(name, ())
+    return "figure" in seen
+
+
+@pytest.mark.parametrize("number", range(len(ROWS)), ids=[happening[:40] for happening, _ in ROWS])
+def test_each_case_names_tests_that_exist_and_one_of_them_prints_what_it_found(number: int):
+    happening = ROWS[number][0]
+    tests = list(cited(number))
+    assert tests, f"{happening}: names no test"
+    for file, test in tests:
+        assert test is None or test in functions(file), (happening, test)
+    assert any(prints(file, test) for file, test in tests), f"{happening}: no test prints a figure"

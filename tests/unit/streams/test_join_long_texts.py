@@ -61,7 +61,8 @@ def test_messages_with_ids_of_any_length_that_have_one_external_id_lead_to_no_re
     table.apply_verdict(last, decode_record(verdict))
     for steps in (table.publishing(), table.flushing()):
         list(steps)
-    print({topic: f"{size:,}" for topic, size in sizes.largest.items()})
+    largest = ", ".join(f"{topic} {size:,}" for topic, size in sizes.largest.items())
+    print(f"\nfigure: largest records, in bytes: {largest}")
     assert min(sizes.largest[topic] for topic in ("streams-contributions", MESSAGES)) > HOLDERS_LIMIT * ID_BYTES
     assert max(sizes.largest.values()) < MAX_MESSAGE_BYTES - 1_000
 

@@ -66,6 +66,7 @@ def test_a_long_conversation_that_is_not_in_memory_is_read_in_steps_before_anyth
     writer = DeafWriter()
     task = partition(store, writer)
     read = [count for count, _ in work_of(task.bringing_into_use("c"), store, writer)]
+    print(f"\nfigure: {sum(read)} messages read in {len(read)} steps of at most {max(read)}")
     assert max(read) <= SHORT
     assert sum(read) == LONG
     assert not task.bringing_into_use("c")

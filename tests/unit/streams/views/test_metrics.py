@@ -214,6 +214,7 @@ async def test_a_registry_without_the_schemas_is_said_with_what_to_do():
         assert answer.json()["status"] == "degraded"
         (remark,) = answer.json()["remarks"]
         assert "`bridge schemas register`" in remark
+        print(f"\nfigure: the operator saw: {answer.json()['status']}, streams_schema_ids_known 0, {remark}")
         await schemas.look()
         assert (await client.get("/readyz")).json() == {"status": "ready"}
     assert (await samples(world))["streams_schema_ids_known",] == 1
