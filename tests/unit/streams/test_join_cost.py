@@ -94,6 +94,58 @@ def events() -> list[ContributionRecord]:
     ]
 
 
+def in_order(names: list[str]) -> list[str]:
+    return names
+
+
+def backwards(names: list[str]) -> list[str]:
+    return names[::-1]
+
+
+def from_both_ends(names: list[str]) -> list[str]:
+    return [name for pair in zip(names, names[::-1], strict=True) for name in pair][: len(names)]
+
+
+@pytest.mark.parametrize("arrive", [in_order, backwards, from_both_ends])
+@pytest.mark.parametrize("directions", [("incoming",), ("outgoing", "incoming")], ids=["asked", "answered first"])
+def test_what_messages_of_one_time_cost_is_linear_in_their_number(arrive, directions):
+    """Their ids alone order them, so one that comes may be the first, the last, or between all others."""
+    costs = []
+    for size in (1_000, 4_000):
+        task, store, writer = task_of(0)
+        # All of one direction come before those of the other: see the next test for the rest.
+        for direction in directions:
+            for name in arrive([f"{direction}-{number:05}" for number in range(size)]):
+                task.apply_contribution("c", ContributionRecord(name, contribution(1_000, direction, sent=5), ["sent"]))
+                list(task.publishing())
+                list(task.flushing())
+        assert task.state("c")["message_count"] == size * len(directions)
+        costs.append({**store.calls, **writer.written})
+    told = [sum(cost.values()) for cost in costs]
+    print(f"\nfigure: calls and records of 1,000 messages of one time a direction: {told[0]}, of 4,000: {told[1]}")
+    assert costs[1].keys() == costs[0].keys()
+    # Some calls are made once, whatever the number.
+    assert all(costs[1][name] <= 4 * costs[0][name] for name in costs[0])
+
+
+def test_of_messages_of_one_time_that_answer_some_and_not_all_a_flush_counts_once():
+    """Each answer makes all others be counted again, which waits for the flush: so many of them cost as much as one."""
+    costs = []
+    for size in (1_000, 4_000):
+        task, store, _ = task_of(0)
+        for direction in ("incoming", "outgoing"):
+            for number in range(size):
+                name = f"m{number:05}-{direction}"
+                task.apply_contribution("c", ContributionRecord(name, contribution(1_000, direction), []))
+            list(task.publishing())
+            list(task.flushing())
+        costs.append(dict(store.calls))
+        assert task.state("c")["message_count"] == 2 * size
+        assert store.calls["scanned"] == 2 * size
+    print(f"\nfigure: 2,000 messages of one time {costs[0]}, 8,000 {costs[1]}")
+    assert all(costs[1][name] <= 4 * costs[0][name] for name in costs[0])
+
+
 @pytest.mark.parametrize("together", [True, False], ids=["in one batch", "one by one"])
 def test_an_event_costs_the_same_in_a_conversation_of_any_size(together):
     costs = []
