@@ -127,8 +127,7 @@ class Topics:
         findings = []
         identities = {}
         present = []
-        self._refused = False
-        asked = self._admin.describe_topics(TopicCollection(list(self._wanted())), request_timeout=_TIMEOUT_S)
+        asked = self._describe()
         for full_name, topic in self._wanted().items():
             try:
                 description = self._answer(asked[full_name])
@@ -154,8 +153,7 @@ class Topics:
         One of which no broker tells it now is left out.
         """
         found = {}
-        self._refused = False
-        asked = self._admin.describe_topics(TopicCollection(list(self._wanted())), request_timeout=_TIMEOUT_S)
+        asked = self._describe()
         for full_name in self._wanted():
             try:
                 identity = self._answer(asked[full_name]).topic_id
@@ -176,6 +174,10 @@ class Topics:
         wanted = self._wanted()
         found, _ = self._configs([full_name for full_name, name in wanted.items() if name in names])
         return {wanted[full_name]: of_it for full_name, of_it in found.items()}
+
+    def _describe(self) -> dict[str, Future[Any]]:
+        self._refused = False
+        return self._admin.describe_topics(TopicCollection(list(self._wanted())), request_timeout=_TIMEOUT_S)
 
     def _answer(self, asked: Future[Answer]) -> Answer:
         """Wait for an answer, but no longer than until the last broker refuses this client. Raises KafkaException."""

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from simulation.log import SimulatedMessage
 from streams.engine import guard
 from streams.engine.guard import Gap
 from streams.engine.outside import Clock, Threads
@@ -17,30 +18,9 @@ from streams.engine.stores.memory import MemoryStore
 TOPIC = "changelog"
 
 
-class Message:
+class Message(SimulatedMessage):
     def __init__(self, offset: int, key: bytes | None = None, value: bytes | None = None, error: Any = None) -> None:
-        self._of = (offset, key, value, error)
-
-    def topic(self) -> str:
-        return TOPIC
-
-    def partition(self) -> int:
-        return 0
-
-    def offset(self) -> int:
-        return self._of[0]
-
-    def key(self) -> bytes | None:
-        return self._of[1]
-
-    def value(self) -> bytes | None:
-        return self._of[2]
-
-    def headers(self) -> None:
-        return None
-
-    def error(self) -> Any:
-        return self._of[3]
+        super().__init__((TOPIC, 0), offset, key, value, None, error)
 
 
 class Log:

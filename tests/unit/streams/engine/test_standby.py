@@ -15,6 +15,7 @@ from faust.assignor.copartitioned_assignor import CopartitionedAssignor
 from faust.types import TP
 
 from openbsp.kafka.connection import KafkaSettings
+from simulation.log import SimulatedMessage
 from streams.engine import standby
 from streams.engine.app import App
 from streams.engine.guard import note
@@ -31,30 +32,9 @@ LOG, TABLE = ("p.rows", 0), ("rows", 0)
 SPEC = TableSpec(source="events", changelog="rows")
 
 
-class Message:
+class Message(SimulatedMessage):
     def __init__(self, offset: int, key: bytes | None, value: bytes | None, error: Any = None) -> None:
-        self._of = (offset, key, value, error)
-
-    def topic(self) -> str:
-        return LOG[0]
-
-    def partition(self) -> int:
-        return LOG[1]
-
-    def offset(self) -> int:
-        return self._of[0]
-
-    def key(self) -> bytes | None:
-        return self._of[1]
-
-    def value(self) -> bytes | None:
-        return self._of[2]
-
-    def headers(self) -> None:
-        return None
-
-    def error(self) -> Any:
-        return self._of[3]
+        super().__init__(LOG, offset, key, value, None, error)
 
 
 class Broker:
