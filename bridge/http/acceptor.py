@@ -1,7 +1,7 @@
-"""Which connections are accepted and read: as many as there are descriptors and memory for. The others wait.
+"""Which connections are accepted and read: as many as descriptors and memory allow. The others wait.
 
 A connection that is not accepted waits in the listening socket's backlog, which outlives this process and is shared
-with its siblings; what is not read waits in its own socket. Neither takes memory of the process.
+with its siblings; unread data waits in its own socket buffer. Neither uses memory of the process.
 """
 
 import asyncio
@@ -21,25 +21,25 @@ from openbsp.log import event
 
 _log = logging.getLogger(__name__)
 
-#: Descriptors that connections leave to the spool, Kafka, the log and the rest of the process.
+#: Descriptors reserved for the spool, Kafka, the log and the rest of the process.
 RESERVED_DESCRIPTORS = 128
-#: Connections that may be accepted although it is not known what they will need, whatever memory there is.
+#: Connections that may be accepted before their memory needs are known, however little memory is left.
 _ALWAYS_UNKNOWN = 4
-#: What one of those can add before the others are held back: a read of its socket. Its head says how large the
-#: rest is, which is counted as soon as it was read.
+#: What one of those can add before the others are paused: one read of its socket. Its head gives the size of the rest,
+#: which is counted as soon as the head was read.
 _UNKNOWN_BYTES = 256 * 1024
-#: After so long without a byte a connection has to make room for others, if too many are open.
+#: If too many connections are open, one that received nothing for this long is closed to make room.
 _SILENT_FOR_S = 1.0
-#: After so long without a request a connection is taken for an idle one.
+#: A connection without a request for this long counts as idle.
 _UNKNOWN_FOR_S = 0.1
 _REST_S = 0.002
 _LOOK_AGAIN_S = 0.01
-#: The kernel does not report when there are descriptors again.
+#: The kernel does not report when descriptors are free again.
 _TRY_AGAIN_S = 0.1
-#: Idle connections that make room for others at a time, if too many are kept alive.
+#: Idle connections to close at a time, if too many are kept alive.
 _CLOSED_AT_ONCE = 32
 _OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-#: For how long /readyz names a limit that was reached.
+#: How long /readyz names a limit after it was reached.
 _NAMED_FOR_S = 30.0
 _LOGGED_EVERY_S = 30.0
 
@@ -55,7 +55,7 @@ _ADVICE = {
 
 
 def most_connections(wanted: int) -> int:
-    """Raise the limit of descriptors as far as needed and allowed; return for how many connections it suffices."""
+    """Raise the limit of descriptors as far as needed and allowed; return how many connections it allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = wanted + RESERVED_DESCRIPTORS
     if soft != resource.RLIM_INFINITY and soft < needed:
@@ -87,9 +87,9 @@ class Acceptor:
         self._new_protocol: Callable[[], asyncio.Protocol]
         self._connections: AbstractSet[Any] = frozenset()
         self._coming: set[asyncio.Task[Any]] = set()
-        #: When connections were accepted of which it is not known what they will need.
+        #: When connections were accepted whose memory needs are still unknown.
         self._unknown: deque[tuple[float, Any]] = deque()
-        #: Those that are not read although no request of theirs is in progress, in the order of their turns.
+        #: Connections paused although no request of theirs is in progress, in the order in which they resume.
         self._paused: deque[Any] = deque()
         self._closed_for: str | None = None
         self._reached: dict[str, float] = {}
@@ -105,14 +105,14 @@ class Acceptor:
     def open(
         self, listener: socket.socket, connections: AbstractSet[Any], new_protocol: Callable[[], asyncio.Protocol]
     ) -> None:
-        """Accept from now on. `connections` are those that are open, a set that changes."""
+        """Start accepting. `connections` is the live set of open ones."""
         self._listener, self._connections, self._new_protocol = listener, connections, new_protocol
-        # Accepted sockets have it from the listening one: a small answer must not wait for anything.
+        # Accepted sockets inherit this from the listening one: a small answer must not be delayed.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._loop.add_reader(listener, self._accept)
 
     async def close(self) -> None:
-        """Accept what waits already, then nothing more; what is read with a pause is read on."""
+        """Accept what is in the backlog, then nothing more; paused connections are read again."""
         if self._listener is not None:
             if not self._closed_for:
                 self._closed_for = None
@@ -144,7 +144,7 @@ class Acceptor:
             except OSError as error:
                 if error.errno not in _OUT_OF_DESCRIPTORS:
                     raise
-                # Trap: the kernel says so at once again, for as long as the connection waits.
+                # Trap: the kernel reports it again at once, for as long as the connection waits.
                 self._close_idle()
                 self._shut(DESCRIPTORS)
                 return
@@ -170,14 +170,14 @@ class Acceptor:
         return len(self._unknown)
 
     def _rest(self) -> None:
-        """Read the heads of those that were accepted first: they say what they need."""
+        """Read the heads of the connections accepted first: they say how much memory they need."""
         if self._listener is not None:
             self._loop.remove_reader(self._listener)
             self._closed_for = ""
             self._loop.call_later(_REST_S, self._look_again)
 
     def _crowded(self) -> None:
-        """Read no more of clients of which no request is in progress."""
+        """Pause reading from clients without a request in progress."""
         for connection in self._connections:
             if connection.is_idle and not connection.flow.read_paused:
                 connection.flow.pause_reading()
@@ -194,7 +194,7 @@ class Acceptor:
             self._logged[limit] = now + _LOGGED_EVERY_S
             _log.warning("new connections wait in the backlog: %s", _ADVICE[limit], extra=event("gate.limit_reached"))
         if self._closed_for is None:
-            # Else a look is due already.
+            # Otherwise a check is due already.
             self._loop.remove_reader(self._listener)
             self._loop.call_later(_TRY_AGAIN_S if limit == DESCRIPTORS else _LOOK_AGAIN_S, self._look_again)
         self._closed_for = limit
@@ -228,7 +228,7 @@ class Acceptor:
             self._unknown.append((time.monotonic() + _UNKNOWN_FOR_S, connection))
 
     def _close_idle(self) -> None:
-        """Close the connections that have been idle the longest, if there are any: first those that never sent a byte.
+        """Close the connections that have been idle the longest, if any: first those that never sent a byte.
 
         Clients that open connections and send nothing must not take those of clients that have something to send.
         """

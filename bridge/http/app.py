@@ -86,7 +86,7 @@ def _rest(service: Service) -> Starlette:
 
 def _misdirected(service: Service) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def problem(request: Request, error: Exception) -> Response:
-        """Refuse what is not here. It may be a webhook that is lost."""
+        """Refuse an unknown path or method. It may be a lost webhook."""
         method, path = request.method, request.url.path
         exists = isinstance(error, HTTPException) and error.status_code == reasons.METHOD_NOT_ALLOWED.status
         reason = reasons.METHOD_NOT_ALLOWED if exists else reasons.NOT_FOUND

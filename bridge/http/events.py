@@ -1,4 +1,4 @@
-"""Bodies to events, or to the reason why not. Pure: no clock, no input or output."""
+"""From body to event, or to the reason for refusing it. Pure: no clock, no input or output."""
 
 import re
 import zlib
@@ -20,12 +20,12 @@ _UPDATE = "update"
 
 SUPPRESSED_DETAIL = "the contact was erased and stays out"
 
-#: What a refused envelope may call its entity or action before it is cut: names are metadata, texts are not.
+#: Longest entity or action that a refused envelope may name; longer ones are cut: names are metadata, texts are not.
 _NAME_LIMIT = 100
 
-#: What some systems write before UTF-8.
+#: The byte order mark that some systems write before UTF-8.
 _BOM = b"\xef\xbb\xbf"
-#: zlib's: gzip and nothing else, with any window.
+#: For zlib: gzip only, with any window.
 _GZIP_FORMAT = 31
 _GZIP_PIECE_BYTES = 4096
 
@@ -33,10 +33,10 @@ _TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9
 
 
 class Event(msgspec.Struct, gc=False):
-    """A row of a catalogue entity as it came, of a deleted one the ids only. `data` is the canonical JSON of `row`.
+    """A row of a catalogue entity as received, of a deleted one the ids only. `data` is the canonical JSON of `row`.
 
-    `received_at` is in microseconds since the epoch, `organizations` are those of which it may tell:
-    the row's, or all that its sender's token is bound to if it names none; None if the token is bound to none.
+    `received_at` is in microseconds since the epoch. `organizations` are those that the event may change: the row's, or
+    all that its sender's token is bound to if the row names none; None if the token is bound to none.
     """
 
     entity: Entity
@@ -48,7 +48,7 @@ class Event(msgspec.Struct, gc=False):
     traceparent: bytes | None = None
     #: How often dead letters of this event have been redriven; see `bridge dead-letters redrive`.
     redriven: int = 0
-    #: Whether the row was read from the sender's database by a repair, not sent as a webhook.
+    #: Whether a repair read the row from the sender's database, instead of a webhook.
     reconciled: bool = False
     organizations: frozenset[str] | None = None
 
@@ -65,7 +65,7 @@ class Event(msgspec.Struct, gc=False):
 
 
 class RefusedError(Exception):
-    """An authentic body that is no event. `keep`: whether its bytes may be kept, or only the metadata here."""
+    """An authentic body that is not a valid event. `keep`: whether its bytes may be kept, or only the metadata here."""
 
     def __init__(
         self,
@@ -82,7 +82,8 @@ class RefusedError(Exception):
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
-        # A random id where nothing of the body may be kept: one made from it would be a fingerprint of the content.
+        # A random id where nothing of the body may be kept: an id derived from it would be a fingerprint of the
+        # content.
         self.event_id = event_id or str(uuid4())
         self.entity = entity
         self.action = action
@@ -92,16 +93,16 @@ class RefusedError(Exception):
 
 
 def decompressed(body: bytes, most: int) -> bytes:
-    """Return what gzip made `body` of, or its beginning if that has more than `most` bytes. Raises RefusedError."""
+    """Decompress a gzip body, or only its beginning if it exceeds `most` bytes. Raises RefusedError."""
     parts = []
     size = 0
     at = 0
     try:
         while at < len(body) and size <= most:
-            # A file may be several in a row.
+            # A file may consist of several members.
             member = zlib.decompressobj(_GZIP_FORMAT)
             while at < len(body) and size <= most and not member.eof:
-                # Trap: what is behind a member is copied, and there may be a member in every 20 bytes.
+                # Trap: the bytes after a member are copied, and there may be a member in every 20 bytes.
                 piece = body[at : at + _GZIP_PIECE_BYTES]
                 at += len(piece)
                 parts.append(member.decompress(piece, most + 1 - size))
@@ -132,7 +133,7 @@ def read_event(body: bytes, received_at: int, traceparent: bytes | None, max_dep
     fault = _fault(entity, action, row)
     if fault is not None:
         columns = row if type(row) is dict else {}
-        # A deleted row must be kept nowhere, however the deletion is spelled.
+        # A deleted row's content must not be kept anywhere, however the deletion is spelled.
         keep = not (type(action) is str and action.strip().lower() == DELETE)
         raise RefusedError(
             reasons.INVALID_EVENT,
@@ -175,7 +176,7 @@ def check_organization(event: Event, organizations: frozenset[str]) -> None:
 
 
 def check_suppressed(event: Event, suppressed: Suppressed) -> None:
-    """Raise RefusedError for an event whose contact was erased and stays out."""
+    """Raise RefusedError for an event whose contact was erased and is suppressed."""
     if event.action != DELETE and suppressed.has(event.entity.name, event.row):
         raise RefusedError(
             reasons.SUPPRESSED,
@@ -238,7 +239,7 @@ def _known_action(value: object) -> str | None:
 
 
 def name_of(value: object) -> str | None:
-    """Return what a refused envelope calls something, cut where a name would be longer; None for what is no text."""
+    """Return the name that a refused envelope gives, cut to the longest name; None if it is not text."""
     return value[:_NAME_LIMIT] if type(value) is str else None
 
 

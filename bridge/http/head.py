@@ -1,12 +1,12 @@
-"""What the beginning and the end of a body that is too large say of its event. Pure."""
+"""What the beginning and the end of a too large body say about its event. Pure."""
 
 import contextlib
 import json
 import re
 from typing import NamedTuple
 
-#: So much of a body is looked at, at its beginning and at its end. The sender writes short columns first, the id among
-#: them, and `action` and `entity` behind all of them.
+#: How many bytes are inspected at the beginning and at the end. The sender writes short columns first, the id among
+#: them, and `action` and `entity` after all of them.
 HEAD_BYTES = 1024
 
 _ENTITY, _ACTION = ("entity",), ("action",)
@@ -14,10 +14,10 @@ _ID, _ORGANIZATION = ("data", "id"), ("data", "organization_id")
 _WANTED = frozenset({_ENTITY, _ACTION, _ID, _ORGANIZATION})
 _BLANKS = " \t\n\r"
 
-#: Half of a character, as an escape can have it; neither a topic nor the log could take it.
+#: Half of a surrogate pair, as an escape can have it; neither a topic nor the log could take it.
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
-#: What stands behind `data`: texts do not have these quotes without a backslash before them.
+#: What follows `data`: in texts a backslash precedes these quotes.
 _LAST = re.compile(r'\}((?:\s*,\s*"(?:entity|action)"\s*:\s*"[^"\\]*")+)\s*\}\s*$')
 _LAST_MEMBER = re.compile(r'"(entity|action)"\s*:\s*"([^"]*)"')
 
@@ -25,7 +25,7 @@ _read = json.JSONDecoder().raw_decode
 
 
 class Head(NamedTuple):
-    """Metadata of an event; None where what was looked at does not tell."""
+    """Metadata of an event; None where the inspected bytes do not contain it."""
 
     entity: str | None = None
     action: str | None = None
@@ -34,23 +34,23 @@ class Head(NamedTuple):
 
 
 def read_head(body: bytes) -> Head:
-    """Return what the first bytes of an envelope say. Never raises: they may be anything, and are cut off anywhere."""
+    """Return the metadata in the first bytes of an envelope. Never raises: they may be anything, cut off anywhere."""
     found: dict[tuple[str, ...], str] = {}
-    # One of these is where the beginning ends, or is no JSON.
+    # One of these means that the beginning ends here, or is not JSON.
     with contextlib.suppress(ValueError, IndexError, RecursionError):
         _walk(body[:HEAD_BYTES].decode("utf-8", "ignore"), 0, (), found)
     return Head(found.get(_ENTITY), found.get(_ACTION), found.get(_ID), found.get(_ORGANIZATION))
 
 
 def read_end(body: bytes) -> Head:
-    """Return what the last bytes of a whole envelope say: action and entity, if they stand behind the row."""
+    """Return the metadata in the last bytes of a whole envelope: action and entity, if they follow the row."""
     found = _LAST.search(body[-HEAD_BYTES:].decode("utf-8", "ignore"))
     members = dict(_LAST_MEMBER.findall(found[1])) if found else {}
     return Head(entity=members.get("entity"), action=members.get("action"))
 
 
 def _walk(text: str, at: int, path: tuple[str, ...], found: dict[tuple[str, ...], str]) -> int:
-    """Read an object from `at` on, return the place behind it. Raises ValueError or IndexError where the text ends."""
+    """Read an object from `at` on, return the index after it. Raises ValueError or IndexError where the text ends."""
     at = _expect(text, at, "{")
     while text[at] != "}":
         name, at = _read(text, at)

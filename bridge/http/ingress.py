@@ -1,4 +1,4 @@
-"""POST /webhooks over HTTP: at once if the request came whole, else as an ASGI application that reads its body."""
+"""POST /webhooks over HTTP: at once if the request arrived whole, else as an ASGI application that reads its body."""
 
 import asyncio
 import contextlib
@@ -17,15 +17,15 @@ from openbsp.http.tokens import Token
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-#: In the state of a request's scope: its client was too slow, and the rest of the body is not read any more.
+#: In a request's scope state: its client was too slow, and the rest of the body is not read.
 TIMED_OUT = "timed_out"
 
-#: In the same: bytes of memory that were counted when the head came, so that others are held back in time.
+#: Same: bytes of memory counted when the head arrived, so that other requests are held back in time.
 RESERVED = "reserved"
 
-#: What a refused client may still send before the connection is closed under it, so that it gets to read the answer.
+#: What a refused client may still send before the connection is closed, so that it can read the answer.
 _LINGER_BYTES = 8 * 1024 * 1024
-#: How long a body that is too large is waited for: its beginning and its end say which row is missing.
+#: How long to wait for the ends of a too large body: they say which row is missing.
 _ENDS_S = 1.0
 _LINGER_S = 3.0
 
@@ -38,13 +38,13 @@ class Ingress:
     """Answers webhooks."""
 
     def __init__(self, intake: Intake) -> None:
-        """Take webhooks in by `intake`."""
+        """Handle webhooks with `intake`."""
         self._intake = intake
         self.authenticate = intake.authenticate
         self.known_heads = KnownHeads()
 
     def reserve(self, headers: Iterable[tuple[bytes, bytes]]) -> int:
-        """Count the memory of a request whose body is still to come."""
+        """Reserve memory for a request whose body is still to come."""
         lengths = [value for name, value in headers if name == b"content-length"]
         length = int(lengths[0].strip()[-LENGTH_DIGITS:]) if lengths else self._intake.max_body
         reserved = cost(min(length, self._intake.max_body))
@@ -53,7 +53,7 @@ class Ingress:
 
     @property
     def memory(self) -> Memory:
-        """What all events in progress share."""
+        """The memory that all events in progress share."""
         return self._intake.memory
 
     @property
@@ -62,9 +62,9 @@ class Ingress:
         return self._intake.in_progress
 
     def answer(self, scope: Scope, body: bytes, respond: Respond) -> bool:
-        """Answer a request whose body is there: call `respond` once, now or later. Return whether it was admitted.
+        """Answer a request whose body is complete: call `respond` once, now or later. Return whether it was admitted.
 
-        No task, no messages: for small requests those cost more than the publishing.
+        No task, no messages: for small requests those cost more than publishing.
         """
         webhook = Webhook(self._intake, respond)
         try:
@@ -76,7 +76,7 @@ class Ingress:
         return True
 
     def answer_known(self, token: Token, body: bytes, respond: Respond) -> None:
-        """Answer a request under a head that was admitted before, sent with this token, which is valid now."""
+        """Answer a request whose head was admitted before, sent with this token, which is valid now."""
         webhook = Webhook(self._intake, respond)
         webhook.admit_known(token)
         webhook.enter(len(body), functools.partial(_take, webhook, body))
@@ -86,7 +86,7 @@ class Ingress:
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[None] = loop.create_future()
         answered: asyncio.Future[Answer] = loop.create_future()
-        # Trap: at the end of its patience uvicorn cancels the task that waits, and the answer would be lost.
+        # Trap: when its time-out ends, uvicorn cancels the task that waits, and the answer would be lost.
         webhook = Webhook(
             self._intake,
             lambda answer: None if answered.done() else answered.set_result(answer),
@@ -120,7 +120,7 @@ class Ingress:
             await send({"type": "http.response.body", "body": answer.body})
 
     async def _body(self, scope: Scope, receive: Receive) -> tuple[bytes, bool]:
-        """Return the body, or what makes it too large, and whether more of it is to come."""
+        """Return the body, or the part that makes it too large, and whether more follows."""
         chunks = []
         size = 0
         while (message := await receive())["type"] == "http.request":
@@ -135,10 +135,10 @@ class Ingress:
 
 
 async def _ends(receive: Receive, body: bytes, *, more: bool) -> tuple[bytes, bytes, bool]:
-    """Return beginning and end of a body that is too large, as far as they come soon, and whether more is to come.
+    """Return both ends of a too large body, as far as they arrive in time, and whether more follows.
 
-    What is between is thrown away. Trap: clients that are built on curl announce larger bodies, and wait to be asked
-    for them; without asking, nothing would be known of the event.
+    The middle is discarded. Trap: clients based on curl announce larger bodies and wait for `100 Continue`; without it,
+    nothing would be known of the event.
     """
     beginning, end, size = body[:HEAD_BYTES], body[-HEAD_BYTES:], len(body)
     with contextlib.suppress(TimeoutError):
@@ -188,9 +188,9 @@ def _client(scope: Scope) -> str | None:
 
 
 async def _send_and_linger(answer: Answer, receive: Receive, send: Send) -> None:
-    """Send a body after which the connection ends.
+    """Send a body, then end the connection.
 
-    Trap: closing it while the client still sends makes its system throw away the answer, unread.
+    Trap: closing it while the client still sends makes its system discard the answer, unread.
     """
     await send({"type": "http.response.body", "body": answer.body, "more_body": True})
     size = 0

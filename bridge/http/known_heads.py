@@ -1,21 +1,21 @@
-"""Heads of webhooks that were parsed and admitted before, byte by byte.
+"""Heads of webhooks that were parsed and admitted before, compared byte by byte.
 
-A sender's requests have the same head but for the length of the body. What a parser says of it depends on nothing but
-its bytes, so one that comes again needs none. The token is looked at each time: it may have been revoked meanwhile.
+A sender's requests have the same head but for the body's length. The result of parsing depends on the bytes only, so a
+repeated head is not parsed again. The token is checked each time: it may have been revoked.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-#: What a head ends with.
+#: How a head ends.
 END = b"\r\n\r\n"
-#: A head that is longer is not kept.
+#: A longer head is not stored.
 MOST_BYTES = 2048
-#: So many are kept; then the lot is forgotten. Only clients with a valid token are ever among them.
+#: At this many all are dropped. Only clients with a valid token ever add one.
 _MOST = 1024
 
-#: With one of these a body is not as it came, the connection is another afterwards, or the event says more than its
-#: body. Heads of traces are besides never the same.
+#: With one of these headers the body is encoded, the connection changes afterwards, or the event depends on more than
+#: its body. Heads with a trace differ every time anyway.
 _TELLING = frozenset(
     {
         b"content-encoding",
@@ -34,7 +34,7 @@ _KEEP_ALIVE = b"keep-alive"
 
 
 class KnownHead:
-    """How long the body is that belongs to a head, and who sent it; `scope` is that of its first request."""
+    """The body length of a head, and who sent it; `scope` is that of its first request."""
 
     __slots__ = ("authorization", "length", "scope")
 
@@ -58,7 +58,7 @@ class KnownHeads:
         return len(self._heads)
 
     def learn(self, data: bytes, body_size: int, scope: Mapping[str, Any]) -> None:
-        """Keep the head of an admitted webhook that `data` is the whole of, if another one may be taken by it."""
+        """Store the head of an admitted webhook, if `data` is the whole request and its head may serve another one."""
         end = len(data) - body_size
         pairs: Iterable[tuple[bytes, bytes]] = scope["headers"]
         if end > MOST_BYTES or data.find(END) + len(END) != end or scope["http_version"] != "1.1":

@@ -1,4 +1,4 @@
-"""The OpenAPI description of the ingress, made from the same tables as the answers."""
+"""The OpenAPI description of the ingress, generated from the tables behind the answers."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol within the limits of every service, with a short way for webhooks."""
+"""uvicorn's HTTP protocol within the limits of every service, with a fast path for webhooks."""
 
 import functools
 import sys
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 class _Nothing:
-    """Stands for an event that nothing waits for."""
+    """An event that nothing waits for."""
 
     def set(self) -> None:
         """Do nothing."""
 
 
 class _Exchange:
-    """A webhook that came whole under a known head: as much of a RequestResponseCycle as a connection asks of it."""
+    """A webhook that arrived whole under a known head: the part of RequestResponseCycle that a connection uses."""
 
     __slots__ = ("default_headers", "disconnected", "keep_alive", "response_complete", "response_started")
 
@@ -45,13 +45,13 @@ class _Exchange:
 
 
 class WebhookProtocol(GuardedProtocol):
-    """Hands a webhook to the ingress as soon as all of it is there, without a task, and writes the answer itself.
+    """Hands a webhook to the ingress as soon as it is complete, without a task, and writes the answer itself.
 
-    A client sends the same head again and again. One that was parsed and admitted before, and whose body came whole
-    with it, needs no parser: see KnownHeads.
+    A client sends the same head again and again. If a head was parsed and admitted before, and the body arrived whole
+    with it, no parser is needed: see KnownHeads.
 
-    Whatever does not come whole in one read, is pipelined, or goes elsewhere takes uvicorn's way through ASGI; so does
-    everything of a client that does not read its answers, since that way waits for it.
+    A request that does not arrive in one read, is pipelined, or has another path goes through uvicorn's ASGI. So does
+    every request of a client that does not read its answers, since ASGI waits for it.
     """
 
     def __init__(
@@ -64,14 +64,14 @@ class WebhookProtocol(GuardedProtocol):
         self._receiving = False
         self._memory = self._ingress.memory
         self._data = b""
-        #: A head that asks for an upgrade, without that.
+        #: A head that asks for an upgrade, without that header.
         self._plain_head = b""
-        #: Bytes that came of a request that is not complete.
+        #: Bytes received of an incomplete request.
         self._gathered = 0
         self.opened_at = time.monotonic()
         #: Whether its client has not sent a byte yet.
         self.is_silent = True
-        self._says_no_more = False
+        self._half_closed = False
         self._known = self._ingress.known_heads
         #: Whether the parser has been given whole requests only, so that the next byte begins another one.
         self._between = True
@@ -81,34 +81,34 @@ class WebhookProtocol(GuardedProtocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether no request is in progress, as far as was read."""
+        """Whether no request is in progress in the data read so far."""
         return self.cycle is None or self.cycle.response_complete
 
     @property
     def incomplete(self) -> object | None:
-        """See GuardedProtocol; a client that is not read cannot be waited for."""
+        """See GuardedProtocol; None while reading is paused, as the client is not the slow one then."""
         return None if self.flow.read_paused and self.is_idle else super().incomplete
 
-    def say_no_more(self) -> None:
-        """End this side of an idle connection, and read on.
+    def half_close(self) -> None:
+        """Shut down the sending side of an idle connection, and keep reading.
 
-        Trap: closing it makes its system refuse what the client has sent meanwhile, which would be lost unread.
-        This way it is kept, although it cannot be answered; the client sees an end without an answer, and may send it
+        Trap: closing it makes its system reset the connection, and a request sent meanwhile would be lost unread. This
+        way the event is kept, although it cannot be answered; the client sees an end without an answer, and may send it
         again.
         """
-        if self.is_idle and not self.transport.is_closing() and not self._says_no_more:
-            self._says_no_more = True
+        if self.is_idle and not self.transport.is_closing() and not self._half_closed:
+            self._half_closed = True
             self.transport.write_eof()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget what was gathered; see asyncio.Protocol."""
+        """Drop buffered data; see asyncio.Protocol."""
         super().connection_lost(exc)
         self._gather(0)
         if self._idle_timer is not None:
             self._idle_timer.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Take a webhook under a known head, or parse what came; see asyncio.Protocol."""
+        """Handle a webhook under a known head, or parse the data; see asyncio.Protocol."""
         if self._between:
             end = data.find(END, 0, MOST_BYTES) + len(END)
             known = self._known.get(data[:end])
@@ -136,7 +136,7 @@ class WebhookProtocol(GuardedProtocol):
         )
 
     def parse(self, data: bytes) -> None:
-        """Parse what came, and answer the webhook that is complete by now."""
+        """Parse the data, and answer a webhook that is complete."""
         between = self._between
         self.is_silent = False
         self._receiving = True
@@ -145,7 +145,7 @@ class WebhookProtocol(GuardedProtocol):
             super().parse(data)
         finally:
             self._receiving = False
-            # Trap: a connection that is idle, or closed and not collected yet, would keep what it read last.
+            # Trap: a connection that is idle, or closed and not collected yet, would keep its last data.
             self._data = b""
             fresh, self._fresh = self._fresh, None
         if fresh is not None:
@@ -158,7 +158,7 @@ class WebhookProtocol(GuardedProtocol):
                 admitted = self._ingress.answer(scope, bytes(fresh.body), functools.partial(self._respond, fresh))
                 if admitted and between and self._between and self.cycle is fresh and fresh.keep_alive:
                     self._known.learn(data, len(fresh.body), scope)
-        # What comes after the answer is thrown away, and not counted.
+        # Data after the answer is discarded, and not counted.
         if self.cycle is not None and self.cycle.more_body and not self.cycle.response_complete:
             self._gather(self._gathered + len(data))
         elif self._gathered:
@@ -172,14 +172,14 @@ class WebhookProtocol(GuardedProtocol):
             self._memory.give(before - size)
 
     def on_response_complete(self) -> None:
-        """Count no more what the refused request had sent, then go on with the next one; see HttpToolsProtocol."""
+        """Release the memory of a refused request, then start the next one; see HttpToolsProtocol."""
         if self.cycle.response_complete:
             self._gather(0)
         super().on_response_complete()
         self.idle_since = self.loop.time()
 
     def _await_next(self) -> None:
-        """Do what `on_response_complete` does when nothing else has come, without a timer for each answer."""
+        """Do what `on_response_complete` does if nothing else was received, without a timer for each answer."""
         self.server_state.total_requests += 1
         self.idle_since = self.loop.time()
         if self._idle_timer is None:
@@ -202,32 +202,32 @@ class WebhookProtocol(GuardedProtocol):
             task.cancel()
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Keep the connection for answers that are still to come: a client may end its side after its request."""
+        """Keep the connection for pending answers: a client may close its side after its request."""
         cycle = self.cycle
         if cycle is None or cycle.more_body or (cycle.response_complete and not self.pipeline):
             return False
-        # The latest one is the last one, and the connection ends with its answer.
+        # No request follows the latest one, and the connection ends with its answer.
         cycle.keep_alive = False
         return True
 
     def on_headers_complete(self) -> None:
-        """Ignore an upgrade, as a server may that speaks nothing else; see httptools."""
+        """Ignore an upgrade, as a server may that supports none; see httptools."""
         if not self.parser.should_upgrade():
             super().on_headers_complete()
             return
-        # Trap: what comes after such a head is not HTTP to the parser. It is given the head once more, without.
+        # Trap: httptools treats data after such a head as not HTTP. It is given the head again, without the header.
         method, version = self.parser.get_method(), self.parser.get_http_version()
         lines = [b"%b %b HTTP/%b" % (method, self.url, version.encode())]
         lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
         self._plain_head = b"\r\n".join([*lines, b"", b""])
 
     def on_message_begin(self) -> None:
-        """Begin with another request; see httptools."""
+        """Start another request; see httptools."""
         self._between = False
         super().on_message_begin()
 
     def on_message_complete(self) -> None:
-        """Begin with what is complete; see httptools."""
+        """Handle a complete request; see httptools."""
         if not self._plain_head:
             self._between = True
             super().on_message_complete()
@@ -237,7 +237,7 @@ class WebhookProtocol(GuardedProtocol):
         while isinstance(upgrade, HttpParserUpgrade):
             head, self._plain_head = self._plain_head, b""
             if self.parser.get_method() == b"CONNECT":
-                # Trap: this method is an upgrade by itself, without the header, and would be one again and again.
+                # Trap: CONNECT is an upgrade by itself, without the header, and would loop.
                 self.send_400_response("")
                 return
             self._data = head + self._data[upgrade.args[0] :]
@@ -274,7 +274,7 @@ class WebhookProtocol(GuardedProtocol):
     def _respond(self, cycle: RequestResponseCycle, answer: Answer) -> None:
         if cycle.disconnected or self.transport.is_closing():
             return
-        if self._says_no_more:
+        if self._half_closed:
             cycle.response_complete = True
             self.transport.close()
             return

@@ -88,6 +88,6 @@ REASONS = by_code(
     TOO_MANY_CONNECTIONS,
 )
 
-#: Reasons that only dead letters have: the event was accepted, and later found not to be publishable.
+#: Reasons that only dead letters have: the event was accepted, and later turned out not to be publishable.
 BROKER_REFUSED = "broker_refused"
 SPOOL_AGE_LIMIT = "spool_age_limit"

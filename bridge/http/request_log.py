@@ -1,4 +1,4 @@
-"""What is counted and written about each request: how it ended, never what was in it."""
+"""What is counted and logged about each request: its outcome, never its content."""
 
 import time
 from collections import Counter
@@ -13,10 +13,10 @@ from openbsp.log import LineWriter, as_text
 
 _encode = msgspec.json.Encoder().encode
 
-#: How much of them is logged: clients choose both.
+#: How much of each is logged: clients choose both.
 _METHOD_LIMIT = 20
 _PATH_LIMIT = 200
-#: So many lines of misdirected requests are written in so many seconds; then a line says how many more there were.
+#: At most this many misdirected requests are logged in this many seconds; then one line gives the number of the rest.
 _MISDIRECTED_LINES = 10
 _MISDIRECTED_EVERY_S = 10.0
 
@@ -35,7 +35,7 @@ class RequestLine(msgspec.Struct, omit_defaults=True, gc=False, tag_field="event
     redriven: int | None = None
     detail: str | None = None
     client: str | None = None
-    #: Requests like this one that have no line of their own.
+    #: Requests like this one without a line of their own.
     not_logged: int | None = None
 
 
@@ -53,7 +53,7 @@ class RequestLog:
         self._misdirected = 0
 
     def add(self, line: RequestLine, received_at: int, seconds: float) -> None:
-        """Count a request that came at `received_at` (microseconds since the epoch) and took so many seconds."""
+        """Count a request that arrived at `received_at` (microseconds since the epoch) and took so many seconds."""
         self._counts[line.entity, line.action, line.outcome] += 1
         self._metrics.answer_seconds.observe(seconds)
         if self._lines is not None:
@@ -67,9 +67,9 @@ class RequestLog:
             self._write(line)
 
     def add_misdirected(self, reason: Reason, method: str, path: str, client: str | None) -> None:
-        """Count a request to a path, or with a method, that takes none. A POST may be a webhook that is lost.
+        """Count a request with an unknown path or method. A POST may be a lost webhook.
 
-        Anybody can send them: of many in a short time only the first ones are logged, the rest by its number.
+        Anybody can send them: of many in a short time only the first ones are logged, the rest as a number.
         """
         self._metrics.misdirected.labels("POST" if method == "POST" else "other").inc()
         now = time.monotonic()

@@ -1,4 +1,4 @@
-"""The HTTP server of the ingress, and its end in order."""
+"""The HTTP server of the ingress, and its graceful shutdown."""
 
 import asyncio
 import functools
@@ -15,15 +15,15 @@ from openbsp.http.connections import Connections
 from openbsp.http.problems import CLOSE
 from openbsp.http.server import Server
 
-#: How long connections without a request in progress are kept at the end.
+#: How long connections without a request in progress are kept at shutdown.
 _LAST_REQUESTS_S = 1.0
-#: How long those that are still idle then are read after their end was announced: longer than a request is on its way.
+#: How long connections that are still idle then are read after the half-close: longer than a request is in transit.
 _ON_THEIR_WAY_S = 0.5
 _LOOK_EVERY_S = 0.05
 
 
 async def serve_until(stop: asyncio.Event, service: Service, listener: socket.socket) -> None:
-    """Answer the connections of `listener`; return when `stop` is set or the service failed, and all is answered."""
+    """Serve `listener`; return when `stop` is set or the service failed, and all requests are answered."""
     settings, metrics = service.settings, service.metrics
     server = _IngressServer(
         listener,
@@ -44,7 +44,7 @@ async def serve_until(stop: asyncio.Event, service: Service, listener: socket.so
 
 
 class _IngressServer(Server):
-    """Leaves the accepting to an Acceptor."""
+    """Leaves accepting to an Acceptor."""
 
     def __init__(self, listener: socket.socket, acceptor: Acceptor, *args: Any, **options: Any) -> None:
         """Accept connections of `listener` through `acceptor`; the rest as Server."""
@@ -53,7 +53,7 @@ class _IngressServer(Server):
         self._acceptor = acceptor
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to accept; see uvicorn.Server."""
+        """Start accepting; see uvicorn.Server."""
         await super().startup(sockets)
         protocol: Any = self.config.http_protocol_class
         new_protocol = functools.partial(protocol, config=self.config, server_state=self.server_state, app_state={})
@@ -63,9 +63,9 @@ class _IngressServer(Server):
 async def _end(server: Server, acceptor: Acceptor, stop: asyncio.Event) -> None:
     """Accept no more connections, and end those that are kept alive after one more answer.
 
-    Trap: closing an idle connection at the moment when its client sends the next request loses that request. One that
-    asks often gets to read that this is the end. One that is idle for longer is half-closed, and what
-    was on its way then is still read and kept.
+    Trap: closing an idle connection at the moment when its client sends the next request loses that request. An active
+    connection gets `Connection: close` with its next answer. One that stays idle is half-closed, and a request in
+    transit is still read and kept.
     """
     await stop.wait()
     await acceptor.close()
@@ -74,7 +74,7 @@ async def _end(server: Server, acceptor: Acceptor, stop: asyncio.Event) -> None:
     await _until_none_is_left(server, _LAST_REQUESTS_S)
     for connection in list(server.server_state.connections):
         if isinstance(connection, WebhookProtocol):
-            connection.say_no_more()
+            connection.half_close()
     await _until_none_is_left(server, _ON_THEIR_WAY_S)
     server.should_exit = True
 

@@ -1,4 +1,4 @@
-"""One webhook, from its arrival to its answer, however it came over the wire."""
+"""One webhook, from its arrival to its answer, independent of how it was transported."""
 
 import logging
 import time
@@ -36,7 +36,7 @@ Scope = MutableMapping[str, Any]
 Respond = Callable[[Answer], None]
 
 PATH = "/webhooks"
-#: A slash too many, as many a client library adds it, must not lose webhooks.
+#: A trailing slash, as many client libraries add it, must not lose webhooks.
 PATHS = frozenset({PATH, PATH + "/"})
 
 #: How long a request waits for memory. After it, it can still be spooled within the 4 s in which it must be answered.
@@ -44,23 +44,23 @@ ADMISSION_S = 3.0
 
 _GZIP = frozenset({b"gzip", b"x-gzip"})
 
-#: Of the longest body that the parser takes, which counts in 64 bits.
+#: Digits of the longest body that the parser accepts, which counts in 64 bits.
 LENGTH_DIGITS = 20
 
 _REDRIVEN = REDRIVEN_HTTP_HEADER.encode()
 _ORGANIZATIONS = writers.HTTP_HEADER.encode()
-#: With the value `true`: the body was made by a repair that read the row from the sender's database.
+#: With the value `true`: a repair read the row from the sender's database and made the body.
 RECONCILED_HEADER = "openbsp-reconciled"
 _RECONCILED = RECONCILED_HEADER.encode()
 
-#: How OpenBSP's sender names itself: PostgreSQL's extension.
+#: How OpenBSP's sender identifies itself: PostgreSQL's extension.
 _SENDER = b"pg_net/"
 
 _log = logging.getLogger(__name__)
 
 
 def caller_of(authorization: bytes | None, user_agent: bytes) -> str:
-    """Return the label of whoever was turned away: a scanner has no token, and does not call itself as OpenBSP does."""
+    """Return the label of a refused client: a scanner has no token, and not the user agent of OpenBSP."""
     scheme, _, token = (authorization or b"").partition(b" ")
     if scheme.lower() == b"bearer" and token.strip():
         return "token"
@@ -68,10 +68,10 @@ def caller_of(authorization: bytes | None, user_agent: bytes) -> str:
 
 
 class TurnedDownError(Exception):
-    """A request that is answered without looking at its body as an event."""
+    """A request that is answered without reading its body as an event."""
 
     def __init__(self, reason: Reason, detail: str, *, allow: str | None = None, close: bool = False) -> None:
-        """Say why; `close` ends the connection, because the rest of the request will not be read."""
+        """Give the reason; `close` ends the connection, because the rest of the request is not read."""
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
@@ -80,9 +80,9 @@ class TurnedDownError(Exception):
 
 
 class TooLargeError(TurnedDownError):
-    """A body that is larger than the limit, of a sender who may send: its ends are still looked at.
+    """A body above the limit, of an authorized sender: its ends are still inspected.
 
-    `size` is how large it is, or how much of it has come.
+    `size` is its size, or how much of it has arrived.
     """
 
     def __init__(self, size: int, limit: int) -> None:
@@ -91,7 +91,7 @@ class TooLargeError(TurnedDownError):
 
 
 class Intake:
-    """What all webhooks share: who may send, limits, where events are kept, what is counted."""
+    """What all webhooks share: tokens, limits, the keeper, counters."""
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ class Intake:
 class Webhook:
     """A request: `admit` it, `enter` when there is memory for its body, `take` that; then `respond` has the answer.
 
-    All of it happens on the event loop. What `admit` or `take` raises goes to `fail`, which answers. `drop` ends a
+    All of it runs on the event loop. Exceptions of `admit` and `take` go to `fail`, which answers. `drop` ends a
     request whose client is gone.
     """
 
@@ -145,7 +145,7 @@ class Webhook:
     )
 
     def __init__(self, intake: Intake, respond: Respond, reserved: int = 0) -> None:
-        """Note the arrival of a request for which so many bytes of memory are counted already."""
+        """Record the arrival of a request, for which so many bytes of memory are counted already."""
         self._intake = intake
         self._respond: Respond | None = respond
         self._arrived = time.monotonic()
@@ -154,14 +154,14 @@ class Webhook:
         self._token: Token
         self._trace: bytes | None = None
         self._redriven = 0
-        #: Those of which the request may tell, None for all.
+        #: The organizations that the request may change, None for all.
         self._organizations: frozenset[str] | None = None
         self._reconciled = False
         self._event: Event
         self._refusal: RefusedError
         #: Whether some of the body will never be read, so that the connection has to end.
         self._unread = False
-        #: Bytes that the body may have, decompressed.
+        #: Longest body, decompressed, in bytes.
         self._expected = 0
         self._gzip = False
         #: Bytes of memory that this request holds.
@@ -170,12 +170,12 @@ class Webhook:
         intake.in_progress += 1
 
     def admit(self, method: str, pairs: Collection[tuple[bytes, bytes]], client: str | None) -> None:
-        """Look at the head alone. Raises TurnedDownError."""
+        """Check the head alone. Raises TurnedDownError."""
         if method != "POST":
             raise TurnedDownError(reasons.METHOD_NOT_ALLOWED, "send webhooks with POST", allow="POST")
         intake = self._intake
         headers = dict(pairs)
-        # Trap: before these digits the parser lets any number of zeros pass, and int takes only so many.
+        # Trap: the parser allows any number of leading zeros, and int only so many digits.
         length = int(headers.get(b"content-length", b"0").strip()[-LENGTH_DIGITS:])
         too_large = length > intake.max_body
         token = intake.authenticate(headers.get(b"authorization"))
@@ -190,7 +190,7 @@ class Webhook:
         if content_type != b"application/json" and not _is_json(content_type):
             named = headers.get(_ORGANIZATIONS)
             if named is not None and not writers.narrowed(token.organizations, named):
-                # `bridge connect --check` asks so whether a token is good for an organization: nothing is kept of it.
+                # How `bridge connect --check` asks whether a token is valid for an organization: nothing is kept.
                 detail = "the token is bound to other organizations than the request names"
                 raise TurnedDownError(reasons.WRONG_ORGANIZATION, detail, close=too_large)
             detail = "the content type must be application/json"
@@ -216,7 +216,7 @@ class Webhook:
         self._reconciled = headers.get(_RECONCILED) == b"true"
 
     def admit_known(self, token: Token) -> None:
-        """Admit a request whose head was admitted before, and says nothing that changes what becomes of its event."""
+        """Admit a request whose head was admitted before and has no header that changes how the event is handled."""
         self._line.token = token.name
         self._token = token
         self._organizations = token.organizations
@@ -224,8 +224,7 @@ class Webhook:
     def enter(self, size: int | None, go_on: Callable[[TurnedDownError | None], None]) -> None:
         """Call `go_on` when there is memory for the body: at once, or in turn.
 
-        `size` is that of a body that is there. `go_on` is given a refusal if the request would not be answered in time
-        any more.
+        `size` is that of a received body. `go_on` gets a refusal if the request could no longer be answered in time.
         """
         memory, held = self._intake.memory, cost(self._expected if size is None or self._gzip else size)
         memory.give(self._held)
@@ -235,7 +234,7 @@ class Webhook:
             go_on(None)
             return
 
-        # What is there already is in use while it waits as well.
+        # A received body uses memory while it waits as well.
         gathered = size or 0
         memory.add(gathered)
 
@@ -278,7 +277,7 @@ class Webhook:
         self._intake.keep(event, self._arrived, self._kept)
 
     def refuse_large(self, error: TooLargeError, beginning: bytes, end: bytes) -> None:
-        """Keep a dead letter of what a body says that is too large; then answer. `end` is empty if it has not come."""
+        """Keep a dead letter with the metadata of a too large body; then answer. `end` is empty if it never arrived."""
         head, last = read_head(beginning), read_end(end)
         entity, action = head.entity or last.entity, head.action or last.action
         known = entity is None or entity in ENTITIES
@@ -297,7 +296,7 @@ class Webhook:
         self._bury(refusal, None, error.size)
 
     def fail(self, error: Exception) -> None:
-        """Answer what `admit` or `take` raised; anything but TurnedDownError is a fault of the bridge."""
+        """Answer an exception of `admit` or `take`; anything but TurnedDownError is a fault of the bridge."""
         if isinstance(error, TurnedDownError):
             self._line.detail = error.detail
             answer = answers.problem(error.reason, error.detail, allow=error.allow, close=error.close)
@@ -332,7 +331,7 @@ class Webhook:
             self._not_stored(error)
 
     def _bury(self, refusal: RefusedError, payload: bytes | None, size: int) -> None:
-        """Keep a dead letter of so many bytes, then say why."""
+        """Keep a dead letter of so many bytes, then answer with the reason."""
         line = self._line
         line.event_id = refusal.event_id
         line.entity = refusal.entity
