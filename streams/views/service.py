@@ -1,4 +1,4 @@
-"""The views of a worker, with everything that they need."""
+"""The views of a worker, with all their parts."""
 
 import asyncio
 import logging
@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 
 class ViewsService:
-    """The ASGI application `app`, and `tables`, which listens to the worker."""
+    """The ASGI application `app`, and `tables`, which follows the worker."""
 
     def __init__(
         self, settings: StreamsSettings, kafka: KafkaSettings, topics: TopicSettings, outside: Outside | None = None
@@ -55,12 +55,12 @@ class ViewsService:
             self.metrics.store_compaction.set(settings.store_compaction_s)
         self._lag = Lag(ends, settings.stalled_after_s, outside.clock)
         self._watching: list[asyncio.Task[None]] = []
-        #: What asks the registry, once its ids are known.
+        #: Decodes with the registry's schemas, once their ids are known.
         self.schemas: SchemaIds | None = None
         self._url = settings.url
         self._sender: MetricsSender | None = None
         self.tables = Tables(topics.partitions, topics.prefix, self.metrics, self._lag)
-        # What another worker waits for may take as long as the settings allow, and a little for the way.
+        # A relayed request may wait as long as the settings allow, plus transit.
         self._peers = Peers(settings.read_timeout_s + 1, self.tables.changes)
         self.tables.on_owners = self._peers.reassigned
         self._waits = Waits(self.tables.changes, settings.read_wait_s, settings.waiting_reads, self.metrics)
@@ -85,7 +85,7 @@ class ViewsService:
         )
 
     def listen(self, app: JoinApp) -> None:
-        """Hear what a program does, and have it watch how far it is behind."""
+        """Subscribe to a program's hooks, and monitor its lag."""
         self.tables.listen(app.hooks)
         self._dead_letters.registry = app.registry
         app.intake.refused.add(self.tables.refused)
@@ -94,25 +94,25 @@ class ViewsService:
         app.timer(LOOK_EVERY_S, name="watch_lag")(self._lag.look)
 
     def start(self) -> None:
-        """Watch the tokens file from now on, and send metrics to a collector if that is wanted."""
+        """Start watching the tokens file, and send metrics to a collector if configured."""
         self.watch(self.access.watch(), "tokens file watcher")
         self._sender = start_metrics("openbsp-streams", urlsplit(self._url).netloc, self._measured_now)
         if self._sender is not None:
             self.watch(self._sender.run(), "metrics sender")
 
     def watch(self, watching: Coroutine[None, None, None], name: str) -> None:
-        """Run something beside the views for as long as they are there."""
+        """Run a task for as long as the views."""
         task = asyncio.create_task(watching, name=name)
         task.add_done_callback(_watched)
         self._watching.append(task)
 
     def stop(self) -> None:
-        """End what would not end by itself, the event streams, and pass on reads that wait for what is given up."""
+        """End event streams, which would not end by themselves, and forward reads that wait for revoked partitions."""
         self._streams.close()
         self.tables.leave()
 
     async def close(self) -> None:
-        """Close the connections to other workers and the bridge, and watch nothing more."""
+        """Close the connections to other workers and the bridge, and stop watching."""
         for task in self._watching:
             task.cancel()
         if self._watching:
@@ -123,7 +123,7 @@ class ViewsService:
         await self._pipeline.close()
 
     def _remarks(self) -> list[str]:
-        """Return what an operator should know of although the worker answers."""
+        """Return notes for operators that do not affect readiness."""
         problem = None if self.schemas is None else self.schemas.problem
         return [] if problem is None else [problem]
 

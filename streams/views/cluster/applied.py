@@ -1,9 +1,9 @@
-"""Read your write: waits until a record that the bridge has acknowledged is in every table that it changes.
+"""Read your writes: waits until a record that the bridge has acknowledged is in every table that it changes.
 
-A record of `messages` changes its message at once, and its conversation through a second record. So two waits: until
-the message's worker has every record that it caused acknowledged, then until the conversation's worker has read as far
-as the second topic went at that moment. Whoever else was the worker before is covered by both: what it had committed
-was acknowledged, and what it had not, its successor does again.
+A record of `messages` changes its message at once, and its conversation through a second record. So there are two
+waits: until every record that it caused at the message's worker is acknowledged, then until the conversation's worker
+has read up to the end that the second topic had at that moment. Both waits cover former owners: what they committed was
+acknowledged, and what they did not commit is processed again by their successor.
 """
 
 import time
@@ -25,14 +25,14 @@ _NUMBER_DIGITS = 18
 
 
 class Written(NamedTuple):
-    """A record that was written: what a receipt of the bridge says."""
+    """A record of a topic, as in a receipt of the bridge."""
 
     topic: str
     partition: int
     offset: int
 
     def __str__(self) -> str:
-        """Return it as `after` has it."""
+        """Return the value of the parameter `after`."""
         return f"{self.topic}:{self.partition}:{self.offset}"
 
 
@@ -60,13 +60,13 @@ class Applied:
         return Written(topic, int(partition), int(offset))
 
     def changes_conversations_late(self, written: Written) -> bool:
-        """Return whether conversations learn of the record through a second one."""
+        """Return whether conversations are updated through a second record."""
         return written.topic == self._tables.messages_topic
 
     async def wait(self, written: Written, reader: Reader, deadline: float, until: float) -> None:
         """Return when the record, and all that it caused, is written. Raises ProblemError.
 
-        Another worker may wait for its partitions to be ready `until` that time.
+        Another worker may wait `until` that time for its partitions to become ready.
         """
         if written.partition in self._tables.assignment.views:
             await self.wait_here(written, deadline)
@@ -80,7 +80,7 @@ class Applied:
             raise relayed(answer.content, {written.partition})
 
     async def wait_here(self, written: Written, deadline: float) -> None:
-        """Do so for a partition of this worker. Raises ProblemError."""
+        """The same for a partition of this worker. Raises ProblemError."""
         assignment = self._tables.assignment
         if written.partition not in assignment.views:
             raise not_ready("the partition is another worker's", {written.partition}, passing=False)
@@ -90,7 +90,7 @@ class Applied:
         )
 
     async def wait_for_contributions(self, partitions: frozenset[int], deadline: float) -> None:
-        """Return when this worker's conversations know all that messages have told them until now."""
+        """Return when this worker's conversations have all contributions that messages have sent so far."""
         join = self._tables.assignment.join
         topic = self._tables.contributions_topic
         try:

@@ -1,7 +1,7 @@
-"""Other workers: asked with the caller's own token, so that they decide themselves what may be seen.
+"""Requests to other workers, with the caller's own token, so that they apply its access rights themselves.
 
-A question that came from another worker is never passed on: ownership may have changed in between, and two workers
-that take each other for the owner would ask each other forever.
+A request from another worker is never forwarded: ownership may have changed in between, and two workers that take each
+other for the owner would ask each other endlessly.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from streams.views.http.problems import ProblemError, not_ready
 
 _CONNECT_S = 1.0
 _CONNECTIONS = 64
-#: A worker that could not be reached is tried again after so long, by one request; the others wait for that.
+#: An unreachable worker is tried again after this long, by one request; the others wait for its result.
 _AWAY_S = 0.5
 #: Errors of a kept connection that the other worker closes at that very moment.
 _BROKEN = (aiohttp.ClientOSError, aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError)
@@ -28,7 +28,7 @@ _BROKEN = (aiohttp.ClientOSError, aiohttp.ClientPayloadError, aiohttp.ServerDisc
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What another worker has answered, read to its end."""
+    """Another worker's whole answer."""
 
     status: int
     headers: Mapping[str, str]
@@ -36,22 +36,22 @@ class Answered:
 
 
 class _Peer:
-    """What is known of one other worker."""
+    """The state of one other worker."""
 
     def __init__(self) -> None:
-        #: The time limits of the requests to it that are in work.
+        #: The time limits of requests in progress.
         self.limits: set[asyncio.Timeout] = set()
-        #: It could not be reached when it was tried last.
+        #: The last attempt to reach it failed.
         self.away = False
-        #: It is not to be asked: it was tried a moment ago, or one request tries it now.
+        #: Not to be asked: an attempt just failed, or one request is trying it.
         self.paused = False
 
 
 class Peers:
-    """Asks other workers, over connections that are kept. All errors are ProblemError: not_ready."""
+    """Sends requests to other workers over kept connections. All errors are ProblemError: not_ready."""
 
     def __init__(self, timeout_s: float, changes: Changes) -> None:
-        """Connect to nothing yet; an answer may take `timeout_s`, and as long as the other worker may wait."""
+        """Connect to nothing yet; an answer may take `timeout_s`, plus the time for which the other worker may wait."""
         self._timeout_s = timeout_s
         self._changes = changes
         self._peers: dict[str, _Peer] = {}
@@ -83,8 +83,8 @@ class Peers:
     ) -> Answered:
         """Return the answer of the worker at `url` to a GET of `target` (path and query, encoded).
 
-        `partitions` are those that it is asked for as their owner; None: it is asked in place of this worker.
-        Until that time (`time.monotonic`) it may wait for its partitions to be ready, then for `timeout_s`.
+        `partitions`: asked as their owner; None: asked in place of this worker. The worker may wait until `until`
+        (`time.monotonic`) for its partitions to become ready, then answer within `timeout_s`.
         """
         peer = self._peers.setdefault(url, _Peer())
         asked = frozenset(partitions or ())
@@ -132,7 +132,7 @@ class Peers:
         self._changes.changed()
 
     def reassigned(self, owners: Collection[str]) -> None:
-        """Wait no longer for the answers of workers that own nothing any more: they may never come. Try all others."""
+        """Stop waiting for workers that own nothing any more: they may never answer. Try all others."""
         for url in self._peers.keys() - set(owners):
             for limit in self._peers.pop(url).limits:
                 if not limit.expired():
@@ -150,7 +150,7 @@ class Peers:
         headers: Mapping[bytes, bytes],
         silence_s: float,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Open an answer without end; it ends when nothing comes for `silence_s` seconds."""
+        """Open an endless answer; it ends when nothing arrives for `silence_s` seconds."""
         partitions = frozenset(partitions)
         timeout = aiohttp.ClientTimeout(sock_connect=_CONNECT_S, sock_read=silence_s)
         try:
@@ -166,9 +166,9 @@ class Peers:
 
 
 def _session(connections: int) -> aiohttp.ClientSession:
-    """Return a client that keeps connections, and opens so many to a worker at most (0: any number)."""
+    """Return a client that keeps connections, at most so many to a worker (0: any number)."""
     return aiohttp.ClientSession(
-        # Trap: a worker that was restarted may have another address under its name.
+        # Trap: a restarted worker may have another address under its name.
         connector=aiohttp.TCPConnector(limit=0, limit_per_host=connections, use_dns_cache=False),
         timeout=aiohttp.ClientTimeout(sock_connect=_CONNECT_S),
         cookie_jar=aiohttp.DummyCookieJar(),

@@ -12,7 +12,7 @@ from streams.views.http.problems import ProblemError, not_ready, relayed
 from streams.views.live import positions
 from streams.views.live.subscription import CannotResumeError, Event
 
-#: Events that are taken from the other worker before the client has taken them.
+#: Events read ahead of the client from the other worker.
 _AHEAD = 200
 _LONGEST_FRAME = 64 * 1024 * 1024
 
@@ -29,7 +29,7 @@ class Relay:
         wake: Callable[[], None],
         on_end: Callable[[], None],
     ) -> None:
-        """Begin to read. `wake` is called when there is something to take, `on_end` when nothing comes any more."""
+        """Start reading. `wake` is called when events are available, `on_end` when the stream has ended."""
         #: The position of the other worker when it sent `ready`.
         self.positions: Mapping[int, int] = {}
         self._sent: Mapping[int, int] = {}
@@ -44,11 +44,11 @@ class Relay:
         self._task = asyncio.create_task(self._run())
 
     async def opened(self) -> None:
-        """Return when the stream has begun. Raises ProblemError, or CannotResumeError if it does not go on."""
+        """Return when the stream has begun. Raises ProblemError, or CannotResumeError if it cannot resume."""
         await asyncio.shield(self._opened)
 
     def take(self, most: int) -> list[Event]:
-        """Return what has come; one of the events is `ready`."""
+        """Return the received events; one of them is `ready`."""
         events = [self._events.popleft() for _ in range(min(most, len(self._events)))]
         self._room.set()
         if self._events:
@@ -56,7 +56,7 @@ class Relay:
         return events
 
     async def close(self) -> None:
-        """Read nothing more."""
+        """Stop reading."""
         self._task.cancel()
         await asyncio.wait([self._task])
         if self._opened.done() and not self._opened.cancelled():

@@ -1,7 +1,7 @@
-"""Reads that wait while their partition is handed over, restored or caught up with, and are answered when it is ready.
+"""Reads that wait while their partition is reassigned, restored or catching up, and are answered when it is ready.
 
-A read that finds its partition not ready is tried again when something has changed that it may depend on, and refused
-when its time is over. Nothing is polled: whatever makes an answer possible calls `Changes.changed`.
+A read of a partition that is not ready is retried after each relevant change, and refused at its deadline. Nothing is
+polled: every event that may enable an answer calls `Changes.changed`.
 """
 
 import asyncio
@@ -15,37 +15,37 @@ from streams.views.http.problems import ProblemError, not_ready
 
 Answer = TypeVar("Answer")
 
-#: How reads that waited have ended.
+#: Outcomes of reads that waited.
 ANSWERED, PASSED_ON, TIMED_OUT, REFUSED = "answered", "passed_on", "timed_out", "refused"
 
 
 class Changes:
-    """Wakes everybody who waits for whatever happens next to ownership, tables or other workers."""
+    """Wakes all that wait for a change of ownership, tables or other workers."""
 
     def __init__(self) -> None:
-        """Begin with nobody waiting."""
+        """Start with no waiter."""
         self._next: asyncio.Future[None] | None = None
 
     @property
     def next(self) -> "asyncio.Future[None]":
-        """What is done at the next change. Take it before looking at what may change: no change is missed then."""
+        """A future of the next change. Take it before checking the condition, so that no change is missed."""
         if self._next is None:
             self._next = asyncio.get_running_loop().create_future()
         return self._next
 
     def changed(self) -> None:
-        """Wake all that wait."""
+        """Wake all waiters."""
         if self._next is not None:
             self._next.set_result(None)
             self._next = None
 
 
 class Waits:
-    """Tries reads until they have an answer, each for so long and so many at a time."""
+    """Retries reads until they have an answer, each until its deadline, at most so many at a time."""
 
     def __init__(self, changes: Changes, wait_s: float, most: int, metrics: Metrics) -> None:
         """Let `most` reads wait for `wait_s` seconds; more are refused at once."""
-        #: How many reads wait.
+        #: The number of waiting reads.
         self.waiting = 0
         self._changes = changes
         self._wait_s = wait_s
@@ -58,9 +58,9 @@ class Waits:
         attempt: Callable[[float], Awaitable[Answer]],
         elsewhere: Callable[[float], Awaitable[Answer | None]],
     ) -> Answer:
-        """Return what `attempt` does, as soon as it does not raise that it has to wait; it is given the time limit.
+        """Return the result of `attempt`, retried while it raises that it is not ready; it is given the deadline.
 
-        After each attempt in vain `elsewhere` is asked for another's answer. Raises ProblemError.
+        After each failed attempt `elsewhere` may supply another worker's answer. Raises ProblemError.
         """
         until = time.monotonic() + self._allowed(reader)
         waited = False
@@ -83,14 +83,14 @@ class Waits:
                 return found
 
     def _allowed(self, reader: Reader) -> float:
-        """Return the seconds that a read may wait: as another worker says that asks, as the settings say otherwise."""
+        """Return the seconds that a read may wait: set by the worker that asks, otherwise by the settings."""
         if reader.wait_s is not None:
             return max(0.0, min(reader.wait_s, self._wait_s))
-        # One that is asked for partitions by a worker that names no time knows nothing of waiting.
+        # A worker that names partitions and no time is of a version that does not wait.
         return self._wait_s if reader.partitions is None else 0.0
 
     async def _until(self, change: "asyncio.Future[None]", until: float, error: ProblemError) -> None:
-        """Return when there is a change. Raises the error if there is none in time, or too many wait."""
+        """Return at the next change. Raises the error if there is none in time, or too many wait."""
         left_s = until - time.monotonic()
         if left_s <= 0:
             if self._wait_s > 0:

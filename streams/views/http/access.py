@@ -1,4 +1,4 @@
-"""Who asks, and what they may see: a token in the Authorization header, or in the cookie of the page."""
+"""Who sends a request, and what they may see: a token in the Authorization header, or in the cookie of the page."""
 
 import base64
 import binascii
@@ -15,15 +15,15 @@ from streams.views.http.reasons import NOT_PERMITTED
 
 COOKIE = "openbsp_views"
 
-#: Headers of requests between workers: the partitions that are asked for, the seconds to wait for contributions, and
-#: those to wait for partitions to be ready.
+#: Headers of requests between workers: the requested partitions, the seconds to wait for contributions, and the seconds
+#: to wait for partitions to become ready.
 HOP = b"openbsp-partitions"
 SYNC = b"openbsp-sync"
 WAIT = b"openbsp-wait"
 
 _USED = frozenset({b"authorization", b"if-none-match", HOP, SYNC, WAIT})
 
-#: Under these paths there is nothing that a token protects.
+#: Under these paths nothing is protected by a token.
 _OPEN = frozenset({"/", "/session", "/healthz", "/readyz", "/openapi.json"})
 _OPEN_PREFIX = "/static/"
 
@@ -31,13 +31,12 @@ METRICS = "/metrics"
 
 
 class Reader(Struct, frozen=True):
-    """One who may read, and how they ask.
+    """An authenticated client and its request.
 
-    `authorization` is the header's value that proves it, for other workers. `if_none_match` is that header.
-    `partitions` are those for which another worker asks in the reader's name, and `sync_s` how long this one may wait
-    for contributions of messages to conversations (`streams.views.cluster.applied`); None: no worker asks, or there is
-    nothing to wait for. `wait_s` is how long it may wait for partitions to be ready; None: no worker asks, or one that
-    does not wait itself.
+    `authorization` is the header's value, for requests to other workers; `if_none_match` that header. `partitions` are
+    those that another worker requests in the reader's name. `sync_s` is how long this one may wait for contributions of
+    messages to conversations (`streams.views.cluster.applied`); None: no worker asks, or there is nothing to wait for.
+    `wait_s` is how long it may wait for partitions to become ready; None: no worker asks, or one that does not wait.
     """
 
     token: Token
@@ -49,11 +48,11 @@ class Reader(Struct, frozen=True):
 
     @property
     def organizations(self) -> frozenset[str] | None:
-        """The organizations of which something may be seen; None: all, and what belongs to none."""
+        """The visible organizations; None: all, and rows of no organization."""
         return self.token.organizations
 
     def may_see(self, organization: str | None) -> bool:
-        """Return whether something of that organization (None: of an unknown one) may be seen."""
+        """Return whether rows of an organization (None: unknown) are visible."""
         return self.token.organizations is None or organization in self.token.organizations
 
     def need_all(self) -> None:
@@ -63,15 +62,15 @@ class Reader(Struct, frozen=True):
 
 
 class Authentication:
-    """ASGI middleware: lets in those who have a token, and others only where nothing needs one."""
+    """ASGI middleware: admits requests with a valid token, others only where none is needed."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
-        """Guard `app`. The metrics token opens the metrics and nothing else."""
+        """Guard `app`. The metrics token gives access to the metrics only."""
         self._app = app
         self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or refuse it."""
+        """Forward the request, or refuse it."""
         if scope["type"] == "http":
             reader = self._reader(scope)
             if reader is not None:
@@ -108,18 +107,18 @@ class Authentication:
 
 
 def reader_of(request: Request) -> Reader:
-    """Return who asks; only for paths that need a token."""
+    """Return the request's reader; only for paths that need a token."""
     reader: Reader = request.scope["reader"]
     return reader
 
 
 def not_found(kind: str, key: str) -> ProblemError:
-    """Return the answer for what is not there and for what may not be seen: they must not differ."""
+    """Return the answer for unknown and for invisible rows: they must not differ."""
     return ProblemError(NOT_FOUND, f"no {kind} has the id {key!r}")
 
 
 def cookie_value(token: str) -> str:
-    """Return the text of the cookie that stands for a token."""
+    """Return the text of the cookie that carries a token."""
     return base64.urlsafe_b64encode(token.encode()).decode().rstrip("=")
 
 

@@ -1,4 +1,4 @@
-"""The HTTP side of a worker: who asks, what for, and who can answer it."""
+"""The HTTP side of a worker: authentication, parameters, and the worker that can answer."""
 
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -38,12 +38,12 @@ from streams.views.read.tables import Tables
 _JSON = "application/json"
 _RELAYED_HEADERS = ("etag", "cache-control", "content-type", "retry-after")
 
-#: What answers a request, given until when it may wait for partitions to be ready.
+#: Answers a request, given the deadline for partitions to become ready.
 Attempt = Callable[[Request, float], Awaitable[ASGIApp]]
 
 
 class Answer:
-    """An ASGI application that answers with a view (None: it has not changed). A Response would cost twice as much."""
+    """An ASGI application that answers with a view (None: not modified). A Response would cost twice as much."""
 
     __slots__ = ("_body", "_tag")
 
@@ -65,7 +65,7 @@ class Answer:
 
 
 class Views:
-    """The endpoints. Each raises ProblemError for what is answered by a problem."""
+    """The endpoints. Each raises ProblemError for answers that are problems."""
 
     def __init__(self, tables: Tables, peers: Peers, waiting: Applied, streams: EventStreams, waits: Waits) -> None:
         """Answer from these tables, and from those of other workers."""
@@ -77,7 +77,7 @@ class Views:
         self._lists = Lists(tables, peers)
 
     def waiting(self, attempt: Attempt) -> Callable[[Request], Awaitable[ASGIApp]]:
-        """Return an endpoint that waits as long as partitions are not ready, up to a limit."""
+        """Return an endpoint that waits while partitions are not ready, up to a limit."""
 
         async def endpoint(request: Request) -> ASGIApp:
             return await self._waits.answer(
@@ -202,7 +202,7 @@ class Views:
     async def _view_of(
         self, request: Request, parameters: Parameters, key: str, until: float, *, of_conversation: bool
     ) -> PartitionView | Response:
-        """Return the partition of a key, or the answer of the worker that owns it."""
+        """Return the partition of a key, or the answer of its owner."""
         reader = reader_of(request)
         if "after" not in parameters and reader.sync_s is None:
             if reader.partitions is None and self._tables.elsewhere(key):
@@ -220,7 +220,7 @@ class Views:
         return view
 
     async def _wait_for(self, parameters: Parameters, reader: Reader, deadline: float, until: float) -> bool:
-        """Wait for the record that `after` names; return whether conversations learn of it later still."""
+        """Wait for the record that `after` names; return whether conversations are updated later still."""
         after = parameters.text("after")
         if after is None:
             return False
@@ -232,7 +232,7 @@ class Views:
         reader = reader_of(request)
         partition = self._tables.partition_of(key)
         if reader.partitions is not None:
-            # The worker that takes this one for the owner has to look again.
+            # The worker that takes this one for the owner has to find the owner again.
             raise not_ready("the partition is another worker's", {partition}, passing=False)
         headers |= _only_if_changed(reader)
         owner = self._tables.owner(partition)
@@ -244,9 +244,9 @@ class Views:
         return _passed(answer)
 
     async def _pass_on(self, request: Request, until: float) -> Response | None:
-        """Return what another worker answers, if this one is about to end; None if it is not, or nobody answers.
+        """Return another worker's answer if this one is shutting down; None if it is not, or no worker answers.
 
-        Raises ProblemError for what another worker asks of this one: it has to look again for who owns it.
+        Raises ProblemError for a request of another worker: that one has to find the owner again.
         """
         if not self._tables.leaving:
             return None
@@ -265,7 +265,7 @@ class Views:
         return None
 
     def _deadline(self, reader: Reader) -> float:
-        """Return when waiting ends: after the time that a worker which asks allows, or that the settings do."""
+        """Return the deadline for waiting: set by the worker that asks, otherwise by the settings."""
         allowed = self._applied.timeout_s
         return time.monotonic() + (allowed if reader.sync_s is None else min(allowed, reader.sync_s))
 
@@ -279,10 +279,10 @@ def create_app(
     *,
     remarks: Callable[[], list[str]],
 ) -> Starlette:
-    """Build the app; it answers 503 until the tables are there. `measured` returns the metrics, up to date.
+    """Build the app; it answers 503 until the tables are ready. `measured` returns current metrics.
 
-    `observed` are the routes that the page has about the rest of the pipeline, `remarks` says what an operator should
-    know of although it hinders no answer.
+    `observed` are the page's routes about the rest of the pipeline; `remarks` returns notes for operators that do not
+    affect readiness.
     """
 
     async def healthz(_: Request) -> Response:
@@ -339,7 +339,7 @@ def create_app(
 
 
 class _EncodedPaths:
-    """ASGI middleware: routes see paths as they were sent, so that ids may have slashes in them (as %2F)."""
+    """ASGI middleware: routes match the path as sent, so that ids may contain slashes (as %2F)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -402,7 +402,7 @@ def _passed(answer: Answered) -> Response:
 
 
 def _target(request: Request, *without: str) -> bytes:
-    """Return path and query as they go to another worker, which need not wait for a record any more."""
+    """Return path and query for other workers, without the record to wait for."""
     dropped = {"after", *without}
     query = urlencode([item for item in request.query_params.multi_items() if item[0] not in dropped])
     path: bytes = request.scope["raw_path"]

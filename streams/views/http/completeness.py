@@ -1,4 +1,4 @@
-"""How complete the states are, as the latest audits of `bridge reconcile` say it, for the live page."""
+"""How complete the states are according to the latest audits of `bridge reconcile`, for the live page."""
 
 import asyncio
 import time
@@ -13,19 +13,19 @@ from openbsp.kafka.connection import KafkaSettings
 from openbsp.kafka.reading import TopicReader, tail
 from openbsp.threads import in_thread
 
-#: So many audits of each partition are read at the most: each may name hundreds of rows.
+#: At most so many audits of each partition are read: each may name hundreds of rows.
 OF_PARTITION = 5
-#: However many pages look, the topic is read only so often; that it cannot be read is remembered for as long.
+#: The topic is read at most this often, whatever the number of open pages; a failure is cached as long.
 KEPT_S = 10.0
 TIMEOUT_S = 2.0
 
 
 class Completeness(Struct):
-    """What the audits say. `problem` is why they cannot be read: then the rest is what they said before, or null.
+    """The result of the audits. `problem` says why they cannot be read: the rest is the last known result, or null.
 
-    `verified_until` is the moment up to which nothing is missing, of the entity and organization of which it is the
-    earliest; null if one of them could not be verified. `missing` and `different` are what the latest run found, and
-    `left` what it could not repair.
+    `verified_until` is the moment up to which nothing is missing: the earliest over all entities and organizations;
+    null if one of them could not be verified. `missing` and `different` are the findings of the latest run, and `left`
+    those that it could not repair.
     """
 
     verified_until: str | None = None
@@ -47,7 +47,7 @@ def newest_of(kafka: KafkaSettings, topic: str) -> list[bytes]:
 
 
 class Audits:
-    """Reads the end of the topic of audits, when somebody asks."""
+    """Reads the end of the topic of audits, on request."""
 
     def __init__(self, read: Read) -> None:
         """`read` returns audits, see `newest_of`."""
@@ -57,7 +57,7 @@ class Audits:
         self._known_until = 0.0
 
     async def completeness(self) -> Completeness | None:
-        """Return what the audits say; None if there is none."""
+        """Return the result of the audits; None if there is none."""
         async with self._lock:
             if time.monotonic() >= self._known_until:
                 try:
@@ -70,11 +70,11 @@ class Audits:
 
 
 def summary(audits: Iterable[bytes]) -> Completeness | None:
-    """Return what audits add up to: of each entity and organization the latest moment. None if there is none."""
+    """Aggregate audits: for each entity and organization the latest moment. None if there is none."""
     reports = sorted(filter(None, map(_report, audits)), key=lambda report: report.ended_at)
     if not reports:
         return None
-    # A run may have been about one organization, or about orphans alone.
+    # A run may have covered one organization, or orphans only.
     until: dict[tuple[str, str], datetime] = {}
     for report in reports:
         for row in report.rows:
@@ -96,7 +96,7 @@ def summary(audits: Iterable[bytes]) -> Completeness | None:
 
 
 class _Row(Struct):
-    """What is needed of a report's row; see bridge.reconcile.report."""
+    """The needed members of a report's row; see bridge.reconcile.report."""
 
     entity: str
     organization_id: str
@@ -122,7 +122,7 @@ _AUDIT = msgspec.json.Decoder(_Audit)
 
 
 def _report(audit: bytes) -> _Report | None:
-    """Return the report of an audit; None for a run that changed nothing, and for what is no audit."""
+    """Return the report of an audit; None for a run that changed nothing, and for an invalid audit."""
     try:
         report = _AUDIT.decode(audit).report
     except msgspec.DecodeError:

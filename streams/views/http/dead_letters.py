@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from openbsp.kafka.registry import Registry
 
 PATH = "/dead-letters"
-#: So many are shown, and so many of each partition are read at the most: each may have a whole webhook as its payload.
+#: Shown, and read of each partition, at most: each may have a whole webhook as its payload.
 NEWEST = 50
 OF_PARTITION = 20
-#: However many pages look, the topic is read only so often; that it cannot be read is remembered for as long.
+#: The topic is read at most this often, whatever the number of open pages; a failure is cached as long.
 KEPT_S = 5.0
 TIMEOUT_S = 5.0
 
@@ -36,7 +36,7 @@ TIMEOUT_S = 5.0
 class Letter(Struct):
     """A dead letter without its payload, which anybody may have written. `position` is what the commands take.
 
-    `made_at` is when it came to its topic. Of one that cannot be decoded only these two are known.
+    `made_at` is when it was appended to its topic. Of an undecodable one only these two are known.
     """
 
     position: str
@@ -57,11 +57,11 @@ class State(Struct):
 
 
 class DeadLetters:
-    """Reads the end of the dead letters' topic, when somebody asks."""
+    """Reads the end of the dead letters' topic, on request."""
 
     def __init__(self, kafka: KafkaSettings, topic: str) -> None:
         """Connect to nothing yet."""
-        #: Has the schemas; None as long as the worker has not started.
+        #: Has the schemas; None until the worker has started.
         self.registry: Registry | None = None
         self._kafka = kafka
         self._topic = topic

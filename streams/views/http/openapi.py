@@ -1,4 +1,4 @@
-"""The OpenAPI description of the views. Schemas and refusals are made from what the answers are made from."""
+"""The OpenAPI description of the views. Schemas and refusals are generated from those of the answers."""
 
 import functools
 from importlib.resources import files

@@ -1,4 +1,4 @@
-"""What is around the worker, for the live page: the bridge's spool and dead letters, and how complete states are."""
+"""What surrounds the worker, for the live page: the bridge's spool and dead letters, and the states' completeness."""
 
 import asyncio
 import time
@@ -18,12 +18,12 @@ from streams.views.http.completeness import Audits, Completeness
 
 PATH = "/pipeline"
 TIMEOUT_S = 2.0
-#: However many pages look, the bridge is asked only so often.
+#: The bridge is asked at most this often, whatever the number of open pages.
 KEPT_S = 2.0
 
 
 class Bridge(Struct):
-    """The bridge, as its metrics have it; all numbers are null while it does not answer."""
+    """The bridge's metrics; all numbers are null while it does not answer."""
 
     answers: bool
     spool_events: int | None = None
@@ -33,14 +33,14 @@ class Bridge(Struct):
 
 
 class State(Struct):
-    """The answer; `bridge` is null if the worker knows of none, `completeness` if there are no audits."""
+    """The answer; `bridge` is null if none is configured, `completeness` if there are no audits."""
 
     bridge: Bridge | None
     completeness: Completeness | None
 
 
 class Pipeline:
-    """Asks the bridge at an address that the settings name, and at no other; and the audits."""
+    """Asks the bridge at the configured address only; and the audits."""
 
     def __init__(self, bridge_url: str | None, bridge_token: SecretStr | None, audits: Audits) -> None:
         """Connect to nothing yet."""

@@ -13,13 +13,13 @@ from streams.views.http.reasons import NOT_READY, REASONS
 class ProblemError(Exception):
     """An answer that is a problem. `detail` is for people, `partitions` names those that are not ready.
 
-    `passing`: the same worker may well have an answer soon, so that it is worth waiting for.
+    `passing`: the same worker may soon have an answer, so waiting is worthwhile.
     """
 
     def __init__(
         self, reason: Reason, detail: str, *, partitions: frozenset[int] = frozenset(), passing: bool = False
     ) -> None:
-        """Take what the answer says."""
+        """Set the members of the answer."""
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
@@ -28,7 +28,7 @@ class ProblemError(Exception):
 
 
 def not_ready(detail: str, partitions: Iterable[int] = (), *, passing: bool = True) -> ProblemError:
-    """Return the error of what cannot be answered yet; `partitions` are those that it is for."""
+    """Return the error for a request that cannot be answered yet, because of `partitions`."""
     return ProblemError(NOT_READY, detail, partitions=frozenset(partitions), passing=passing)
 
 

@@ -1,4 +1,4 @@
-"""Query parameters: each known, given once, and of a value that means something."""
+"""Query parameters: each known, given once, and with a valid value."""
 
 import base64
 import binascii
@@ -22,7 +22,7 @@ MOST = 500
 _FLAGS = ("awaiting_reply", "unread", "unanswered", "failed", "archived")
 FILTERS = ("organization_id", "status", "service", *_FLAGS, "contact_address", "updated_since")
 MESSAGE_FILTERS = ("organization_id", "status", "since")
-#: What does not change which query it is.
+#: Parameters that do not change which rows are selected.
 PAGING = ("after", "cursor", "limit")
 
 _DIGEST_BYTES = 6
@@ -31,19 +31,19 @@ _decode_cursor = msgpack.Decoder(tuple[_Micros, str, bytes]).decode
 
 
 class Paging(NamedTuple):
-    """Which part of what is wanted: up to `limit` below a position. `query` stands for what is wanted."""
+    """A page: up to `limit` items below a position. `query` identifies the selection."""
 
     below: Position | None
     limit: int
     query: bytes
 
     def cursor_of(self, position: Position) -> str:
-        """Return the text that leads to what is below a position, for the same query only."""
+        """Return the cursor for the items below a position, valid for the same query only."""
         return base64.urlsafe_b64encode(msgpack.encode((*position, self.query))).decode().rstrip("=")
 
 
 class Parameters:
-    """The parameters of a request. All methods raise ProblemError for unusable values."""
+    """The parameters of a request. All methods raise ProblemError for invalid values."""
 
     def __init__(self, request: Request, known: Collection[str]) -> None:
         """Take the parameters; all of them must be known."""
@@ -84,14 +84,14 @@ class Parameters:
         return micros
 
     def one_of(self, name: str, known: Collection[str]) -> str | None:
-        """Return a parameter that is one of some words."""
+        """Return a parameter that is one of some values."""
         value = self._values.get(name)
         if value is not None and value not in known:
             raise _invalid(f"{name} is one of: {', '.join(known)}")
         return value
 
     def paging(self) -> Paging:
-        """Return which part is wanted."""
+        """Return the requested page."""
         filters = sorted(item for item in self._values.items() if item[0] not in PAGING)
         query = hashlib.blake2s(msgpack.encode((self._path, filters)), digest_size=_DIGEST_BYTES).digest()
         return Paging(self._below(query), self._limit(), query)
@@ -116,7 +116,7 @@ class Parameters:
         return time, key
 
     def filter(self, organizations: frozenset[str] | None) -> Filter:
-        """Return which conversations are wanted, of those that may be seen."""
+        """Return the filter of conversations, within the visible organizations."""
         return Filter(
             self._organizations(organizations),
             self.text("status"),
@@ -131,11 +131,11 @@ class Parameters:
         )
 
     def orphan_filter(self, organizations: frozenset[str] | None) -> Filter:
-        """Return the filter of conversations of which only messages tell, of those that may be seen."""
+        """Return the filter of orphan conversations, within the visible organizations."""
         return Filter(self._organizations(organizations), known=False)
 
     def message_filter(self, organizations: frozenset[str] | None) -> MessageFilter:
-        """Return which messages are wanted, of those that may be seen."""
+        """Return the filter of messages, within the visible organizations."""
         return MessageFilter(self._organizations(organizations), self.one_of("status", STATUSES), self.instant("since"))
 
     def _organizations(self, seen: frozenset[str] | None) -> frozenset[str] | None:

@@ -1,4 +1,4 @@
-"""Every refusal of the views has one reason: the same word in the answer, the log and the documentation."""
+"""Every refusal of the views has one reason: the same code in the answer, the log and the documentation."""
 
 from openbsp.http.problems import Reason, by_code
 from openbsp.http.reasons import SHARED

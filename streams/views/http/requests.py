@@ -1,4 +1,4 @@
-"""Counts the requests, and measures how long the first of an answer takes."""
+"""Counts requests, and measures the time to the first byte of the answer."""
 
 import time
 from collections.abc import Mapping
@@ -8,21 +8,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from streams.metrics import Metrics
 
-#: Requests to paths that there are not, and those refused before anybody looked at the path.
+#: Requests to unknown paths, and those refused before routing.
 OTHER = "other"
 
 
 class Requests:
-    """ASGI application around another one, which leaves in the scope which endpoint it has chosen."""
+    """ASGI application around another one, which stores its chosen endpoint in the scope."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, endpoints: Mapping[Any, str]) -> None:
-        """Measure `app`; `endpoints` has the paths of its endpoints as they are documented."""
+        """Measure `app`; `endpoints` are the documented paths of its endpoints."""
         self._app = app
         self._metrics = metrics
         self._endpoints = endpoints
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
+        """Forward a request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -1,7 +1,7 @@
-"""Signing in: a token becomes a cookie that scripts cannot read, and that no other site's pages can make use of.
+"""Signing in: a token becomes a cookie that scripts cannot read and other sites' pages cannot use.
 
-The cookie stands for the token itself, so every worker accepts it and none has to remember it. It is good for reading
-only; other sites cannot have it set, because they cannot send JSON here without being asked first.
+The cookie carries the token itself, so every worker accepts it and none has to store it. It is good for reading only;
+other sites cannot set it, because sending JSON here requires a CORS preflight.
 """
 
 import logging
@@ -24,7 +24,7 @@ from streams.views.http.problems import ProblemError, problem
 from streams.views.http.reasons import CROSS_SITE, MALFORMED_SESSION, TOO_MANY_ATTEMPTS
 
 PATH = "/session"
-#: After so many seconds one signs in again.
+#: Seconds after which one has to sign in again.
 LIFETIME_S = 12 * 3600
 MOST_BYTES = 4096
 
@@ -48,12 +48,12 @@ _decode = Decoder(_SignIn).decode
 
 
 class Attempts:
-    """How often each address may be wrong. Of so many addresses only the latest are remembered."""
+    """Limits the wrong attempts of each address. Only the latest addresses are remembered."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Know of no address; `clock` gives seconds."""
+        """Start with no address; `clock` returns seconds."""
         self._clock = clock
-        #: When each address will have all its attempts back.
+        #: When each address has all its attempts back.
         self._whole_at: OrderedDict[str, float] = OrderedDict()
 
     def wait_s(self, address: str) -> float:
@@ -69,10 +69,10 @@ class Attempts:
 
 
 class Sessions:
-    """The endpoints under `PATH`. None of them needs a token; what they raise is ProblemError."""
+    """The endpoints under `PATH`. None of them needs a token; they raise ProblemError."""
 
     def __init__(self, authenticate: Authenticate, attempts: Attempts | None = None) -> None:
-        """Ask `authenticate` whose token it is, with the value of an Authorization header."""
+        """`authenticate` returns the token of an Authorization header's value."""
         self._authenticate = authenticate
         self._attempts = attempts or Attempts()
 
@@ -101,7 +101,7 @@ class Sessions:
             raise ProblemError(MALFORMED_SESSION, 'send {"token": "..."}') from None
         token = self._authenticate(b"Bearer " + given.encode())
         if token is None:
-            # After the token, not before: many may share an address, and a right one is no guess.
+            # After the token check, not before: many may share an address, and a valid token is no guess.
             address = request.client.host if request.client else ""
             wait_s = self._attempts.wait_s(address)
             if wait_s:
@@ -117,7 +117,7 @@ class Sessions:
         return answer
 
     async def sign_out(self, request: Request) -> Response:
-        """DELETE: have the browser forget the cookie."""
+        """DELETE: clear the cookie."""
         _same_site(request)
         answer = Response(None, 204, {"Cache-Control": "no-store"})
         _set_cookie(request, answer, "", 0)
@@ -139,10 +139,10 @@ def _set_cookie(request: Request, answer: Response, value: str, max_age: int) ->
 
 
 def _same_site(request: Request) -> None:
-    """Raise ProblemError if a browser says that another site's page has sent this."""
+    """Raise ProblemError if the browser's headers name another site."""
     site = request.headers.get("sec-fetch-site")
     origin = request.headers.get("origin")
-    # Only the host is compared: behind a proxy the scheme is that of the way from there.
+    # Only the host is compared: behind a proxy the scheme is that of the last hop.
     if site not in {None, "same-origin", "none"} or (
         origin is not None and origin.partition("://")[2] != request.headers.get("host")
     ):

@@ -1,4 +1,4 @@
-"""What has changed before a worker took a partition over, read from the state topic for clients that come back."""
+"""Changes from before a takeover, read from the state topic for clients that reconnect."""
 
 import asyncio
 from collections import defaultdict
@@ -18,7 +18,7 @@ class Backlog:
     """Reads the state topic backwards in time, as far as clients need it."""
 
     def __init__(self, outside: Outside, connection: Config, group: str, topic: str) -> None:
-        """Read nothing yet."""
+        """Start with nothing read."""
         self._outside = outside
         self._connection = connection
         self._group = group
@@ -26,7 +26,7 @@ class Backlog:
         self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def reach(self, feed: Feed, position: int) -> None:
-        """Make the feed remember all changes from a position on, if that is not too long ago."""
+        """Extend the feed's memory back to a position, if that is not too long ago."""
         async with self._locks[feed.partition]:
             until = feed.start
             # Trap: `until` moves back with each call; only the end bounds how much is remembered.

@@ -1,12 +1,12 @@
 """Server-Sent Events: conversations as they change, from all workers, to one client.
 
-    begin      discard what was sent before; the current state follows, then `ready`
+    begin      discard earlier events; the current state follows, then `ready`
     ready      everything up to here has been sent; from here on events have ids
-    waiting    partitions have no worker that is ready; `ready` follows when all have, after what has changed meanwhile
-    too_slow   the client takes too long to read and is cut off; it may come back with its last id
+    waiting    partitions have no ready worker; `ready` follows when all have, after the changes in between
+    too_slow   the client reads too slowly and is disconnected; it may reconnect with its last id
 
-and those of `subscription`. Each worker serves its own partitions; the one that the client is connected to relays
-the events of the others.
+and those of `subscription`. Each worker serves its own partitions; the one that the client is connected to relays the
+events of the others.
 """
 
 import asyncio
@@ -45,9 +45,9 @@ if TYPE_CHECKING:
     from streams.tracing import Trail
 
 HEARTBEAT_S = 10.0
-#: A client that has not taken what there is for so long is cut off.
+#: A client that has not accepted pending data for this long is disconnected.
 SLOW_S = 20.0
-#: How long a client that is cut off may take to read that it was.
+#: How long a slow client gets to read `too_slow`.
 FAREWELL_S = 20.0
 
 _RETRY_S = (0.2, 2.0)
@@ -62,9 +62,9 @@ _HEADERS = [
 
 
 class Asked(Struct, frozen=True):
-    """What is asked for: one conversation, or all that a filter admits.
+    """The request: one conversation, or all that a filter admits.
 
-    `target` is the path and query as they were asked for.
+    `target` is the requested path and query.
     """
 
     reader: Reader
@@ -74,7 +74,7 @@ class Asked(Struct, frozen=True):
 
 
 class _Sources:
-    """Where the events of one stream come from, until one of them ends."""
+    """The sources of one stream, until one of them ends."""
 
     def __init__(self, local: Subscription | None, relays: list[Relay]) -> None:
         self.local = local
@@ -115,7 +115,7 @@ class _Sources:
 
 
 class EventStreams:
-    """Opens streams, as many at a time as there may be."""
+    """Opens streams, up to a limit."""
 
     def __init__(self, tables: Tables, peers: Peers, backlog: Backlog, most: int, metrics: Metrics) -> None:
         """Allow `most` streams."""
@@ -130,7 +130,7 @@ class EventStreams:
         self.trail: Trail | None = None
 
     def end_unless(self, is_valid: Callable[[Token], bool]) -> None:
-        """End the streams whose token is not valid any more."""
+        """End the streams whose token is no longer valid."""
         for stream in self.open:
             if not is_valid(stream.token):
                 stream.end()
@@ -160,11 +160,11 @@ class EventStream:
 
     @property
     def token(self) -> Token:
-        """Whose stream it is."""
+        """The stream's token."""
         return self._asked.reader.token
 
     def end(self) -> None:
-        """End it: its token is not valid any more."""
+        """End it: its token is no longer valid."""
         self._revoked = True
         self.wake.set()
 
@@ -173,7 +173,7 @@ class EventStream:
         return self._gone or self._revoked or self._streams.closing
 
     async def open(self) -> None:
-        """Find all sources. Raises ProblemError: the client is answered with it instead of a stream."""
+        """Find all sources. Raises ProblemError, which the client gets instead of a stream."""
         if self._streams.closing:
             raise not_ready("the worker is stopping")
         if len(self._streams.open) >= self._streams.most:
@@ -188,7 +188,7 @@ class EventStream:
             raise
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send events until the client goes, the worker stops, or the client is cut off."""
+        """Send events until the client disconnects, the worker stops, or the client is too slow."""
         listening = asyncio.create_task(self._listen(receive))
         try:
             await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
@@ -239,7 +239,7 @@ class EventStream:
                 await self._wait(send, HEARTBEAT_S)
 
     async def _attach_again(self, send: Send) -> bool:
-        """Find sources once more, and go on from where they ended; return False if the stream is over."""
+        """Find sources again, and resume where they ended; return False if the stream is over."""
         sent = dict(self._positions)
         await self._detach()
         backoff = Backoff(*_RETRY_S)
@@ -395,7 +395,7 @@ class EventStream:
 
 
 class _TooSlowError(Exception):
-    """The client reads more slowly than things change."""
+    """The client reads more slowly than changes arrive."""
 
 
 def _is_late(waiting_since: float | None) -> bool:
@@ -403,7 +403,7 @@ def _is_late(waiting_since: float | None) -> bool:
 
 
 async def _send(send: Send, body: bytes, *, more: bool = True) -> None:
-    """Send a piece of the body. Raises TimeoutError if the client does not take what came before."""
+    """Send a piece of the body. Raises TimeoutError if the client does not accept the previous ones."""
     async with asyncio.timeout(SLOW_S):
         await send(_piece(body, more=more))
 

@@ -1,9 +1,9 @@
 """The feed of a partition: which conversations have changed, in the order of the acknowledged states.
 
-Positions are offsets of the state topic: every worker that owns the partition sooner or later counts alike, so a client
-that knows its position can go on with any of them.
+Positions are offsets of the state topic: they mean the same to every owner of the partition, so a client can resume
+from its position at any of them.
 
-changed (facts merged) -> written (state on its way) -> acknowledged (sent to subscriptions)
+changed (facts merged) -> written (state sent to Kafka) -> acknowledged (sent to subscriptions)
 """
 
 from collections import deque
@@ -15,12 +15,12 @@ from streams.views.read.index import Facets
 
 Key = TypeVar("Key")
 
-#: How many changes a feed remembers, for clients that come back.
+#: How many changes a feed remembers, for clients that reconnect.
 RECENT = 20_000
 
 
 class ChangedMessage(NamedTuple):
-    """A message of a conversation that somebody watches. `body` is None if it is not there any more."""
+    """A message of a conversation with a subscription of its own. `body` is None if the message is gone."""
 
     message_id: str
     sequence: int
@@ -29,11 +29,11 @@ class ChangedMessage(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A conversation as its acknowledged state has it.
+    """A conversation as in its acknowledged state.
 
-    `sequence` numbers the newest change that is in it. `before` and `after` are what it could and can be found by
-    (None: not at all), `organizations` those that could see it before, after, or between the two states that were
-    written. `body` is None if no subscription needed it when it was written.
+    `sequence` numbers the newest change in it. `before` and `after` are its facets then and now (None: not listed),
+    `organizations` those that could see it before, after, or between the two written states. `body` is None if no
+    subscription needed it when it was written.
     """
 
     conversation_id: str
@@ -47,21 +47,21 @@ class Change(NamedTuple):
 
 
 class Before(NamedTuple):
-    """What a conversation could be found by when it was written last, and who could see it since."""
+    """A conversation's facets when it was last written, and who could see it since."""
 
     facets: Facets | None
     organizations: frozenset[str | None]
 
 
 class Subscriber(Protocol):
-    """Is called with each change; must be quick."""
+    """Called with each change; must be quick."""
 
     def offer(self, partition: int, position: int, change: Change) -> None:
         """Take a change; `position` is the one after it."""
 
 
 class Recent(NamedTuple):
-    """A change that was sent. `organizations` are those that could see it before or after; None: not known."""
+    """A sent change. `organizations` are those that could see it before or after; None: unknown."""
 
     position: int
     conversation_id: str
@@ -69,10 +69,10 @@ class Recent(NamedTuple):
 
 
 class Feed:
-    """Follows one partition from `end` on, the end of the state topic when it was taken over."""
+    """Follows one partition from `end` on, the end of the state topic at the takeover."""
 
     def __init__(self, partition: int, end: int) -> None:
-        """Begin without subscribers."""
+        """Start without subscribers."""
         self.partition = partition
         #: The position after the last acknowledged state.
         self.end = end
@@ -88,7 +88,7 @@ class Feed:
         self._touched: dict[str, dict[str, int]] = {}
 
     def changed(self, conversation_id: str, message_id: str | None = None) -> None:
-        """Note that a conversation, and maybe one of its messages, has changed in the table."""
+        """Record that a conversation, and maybe one of its messages, has changed in the table."""
         self._sequence += 1
         self._unsettled[conversation_id] = self._sequence
         if message_id is not None and conversation_id in self._watchers:
@@ -102,7 +102,7 @@ class Feed:
         render: Callable[[], bytes],
         render_message: Callable[[str], tuple[str | None, bytes | None]],
     ) -> None:
-        """Note that a state is on its way; it is rendered only if somebody waits for it.
+        """Record that a state was sent to Kafka; it is rendered only if a subscription needs it.
 
         `after` is as in Change, with the instant of the last activity.
         """
@@ -123,12 +123,12 @@ class Feed:
         )
 
     def acknowledged(self, offset: int) -> None:
-        """Note that the oldest state on its way has arrived, and notify subscriptions."""
+        """Record that the oldest pending state is acknowledged, and notify subscriptions."""
         change = self._in_flight.popleft()
         self.end = offset + 1
         conversation_id = change.conversation_id
         if not change.sequence:
-            # Written again without a change, over what another worker wrote by mistake.
+            # Rewritten without a change, over a record of another worker.
             return
         if self._unsettled.get(conversation_id) == change.sequence:
             del self._unsettled[conversation_id]
@@ -139,16 +139,16 @@ class Feed:
             subscriber.offer(self.partition, self.end, change)
 
     def unsettled(self, conversation_id: str) -> int:
-        """Return the number of the conversation's newest change that is not acknowledged yet, 0 if there is none."""
+        """Return the number of the conversation's newest unacknowledged change, 0 if there is none."""
         return self._unsettled.get(conversation_id, 0)
 
     @property
     def unsettled_conversations(self) -> Iterable[str]:
-        """The conversations with changes that are not acknowledged yet."""
+        """The conversations with unacknowledged changes."""
         return self._unsettled.keys()
 
     def since(self, position: int) -> dict[str, frozenset[str | None] | None] | None:
-        """Return which conversations have changed since, as far as they may not be sent later. None: not known.
+        """Return the conversations that have changed since, unless they will still be sent. None: not known.
 
         Each with the organizations that could see it; None: not known.
         """
@@ -156,7 +156,7 @@ class Feed:
             return None
         found: dict[str, frozenset[str | None] | None] = {}
         for change in self._in_flight:
-            # Those that were written before the subscription have no body, so they are not sent when they arrive.
+            # Those written before the subscription have no body, so they are not sent when acknowledged.
             self._add(found, change.conversation_id, change.organizations)
         for recent in reversed(self._recent):
             if recent.position <= position:
@@ -171,7 +171,7 @@ class Feed:
             self.start = start
 
     def subscribe(self, subscriber: Subscriber, organizations: frozenset[str] | None) -> None:
-        """Report all conversations, or those of some organizations, from now on."""
+        """Notify a subscriber of all conversations, or those of some organizations, from now on."""
         if organizations is None:
             self._everything[subscriber] = None
         else:
@@ -179,11 +179,11 @@ class Feed:
                 self._by_organization.setdefault(organization, {})[subscriber] = None
 
     def watch(self, subscriber: Subscriber, conversation_id: str) -> None:
-        """Report one conversation and its messages from now on."""
+        """Notify a subscriber of one conversation and its messages from now on."""
         self._watchers.setdefault(conversation_id, {})[subscriber] = None
 
     def leave(self, subscriber: Subscriber, organizations: frozenset[str] | None, conversation_id: str | None) -> None:
-        """Report nothing more."""
+        """Remove a subscriber."""
         if conversation_id is not None:
             _remove(self._watchers, conversation_id, subscriber)
             if conversation_id not in self._watchers:

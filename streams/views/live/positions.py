@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 _TEXT = re.compile(r"(\d{1,9}:\d{1,18}(?:,\d{1,9}:\d{1,18})*)@(\d{1,12})", re.ASCII)
 
-#: What is older is forgotten: compaction may have removed the tombstones of what was deleted since.
+#: Older positions are discarded: compaction may have removed the tombstones of what was deleted since.
 KEPT_S = 3600
 
 
@@ -26,7 +26,7 @@ def text(positions: Mapping[int, int], now: float) -> str:
 
 
 def parse(given: str) -> Sent | None:
-    """Read an id; None if it is none."""
+    """Parse an id; None if it is invalid."""
     match = _TEXT.fullmatch(given)
     if match is None:
         return None

@@ -1,8 +1,8 @@
-"""What still has to be sent to one client, by this worker's feeds: each conversation once, as it was last.
+"""What this worker's feeds still have to send to one client: each conversation once, in its latest state.
 
-First what there is (or, for a client that comes back, what has changed since), then what changes. The seam between them
-is exact: the feeds report changes from the moment at which the subscription begins, and a change that a conversation
-had when it was first sent is not sent again.
+First the existing rows (or, for a client that reconnects, the changes since), then new changes. The two meet exactly:
+the feeds report changes from the start of the subscription on, and a change that a conversation already had when it was
+first sent is not sent again.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ _PAGE = 100
 
 
 class Event(NamedTuple):
-    """An event to send. `position` is what is sent with it (partition, position); None: nothing that is counted."""
+    """An event to send. `position` is the (partition, position) that it takes the client to; None: no change of it."""
 
     name: str
     data: bytes
@@ -38,27 +38,27 @@ class Subscription(Protocol):
 
     #: Since when the oldest event waits, None if none does.
     waiting_since: float | None
-    #: Where the feeds were when it began.
+    #: The feeds' positions at its start.
     positions: dict[int, int]
 
     async def first(self) -> list[Event]:
-        """Return more of what there is; empty when that is all, until `take` has met what needs it again."""
+        """Return more of the existing rows; empty when all are sent, until `take` finds some to send again."""
 
     def take(self, most: int) -> list[Event]:
-        """Return what has changed, in order."""
+        """Return the changes, in order."""
 
     def close(self) -> None:
         """Unsubscribe."""
 
 
 class CannotResumeError(Exception):
-    """What has changed since the client's position is not known: it has to start over."""
+    """The changes since the client's position are not known: it has to start over."""
 
 
 class ListSubscription:
     """All conversations that a filter admits.
 
-    Its events: `conversation` (the whole of it) and `removed` (its id: gone, or not admitted any more).
+    Its events: `conversation` (the whole of it) and `removed` (its id: gone, or no longer admitted).
     """
 
     def __init__(
@@ -68,9 +68,9 @@ class ListSubscription:
         resume: Mapping[int, int] | None,
         wake: Callable[[], None],
     ) -> None:
-        """Begin now. `resume` are the positions from which the client resumes. Raises CannotResumeError.
+        """Start. `resume` are the positions from which the client resumes. Raises CannotResumeError.
 
-        `wake` is called when there is something to take.
+        `wake` is called when `take` has events.
         """
         self._wake = wake
         self.waiting_since: float | None = None
@@ -79,7 +79,7 @@ class ListSubscription:
         self._pending: OrderedDict[tuple[int, str], Event] = OrderedDict()
         self._shown: dict[tuple[int, str], int] = {}
         self._doubtful: set[tuple[int, str]] = set()
-        #: What there is to show, and to whom each could be shown (None: to those who may see it now).
+        #: Conversations to send, and to whom each could be shown (None: to those who may see it now).
         self._first: Iterator[tuple[int, str, frozenset[str | None] | None]]
         self._resumes = resume is not None
         self.positions = {number: view.feed.end for number, view in views.items()}
@@ -124,7 +124,7 @@ class ListSubscription:
                 return
             event = Event("conversation", change.body, (partition, position))
         elif shown or key in self._doubtful or _has_left(wanted, change):
-            # What was shown may have been between two states that are written.
+            # The client may have seen a state between the two written ones.
             self._doubtful.discard(key)
             event = _removed(change.conversation_id, (partition, position))
         else:
@@ -174,7 +174,8 @@ class ListSubscription:
             for conversation_id, organizations in changed.items():
                 entry = view.facets(conversation_id) if organizations is None else None
                 if organizations is None and not (entry and entry[0].organization in self._wanted.organizations):
-                    # Deleted or given to others before this worker took over: whose it was is not known here.
+                    # Deleted or moved to another organization before this worker took over: its former one is not known
+                    # here.
                     raise CannotResumeError
         return changed
 
@@ -204,8 +205,8 @@ class ListSubscription:
 class ConversationSubscription:
     """One conversation and its messages.
 
-    Its events: `snapshot` (the conversation and its newest messages: discard what was sent before), `change` (the
-    conversation and those messages that have changed), `removed` (it is gone, or may not be seen any more).
+    Its events: `snapshot` (the conversation and its newest messages: discard earlier events), `change` (the
+    conversation and its changed messages), `removed` (it is gone, or no longer visible).
     """
 
     def __init__(
@@ -216,9 +217,9 @@ class ConversationSubscription:
         resume: int | None,
         wake: Callable[[], None],
     ) -> None:
-        """Begin now. `resume` is the position from which the client resumes. Raises CannotResumeError.
+        """Start. `resume` is the position from which the client resumes. Raises CannotResumeError.
 
-        `wake` is called when there is something to take.
+        `wake` is called when `take` has events.
         """
         self._wake = wake
         self.waiting_since: float | None = None
@@ -229,13 +230,13 @@ class ConversationSubscription:
         self._shown = 0
         self._pending: deque[tuple[int, Change]] = deque()
         self._snapshot_wanted = True
-        #: What is sent with the next snapshot as its position; None: nothing that is counted.
+        #: The position to send with the next snapshot; None: none.
         self._snapshot_at: tuple[int, int] | None = None
         if resume is not None:
             changed = view.feed.since(resume)
             if changed is None:
                 raise CannotResumeError
-            # What it is that has changed is known only while somebody watches: so all is shown again.
+            # Changed messages are tracked only during a subscription: so a full snapshot is sent.
             self._snapshot_wanted = conversation_id in changed or bool(view.feed.unsettled(conversation_id))
         view.feed.watch(self, conversation_id)
 
@@ -281,7 +282,7 @@ class ConversationSubscription:
         messages: dict[str, ChangedMessage] = {}
         for _, change in self._pending:
             messages |= {changed.message_id: changed for changed in change.messages if changed.sequence > self._shown}
-        # Trap: messages that have not changed are the conversation's, or are not any more, if its owner is another one.
+        # Trap: if the owner changed, unchanged messages may have become visible, or invisible.
         is_given = any(len(change.organizations) > 1 for _, change in self._pending)
         self._pending.clear()
         if last.after is None or not self._visible(last.after.organization):

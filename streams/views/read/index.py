@@ -17,7 +17,7 @@ Position = tuple[int, str]
 
 
 class Kind(NamedTuple):
-    """What few combinations there are of: of what a conversation can be found by, all but whose and with whom."""
+    """The facets of a conversation with few distinct combinations: all but organization and contact."""
 
     status: str | None
     service: str | None
@@ -26,12 +26,12 @@ class Kind(NamedTuple):
     unanswered: bool = False
     failed: bool = False
     archived: bool = False
-    #: Whether its row came; else only messages tell of it.
+    #: Whether its row has arrived; otherwise it is known from messages only.
     known: bool = True
 
 
 class Facets(NamedTuple):
-    """What a conversation can be found by. None: it says none."""
+    """What lists can filter a conversation by. None: no value."""
 
     organization: str | None
     kind: Kind
@@ -39,7 +39,7 @@ class Facets(NamedTuple):
 
 
 class Filter(NamedTuple):
-    """Which conversations are wanted; None: any. `organizations` None means all, even those that are in none."""
+    """Which conversations to list; None: any. `organizations` None means all, even those that are in none."""
 
     organizations: frozenset[str] | None = None
     status: str | None = None
@@ -54,7 +54,7 @@ class Filter(NamedTuple):
     known: bool | None = None
 
     def matches(self, facets: Facets) -> bool:
-        """Return whether conversations with these facets are wanted, if they were active lately enough."""
+        """Return whether conversations with these facets pass the filter, apart from the time of activity."""
         return (
             (self.organizations is None or facets.organization in self.organizations)
             and (self.contact_address is None or facets.contact_address == self.contact_address)
@@ -62,12 +62,12 @@ class Filter(NamedTuple):
         )
 
     def matches_kind(self, kind: Kind) -> bool:
-        """Return whether conversations of this kind are wanted."""
+        """Return whether conversations of this kind pass the filter."""
         wanted = (*self[1:8], self.known)
         return all(one is None or one == found for one, found in zip(wanted, kind, strict=True))
 
     def admits(self, facets: Facets, active_at: int) -> bool:
-        """Return whether a conversation is wanted."""
+        """Return whether a conversation passes the filter."""
         return (self.active_since is None or active_at >= self.active_since) and self.matches(facets)
 
 
@@ -144,7 +144,7 @@ class _Contacts:
 
 
 class ConversationIndex:
-    """Keeps each conversation once for all organizations, once for its own, and once for its contact."""
+    """Holds each conversation three times: for all organizations, for its own, and for its contact."""
 
     def __init__(self) -> None:
         """Start empty."""
@@ -152,7 +152,7 @@ class ConversationIndex:
         self._all = _Group()
         self._organizations: dict[str | None, _Group] = {}
         self._contacts = _Contacts()
-        # Kinds and organizations repeat: one object for all conversations that have them.
+        # Kinds and organizations repeat: equal ones share an object.
         self._known_kinds: dict[Kind, Kind] = {}
         self._known_organizations: dict[str | None, str | None] = {}
 
@@ -162,20 +162,20 @@ class ConversationIndex:
 
     @property
     def orphans(self) -> int:
-        """How many conversations there are of which only messages tell."""
+        """The number of conversations known from messages only."""
         return self._all.count(Filter(known=False))
 
     def __contains__(self, conversation_id: str) -> bool:
-        """Return whether the conversation is here."""
+        """Return whether the conversation is indexed."""
         return conversation_id in self._entries
 
     def get(self, conversation_id: str) -> tuple[Facets, int] | None:
-        """Return what a conversation is found by and when it was active (NEVER: unknown), None if it is not here."""
+        """Return a conversation's facets and its last activity (NEVER: unknown), None if it is not indexed."""
         entry = self._entries.get(conversation_id)
         return None if entry is None else (Facets(*entry[1:]), entry.position[0])
 
     def put(self, conversation_id: str, facets: Facets, active_at: int | None) -> None:
-        """Add a conversation, or move it to where it belongs now."""
+        """Add a conversation, or move it to its current place."""
         entry = _Entry((NEVER if active_at is None else active_at, conversation_id), *facets)
         old = self._entries.get(conversation_id)
         if old == entry:
@@ -195,13 +195,13 @@ class ConversationIndex:
             self._contacts.add(contact, conversation_id)
 
     def remove(self, conversation_id: str) -> None:
-        """Forget a conversation if it is here."""
+        """Remove a conversation, if indexed."""
         old = self._entries.pop(conversation_id, None)
         if old is not None:
             self._take_out(old)
 
     def descend(self, wanted: Filter, below: Position | None = None) -> Iterator[Position]:
-        """Yield the positions of the wanted conversations, newest first, from below a position on.
+        """Yield the positions of matching conversations, newest first, from below a position on.
 
         The index must not change meanwhile.
         """

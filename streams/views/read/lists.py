@@ -23,7 +23,7 @@ from streams.views.read.tables import Tables
 
 
 class Item(NamedTuple):
-    """One of a page: where it stands, its JSON and its entity tag."""
+    """An item of a page: its position, its JSON and its entity tag."""
 
     position: Position
     body: bytes
@@ -31,22 +31,22 @@ class Item(NamedTuple):
 
 
 class Part(NamedTuple):
-    """The first items of some partitions. `reached`: all above it are here, below it was not looked; None: all are."""
+    """The first items of some partitions. `reached`: complete down to this position, nothing below was read; None: all."""
 
     items: list[Item]
     reached: Position | None = None
 
 
 class Page(NamedTuple):
-    """A page as it is answered."""
+    """A page as answered."""
 
     body: bytes
     tag: str
 
 
-#: Items that are read before others get their turn.
+#: Items that are read before other tasks run.
 _SLICE = 20
-#: Messages of which the status is looked at for one page, by each worker.
+#: Messages whose status one page checks at most, on each worker.
 _LOOKED_AT = 5_000
 _CHUNK = 512
 
@@ -55,13 +55,13 @@ _decode_part = msgpack.Decoder(Part).decode
 
 
 class Listing(Protocol):
-    """What a list is of."""
+    """What a list contains."""
 
-    #: Of the answer's member.
+    #: The name of the answer's member.
     name: str
 
     def order(self, position: Position) -> Any:
-        """Return what positions are compared by."""
+        """Return the sort key of positions."""
 
     async def first(self, views: Collection[PartitionView], below: Position | None, most: int) -> Part:
         """Return up to `most` of some partitions, newest first."""
@@ -106,7 +106,7 @@ class Conversations:
 
 
 class Orphans(Conversations):
-    """A Listing of the conversations of which only messages tell."""
+    """A Listing of conversations known from messages only."""
 
     name = "orphans"
 
@@ -127,8 +127,8 @@ class Orphans(Conversations):
 class Messages:
     """A Listing of the messages that a filter admits.
 
-    The index knows nothing of most statuses, so messages are looked at until there are enough, or until so many have
-    been looked at that the rest is left to the next page.
+    Most statuses are not in the index, so messages are checked until there are enough, or until the limit is reached
+    and the next page goes on.
     """
 
     name = "messages"
@@ -180,7 +180,7 @@ class Lists:
     """Answers for all partitions, or for those of this worker."""
 
     def __init__(self, tables: Tables, peers: Peers) -> None:
-        """Ask others by `peers`."""
+        """Ask other workers through `peers`."""
         self._tables = tables
         self._peers = peers
 
@@ -193,13 +193,13 @@ class Lists:
         headers: Mapping[bytes, bytes],
         until: float,
     ) -> Page:
-        """Return one page of everything. Raises ProblemError, so that no page is ever of some partitions only.
+        """Return one page over all partitions. Raises ProblemError: a page never covers only some.
 
-        Others may wait for their partitions to be ready `until` that time.
+        Other workers may wait `until` that time for their partitions to become ready.
         """
         own = self._tables.worker.settings.url
         owners = self._tables.owners()
-        # Before others are asked in vain.
+        # Before other workers are asked in vain.
         self._own_views(owners.get(own, set()), asked_by_worker=False)
         others = [(url, partitions) for url, partitions in owners.items() if url != own]
         parts = await asyncio.gather(*(self._ask(*other, reader, target, headers, until) for other in others))
@@ -227,7 +227,7 @@ class Lists:
         for partition in partitions:
             view = self._tables.view(partition, indexed=True)
             if view is None:
-                # A worker that takes this one for the owner has to look again.
+                # The worker that takes this one for the owner has to find the owner again.
                 raise not_ready("the partition is another worker's", {partition}, passing=not asked_by_worker)
             views.append(view)
         return views
@@ -251,7 +251,7 @@ class Lists:
 
 
 def _merged(listing: Listing, parts: Iterable[Part]) -> tuple[list[Item], Position | None]:
-    """Return all items down to where everybody has looked."""
+    """Return all items down to the position that every part has reached."""
 
     def order(item: Item) -> Any:
         return listing.order(item.position)

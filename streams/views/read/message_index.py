@@ -1,7 +1,7 @@
 """The index over the messages of a partition's conversations: by organization, in the order of their time.
 
-20,000,000 messages have to fit, so a message is one short byte string and nothing else is kept of it: what is listed is
-read from the table. Only failed messages, which are few and often asked for, have an order of their own.
+20,000,000 messages have to fit, so each is one short byte string and nothing else: a listed message is read from the
+table. Only failed messages, which are few and often asked for, have an order of their own.
 """
 
 import heapq
@@ -18,7 +18,7 @@ from streams.views.read.index import Position
 
 #: The delivery status of messages that have none.
 NONE = "none"
-#: What `status` may be, lowest rank first.
+#: Values of `status`, lowest rank first.
 STATUSES = (NONE, *statuses.RANKS)
 
 _FAILED = "failed"
@@ -28,24 +28,24 @@ _TIME_BYTES = 8
 _UUID_BYTES = 16
 _UUID_LENGTH = 36
 _UUID, _TEXT = b"\x01", b"\x02"
-#: A zero byte in a text, and its end.
+#: Escapes of a zero byte in a text, and of its end.
 _ZERO, _END = b"\x00\xff", b"\x00\x00"
 
 
 class MessageFilter(NamedTuple):
-    """Which messages are wanted; None: any. `organizations` None means all. `status` is one of STATUSES."""
+    """Which messages to list; None: any. `organizations` None means all. `status` is one of STATUSES."""
 
     organizations: frozenset[str] | None = None
     status: str | None = None
     since: int | None = None
 
     def admits(self, part: Contribution) -> bool:
-        """Return whether a message of such an organization and time has the status that is wanted."""
+        """Return whether a message of this organization and time has the requested status."""
         return self.status is None or (contributions.delivery_status_of(part) or NONE) == self.status
 
 
 class _Place(NamedTuple):
-    """Where a message is found. `failed`: it has, or had, a status that says so."""
+    """A message's position in the index. `failed`: it has, or had, a status that says so."""
 
     organization: str | None
     time: int
@@ -61,12 +61,12 @@ class _Group:
 
 
 class MessageIndex:
-    """Keeps the key of each message once, and of each failed one once more."""
+    """Holds the key of each message once, and of each failed one once more."""
 
     def __init__(self) -> None:
-        """Start empty, while everything that there is has still to be added."""
+        """Start empty, while the existing messages are still being added."""
         self._organizations: dict[str | None, _Group] = {}
-        #: What has changed since, by conversation and message: what is read of it may be older. None: all is added.
+        #: Changes since the start, by conversation and message: data read of them may be older. None: all are added.
         self._changed: set[tuple[str, str]] | None = set()
 
     def __len__(self) -> int:
@@ -74,19 +74,19 @@ class MessageIndex:
         return sum(len(group.all) for group in self._organizations.values())
 
     def stored(self, conversation_id: str, message_id: str, part: Contribution) -> None:
-        """Add a message that there was at the takeover."""
+        """Add a message that existed at the takeover."""
         assert self._changed is not None  # noqa: S101 nothing is added twice
         if (conversation_id, message_id) not in self._changed:
             self._put(conversation_id, message_id, None, _place(conversation_id, part))
 
     def complete(self) -> None:
-        """Note that everything that there was has been added."""
+        """Record that all existing messages are added."""
         self._changed = None
 
     def changed(
         self, conversation_id: str, message_id: str, old: Contribution | None, new: Contribution | None
     ) -> None:
-        """Keep a message as the table has it now."""
+        """Index a message as it is in the table now."""
         before, after = _place(conversation_id, old), _place(conversation_id, new)
         if before == after:
             return
@@ -95,9 +95,9 @@ class MessageIndex:
         self._put(conversation_id, message_id, before, after)
 
     def descend(self, wanted: MessageFilter, below: bytes | None = None) -> Iterator[bytes]:
-        """Yield the keys of all messages that may be wanted, newest first, from below a key on.
+        """Yield the keys of all messages that may match, newest first, from below a key on.
 
-        Those that have failed once are among those that failed. The index must not change meanwhile.
+        Messages that failed once are among the failed ones. The index must not change meanwhile.
         """
         names: Iterable[str | None] = self._organizations if wanted.organizations is None else wanted.organizations
         groups = [self._organizations[name] for name in names if name in self._organizations]
@@ -127,7 +127,7 @@ class MessageIndex:
 
 
 def order_of(position: Position) -> bytes:
-    """Return the beginning of the keys of the message at a position: they sort as lists are ordered."""
+    """Return the beginning of the keys of the message at a position: they sort in the order of lists."""
     time, message_id = position
     return _time(time) + _packed(message_id)
 
@@ -155,7 +155,7 @@ def _time(time: int) -> bytes:
 
 
 def _packed(text: str) -> bytes:
-    """Return a text as bytes that end where it ends; an id as OpenBSP writes them, a UUID, takes half the room."""
+    """Return a text as self-delimiting bytes; a UUID, as OpenBSP's ids are, takes half the space."""
     if len(text) == _UUID_LENGTH and text.isascii():
         try:
             packed = bytes.fromhex(text.replace("-", ""))
@@ -167,7 +167,7 @@ def _packed(text: str) -> bytes:
 
 
 def _unpacked(key: bytes, start: int) -> tuple[str, int]:
-    """Return the text that begins at a place, and where it ends."""
+    """Return the text that begins at an index, and its end."""
     begin = start + 1
     if key[start:begin] == _UUID:
         end = begin + _UUID_BYTES

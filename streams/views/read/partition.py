@@ -21,16 +21,16 @@ from streams.views.read.index import ConversationIndex, Facets, Filter, Kind, Po
 from streams.views.read.message_index import MessageFilter, MessageIndex, read_key
 from streams.views.read.timeline import Timelines
 
-#: Conversations of a worker whose JSON is kept.
+#: Conversations of a worker whose JSON is cached.
 _RENDERED = 30_000
 #: Their JSON together; one may have hundreds of kilobytes.
 _RENDERED_BYTES = 64 * 1024 * 1024
-#: Store entries that are indexed before others get their turn.
+#: Store entries that are indexed before other tasks run.
 _SLICE = 500
 
 
 class Rendered(NamedTuple):
-    """A conversation or a message as it is shown, with its entity tag and the organization that may see it."""
+    """The JSON of a conversation or message, with its entity tag and the organization that may see it."""
 
     body: bytes
     tag: str
@@ -43,10 +43,10 @@ def tag_of(body: bytes) -> str:
 
 
 class RenderedConversations:
-    """The conversations that were shown last, as long as they stay as they are. Of all partitions of a worker."""
+    """A cache of rendered conversations until they change, shared by all partitions of a worker."""
 
     def __init__(self) -> None:
-        """Keep none yet."""
+        """Start empty."""
         self._kept: OrderedDict[str, Rendered] = OrderedDict()
         self._bytes = 0
 
@@ -56,20 +56,20 @@ class RenderedConversations:
         self._bytes = 0
 
     def drop(self, conversation_id: str) -> None:
-        """Forget a conversation that is not as it was shown any more."""
+        """Remove a conversation that has changed."""
         dropped = self._kept.pop(conversation_id, None)
         if dropped is not None:
             self._bytes -= len(dropped.body)
 
     def get(self, conversation_id: str) -> Rendered | None:
-        """Return what is kept."""
+        """Return the cached one."""
         found = self._kept.get(conversation_id)
         if found is not None:
             self._kept.move_to_end(conversation_id)
         return found
 
     def keep(self, conversation_id: str, rendered: Rendered) -> None:
-        """Keep a conversation until it is dropped or others are shown more."""
+        """Cache a conversation until it is dropped or evicted."""
         self.drop(conversation_id)
         self._kept[conversation_id] = rendered
         self._bytes += len(rendered.body)
@@ -78,7 +78,7 @@ class RenderedConversations:
 
 
 class IndexedBefore(NamedTuple):
-    """The indexes of a partition that was owned before, as long as nothing else has changed its store."""
+    """The indexes of a partition that was owned before, valid as long as nothing else has changed its store."""
 
     conversations: ConversationIndex
     messages: MessageIndex
@@ -86,12 +86,12 @@ class IndexedBefore(NamedTuple):
     generation: int
 
     def is_of(self, store: Store) -> bool:
-        """Return whether they are those of what is in a store now."""
+        """Return whether they match the store's current content."""
         return self.store is store and self.generation == store.generation
 
 
 class _Preparation:
-    """Brings a conversation into use, a slice at a time. Worth nothing once it is disturbed: something has changed."""
+    """Brings a conversation into use, a slice at a time. Void once `disturbed`: something has changed."""
 
     def __init__(self, task: ConversationPartition, conversation_id: str) -> None:
         self.conversation_id = conversation_id
@@ -113,10 +113,9 @@ class _Preparation:
 
 
 class PartitionView:
-    """Answers for one partition, and watches its conversations (`streams.tables.conversations.ConversationHooks`).
+    """Answers for one partition, and follows its conversations (`streams.tables.conversations.ConversationHooks`).
 
-    What is no coroutine is done between two awaits, so it sees one moment of the tables. What reads raises ProblemError
-    (not_ready) after `close`.
+    Code without an await sees a consistent state of the tables. Reads raise ProblemError (not_ready) after `close`.
     """
 
     def __init__(
@@ -127,9 +126,9 @@ class PartitionView:
         rendered: RenderedConversations,
         indexed: IndexedBefore | None = None,
     ) -> None:
-        """Take over a partition that has been restored; `state_end` is the end of its state topic.
+        """Take over a restored partition; `state_end` is the end of its state topic.
 
-        `indexed` is what the last assignment has left of it; it is used if nobody else has had the partition since.
+        `indexed` are the indexes of the last assignment; they are used if no other worker has had the partition since.
         """
         self.number = number
         self.feed = Feed(number, state_end)
@@ -142,15 +141,15 @@ class PartitionView:
         self._message_index = MessageIndex() if indexed is None else indexed.messages
         #: Whether the indexes have all conversations and messages.
         self.indexed = indexed is not None
-        #: Those that are being read to bring them into use.
+        #: Conversations being brought into use.
         self._preparing: dict[str, _Preparation] = {}
         self._rendered = rendered
         self._timelines = Timelines(self._task)
         #: Changed since they were indexed.
         self._unindexed: set[str] = set()
-        #: Of those that were indexed again since they were written last.
+        #: Indexed again since their last state was written.
         self._before: dict[str, Before] = {}
-        #: Conversations that have been indexed by a change, while all are being indexed.
+        #: Conversations that a change has indexed during `index_all`.
         self._changed_meanwhile: set[str] = set()
         self._caught_up = False
         self._closed = False
@@ -162,29 +161,29 @@ class PartitionView:
 
     @property
     def size(self) -> int:
-        """The number of conversations that are indexed."""
+        """The number of indexed conversations."""
         return len(self._index)
 
     @property
     def orphans(self) -> int:
-        """How many of them are only known from their messages."""
+        """How many of them are known from their messages only."""
         return self._index.orphans
 
     @property
     def caught_up(self) -> bool:
-        """Whether the tables have everything that anybody can have been shown of this partition."""
+        """Whether the tables have everything that was ever visible of this partition."""
         self._caught_up = self._caught_up or self._join.caught_up(self.number)
         return self._caught_up and not self._closed
 
     def close(self) -> None:
-        """Read nothing more from the stores: they are about to be closed."""
+        """Stop reading from the stores: they are about to be closed."""
         self._closed = True
         self._timelines.close()
 
     def leave(self) -> IndexedBefore | None:
-        """Return what the next assignment can use, None if not everything is indexed.
+        """Return the indexes for the next assignment, None if they are incomplete.
 
-        It is kept up to date until the join has written everything.
+        They are kept up to date until the join has written everything.
         """
         if not self.indexed:
             return None
@@ -192,11 +191,11 @@ class PartitionView:
         return IndexedBefore(self._index, self._message_index, store, store.generation)
 
     def prepared(self, conversation_id: str) -> bool:
-        """Return whether `conversation` costs the same however long the conversation is."""
+        """Return whether reading a conversation now has a bounded cost, however long it is."""
         return self._rendered.get(conversation_id) is not None or self._task.is_in_use(conversation_id)
 
     async def prepare(self, conversation_id: str) -> None:
-        """Make it so, and let others have their turn while a long conversation is read."""
+        """Bring a conversation into use, and let other tasks run while a long one is read."""
         self._check()
         preparation = self._preparing.get(conversation_id)
         if preparation is None:
@@ -221,7 +220,7 @@ class PartitionView:
             del self._preparing[preparation.conversation_id]
 
     def __contains__(self, conversation_id: str) -> bool:
-        """Return whether the conversation is indexed here; one that is not may be here all the same."""
+        """Return whether the conversation is indexed here; one that is not may still be of this partition."""
         return conversation_id in self._index
 
     def message(self, message_id: str) -> Rendered | None:
@@ -260,14 +259,14 @@ class PartitionView:
         return self._index.page(wanted, below, limit)
 
     def message_keys(self, wanted: MessageFilter, below: bytes | None, limit: int) -> list[bytes]:
-        """Return the keys of up to `limit` messages that may be wanted, newest first. Only when `indexed`."""
+        """Return the keys of up to `limit` messages that may match, newest first. Only when `indexed`."""
         self._check()
         return list(islice(self._message_index.descend(wanted, below), limit))
 
     def listed_message(self, key: bytes, wanted: MessageFilter) -> tuple[Position, bytes] | None:
-        """Return the position and the JSON of a message of the index, None if it is not wanted.
+        """Return the position and the JSON of an indexed message, None if it does not match.
 
-        Of another organization than its conversation's it is nowhere.
+        A message of another organization than its conversation's is not listed.
         """
         self._check()
         position, conversation_id = read_key(key)
@@ -280,7 +279,7 @@ class PartitionView:
         return position, render.listed_message(position[1], conversation_id, part)
 
     def facets(self, conversation_id: str) -> tuple[Facets, int] | None:
-        """Return what a conversation can be found by now, and when it was active; None if it is not there."""
+        """Return a conversation's current facets and last activity; None if it does not exist."""
         self._check()
         if conversation_id in self._unindexed:
             self._unindexed.discard(conversation_id)
@@ -288,7 +287,7 @@ class PartitionView:
         return self._index.get(conversation_id)
 
     async def index_all(self) -> None:
-        """Index everything that was there at the takeover, and let others have their turn meanwhile."""
+        """Index everything that existed at the takeover, and let other tasks run meanwhile."""
         if self.indexed:
             return
         for step, found in enumerate(self._everything()):
@@ -404,10 +403,10 @@ class PartitionView:
             self._put(conversation_id, conversation.standing(tally.facts, tally))
 
     def _everything(self) -> Iterator[tuple[str, Tally] | None]:
-        """Yield each stored conversation when all of it has been read, and None for each entry before.
+        """Yield each stored conversation once it is read completely, and None for each entry before.
 
-        Messages are indexed on the way. Those that nobody has compared with others of their external id yet are asked
-        to tell of themselves: whoever is superseded would show until its next event.
+        Messages are indexed on the way. Those not yet compared with others of their external id are asked to send their
+        contribution again: otherwise superseded ones would be visible until their next event.
         """
         for group, entries in groupby(self._task.rows.scan(b""), lambda entry: split_key(entry[0])[0]):
             conversation_id = group.decode()

@@ -33,7 +33,7 @@ class LastMessage(Struct):
 
 
 class Contact(Struct):
-    """The contact whose address a conversation has."""
+    """The contact with a conversation's address."""
 
     id: str | None
     name: str | None
@@ -104,7 +104,7 @@ class Message(Struct):
 
 
 class ConversationMessage(Struct):
-    """What a conversation knows of one of its messages."""
+    """A conversation's data about one of its messages."""
 
     id: str
     direction: str | None
@@ -118,7 +118,7 @@ class ConversationMessage(Struct):
 
 
 class ListedMessage(Struct):
-    """What a conversation knows of one of its messages, and whose it is. `errors` says why it failed."""
+    """A conversation's data about one of its messages, with the organization. `errors` says why it failed."""
 
     id: str
     conversation_id: str
@@ -135,7 +135,7 @@ class ListedMessage(Struct):
 
 
 class Orphan(Struct):
-    """A conversation whose row never came, although messages of it did. Whose it is, its newest message says."""
+    """A conversation whose row never arrived, although messages did. Its organization is that of its newest message."""
 
     id: str
     organization_id: str | None
@@ -219,7 +219,7 @@ def message(fields: dict[str, Any]) -> bytes:
 
 
 def conversation_message(message_id: str, contribution: Contribution) -> bytes:
-    """Return what a conversation knows of one of its messages, as JSON."""
+    """Return a conversation's data about one of its messages, as JSON."""
     content_type, kind, preview = contributions.summary_of(contribution)
     role = contributions.role_of(message_id, contribution)
     return _encode(
@@ -261,7 +261,7 @@ def listed_message(message_id: str, conversation_id: str, contribution: Contribu
 
 
 def orphan(conversation_id: str, organization: str | None, active_at: int | None) -> bytes:
-    """Return a conversation whose row never came, as JSON."""
+    """Return a conversation whose row never arrived, as JSON."""
     return _encode(Orphan(conversation_id, organization, _instant(active_at)))
 
 

@@ -1,4 +1,4 @@
-"""The tables as the views read them: whole and current, or not at all."""
+"""The tables as the views read them: complete and current, or not at all."""
 
 import asyncio
 import logging
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Characters. Readers choose what they ask for, and thereby what is kept.
+#: Characters. Clients choose the requested ids, and thereby what is cached.
 _LONGEST_KEPT_KEY = 200
 
 
 class Assignment:
-    """What this worker owns from one rebalance to the next."""
+    """The partitions of this worker from one rebalance to the next."""
 
     def __init__(self, join: Owned, views: Mapping[int, PartitionView]) -> None:
         """Take over restored partitions."""
@@ -46,9 +46,9 @@ class Assignment:
 
 
 class Tables:
-    """Finds out who answers for a key, and waits for tables. It listens to the engine (`listen`).
+    """Finds the owner of a key, and waits for tables. It subscribes to the engine's hooks (`listen`).
 
-    All methods that return something raise ProblemError (not_ready) while that is not there.
+    All methods that return something raise ProblemError (not_ready) while it is not available.
     """
 
     def __init__(self, partition_count: int, prefix: str, metrics: Metrics, lag: Lag) -> None:
@@ -65,15 +65,15 @@ class Tables:
             self.contributions_topic: "streams-contributions",
         } | {topic_name(prefix, name): name for name in ("contacts", "contacts-addresses")}
         self.current: Assignment | None = None
-        #: Whether this worker is about to end: what it gives up it will not get back.
+        #: Whether this worker is shutting down: partitions that it gives up do not come back.
         self.leaving = False
         #: Wakes reads that wait for an assignment, or for partitions of it.
         self.changes = Changes()
-        #: Called with the addresses of the owners when there is an assignment.
+        #: Called with the addresses of the owners at each assignment.
         self.on_owners: Callable[[Collection[str]], None] = lambda _: None
-        #: How far the tables have been restored, in changelog records: done, at most.
+        #: Changelog records restored and to be restored.
         self.restored = (0, 0)
-        #: With how many partitions the tables were made, if that is why nothing is joined.
+        #: The partition count with which the tables were made, if a change of it stopped the join.
         self.refused_partitions = 0
         self._metrics = metrics
         self._lag = lag
@@ -81,13 +81,13 @@ class Tables:
         self._rendered = RenderedConversations()
         self._indexed_before: dict[int, IndexedBefore] = {}
         self._indexing: asyncio.Task[None] | None = None
-        #: Partitions that were not caught up with when that was looked at last, and whether the lease was held then.
+        #: Partitions not caught up at the last check, and whether the lease was held then.
         self._behind: set[int] = set()
         self._held = True
         self._waiting: dict[asyncio.Future[None], Callable[[], bool]] = {}
 
     def listen(self, hooks: Hooks) -> None:
-        """Hear what the engine tells of itself."""
+        """Subscribe to the engine's hooks."""
         hooks.restoring.add(self.restoring)
         hooks.began.add(self.began)
         hooks.took.add(self.took)
@@ -131,13 +131,13 @@ class Tables:
 
     @property
     def unready(self) -> frozenset[int]:
-        """The owned partitions for which this worker cannot answer everything yet. Raises if none can be owned."""
+        """The owned partitions that this worker cannot fully answer for yet. Raises if it can own none."""
         views = self.assignment.views
         return frozenset(number for number, view in views.items() if not (view.caught_up and view.indexed))
 
     @property
     def stalled(self) -> frozenset[int]:
-        """The owned partitions where records wait and nothing moves."""
+        """The owned partitions with a backlog and no progress."""
         return self._lag.stalled()
 
     def partition_of(self, key: str) -> int:
@@ -146,17 +146,17 @@ class Tables:
         return number % self.partition_count
 
     def view_of(self, key: str) -> PartitionView | None:
-        """Return the partition of a row's id, None if it is not owned by this worker."""
+        """Return the partition of a row's id, None if this worker does not own it."""
         for view in self.assignment.views.values():
-            # Where a conversation is costs less to look up than to compute.
+            # Looking up a conversation's partition is cheaper than computing it.
             if key in view and view.caught_up:
                 return view
         return self.view(self.partition_of(key))
 
     def elsewhere(self, key: str) -> bool:
-        """Return whether this worker owns nothing now, and another was the last known owner of a row's partition.
+        """Return whether this worker owns nothing now, and the last known owner of a row's partition is another one.
 
-        That one can be asked: an owner decides itself whether it still is.
+        That one can be asked: an owner checks itself whether it still is.
         """
         if self.current is not None or self.refused_partitions or self._worker is None:
             return False
@@ -170,12 +170,12 @@ class Tables:
         return sorted(set(self._worker.owners(self.messages_topic).values()) - {self._worker.settings.url})
 
     def leave(self) -> None:
-        """Note that this worker is about to end."""
+        """Record that this worker is shutting down."""
         self.leaving = True
         self.changes.changed()
 
     def view(self, partition: int, *, indexed: bool = False) -> PartitionView | None:
-        """Return an owned partition that is ready, None if it is not owned by this worker."""
+        """Return an owned partition that is ready, None if this worker does not own it."""
         view = self.assignment.views.get(partition)
         if view is not None and not view.caught_up:
             raise not_ready("the partition is being caught up with", {partition})
@@ -184,7 +184,7 @@ class Tables:
         return view
 
     def owners(self) -> dict[str, set[int]]:
-        """Return the partitions of each worker, by its address; together they are all partitions."""
+        """Return the partitions of each worker, by its address; together all partitions."""
         owners: dict[str, set[int]] = {}
         for partition, url in self.worker.owners(self.messages_topic).items():
             owners.setdefault(url, set()).add(partition)
@@ -241,7 +241,7 @@ class Tables:
         """See streams.engine.engine.Hooks."""
         join = Owned(work)
         self.partitions_changed(0)
-        # While nothing was owned, nobody told when a conversation changed.
+        # While nothing was owned, changes of conversations were not reported.
         self._rendered.clear()
         views = {
             number: PartitionView(

@@ -1,7 +1,7 @@
-"""Timelines: the messages of long conversations in order, kept while they are asked for.
+"""Timelines: the messages of long conversations in order, kept while they are requested.
 
-A short conversation is read and sorted for each page. For a long one that would take longer than everything else, so
-its order is kept up to date from the first page on, for the conversations that were asked for last.
+A short conversation is read and sorted for each page. A long one would take longer than everything else, so its order
+is kept up to date from its first page on, for the conversations requested last.
 """
 
 import asyncio
@@ -17,10 +17,10 @@ from streams.tables.conversations import ConversationPartition
 from streams.views.http.problems import not_ready
 from streams.views.read.index import Position
 
-#: Up to so many messages a conversation is short.
+#: Longest short conversation, in messages.
 SHORT = 256
 
-#: Positions that are kept, of all long conversations of a partition together.
+#: Cached positions, of all long conversations of a partition together.
 KEPT_POSITIONS = 500_000
 
 _SLICE = 2_000
@@ -32,11 +32,11 @@ class _Timeline:
     __slots__ = ("meanwhile", "owner", "positions", "ready")
 
     def __init__(self, owner: str | None) -> None:
-        #: Whose messages these are.
+        #: The conversation's organization.
         self.owner = owner
         self.positions = SortedList()
         self.ready = asyncio.Event()
-        #: What has changed while the positions are being gathered: message id and the position it has now.
+        #: Changes while the positions are being read: message id and its new position.
         self.meanwhile: dict[str, Position | None] = {}
 
 
@@ -44,20 +44,20 @@ class Timelines:
     """The timelines of one partition."""
 
     def __init__(self, task: ConversationPartition) -> None:
-        """Keep none yet."""
+        """Start with none cached."""
         self._task = task
         self._kept: OrderedDict[str, _Timeline] = OrderedDict()
         self._closed = False
 
     def close(self) -> None:
-        """Read nothing more: the partition is about to be another worker's."""
+        """Stop reading: the partition is about to move to another worker."""
         self._closed = True
 
     async def page(self, conversation_id: str, below: Position | None, limit: int) -> list[Item]:
-        """Return up to `limit` messages below a position, newest first, as they are at the moment of the return.
+        """Return up to `limit` messages below a position, newest first, as of the moment of the return.
 
-        Those of another organization than the conversation's are none: however many there are, they take no place.
-        Raises ProblemError if the partition is lost meanwhile.
+        Messages of other organizations than the conversation's are left out and take no place. Raises ProblemError if
+        the partition is lost meanwhile.
         """
         if conversation_id not in self._kept and self._task.in_use(conversation_id).tally.messages <= SHORT:
             owner = self._task.owner(conversation_id)
@@ -70,7 +70,7 @@ class Timelines:
     def message_changed(
         self, conversation_id: str, message_id: str, old: Contribution | None, new: Contribution | None
     ) -> None:
-        """Keep the conversation's timeline, if there is one, as the table is now."""
+        """Update the conversation's timeline, if there is one, from the table."""
         timeline = self._kept.get(conversation_id)
         if timeline is None:
             return
@@ -84,7 +84,7 @@ class Timelines:
                 timeline.positions.add(after)
 
     def removed(self, conversation_id: str) -> None:
-        """Forget the conversation's timeline."""
+        """Drop the conversation's timeline."""
         timeline = self._kept.pop(conversation_id, None)
         if timeline is not None:
             timeline.positions.clear()

@@ -1,4 +1,4 @@
-"""Serves the files of the page: nothing that needs a token, and nothing that a browser would load from elsewhere."""
+"""Serves the files of the page: none needs a token, none makes a browser load anything from elsewhere."""
 
 import hashlib
 from collections.abc import Mapping
@@ -21,14 +21,14 @@ _MEDIA_TYPES: Mapping[str, str] = MappingProxyType(
 )
 _INDEX = "index.html"
 
-#: With trusted types the browser itself refuses to make markup of text.
+#: With trusted types the browser itself refuses to turn text into markup.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 )
 _HEADERS: Mapping[str, str] = MappingProxyType(
     {
-        # Asked for again each time, so that the files of two versions never meet; unchanged ones are not sent again.
+        # Revalidated each time, so that files of two versions are never mixed; unchanged ones are not sent again.
         "Cache-Control": "no-cache",
         "Content-Security-Policy": _POLICY,
         "Cross-Origin-Resource-Policy": "same-origin",
