@@ -1,32 +1,31 @@
-"""How old events are, although this machine's clock may be set while they wait."""
+"""The age of events, even if this machine's clock is set while they wait."""
 
 import time
 from collections import deque
 from collections.abc import Callable
 
-#: By more than this the clock was set; by less it is kept right.
+#: A larger jump means that the clock was set; a smaller one is normal correction.
 _STEP_S = 5.0
 _REMEMBERED_STEPS = 100
 
 
 class Ages:
-    """Computes ages by the clock, less what the clock was set forward by while an event waited.
+    """Computes ages by the clock, less the jumps forward that the clock made while an event waited.
 
-    Trap: an event whose age has a limit must not become a dead letter because somebody corrected the time by hours.
-    For what was received by a former process only the clock is known. A clock that is set back makes events younger,
-    which does no harm.
+    Trap: an event whose age is limited must not become a dead letter because somebody corrected the time by hours. For
+    events of a former process only the clock is known. A clock set back makes events younger, which does no harm.
     """
 
     def __init__(self, now: Callable[[], float] = time.time, elapsed: Callable[[], float] = time.monotonic) -> None:
-        """Know of no step yet. `now` is the clock, in seconds since the epoch; `elapsed` is monotonic."""
+        """Start without jumps. `now` is the clock, in seconds since the epoch; `elapsed` is monotonic."""
         self._now = now
         self._elapsed = elapsed
         self._looked_at = now(), elapsed()
-        #: The clock's time before each step forward, and the seconds of the step.
+        #: The clock's time before each jump forward, and the seconds of the jump.
         self._steps: deque[tuple[float, float]] = deque(maxlen=_REMEMBERED_STEPS)
 
     def look(self) -> None:
-        """Notice whether the clock was set since the last look. To be called every second or so."""
+        """Detect whether the clock was set since the last call. To be called about every second."""
         before, elapsed_before = self._looked_at
         now, elapsed = self._looked_at = self._now(), self._elapsed()
         expected = before + elapsed - elapsed_before

@@ -1,4 +1,4 @@
-"""Pauses between attempts that may go on for long."""
+"""Pauses between attempts, possibly for long."""
 
 from collections.abc import AsyncIterator
 
@@ -9,7 +9,7 @@ _LONGEST_S = 10.0
 
 
 async def attempts() -> AsyncIterator[None]:
-    """Yield at once, then after pauses that grow up to 10 s, without end."""
+    """Yield at once, then after pauses that grow up to 10 s, endlessly."""
     backoff = Backoff(_FIRST_S, _LONGEST_S)
     while True:
         yield

@@ -1,4 +1,4 @@
-"""How far this machine's clock is from the brokers', as acknowledgements tell."""
+"""The difference between this machine's clock and the brokers', measured by acknowledgements."""
 
 import logging
 import time
@@ -8,28 +8,28 @@ from openbsp.log import event
 
 _log = logging.getLogger(__name__)
 
-#: More than clocks differ that are kept right, and than an acknowledgement takes.
+#: More than synchronized clocks differ, and than an acknowledgement takes.
 _TOLERATED_S = 30.0
 _WINDOW_S = 30.0
 
 
 class ClockSkew:
-    """Compares the time at which a broker appended a record with the time at which that is known here.
+    """Compares the time at which a broker appended a record with the time at which the report arrives here.
 
-    The difference is the skew and what the acknowledgement took, so the smallest one of a while is the best guess.
+    The difference is the skew plus the delay of the report, so the smallest one of a while is the best estimate.
     """
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
-        """Know nothing yet. `now` is this machine's clock, in seconds since the epoch."""
+        """Start without a measurement. `now` is this machine's clock, in seconds since the epoch."""
         self._now = now
         self._began = time.monotonic()
         self._former: float | None = None
         self._current: float | None = None
-        #: What an operator should know of it, None if nothing.
+        #: A note for operators, None if there is none.
         self.remark: str | None = None
 
     def appended(self, broker_ms: int) -> None:
-        """Take note of a record that a broker appended at `broker_ms` of its clock, and has just acknowledged."""
+        """Measure by a record just acknowledged that a broker appended at `broker_ms` of its clock."""
         ahead = self._now() - broker_ms / 1000
         if time.monotonic() - self._began > _WINDOW_S:
             self._began = time.monotonic()

@@ -1,4 +1,4 @@
-"""The spool's way to Kafka: in order, removing only what Kafka acknowledged."""
+"""From the spool to Kafka: in order, removing only what Kafka acknowledged."""
 
 import asyncio
 import functools
@@ -28,17 +28,17 @@ from openbsp.threads import in_thread
 _log = logging.getLogger(__name__)
 
 _WINDOW_EVENTS = 500
-#: Each of them is in memory several times while it is published: as read, unpacked, as a record, in the producer.
+#: Each event is in memory several times while it is published: as read, unpacked, as a record, in the producer.
 _WINDOW_BYTES = 2 * 1024 * 1024
 _FIRST_RETRY_S = 0.2
 _LONGEST_RETRY_S = 10.0
 
 
 class Drain:
-    """Publishes what is in the spool until it is empty, again and again.
+    """Publishes the spool's events until it is empty, repeatedly.
 
-    What Kafka does not acknowledge stays and is tried again, and no later batch overtakes it with an event of its key.
-    What the broker refuses for good becomes a dead letter; what the dead letters do not take either is quarantined.
+    Unacknowledged events stay and are retried, and no later batch overtakes them with an event of the same key. Events
+    that the broker rejects permanently become dead letters; those rejected as dead letters too are quarantined.
     """
 
     def __init__(
@@ -55,9 +55,9 @@ class Drain:
         suppressed: Suppressed = NOBODY,
         list_known: asyncio.Event | None = None,
     ) -> None:
-        """Put the parts together; `run` does the work. `skewed`: whether this machine's clock is wrong.
+        """Assemble; `run` does the work. `skewed`: whether this machine's clock is wrong.
 
-        `list_known` is set once `suppressed` is what the topic says: before, nothing is published.
+        `list_known` is set once `suppressed` has been read from the topic: nothing is published before.
         """
         self._suppressed = suppressed
         self._list_known = list_known
@@ -69,13 +69,13 @@ class Drain:
         self._ages = ages
         self._skewed = skewed
         self._metrics = metrics
-        self._cursor = 0  # the last number that this pass has looked at
+        self._cursor = 0  # the last number read in this pass
         self._held: set[bytes | None] = set()  # keys that failed in this pass: newer events must not overtake
-        self._done: set[Row] = set()  # left the spool, but the disk is too full to remove them
-        self._stuck = False  # an event of this pass cannot be published, nor moved to quarantine
+        self._done: set[Row] = set()  # published, but the disk is too full to remove them
+        self._stuck = False  # an event of this pass can neither be published nor be quarantined
         self._unauthorized_since: dict[str, float] = {}
         self.last_failure: str | None = None
-        # What has been read from the spool is in work while it is held.
+        # Held while events read from the spool are in progress.
         self._in_work = asyncio.Lock()
 
     async def run(self) -> None:
@@ -92,9 +92,9 @@ class Drain:
                 await self._preparation.ready.wait()
 
     async def erase(self, is_wanted: Callable[[bytes], bool]) -> int:
-        """Remove what is wanted from the spool and its quarantine, to the last byte; return how many events.
+        """Remove matching events from the spool and its quarantine, to the last byte; return how many.
 
-        Events are stored meanwhile, and none of what was read before is published any more. Raises sqlite3.Error.
+        Events are stored meanwhile; those read before are not published any more. Raises sqlite3.Error.
         """
         async with self._in_work:
             removed, after = 0, 0
@@ -102,7 +102,7 @@ class Drain:
                 after = rows[-1].seq
                 wanted = await _matching(rows, is_wanted)
                 await self._spool.erase(wanted)
-                # What was published, and is to be removed, is not counted any more.
+                # Published events that await their removal are not counted.
                 self._spool.forget([row for row in wanted if row not in self._done])
                 removed += len(wanted)
             after = 0
@@ -112,12 +112,12 @@ class Drain:
                 await self._spool.erase(wanted, quarantined=True)
                 removed += len(wanted)
             await self._spool.squeeze()
-        # Those that it held back are looked at again.
+        # Those that it held back are read again.
         self._spool.arrived.set()
         return removed
 
     async def _pass(self) -> bool:
-        """Go through the spool from its first event on. Returns whether it is empty now."""
+        """Read the spool from its first event on. Returns whether it is empty now."""
         self._cursor = 0
         self._held.clear()
         self._stuck = False
@@ -136,9 +136,9 @@ class Drain:
         return False
 
     async def _finish(self) -> bool:
-        """End a pass behind the last event; return whether the spool is empty."""
+        """End a pass after the last event; return whether the spool is empty."""
         await self._remove([])
-        # Trap: starting over removes all that is in the file.
+        # Trap: starting over removes everything in the file.
         left = bool(self._held) or self._stuck
         if self._done and not left and await self._spool.start_over(self._cursor):
             self._done.clear()
@@ -149,7 +149,7 @@ class Drain:
         return True
 
     async def _window(self, rows: list[Row]) -> bool:
-        """Publish some events. Returns False if all attempts failed, or nothing may be published now."""
+        """Publish some events. Returns False if all attempts failed, or publishing is suspended."""
         maker = self._preparation.maker
         if maker is None:
             return False
@@ -162,7 +162,7 @@ class Drain:
                 await self._quarantine(row, f"unreadable: {error}")
                 continue
             except Exception as error:  # noqa: BLE001 whatever it is, the others must not wait for it
-                # Trap: an event that is spooled before the schema ids are known is encoded here for the first time.
+                # Trap: an event spooled before the schema ids are known is encoded here for the first time.
                 failed = event("spool.event_not_encoded", seq=row.seq)
                 _log.exception("spooled event %d cannot be encoded", row.seq, extra=failed)
                 await self._quarantine(row, f"cannot be encoded: {type(error).__name__}")
@@ -185,8 +185,8 @@ class Drain:
         return bool(gone) or not batch
 
     async def _refused(self, row: Row, item: Item, record: Record, failure: Failure, maker: RecordMaker) -> bool:
-        """Make a dead letter of an event that the broker refused. Returns whether that, or it, was published."""
-        # Trap: a broker refuses whole batches, so a refusal counts only for a record that was alone in its batch.
+        """Make a dead letter of an event that the broker rejected. Returns whether either was published."""
+        # Trap: a broker rejects whole batches, so a rejection counts only for a record that was alone in its batch.
         (report,) = await self._publish([record])
         if report.failure is None:
             self._count(item)
@@ -230,16 +230,16 @@ class Drain:
         return True
 
     def _unsuppressed(self, item: Item) -> Item:
-        """Return the item, or the dead letter with ids alone that an event of a suppressed contact becomes."""
+        """Return the item, or a dead letter with ids only if the event's contact is suppressed."""
         if not isinstance(item, Event) or item.action == DELETE:
             return item
         if not self._suppressed.has(item.entity.name, item.row):
             return item
-        # As of a webhook that is turned away: an id made from the row would be a fingerprint of it.
+        # As for a refused webhook: an id derived from the row would be its fingerprint.
         return _dead_letter(item, reasons.SUPPRESSED.code, SUPPRESSED_DETAIL, event_id=str(uuid4()))
 
     def _by_age(self, item: Item, maker: RecordMaker) -> Item:
-        """Return the item, or the dead letter that an event becomes when it is too old."""
+        """Return the item, or a dead letter if the event is too old."""
         if self._max_age_s is None or not isinstance(item, Event) or self._skewed():
             return item
         age_s = self._ages.age_s(item.received_at)
@@ -284,7 +284,7 @@ class Drain:
             self._done.clear()
 
     async def _publish(self, records: list[Record]) -> list[Report]:
-        """Return the report of each record, once all have theirs."""
+        """Return all reports, once every record has one."""
         reports: list[Report | None] = [None] * len(records)
         missing = len(records)
         complete = asyncio.get_running_loop().create_future()
@@ -306,7 +306,7 @@ class Drain:
 def _dead_letter(
     event: Event, reason: str, detail: str, record: Record | None = None, *, event_id: str | None = None
 ) -> DeadLetter:
-    """Return the dead letter of an event, with its record as the payload if there is one, else with ids alone."""
+    """Return the dead letter of an event, with its record as the payload if there is one, else with ids only."""
     return DeadLetter(
         event_id or event.event_id,
         reason,
@@ -326,5 +326,5 @@ def _dead_letter(
 
 
 async def _matching(rows: list[Row], is_wanted: Callable[[bytes], bool]) -> list[Row]:
-    # Trap: to look into large ones takes long. The spool's thread would store nothing meanwhile, nor the loop turn.
+    # Trap: parsing large ones takes long. It would block the spool's thread, or the loop.
     return await in_thread(lambda: [row for row in rows if is_wanted(row.body)])

@@ -1,4 +1,4 @@
-"""What is kept, event or dead letter, as bytes that survive a restart, a new schema version, unknown schema ids."""
+"""An event or dead letter as bytes that survive restarts, new schema versions and unknown schema ids."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ class _Event(msgspec.Struct, tag="event", array_like=True, gc=False):
     received_at: int
     traceparent: bytes | None
     data: bytes
-    # Members that came later are at the end and have a default: what former versions spooled has none of them.
+    # Later members come last and have a default: what former versions spooled has none of them.
     redriven: int = 0
     reconciled: bool = False
     organizations: list[str] | None = None
@@ -36,11 +36,11 @@ _decode = msgspec.msgpack.Decoder(_Event | _DeadLetter).decode
 
 
 class UnreadableError(ValueError):
-    """Bytes that are no item."""
+    """The bytes are not an item."""
 
 
 def pack(item: Item) -> bytes:
-    """Return the bytes of an item: canonical JSON, not Avro. How to encode is decided when it is published."""
+    """Return the bytes of an item: canonical JSON, not Avro. The encoding is chosen when it is published."""
     if isinstance(item, Event):
         return _encode(
             _Event(
@@ -59,7 +59,7 @@ def pack(item: Item) -> bytes:
 
 
 def unpack(body: bytes) -> Item:
-    """Return the item that `pack` was given. Raises UnreadableError."""
+    """Return the packed item. Raises UnreadableError."""
     try:
         packed = _decode(body)
         if isinstance(packed, _DeadLetter):

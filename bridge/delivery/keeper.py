@@ -18,14 +18,14 @@ from openbsp.log import event
 
 _log = logging.getLogger(__name__)
 
-#: Called with where in Kafka an item is, or None if it is in the spool; or with why it is stored nowhere.
+#: Called with an item's place in Kafka, None if it is in the spool, or why it could not be stored.
 OnKept = Callable[[Report | None, NotStoredError | None], None]
 
 #: Seconds that the disk may take to confirm. Together with the longest deadline that stays under the sender's 5 s.
 SPOOL_WAIT_S = 0.9
 
-#: Seconds for which a failure says that Kafka takes nothing. An ingress that is not ready is sent nothing, so that no
-#: success would ever tell that Kafka is well again.
+#: For so many seconds a failure counts as Kafka being down. An ingress that is not ready receives nothing, so no
+#: success would ever show that Kafka has recovered.
 _FAILURE_COUNTS_S = 10.0
 
 #: Requests whose body took longer than this get a timer of their own.
@@ -33,13 +33,13 @@ _LATE_S = 0.05
 
 
 class _Waiting:
-    """An item that somebody waits to be kept: first by Kafka, then by the disk."""
+    """An item that a request waits for: first for Kafka, then for the disk."""
 
     __slots__ = ("held", "item", "keeper", "on_kept", "since", "ticket")
 
     def __init__(self, keeper: "Keeper", item: Item, since: float, on_kept: OnKept) -> None:
         self.keeper = keeper
-        #: None once the item was handed to the spool; a report of Kafka comes too late then.
+        #: None once the item was handed to the spool; a delivery report comes too late then.
         self.item: Item | None = item
         #: None once it was called.
         self.on_kept: OnKept | None = on_kept
@@ -66,7 +66,7 @@ class _Waiting:
     def stored(self, error: NotStoredError | None) -> None:
         if self.ticket is not None:
             self.keeper.memory.give(len(self.ticket.body))
-            # Trap: a ticket knows whom to tell, so that both would be kept until the garbage collector comes by.
+            # Trap: a ticket refers to its callback, so the cycle would keep both until a garbage collection.
             self.ticket = None
         self.keeper.spooling.discard(self)
         self.end(None, error)
@@ -82,7 +82,7 @@ class _Waiting:
 
     def end(self, report: Report | None, error: NotStoredError | None) -> None:
         on_kept, self.on_kept = self.on_kept, None
-        # Trap: a timer holds this until the deadline, and with it the row and its JSON of an answered request.
+        # Trap: a timer keeps this alive until the deadline, and with it the row and its JSON of an answered request.
         self.item = None
         if on_kept is not None:
             if error is not None and self.held:
@@ -90,7 +90,7 @@ class _Waiting:
             try:
                 on_kept(report, error)
             except Exception:  # noqa: BLE001 whatever it is
-                # Trap: reports come in batches, and this one's fault must not keep the others from being heard.
+                # Trap: reports come in batches, and an error here must not stop the others.
                 _log.exception(
                     "a request could not be answered; its event is stored, or reported as not stored",
                     extra=event("webhook.not_answered"),
@@ -115,7 +115,7 @@ class Keeper:
         memory: Memory,
         suppressed: Suppressed = NOBODY,
     ) -> None:
-        """Put the parts together. `deadline_s` counts from a request's arrival."""
+        """Assemble. `deadline_s` counts from a request's arrival."""
         self._publish = publisher.publish
         self._spool = spool
         self._preparation = preparation
@@ -124,14 +124,14 @@ class Keeper:
         self.memory = memory
         self._suppressed = suppressed
         self._loop = asyncio.get_running_loop()
-        #: Why the latest item did not get into Kafka; None if it did.
+        #: Why the latest item was not acknowledged by Kafka; None if it was.
         self.last_failure: str | None = None
         self._failed_at = 0.0
         self.publishing: Timeouts[_Waiting] = Timeouts(deadline_s, _Waiting.deadline_passed)
         self.spooling: Timeouts[_Waiting] = Timeouts(SPOOL_WAIT_S, lambda waiting: waiting.disk_too_slow(spool))
 
     def keep(self, item: Item, arrived: float, on_kept: OnKept) -> None:
-        """Keep an item, and call `on_kept` once, which may be before this returns.
+        """Store an item, and call `on_kept` once, possibly before this returns.
 
         `arrived` is the time.monotonic() of the request's arrival.
         """
@@ -152,20 +152,20 @@ class Keeper:
 
     @property
     def failing(self) -> bool:
-        """Whether the latest item did not get into Kafka, and that was not long ago."""
+        """Whether the latest item was not acknowledged by Kafka, a short time ago."""
         return self.last_failure is not None and time.monotonic() - self._failed_at < _FAILURE_COUNTS_S
 
     def published(self, seconds: float) -> None:
-        """Take note of an acknowledgement that took so many seconds."""
+        """Record an acknowledgement that took so many seconds."""
         self.last_failure = None
         self._metrics.publish_seconds.observe(seconds)
 
     def failed(self, waiting: _Waiting, error: str, detail: str) -> None:
-        """Take note of a record that was not acknowledged, and spool its item."""
+        """Record a failed record, and spool its item."""
         self.last_failure = detail
         self._failed_at = time.monotonic()
         self._metrics.publish_failures.labels(error).inc()
-        # The drain must not go on in a topic that somebody may have created again meanwhile.
+        # The drain must not publish to a topic that may have been recreated meanwhile.
         self._preparation.doubt()
         self._to_spool(waiting)
 

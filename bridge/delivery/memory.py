@@ -1,14 +1,14 @@
-"""How many bytes of events one process holds at a time: bodies, the producer's queue and the spool's together."""
+"""Limits the bytes of events in one process: bodies, the producer's queue and the spool's together."""
 
 import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
 
-#: What an event needs besides its body: the body itself, its row, its canonical JSON and what is made of it on the way.
+#: What an event needs besides its body: its row, its canonical JSON and intermediate results.
 _COPIES = 4
 _OVERHEAD = 4096
-#: What is in use beside a request that needs so many times as much is as good as nothing.
+#: Memory in use that is negligible beside a request of this many times as much.
 _LITTLE = 32
 
 
@@ -30,17 +30,17 @@ class Waiter:
 
 
 class Memory:
-    """Counts bytes against a limit; a request that finds none left waits in turn, up to a deadline.
+    """Counts bytes against a limit; a request that exceeds it waits in turn, up to a deadline.
 
-    `held` is what is in use. One that needs more than the limit gets it when next to nothing else is in use. What is
-    there already, such as what a client had sent before it could be held back, is only counted (`add`).
+    `held` is what is in use. A request above the limit gets its bytes when next to nothing else is in use. Bytes that
+    are in memory already, such as those a client sent before it could be paused, are only counted (`add`).
     """
 
     def __init__(self, limit: int) -> None:
-        """Start with nothing in use. Call from the event loop, here and everywhere."""
+        """Start with nothing in use. Call all methods from the event loop."""
         self.limit = limit
         self.held = 0
-        #: Called when what comes next would have to wait.
+        #: Called when the next request would have to wait.
         self.on_crowded: Callable[[], None] = lambda: None
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Waiter] = deque()
@@ -49,16 +49,16 @@ class Memory:
 
     @property
     def crowded(self) -> bool:
-        """Whether whoever comes now would have to wait."""
+        """Whether the next request would have to wait."""
         return self.held >= self.limit or bool(self._waiting)
 
     @property
     def waiting(self) -> int:
-        """Count those who wait."""
+        """Count waiting requests."""
         return len(self._waiting)
 
     def take(self, size: int) -> bool:
-        """Take so many bytes if they are there and no request waits for some."""
+        """Take so many bytes if they are available and no request waits."""
         if self._waiting or not self._fits(size):
             return False
         self.held += size
@@ -71,7 +71,7 @@ class Memory:
             self.on_crowded()
 
     def wait(self, waiter: Waiter) -> None:
-        """Take the bytes of `waiter` when it is its turn; its deadline must not be before those of others."""
+        """Take the bytes of `waiter` in its turn; its deadline must not be before those of others."""
         self._waiting.append(waiter)
         if len(self._waiting) == 1:
             self.on_crowded()
@@ -80,17 +80,17 @@ class Memory:
             self._timer = self._loop.call_later(max(0.0, waiter.deadline - time.monotonic()), self._expire)
 
     def give(self, size: int) -> None:
-        """Give bytes back."""
+        """Release bytes."""
         self.held -= size
         if self._waiting:
             self._admit_soon()
 
     def _fits(self, size: int) -> bool:
-        # Trap: what has come already of the very request that waits is in use as well, at most a few reads of it.
+        # Trap: the bytes already received of a waiting request are in use as well, at most a few reads of it.
         return self.held + size <= self.limit or self.held <= size // _LITTLE
 
     def _admit_soon(self) -> None:
-        # Not at once: one that is refused at once gives its bytes back at once, and so on.
+        # Not at once: a refused request releases its bytes at once, and the calls would nest.
         if not self._admitting:
             self._admitting = True
             self._loop.call_soon(self._admit)

@@ -1,4 +1,4 @@
-"""What must be known before anything is published: that the topics are right, and the registry's schema ids."""
+"""The preconditions of publishing: the topics are right, and the registry's schema ids are known."""
 
 import asyncio
 import contextlib
@@ -19,8 +19,8 @@ _WANTED_S = 1.0
 class Preparation:
     """Watches both, in the background and for as long as the bridge runs. While either is missing, events are spooled.
 
-    `maker` is None and `ready` is cleared then. `open` says by server what is not as it must be and why; a server in
-    `faults` answered, and does not fit the contract. `remarks` hinder nothing, but an operator should know of them.
+    `maker` is None and `ready` is cleared then. `open` has the problem of each server; a server in `faults` answered,
+    and does not match the contract. `remarks` are notes for operators that do not prevent publishing.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Preparation:
         on_replaced: Callable[[], None],
         metrics: Metrics,
     ) -> None:
-        """Put the parts together; nothing is asked yet. `on_replaced`: see TopicWatch."""
+        """Assemble; nothing is asked yet. `on_replaced`: see TopicWatch."""
         self._topics = TopicWatch(topics, self._changed, on_replaced, metrics)
         self._schemas = SchemaWatch(registry, registry_url, spool, self._changed, metrics)
         self._new_maker = new_maker
@@ -46,18 +46,18 @@ class Preparation:
 
     @property
     def open(self) -> dict[str, str]:
-        """What is waited for, by server."""
+        """What is missing, by server."""
         problems = {_KAFKA: self._topics.problem, _REGISTRY: self._schemas.problem}
         return {server: problem for server, problem in problems.items() if problem is not None}
 
     @property
     def faults(self) -> set[str]:
-        """The servers that answered and do not fit the contract."""
+        """The servers that answered and do not match the contract."""
         return {server for server, watch in ((_KAFKA, self._topics), (_REGISTRY, self._schemas)) if watch.wrong}
 
     @property
     def remarks(self) -> list[str]:
-        """What differs from the contract although publishing goes on."""
+        """Differences from the contract that do not prevent publishing."""
         return self._topics.remarks
 
     async def start(self, patience_s: float, wanted: asyncio.Event) -> "asyncio.Task[None]":
@@ -79,7 +79,7 @@ class Preparation:
         return task
 
     def doubt(self) -> None:
-        """Publish no more until the topics are verified again."""
+        """Stop publishing until the topics are verified again."""
         self._topics.doubt()
 
     def _answered(self) -> bool:

@@ -1,4 +1,4 @@
-"""Records to Kafka, and the delivery report of each back to the event loop."""
+"""Sends records to Kafka, and returns the delivery report of each to the event loop."""
 
 import asyncio
 import functools
@@ -20,16 +20,16 @@ _log = logging.getLogger(__name__)
 
 _TICK_S = 0.001
 _IDLE_S = 0.2
-#: Longest wait for the acknowledgements of a batch before the next one goes out nevertheless.
+#: Longest wait for the acknowledgements of a batch before the next one is sent nevertheless.
 _PATIENCE_S = 0.02
-#: With no more records under way than these, the loop waits in librdkafka for a report, a tick at a time.
+#: With no more records in flight than these, the loop waits in librdkafka for a report, a tick at a time.
 _FEW = 8
-#: A cluster that rejects each new producer at once is not asked more often than this.
+#: Pause between new producers if a cluster rejects each at once.
 _REPLACE_EVERY_S = 5.0
 _QUEUE_MESSAGES = 100_000
 _QUEUE_KIBIBYTES = 256 * 1024
 
-#: Errors that do not pass by themselves. A missing topic does not count: it may be created again.
+#: Permanent errors. A missing topic is none: it may be recreated.
 _FOR_GOOD = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE, KafkaError.INVALID_RECORD})
 _UNAUTHORIZED = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED})
 
@@ -44,7 +44,7 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True, gc=False):
-    """A delivery report: where a record is, or why it is not acknowledged."""
+    """A delivery report: the record's offset, or why it is not acknowledged."""
 
     topic: str
     partition: int
@@ -56,16 +56,16 @@ OnReport = Callable[[Report], None]
 
 
 class Publisher(Protocol):
-    """Takes records; answers for each of them once, on the event loop, in no promised order."""
+    """Sends records; reports each of them once, on the event loop, in no promised order."""
 
     def publish(self, record: Record, on_report: OnReport) -> None:
-        """Hand over a record. Never waits, never raises: a full queue is a report as well."""
+        """Send a record. Never waits, never raises: a full queue is reported as well."""
 
     def renew(self) -> None:
-        """Forget what is known of the topics: they were created again, or have other partitions."""
+        """Drop cached metadata: topics were recreated, or have other partitions."""
 
     async def close(self, flush_s: float) -> None:
-        """Wait up to `flush_s` seconds for what is under way, then give up. No reports come after it."""
+        """Wait up to `flush_s` seconds for records in flight, then give up. No reports follow."""
 
 
 def producer_config(connection: Config, message_timeout_s: float) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def producer_config(connection: Config, message_timeout_s: float) -> dict[str, A
     return clients.producer_config(
         connection,
         message_timeout_s=message_timeout_s,
-        # Records are handed over in batches already, and librdkafka spins for what is left of a short linger.
+        # Records are batched already, and librdkafka spins for the rest of a short linger.
         linger_ms=0,
         queue_messages=_QUEUE_MESSAGES,
         queue_kibibytes=_QUEUE_KIBIBYTES,
@@ -84,14 +84,14 @@ def producer_config(connection: Config, message_timeout_s: float) -> dict[str, A
 
 
 class KafkaPublisher:
-    """A librdkafka producer, served by the event loop: at once if it was idle, else every millisecond.
+    """A librdkafka producer, polled by the event loop: at once if it was idle, else every millisecond.
 
-    It is given records in batches: what came while the former batch was under way. The first record of a batch wakes
-    its threads, which costs more than the rest; and a thread of it spins while more requests wait for a broker than may
-    be in flight (five, for an idempotent producer). It is asked for reports each time. A thread that waits for those
-    would have to take the interpreter's lock from the busy loop, which takes up to 5 ms each time. With few records
-    under way the loop itself waits for the report, which comes before a timer would: not longer than a tick, and not
-    after the batch's patience, so that requests wait no longer than for the timer of a busy loop.
+    It gets records in batches: those that arrived while the previous batch was in flight. The first record of a batch
+    wakes its threads, which costs more than the rest; and a thread of it spins while more requests are queued for a
+    broker than may be in flight (five, for an idempotent producer). Reports are polled each time: a thread that waits
+    for them would have to take the interpreter's lock from the busy loop, up to 5 ms each time. With few records in
+    flight the loop itself waits for the report, which comes before a timer would: at most a tick, and at most until the
+    batch's time limit, so that requests wait no longer than for the timer of a busy loop.
     """
 
     def __init__(
@@ -113,9 +113,9 @@ class KafkaPublisher:
         self._waiting: deque[tuple[Record, OnReport]] = deque()
         self._under_way = 0
         self._patient_until = 0.0
-        #: Why the producer can publish nothing any more, None while it can.
+        #: Why the producer can no longer publish, None while it can.
         self._fatal: str | None = None
-        #: The latest offset that was reported to this producer, by topic and partition.
+        #: The latest offset reported to this producer, by topic and partition.
         self._offsets: dict[tuple[str, int], int] = {}
         self._replaceable_at = 0.0
         self._closed = False
@@ -125,7 +125,7 @@ class KafkaPublisher:
         self._busy = False
 
     def publish(self, record: Record, on_report: OnReport) -> None:
-        """Hand over a record; see Publisher."""
+        """Send a record; see Publisher."""
         self._waiting.append((record, on_report))
         if not self._busy:
             self._busy = True
@@ -136,7 +136,7 @@ class KafkaPublisher:
         self._patient_until = time.monotonic() + _PATIENCE_S
         waiting = self._waiting
         for _ in range(len(waiting)):
-            # One by one: whatever one of them leads to, the others are still here.
+            # One by one: if one of them raises, the others are still in the queue.
             (topic, key, value, headers), on_report = waiting.popleft()
             try:
                 self._producer.produce(
@@ -154,7 +154,7 @@ class KafkaPublisher:
                 self._under_way += 1
 
     def renew(self) -> None:
-        """Make a new producer: librdkafka keeps a topic's former partitions for minutes; see Publisher."""
+        """Make a new producer: librdkafka caches a topic's former partitions for minutes; see Publisher."""
         _log.warning(
             "the producer is replaced, because topics were created again; its unacknowledged events go to the spool",
             extra=event("producer.renewed"),
@@ -168,7 +168,7 @@ class KafkaPublisher:
             await asyncio.sleep(_TICK_S)
         self._closed = True
         self._timer.cancel()
-        # Records that are given up are reported to librdkafka's caller: without this it would wait for them.
+        # librdkafka reports purged records to its caller: without this it would wait for them.
         for producer in (self._producer, *self._retired):
             producer.purge()
             producer.poll(0)
@@ -199,7 +199,7 @@ class KafkaPublisher:
                 )
                 self._replace()
         finally:
-            # Whatever a callback raised, the next reports are asked for.
+            # Even if a callback raised, the next reports are polled.
             self._busy = self._under_way > 0 or bool(self._waiting)
             self._timer = self._loop.call_later((0 if few else _TICK_S) if self._busy else _IDLE_S, self._tick)
 
@@ -234,7 +234,7 @@ class KafkaPublisher:
             return
         self._retired.append(self._producer)
         self._producer = producer
-        # Trap: the former one may still report records of the former topics, and goes on with the offsets of those.
+        # Trap: the former producer may still report records of the former topics, with their offsets.
         self._offsets = {}
         self._fatal = None
         self._on_replaced()
@@ -246,8 +246,8 @@ def _failure(error: KafkaError) -> Failure:
 
 
 def _went_back(offsets: dict[tuple[str, int], int], topic: str, partition: int, offset: int) -> Failure | None:
-    # Trap: if a topic is deleted and created again within a moment, the producer goes on without an error. Its
-    # records may be in a topic of another policy, or in a partition of another count.
+    # Trap: if a topic is deleted and recreated within a moment, the producer goes on without an error. Its records may
+    # be in a topic of another policy, or in a partition of another count.
     at = (topic, partition)
     if offset > offsets.get(at, -1):
         offsets[at] = offset

@@ -14,7 +14,7 @@ _DEAD_LETTERS = "dead-letters"
 
 
 class Record(NamedTuple):
-    """What a producer is given."""
+    """What a producer needs of a record."""
 
     topic: str
     key: bytes | None
@@ -46,9 +46,9 @@ class DeadLetter:
         organizations: frozenset[str] | None = None,
     ) -> None:
         self.event_id = event_id
-        #: How often dead letters of this event had been redriven when this one was made.
+        #: How often the event had been redriven when this dead letter was made.
         self.redriven = redriven
-        #: Of which its sender may tell, None for all: whoever tells it again must not tell of more.
+        #: The organizations that its sender may write for, None for all: a redrive must keep that limit.
         self.organizations = organizations
         self.received_at = received_at
         self.fields: dict[str, Any] = {
@@ -68,7 +68,7 @@ class DeadLetter:
 
 
 class RecordMaker:
-    """Makes records under the registry's schema ids."""
+    """Makes records with the registry's schema ids."""
 
     def __init__(self, prefix: str, source: str, ids: Mapping[str, int]) -> None:
         """Compile the writers. `source` becomes `ce_source`; `ids` has an id for each record name."""

@@ -1,4 +1,4 @@
-"""The registry's schema ids: remembered over restarts, asked for regularly, given up when they mean something else."""
+"""The registry's schema ids: cached over restarts, refreshed regularly, dropped when they mean something else."""
 
 import asyncio
 import hashlib
@@ -36,31 +36,31 @@ class SchemaIds(Protocol):
 class SchemaWatch:
     """Asks for as long as the bridge runs; `ids` are those to publish with, None while none can be used.
 
-    What is known stays in use while the registry cannot be asked. It is given up when the registry itself says that an
-    id means another schema, or none: a reader could not read, or would misread, what is published with it.
+    Cached ids stay in use while the registry is unavailable. They are dropped when the registry itself says that an id
+    means another schema, or none: readers could not read, or would misread, records with it.
     """
 
     def __init__(
         self, registry: SchemaIds, registry_url: str, spool: Spool, on_change: Callable[[], None], metrics: Metrics
     ) -> None:
-        """Put the parts together; nothing is asked yet. `on_change` is called after each answer."""
+        """Assemble; nothing is asked yet. `on_change` is called after each answer."""
         self._registry = registry
         self._spool = spool
         self._memory = _memory_name(registry_url)
         self._on_change = on_change
         self._metrics = metrics
         self._remembered: Mapping[str, int] | None = None
-        #: Whether what a former start remembers was read, and whether it could not be.
+        #: Whether the ids of a former start were read, and whether that failed.
         self._recalled = self._unreadable = False
         self._given_up = ""  # which ids mean another schema now
         self.ids: Mapping[str, int] | None = None
-        #: Why the registry's latest answer was none, None if it was one; and whether it has answered, and does not fit.
+        #: Why the registry's latest answer is not usable, None if it is; and whether it answered with a mismatch.
         self.problem: str | None = "has not answered yet"
         self.wrong = False
         self.asked = False
 
     async def recall(self) -> None:
-        """Use the ids of a former start, until the registry answers; none while the spool cannot be read."""
+        """Use the ids of a former start until the registry answers; none while the spool cannot be read."""
         try:
             remembered = await self._spool.recall(self._memory)
         except sqlite3.Error as error:
@@ -75,7 +75,7 @@ class SchemaWatch:
             self._use(ids)
 
     async def run(self) -> None:
-        """Ask, for as long as it takes and again and again."""
+        """Refresh the ids, endlessly."""
         while True:
             async for _ in attempts():
                 if await self._ask():
@@ -83,7 +83,7 @@ class SchemaWatch:
             await asyncio.sleep(_EVERY_S)
 
     async def _ask(self) -> bool:
-        """Ask once. Returns whether there was an answer that can be used."""
+        """Ask once. Returns whether the answer is usable."""
         try:
             ids = dict(await in_thread(self._registry.ids))
         except Exception as error:  # noqa: BLE001 whatever the client library raises, it is asked again

@@ -1,4 +1,4 @@
-"""Time limits for many things at once, with one timer for all of them."""
+"""Time limits of many members, with one timer for all."""
 
 import asyncio
 import time
@@ -12,11 +12,11 @@ T = TypeVar("T", bound=Hashable)
 class Timeouts(Generic[T]):
     """Calls `on_expired` with each member that is still here `seconds` after it was added.
 
-    All members have the same limit, so the first one in is the first one to expire: a timer for it is enough.
+    All members have the same limit, so the first one in expires first: a timer for it is enough.
     """
 
     def __init__(self, seconds: float, on_expired: Callable[[T], None]) -> None:
-        """Start empty. Call from the event loop, here and everywhere."""
+        """Start empty. Call all methods from the event loop."""
         self._seconds = seconds
         self._on_expired = on_expired
         self._loop = asyncio.get_running_loop()
@@ -40,7 +40,7 @@ class Timeouts(Generic[T]):
 
     def _sweep(self) -> None:
         self._timer = None
-        # uvloop's timers count in milliseconds and may be that much early.
+        # uvloop's timers count in milliseconds and may fire that much early.
         now = time.monotonic() + 0.002
         while self._members:
             member, expiry = next(iter(self._members.items()))

@@ -1,4 +1,4 @@
-"""Whether the topics that the bridge writes to are as the catalogue has them: asked regularly, and on doubt."""
+"""Whether the topics that the bridge writes to match the catalogue: checked regularly, and on doubt."""
 
 import asyncio
 import logging
@@ -25,23 +25,23 @@ class TopicsCheck(Protocol):
     """As openbsp.kafka.topics.Topics."""
 
     def inspect(self) -> Inspection:
-        """Return how the topics differ from the catalogue. Raises KafkaUnavailableError."""
+        """Return the topics' differences from the catalogue. Raises KafkaUnavailableError."""
 
 
 class TopicWatch:
-    """Asks for as long as the bridge runs; `usable` says whether events may be published.
+    """Checks for as long as the bridge runs; `usable` says whether events may be published.
 
-    A topic of the bridge's that is wrong makes it unusable until it is repaired. Anything else that differs is in
-    `remarks`, and publishing goes on.
+    A wrong topic of the bridge makes it unusable until repaired. Other differences are in `remarks`, and publishing
+    goes on.
     """
 
     def __init__(
         self, topics: TopicsCheck, on_change: Callable[[], None], on_replaced: Callable[[], None], metrics: Metrics
     ) -> None:
-        """Put the parts together; nothing is asked yet.
+        """Assemble; nothing is checked yet.
 
-        `on_change` is called after each answer. `on_replaced` is called when topics were repaired or created again:
-        what producers know of them is outdated.
+        `on_change` is called after each answer, `on_replaced` when topics were repaired or recreated: producers have
+        outdated metadata.
         """
         self._topics = topics
         self._on_change = on_change
@@ -49,23 +49,24 @@ class TopicWatch:
         self._metrics = metrics
         self._doubted = asyncio.Event()
         self._identities: Mapping[str, str] = {}
-        self._outdated = False  # what producers know of the topics
+        self._outdated = False  # producers have outdated metadata
         self.usable = False
-        #: Why not, None once they were found right; and whether the cluster has answered, and the topics are wrong.
+        #: Why the topics are unusable, None once they are verified; and whether the cluster answered that they are
+        #: wrong.
         self.problem: str | None = "has not answered yet"
         self.wrong = False
         self.asked = False
         self.remarks: list[str] = []
 
     def doubt(self) -> None:
-        """Publish no more until the topics are verified again: a record was not acknowledged as it should have been."""
+        """Stop publishing until the topics are verified again: a record was not acknowledged as it should have been."""
         if self.usable:
             self.usable = False
             self._on_change()
         self._doubted.set()
 
     async def run(self) -> None:
-        """Ask, for as long as it takes and again and again."""
+        """Check the topics, endlessly."""
         while True:
             async for _ in attempts():
                 self._doubted.clear()
@@ -78,7 +79,7 @@ class TopicWatch:
                 pass
 
     async def _ask(self) -> bool:
-        """Ask once. Returns whether the topics were found usable, and nothing has raised a doubt meanwhile."""
+        """Check once. Returns whether the topics are usable, and nothing has called `doubt` meanwhile."""
         try:
             inspection = await in_thread(self._topics.inspect)
         except Exception as error:  # noqa: BLE001 whatever the client library raises, it is asked again
@@ -97,7 +98,7 @@ class TopicWatch:
         return self.usable
 
     def _unanswered(self, text: str) -> None:
-        # What was found right stays so: whether records get in is the producer's question.
+        # Verified topics stay so: whether records are accepted is the producer's question.
         if text != self.problem:
             _log.warning("topics not verified, retrying: %s", text, extra=event("topics.unverified"))
         if not self.usable:
@@ -125,7 +126,7 @@ class TopicWatch:
         self._metrics.kafka_verified.set(1)
 
     def _compare(self, identities: Mapping[str, str]) -> None:
-        """Notice topics that are others than at the last look."""
+        """Detect topics that were recreated since the last check."""
         for topic in sorted(WRITTEN & identities.keys() & self._identities.keys()):
             if identities[topic] != self._identities[topic]:
                 self._outdated = True

@@ -1,4 +1,4 @@
-"""The keeper with a trace around it: a span for each webhook that is kept, and one for its record's way to Kafka."""
+"""The keeper with traces: a span for each kept webhook, and one for sending its record to Kafka."""
 
 import time
 from typing import Protocol
@@ -14,17 +14,17 @@ _WEBHOOK = "POST /webhooks"
 
 
 class Keep(Protocol):
-    """Keeps an item: `Keeper.keep`."""
+    """Stores an item: `Keeper.keep`."""
 
     def __call__(self, item: Item, arrived: float, on_kept: OnKept) -> None:
-        """Keep it, and call `on_kept` once."""
+        """Store it, and call `on_kept` once."""
 
 
 def traced(keep: Keep, tracing: Tracing) -> Keep:
-    """Return `keep` with spans; what it is given is kept with the context of the span of its record.
+    """Return `keep` with spans; an item is kept with the context of its record's span.
 
-    The webhook's span begins when the request came, and belongs to the trace that the request named, if it did. Of a
-    trace that is not sampled there are none, and the record says that it is not.
+    The webhook's span begins when the request arrived, and belongs to the trace that the request named, if it did. A
+    trace that is not sampled gets no spans, and the record says that it is not sampled.
     """
 
     def keep_traced(item: Item, arrived: float, on_kept: OnKept) -> None:
@@ -74,7 +74,7 @@ def _topic(item: Item) -> str:
 
 
 def _attributes(item: Item) -> dict[str, str]:
-    """Return what a span may say of an item: nothing that somebody has written."""
+    """Return the attributes of an item's span: no text that a person has written."""
     attributes = {"openbsp.event_id": item.event_id}
     if isinstance(item, DeadLetter):
         return attributes

@@ -1,7 +1,7 @@
 """The spool's file: SQLite in WAL mode with synchronous=FULL. Blocking, for one thread at a time.
 
-What `append` returned from is on the disk. A file has one owner process, which holds the lock file beside it; the bytes
-are readable by the owner's user only.
+When `append` returns, the events are on the disk. A file has one owner process, which holds the lock file beside it;
+the bytes are readable by the owner's user only.
 """
 
 import os
@@ -21,9 +21,9 @@ _VERSION = 1
 _APPLICATION_ID = 0x6F627370  # "obsp", as file(1) sees it
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _SHRINK_ABOVE_PAGES = 4096
-#: Given back at a time: some 50 ms of a disk that events may be waiting for.
+#: Bytes freed at a time: some 50 ms of a disk that events may be waiting for.
 _SHRINK_AT_ONCE_PAGES = 1024
-#: How long SQLite waits for another process that has the file, where nothing can be done without.
+#: How long SQLite waits for another process that has the file, where it is indispensable.
 _PATIENCE_S = 2.0
 _BYTES_DAMAGED = "the bytes are not those that were written"
 
@@ -40,7 +40,7 @@ CREATE TABLE memory (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 
 
 class Row(NamedTuple):
-    """An event in the file. `received_at` is in microseconds since the epoch; `generation` tells files apart."""
+    """An event in the file. `received_at` is in microseconds since the epoch; `generation` identifies the file."""
 
     seq: int
     received_at: int
@@ -56,14 +56,14 @@ class Totals(NamedTuple):
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Tell whether the file is broken, as against full, locked or unreachable."""
+    """Return whether the file is damaged, as opposed to full, locked or unreachable."""
     # Trap: the code may be an extended one, whose low byte is the kind.
     code = getattr(error, "sqlite_errorcode", None)
     return code is not None and (code & 0xFF) in _DAMAGE
 
 
 def is_held(path: Path) -> bool:
-    """Tell whether a process has the spool whose file is, or was, at `path`."""
+    """Return whether a process holds the spool whose file is, or was, at `path`."""
     return is_locked(path.with_suffix(".lock"))
 
 
@@ -74,12 +74,13 @@ _Identity = tuple[int, int] | None
 class SpoolFile:
     """One spool file, locked and open.
 
-    Where a disk fails while the file is replaced by a new one, everything raises sqlite3.Error until it can be opened.
-    Somebody may remove the file, move it or mount over its directory meanwhile: see `displaced` and `recover`.
+    If the disk fails while the file is being replaced by a new one, everything raises sqlite3.Error until it can be
+    opened. The file may be removed or moved meanwhile, or its directory covered by a mount: see `displaced` and
+    `recover`.
     """
 
     def __init__(self, path: Path, *, late: bool = False) -> None:
-        """Lock and open the file at `path`, or make it. A damaged one is renamed; `set_aside` tells where it is.
+        """Lock and open the file at `path`, or create it. A damaged one is renamed, to `set_aside`.
 
         `late`: where the disk does not allow that now, `unopened` says why, and everything raises sqlite3.Error until
         it does. Raises SpoolInUseError, SpoolUnavailableError (unless `late`) and SpoolError.
@@ -116,34 +117,33 @@ class SpoolFile:
         self._release()
 
     def displaced(self) -> bool:
-        """Tell whether what is written goes to files that a next start would not find. Costs microseconds."""
+        """Return whether writes go to files that the next start would not find. Costs microseconds."""
         if self._connection is None:
-            return False  # the next use opens what is at the path
+            return False  # the next use opens the file at the path
         main, log, _ = self._identities
         path, log_path, _ = _files(self.path)
         return _identity(path) != main or _identity(log_path) != log
 
     def recover(self) -> None:
-        """Have at the path again what the displaced files hold, besides what may be there by now.
+        """Move the content of displaced files back to the path, beside what may be there by now.
 
-        Nothing is lost, for a file that was removed is there as long as it is open. Raises sqlite3.Error, and can be
-        repeated.
+        Nothing is lost: a removed file exists as long as it is open. Raises sqlite3.Error, and can be repeated.
         """
         old = self._db
         try:
-            # Before anything changes: if it failed afterwards, the old file would pass for the one at the path.
+            # Before any change: if it failed afterwards, the old file would pass for the one at the path.
             _make_directory(self.path.parent)
             self._lock_again()
             if _identity(self.path) == self._identities[0]:
-                # The write-ahead log is gone, the file is not: with the log folded into it, it has everything.
+                # The write-ahead log is gone, the file is not: after a checkpoint it has everything.
                 self.make_room(_PATIENCE_S)
                 self._disconnect()
                 self._connection = self._open()
-                # Rows of before are read again: what is done with them meanwhile is not in the totals of now.
+                # Earlier rows are read again: what happens to them meanwhile is not in the current totals.
                 self.generation += 1
                 return
             for path, identity in zip(_files(self.path), self._identities, strict=True):
-                # Trap: a part that was left behind belongs to the old connection. The new one would use it as its own.
+                # Trap: a leftover part belongs to the old connection. The new one would use it as its own.
                 if identity is not None and _identity(path) == identity:
                     path.unlink(missing_ok=True)
             identities = self._identities
@@ -196,17 +196,17 @@ class SpoolFile:
             self._db.executemany("INSERT INTO event (received_at, crc, body) VALUES (?, ?, ?)", rows)
 
     def delete(self, rows: Iterable[Row]) -> None:
-        """Remove events that `read` returned, all or none, unless a former file had them. Raises sqlite3.Error."""
+        """Remove events returned by `read`, all or none; those of a former file are ignored. Raises sqlite3.Error."""
         # Trap: numbers start again in a new file, where they are other events'.
         numbers = [(row.seq,) for row in rows if row.generation == self.generation]
         with transaction(self._db):
             self._db.executemany("DELETE FROM event WHERE seq = ?", numbers)
 
     def read(self, after: int, count: int, size: int, on_damaged: Callable[[Row], None] = lambda _: None) -> list[Row]:
-        """Return up to `count` events behind number `after`, in order, and no more than `size` bytes, but at least one.
+        """Return up to `count` events after number `after`, in order, and no more than `size` bytes, but at least one.
 
-        An event whose bytes are damaged goes to quarantine and stays there; `on_damaged` is called with it. Returns no
-        events only when there are none behind `after`. Raises sqlite3.Error.
+        A damaged event is quarantined for good; `on_damaged` is called with it. Returns no events only when there are
+        none after `after`. Raises sqlite3.Error.
         """
         while True:
             found = self._rows(after, count, size)
@@ -235,7 +235,7 @@ class SpoolFile:
         return rows
 
     def quarantine(self, row: Row, why: str) -> None:
-        """Move an event to where it is kept, but not tried again before the next start. Raises sqlite3.Error."""
+        """Move an event to the quarantine, which is not retried before the next start. Raises sqlite3.Error."""
         if row.generation == self.generation:
             self._quarantine([row], why)
 
@@ -248,7 +248,7 @@ class SpoolFile:
             self._db.executemany("DELETE FROM event WHERE seq = ?", [(row.seq,) for row in rows])
 
     def release_quarantine(self) -> None:
-        """Put what is in quarantine back behind the events, but for damaged ones. Raises sqlite3.Error."""
+        """Append the quarantined events to the others, except damaged ones. Raises sqlite3.Error."""
         with transaction(self._db):
             self._db.execute(
                 "INSERT INTO event (received_at, crc, body)"
@@ -272,7 +272,7 @@ class SpoolFile:
         return int(count)
 
     def recall(self, name: str) -> str | None:
-        """Return the value that `remember` was given."""
+        """Return the value passed to `remember`."""
         row = self._db.execute("SELECT value FROM memory WHERE name = ?", (name,)).fetchone()
         return None if row is None else str(row[0])
 
@@ -282,17 +282,17 @@ class SpoolFile:
             self._db.execute("INSERT OR REPLACE INTO memory VALUES (?, ?)", (name, value))
 
     def make_room(self, patience_s: float = 0.0) -> None:
-        """Fold the write-ahead log into the file, which needs less space than both.
+        """Checkpoint the write-ahead log into the file, which needs less space than both.
 
-        Raises sqlite3.Error, also if another connection, such as an operator's, keeps a part of it from being folded
-        for `patience_s` seconds. Events wait for this thread meanwhile.
+        Raises sqlite3.Error, also if another connection, such as an operator's, prevents a full checkpoint for
+        `patience_s` seconds. Events wait for this thread meanwhile.
         """
         self._be_patient(patience_s)
         try:
             ((busy, frames, folded),) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         finally:
             self._be_patient(_PATIENCE_S)
-        # Trap: being kept from it is no error to SQLite, only the first of the numbers that it returns.
+        # Trap: SQLite reports that as the first of the returned numbers, not as an error.
         if busy:
             raise sqlite3.OperationalError(f"another process reads the spool: {folded} of {frames} pages folded in")
         self.unfolded = False
@@ -308,16 +308,16 @@ class SpoolFile:
         return not self.unfolded
 
     def shrink(self) -> bool:
-        """Give the disk back a part of what deleted events leave behind, if that is much or nothing else is left.
+        """Return part of the space of deleted events to the disk, if it is much or the file is empty.
 
-        An empty file has no byte of former events: what people are erased from must have an end. Returns whether there
-        is more to give back, by another call. Raises sqlite3.Error.
+        An empty file has no byte of former events: erasures need that. Returns whether there is more to free, by
+        another call. Raises sqlite3.Error.
         """
         (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
         if not (free > _SHRINK_ABOVE_PAGES or self._shrinking or self._is_empty()):
             return False
         # Trap: this pragma frees a page with each step, and `execute` makes a single one. All of a large file at once
-        # would keep events from the disk for longer than their requests wait.
+        # would block events for longer than their requests wait.
         self._db.executescript(f"PRAGMA incremental_vacuum({_SHRINK_AT_ONCE_PAGES})")
         self._shrinking = free > _SHRINK_AT_ONCE_PAGES
         if not self._shrinking:
@@ -332,12 +332,12 @@ class SpoolFile:
         return not found
 
     def purge(self, is_wanted: Callable[[bytes], bool]) -> int:
-        """Remove events for good, those in quarantine as well, and every byte of former ones; return how many.
+        """Remove events for good, in quarantine too, and every byte of former ones; return how many.
 
-        `is_wanted` is told their bodies. For a file whose events nobody counts meanwhile. Raises sqlite3.Error.
+        `is_wanted` is called with their bodies. For a file whose events nothing counts meanwhile. Raises sqlite3.Error.
         """
         removed = 0
-        # Without it, what is deleted stays readable in pages that keep other rows.
+        # Without it, deleted rows stay readable in pages that keep other rows.
         self._db.execute("PRAGMA secure_delete = ON")
         with transaction(self._db):
             for table in ("event", "quarantine"):
@@ -350,7 +350,7 @@ class SpoolFile:
         return removed
 
     def read_quarantine(self, after: int, size: int) -> list[Row]:
-        """Return what is in quarantine behind number `after`, no more than `size` bytes, but at least one.
+        """Return quarantined events after number `after`, no more than `size` bytes, but at least one.
 
         Raises sqlite3.Error.
         """
@@ -364,13 +364,13 @@ class SpoolFile:
         return rows
 
     def erase(self, rows: list[Row], *, quarantined: bool = False) -> None:
-        """Remove events for good, all or none; those in `quarantined` are numbered apart.
+        """Remove events for good, all or none; those in `quarantined` have their own numbers.
 
         What former versions of the pages hold is gone after `squeeze`. Raises sqlite3.Error.
         """
         table = "quarantine" if quarantined else "event"
         numbers = [(row.seq,) for row in rows if row.generation == self.generation]
-        # Free pages are overwritten as well; what costs so much is not for what is deleted all the time.
+        # Free pages are overwritten as well; too costly for ordinary deletes.
         self._db.execute("PRAGMA secure_delete = ON")
         try:
             with transaction(self._db):
@@ -379,7 +379,7 @@ class SpoolFile:
             self._db.execute("PRAGMA secure_delete = FAST")
 
     def squeeze(self) -> bool:
-        """Give a part of the free pages back, whatever is in the file, and what the write-ahead log holds at the end.
+        """Return part of the free pages to the disk, whatever the file holds, and in the end the write-ahead log.
 
         Returns whether there is more; the log is left to `fold` while another process reads. Raises sqlite3.Error.
         """
@@ -408,12 +408,12 @@ class SpoolFile:
             raise sqlite3.OperationalError(f"{main} cannot be replaced: {error.strerror}") from error
         self.generation += 1
         for path in others_of_it:
-            with suppress(OSError):  # SQLite deletes what belongs to no file when it makes the new one
+            with suppress(OSError):  # SQLite deletes parts without a file when it creates the new one
                 path.unlink(missing_ok=True)
         return True
 
     def replace_damaged(self) -> Path:
-        """Rename the file, which turned out to be broken, and go on with an empty one. Returns the new name.
+        """Rename the damaged file, and start an empty one. Returns the new name.
 
         Raises OSError.
         """
@@ -424,7 +424,7 @@ class SpoolFile:
 
     @property
     def _db(self) -> sqlite3.Connection:
-        """The connection; after a replacement it is made at the first use, and as often as that fails."""
+        """The connection; after a replacement it is opened at the first use, and again as often as that fails."""
         if self._connection is None:
             if self._closed:
                 raise sqlite3.ProgrammingError(f"{self.path} is closed")
@@ -465,7 +465,7 @@ class SpoolFile:
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
-            # Deleted bodies do not stay in pages that are written anyway; whole free pages are given back by `shrink`.
+            # Deleted bodies do not stay in rewritten pages; whole free pages are freed by `shrink`.
             db.execute("PRAGMA secure_delete = FAST")
             _check(db)
             self._bring_up(db)
@@ -507,7 +507,7 @@ def _check(db: sqlite3.Connection) -> None:
 
 
 def _copy(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
-    """Add to a file everything that another one holds."""
+    """Copy everything from another file into one."""
     insert = "INSERT INTO event (received_at, crc, body) VALUES (?, ?, ?)"
     new.execute("BEGIN IMMEDIATE")
     try:
@@ -539,7 +539,7 @@ def _files(path: Path) -> tuple[Path, ...]:
 
 
 def _lock(path: Path) -> int:
-    # A file of its own: POSIX forgets a process's locks on a file when it closes any descriptor of it, as SQLite does.
+    # A file of its own: POSIX drops a process's locks on a file when it closes any descriptor of it, as SQLite does.
     try:
         return lock_file(path.with_suffix(".lock"))
     except LockHeldError as error:
@@ -547,7 +547,7 @@ def _lock(path: Path) -> int:
 
 
 def _make_directory(path: Path) -> None:
-    """Make a directory that is not there. Trap: its entry in the one above is not on the disk until that is synced."""
+    """Create a missing directory. Trap: its entry in the parent is not on the disk until the parent is synced."""
     missing = [each for each in (path, *path.parents) if not each.exists()]
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     for each in missing:

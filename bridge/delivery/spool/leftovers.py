@@ -27,12 +27,12 @@ def spool_path(directory: Path, worker: int) -> Path:
 
 
 class Leftovers:
-    """Adopts the spools in a directory whose workers do not exist any more."""
+    """Adopts the spools in a directory whose workers no longer exist."""
 
     def __init__(self, spool: Spool, path: Path, workers: int, between: Callable[[SpoolFile], Awaitable[None]]) -> None:
-        """Adopt into `spool`, whose file is at `path`, what is not of this one and the next, `workers` in all.
+        """Adopt into `spool`, whose file is at `path`, all spools but the `workers` numbered from its own on.
 
-        `between` is called with a file that is being adopted, whenever all of its events are in one of both files.
+        `between` is called with a file that is being adopted, whenever each of its events is in one of both files.
         """
         self._spool = spool
         self._between = between
@@ -41,7 +41,7 @@ class Leftovers:
         self._own = {spool_path(self._directory, number) for number in range(first, first + workers)}
 
     async def run(self) -> None:
-        """Look for them again and again: a former bridge may still be about to end."""
+        """Look for them repeatedly: a former bridge may still be shutting down."""
         while True:
             for path in sorted(self._directory.glob("spool-*.db")):
                 if path not in self._own:
@@ -81,7 +81,7 @@ class Leftovers:
             file.close()
 
     async def _store(self, rows: list[Row]) -> list[Row]:
-        """Return those of the events that there is room for, once they are on the disk. Raises NotStoredError."""
+        """Return the events for which there is room, once they are on the disk. Raises NotStoredError."""
         waiting: list[asyncio.Future[None]] = []
         for row in rows:
             stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -1,4 +1,4 @@
-"""The spool as the event loop sees it: one thread writes, and many waiting requests share an fsync."""
+"""The spool for the event loop: one thread writes, and many waiting requests share an fsync."""
 
 import asyncio
 import functools
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 #: What a row takes on the disk besides its body.
 _ROW_OVERHEAD = 64
-#: How long an erasure waits for another process that reads the file, looking again and again.
+#: How long an erasure waits, by polling, for another process that reads the file.
 _READER_S = 10.0
 _LOOK_EVERY_S = 0.1
 
@@ -30,7 +30,7 @@ OnStored = Callable[[NotStoredError | None], None]
 
 
 class Ticket:
-    """An event on its way to the disk."""
+    """An event that is being written to the disk."""
 
     __slots__ = ("body", "on_stored", "received_at")
 
@@ -41,7 +41,7 @@ class Ticket:
 
 
 def release_quarantine(file: SpoolFile) -> None:
-    """Have the events in quarantine tried again, as at each start: an operator may have fixed the cause."""
+    """Retry the quarantined events, as at each start: an operator may have fixed the cause."""
     if file.unopened is not None:
         return
     try:
@@ -53,7 +53,7 @@ def release_quarantine(file: SpoolFile) -> None:
 class Spool:
     """Stores events in a SpoolFile, which from here on belongs to this object's thread.
 
-    `events` counts what is stored and what is about to be: as long as it is not 0, newer events queue behind.
+    `events` counts stored events and those being stored: while it is not 0, newer events queue behind.
     """
 
     def __init__(self, file: SpoolFile, max_bytes: int, metrics: Metrics) -> None:
@@ -117,7 +117,7 @@ class Spool:
         return ticket
 
     def withdraw(self, ticket: Ticket) -> bool:
-        """Take back an event that the disk was not given yet. False: it is too late, it may be stored."""
+        """Withdraw an event that is not being written yet. False: too late, it may be stored."""
         with self._wake:
             if ticket not in self._tickets:
                 return False
@@ -127,7 +127,7 @@ class Spool:
         return True
 
     async def read(self, after: int, count: int, size: int) -> list[Row]:
-        """Return events behind number `after`; see SpoolFile.read. Damaged ones are not counted any more."""
+        """Return events after number `after`; see SpoolFile.read. Damaged ones are no longer counted."""
         damaged: list[Row] = []
         try:
             return await self._call(self._file.read, after, count, size, damaged.append)
@@ -145,13 +145,13 @@ class Spool:
         await self._call(self._file.delete, rows)
 
     def forget(self, rows: list[Row]) -> None:
-        """Count events as gone: newer ones need not queue behind them any more."""
+        """Stop counting events: newer ones need not queue behind them."""
         for row in rows:
             if row.generation == self._generation:
                 self._forget(len(row.body))
 
     async def quarantine(self, row: Row, why: str) -> None:
-        """Keep an event that cannot be published until the next start. Raises sqlite3.Error."""
+        """Keep an unpublishable event until the next start. Raises sqlite3.Error."""
         await self._call(self._file.quarantine, row, why)
         self.forget([row])
 
@@ -160,7 +160,7 @@ class Spool:
         return await self._call(self._status)
 
     async def probe(self) -> None:
-        """Find out whether a spool that failed can be written again."""
+        """Check whether a failed spool is writable again."""
         try:
             await self._call(self._probe)
         except sqlite3.Error as error:
@@ -170,30 +170,30 @@ class Spool:
             self._works()
 
     async def shrink(self) -> None:
-        """Give the disk back what deleted events leave behind, if that is much. Raises sqlite3.Error.
+        """Return the space of deleted events to the disk, if it is much. Raises sqlite3.Error.
 
-        In parts, with events stored between them. It ends early if there are some, and goes on when it is called again.
+        In parts, with events stored between them. It stops if there are some, and continues at the next call.
         """
         while await self._call(self._file.shrink) and not self.events:
             pass
 
     async def read_quarantine(self, after: int, size: int) -> list[Row]:
-        """Return some of what is in quarantine; see SpoolFile.read_quarantine."""
+        """Return some of the quarantined events; see SpoolFile.read_quarantine."""
         return await self._call(self._file.read_quarantine, after, size)
 
     async def erase(self, rows: list[Row], *, quarantined: bool = False) -> None:
-        """Remove events for good, which `forget` has to be told; see SpoolFile.erase."""
+        """Remove events for good, then call `forget`; see SpoolFile.erase."""
         await self._call(self._file.erase, rows, quarantined=quarantined)
 
     async def squeeze(self) -> None:
-        """Leave no byte of former events in the files, in parts as `shrink` does. Raises sqlite3.Error.
+        """Remove every byte of former events from the files, in parts as `shrink` does. Raises sqlite3.Error.
 
         Also if another process has been reading them for _READER_S seconds.
         """
         while await self._call(self._file.squeeze):
             pass
         deadline = time.monotonic() + _READER_S
-        # Between two looks the thread stores what comes.
+        # Between two attempts the thread stores new events.
         while not await self._call(self._file.fold):
             if time.monotonic() > deadline:
                 raise sqlite3.OperationalError(
@@ -202,13 +202,13 @@ class Spool:
             await asyncio.sleep(_LOOK_EVERY_S)
 
     async def start_over(self, through: int) -> bool:
-        """Begin an empty file if this one holds nothing but events up to `through`, which are done with."""
+        """Start an empty file if this one holds nothing but events up to `through`, which are settled."""
         done = await self._call(self._file.start_over, through)
         self._generation += done
         return done
 
     async def recall(self, name: str) -> str | None:
-        """Return the value that `remember` was given, possibly before a restart."""
+        """Return the value passed to `remember`, possibly before a restart."""
         return await self._call(self._file.recall, name)
 
     async def remember(self, name: str, value: str) -> None:
@@ -216,7 +216,7 @@ class Spool:
         await self._call(self._file.remember, name, value)
 
     async def close(self) -> None:
-        """Store what waits, and end the thread; the file stays open."""
+        """Store waiting events, and end the thread; the file stays open."""
         with self._wake:
             self._stopping = True
             self._wake.notify()
@@ -281,7 +281,7 @@ class Spool:
         return function(*args, **kwargs)
 
     def _open(self) -> None:
-        """Open a file that could not be opened at the start, and count what it has before anything else is done.
+        """Open a file that could not be opened at the start, and count its events before anything else.
 
         Raises sqlite3.Error.
         """
@@ -290,7 +290,7 @@ class Spool:
         self._file.totals()  # which opens it
         release_quarantine(self._file)
         totals = self._file.totals()
-        # Trap: as long as any of this fails, what the file has is not counted.
+        # Trap: as long as any of this fails, the file's events are not counted.
         self._opened = True
         self._loop.call_soon_threadsafe(self._found, totals)
 
@@ -304,14 +304,14 @@ class Spool:
         return self._file.oldest(), self._file.quarantined()
 
     def _stay_in_place(self, under_way: int) -> None:
-        """Have the file at its path again if it is not there; `under_way` of its events are not settled yet."""
+        """Move the file back to its path if it is displaced; `under_way` of its events are not settled yet."""
         if not self._file.displaced():
             return
         self._file.recover()
         self._loop.call_soon_threadsafe(self._recovered, self._file.totals(), under_way)
 
     def _made_room(self) -> bool:
-        # Trap: with the disk nearly full, the write-ahead log is far from the size at which SQLite folds it in.
+        # Trap: with the disk nearly full, the write-ahead log is far from the size at which SQLite checkpoints it.
         try:
             self._file.make_room()
         except sqlite3.Error:
@@ -377,7 +377,7 @@ class Spool:
         for ticket in tickets:
             del self._unsettled[ticket]
             if appended:
-                # It is in a file that is open, although no restart would find it: the drain publishes it.
+                # It is in an open file, although no restart would find it: the drain publishes it.
                 self.arrived.set()
             else:
                 self._forget(len(ticket.body))
@@ -392,7 +392,7 @@ class Spool:
         )
         self._metrics.spool_damaged_files.inc()
         self.damaged_files += 1
-        # Whatever was settled before was in the damaged file; the rest goes into the new one.
+        # Settled events were in the damaged file; the rest goes into the new one.
         self._generation += 1
         self.events = len(self._unsettled)
         self.size = sum(len(ticket.body) + _ROW_OVERHEAD for ticket in self._unsettled)
