@@ -1,10 +1,10 @@
-"""The join's part of a trace: from the record that an event came with to the event stream that shows what came of it.
+"""The join's part of a trace: from the record of an event to the event stream that shows its result.
 
 messages merge -> message-state publish
       `---------> streams-contributions publish -> merge -> conversation-state publish -> event stream send
 
-The context travels with records, as their header `traceparent`, and in between by the keys of what was merged. Of
-several events that lead to one state its record belongs to the trace of the last, with links to the others.
+The context travels with records, in their header `traceparent`, and in between by the keys of merged rows. If several
+events lead to one state, its record belongs to the trace of the last, with links to the others.
 """
 
 import time
@@ -24,14 +24,14 @@ from streams.tables.contributions import ContributionRecord, decode_record
 if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext
 
-#: Keys whose state is not written yet, and states that no event stream has sent: the oldest are given up.
+#: Limit of keys whose state is not written yet, and of states that no event stream has sent: the oldest are dropped.
 _REMEMBERED = 10_000
-#: Of the events that led to one state, how many are linked.
+#: Limit of links to the events that led to one state.
 _LINKS = 16
 
 
 class Trail:
-    """Knows which trace what was merged belongs to. Only events whose trace is sampled leave anything here."""
+    """Finds the trace of merged rows. Only events whose trace is sampled leave anything here."""
 
     def __init__(self, tracing: Tracing, contract: Contract) -> None:
         """Name the topics by the contract."""
@@ -42,16 +42,16 @@ class Trail:
         self._message_state = contract.topic("message-state")
         self._conversation_state = contract.topic("conversation-state")
         self._status_changes = contract.topic("status-changes")
-        #: By the key of what was merged, the spans of merging it, of messages and of conversations.
+        #: By the key of a merged row, the spans of merging it, of messages and of conversations.
         self._merged_messages: OrderedDict[bytes, deque[SpanContext]] = OrderedDict()
         self._merged_conversations: OrderedDict[bytes, deque[SpanContext]] = OrderedDict()
-        #: Of each partition of the conversations' states, the spans of those on their way, in the order of writing.
+        #: By partition of the conversations' states, the spans of the unacknowledged ones, in the order of writing.
         self._on_their_way: dict[int, deque[SpanContext | None]] = {}
         #: Acknowledged states by partition and position after them, and when that was.
         self._acknowledged: OrderedDict[tuple[int, int], tuple[SpanContext, int]] = OrderedDict()
 
     def reading(self, read: Read) -> Read:
-        """Return `read` with a span for each event whose trace is sampled and which tells nothing that can be used."""
+        """Return `read` with a span for each event whose trace is sampled and whose value is unusable."""
 
         def read_traced(event: Record) -> Any:
             started = time.time_ns()
@@ -151,7 +151,7 @@ class Trail:
         return topic.removeprefix(self._messages.removesuffix("messages"))
 
     def acknowledged(self, topic: str, partition: int, offset: int) -> None:
-        """Note that the oldest state on its way has arrived."""
+        """Record that the oldest unacknowledged state is acknowledged."""
         if topic != self._conversation_state:
             return
         queue = self._on_their_way.get(partition)
@@ -162,7 +162,7 @@ class Trail:
                 self._acknowledged.popitem(last=False)
 
     def sent(self, positions: "Iterable[tuple[int, int] | None]") -> None:
-        """Note that an event stream has sent what is before these positions of partitions."""
+        """Record that an event stream has sent everything before these positions of partitions."""
         for position in positions:
             known = None if position is None else self._acknowledged.get(position)
             if known is not None:
@@ -171,7 +171,7 @@ class Trail:
 
 
 class TracedSender:
-    """Writes records with the context of what has led to them."""
+    """Writes records with the trace context of their causes."""
 
     def __init__(self, sender: Sender, trail: Trail) -> None:
         """Write by `sender`."""

@@ -1,6 +1,6 @@
-"""Whether a row still is: it can be deleted, and a message can be superseded by another one with its external id.
+"""Whether a row exists: it can be deleted, and a message can be superseded by another with its external id.
 
-What is known of that only grows, so it is the same in whatever order it is told.
+Facts about that are only ever added, so the result does not depend on the order of arrival.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,9 +15,9 @@ Age = Version
 class Holder(NamedTuple):
     """A message that has had an external id: its age, when it was created, and whether it is deleted.
 
-    `created_at` is the latest instant that any of its rows says (NEVER: none does). `deleted` is true as well of a
-    message that has left a deleted conversation, so of what was told up to its age: a message that was created later
-    with the same external id is another one. A stored one of a former version has its age alone.
+    `created_at` is the latest instant in any of its rows (NEVER: none has one). `deleted` is also true of a message
+    that has left a deleted conversation, so for rows up to its age: a message created later with the same external id
+    is another one. A stored holder of a former version has its age alone.
     """
 
     keys: int
@@ -27,38 +27,38 @@ class Holder(NamedTuple):
 
     @property
     def age(self) -> Age:
-        """By which it is compared with others."""
+        """The age by which it is compared with others."""
         return self.keys, self.stamp
 
     @property
     def last_at(self) -> int:
-        """The instant of its newest row; before all else if that says none."""
+        """The instant of its newest row; NEVER if that has none."""
         at = instant_of(self.stamp)
         return NEVER + 1 if at is None else at
 
 
 #: Another holder, and whether it wins a tie: its id is the larger one.
 Rival = tuple[Holder, bool]
-#: Rivals of a message by their ids: all that are deleted, and of the others as many as are needed.
+#: Rivals of a message by their ids: all deleted ones, and as many others as are needed.
 Rivals = dict[str, Rival]
-#: The same by external id (the beginning of its key), as it is stored. A former version noted `(keys, stamp, wins)` of
-#: the newest one, not which one that was.
+#: The same by external id (the beginning of its key), as stored. A former version stored `(keys, stamp, wins)` of the
+#: newest one, without its id.
 StoredRivals = dict[str, Rivals] | tuple[int, int, bool]
-#: Stands for the external id, and the id, of that one.
+#: In place of the external id, and the id, of that one.
 _UNNAMED = ""
 
-#: What is known of a holder that is too old to be remembered; nothing has to be told of it again.
+#: A holder that is too old to be remembered; it needs no further verdict.
 FORGOTTEN = Holder(2**31, 0, 2**63 - 1, deleted=True)
 
-#: So many organizations, and so many external ids, are remembered of one message; nobody has ever sent more than two.
+#: At most so many organizations, and external ids, are remembered of one message; more than two were never seen.
 NAMES_LIMIT = 8
 
-#: So many holders of one external id are remembered, the newest ones.
+#: At most so many holders of one external id are remembered, the newest ones.
 HOLDERS_LIMIT = 64
 
 
 def is_deleted(deletes: Sequence[str | None], organizations: Sequence[str]) -> bool:
-    """Return whether one of the deletes is about a row: an organization cannot delete what is another's.
+    """Return whether one of the deletes applies to a row: an organization cannot delete another one's.
 
     `deletes` are the organizations that the deletes name (None: none), `organizations` those that the row ever named.
     """
@@ -66,12 +66,12 @@ def is_deleted(deletes: Sequence[str | None], organizations: Sequence[str]) -> b
 
 
 def is_certain(deletes: Sequence[str | None], organizations: Sequence[str]) -> bool:
-    """Return whether a row is deleted whatever else is told of it."""
+    """Return whether a row is deleted whatever else arrives."""
     return bool(deletes) and (None in deletes or any(name in organizations for name in deletes))
 
 
-#: `(keys, stamp, deletes)` of a conversation that a message was said to be in: the newest version of the rows that said
-#: so, UNFIT if none did, and the organizations that its deletes name.
+#: `(keys, stamp, deletes)` of a conversation that rows placed a message in: the newest version of those rows, UNFIT if
+#: there are none, and the organizations that the conversation's deletes name.
 Stay = tuple[int, int, list[str | None]]
 
 
@@ -87,10 +87,10 @@ def join_stays(a: dict[str, Stay], b: dict[str, Stay]) -> dict[str, Stay]:
 
 
 def cut_of(stays: Mapping[str, Stay], organizations: Sequence[str]) -> Version | None:
-    """Return the version up to which nothing counts that whole rows of a message said, None if all of it does.
+    """Return the version up to which a message's whole rows do not count, None if all do.
 
-    That is the newest row which said that the message is in a conversation that is deleted now. Of such a message rows
-    that hold only what changed never count: they do not say where it is.
+    That is the version of the newest row that placed the message in a now deleted conversation. Partial rows of such a
+    message never count: they do not name its conversation.
     """
     newest: Version | None = None
     for keys, stamp, deletes in stays.values():
@@ -106,7 +106,7 @@ def holder(
     stays: Mapping[str, Stay],
     organizations: Sequence[str],
 ) -> Holder:
-    """Return how a message is that has that age, deletes, and stays in conversations."""
+    """Return the holder that a message with this age, deletes and stays in conversations is."""
     deleted = is_certain(deletes, organizations) or cut_of(stays, organizations) is not None
     return Holder(*age, NEVER if created_at is None else created_at, deleted)
 
@@ -117,7 +117,7 @@ def is_superseded(own: Holder, stored: StoredRivals | None) -> bool:
         return False
     groups = _named(stored)
     unnamed = groups.get(_UNNAMED, {}).get(_UNNAMED)
-    # Trap: it is one of those that are named now, unless it is newer than all of them: ages only grow.
+    # Trap: it is one of the named rivals, unless it is newer than all of them: ages only grow.
     is_known = unnamed is not None and any(
         _rank(unnamed) <= _rank(rival) for key, rivals in groups.items() if key != _UNNAMED for rival in rivals.values()
     )
@@ -135,20 +135,20 @@ def _rank(rival: Rival) -> tuple[Age, bool]:
 
 
 def has_deleted(stored: StoredRivals | None) -> bool:
-    """Return whether one of the rivals is deleted: who was superseded by it may be again."""
+    """Return whether one of the rivals is deleted: a message that it superseded may exist again."""
     groups = stored.values() if isinstance(stored, dict) else ()
     return any(holder.deleted for rivals in groups for holder, _ in rivals.values())
 
 
 def says_more(holder: Holder, known: Holder) -> bool:
-    """Return whether there is more to tell of a holder than what is known of it."""
+    """Return whether a holder has news beyond what is known of it."""
     return _later(known, holder) != known
 
 
 def eras_of(holders: Sequence[Holder]) -> list[int]:
     """Return since when each holder may have the external id: since the last of the others was deleted before it.
 
-    Of those with the same era the newest is the message; those of an earlier one are gone with whoever was it then.
+    Among those with the same era the newest is the message; those of an earlier one went with its message.
     """
     ends = [(place, holder.last_at) for place, holder in enumerate(holders) if holder.deleted]
     if not ends:
@@ -167,7 +167,7 @@ def _named(stored: StoredRivals) -> dict[str, Rivals]:
 
 
 def join_rivals(a: dict[str, StoredRivals], b: dict[str, StoredRivals]) -> dict[str, StoredRivals]:
-    """Return what both know of the rivals in each organization; of too many, the newest ones."""
+    """Merge the known rivals in each organization; of too many, keep the newest ones."""
     return join_each(a, b, _join_stored)
 
 
@@ -187,7 +187,7 @@ def _later(a: Holder, b: Holder) -> Holder:
 
 
 def join_names(a: list[str], b: list[str], limit: int | None = None) -> list[str]:
-    """Return the sorted union, the first ones of it."""
+    """Return the sorted union, cut to its first members."""
     if not b or a == b:
         return a
     return sorted({*a, *b})[:limit]
@@ -201,7 +201,7 @@ def join_deletes(a: list[str | None], b: list[str | None]) -> list[str | None]:
 
 
 def join_holders(a: dict[str, Holder], b: dict[str, Holder]) -> dict[str, Holder]:
-    """Return what both know of the messages that have had an external id; of too many, the newest ones."""
+    """Merge the known holders of an external id; of too many, keep the newest ones."""
     joined = join_each(a, b, _later)
     if len(joined) > HOLDERS_LIMIT:
         joined = dict(sorted(joined.items(), key=lambda item: (item[1].age, item[0]), reverse=True)[:HOLDERS_LIMIT])
@@ -222,7 +222,7 @@ def newest_first(ages: Mapping[str, Age]) -> list[tuple[str, Age]]:
 
 
 class Verdict(NamedTuple):
-    """What a holder of an external id has to hear: `rivals`, and how it is itself as far as is known."""
+    """What is sent to a holder of an external id: `rivals`, and its own data as far as known."""
 
     message_id: str
     rivals: Rivals
@@ -230,12 +230,12 @@ class Verdict(NamedTuple):
 
 
 def verdicts(holders: Mapping[str, Holder], message_id: str) -> list[Verdict]:
-    """Return who has to hear what after a message told how it is: it, the next older one, and the newest one.
+    """Return the verdicts to send after a message has reported itself: to it, the next older one, and the newest one.
 
-    That is enough, even if what was said before is lost in a crash and only what caused it is said again: whoever was
-    told that it is older than a message is told again when that message, or one in between, tells its age again. The
-    newest one hears of the second: from then on it tells its age whenever that changes, which nobody needs of a
-    message that is alone. A deletion changes which ones are older, so of it all hear, and with each verdict again.
+    That suffices even if former verdicts are lost in a crash and only their cause is replayed: a message older than
+    another gets a verdict again when that one, or one in between, reports its age again. The newest one learns of the
+    second so that it reports every later change of its age, which a message without rivals need not do. A deletion
+    changes which ones are older, so every verdict lists all deleted ones, and all holders get one.
     """
     eras = dict(zip(holders, eras_of(list(holders.values())), strict=True))
     order = sorted(holders, key=lambda key: (eras[key], holders[key].age, key))

@@ -1,7 +1,7 @@
-"""What version 1 stored, read as what it means now.
+"""Reads values that version 1 or 2 stored.
 
-It ordered rows by their instants alone and did not keep how many status keys a row had. They are taken to be one fewer
-than the message has: a whole row that has all of them is newer, so whoever posts it again mends what was wrong.
+Version 1 ordered rows by their instants alone and did not store how many status keys a row had. They are taken to be
+one fewer than the message has: a whole row that has all of them is newer, so posting it again repairs errors.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ _UNFIT = NEVER - 1
 
 _Register = tuple[int, Any]
 
-#: The version of rows that said that a message is in a conversation that it has left.
+#: The version of rows that placed a message in a conversation that it has left.
 _LEFT: Version = (-1, 0)
 
 
@@ -89,7 +89,7 @@ _unclaimed_contribution = msgpack.Decoder(_UnclaimedContribution).decode
 
 
 def unclaimed_contribution(stored: bytes) -> dict[str, Any]:
-    """Return the members of Contribution that a stored one of version 2 tells."""
+    """Return the members of a Contribution from a stored one of version 2."""
     return _unclaimed(_unclaimed_contribution(stored))
 
 
@@ -100,20 +100,20 @@ def _unclaimed(old: _UnclaimedMessage | _UnclaimedContribution) -> dict[str, Any
 
 
 def unclaimed_message(stored: bytes) -> dict[str, Any]:
-    """Return the members of MessageFacts that stored facts of version 2 tell."""
+    """Return the members of MessageFacts from stored facts of version 2."""
     old = _unclaimed_message(stored)
     return _unclaimed(old) | {"conversations": _stays(old.conversations, old.columns.get("conversation_id"))}
 
 
 def _stays(conversations: list[str], current: Register | None) -> dict[str, tuple[int, int, list[str | None]]]:
-    """Return the conversations that a message was in; those that it has left before all else: nobody noted when."""
+    """Return a message's conversations; those that it has left before all else: the time was not stored."""
     return {
         name: (*(current[:2] if current is not None and current[2] == name else _LEFT), []) for name in conversations
     }
 
 
 def message(stored: bytes) -> dict[str, Any]:
-    """Return the members of MessageFacts that stored facts of version 1 tell."""
+    """Return the members of MessageFacts from stored facts of version 1."""
     old = _message(stored)
     keys = len(old.status.keys() | old.status_extra.keys() | ({"errors"} if old.errors is not None else set()))
     keys = max(keys - 1, 0)
@@ -121,7 +121,7 @@ def message(stored: bytes) -> dict[str, Any]:
     newest = max((stamp for _, stamp, _ in columns.values()), default=undated(None))
     status: Registers = {key: (keys, newest, at) for key, at in old.status.items()}
     for key, (version, text) in old.status_extra.items():
-        # A key that has an instant showed no oddity.
+        # A key that has an instant had a valid value.
         status.setdefault(key, _register(keys, version, text.encode()))
     if old.errors is not None:
         told = _register(keys, *old.errors)
@@ -138,9 +138,9 @@ def message(stored: bytes) -> dict[str, Any]:
 
 
 def contribution(stored: bytes) -> dict[str, Any]:
-    """Return the members of Contribution that a stored one of version 1 tells, its columns by name.
+    """Return the members of a Contribution from a stored one of version 1, its columns by name.
 
-    Nobody told it when the row was written; that is what the versions of its columns were made of.
+    When the row was written was not stored; the versions of its columns were derived from that.
     """
     old = _contribution(stored)
     keys = max(len(old.status) - 1, 0)
@@ -161,7 +161,7 @@ def contribution(stored: bytes) -> dict[str, Any]:
 
 
 def conversation(stored: bytes) -> dict[str, Any]:
-    """Return the members of ConversationFacts that stored facts of version 1 tell."""
+    """Return the members of ConversationFacts from stored facts of version 1."""
     old = _conversation(stored)
     columns = {name: _register(0, *register) for name, register in old.columns.items()}
     return {

@@ -1,4 +1,4 @@
-"""Messages: the facts that are kept of one, and the MessageState that follows from them."""
+"""Messages: the facts that are stored of one, and the MessageState derived from them."""
 
 from collections.abc import Collection
 from functools import reduce
@@ -27,28 +27,28 @@ from streams.state.registers import (
 
 _NAMES = tuple(name for name, kind in ENTITIES["messages"].columns.items() if kind is not Kind.STATUS and name != "id")
 
-#: The column that says whose a message is. Nothing but its own delete takes that away.
+#: The column with the message's organization. Only the message's own delete removes it.
 _OWNER = "organization_id"
 
-#: Of so many conversations any writer may say that a message is in them: each of them hears whatever becomes of it.
+#: At most so many conversations may be named for a message by any writer: each of them follows the message.
 CONVERSATIONS_LIMIT = 64
 
 #: The number with which stored facts begin; those of former versions are read by `streams.state.former`.
 FORMAT = 3
-#: Of the same members, without claims.
+#: Same members, without claims.
 _UNCLAIMED = 2
 
 
 class MessageFacts(Struct, array_like=True, frozen=True, gc=False):
-    """All that is remembered of a message. Joins lose nothing that a later event could need.
+    """All facts about a message. Joins keep everything that a later event could need.
 
-    `columns` and `status` hold what whole rows say, `partial_columns` and `partial_status` what rows do that hold only
-    what changed, `newest` and `newest_partial` the newest version of each. `conversations` are all that the message was
-    ever said to be in: those that it left must hear of it, and what is deleted with one of them does not count.
-    `announced` are the status keys that give status changes. `received_at` is when the latest event of it was received,
-    `rivals` are other messages with one of its `external_ids`, by the organization whose that is. `claims` hold what
-    writers told that may tell of some organizations only. `created_at` is the latest that any row says. `entered` is
-    when the first row was received that names a conversation, of claims only.
+    `columns` and `status` hold the values of whole rows, `partial_columns` and `partial_status` those of rows with
+    changed columns only, `newest` and `newest_partial` the newest version of each. `conversations` are all in which the
+    message ever was: those that it left need updates, and rows up to a deleted conversation do not count. `announced`
+    are the status keys that give status changes. `received_at` is when the latest event was received, `rivals` are
+    other messages with one of its `external_ids`, by organization. `claims` hold the values of writers that are bound
+    to organizations. `created_at` is the latest in any row. `entered`, of claims only, is when the first row that names
+    a conversation was received.
     """
 
     format: int = FORMAT
@@ -79,17 +79,17 @@ def decode(stored: bytes) -> MessageFacts:
     version = registers.format_of(stored)
     if version == FORMAT:
         return _decode(stored)
-    # Nobody noted who had told it, so it is taken to be trusted: no claim can change it.
+    # Its writer was not stored, so it counts as trusted: no claim can change it.
     return MessageFacts(**(former.unclaimed_message(stored) if version == _UNCLAIMED else former.message(stored)))
 
 
 def predates_holders(stored: bytes) -> bool:
-    """Return whether holders of its external ids may not have been told of the message: version 1 had none."""
+    """Return whether holders of its external ids may not know of the message: version 1 had none."""
     return registers.format_of(stored) not in {_UNCLAIMED, FORMAT}
 
 
 def facts_of(event: dict[str, Any], organizations: Collection[str] | None = None) -> MessageFacts:
-    """Return what one MessageEvent says, told by a writer for some organizations only (None: for all)."""
+    """Return the facts in one MessageEvent of a writer for some organizations only (None: all)."""
     told = _told(event)
     if organizations is None:
         return told
@@ -109,8 +109,8 @@ def _told(event: dict[str, Any]) -> MessageFacts:
     members = statuses.registers_of(event, version) if status else {}
     conversation, external_id = event["conversation_id"], event["external_id"]
     if conversation is None and "conversation_id" in columns:
-        # Trap: if null or a wrong type could overrule an id, a message would have told its statuses or not,
-        # depending on what came first. Once it has a conversation it always has one.
+        # Trap: if null or a wrong type could replace an id, status changes would depend on the order of arrival. Once
+        # it has a conversation it always has one.
         columns["conversation_id"] = (*UNFIT, columns["conversation_id"][2])
     return MessageFacts(
         columns={} if partial else columns,
@@ -129,7 +129,7 @@ def _told(event: dict[str, Any]) -> MessageFacts:
 
 
 def is_partial(event: dict[str, Any]) -> bool:
-    """Return whether the row holds only what changed: an update that does not name its conversation."""
+    """Return whether the row holds changed columns only: an update that does not name its conversation."""
     return (
         event["action"] == "update"
         and event["conversation_id"] is None
@@ -139,26 +139,26 @@ def is_partial(event: dict[str, Any]) -> bool:
 
 
 def join(a: MessageFacts, b: MessageFacts) -> MessageFacts:
-    """Return what both say together. Idempotent, commutative, associative."""
+    """Merge two facts. Idempotent, commutative, associative."""
     return claims.join_facts(a, b, _join_unclaimed, _stripped)
 
 
 def effective(facts: MessageFacts) -> MessageFacts:
-    """Return what counts of all that was told: no claims are left."""
+    """Return the facts that count: no claims are left."""
     if not facts.claims:
         return facts
     return as_told_by(facts, claims.owner(_named(facts), facts.claims))
 
 
 def as_told_by(facts: MessageFacts, organization: str | None) -> MessageFacts:
-    """Return what would count if the message were an organization's."""
+    """Return the facts that would count if the message were an organization's."""
     if not facts.claims:
         return facts
     return reduce(_join_unclaimed, claims.of(facts.claims, organization), structs.replace(facts, claims={}))
 
 
 def without_others(facts: MessageFacts) -> MessageFacts:
-    """Return the facts without what was claimed for others than the owner."""
+    """Return the facts without claims for others than the owner."""
     kept = claims.owned(facts.claims, claims.owner(_named(facts), facts.claims))
     return structs.replace(facts, claims=kept)
 
@@ -195,8 +195,8 @@ def _join_unclaimed(a: MessageFacts, b: MessageFacts) -> MessageFacts:
 
 
 def _cut(facts: MessageFacts, cut: Version) -> MessageFacts:
-    """Return what is left of a message that was in a conversation which is deleted."""
-    # Trap: if whose the message is went as well, it would belong to whoever else claims it, and have no rivals.
+    """Return what is left of a message after the deletion of a conversation that it was in."""
+    # Trap: if the organization went as well, the message would belong to any other that claims it, and have no rivals.
     return structs.replace(
         facts,
         columns=registers.cut(facts.columns, cut, _OWNER),
@@ -207,7 +207,7 @@ def _cut(facts: MessageFacts, cut: Version) -> MessageFacts:
 
 
 def _stripped(facts: MessageFacts) -> MessageFacts:
-    """Return what must be remembered of a deleted message: ids, and how old it was. Nothing that it said."""
+    """Return what must be remembered of a deleted message: ids, and its age. No content."""
     return MessageFacts(
         status=contributions.names_only(facts.status),
         partial_status=contributions.names_only(facts.partial_status),
@@ -239,7 +239,7 @@ def _join_columns(a: Registers, b: Registers) -> Registers:
 
 
 def _newer_content(a: Register, b: Register) -> Register:
-    # Trap: a conversation knows only the summary of a content, so that must decide a tie before the content does,
+    # Trap: a conversation has only the summary of a content, so the summary must decide a tie before the content does,
     # or message and conversation would choose differently.
     order_a, order_b = summary_order(_summary_of(a)), summary_order(_summary_of(b))
     if order_a != order_b:
@@ -254,7 +254,7 @@ def _summary_of(register: Register) -> ContentSummary:
 def contribution(facts: MessageFacts, conversation: str | None = None) -> Contribution:
     """Return what the message adds to a conversation; a projection, so it commutes with `join`.
 
-    Without claims, or without the conversation, it says the same to all.
+    Without claims, or without the conversation, it is the same for all.
     """
     gone = {name for name, stay in facts.conversations.items() if stay[2]}
     part = _contribution(facts, gone, None)
@@ -298,17 +298,17 @@ def _parts_of(columns: Registers) -> contributions.Columns:
 
 
 def holder(facts: MessageFacts) -> existence.Holder:
-    """Return how the message is beside others with its external id."""
+    """Return the message as a holder of its external ids."""
     age = contributions.age_of(facts.status, facts.partial_status, facts.newest, facts.newest_partial)
-    # What a former version stored says it in its column alone.
+    # A former version stored it in its column alone.
     created_at = later(facts.created_at, moment_of(shown_at("created_at", facts.columns, facts.partial_columns)))
     return existence.holder(age, created_at, facts.deletes, facts.conversations, facts.organizations)
 
 
 def exists(facts: MessageFacts) -> bool:
-    """Return whether the message is that has these effective facts.
+    """Return whether the message with these effective facts exists.
 
-    A row has been seen, it is not deleted, nor is its conversation, and no newer message has its external id.
+    A row has arrived, neither it nor its conversation is deleted, and no newer message has its external id.
     """
     if facts.newest is None and facts.newest_partial is None:
         return False
@@ -320,10 +320,10 @@ def exists(facts: MessageFacts) -> bool:
 
 
 def newly_announced(known: MessageFacts | None, merged: MessageFacts) -> set[str]:
-    """Return the status keys of which the conversation has to tell, after what was `known` has become `merged`.
+    """Return the status keys that the conversation has to publish, after `known` facts have become `merged`.
 
-    All of them with the first conversation, when a message is again that was taken to be superseded, and when another
-    organization turns out to be its owner; a failure also when its errors are told later. Both are effective facts.
+    All of them with the first conversation, when a superseded message exists again, and when another organization turns
+    out to be its owner; a failure also when its errors arrive later. Both are effective facts.
     """
     if known is not None and _named(known) != _named(merged):
         known = None
@@ -341,10 +341,10 @@ def _status_of(facts: MessageFacts) -> Registers:
 
 
 def is_to_tell_holders(known: MessageFacts | None, merged: MessageFacts) -> bool:
-    """Return whether those with one of the message's external ids have to hear how it is.
+    """Return whether the message has to report itself to holders of one of its external ids.
 
-    With the first row that names one, and of a deleted one always. Later only if there are others, as nobody compares
-    a message that is alone.
+    With the first row that names one, and always if deleted. Later only if there are others: a message without rivals
+    is not compared.
     """
     if known is None or merged.rivals:
         return True
@@ -372,9 +372,9 @@ def with_verdict(
     organization: str | None = None,
     conversation: str | None = None,
 ) -> MessageFacts:
-    """Return the facts with what others know of the message: the deletes of a conversation, others like it.
+    """Merge a verdict into the facts: the deletes of a conversation, rivals.
 
-    The latter are those of an organization (None: nobody noted which), and no rivals of what another one claims.
+    The latter are those of an organization (None: unknown), and no rivals by another one's claims.
     """
     stays: dict[str, existence.Stay] = {} if conversation is None else {conversation: (*UNFIT, deletes)}
     known = {*facts.organizations, *facts.claims}
@@ -393,9 +393,9 @@ def with_verdict(
 
 
 def holdings(facts: MessageFacts) -> dict[tuple[str, str], existence.Holder]:
-    """Return `(organization, external id)` of all that the message has ever had: each is one message's only.
+    """Return `(organization, external id)` of all that the message has ever had: each belongs to one message only.
 
-    With how it is to that organization. What is claimed counts as well, and only beside what that one has.
+    With the message as a holder in that organization. Claims count as well, and only along with that one's own data.
     """
     found: dict[tuple[str, str], existence.Holder] = {}
     claimed = (name for _, told in facts.claims.values() for name in told.organizations)
@@ -407,13 +407,13 @@ def holdings(facts: MessageFacts) -> dict[tuple[str, str], existence.Holder]:
 
 
 def members(facts: MessageFacts) -> int:
-    """Return the number of columns and status keys of facts, as often as they were told: each of them costs time."""
+    """Return the number of columns and status keys of facts, one for each writer: each of them costs time."""
     own = len(facts.columns) + len(facts.status) + len(facts.partial_columns) + len(facts.partial_status)
     return own + sum(members(told) for _, told in facts.claims.values())
 
 
 def conversations_of(facts: MessageFacts) -> list[str]:
-    """Return all conversations that anybody ever said that the message is in: they must hear what becomes of it."""
+    """Return all conversations that any writer ever named for the message: they must follow it."""
     if not facts.claims:
         return sorted(facts.conversations)
     claimed = (name for _, told in facts.claims.values() for name in told.conversations)
@@ -421,7 +421,7 @@ def conversations_of(facts: MessageFacts) -> list[str]:
 
 
 def in_too_many(known: MessageFacts | None, new: MessageFacts) -> bool:
-    """Return whether an event says that a message is in one conversation too many, as its writers have told it."""
+    """Return whether an event names one conversation too many for a message, among those of its writers."""
     return any(
         _exceeds(None if known is None else known.claims.get(key, (None, None))[1], told)
         for key, (_, told) in new.claims.items()
@@ -436,12 +436,12 @@ def _exceeds(known: MessageFacts | None, new: MessageFacts) -> bool:
 
 
 def conversation_of(facts: MessageFacts) -> str | None:
-    """Return the conversation that the message belongs to now, None while it is unknown."""
+    """Return the message's current conversation, None while it is unknown."""
     return text_of(shown_at("conversation_id", facts.columns, facts.partial_columns))
 
 
 def state(message_id: str, facts: MessageFacts) -> dict[str, Any]:
-    """Return the fields of the MessageState that follows from the facts of a message that exists."""
+    """Return the fields of the MessageState of an existing message."""
     fields, extra, nulls = fields_of(registers.all_shown(facts.columns, facts.partial_columns))
     status = _status_of(facts)
     present = statuses.moments_of(status)
@@ -456,7 +456,7 @@ def state(message_id: str, facts: MessageFacts) -> dict[str, Any]:
     if odd:
         fields["status_extra"] = odd
     if moments or odd or "errors" in fields:
-        # A row whose status is null or no object says nothing about a status that is known.
+        # A row whose status is null or no object does not change a known status.
         extra.pop("status", None)
         if "status" in nulls:
             nulls.remove("status")
@@ -477,7 +477,7 @@ def state(message_id: str, facts: MessageFacts) -> dict[str, Any]:
 
 
 def _texts_of(status: Registers) -> dict[str, str]:
-    """Return the JSON text of what is no instant, or more than one can hold."""
+    """Return the JSON text of values that are not instants, or have more digits than one can hold."""
     texts: dict[str, str] = {}
     for key, (_, _, value) in status.items():
         if type(value) is bytes:

@@ -1,19 +1,19 @@
-"""Last-writer-wins registers: a value with the version of the row that said it.
+"""Last-writer-wins registers: a value with the version of its row.
 
-A whole row says how many keys its status has, and OpenBSP never takes a key away: of two whole rows the one with more
-keys was committed later, whatever their instants say. A row that holds only what changed does not tell that. So the
-newest value of either kind is kept, and `shown` says which of the two counts.
+A whole row has a number of status keys, and OpenBSP never removes a key: of two whole rows the one with more keys was
+committed later, whatever their instants are. A partial row, with changed columns only, does not give that number. So
+the newest value of either kind is kept, and `shown` chooses which of the two counts.
 """
 
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-#: Text; instant (microseconds since the epoch), or `[instant, JSON text]` where the text says more; JSON text of a
-#: value without a typed field; list of JSON texts; explicit null.
+#: Text; instant (microseconds since the epoch), or `[instant, JSON text]` where the text has more; JSON text of a value
+#: without a typed field; list of JSON texts; explicit null.
 Value = str | int | list[Any] | bytes | None
 
-#: `(keys, stamp, value)`: the number of status keys of the row, and `stamp_of` what it says about its age.
-# Trap: the value is a Value, but msgspec refuses unions of str and bytes; as Any it reads them apart all the same.
+#: `(keys, stamp, value)`: the number of status keys of the row, and its `stamp_of`.
+# Trap: the value is a Value, but msgspec refuses unions of str and bytes; as Any it distinguishes them all the same.
 Register = tuple[int, int, Any]
 Registers = dict[str, Register]
 
@@ -23,20 +23,20 @@ Version = tuple[int, int]
 T = TypeVar("T")
 Ordered = TypeVar("Ordered", int, Version)
 
-#: The time of a row or a message that says nothing about its own; before everything else.
+#: The time of a row or a message without one; before everything else.
 NEVER = 1 - 2**63
 
-#: The version of a value that overrules no other.
+#: The version of a value that replaces no other.
 UNFIT: Version = (-1, -(2**63))
 
-#: Of rows that say nothing about their age. Even, as the last bit says that the row is an update.
+#: Of rows without a time. Even, as the last bit marks an update.
 _UNDATED = 2 - 2**63
 
 _RANK = {type(None): 0, int: 1, str: 2, bytes: 3}
 
 
 def newer(a: Register, b: Register) -> Register:
-    """Return the register that wins: the later version; on a tie the larger content, whichever came first."""
+    """Return the register that wins: the later version; on a tie the larger content, in any order of arrival."""
     if a[0] != b[0]:
         return a if a[0] > b[0] else b
     if a[1] != b[1]:
@@ -45,12 +45,12 @@ def newer(a: Register, b: Register) -> Register:
 
 
 def join(a: Registers, b: Registers) -> Registers:
-    """Return the newer register of each name. Returns one of both if it says it all."""
+    """Return the newer register of each name. Returns one of both if it equals the result."""
     return join_each(a, b, newer)
 
 
 def join_each(a: dict[str, T], b: dict[str, T], join_two: Callable[[T, T], T]) -> dict[str, T]:
-    """Return what both say of each name, joined where both know it. Returns one of both if it says it all."""
+    """Merge two mappings, joining values that both have. Returns one of both if it equals the result."""
     if not b or a is b:
         return a
     if not a:
@@ -63,14 +63,14 @@ def join_each(a: dict[str, T], b: dict[str, T], join_two: Callable[[T, T], T]) -
 
 
 def later(a: Ordered | None, b: Ordered | None) -> Ordered | None:
-    """Return the larger of two, or the one that there is."""
+    """Return the larger of two, or the only one."""
     if a is None or b is None:
         return b if a is None else a
     return max(a, b)
 
 
 def shown(whole: Register | None, partial: Register | None) -> Register | None:
-    """Return the register that counts: of a whole row and of one that holds only what changed, the later instant.
+    """Return the register that counts, of a whole and a partial row: the later instant.
 
     The latter on a tie: it is an update.
     """
@@ -98,7 +98,7 @@ def all_shown(whole: Registers, partial: Registers) -> Registers:
 
 
 def cut(registers: Registers, version: Version, kept: str) -> Registers:
-    """Return the registers that are newer than a version, and the `kept` one whatever its version is."""
+    """Return the registers that are newer than a version, and `kept` whatever its version is."""
     return {name: register for name, register in registers.items() if name == kept or register[:2] > version}
 
 
@@ -109,7 +109,7 @@ def cut_status(status: Registers, version: Version) -> Registers:
 
 def format_of(stored: bytes) -> int:
     """Return the number with which a stored array begins."""
-    # Trap: the first member of an array of up to fifteen stands in the second byte.
+    # Trap: the first member of an array of up to fifteen is in the second byte.
     return stored[3] if stored[0] == _ARRAY_16 else stored[1]
 
 
@@ -124,7 +124,7 @@ def content_order(value: Value) -> tuple[int, Any, bytes]:
 
 
 def stamp_of(fields: dict[str, Any]) -> int:
-    """Return what the row of an event says about its age: its instant, then whether it is an update."""
+    """Return the age of an event's row: its instant, then whether it is an update."""
     at = fields["updated_at"]
     if at is None:
         at = fields["created_at"]
@@ -156,9 +156,9 @@ def moment_of(register: Register | None) -> int | None:
 
 
 def columns_of(event: dict[str, Any], names: tuple[str, ...], version: Version) -> Registers:
-    """Return the registers of an event's columns; those that it does not name have none.
+    """Return the registers of an event's columns; absent ones have none.
 
-    An instant whose text says more than microseconds stands in both `event` and its `extra`.
+    An instant whose text has more than microseconds is in both `event` and its `extra`.
     """
     keys, stamp = version
     columns: Registers = {}
@@ -176,7 +176,7 @@ def columns_of(event: dict[str, Any], names: tuple[str, ...], version: Version) 
 
 
 def fields_of(columns: Registers) -> tuple[dict[str, Any], dict[str, str], list[str]]:
-    """Return the typed fields, the `extra` and the sorted `nulls` that registers of columns show."""
+    """Return the typed fields, the `extra` and the sorted `nulls` of registers of columns."""
     fields: dict[str, Any] = {}
     extra: dict[str, str] = {}
     nulls: list[str] = []

@@ -5,7 +5,7 @@ from typing import Any
 
 from streams.state.registers import Registers, Version, instant_of, moment_of
 
-#: Delivery statuses, lowest first. Other keys (typing, edited, ...) say nothing about delivery.
+#: Delivery statuses, lowest first. Other keys (typing, edited, ...) are not about delivery.
 RANKS: Mapping[str, int] = {
     status: rank
     for rank, status in enumerate(
@@ -14,15 +14,15 @@ RANKS: Mapping[str, int] = {
 }
 #: Stands alone when a media download failed.
 ERROR = "error"
-#: No status but a list of what went wrong.
+#: Not a status but a list of errors.
 ERRORS = "errors"
-#: Keys whose status changes tell the errors.
+#: Keys whose status changes include the errors.
 FAILURES = frozenset(("failed", ERROR))
 #: Keys that OpenBSP writes, in the order in which they are announced if there are too many.
 DOCUMENTED: Mapping[str, int] = {
     status: place for place, status in enumerate((*RANKS, ERROR, "typing", "edited", "preprocessing", "preprocessed"))
 }
-#: So many keys of one row give status changes; the others are data.
+#: At most so many keys of one row give status changes; the others are data.
 ANNOUNCED_PER_ROW = 64
 
 _RANKS = {**RANKS, ERROR: RANKS["failed"]}
@@ -38,7 +38,7 @@ def registers_of(event: dict[str, Any], version: Version) -> Registers:
     for key, text in (event["status_extra"] or {}).items():
         at = found.get(key)
         value = None if text == "null" else text.encode()
-        # Trap: a null beside an instant, or an instant of errors, is what somebody else has written.
+        # Trap: a null beside an instant, or an instant of errors, is not of OpenBSP.
         says_more = value is not None and key != ERRORS
         found[key] = (keys, stamp, [at[2], value] if at is not None and says_more else value)
     if event["errors"] is not None:
@@ -65,7 +65,7 @@ def announced(status: Registers) -> list[str]:
 
 
 def moments_of(status: Registers) -> Moments:
-    """Return the keys that are present. One whose value is no instant has that of the row that said it, or None."""
+    """Return the keys that are present. One whose value is no instant has that of its row, or None."""
     return {
         key: instant_of(register[1]) if (at := moment_of(register)) is None else at
         for key, register in status.items()
@@ -89,7 +89,7 @@ Reached = tuple[int, int, str]
 
 
 def reached(moments: Mapping[str, int | None]) -> list[Reached]:
-    """Return the ranked statuses that are present with an instant. Looks at no others, however many there are."""
+    """Return the ranked statuses that are present with an instant. Checks no others, however many there are."""
     return [(at, rank, status) for status, rank in _RANKS.items() if (at := moments.get(status)) is not None]
 
 
@@ -100,7 +100,7 @@ def previous_status(ranked: list[Reached], status: str, at: int) -> str | None:
 
 
 def errors_of(status: Registers) -> list[str] | None:
-    """Return the JSON text of each of the errors, in whatever shape they came, else that of `error`, else None."""
+    """Return the JSON text of each of the errors, whatever their shape, else that of `error`, else None."""
     for name in (ERRORS, ERROR):
         register = status.get(name)
         value = None if register is None else register[2]

@@ -1,4 +1,4 @@
-"""Status changes: the fact that a message has a status, told with its conversation."""
+"""Status changes: the fact that a message has a status, with its conversation."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,8 +9,8 @@ from streams.state import status as statuses
 from streams.state.contribution import Contribution
 from streams.state.registers import instant_of
 
-#: Characters of each text of a conversation, and of the direction, that a status change tells. Each status of each
-#: message tells them again: a name of megabytes would be thousands of records of megabytes.
+#: Longest text of a conversation, and direction, in a status change. Each status of each message repeats them: a name
+#: of megabytes would be thousands of records of megabytes.
 TOLD_CHARACTERS = 1_000
 
 
@@ -24,8 +24,7 @@ def status_changes(
     """Return the fields of the StatusChange for each of the announced status keys.
 
     `conversation` is the row's summary (`conversation.summary`). Only the id is the same whenever this is made: the
-    rest tells what was known at that moment. A status without an instant has that of the row that said it, else the
-    message's, else 1970.
+    rest is as known at that moment. A status without an instant has that of its row, else the message's, else 1970.
     """
     status = contributions.status_of(part)
     moments = statuses.moments_of(status)

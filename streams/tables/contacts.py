@@ -1,4 +1,4 @@
-"""The tables of contacts and of their addresses: each merges its rows, and tells those who follow them."""
+"""The tables of contacts and of their addresses: each merges its rows, and sends them to their followers."""
 
 from collections.abc import Callable, Collection, Generator, Iterator
 from typing import Any, Generic
@@ -20,18 +20,18 @@ from streams.tables.links import (
     encode_link,
 )
 
-#: A row as it is stored, without its followers; several of them have to fit into a conversation's.
+#: A stored row without its followers; several of them have to fit into a conversation's.
 FACTS_BYTES = 256 * 1024
 
 
 def join_stored_contacts(key: bytes, a: bytes, b: bytes) -> bytes:
-    """Return what two records of the changelog for the same key say together."""
+    """Merge two changelog records of the same key."""
     del key
     return contact.encode(contact.join_contact_rows(contact.decode_contact_row(a), contact.decode_contact_row(b)))
 
 
 def join_stored_addresses(key: bytes, a: bytes, b: bytes) -> bytes:
-    """Return what two records of the changelog for the same key say together."""
+    """Merge two changelog records of the same key."""
     del key
     return contact.encode(contact.join_address_rows(contact.decode_address_row(a), contact.decode_address_row(b)))
 
@@ -39,7 +39,7 @@ def join_stored_addresses(key: bytes, a: bytes, b: bytes) -> bytes:
 class _Followed(Generic[Row]):
     """One partition of a table whose rows are followed: a `streams.engine.table.Contents`.
 
-    Rows have no state topic, so nothing but the links follows from them.
+    Rows have no state topic: they affect nothing but their followers.
     """
 
     def __init__(
@@ -51,16 +51,16 @@ class _Followed(Generic[Row]):
         self._empty = empty
         self._decode = decode
         self._changed: dict[str, Row] = {}
-        #: Rows whose followers have to be told.
+        #: Rows whose followers need an update.
         self._news: set[str] = set()
-        #: Those of which followers know something that is known no more.
+        #: Rows that followers know and that were removed.
         self._forgotten: set[str] = set()
-        #: Rows, and followers of theirs beyond the limit who have been asked to come again.
+        #: Rows, and followers of theirs beyond the limit that were asked to follow again.
         self._leaving: set[tuple[str, str]] = set()
         self._contributions = contract.topic("streams-contributions")
 
     def row(self, key: str) -> Row:
-        """Return what is known of a row, and who follows it."""
+        """Return a row's facts, and its followers."""
         changed = self._changed.get(key)
         if changed is not None:
             return changed
@@ -68,11 +68,11 @@ class _Followed(Generic[Row]):
         return self._empty if stored is None else self._decode(stored)
 
     def publishing(self) -> Iterator[None]:
-        """Tell the followers of the rows that have changed since the last time; see Contents."""
+        """Update the followers of the rows that have changed since the last time; see Contents."""
         for key in self._news:
             row = self.row(key)
             known = row.facts != self._empty.facts
-            # Trap: followers join what they are told, so that nothing leaves their facts but with all the rest.
+            # Trap: followers join facts, so facts are removed from them only all together.
             if key in self._forgotten or not known:
                 self._tell(key, row, nothing=True)
             if known:
@@ -82,7 +82,7 @@ class _Followed(Generic[Row]):
         self._forgotten.clear()
 
     def forget(self, key: str) -> None:
-        """Remove what was told of a row; those who follow it still do."""
+        """Remove a row's facts; its followers stay."""
         self._changed[key] = structs.replace(self._empty, followers=self.row(key).followers)
         self._news.add(key)
         self._forgotten.add(key)
@@ -102,16 +102,16 @@ class _Followed(Generic[Row]):
         return None
 
     def rewrite(self, topic: str, key: bytes) -> None:
-        """Write a row to the changelog once more, over what another worker wrote by mistake."""
+        """Write a row to the changelog once more, over a foreign record."""
         del topic
         self.rows.rewrite(key)
 
     def _tell(self, key: str, row: Row, *, nothing: bool = False) -> None:
-        """Tell all followers of a row its facts, or that `nothing` is known any more."""
+        """Send all followers of a row its facts, or that `nothing` is known any more."""
         raise NotImplementedError
 
     def _to_ask(self, key: str, follower: str, leaving: list[str]) -> list[str]:
-        """Return who has to come again, of those who are `leaving` a row after a follower came. Each is asked once."""
+        """Return the followers `leaving` a row, after one was added, that have to follow again. Each is asked once."""
         self._leaving.discard((key, follower))
         asked = [one for one in leaving if (key, one) not in self._leaving]
         self._leaving.update((key, one) for one in asked)
@@ -138,9 +138,9 @@ class ContactPartition(_Followed[ContactRow]):
         self._news.add(key)
 
     def follow(self, key: str, link: ContactFollowed) -> None:
-        """Remember an address that is said to be of a contact, and tell it what is known of that, or that nothing is.
+        """Add an address as a follower of a contact, and send it the contact's facts, or that there are none.
 
-        Whoever a limit drops is told that nothing is known.
+        A follower that the limit drops is sent that nothing is known.
         """
         row, dropped, leaving = contact.follow_contact(self.row(key), link.organization, link.address)
         self._changed[key] = row
@@ -151,7 +151,7 @@ class ContactPartition(_Followed[ContactRow]):
         for address in dropped:
             self._write(address, ContactTold(key, None))
         if link.address not in dropped:
-            # Trap: a former owner may have told it facts and died, and all were removed before this is read again.
+            # Trap: a former owner may have sent it facts and died, and all were removed before this is read again.
             self._write(link.address, ContactTold(key, row.facts if row.facts != NO_CONTACT else None))
 
     def _tell(self, key: str, row: ContactRow, *, nothing: bool = False) -> None:
@@ -166,11 +166,11 @@ class AddressPartition(_Followed[AddressRow]):
     def __init__(self, rows: TablePartition, contract: Contract, sender: Sender) -> None:
         """Take over a restored partition; `sender` writes what follows from its rows."""
         super().__init__(rows, contract, sender, AddressRow(), contact.decode_address_row)
-        #: The organization of each address whose contact has to be followed.
+        #: The organization of each address that has to follow its contact.
         self._following: dict[str, str] = {}
 
     def apply(self, event: dict[str, Any]) -> None:
-        """Merge an event. Raises Refused if its id is not that of its address: its writer may not tell of that."""
+        """Merge an event. Raises Refused if its id is not that of its address: its writer may not write that one."""
         key = event["id"]
         if not _is_its_id(key, event):
             raise Refused("key_mismatch", "the row's id is not made of its organization, service and address")
@@ -184,9 +184,9 @@ class AddressPartition(_Followed[AddressRow]):
         self._news.add(key)
 
     def follow(self, key: str, link: AddressFollowed) -> None:
-        """Remember, or forget, a conversation that may have an address, and tell it what is known of that, or nothing.
+        """Add or remove a conversation as a follower, and send it the address's facts, or that there are none.
 
-        Whoever the limit drops is told that nothing is known.
+        A follower that the limit drops is sent that nothing is known.
         """
         known = self.row(key)
         if link.age is None:
@@ -204,7 +204,7 @@ class AddressPartition(_Followed[AddressRow]):
             self._write(link.conversation, AddressTold(key, row.facts if row.facts != NO_ADDRESS else None))
 
     def hear(self, key: str, link: ContactTold) -> None:
-        """Note what is known of a contact, if the address is of that contact."""
+        """Store a contact's facts, if the address is of that contact."""
         known = self.row(key)
         if contact.contact_of(known.facts) != link.contact:
             return

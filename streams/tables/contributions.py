@@ -1,4 +1,4 @@
-"""Records of the topic between the tables: what a message adds to a conversation, and what others know of a message.
+"""Records of the topic between the tables: what a message adds to a conversation, and verdicts on messages.
 
 Those between conversations and their contacts are in `streams.tables.links`.
 """
@@ -19,8 +19,8 @@ from streams.tables.links import Link, decode_link, is_link
 class ContributionRecord(Struct, array_like=True):
     """A value of the contributions topic, keyed by conversation: what a message adds, or None when it is removed.
 
-    `announce` are the status keys of which the conversation has to tell, `received_at` is when the bridge received the
-    oldest of the events that this follows from (microseconds since the epoch; None: that is not measured).
+    `announce` are the status keys that the conversation has to publish. `received_at` is when the bridge received the
+    oldest of the causing events (microseconds since the epoch; None: not measured).
     """
 
     message_id: str
@@ -39,9 +39,9 @@ class _StoredRecord(Struct, array_like=True):
 
 
 class HolderRecord(Struct, array_like=True):
-    """A value of the contributions topic, keyed by `holders_key`: how a message is that has had an external id.
+    """A value of the contributions topic, keyed by `holders_key`: a message that has had an external id.
 
-    None when the message is removed. `organization` is the one of which they are.
+    None when the message is removed. `organization` is the one whose external id that is.
     """
 
     no_message: str
@@ -54,8 +54,8 @@ class VerdictRecord(Struct, array_like=True):
     """A value of the contributions topic, keyed by message: what others know of whether it exists.
 
     The deletes of a conversation that it was in (records of a former version do not name it); rivals with one of its
-    external ids, and how the message is as far as is known there. `organization` is the one whose external id that
-    is; records of a former version name none.
+    external ids, and the message itself as known there. `organization` is the one whose external id that is; records of
+    a former version name none.
     """
 
     no_message: str
@@ -67,10 +67,10 @@ class VerdictRecord(Struct, array_like=True):
     conversation: str | None = None
 
 
-#: How each of them begins, those of former versions too: no message has an empty id.
+#: The first bytes of each kind, of former versions too: no message has an empty id.
 _HOLDER, _VERDICT = (b"\x93\xa0", b"\x94\xa0"), (b"\x95\xa0", b"\x97\xa0")
 
-#: How keys of holders begin: no id, as it is not UTF-8.
+#: The first byte of a holders' key: not UTF-8, so no id begins with it.
 HOLDERS = b"\xff"
 
 encode_record = msgpack.Encoder().encode
@@ -81,7 +81,7 @@ _decode_verdict = msgpack.Decoder(VerdictRecord).decode
 
 
 def holders_key(organization: str, external_id: str) -> bytes:
-    """Return the key under which the messages of an organization that have had an external id meet."""
+    """Return the key that all messages with an organization's external id share."""
     name = organization.encode()
     return HOLDERS + sha256(b"%d\n%b\n%b" % (len(name), name, external_id.encode())).digest()
 

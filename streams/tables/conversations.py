@@ -25,12 +25,12 @@ from streams.tables.links import AddressFollowed, AddressTold, encode_link
 
 _ROW = b""
 
-#: Messages that are counted in one step: a small part of the time after which others have their turn.
+#: Messages counted in one step: a small part of the time after which other tasks run.
 _COUNTED = 200
 
 
 def join_stored(key: bytes, a: bytes, b: bytes) -> bytes:
-    """Return what two records of the changelog for the same key say together."""
+    """Merge two changelog records of the same key."""
     if split_key(key)[1] == _ROW:
         return conversation.encode(conversation.join(conversation.decode(a), conversation.decode(b)))
     return contributions.encode(contributions.join(contributions.decode(a), contributions.decode(b)))
@@ -42,30 +42,30 @@ class InUse:
     __slots__ = ("size", "tally")
 
     def __init__(self, size: int, tally: Tally) -> None:
-        """Take what is known."""
+        """Set the stored row's size and the tally."""
         self.size = size
         self.tally = tally
 
     @property
     def told(self) -> ConversationFacts | None:
-        """All that was told of the row, by whomever."""
+        """All facts of the row, of all writers."""
         return self.tally.told
 
 
 class ConversationHooks:
-    """What is told of the conversations of a partition to those who ask."""
+    """Hooks that report changes of a partition's conversations."""
 
     __slots__ = ("message_changed", "removed", "row_changed", "written")
 
     def __init__(self) -> None:
-        """Tell nobody."""
+        """Start without subscribers."""
         #: The row of a conversation has been merged.
         self.row_changed: Hook[[str]] = Hook()
         #: What a message adds to a conversation has been merged: ids, what it was, what it is (None: removed).
         self.message_changed: Hook[[str, str, Contribution | None, Contribution | None]] = Hook()
         #: Everything about a conversation is being removed: it can be read for the last time.
         self.removed: Hook[[str]] = Hook()
-        #: A state (None: a tombstone) is on its way to its topic; once for each record, in order.
+        #: A state (None: a tombstone) was sent to its topic; once for each record, in order.
         self.written: Hook[[str, dict[str, Any] | None]] = Hook()
 
 
@@ -87,9 +87,9 @@ class ConversationPartition:
         self._in_use_limit = in_use_limit
         self._changed_rows: dict[str, ConversationFacts] = {}
         self._announced: dict[tuple[str, str], set[str]] = {}
-        #: Conversations of which all status changes are to be told again, in order.
+        #: Conversations whose status changes are all to be published again, in order.
         self._announcing: dict[str, None] = {}
-        #: What their messages add, as it was merged since `publishing`: read and decoded once.
+        #: Contributions merged since `publishing`: read and decoded once.
         self._merged: dict[tuple[str, str], Contribution] = {}
         #: When the bridge received the first event that has changed something since `flushing`; None: not known.
         self._received_at: int | None = None
@@ -103,8 +103,9 @@ class ConversationPartition:
     ) -> None:
         """Merge an event of the conversation's row, of `size` bytes, of a writer for some organizations (None: all).
 
-        With the first one (or one that may have been it, `replayed`) the status changes that were told without their
-        conversation are told again, with it. Raises Refused if the merged row would become too large to be written.
+        With the first one (or one that may have been it, `replayed`) the status changes that were published without
+        their conversation are published again, with it. Raises Refused if the merged row would become too large to be
+        written.
         """
         conversation_id = str(event["id"])
         entry = self.in_use(conversation_id)
@@ -134,7 +135,7 @@ class ConversationPartition:
         self.hooks.row_changed(conversation_id)
 
     def _follow_addresses(self, conversation_id: str, before: ConversationFacts | None, now: ConversationFacts) -> None:
-        """Have a conversation hear of the addresses that it may have, if its row has come to say something else."""
+        """Make a conversation follow the addresses that it may have, if its row has changed."""
         if not is_key(conversation_id):
             return
         followed = conversation.addresses_of(now)
@@ -142,14 +143,14 @@ class ConversationPartition:
             return
         age = conversation.age_of(now)
         known = set() if before is None or conversation.age_of(before) != age else conversation.addresses_of(before)
-        # Trap: of a row that a version without contacts has written nobody knows that it has to hear of its address.
+        # Trap: a row of a version without contacts never asked to follow its address.
         for address in sorted(followed - (known & now.contacts.keys())):
             self._write_link(address, AddressFollowed(conversation_id, age))
 
     def _unfollow_addresses(
         self, conversation_id: str, before: ConversationFacts | None, now: ConversationFacts | None
     ) -> None:
-        """Have a conversation hear no more of the addresses that it cannot have any more."""
+        """Stop following the addresses that the conversation can no longer have."""
         if before is None or not is_key(conversation_id):
             return
         for address in sorted(conversation.addresses_of(before) - conversation.addresses_of(now)):
@@ -159,10 +160,10 @@ class ConversationPartition:
         self._sender.write(self._contributions, address.encode(), encode_link(link))
 
     def apply_address(self, conversation_id: str, link: AddressTold) -> None:
-        """Note what is known of an address, if the conversation may have it; else have it hear of that no more.
+        """Store an address's facts if the conversation may have it, otherwise stop following it.
 
-        A crash between what a conversation has come to say and what it writes to the address that it had leaves it a
-        follower: when what it said is read again, nobody knows any more what that was.
+        A crash between the change of a row and the unfollow of its former address leaves it a follower: after the
+        replay the former address is no longer known.
         """
         entry = self.in_use(conversation_id)
         if entry.told is None or link.address not in conversation.addresses_of(entry.told):
@@ -177,7 +178,7 @@ class ConversationPartition:
         self.hooks.row_changed(conversation_id)
 
     def tell_messages(self, conversation_id: str) -> Iterator[None]:
-        """Tell the messages that have been in a conversation that it is deleted, if it is: one with each step."""
+        """Tell the messages that were in a conversation that it is deleted, if it is: one with each step."""
         told = self.in_use(conversation_id).told
         if told is not None and _has_deletes(told):
             for message_id, contribution in self._told(conversation_id):
@@ -187,7 +188,7 @@ class ConversationPartition:
     def _tell_message(
         self, conversation_id: str, message_id: str, told: ConversationFacts, contribution: Contribution
     ) -> None:
-        # What it has heard before it need not hear again: its answer to that is what came here.
+        # A message that has its verdict needs no other: this contribution is its answer.
         deletes = conversation.deletes_for(told, contribution)
         stay = contribution.stays.get(conversation_id)
         if not set(deletes).issubset(() if stay is None else stay[2]):
@@ -195,14 +196,14 @@ class ConversationPartition:
             self._sender.write(self._contributions, message_id.encode(), verdict)
 
     def ask(self, message_id: str) -> None:
-        """Have a message tell what others have to know of it: a former version, which stored it, did not."""
+        """Ask a message to report itself to holders: the former version that stored it did not."""
         verdict = encode_record(VerdictRecord("", [], None, None))
         self._sender.write(self._contributions, message_id.encode(), verdict)
 
     def apply_contribution(self, conversation_id: str, record: ContributionRecord) -> None:
-        """Merge what a message adds, and note the status changes that it announces.
+        """Merge what a message adds, and record the status changes that it announces.
 
-        Raises Refused if it would become too large to be written, which nothing makes that messages have.
+        Raises Refused if it would become too large to be written, which cannot happen by what messages send.
         """
         entry = self.in_use(conversation_id)
         message_id = record.message_id
@@ -215,7 +216,7 @@ class ConversationPartition:
         if self._received_at is None:
             self._received_at = record.received_at
         if new is None:
-            # What was announced before the removal is told, too: once is never zero times.
+            # Those announced before the removal are published too: once is never zero times.
             ids = conversation_id, message_id
             self._tell([(ids, self._announced.pop(ids, set()))])
             self._merged.pop((conversation_id, message_id), None)
@@ -243,7 +244,7 @@ class ConversationPartition:
             self._merged.pop((conversation_id, message_id), None)
 
     def publishing(self) -> Iterator[None]:
-        """Write the status changes that were announced since the last time, each with its conversation."""
+        """Publish the status changes announced since the last time, each with its conversation."""
         for conversation_id in self._announcing:
             yield from self._counting(conversation_id)
             for some in slices(self._all_announced(conversation_id), _weigh):
@@ -259,7 +260,7 @@ class ConversationPartition:
         self._merged.clear()
 
     def _all_announced(self, conversation_id: str) -> Iterator[tuple[tuple[str, str], set[str]]]:
-        """Yield all messages that a conversation ever had, with the status keys that those which it has announce."""
+        """Yield all messages that a conversation ever had, with the status keys that they announce."""
         for message_id, contribution in self.contributions(conversation_id):
             ids = conversation_id, message_id
             belongs = contributions.belongs_to(contribution, conversation_id)
@@ -276,42 +277,42 @@ class ConversationPartition:
         if not announced:
             return []
         contribution = self._merged.get((conversation_id, message_id)) or self.contribution(conversation_id, message_id)
-        # Trap: it is told even if the message has left since: whoever announced it here tells it nowhere else.
+        # Trap: it is published even if the message has left since: a key announced here is announced nowhere else.
         if contribution is None or not contributions.exists(contribution):
             return []
         facts = self._fresh(conversation_id).tally.facts
-        # A message of another organization must not carry what is known of the conversation.
+        # A message of another organization must not carry the conversation's data.
         summary = conversation.summary(facts) if conversation.tells(facts, contribution) else None
         return status_changes(message_id, conversation_id, contribution, sorted(announced), summary)
 
     def is_idle(self, conversation_id: str, before: int) -> bool:
-        """Return whether nothing that is known of a conversation is as late as `before`. Flush before."""
+        """Return whether nothing known of a conversation is as late as `before`. Flush before."""
         latest = last_activity(conversation_id, self.rows.scan(prefix(conversation_id.encode())))
         return latest is None or latest < before
 
     def postpone(self, conversation_id: str, request: bytes) -> None:
-        """Put a request that concerns a conversation behind all that its topic holds now."""
+        """Requeue a request that concerns a conversation behind all current records of its topic."""
         self._sender.write(self._contributions, conversation_id.encode(), request, self.partition)
 
     def retract(self, conversation_id: str) -> Iterator[None]:
-        """First half of a removal: take everything back from the changelog, in steps. Flush before.
+        """First half of a removal: delete all from the changelog, in steps. Flush before.
 
-        The second half, `remove`, must wait until this is acknowledged: what is stored is the only list of it, and
-        may be gone from the disk when the removal has to be done again.
+        The second half, `remove`, must wait until this is acknowledged: the store is the only list of what to delete,
+        and may be gone from the disk when the removal has to be repeated.
         """
         for key, _ in self.rows.scan(prefix(conversation_id.encode())):
             self.rows.retract(key)
             yield
 
     def remove(self, conversation_id: str) -> None:
-        """Second half of a removal: forget the row and all contributions, and say so on the state topic.
+        """Second half of a removal: drop the row and all contributions, and write the tombstone to the state topic.
 
-        What is deleted here is told to the changelog once more: a store on disk that has its position from between
-        the halves, but not these deletions, would keep everything otherwise.
+        Deletes go to the changelog once more: a store on disk that has its position from between the halves, but not
+        these deletions, would keep everything otherwise.
         """
         self.hooks.removed(conversation_id)
-        # Trap: not in the first half. An idle conversation to which something comes between the halves stays, and would
-        # hear no more of its address.
+        # Trap: not in the first half. An idle conversation that gets a record between the halves stays, and would no
+        # longer follow its address.
         self._unfollow_addresses(conversation_id, self.row(conversation_id), None)
         for key, _ in self.rows.scan(prefix(conversation_id.encode())):
             del self.rows[key]
@@ -349,12 +350,12 @@ class ConversationPartition:
         return 1 if entry is None else 1 + entry.size // USUAL_BYTES
 
     def trim(self) -> None:
-        """Drop the tallies that have not been used for longest, if there are too many; reading makes some as well."""
+        """Evict the least recently used tallies, if there are too many; reading makes some as well."""
         while len(self._in_use) > self._in_use_limit:
             self._in_use.popitem(last=False)
 
     def rewrite(self, topic: str, key: bytes) -> None:
-        """Write a key of the changelog, or a state, once more, over what another worker wrote by mistake."""
+        """Write a key of the changelog, or a state, once more, over a foreign record."""
         if topic == self.rows.changelog:
             self.rows.rewrite(key)
             return
@@ -394,7 +395,7 @@ class ConversationPartition:
         return conversation.standing(entry.tally.facts, entry.tally)
 
     def owner(self, conversation_id: str) -> str | None:
-        """Return whose the conversation is, as far as is known: messages of others are in it for nobody."""
+        """Return the conversation's organization, as far as known: messages of others in it are invisible."""
         return self._fresh(conversation_id).tally.owner
 
     def _fresh(self, conversation_id: str) -> InUse:
@@ -415,12 +416,12 @@ class ConversationPartition:
         return entry
 
     def is_in_use(self, conversation_id: str) -> bool:
-        """Return whether the conversation's tally is in memory, and right."""
+        """Return whether the conversation's tally is in memory, and current."""
         entry = self._in_use.get(conversation_id)
         return entry is not None and not entry.tally.stale
 
     def take_into_use(self, conversation_id: str, tally: Tally) -> None:
-        """Bring a conversation into use, with the tally of all contributions that it has now."""
+        """Bring a conversation into use, with the tally of all its contributions."""
         entry = self._in_use.get(conversation_id)
         if entry is None:
             self._in_use[conversation_id] = InUse(self._row(conversation_id)[1], tally)
@@ -428,14 +429,14 @@ class ConversationPartition:
             entry.tally = tally
 
     def bringing_into_use(self, conversation_id: str) -> Iterable[None]:
-        """Read a conversation that is not in use, in steps: what is merged next costs the same however long it is.
+        """Bring a conversation into use, in steps: the next merge then has a bounded cost, however long it is.
 
         The last step ends with it in use.
         """
         return () if conversation_id in self._in_use else self._counting(conversation_id)
 
     def _counting(self, conversation_id: str) -> Iterator[None]:
-        """Have the tally of a conversation in memory, and right, in steps."""
+        """Build the tally of a conversation in memory, in steps, until it is current."""
         if self.is_in_use(conversation_id):
             return
         counting = Counting(conversation_id)
@@ -447,7 +448,7 @@ class ConversationPartition:
         self.take_into_use(conversation_id, tally)
 
     def row(self, conversation_id: str) -> ConversationFacts | None:
-        """Return all that was told of a conversation's row."""
+        """Return all facts of a conversation's row."""
         return self._row(conversation_id)[0]
 
     def _row(self, conversation_id: str) -> tuple[ConversationFacts | None, int]:
@@ -463,12 +464,12 @@ class ConversationPartition:
         return None if stored is None else contributions.effective(contributions.decode(stored))
 
     def contributions(self, conversation_id: str) -> Iterator[tuple[str, Contribution]]:
-        """Yield what each message adds to a conversation, those that have left it among them."""
+        """Yield what each message adds to a conversation, including those that have left it."""
         for message_id, told in self._told(conversation_id):
             yield message_id, contributions.effective(told)
 
     def _told(self, conversation_id: str) -> Iterator[tuple[str, Contribution]]:
-        """Yield all that was told of each message, by whomever."""
+        """Yield all facts of each message, of all writers."""
         for key, stored in self.rows.scan(prefix(conversation_id.encode())):
             _, member = split_key(key)
             if member != _ROW:

@@ -1,4 +1,4 @@
-"""Foreign records: what another program than a partition's owner wrote to its logs."""
+"""Foreign records: records in a partition's logs that its owner did not write."""
 
 import logging
 
@@ -8,7 +8,7 @@ logger = logging.getLogger(__name__)
 
 
 def id_of(topic: str, partition: int, key: bytes) -> str | None:
-    """Return the id that the key of a foreign record is; None, with a line in the log, if no worker made the key."""
+    """Return the id in the key of a foreign record; None, with a log line, if the key is not a worker's."""
     try:
         return key.decode()
     except UnicodeDecodeError:

@@ -1,8 +1,8 @@
-"""Conversations in which nothing happens any more: who they are, and the request that they be removed.
+"""Conversations without recent activity: finding them, and the request to remove one.
 
-A request is a record of the contributions topic, so the owner of the conversation meets it in order with everything
-else that the conversation hears of, judges again whether it still is idle, and does it again after a crash. Anybody
-may send one at any time, as often as they like.
+A request is a record of the contributions topic, so the conversation's owner reads it in order with all its other
+records, checks again whether the conversation is idle, and replays it after a crash. Requests may be sent at any time,
+any number of times.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,11 +18,11 @@ from streams.state.contribution import Contribution
 from streams.state.conversation import ConversationFacts
 from streams.state.registers import NEVER, Register, instant_of, moment_of
 
-#: How each eviction begins: no Avro record and no contribution does.
+#: The first bytes of each eviction: no Avro record and no contribution begins like that.
 EVICTION = b"\x92\xa0"
 
 _ROW = b""
-#: Entries of a table that are read before others get their turn: about a millisecond's work.
+#: Entries of a table that are read before other tasks run: about a millisecond's work.
 _SLICE = 250
 
 
@@ -42,7 +42,7 @@ def encode_eviction(idle_before: int) -> bytes:
 
 
 def decode_eviction(value: bytes) -> int:
-    """Return what `encode_eviction` took. Raises Refused for other bytes."""
+    """Return the instant in a request. Raises Refused for other bytes."""
     try:
         return _decode(value).idle_before
     except (DecodeError, ValidationError) as error:
@@ -50,10 +50,10 @@ def decode_eviction(value: bytes) -> int:
 
 
 def last_activity(conversation_id: str, group: Iterable[tuple[bytes, bytes]]) -> int | None:
-    """Return the latest instant that the stored group of a conversation tells, None if it tells none.
+    """Return the latest instant in the stored group of a conversation, None if it has none.
 
-    These are the versions of all columns, what `created_at`, `updated_at` and `timestamp` say, and the moments of
-    statuses; of the row, and of the messages that belong to the conversation now.
+    These are the versions of all columns, the instants in `created_at`, `updated_at` and `timestamp`, and the moments
+    of statuses; of the row, and of the messages that belong to the conversation now.
     """
     latest = max((_latest(conversation_id, split_key(key)[1], stored) for key, stored in group), default=NEVER)
     return None if latest == NEVER else latest
@@ -62,7 +62,7 @@ def last_activity(conversation_id: str, group: Iterable[tuple[bytes, bytes]]) ->
 def idle_conversations(rows: TablePartition, before: int) -> Iterator[str | None]:
     """Yield the conversations of a partition whose last activity is known and before an instant.
 
-    Yields None between slices of what it reads, for others to get their turn; it remembers one conversation's id.
+    Yields None between slices of its reading, so that other tasks can run; it remembers one conversation's id.
     """
     current: bytes | None = None
     conversation_id = ""

@@ -1,7 +1,7 @@
-"""Slices of what is to be done, one kind of work after the other.
+"""Work in slices, one kind of work after the other.
 
-A processor that does one thing over and over has its code and data at hand. Events are read, then merged; what follows
-from them is made, then encoded, then written: that is worth a sixth of an event's time (docs/decisions/0163).
+A processor that repeats one kind of work has its code and data cached. Events are read, then merged; the resulting
+records are made, then encoded, then written: that saves a sixth of an event's time (docs/decisions/0163).
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +12,7 @@ T = TypeVar("T")
 #: Most rows have fewer.
 USUAL_BYTES = 16 * 1024
 
-#: What is dealt with together: a small part of the time after which others have their turn.
+#: The weight of a slice: a small part of the time after which other tasks run.
 _SLICE = 50
 
 

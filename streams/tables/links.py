@@ -1,7 +1,7 @@
 """Records of the contributions topic between conversations, the addresses that they name, and the contacts of those.
 
-Whoever needs facts of a row in another partition follows it, and is told them from then on, whenever they change. Both
-may be said again at any time: a follower is remembered once, and facts are joined.
+A row that needs another partition's row follows it, and is sent its facts from then on, whenever they change. Both
+records may be repeated at any time: a follower is stored once, and facts are joined.
 """
 
 from msgspec import DecodeError, Struct, ValidationError, msgpack
@@ -20,21 +20,21 @@ class AddressFollowed(Struct, array_like=True, tag=1):
 
 
 class AddressTold(Struct, array_like=True, tag=2):
-    """Keyed by conversation: what is known of an address that it may have; None: nothing any more."""
+    """Keyed by conversation: the facts of an address that it may have; None: none any more."""
 
     address: str
     facts: AddressFacts | None
 
 
 class ContactFollowed(Struct, array_like=True, tag=3):
-    """Keyed by contact: an address of an organization is said to be of it."""
+    """Keyed by contact: rows place an organization's address in it."""
 
     organization: str
     address: str
 
 
 class ContactTold(Struct, array_like=True, tag=4):
-    """Keyed by address: what is known of its contact; None: nothing any more."""
+    """Keyed by address: the facts of its contact; None: none any more."""
 
     contact: str
     facts: ContactFacts | None

@@ -1,4 +1,4 @@
-"""The message table: merges events into facts, tells each conversation what its messages add."""
+"""The message table: merges events into facts, and sends each conversation what its messages add."""
 
 from collections.abc import Collection, Generator, Iterator
 from typing import Any, cast
@@ -29,7 +29,7 @@ _decode_holders = msgpack.Decoder(dict[str, existence.Holder]).decode
 
 
 def join_stored(key: bytes, a: bytes, b: bytes) -> bytes:
-    """Return what two records of the changelog for the same key say together."""
+    """Merge two changelog records of the same key."""
     if key.startswith(HOLDERS):
         return _encode_holders(existence.join_holders(_decode_holders(a), _decode_holders(b)))
     return message.encode(message.join(message.decode(a), message.decode(b)))
@@ -43,7 +43,7 @@ class MessagePartition:
     ) -> None:
         """Take over a restored partition; `sender` writes what follows from its rows.
 
-        `superseded` is told of each message that turns out to be superseded.
+        `superseded` is called with each message that turns out to be superseded.
         """
         self.partition = rows.number
         self.rows = rows
@@ -51,10 +51,10 @@ class MessagePartition:
         self._superseded = superseded
         self._sender = sender
         self._changed: dict[str, MessageFacts] = {}
-        #: Of those, how large they are at the most when they are stored.
+        #: The stored size of those, at most.
         self._sizes: dict[str, int] = {}
         self._announce: dict[str, set[str]] = {}
-        #: Messages of which those with their external ids have to hear.
+        #: Messages that have to report themselves to the holders of their external ids.
         self._to_tell: set[str] = set()
         #: When the first event since `publishing` was received.
         self._received_at: int | None = None
@@ -62,7 +62,7 @@ class MessagePartition:
         self._contributions = contract.topic("streams-contributions")
 
     def facts(self, message_id: str) -> MessageFacts | None:
-        """Return what is known of a message: all that was told, whether it counts or not."""
+        """Return all facts of a message, whether they count or not."""
         facts = self._changed.get(message_id)
         if facts is None:
             stored = self.rows.get(message_id.encode())
@@ -74,8 +74,8 @@ class MessagePartition:
     ) -> None:
         """Merge an event of a writer for some organizations (None: all).
 
-        If it may have been processed before (`replayed`), everything that follows is told again.
-        Raises Refused if the merged row would become too large to be written.
+        If it may have been processed before (`replayed`), all resulting records are written again. Raises Refused if
+        the merged row would become too large to be written.
         """
         message_id = str(event["id"])
         new = message.facts_of(event, organizations)
@@ -107,14 +107,14 @@ class MessagePartition:
         was = None if before is None else message.effective(before)
         announced = message.newly_announced(was, message.effective(merged))
         self._announce.setdefault(message_id, set()).update(announced)
-        # Trap: facts of a former version name an external id, but no holder of it has heard of the message.
+        # Trap: facts of a former version have an external id whose holders do not know of the message.
         if untold or message.is_to_tell_holders(before, merged):
             self._to_tell.add(message_id)
 
     def apply_verdict(self, message_id: str, record: VerdictRecord) -> None:
-        """Hear what others know of whether a message exists; of one that nobody knows any more, nothing is kept.
+        """Merge a verdict on whether a message exists; for an unknown message nothing is stored.
 
-        Raises Refused if so much is told that it could not be written.
+        Raises Refused if the merged row would become too large to be written.
         """
         known = self.facts(message_id)
         if known is None:
@@ -134,25 +134,25 @@ class MessagePartition:
         self._sizes[message_id] = self._sizes.get(message_id, 0) + size
         untold = stored is not None and message.predates_holders(stored)
         own = message.holder(message.as_told_by(merged, record.organization))
-        # Trap: what is merged already may not have been told, if a worker died in between.
+        # Trap: merged facts may not have been sent, if a worker died in between.
         if untold or record.deletes or (record.known is not None and existence.says_more(own, record.known)):
             self._to_tell.add(message_id)
         was, is_now = message.effective(known), message.effective(merged)
         existed, exists = message.exists(was), message.exists(is_now)
-        # While it was taken to be superseded its conversation told nothing of its status.
+        # While it was superseded its conversation published nothing of its status.
         is_again = exists and existence.has_deleted(record.rivals)
         self._announce.setdefault(message_id, set()).update(is_now.announced if is_again else ())
         if self._superseded is not None and existed and not is_now.deletes and not exists:
             self._superseded()
 
     def apply_holder(self, key: bytes, record: HolderRecord) -> None:
-        """Note how a message is that has had an external id, and say who is superseded by that."""
+        """Store a message that has had an external id, and send verdicts on who is superseded."""
         stored = self.rows.get(key)
         holders = {} if stored is None else _decode_holders(stored)
         if record.holder is None:
             holders.pop(record.message_id, None)
         else:
-            # It is told apart from the few others that a message has, no more.
+            # It is distinguished from the few others of its message, no more.
             external_id = key[len(HOLDERS) :][:8].hex()
             holders = existence.join_holders(holders, {record.message_id: record.holder})
             for message_id, rivals, known in existence.verdicts(holders, record.message_id):
@@ -165,7 +165,7 @@ class MessagePartition:
             del self.rows[key]
 
     def publishing(self) -> Iterator[None]:
-        """Tell the conversations of the messages that have changed since the last time; see Contents."""
+        """Send the conversations of changed messages what these add; see Contents."""
         for some in slices(self._announce.items(), self._weigh):
             records = [record for message_id, announce in some for record in self._records(message_id, announce)]
             for key, value in records:
@@ -179,7 +179,7 @@ class MessagePartition:
         return 1 + self._sizes[changed[0]] // USUAL_BYTES
 
     def _records(self, message_id: str, announce: set[str]) -> Iterator[tuple[bytes, bytes]]:
-        """Yield what holders of the message's external ids, and its conversations, have to hear."""
+        """Yield the records for holders of the message's external ids, and for its conversations."""
         facts = self._changed[message_id]
         if message_id in self._to_tell:
             for holding, holder in message.holdings(facts).items():
@@ -196,7 +196,7 @@ class MessagePartition:
             yield conversation.encode(), encode_record(record)
 
     def flushing(self) -> Generator[None, None, int | None]:
-        """Write what has changed: to the table and the state topic, once a message; see Contents."""
+        """Write changes to the table and the state topic, once a message; see Contents."""
         if self._changed:
             self.rows.mark()
         for some in slices(self._changed.items(), self._weigh):
@@ -222,9 +222,9 @@ class MessagePartition:
         return (None, None) if fields is None else self._contract.message_state(fields)
 
     def retract(self, message_id: str) -> Iterator[None]:
-        """First half of a removal: tell the conversations and the state topic, in a single step. Flush before.
+        """First half of a removal: write to the conversations and the state topic, in a single step. Flush before.
 
-        The second half, `remove`, must wait until this is acknowledged: the facts are the only list of whom to tell.
+        The second half, `remove`, must wait until this is acknowledged: the facts are the only list of the recipients.
         """
         key = message_id.encode()
         facts = self.facts(message_id)
@@ -239,11 +239,11 @@ class MessagePartition:
         yield
 
     def remove(self, message_id: str) -> None:
-        """Second half of a removal: forget the facts."""
+        """Second half of a removal: drop the facts."""
         del self.rows[message_id.encode()]
 
     def rewrite(self, topic: str, key: bytes) -> None:
-        """Write the row of a message and its state once more, whichever of both another worker wrote by mistake."""
+        """Write the row and the state of a message once more, over a foreign record of either."""
         if key.startswith(HOLDERS):
             self.rows.rewrite(key)
             return
@@ -257,13 +257,13 @@ class MessagePartition:
 
 
 def _fits(facts: MessageFacts) -> bool:
-    """Return whether all that follows from facts can be written."""
+    """Return whether all records that follow from facts can be written."""
     size, members = len(message.encode(facts)), message.members(facts)
     if not facts.claims:
         return size <= FACTS_BYTES and members <= MAX_MEMBERS
     if size <= FACTS_BYTES and members <= MAX_MEMBERS:
         return True
-    # Trap: a row that two writers have told whole is there twice, and one of the two counts: docs/decisions/0172.
+    # Trap: a row that two writers sent whole is stored twice, and one of the two counts: docs/decisions/0172.
     if members > 2 * MAX_MEMBERS or message.members(message.effective(facts)) > MAX_MEMBERS:
         return False
     return size <= CLAIMED_BYTES and all(
@@ -273,7 +273,7 @@ def _fits(facts: MessageFacts) -> bool:
 
 
 def _check_conversations(known: MessageFacts | None, new: MessageFacts) -> None:
-    """Raise Refused if an event names a conversation that could not hear of its message, or one too many."""
+    """Raise Refused if an event names a conversation that cannot follow its message, or one too many."""
     if known is not None and not new.claims and new.conversations.keys() <= known.conversations.keys():
         return
     if any(len(name.encode()) > ID_BYTES for name in message.conversations_of(new)):

@@ -18,7 +18,7 @@ ADDRESSES = "streams-addresses-changelog"
 
 
 class Owned:
-    """The tables that are read, of one assignment, by partition, and how far it is."""
+    """The tables of one assignment, by partition, and their progress."""
 
     def __init__(self, work: Assignment) -> None:
         """Take over the contents that `streams.app` has declared."""
@@ -26,7 +26,7 @@ class Owned:
         self.conversations = cast("Mapping[int, ConversationPartition]", work.contents[CONVERSATIONS])
         #: Return the offset up to which (exclusive) a source partition is in the tables.
         self.position = work.position
-        #: Return whether all that any worker can have read of a partition before this one did is in the tables.
+        #: Return whether all that former owners can have read of a partition is in the tables.
         self.caught_up = work.caught_up
-        #: Wait until there is room for more records on their way to the broker.
+        #: Wait until the producer has room for more records.
         self.room = work.room
