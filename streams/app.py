@@ -155,7 +155,7 @@ def create_app(
 
 
 def engine_settings(settings: StreamsSettings, kafka: KafkaSettings, topics: TopicSettings) -> EngineSettings:
-    """Return what the engine has to be told."""
+    """Return the settings for the engine."""
     return EngineSettings(
         app_id=settings.app_id,
         kafka=kafka,

@@ -61,8 +61,8 @@ def repartition(
     """Copy the join's tables, states and events to topics with more partitions, beside everything that runs.
 
     The environment names the present topics and group. The new topics must have been made (`bridge topics apply`,
-    `bridge schemas register`), and their workers may start once "tables and states are copied" is printed. What was
-    interrupted goes on where it was. See docs/operations.md, More partitions.
+    `bridge schemas register`), and their workers may start once "tables and states are copied" is printed. An
+    interrupted copy resumes where it was. See docs/operations.md, More partitions.
     """
     settings, kafka, topics = load(StreamsSettings, KafkaSettings, TopicSettings)
     start_logging(settings.log_level.value)

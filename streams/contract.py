@@ -17,7 +17,7 @@ SOURCE = "openbsp-streams"
 SOURCES = ("messages", "conversations", "contacts", "contacts-addresses", "streams-contributions")
 
 _EVENTS = {entity.topic: str(TOPICS[entity.topic].schema) for entity in ENTITIES.values()}
-#: Fields that are instants. `received_at` among them: what a conversation's `active_at` says can hang on it.
+#: Fields that are instants. `received_at` among them: a conversation's `active_at` can depend on it.
 _INSTANTS = {
     entity.topic: (*(name for name, kind in entity.columns.items() if kind is Kind.INSTANT), "received_at")
     for entity in ENTITIES.values()
@@ -30,7 +30,7 @@ class Contract:
     """Codecs for one set of schema ids, and the full names of the topics."""
 
     def __init__(self, prefix: str, schema_ids: Mapping[str, int] | None = None) -> None:
-        """Know the topics; with the ids of the newest schemas, events and records too (`use`)."""
+        """Set the topics; with the ids of the newest schemas, events and records too (`use`)."""
         self._prefix = prefix
         self.decoders = {name: codec.Decoder(record) for name, record in _EVENTS.items()}
         self.names = {topic_name(prefix, name): name for name in SOURCES}
@@ -56,7 +56,7 @@ class Contract:
     def event(self, name: str, value: bytes) -> dict[str, Any]:
         """Return the fields of an event, `name` being its topic's in the catalogue.
 
-        Raises Refused or CodecError for what can never be used, UnknownSchemaIdError for what may be used later.
+        Raises Refused or CodecError for unusable values, UnknownSchemaIdError for those that may become usable.
         """
         event = self.decoders[name].decode(value)
         first, last = instants.FIRST, instants.LAST
@@ -88,7 +88,7 @@ class Contract:
         return self._status_change(fields), self._status_change_headers(event_id, fields["message_id"], fields["at"])
 
     def dead_letter(self, record: Record, refused: "Refused") -> Encoded:
-        """Return the value and the headers of the dead letter for a record that cannot be used."""
+        """Return the value and the headers of the dead letter for an unusable record."""
         event_id = name_id(f"{record.topic}\n{record.partition}\n{record.offset}".encode())
         key = kept_key(record)
         size = None if record.value is None else len(record.value)
@@ -106,12 +106,12 @@ class Contract:
             "payload_size": size,
         }
         value, headers = self._dead_letters.record(fields)
-        # Whoever tells it again must not tell more than its writer might.
+        # A redrive must keep the writer's limit.
         return value, headers + writers.headers_of(record.headers)
 
 
 def kept_key(record: Record) -> bytes | None:
-    """Return the key that a record's dead letter has: the record's, if it could be one of the project's."""
+    """Return the key for a record's dead letter: the record's, if it could be one of the project's."""
     if record.key is None or len(record.key) > ID_BYTES:
         return None
     try:
@@ -125,7 +125,7 @@ class Refused(Exception):  # noqa: N818 it is the record that is refused, not th
     """A record that can never be used. `reason` is a stable code."""
 
     def __init__(self, reason: str, detail: str) -> None:
-        """Say why; the loop adds the record."""
+        """Set the reason; the loop adds the record."""
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail

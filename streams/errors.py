@@ -1,9 +1,9 @@
-"""What ends a worker. Each of them is answered by a restart, which replays what was not acknowledged.
+"""Errors that end a worker. Each leads to a restart, which replays what was not acknowledged.
 
 StreamsError
-├── WriteFailedError       the broker did not take a record
-├── FrozenError            the process stood still for so long that others have taken over
-├── LeaseLostError         nothing could be committed for as long, or the group has put the worker out
+├── WriteFailedError       the broker rejected a record
+├── FrozenError            the process was paused for so long that others have taken over
+├── LeaseLostError         no commit succeeded for as long, or the group has removed the worker
 ├── MembershipError        Faust or its Kafka client has given up
 ├── ListenError            the address of the views cannot be listened on
 ├── DataDirectoryError     the stores' directory is another worker's, or cannot be used
@@ -20,11 +20,11 @@ class StreamsError(Exception):
 
 
 class WriteFailedError(StreamsError):
-    """The broker did not take a record, for good."""
+    """The broker rejected a record permanently."""
 
 
 class FrozenError(StreamsError):
-    """The process stood still for longer than the session time-out."""
+    """The process was paused for longer than the session time-out."""
 
 
 class LeaseLostError(StreamsError):
@@ -32,7 +32,7 @@ class LeaseLostError(StreamsError):
 
 
 class MembershipError(StreamsError):
-    """The part that keeps this worker in the group has given up."""
+    """The component that keeps this worker in the group has given up."""
 
 
 class ListenError(StreamsError):
@@ -55,13 +55,13 @@ class PartitionsChangedError(StreamsError):
     """The tables were made with another number of partitions than the topics have now."""
 
     def __init__(self, message: str, remembered: int) -> None:
-        """Say it, and with how many they were made."""
+        """Set the reason, and the partition count with which they were made."""
         super().__init__(message)
         self.remembered = remembered
 
 
 class CompactionError(StreamsError):
-    """A store could not be written anew: what was deleted from it may still be in its files."""
+    """A store could not be compacted: deleted data may still be in its files."""
 
 
 class StoreDamagedError(StreamsError):
@@ -73,4 +73,4 @@ class RepartitionError(StreamsError):
 
 
 class AgentEndedError(StreamsError):
-    """An agent has returned, so nobody reads its topic any more."""
+    """An agent has returned, so its topic is no longer read."""

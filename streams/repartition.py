@@ -1,8 +1,8 @@
-"""Moving to more partitions: copies everything to topics of another prefix, each record where its key belongs there.
+"""Moving to more partitions: copies everything to topics of another prefix, each record to its key's partition there.
 
-The running group and its topics are only read. What is copied is what a worker that died would have left behind: the
-tables' facts, marks that cover them, and all events of the sources, which are merged once more. So the join of the
-new topics comes to the same states by the same rules as after a crash, whatever happens here meanwhile.
+The running group and its topics are only read. The copy is what a dead worker would have left: the tables' facts, marks
+that cover them, and all events of the sources, which are merged once more. So the join of the new topics comes to the
+same states by the same rules as after a crash, whatever happens here meanwhile.
 """
 
 import threading
@@ -25,7 +25,7 @@ from streams.tables.owned import ADDRESSES, CONTACTS, CONVERSATIONS, MESSAGES
 
 At = tuple[str, int]
 
-#: In this order: whatever the facts hold has come from sources that are copied after them.
+#: In this order: all facts were made of source records that are copied after them.
 FACTS = (MESSAGES, CONVERSATIONS, CONTACTS, ADDRESSES)
 STATES = ("message-state", "conversation-state", "status-changes")
 #: Of each of the tables, in their order.
@@ -68,11 +68,11 @@ class Repartition:
         )
         self._failure: KafkaError | None = None
 
-    #: What is copied for as long as the former topics get events.
+    #: Copied for as long as the former topics get events.
     sources = SOURCES
 
     def check(self) -> None:
-        """Raise what keeps it from being done: TopicsError, KafkaUnavailableError, RepartitionError."""
+        """Raise what prevents the move: TopicsError, KafkaUnavailableError, RepartitionError."""
         self._verified.check()
         for name in (*FACTS, *STATES, *SOURCES):
             self._partitions(name)
@@ -104,9 +104,9 @@ class Repartition:
         return {name: sum(end - start for start, end in self._bounds([name]).values()) for name in names}
 
     def seed(self, progress: Callable[[str, int], None]) -> None:
-        """Copy tables, states and sources, once; `progress` is told how many records of a topic are copied.
+        """Copy tables, states and sources, once; `progress` is called with the number of copied records of a topic.
 
-        What was interrupted goes on where it was. Raises RepartitionError, KafkaException.
+        An interrupted copy resumes where it was. Raises RepartitionError, KafkaException.
         """
         if self.seeded:
             return
@@ -138,7 +138,7 @@ class Repartition:
         self._consumer.close()
 
     def _copy_some(self) -> tuple[int, dict[At, int]]:
-        """Copy what is there; return how many records, and up to where partitions are copied."""
+        """Copy the current records; return how many, and up to where partitions are copied."""
         first = self._consumer.poll(_WAIT_S)
         reached: dict[At, int] = {}
         if first is None:
@@ -174,7 +174,7 @@ class Repartition:
         self._produce(topic_name(self._topics.prefix, name), key, message.value(), partition, message.headers())
 
     def _write_marks(self, changelog: str, source: str) -> None:
-        """Have the new owners take all that was copied for merged before: they announce it once more."""
+        """Make the new owners treat all copied events as merged before: they announce their statuses once more."""
         for number in range(self._topics.partitions):
             _, end = self._consumer.get_watermark_offsets(TopicPartition(source, number), timeout=_TIMEOUT_S)
             self._produce(changelog, MARK_KEY, mark_value(end, self._topics.partitions), number, None)
@@ -212,7 +212,7 @@ class Repartition:
         return len(found.partitions)
 
     def _bounds(self, names: Iterable[str]) -> Mapping[At, tuple[int, int]]:
-        """Return for each partition of topics where copying goes on, and where it ends now."""
+        """Return for each partition of topics where copying resumes, and where it ends now."""
         places = [
             TopicPartition(topic_name(self._former.prefix, name), number)
             for name in names

@@ -1,4 +1,4 @@
-"""Asks the registry again for the ids with which states are written: they change if it loses its data."""
+"""Refreshes the schema ids with which states are written: they change if the registry loses its data."""
 
 import asyncio
 import logging
@@ -9,7 +9,7 @@ from openbsp.log import event
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two questions, if nobody complains.
+#: Seconds between two refreshes without a complaint.
 ASK_EVERY_S = 30.0
 
 _UNKNOWN = (
@@ -21,10 +21,10 @@ Ids = Mapping[str, int]
 
 
 class SchemaIds:
-    """Has the newest ids used. While the registry cannot tell, the known ones stay in use."""
+    """Keeps the newest ids in use. While the registry does not answer, the known ones stay in use."""
 
     def __init__(self, ask: Callable[[], Coroutine[None, None, Ids]], use: Callable[[Ids], None], ids: Ids) -> None:
-        """Ask by `ask`, which raises RegistryError; `use` takes ids that are not `ids` any more."""
+        """Ask by `ask`, which raises RegistryError; `use` is called with ids that differ from `ids`."""
         self._ask = ask
         self._use = use
         self._ids = dict(ids)
@@ -38,11 +38,11 @@ class SchemaIds:
         return None if self.known else f"schema registry: {_UNKNOWN}"
 
     def complain(self) -> None:
-        """Have them asked for now: a record came with an id that nobody knows."""
+        """Refresh now: a record has an unknown id."""
         self._complained.set()
 
     async def watch(self, every_s: float = ASK_EVERY_S) -> None:
-        """Ask regularly until cancelled."""
+        """Refresh regularly until cancelled."""
         while True:
             await asyncio.wait([waiting := asyncio.create_task(self._complained.wait())], timeout=every_s)
             waiting.cancel()
@@ -50,7 +50,7 @@ class SchemaIds:
             await self.look()
 
     async def look(self) -> None:
-        """Ask once."""
+        """Refresh once."""
         try:
             ids = dict(await self._ask())
         except RegistryError as error:

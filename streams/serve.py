@@ -43,9 +43,9 @@ def _listen(host: str, port: int) -> socket.socket:
 async def serve(app: JoinApp, settings: StreamsSettings, kafka: KafkaSettings, topics: TopicSettings) -> int:
     """Run until SIGINT or SIGTERM; return the exit code.
 
-    Waits for servers that do not answer yet. Raises ContractError for what retrying cannot fix, ListenError when the
-    address of the views is taken. Does not return when the worker fails: the process ends at once then, so that nothing
-    is written that others may own by now.
+    Waits for servers that do not answer yet. Raises ContractError for errors that retrying cannot fix, ListenError when
+    the address of the views is taken. Does not return when the worker fails: the process ends at once then, so that
+    nothing is written that others may own by now.
     """
     with _listen(settings.host, settings.port) as listener:
         return await _serve(app, settings, kafka, topics, listener)
@@ -65,7 +65,7 @@ async def _serve(
         loop.add_signal_handler(number, stopping.set)
     views = ViewsService(settings, kafka, topics)
     connections = Connections(settings.limits(), views.metrics.connections_refused, views.metrics.clients_given_up)
-    # Reads that wait are passed on, and may wait there; half of the shutdown is left for the partitions.
+    # Waiting reads are relayed, and may wait there; half of the shutdown time is left for the partitions.
     graceful_s = max(2, round(min(settings.read_wait_s + 2, settings.shutdown_timeout_s / 2)))
     server = Server(views.app, connections, keep_alive_s=settings.keep_alive_s, graceful_s=graceful_s)
     views.listen(app)
@@ -104,8 +104,8 @@ async def _work(
     if schema_ids is None:
         return
     app.contract.use(schema_ids)
-    # What is there now stays; what the join makes is mostly bytes, which the collector need not look at so often.
-    # Worth an eighth of the join's time.
+    # Current objects stay; what the join makes is mostly bytes, which the collector need not visit so often. Worth an
+    # eighth of the join's time.
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
     engine = app.engine
@@ -156,7 +156,7 @@ async def _unless(stopping: asyncio.Event, answer: asyncio.Future[Answer]) -> An
 
 
 def abort(message: str, error: BaseException | None = None) -> None:
-    """End the process at once: nothing that still waits may be written any more."""
+    """End the process at once: pending writes must not be sent any more."""
     logger.critical("%s", message, exc_info=error, extra=event("process.aborted"))
     logging.shutdown()
     os._exit(ExitCode.FAILED)

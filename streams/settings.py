@@ -10,7 +10,7 @@ from pydantic_settings import SettingsConfigDict
 
 from openbsp.http.settings import ServiceSettings
 
-#: Addresses to listen on that lead nowhere from another machine.
+#: Listen addresses that are not reachable from another machine.
 _WILDCARDS = {"0.0.0.0", "::"}
 
 

@@ -1,7 +1,7 @@
-"""contacts -> contact table, contacts-addresses -> address table: rows are merged, and their followers hear of it.
+"""contacts -> contact table, contacts-addresses -> address table: rows are merged and sent to their followers.
 
-A record without a value removes what was told of a row. That needs no second half: those who follow a row are
-remembered beyond it, so a removal that is met again after a crash tells all of them once more.
+A record without a value removes a row's facts. That needs no second half: followers are stored beyond it, so a removal
+that is replayed after a crash updates all of them once more.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from streams.agents.loop import Agent, Loop, Stream
 from streams.engine.source import Record
 from streams.tables.contacts import AddressPartition, ContactPartition
 
-#: A partition of a table, by the event that belongs to it.
+#: A partition of a table, for the given event.
 ContactsOf = Callable[[Record], ContactPartition]
 AddressesOf = Callable[[Record], AddressPartition]
 
@@ -29,7 +29,7 @@ def merge_contacts(contacts: ContactsOf, intake: Intake) -> Agent:
     loop = Loop(intake, partial(_row_or_key, intake), merge)
 
     async def agent(stream: Stream) -> None:
-        """Merge what is told of each contact, tell its addresses."""
+        """Merge each contact's facts, send them to its addresses."""
         await loop.run(stream)
 
     return agent
@@ -47,12 +47,12 @@ def merge_addresses(addresses: AddressesOf, intake: Intake) -> Agent:
     loop = Loop(intake, partial(_row_or_key, intake), merge)
 
     async def agent(stream: Stream) -> None:
-        """Merge what is told of each address, tell the conversations that have it, follow its contact."""
+        """Merge each address's facts, send them to the conversations that have it, follow its contact."""
         await loop.run(stream)
 
     return agent
 
 
 def _row_or_key(intake: Intake, event: Record) -> Told | str:
-    """Return what is told of a row, or the key of one that is removed."""
+    """Return a row's facts, or the key of a removed one."""
     return intake.text(event.key) if event.value is None else intake.row(event)

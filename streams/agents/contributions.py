@@ -1,6 +1,6 @@
-"""contributions -> all tables: conversations hear what their messages add, messages hear what others know of them.
+"""contributions -> all tables: conversations get what their messages add, messages get verdicts.
 
-And conversations hear of their addresses, those of their contacts.
+And conversations get the facts of their addresses, those of their contacts.
 """
 
 from collections.abc import Callable, Iterable
@@ -40,8 +40,8 @@ def merge_contributions(
             raise Refused("undecodable", "a contribution without a value")
         table = conversations(event)
         if not table.rows.caught_up():
-            # Trap: a request that is met again after a restart, or while a table is made from the sources, would judge
-            # by a part of what the tables had when it was made, and remove what is alive.
+            # Trap: an eviction replayed after a restart, or while a table is rebuilt from the sources, would be judged
+            # by a part of the table's former content, and remove what is alive.
             table.postpone(key, event.value)
             return None
         idle = table.is_idle(key, decode_eviction(event.value))
@@ -55,7 +55,7 @@ def merge_contributions(
     loop = Loop(intake, _read, merge, Removals(remover, removing, _asks_to_leave), before)
 
     async def agent(stream: Stream) -> None:
-        """Count what messages add to their conversation, write its state, tell each new status."""
+        """Count what messages add to their conversation, write its state, publish each new status."""
         await loop.run(stream)
 
     return agent

@@ -1,4 +1,4 @@
-"""conversations -> conversation table: what is told of a conversation's row is merged."""
+"""conversations -> conversation table: rows are merged."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -8,7 +8,7 @@ from streams.agents.removal import Removal, Remover
 from streams.engine.source import Record
 from streams.tables.conversations import ConversationPartition
 
-#: A partition of a table, by the event that belongs to it.
+#: A partition of a table, for the given event.
 ConversationsOf = Callable[[Record], ConversationPartition]
 
 
@@ -32,7 +32,7 @@ def merge_rows(conversations: ConversationsOf, intake: Intake, remover: Remover)
     loop = Loop(intake, intake.row, merge, Removals(remover, removing), before, tell_messages)
 
     async def agent(stream: Stream) -> None:
-        """Merge what is told of each conversation's row, write its state."""
+        """Merge each conversation's row, write its state."""
         await loop.run(stream)
 
     return agent

@@ -1,9 +1,8 @@
-"""Has idle conversations removed: looks for them now and then, and asks their partitions' owner, so this worker itself.
+"""Evicts idle conversations: a periodic search sends requests to their partitions' owner, which is this worker.
 
-Only the tables can tell that nothing happens in a conversation, and only if they have everything that is in the
-sources; the messages of a conversation are in other partitions than it is, perhaps of other workers, perhaps behind.
-So a search begins with a moment, waits until all that the sources held at that moment is in the tables of all workers,
-and judges as of that moment.
+Only the tables show that a conversation is idle, and only if they have everything in the sources; the messages of a
+conversation are in other partitions than it, perhaps of other workers, perhaps lagging. So a search takes the current
+end of all sources, waits until the tables of all workers have everything up to it, and judges as of that moment.
 """
 
 import asyncio
@@ -22,7 +21,7 @@ from streams.tables.idle import encode_eviction, idle_conversations
 logger = logging.getLogger(__name__)
 
 _LONGEST_INTERVAL_S = 3600.0
-#: Between slices: a search may take its time.
+#: Between slices: a search is not urgent.
 _PAUSE_S = 0.002
 
 
@@ -36,7 +35,7 @@ class Merged(Protocol):
         """Wait until the tables of this worker have what its partitions hold now; False once they are lost."""
 
     async def room(self) -> bool:
-        """Wait until there is room for more records on their way; False once the partitions are lost."""
+        """Wait until the producer has room for more records; False once the partitions are lost."""
 
 
 def interval_of(idle_after_s: float) -> float:
@@ -45,7 +44,7 @@ def interval_of(idle_after_s: float) -> float:
 
 
 class Eviction:
-    """Searches this worker's tables; a search is what the timer `evict_idle` does."""
+    """Searches this worker's tables, on the timer `evict_idle`."""
 
     def __init__(
         self,
@@ -57,9 +56,9 @@ class Eviction:
         merged: Callable[[], Merged],
         now: Callable[[], int] = instants.now,
     ) -> None:
-        """Ask conversations to leave in which nothing has happened for `idle_after_s` seconds before `now`.
+        """Request the eviction of conversations without activity for `idle_after_s` seconds before `now`.
 
-        `topics` are those of the catalogue's names; the others tell what this worker owns and can do at the moment.
+        `topics` are those of the catalogue's names; the others give this worker's current partitions and means.
         """
         self._idle_after_s = idle_after_s
         self._topics = topics
@@ -69,7 +68,7 @@ class Eviction:
         self._now = now
 
     async def search(self) -> None:
-        """Search all tables that this worker owns, once. What fails is tried again by the next search."""
+        """Search all tables that this worker owns, once. A failure is retried by the next search."""
         owned = self._conversations()
         if not owned:
             return

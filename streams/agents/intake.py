@@ -19,24 +19,24 @@ logger = logging.getLogger(__name__)
 
 #: Events that an agent takes at once.
 SLICE = 250
-#: So many bytes of them are read before the first is merged.
+#: At least so many bytes of them are read before the first is merged.
 _READ_BYTES = 256 * 1024
 
-#: Returns what an event tells. Raises Refused, CodecError, UnknownSchemaIdError.
+#: Returns an event's content. Raises Refused, CodecError, UnknownSchemaIdError.
 Read = Callable[[Record], Any]
-#: What has to be read before an event is merged, in small steps; nothing (falsy) if that is there. Raises Refused.
+#: Reads what merging an event needs, in small steps; nothing (falsy) if it is in memory. Raises Refused.
 Before = Callable[[Record, Any], Iterable[None]]
-#: Merges an event, with what it tells. Raises Refused.
+#: Merges an event, with its content. Raises Refused.
 Merge = Callable[[Record, Any], None]
-#: What follows from an event that was merged, in small steps.
+#: Writes what a merged event causes, in small steps.
 Then = Callable[[Record], Iterator[None]]
-#: Loads a writer schema (of a source by its catalogue name, by id) into the contract, returns False if it could not be
-#: asked for, or raises Refused.
+#: Loads a writer schema (of a source by its catalogue name, by id) into the contract, returns False if the registry
+#: does not answer, or raises Refused.
 Learn = Callable[[str, int], Coroutine[None, None, bool]]
 
 
 class Told(NamedTuple):
-    """An event of an entity: its fields, its bytes, and of which organizations its writer may tell (None: of all)."""
+    """An event of an entity: its fields, its bytes, and the organizations that its writer may write for (None: all)."""
 
     fields: dict[str, object]
     size: int
@@ -47,11 +47,11 @@ class Intake:
     """Takes the events of all sources."""
 
     def __init__(self, contract: Contract, sender: Callable[[], Sender], learn: Learn) -> None:
-        """Write dead letters by what `sender` returns."""
+        """Write dead letters with the result of `sender`."""
         self.contract = contract
-        #: A record has become a dead letter for that reason.
+        #: A record has become a dead letter, for this reason.
         self.refused: Hook[[str]] = Hook()
-        #: A record has come with a schema id that is not known yet.
+        #: A record has an unknown schema id.
         self.unknown_schema: Hook[[]] = Hook()
         self._sender = sender
         self._learn = learn
@@ -66,10 +66,10 @@ class Intake:
         before: Before | None = None,
         then: Then | None = None,
     ) -> None:
-        """Read events, then merge them one by one. What cannot be used at all becomes a dead letter.
+        """Read events, then merge them one by one. Unusable ones become dead letters.
 
-        While the registry does not answer, an event with an unknown schema waits, and what comes after it. Once the
-        partitions are being taken away it is left, with the rest.
+        While the registry does not answer, an event with an unknown schema waits, and so do those after it. Once the
+        partitions are revoked they are left.
         """
         left = events
         while left:
@@ -94,7 +94,7 @@ class Intake:
                 left = await self._once_learned(inbox, left, unknown)
 
     async def _once_learned(self, inbox: Inbox, left: Sequence[Record], schema_id: int) -> Sequence[Record]:
-        """Return what can be read once the schema of the first event is known; nothing if it is ending."""
+        """Return the events that can be read once the schema of the first is known; none at shutdown."""
         self.unknown_schema()
         try:
             return left if await self._learned(inbox, left[0], schema_id) else ()
@@ -110,7 +110,7 @@ class Intake:
         self.refused(refused.reason)
 
     def set_aside(self, event: Record) -> None:
-        """Write the dead letter of an event that has ended workers."""
+        """Write the dead letter of an event that has repeatedly ended workers."""
         self.refuse(event, Refused("ends_worker", "each time it was the only event in work, the worker ended"))
 
     def text(self, key: bytes | None) -> str:
@@ -125,7 +125,7 @@ class Intake:
             raise Refused("bad_key", "the key is not UTF-8") from None
 
     def row(self, event: Record) -> "Told":
-        """Return what an entity's event tells. Raises Refused, CodecError."""
+        """Return the content of an entity's event. Raises Refused, CodecError."""
         key = self.text(event.key)
         assert event.value is not None  # noqa: S101 removals go another way
         fields = self.contract.event(self.contract.names[event.topic], event.value)
@@ -141,14 +141,14 @@ class Intake:
         return Told(fields, len(event.value), organizations)
 
     def writer(self, event: Record) -> frozenset[str] | None:
-        """Return the organizations of which an event's writer may tell, None if that are all. Raises Refused."""
+        """Return the organizations that an event's writer may write for, None for all. Raises Refused."""
         try:
             return writers.organizations_of(event.headers)
         except ValueError:
             raise Refused("bad_header", f"{writers.NAME} names no organization in UTF-8") from None
 
     async def _learned(self, inbox: Inbox, event: Record, schema_id: int) -> bool:
-        # The registry may be away for long: what came before must not wait for it too.
+        # The registry may be away for long: earlier events must not wait for it too.
         inbox.flush()
         name = self.contract.names[event.topic]
         wait_s = 0.1
@@ -170,11 +170,11 @@ class Intake:
 
 
 def _read(events: Sequence[Record], read: Read) -> tuple[list[Any], int | None]:
-    """Return what each of the first events tells, or why it is refused.
+    """Return the content of each of the first events, or why it is refused.
 
     Ends with enough bytes for one turn, or before an event with an unknown schema, whose id comes second.
     """
-    # What is read is not merged at once: see streams.tables.in_slices.
+    # Reading and merging are separate: see streams.tables.in_slices.
     told: list[Any] = []
     size = 0
     for event in events:
@@ -195,7 +195,7 @@ def _read(events: Sequence[Record], read: Read) -> tuple[list[Any], int | None]:
 def _members(fields: dict[str, Any]) -> int:
     """Return how many columns of a row have no typed field, and how many keys and errors its status has.
 
-    More, as long as that is no more than a row may have: a key whose text says more than its instant is in two fields.
+    More, up to the limit of a row: a key whose text has more than its instant is in two fields.
     """
     status, others = fields.get("status"), fields.get("status_extra") or ()
     keys = status if isinstance(status, dict) else ()  # a conversation's is a text

@@ -1,4 +1,4 @@
-"""What all agents of the join do: take batches, merge each event, remove what is asked to leave."""
+"""What all agents of the join do: take batches, merge each event, process removals."""
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ class Stream(Protocol):
 
     @property
     def inbox(self) -> Inbox:
-        """What may be asked for in the middle of a batch."""
+        """Requests in the middle of a batch."""
 
     def take_events(self, max_: int, within: float = 0.0) -> AsyncIterator[Sequence[Record]]:
-        """Yield what was read, in slices."""
+        """Yield the records read, in slices."""
 
 
 Agent = Callable[[Any], Coroutine[Any, Any, None]]
@@ -37,7 +37,7 @@ def _never(event: Record) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Removals:
-    """What an agent removes, in two halves: `asked` tells which events ask for what `removing` returns."""
+    """What an agent removes, in two halves: `asked` returns whether an event requests what `removing` removes."""
 
     remover: Remover
     removing: Removing
@@ -46,10 +46,10 @@ class Removals:
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """One agent's way with its events. What comes in a row of one kind is dealt with together.
+    """An agent's processing. Consecutive events of one kind are processed together.
 
-    What asks for one of the `removals` is removed; all others are merged, after what `before` reads, and `then` what
-    follows from them.
+    Events that request one of the `removals` are removed; all others are merged, after what `before` reads, and `then`
+    writes what they cause.
     """
 
     intake: Intake
@@ -60,7 +60,7 @@ class Loop:
     then: Then | None = None
 
     async def run(self, stream: Stream) -> None:
-        """Deal with all events of a stream; what is not begun when partitions are taken away is left."""
+        """Process all events of a stream; those not begun when partitions are revoked are left."""
         inbox, removals = stream.inbox, self.removals
         asked = _never if removals is None else removals.asked
         async for events in stream.take_events(SLICE):

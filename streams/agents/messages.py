@@ -1,4 +1,4 @@
-"""messages -> message table: what is told of a message is merged, and its conversations hear what it adds."""
+"""messages -> message table: rows are merged, and conversations get what their messages add."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from streams.agents.removal import Removal, Remover
 from streams.engine.source import Record
 from streams.tables.messages import MessagePartition
 
-#: A partition of a table, by the event that belongs to it.
+#: A partition of a table, for the given event.
 MessagesOf = Callable[[Record], MessagePartition]
 
 
@@ -25,7 +25,7 @@ def merge_messages(messages: MessagesOf, intake: Intake, remover: Remover) -> Ag
     loop = Loop(intake, intake.row, merge, Removals(remover, removing))
 
     async def agent(stream: Stream) -> None:
-        """Merge what is told of each message, write its state, tell its conversations what it adds."""
+        """Merge each message's row, write its state, send its conversations what it adds."""
         await loop.run(stream)
 
     return agent

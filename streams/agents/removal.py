@@ -1,8 +1,8 @@
-"""Removals: rows leave their table for good, and everybody who knows of them hears of it, whenever a worker dies.
+"""Removals: rows leave their table for good, and all dependents are updated, whenever a worker dies.
 
-Each has two halves, with everything acknowledged in between. Without the wait a crash could leave the facts gone and
-somebody untold, for ever: what a conversation knows is the only list of its messages, and facts are the only list of
-what a removal takes back.
+Each has two halves, with everything acknowledged in between. Otherwise a crash could remove the facts before a
+dependent is updated, which then would never happen: a conversation's data is the only list of its messages, and facts
+are the only list of what a removal deletes.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,12 +34,12 @@ class Remover:
     """Removes rows."""
 
     def __init__(self, intake: Intake, sender: Callable[[], Sender]) -> None:
-        """Write by what `sender` returns."""
+        """Write with the result of `sender`."""
         self._intake = intake
         self._sender = sender
 
     async def remove(self, inbox: Inbox, events: Sequence[Record], removing: Removing) -> None:
-        """Remove what events ask for. None of them counts as done before all of it is."""
+        """Remove what events request. None of them counts as processed before all of it is."""
         inbox.flush()
         refusals: list[tuple[Record, Refused]] = []
         removals: list[Removal] = []

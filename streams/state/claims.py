@@ -1,9 +1,9 @@
-"""Claims: what writers that may write for some organizations only say of a row, kept apart from what all others say.
+"""Claims: rows of writers that are bound to organizations, kept apart from those of trusted writers.
 
-A claim has the organizations that its writers may write for as its key, and the facts that they told. A row that names
-its organization claims the id for that one. The owner of a row is the organization that trusted writers name, else the
-one that claimed its id first. What counts is what trusted writers say, and the claims of those who may write for the
-owner. All other claims are kept, as their organization may turn out to be the owner, and change nothing.
+A claim's key is the organizations that its writers may write for; its value is their facts. A row that names its
+organization claims the id for that one. The owner of a row is the organization that trusted writers name, else the one
+that claimed its id first. Facts of trusted writers count, and claims of writers that may write for the owner. All other
+claims are stored, as their organization may turn out to be the owner, and change nothing.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -13,7 +13,7 @@ from msgspec import structs
 
 from streams.state import existence
 
-#: So many claims of one row are remembered: those that were received first.
+#: At most so many claims of one row are stored: those received first.
 LIMIT = 8
 
 #: No organization that a token is bound to has one in its id.
@@ -40,26 +40,26 @@ Claims = dict[str, Claim[F]]
 
 
 class Writer(NamedTuple):
-    """The key of a claim, and whether what is told says whose the row is."""
+    """The key of a claim, and whether its rows name their organization."""
 
     key: str
     names: bool
 
 
 def writer_of(organizations: Collection[str], named: str | None) -> Writer:
-    """Return whose claim it is what a writer for `organizations` tells of a row that names `named`."""
+    """Return the writer of a row that names `named`, sent by a writer for `organizations`."""
     return Writer(_SEPARATOR.join(sorted(organizations)), names=False) if named is None else Writer(named, names=True)
 
 
 def claimed(event: Mapping[str, Any], told: F, organizations: Collection[str]) -> Claims[F]:
-    """Return what an event says, `told`, as the claim of its writer, who may write for `organizations`."""
+    """Return an event's facts, `told`, as the claim of its writer, who may write for `organizations`."""
     key, names = writer_of(organizations, event["organization_id"])
     at = event["received_at"] if names and event["action"] != "delete" else None
     return {key: (at, told)}
 
 
 def join(a: Claims[F], b: Claims[F], join_facts: Callable[[F, F], F]) -> Claims[F]:
-    """Return the claims of both; of too many those that were received first."""
+    """Merge the claims of both; of too many keep those received first."""
     if not b or a == b:
         return a
     joined = dict(a)
@@ -77,7 +77,7 @@ def _rank(item: tuple[str, Claim[F]]) -> tuple[bool, int, str]:
 
 
 def earlier(a: int | None, b: int | None) -> int | None:
-    """Return the smaller of two, or the one that there is."""
+    """Return the smaller of two, or the only one."""
     if a is None or b is None:
         return b if a is None else a
     return min(a, b)
@@ -89,7 +89,7 @@ def first(claims: Mapping[str, Claim[F]]) -> tuple[int, str] | None:
 
 
 def owner(named: str | None, claims: Mapping[str, Claim[F]]) -> str | None:
-    """Return whose the row is: trusted writers have `named` that organization, or it was the first to claim the id."""
+    """Return the row's owner: the organization that trusted writers have `named`, or the first to claim the id."""
     if named is not None:
         return named
     claim = first(claims)
@@ -113,12 +113,12 @@ def different(claims: Mapping[str, Claim[Any]]) -> list[str]:
 
 
 def of(claims: Claims[F], organization: str | None) -> Iterator[F]:
-    """Yield what writers told that may write for an organization."""
+    """Yield the facts of writers that may write for an organization."""
     return (facts for _, facts in owned(claims, organization).values())
 
 
 def join_facts(a: F, b: F, join_unclaimed: Callable[[F, F], F], strip: Callable[[F], F]) -> F:
-    """Return what the facts of a row say together, claims among them: of what is deleted only what `strip` leaves."""
+    """Merge the facts of a row, including claims; of deleted ones only what `strip` leaves."""
     joined: Any = join_unclaimed(a, b)
     told = join(a.claims, b.claims, join_unclaimed)
     if not told:
@@ -129,7 +129,7 @@ def join_facts(a: F, b: F, join_unclaimed: Callable[[F, F], F], strip: Callable[
 
 
 def deleting(trusted: F, claims: Mapping[str, Claim[F]]) -> list[str | None]:
-    """Return the deletes of claims that are about what trusted writers said: it has named their organization."""
+    """Return the deletes in claims that apply to trusted writers' facts: these have named their organization."""
     return [
         name
         for _, facts in claims.values()
@@ -139,7 +139,7 @@ def deleting(trusted: F, claims: Mapping[str, Claim[F]]) -> list[str | None]:
 
 
 def stripped(trusted: F, claims: Claims[F], strip: Callable[[F], F]) -> Claims[F]:
-    """Return the claims, of those that are deleted nothing but what `strip` leaves."""
+    """Return the claims, of deleted ones only what `strip` leaves."""
     return {
         key: (at, strip(facts) if _is_gone(key, facts, trusted.deletes) else facts)
         for key, (at, facts) in claims.items()

@@ -1,4 +1,4 @@
-"""Contacts and their addresses: what is kept of both, and the contact that a conversation shows.
+"""Contacts and their addresses: what is stored of both, and the contact that a conversation shows.
 
 A conversation names an address: `(organization, service, address)`. The row of that address names a contact, whose row
 has the name. So facts travel towards the conversation: an address has those of its contact beside its own, and a
@@ -16,17 +16,17 @@ from avro.rows import made_id
 from streams.state import claims, existence, registers
 from streams.state.registers import Register, Registers, Version, join_each, later, stamp_of, text_of
 
-#: What is shown of a name.
+#: Longest shown name.
 NAME_CHARACTERS = 280
 
-#: Longer ids (UTF-8) have no contact: what follows from facts has to fit into a record, however many there are of them.
+#: Longer ids (UTF-8) have no contact: records made of facts have a size limit, whatever the number of facts.
 KEY_BYTES = 1024
 
-#: So many conversations of an address, and so many addresses of a contact in an organization, hear of it.
+#: At most so many conversations follow an address, and so many addresses of an organization a contact.
 FOLLOWERS_LIMIT = 64
-#: So many more of either are remembered until they are told that nothing is known any more.
+#: So many more of either are stored until they are sent that nothing is known any more.
 LEAVING_LIMIT = 64
-#: Of so many organizations addresses may say that a contact is theirs, as of so many writers claims are remembered.
+#: Addresses of at most so many organizations may name a contact, as claims of so many writers are stored.
 ORGANIZATIONS_LIMIT = claims.LIMIT
 
 #: The number with which stored facts begin.
@@ -36,7 +36,7 @@ _NAME, _OWNER, _CONTACT, _EXTRA = "name", "organization_id", "contact_id", "extr
 
 
 class ContactFacts(Struct, array_like=True, frozen=True, gc=False):
-    """What is remembered of a contact's row: whose it is and its name."""
+    """The facts of a contact's row: its organization and its name."""
 
     format: int = FORMAT
     columns: Registers = {}
@@ -46,10 +46,10 @@ class ContactFacts(Struct, array_like=True, frozen=True, gc=False):
 
 
 class AddressFacts(Struct, array_like=True, frozen=True, gc=False):
-    """What is remembered of an address: its contact, its name at the service, and the facts of contacts that it had.
+    """The facts of an address: its contact, its name at the service, and the facts of contacts that it had.
 
     `newest` is the stamp of its newest row. An address has no id of its own that could be used up, so it can come back
-    after a delete: what rows said that are not newer than `cut`, the last delete, does not count.
+    after a delete: rows that are not newer than `cut`, the last delete, do not count.
     """
 
     format: int = FORMAT
@@ -63,7 +63,7 @@ NO_CONTACT, NO_ADDRESS = ContactFacts(), AddressFacts()
 
 
 def contact_facts(event: dict[str, Any], organizations: Collection[str] | None = None) -> ContactFacts:
-    """Return what one ContactEvent says, told by a writer for some organizations only (None: for all)."""
+    """Return the facts in one ContactEvent of a writer for some organizations only (None: all)."""
     organization = event[_OWNER]
     if event["action"] == "delete":
         told = ContactFacts(deletes=[organization])
@@ -76,9 +76,9 @@ def contact_facts(event: dict[str, Any], organizations: Collection[str] | None =
 
 
 def address_facts(event: dict[str, Any]) -> AddressFacts:
-    """Return what one ContactAddressEvent says. Whoever wrote it may: its id says of which organization it is."""
+    """Return the facts in one ContactAddressEvent. Its writer was authorized: the id contains the organization."""
     if event["action"] == "delete":
-        # Trap: a delete has no time but when it was received, which is after all that it deletes.
+        # Trap: a delete has no time but when it was received, which is after all rows that it deletes.
         return AddressFacts(cut=int(event["received_at"]) * 2 + 1)
     return AddressFacts(columns=_columns_of(event, (_CONTACT, _EXTRA)), newest=stamp_of(event))
 
@@ -126,7 +126,7 @@ def _name_in(text: bytes) -> Any:
 
 
 def join_contacts(a: ContactFacts, b: ContactFacts) -> ContactFacts:
-    """Return what both say together. Idempotent, commutative, associative."""
+    """Merge two facts. Idempotent, commutative, associative."""
     return claims.join_facts(a, b, _join_unclaimed, _stripped)
 
 
@@ -144,7 +144,7 @@ def _stripped(facts: ContactFacts) -> ContactFacts:
 
 
 def join_addresses(a: AddressFacts, b: AddressFacts) -> AddressFacts:
-    """Return what both say together. Idempotent, commutative, associative."""
+    """Merge two facts. Idempotent, commutative, associative."""
     cut = later(a.cut, b.cut)
     columns = registers.join(a.columns, b.columns)
     if cut is not None:
@@ -158,7 +158,7 @@ def join_addresses(a: AddressFacts, b: AddressFacts) -> AddressFacts:
 
 
 def join_known(a: dict[str, AddressFacts], b: dict[str, AddressFacts]) -> dict[str, AddressFacts]:
-    """Return what both say of each address."""
+    """Merge the facts of each address."""
     return join_each(a, b, join_addresses)
 
 
@@ -173,7 +173,7 @@ def contact_of(facts: AddressFacts) -> str | None:
 
 
 def of_its_contact(facts: AddressFacts) -> AddressFacts:
-    """Return the facts without those of contacts whose address it is no more."""
+    """Return the facts without those of former contacts."""
     current = contact_of(facts)
     if all(contact == current for contact in facts.contacts):
         return facts
@@ -182,7 +182,7 @@ def of_its_contact(facts: AddressFacts) -> AddressFacts:
 
 
 def with_contact(facts: AddressFacts, contact: str, told: ContactFacts | None) -> AddressFacts:
-    """Return the facts with what is told of a contact; None: nothing is known of it any more."""
+    """Return the facts with those of a contact; None: it has none any more."""
     if told is None:
         kept = {name: one for name, one in facts.contacts.items() if name != contact}
         return structs.replace(facts, contacts=kept)
@@ -231,14 +231,14 @@ def join_followers(a: Followers, b: Followers) -> Followers:
 
 
 class ContactRow(Struct, array_like=True, frozen=True, gc=False):
-    """What the contact table stores of a contact: its facts, and which addresses hear of them."""
+    """A stored contact: its facts, and the addresses that follow it."""
 
     facts: ContactFacts = NO_CONTACT
     followers: Followers = {}
 
 
 class AddressRow(Struct, array_like=True, frozen=True, gc=False):
-    """What the address table stores of an address: its facts, and which conversations hear of them, with their age."""
+    """A stored address: its facts, and the conversations that follow it, with their age."""
 
     facts: AddressFacts = NO_ADDRESS
     followers: dict[str, existence.Age] = {}
@@ -248,24 +248,24 @@ Row = TypeVar("Row", bound=ContactRow | AddressRow)
 
 
 def join_contact_rows(a: ContactRow, b: ContactRow) -> ContactRow:
-    """Return what both say together. Idempotent, commutative, associative."""
+    """Merge two rows. Idempotent, commutative, associative."""
     return ContactRow(join_contacts(a.facts, b.facts), join_followers(a.followers, b.followers))
 
 
 def join_address_rows(a: AddressRow, b: AddressRow) -> AddressRow:
-    """Return what both say together. Idempotent, commutative, associative."""
+    """Merge two rows. Idempotent, commutative, associative."""
     return AddressRow(join_addresses(a.facts, b.facts), existence.join_ages(a.followers, b.followers))
 
 
 class Followed(NamedTuple, Generic[Row]):
-    """A row that somebody follows.
+    """A row with followers.
 
-    `dropped` are those whom a limit has removed from it: the one that came, or was asked to come again, and whoever is
-    beyond LEAVING_LIMIT. `leaving` are those beyond the limit who are still in it, and have to be asked to come again.
+    `dropped` are followers removed by a limit: the one just added, or asked to follow again, and all beyond
+    LEAVING_LIMIT. `leaving` are those beyond the limit that are still in it, and have to be asked to follow again.
     """
 
-    # Trap: whoever is dropped has to hear of it, and a crash may keep the row and lose that. A record that names who is
-    # dropped is read again then; one that names somebody else would find the row without them, and leave them untold.
+    # Trap: dropped followers need an update, and a crash may keep the row and lose that. A record that names the
+    # dropped one is replayed then; one that names another would find the row without it, and send it nothing.
     row: Row
     dropped: list[str]
     leaving: list[str]
@@ -274,8 +274,8 @@ class Followed(NamedTuple, Generic[Row]):
 def follow_contact(row: ContactRow, organization: str, address: str) -> Followed[ContactRow]:
     """Return the row of a contact that an address of an organization follows.
 
-    Of too many organizations the contact's own comes first, then those of which somebody says that it is theirs: any
-    writer can name the contact in addresses of its own, and must not keep the owner's from hearing of it.
+    Of too many organizations the contact's own comes first, then those that claim it: any writer can name the contact
+    in addresses of its own, and must not crowd out the owner's.
     """
     joined = join_followers(row.followers, {organization: [address]})
     facts = row.facts
@@ -306,7 +306,7 @@ def follow_address(row: AddressRow, conversation: str, age: existence.Age) -> Fo
 
 
 def _parted(beyond: list[str], asker: str) -> tuple[list[str], list[str]]:
-    """Return who of those beyond a limit is dropped now, and who stays until it comes again."""
+    """Return which followers beyond a limit are dropped now, and which stay until they follow again."""
     others = [one for one in beyond if one != asker]
     dropped = others[LEAVING_LIMIT:]
     if len(others) < len(beyond):

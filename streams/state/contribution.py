@@ -18,7 +18,7 @@ DAY_US = 24 * 60 * 60 * 1_000_000
 #: What a conversation takes from its newest message while its own row is unknown.
 BORROWED = ("organization_id", "service", "organization_address", "contact_address", "group_address")
 
-#: The columns that a contribution has, in their order in it; of `content` it has the summary.
+#: The columns of a contribution, in their order in it; of `content` the summary.
 NAMES = (*BORROWED, "conversation_id", "direction", "timestamp", "created_at", "updated_at", "content")
 _PLACES = {name: place for place, name in enumerate(NAMES)}
 _CONVERSATION, _DIRECTION, _TIMESTAMP, _CREATED, _UPDATED, CONTENT = range(len(BORROWED), len(NAMES))
@@ -33,17 +33,17 @@ _NO_COLUMNS: Columns = [None] * len(NAMES)
 
 #: The number with which a stored contribution begins; those of former versions are read by `streams.state.former`.
 FORMAT = 3
-#: Of the same members, without claims.
+#: Same members, without claims.
 _UNCLAIMED = 2
 
 
 class Contribution(Struct, array_like=True, frozen=True, gc=False):
     """Registers and status of a message. It counts only in the conversation that `conversation_id` names.
 
-    As `MessageFacts`, but without what a conversation does not need. `keys` is the number of status keys if they are
-    more than `status` and `partial_status` hold, `stays` are the conversations that are deleted. `entered` is
-    when the first row was received that says the message is in this conversation, of claims only. `claimed` is the same
-    with whose the message is; None if trusted writers say whose it is, and before `effective`.
+    As `MessageFacts`, without what a conversation does not need. `keys` is the number of status keys if `status` and
+    `partial_status` hold fewer, `stays` are the deleted conversations. `entered`, of claims only, is when the first row
+    was received that places the message in this conversation. `claimed` is the same with the message's organization;
+    None if trusted writers name that, and before `effective`.
     """
 
     format: int = FORMAT
@@ -82,9 +82,9 @@ def decode(stored: bytes) -> Contribution:
 
 
 def predates_holders(stored: bytes) -> bool:
-    """Return whether holders of its external ids may not have been told of the message: version 1 had none.
+    """Return whether holders of its external ids may not know of the message: version 1 had none.
 
-    With its next event, or when it is asked, a message is written in the form of now.
+    With its next event, or on request, a message is written in the current form.
     """
     return registers.format_of(stored) not in {_UNCLAIMED, FORMAT}
 
@@ -106,7 +106,7 @@ def of(
     created_at: int | None = None,
     entered: int | None = None,
 ) -> Contribution:
-    """Return the contribution of a message; of too many status keys it has those that matter to a conversation."""
+    """Return the contribution of a message; of too many status keys those that matter to a conversation."""
     keys = 0
     if len(status) + len(partial_status) > statuses.ANNOUNCED_PER_ROW:
         keys = len({*status, *partial_status})
@@ -138,12 +138,12 @@ def placed(columns: Mapping[str, Register]) -> Columns:
 
 
 def join(a: Contribution, b: Contribution) -> Contribution:
-    """Return what both say together. Idempotent, commutative, associative."""
+    """Merge two contributions. Idempotent, commutative, associative."""
     return claims.join_facts(a, b, _join_unclaimed, _stripped)
 
 
 def effective(part: Contribution) -> Contribution:
-    """Return what counts of all that was told: no claims are left. All but `join` take such ones."""
+    """Return what counts, without claims. All functions but `join` take effective ones."""
     if not part.claims:
         return part
     named, first = organization_of(part), claims.first(part.claims)
@@ -151,7 +151,8 @@ def effective(part: Contribution) -> Contribution:
     found = reduce(_join_unclaimed, claims.of(part.claims, claims.owner(named, part.claims)), trusted)
     if named is not None or first is None:
         return found
-    # Trap: not when the message was claimed. Whoever moves an old message of theirs into a conversation would own it.
+    # Trap: not when the message was claimed. A writer that moves an old message of its own into a conversation would
+    # own it.
     return structs.replace(found, claimed=(first[0] if found.entered is None else found.entered, first[1]))
 
 
@@ -181,7 +182,7 @@ def _join_unclaimed(a: Contribution, b: Contribution) -> Contribution:
 
 
 def _cut(part: Contribution, cut: Version) -> Contribution:
-    """Return what is left of a message that was in a conversation which is deleted."""
+    """Return what is left of a message after the deletion of a conversation that it was in."""
     columns = [
         register if register is not None and (place == _ORGANIZATION or register[:2] > cut) else None
         for place, register in enumerate(part.columns)
@@ -212,7 +213,7 @@ def _stripped(part: Contribution) -> Contribution:
 
 
 def names_only(status: Registers) -> Registers:
-    """Return a status of which nothing is kept but its keys, so that they can be counted."""
+    """Return a status with its keys only, so that they can be counted."""
     return dict.fromkeys(status, (0, 0, None))
 
 
@@ -244,17 +245,17 @@ def age_of(
 ) -> existence.Age:
     """Return the age of a message: the number of status keys that it ever had, and its newest row's stamp.
 
-    Of rows that hold only what changed the number says nothing, so their instants decide, as everywhere.
+    Partial rows do not give that number, so their instants decide, as everywhere.
     """
     count = max(keys, len(status | partial_status if partial_status else status))
-    # Trap: an age must never fall. A row with all keys may say an earlier instant than one before it with fewer.
+    # Trap: an age must never fall. A row with all keys may have an earlier instant than one before it with fewer.
     stamp = newest[1] if newest is not None and newest[0] >= count else None
     latest = later(stamp, newest_partial)
     return count, registers.undated(None) if latest is None else latest
 
 
 def exists(part: Contribution) -> bool:
-    """Return whether the message is: neither deleted nor superseded."""
+    """Return whether the message exists: neither deleted nor superseded."""
     if part.deletes and existence.is_deleted(part.deletes, part.organizations):
         return False
     if part.stays and is_gone_with(part.stays, part.organizations, text_of(register_at(part, _CONVERSATION))):
@@ -272,7 +273,7 @@ def is_gone_with(stays: Mapping[str, existence.Stay], organizations: list[str], 
     """Return whether a message is deleted with a conversation: it was in that, and is in no other one now."""
     if existence.cut_of(stays, organizations) is not None:
         return conversation is None
-    # While nobody says whose it is, every organization's delete counts, but nothing is dropped for it.
+    # While its organization is unknown, every organization's delete counts, but nothing is dropped for it.
     stay = None if organizations or conversation is None else stays.get(conversation)
     return stay is not None and bool(stay[2])
 
@@ -299,13 +300,13 @@ def column(part: Contribution, name: str) -> Register | None:
 
 
 def belongs_to(part: Contribution, conversation_id: str) -> bool:
-    """Return whether the message is, and is in that conversation now; one that has left counts no more."""
+    """Return whether the message exists, and is in that conversation now; one that has left no longer counts."""
     register = register_at(part, _CONVERSATION)
     return register is not None and register[2] == conversation_id and exists(part)
 
 
 def direction_of(part: Contribution) -> str | None:
-    """Return incoming, outgoing or internal, or what else it says; None if it says none."""
+    """Return incoming, outgoing or internal, or any other value; None if there is none."""
     return text_of(register_at(part, _DIRECTION))
 
 
@@ -315,7 +316,7 @@ def organization_of(part: Contribution) -> str | None:
 
 
 def is_of(part: Contribution, owner: str | None) -> bool:
-    """Return whether the message may be in a conversation of that organization (None: of nobody knows which)."""
+    """Return whether the message may be in a conversation of that organization (None: unknown)."""
     return owner is None or organization_of(part) in (None, owner)
 
 
@@ -352,7 +353,7 @@ def borrowed_of(part: Contribution) -> dict[str, str | None]:
 
 
 def is_scheduled(direction: Any, delivery_status: str | None, timestamp: Any, written_at: Any) -> bool:
-    """Return whether nobody has seen the message yet: it is to be sent later than its row was written."""
+    """Return whether the message is not sent yet: its time is later than its row."""
     return (
         direction == "outgoing"
         and delivery_status in (None, "pending")
@@ -363,10 +364,10 @@ def is_scheduled(direction: Any, delivery_status: str | None, timestamp: Any, wr
 
 
 class Role(NamedTuple):
-    """What a message is in its conversation.
+    """A message's role in its conversation.
 
-    `shown`: it may be the one that the conversation shows as its last. `said`: somebody has said something with it.
-    `active_at`: when that was, but not later than a day after it was received; None if it is not said or has no time.
+    `shown`: it may be the conversation's last message. `said`: it counts as spoken. `active_at`: when that was, but at
+    most a day after it was received; None if it is not said or has no time.
     """
 
     position: tuple[int, str]
@@ -380,7 +381,7 @@ class Role(NamedTuple):
 
 
 def role_of(message_id: str, part: Contribution) -> Role:
-    """Return what a message is in its conversation."""
+    """Return a message's role in its conversation."""
     columns = columns_of(part)
     direction = text_of(columns[_DIRECTION])
     present = [key for key, register in status_of(part).items() if register[2] is not None]
@@ -406,7 +407,7 @@ def role_of(message_id: str, part: Contribution) -> Role:
 
 
 def capped(at: int | None, received_at: int | None) -> int | None:
-    """Return an instant that a row tells, but none later than a day after the row was received."""
+    """Return an instant of a row, but at most a day after the row was received."""
     return at if at is None or received_at is None else min(at, received_at + DAY_US)
 
 
@@ -420,7 +421,7 @@ _decode_content = json.Decoder(_Content).decode
 
 
 def summarize(content: str) -> ContentSummary:
-    """Return type, kind and preview of a content (JSON text), None for what it does not say as text.
+    """Return type, kind and preview of a content (JSON text), None for each that is not text.
 
     `content.text` is a string in running systems and an object with a `body` in the documentation.
     """

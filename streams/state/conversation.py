@@ -1,7 +1,7 @@
-"""Conversations: the row's facts, the tally of its messages, and the ConversationState that follows from both.
+"""Conversations: the row's facts, the tally of its messages, and the ConversationState derived from both.
 
-The tally is derived: it is kept in memory only and made again from the contributions whenever a conversation comes
-into use. `replace` keeps it exact as contributions change.
+The tally is derived: it is kept in memory only and rebuilt from the contributions whenever a conversation comes into
+use. `replace` keeps it exact as contributions change.
 """
 
 from collections.abc import Collection, Generator, Iterable
@@ -30,14 +30,14 @@ Position = tuple[int, str]
 
 #: The number with which stored facts begin; those of former versions are read by `streams.state.former`.
 FORMAT = 3
-#: Of the same members, without claims.
+#: Same members, without claims.
 _UNCLAIMED = 2
 
 
 class ConversationFacts(Struct, array_like=True, frozen=True, gc=False):
-    """All that is remembered of a conversation's row. `newest` is its newest version's stamp, None without a row.
+    """The facts of a conversation's row. `newest` is its newest version's stamp, None without a row.
 
-    `contacts` is what was told of the addresses that it may have, by their ids; claims have none.
+    `contacts` are the facts of the addresses that it may have, by their ids; claims have none.
     """
 
     format: int = FORMAT
@@ -59,18 +59,18 @@ def decode(stored: bytes) -> ConversationFacts:
     if stored[1] == FORMAT:
         return _decode(stored)
     if stored[1] == _UNCLAIMED:
-        # Nobody noted who had told it, so it is taken to be trusted: no claim can change it.
+        # Its writer was not stored, so it counts as trusted: no claim can change it.
         return structs.replace(_decode(stored), format=FORMAT)
     return ConversationFacts(**former.conversation(stored))
 
 
 def members(facts: ConversationFacts) -> int:
-    """Return the number of columns of facts, as often as they were told: each of them costs time."""
+    """Return the number of columns of facts, one for each writer: each of them costs time."""
     return len(facts.columns) + sum(members(told) for _, told in facts.claims.values())
 
 
 def facts_of(event: dict[str, Any], organizations: Collection[str] | None = None) -> ConversationFacts:
-    """Return what one ConversationEvent says, told by a writer for some organizations only (None: for all)."""
+    """Return the facts in one ConversationEvent of a writer for some organizations only (None: all)."""
     told = _told(event)
     if organizations is None:
         return told
@@ -91,14 +91,14 @@ def _told(event: dict[str, Any]) -> ConversationFacts:
 
 
 def join(a: ConversationFacts, b: ConversationFacts) -> ConversationFacts:
-    """Return what both say together. Idempotent, commutative, associative."""
+    """Merge two facts. Idempotent, commutative, associative."""
     return claims.join_facts(a, b, _join_unclaimed, _stripped)
 
 
 def effective(facts: ConversationFacts, owner: str | None = None) -> ConversationFacts:
-    """Return what counts of all that was told if the conversation is that organization's: no claims are left.
+    """Return the facts that count if the conversation is that organization's, without claims.
 
-    All but `join` and tallies take such ones. Without an owner, the first to claim the id is it.
+    All functions but `join` and tallies take effective ones. Without an owner, the first to claim the id is it.
     """
     if not facts.claims:
         return facts
@@ -108,7 +108,7 @@ def effective(facts: ConversationFacts, owner: str | None = None) -> Conversatio
 
 
 def without_others(facts: ConversationFacts) -> ConversationFacts:
-    """Return the facts without what was claimed for others than the owner."""
+    """Return the facts without claims for others than the owner."""
     kept = claims.owned(facts.claims, claims.owner(owner_of(facts), facts.claims))
     return structs.replace(facts, claims=kept)
 
@@ -126,23 +126,23 @@ def _join_unclaimed(a: ConversationFacts, b: ConversationFacts) -> ConversationF
 
 
 def _stripped(facts: ConversationFacts) -> ConversationFacts:
-    """Return what must be remembered of a deleted row: nothing that it said."""
+    """Return what must be remembered of a deleted row: no content."""
     return ConversationFacts(newest=facts.newest, organizations=facts.organizations, deletes=facts.deletes)
 
 
 def addresses_of(facts: ConversationFacts | None) -> set[str]:
-    """Return the ids of the addresses that the conversation may have: whoever of those who tell of it owns it."""
+    """Return the ids of the addresses that the conversation may have, for each possible owner."""
     if facts is None:
         return set()
     trusted = structs.replace(facts, claims={}) if facts.claims else facts
-    # Trap: a delete may be about the row as one of them tells it, and not as another does.
+    # Trap: a delete may apply to the row of one writer, and not to that of another.
     told = [trusted, *(effective(facts, owner) for owner in claims.different(facts.claims))]
     found = (contact.address_id(one.columns) for one in told if not is_deleted(one))
     return {address for address in found if address is not None}
 
 
 def with_address(facts: ConversationFacts, address: str, told: contact.AddressFacts | None) -> ConversationFacts:
-    """Return the facts with what is told of an address; None: nothing is known of it any more."""
+    """Return the facts with those of an address; None: it has none any more."""
     if told is None:
         kept = {name: one for name, one in facts.contacts.items() if name != address}
         return structs.replace(facts, contacts=kept)
@@ -163,21 +163,21 @@ def age_of(facts: ConversationFacts) -> existence.Age:
 
 
 def deletes_for(facts: ConversationFacts, part: Contribution) -> list[str | None]:
-    """Return the deletes of which a message has to hear that is or was in the conversation. Neither is effective.
+    """Return the deletes to send to a message that is or was in the conversation. Neither is effective.
 
     A writer that may write for some organizations only deletes no message that does not name one of those.
     """
     if not facts.claims:
         return facts.deletes
-    # Trap: an update that holds only what changed is a claim as well, and names nobody. While nobody says whose the
-    # message is, any delete that it hears of counts.
+    # Trap: a partial update is a claim as well, and names no organization. While the message's organization is unknown,
+    # any delete that reaches it counts.
     named = {*part.organizations, *(name for _, told in part.claims.values() for name in told.organizations)}
     claimed: list[str | None] = [name for _, told in facts.claims.values() for name in told.deletes if name in named]
     return existence.join_deletes(facts.deletes, claimed)
 
 
 def is_known(facts: ConversationFacts | None) -> bool:
-    """Return whether a row has been seen."""
+    """Return whether a row has arrived."""
     return facts is not None and facts.newest is not None
 
 
@@ -189,8 +189,8 @@ def is_deleted(facts: ConversationFacts | None) -> bool:
 def exists(facts: ConversationFacts | None, tally: "Tally") -> bool:
     """Return whether there is something to show: a row, or messages while there is none, unless it is deleted."""
     if not tally.known and facts is not None:
-        # While no row says whose it is, its messages do: another organization cannot hide them. A message that names
-        # nobody now may have named somebody; whether a delete is about it, it knows itself.
+        # While no row names the organization, its messages do: another organization cannot hide them. A message that
+        # names none now may have named one; the message itself knows whether a delete applies to it.
         owner = tally.owner
         return tally.newest is not None and (owner is None or not existence.is_deleted(facts.deletes, [owner]))
     return (tally.known or tally.newest is not None) and not is_deleted(facts)
@@ -202,12 +202,11 @@ def owner_of(facts: ConversationFacts | None) -> str | None:
 
 
 class Tally:
-    """What the messages of one conversation add up to.
+    """The aggregates of one conversation's messages.
 
-    Those that name another organization than the conversation's do not count. That is the one that trusted writers name
-    in its row; while they name none, the one of the newest message of which trusted writers say whose it is, else the
-    one that was the first to claim the conversation or to say that a message of its is in it. `told` is all that was
-    told of its row.
+    Messages that name another organization than the conversation's do not count. That is the one that trusted writers
+    name in its row; while they name none, the one of the newest message whose organization trusted writers name, else
+    the first to claim the conversation or a message in it. `told` are all facts of its row.
     """
 
     __slots__ = (
@@ -241,12 +240,12 @@ class Tally:
     )
 
     def __init__(self, told: ConversationFacts | None = None) -> None:
-        """Start with no message of a conversation of whose row that was told."""
+        """Start with no message of a conversation with these facts of its row."""
         self.told = told
-        #: Whether messages, and claims of the row, say whose the conversation is, and which of the latter is the first.
+        #: Whether the organization is taken from messages and claims of the row, and the first of these claims.
         self.follows = owner_of(told) is None
         self.row_claim = None if told is None else claims.first(told.claims)
-        #: The newest message of which trusted writers say whose it is, and whose; the first claim of all others.
+        #: The newest message whose organization trusted writers name, with that; the first claim of all others.
         self.trusted: tuple[Position, str] | None = None
         self.claim: tuple[int, str] | None = None
         self.owner = self._decided()
@@ -259,7 +258,7 @@ class Tally:
         self.borrowed: dict[str, str | None] = {}
         #: The last one that may be shown as the last.
         self.last_shown: Position | None = None
-        #: From here on, only messages with which somebody has said something.
+        #: From here on, only messages that count as spoken.
         self.last_incoming: Position | None = None
         self.last_outgoing: Position | None = None
         #: The first incoming one after the last outgoing one.
@@ -270,7 +269,7 @@ class Tally:
         #: The first outgoing one at or after the first incoming one.
         self.reply: Position | None = None
         self.active_at: int | None = None
-        #: What is not counted has changed: only a new tally over all messages can tell what is right now.
+        #: Uncounted messages matter now: only a new tally over all messages is right.
         self.stale = False
 
     @classmethod
@@ -280,7 +279,7 @@ class Tally:
         messages: Iterable[tuple[str, Contribution]],
         told: ConversationFacts | None = None,
     ) -> "Tally":
-        """Return the tally of all `(message id, contribution)` of a conversation of whose row that was told."""
+        """Return the tally of all `(message id, contribution)` of a conversation with these facts of its row."""
         counting = Counting(conversation_id)
         for message_id, contribution in messages:
             counting.add(message_id, contribution)
@@ -288,11 +287,11 @@ class Tally:
 
     @property
     def facts(self) -> ConversationFacts | None:
-        """What counts of all that was told of the row."""
+        """The facts of the row that count."""
         return None if self.told is None else effective(self.told, self.owner)
 
     def row_changed(self, told: ConversationFacts | None) -> None:
-        """Note that more was told of the conversation's row."""
+        """Set more facts of the conversation's row."""
         self.told = told
         owner = owner_of(told)
         self.row_claim = None if told is None else claims.first(told.claims)
@@ -300,7 +299,7 @@ class Tally:
             self.stale |= not self.follows
             self._follow_owner()
         else:
-            # Trap: messages of another organization than the one that was taken to be the owner are in no count.
+            # Trap: messages of other organizations than the former owner are not counted.
             self.stale |= owner != self.owner and (
                 self.messages > 0 or self.newest is not None or self.owner is not None
             )
@@ -309,7 +308,7 @@ class Tally:
         self.known = is_known(self.facts)
 
     def _decided(self) -> str | None:
-        """Return whose the conversation is."""
+        """Return the conversation's organization."""
         if not self.follows:
             return owner_of(self.told)
         if self.trusted is not None:
@@ -370,7 +369,7 @@ class Tally:
     def _decide(
         self, old: Contribution | None, was: Position | None, new: Contribution | None, position: Position | None
     ) -> None:
-        """Find whose the conversation is, after one of the messages has changed; stale if only all of them can tell."""
+        """Find the conversation's organization after a message has changed; stale if only all messages determine it."""
         claim_before, claim = _claim_of(old), _claim_of(new)
         trusted_before, trusted = _trusted_of(old, was), _trusted_of(new, position)
         if (trusted_before is not None and trusted_before == self.trusted and trusted != trusted_before) or (
@@ -403,7 +402,7 @@ class Tally:
             self.internal += step
 
     def _leave(self, before: Role, after: Role | None) -> None:
-        """Take out what the message was and is no more; stale if something hangs on it."""
+        """Subtract what the message no longer is; stale if something depends on it."""
         stays = after is not None and after[:2] == before[:2]
         if before.shown and before.position == self.last_shown and not (stays and after is not None and after.shown):
             self.stale = True
@@ -472,8 +471,8 @@ class Tally:
             self.reply = position
 
     def _begin_at(self, time: int) -> None:
-        # An earlier beginning may make an earlier outgoing message the reply. Which one is known if all outgoing
-        # messages are on one side of it.
+        # An earlier start may make an earlier outgoing message the reply. Which one is known if all outgoing messages
+        # are on one side of it.
         if self.first_outgoing is None or self.last_outgoing is None or self.last_outgoing[0] < time:
             self.reply = None
         elif self.first_outgoing[0] >= time:
@@ -493,30 +492,30 @@ class Tally:
 
     @property
     def last_said_at(self) -> int | None:
-        """When something was said last."""
+        """When the last spoken message was said."""
         times = [last[0] for last in (self.last_incoming, self.last_outgoing) if last is not None and last[0] != NEVER]
         return max(times, default=None)
 
 
 def _claim_of(part: Contribution | None) -> tuple[int, str] | None:
-    """Return since when a message is in the conversation, and whose it is; None if trusted writers say whose."""
+    """Return since when a message is in the conversation, and its organization; None if trusted writers name that."""
     return None if part is None else part.claimed
 
 
 def _trusted_of(part: Contribution | None, position: Position | None) -> tuple[Position, str] | None:
-    """Return the place and the organization of a message of which trusted writers say whose it is."""
+    """Return the position and organization of a message whose organization trusted writers name."""
     if part is None or position is None or part.claimed is not None:
         return None
     organization = contributions.organization_of(part)
     return None if organization is None else (position, organization)
 
 
-#: Messages that are summed up in one step.
+#: Messages that are counted in one step.
 _ROLES = 1_000
 
 
 class Counting:
-    """The way to a tally: one message after the other, in any order."""
+    """Builds a tally: one message after the other, in any order."""
 
     def __init__(self, conversation_id: str) -> None:
         """Start with no message."""
@@ -544,7 +543,7 @@ class Counting:
             self._trusted = trusted
 
     def tally(self, told: ConversationFacts | None = None) -> Tally:
-        """Return the tally of all that were added, of a conversation of whose row that was told."""
+        """Return the tally of all added messages, of a conversation with these facts of its row."""
         steps = self.tallying(told)
         while True:
             try:
@@ -582,9 +581,9 @@ class Counting:
 def state(
     conversation_id: str, facts: ConversationFacts | None, tally: Tally, last: Contribution | None
 ) -> dict[str, Any]:
-    """Return the fields of the ConversationState that follows from the row, the tally and the last message's part.
+    """Return the fields of the ConversationState derived from the row, the tally and the last message's part.
 
-    `last` is the contribution of `tally.last_message`; `facts` is None while only messages have been seen.
+    `last` is the contribution of `tally.last_message`; `facts` is None while only messages have arrived.
     """
     columns: Registers = {} if facts is None else facts.columns
     fields, extra, nulls = fields_of(columns)
@@ -624,7 +623,7 @@ def state(
         "awaiting_reply": stands.awaiting_reply,
         "unanswered_count": tally.unanswered,
         "first_response_seconds": None if first is None or reply is None else (reply[0] - first[0]) / 1_000_000,
-        # Trap: what is a day after the year 9999 no client in Python or Java could read, and no view show.
+        # Trap: a day after the year 9999 could not be read by clients in Python or Java, or be shown by a view.
         "reply_window_until": min(last_incoming_at + DAY_US, instants.LAST)
         if windowed and last_incoming_at is not None
         else None,
@@ -646,10 +645,10 @@ def _contact_of(facts: ConversationFacts) -> dict[str, str | None] | None:
 
 
 class Standing(NamedTuple):
-    """Of a ConversationState: what a conversation is found by, and when it was active last (None: unknown).
+    """Of a ConversationState: its facets, and its last activity (None: unknown).
 
-    `organization` is whose the conversation is: what its row says, else its newest message, as `service` and
-    `contact_address` are without a row. `unread`, `unanswered` and `failed`: whether there is such a message.
+    `organization` is that of its row, else of its newest message, as `service` and `contact_address` are without a row.
+    `unread`, `unanswered` and `failed`: whether there is such a message.
     """
 
     organization: str | None
@@ -697,7 +696,7 @@ _decode_extra = json.Decoder(_Extra).decode
 
 
 def _is_archived(extra: Register | None, last_said_at: int | None) -> bool:
-    """Return whether somebody has put the conversation away since the last thing that was said in it."""
+    """Return whether the conversation was archived after its last spoken message."""
     if extra is None or type(extra[2]) is not bytes or b"archived" not in extra[2]:
         return False
     try:
@@ -713,7 +712,7 @@ def _time(position: Position | None) -> int | None:
 
 
 def summary(facts: ConversationFacts | None) -> dict[str, str | None] | None:
-    """Return what a StatusChange tells of its conversation, None while the row is unknown."""
+    """Return a StatusChange's data about its conversation, None while the row is unknown."""
     if facts is None or facts.newest is None:
         return None
     return {name: text_of(facts.columns.get(name)) for name in SUMMARY_FIELDS}
