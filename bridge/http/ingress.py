@@ -62,7 +62,7 @@ class Ingress:
         return self._intake.in_progress
 
     def answer(self, scope: Scope, body: bytes, respond: Respond) -> bool:
-        """Answer a request whose body is complete: call `respond` once, now or later. Return whether it was admitted.
+        """Answer a request whose body is complete: call `respond` once, now or later. Return whether it is plain.
 
         No task, no messages: for small requests those cost more than publishing.
         """
@@ -73,7 +73,7 @@ class Ingress:
             _refuse(webhook, error, body)
             return False
         webhook.enter(len(body), functools.partial(_take, webhook, body))
-        return True
+        return webhook.is_plain
 
     def answer_known(self, token: Token, body: bytes, respond: Respond) -> None:
         """Answer a request whose head was admitted before, sent with this token, which is valid now."""

@@ -14,22 +14,9 @@ MOST_BYTES = 2048
 #: At this many all are dropped. Only clients with a valid token ever add one.
 _MOST = 1024
 
-#: With one of these headers the body is encoded, the connection changes afterwards, or the event depends on more than
-#: its body. Heads with a trace differ every time anyway.
-_TELLING = frozenset(
-    {
-        b"content-encoding",
-        b"expect",
-        b"openbsp-organizations",
-        b"openbsp-reconciled",
-        b"openbsp-redriven",
-        b"te",
-        b"trailer",
-        b"traceparent",
-        b"transfer-encoding",
-        b"upgrade",
-    }
-)
+#: With one of these headers the body is encoded, or the connection changes afterwards. What a head says of
+#: the event itself, `Webhook.is_plain` knows.
+_OF_TRANSFER = frozenset({b"content-encoding", b"expect", b"te", b"trailer", b"transfer-encoding", b"upgrade"})
 _KEEP_ALIVE = b"keep-alive"
 
 
@@ -58,13 +45,13 @@ class KnownHeads:
         return len(self._heads)
 
     def learn(self, data: bytes, body_size: int, scope: Mapping[str, Any]) -> None:
-        """Store the head of an admitted webhook, if `data` is the whole request and its head may serve another one."""
+        """Store the head of a plain webhook, if `data` is the whole request and its head may serve another one."""
         end = len(data) - body_size
         pairs: Iterable[tuple[bytes, bytes]] = scope["headers"]
         if end > MOST_BYTES or data.find(END) + len(END) != end or scope["http_version"] != "1.1":
             return
         headers = dict(pairs)
-        if not _TELLING.isdisjoint(headers) or headers.get(b"connection", _KEEP_ALIVE).lower() != _KEEP_ALIVE:
+        if not _OF_TRANSFER.isdisjoint(headers) or headers.get(b"connection", _KEEP_ALIVE).lower() != _KEEP_ALIVE:
             return
         if len(self._heads) >= _MOST:
             self._heads.clear()

@@ -155,8 +155,8 @@ class WebhookProtocol(GuardedProtocol):
                 super()._start_asgi_task(fresh, self.app)
             else:
                 scope = fresh.scope
-                admitted = self._ingress.answer(scope, bytes(fresh.body), functools.partial(self._respond, fresh))
-                if admitted and between and self._between and self.cycle is fresh and fresh.keep_alive:
+                plain = self._ingress.answer(scope, bytes(fresh.body), functools.partial(self._respond, fresh))
+                if plain and between and self._between and self.cycle is fresh and fresh.keep_alive:
                     self._known.learn(data, len(fresh.body), scope)
         # Data after the answer is discarded, and not counted.
         if self.cycle is not None and self.cycle.more_body and not self.cycle.response_complete:

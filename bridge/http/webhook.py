@@ -23,7 +23,7 @@ from bridge.http.events import (
     name_of,
     read_event,
 )
-from bridge.http.head import read_end, read_head
+from bridge.http.head import HEAD_BYTES, read_end, read_head
 from bridge.http.request_log import RequestLine, RequestLog
 from bridge.metrics import Metrics
 from bridge.settings import BridgeSettings
@@ -82,12 +82,13 @@ class TurnedDownError(Exception):
 class TooLargeError(TurnedDownError):
     """A body above the limit, of an authorized sender: its ends are still inspected.
 
-    `size` is its size, or how much of it has arrived.
+    `size` is its size, or how much of it has arrived. `beginning` is set if the body came compressed.
     """
 
-    def __init__(self, size: int, limit: int) -> None:
+    def __init__(self, size: int, limit: int, *, beginning: bytes | None = None) -> None:
         super().__init__(reasons.TOO_LARGE, f"the body is larger than {limit} bytes", close=True)
         self.size = size
+        self.beginning = beginning
 
 
 class Intake:
@@ -215,8 +216,19 @@ class Webhook:
             self._line.redriven = self._redriven
         self._reconciled = headers.get(_RECONCILED) == b"true"
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the admitted head adds nothing to the event: `admit_known` does for an equal one."""
+        return (
+            self._trace is None
+            and not self._gzip
+            and not self._redriven
+            and not self._reconciled
+            and self._organizations is self._token.organizations
+        )
+
     def admit_known(self, token: Token) -> None:
-        """Admit a request whose head was admitted before and has no header that changes how the event is handled."""
+        """Admit a request with the head of one that was admitted before and is plain."""
         self._line.token = token.name
         self._token = token
         self._organizations = token.organizations
@@ -256,8 +268,10 @@ class Webhook:
         line = self._line
         try:
             if self._gzip:
-                body = decompressed(body, self._intake.max_body)
-                self._check_size(len(body))
+                most = self._intake.max_body
+                body = decompressed(body, most)
+                if len(body) > most:
+                    raise TooLargeError(len(body), most, beginning=body[:HEAD_BYTES])
             event = read_event(body, self._received_at, self._trace, self._intake.max_depth)
             if self._organizations is not None:
                 check_organization(event, self._organizations)
@@ -277,7 +291,9 @@ class Webhook:
         self._intake.keep(event, self._arrived, self._kept)
 
     def refuse_large(self, error: TooLargeError, beginning: bytes, end: bytes) -> None:
-        """Keep a dead letter with the metadata of a too large body; then answer. `end` is empty if it never arrived."""
+        """Keep a dead letter of what a body says that is too large; then answer. `end` is empty if it has not come."""
+        if error.beginning is not None:
+            beginning, end = error.beginning, b""
         head, last = read_head(beginning), read_end(end)
         entity, action = head.entity or last.entity, head.action or last.action
         known = entity is None or entity in ENTITIES

@@ -96,8 +96,9 @@ class Spool:
 
     @property
     def full(self) -> bool:
-        """Whether there is no room for an event of average size."""
-        return self.size + _ROW_OVERHEAD > self.max_bytes
+        """Whether there is no room for an event of the average size of those in it."""
+        average = self.size // self.events if self.events else _ROW_OVERHEAD
+        return self.size + average > self.max_bytes
 
     def put(self, received_at: int, body: bytes, on_stored: OnStored) -> Ticket:
         """Store an event; `on_stored` is called on the loop once it is on the disk, or cannot be.

@@ -249,11 +249,13 @@ def test_a_full_spool_is_answered_503_and_takes_events_again_when_there_is_room(
         answers = [ingress.post(message(str(number), content="x" * 200_000)) for number in range(8)]
         assert [answer.status_code for answer in answers] == [202] * 5 + [503] * 3
         assert answers[-1].json()["reason"] == "not_stored"
+        assert ingress.get("/readyz").status_code == 503
         assert ingress.service.spool.size <= 1024 * 1024
         assert ingress.metric("bridge_spool_max_bytes") == 1024 * 1024
         assert ingress.metric("bridge_spool_bytes") > 0.7 * 1024 * 1024
         kafka.verdict = lambda _: None
         eventually(lambda: ingress.service.spool.events == 0)
+        assert ingress.get("/readyz").status_code == 200
         assert ingress.post(message("room")).status_code == 202
     assert keys(kafka) == ["0", "1", "2", "3", "4", "room"]
 

@@ -1,5 +1,6 @@
 """A body that is too large: what its beginning and its end say is kept, and nothing else of it."""
 
+import gzip
 import json
 import socket
 from collections.abc import Callable, Iterator
@@ -64,6 +65,14 @@ def refused(answer: Any, letter: dict[str, Any]) -> None:
     assert (answer.status_code, answer.json()["reason"]) == (413, "too_large")
     assert answer.json()["event_id"] == letter["event_id"]
     assert answer.headers["connection"] == "close"
+
+
+def test_of_a_body_that_is_too_large_once_unpacked(ingress: RunningIngress):
+    """The ids are looked for in what was packed, of which no more is unpacked than the limit and a byte."""
+    answer = ingress.post(gzip.compress(envelope()), **{"Content-Encoding": "gzip"})
+    letter = letter_of(ingress)
+    refused(answer, letter)
+    assert told(letter) == (None, None, "m1", ORGANIZATION, LIMIT + 1)
 
 
 @pytest.mark.usefixtures("_patient")
