@@ -117,7 +117,7 @@ class Repartition:
         self._consumer.commit(offsets=[self._seed_mark], asynchronous=False)
 
     def copy(self, names: Iterable[str], *, until: threading.Event | None = None) -> int:
-        """Copy what topics hold now; with `until` go on with what comes, until that is set, and copy what is left then.
+        """Copy the topics' current records; with `until` go on with new ones until that is set, then copy the rest.
 
         Returns how many records were copied. Raises RepartitionError, KafkaException.
         """

@@ -719,5 +719,5 @@ def summary(facts: ConversationFacts | None) -> dict[str, str | None] | None:
 
 
 def tells(facts: ConversationFacts | None, part: Contribution) -> bool:
-    """Return whether the status changes of a message may tell of the conversation: not if it is another's."""
+    """Return whether a message's status changes may show the conversation's data: not if its owner is another one."""
     return contributions.is_of(part, owner_of(facts))

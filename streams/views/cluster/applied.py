@@ -80,7 +80,7 @@ class Applied:
             raise relayed(answer.content, {written.partition})
 
     async def wait_here(self, written: Written, deadline: float) -> None:
-        """Do the same for a partition of this worker. Raises ProblemError."""
+        """Do so for a partition of this worker. Raises ProblemError."""
         assignment = self._tables.assignment
         if written.partition not in assignment.views:
             raise not_ready("the partition is another worker's", {written.partition}, passing=False)

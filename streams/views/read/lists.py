@@ -31,7 +31,7 @@ class Item(NamedTuple):
 
 
 class Part(NamedTuple):
-    """The first items of some partitions. `reached`: complete down to here, nothing below was read; None: all."""
+    """The first items of some partitions. `reached`: complete down to this position; None: all are here."""
 
     items: list[Item]
     reached: Position | None = None
