@@ -1,4 +1,4 @@
-"""The command line: options and messages. What a command does is in a module of its own, imported when it is called."""
+"""The command line: options and messages. Each command's work is in its own module, imported when it is called."""
 
 import asyncio
 import random

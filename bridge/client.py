@@ -1,4 +1,4 @@
-"""Gives events to the running bridge, as any sender does, one after the other; for commands."""
+"""Sends events to the running bridge, as any sender does, one after the other; for commands."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -15,16 +15,16 @@ from openbsp.bearer import bearer, hindrance
 _TIMEOUT_S = 10.0
 _FIRST_RETRY_S = 0.5
 _LONGEST_RETRY_S = 5.0
-#: How long a bridge that takes nothing is asked again.
+#: How long an unavailable bridge is retried.
 _PATIENCE_S = 30.0
 _MOST_CHARACTERS = 300
 
 
 class StoppedError(Exception):
-    """Nothing more can be sent: no bridge answers, or it does not take the token. `why` is without the address."""
+    """Nothing more can be sent: no bridge answers, or it rejects the token. `why` is without the address."""
 
     def __init__(self, url: str, why: str, *, refused: bool = False) -> None:
-        """Say where and why; `refused`: something answers there, and asking again would not help."""
+        """Set where and why; `refused`: it answers, and retrying would not help."""
         super().__init__(f"{url} {why}")
         self.why = why
         self.refused = refused
@@ -32,7 +32,7 @@ class StoppedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the bridge answered. `taken` says whether it has the event now; `text` is for people."""
+    """The bridge's answer. `taken` says whether it has the event now; `text` is for people."""
 
     taken: bool
     disposition: str
@@ -74,7 +74,7 @@ class BridgeClient:
         self._client.close()
 
     def send(self, body: bytes, headers: Mapping[str, str] | None = None) -> Outcome:
-        """Post a webhook, again and again while the bridge has no room for it. Raises StoppedError."""
+        """Post a webhook, retrying while the bridge has no room for it. Raises StoppedError."""
         backoff = Backoff(_FIRST_RETRY_S, _LONGEST_RETRY_S)
         deadline = time.monotonic() + self._patience_s
         while True:

@@ -1,4 +1,4 @@
-"""The cluster that a command reads: where its topics are, and the schemas of their values."""
+"""The cluster that a command reads: its topics, and the schemas of their values."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -10,13 +10,13 @@ from openbsp.kafka.reading import TopicReader, ValueReader
 from openbsp.kafka.registry import Registry
 from openbsp.settings import load
 
-#: The topic of the states of each entity's rows; messages come first, as they are deleted first.
+#: The state topic of each entity's rows; messages come first, as they are deleted first.
 STATE_TOPICS: Mapping[str, str] = {"messages": "message-state", "conversations": "conversation-state"}
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Kafka and the registry, and how the topics are called."""
+    """Kafka and the registry, and the names of the topics."""
 
     kafka: KafkaSettings
     registry: Registry
@@ -27,14 +27,14 @@ class Cluster:
         return TopicReader(self.kafka, topic_name(self.topics.prefix, name))
 
     def values(self, name: str) -> ValueReader | None:
-        """Return what decodes the values of a topic of the catalogue; None if those are internal, without a schema."""
+        """Return the decoder of a topic's values; None if those are internal, without a schema."""
         record = TOPICS[name].schema
         return None if record is None else ValueReader(record, self.registry)
 
 
 @contextlib.contextmanager
 def configured() -> Iterator[Cluster]:
-    """Give the cluster that the environment names. Raises ConfigurationError."""
+    """Yield the cluster of the environment's settings. Raises ConfigurationError."""
     kafka, registry, topics = load(KafkaSettings, RegistrySettings, TopicSettings)
     with Registry(registry, topics.prefix) as client:
         yield Cluster(kafka, client, topics)

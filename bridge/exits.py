@@ -1,4 +1,4 @@
 """What the workers of `bridge serve` exit with, besides the codes of every command."""
 
-#: How a worker tells its supervisor of ExitCode.NOT_STARTED, whose number an uncaught exception has as well.
+#: How a worker reports ExitCode.NOT_STARTED to its supervisor: an uncaught exception has the same number.
 WORKER_NOT_STARTED = 78

@@ -34,7 +34,7 @@ class Forked:
 
     @property
     def exitcode(self) -> int | None:
-        """Look whether it has ended."""
+        """Return its exit status if it has ended."""
         if self._status is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:

@@ -1,4 +1,4 @@
-"""How the ingress is: gauges, and whether it can store what it is sent."""
+"""The ingress's health: gauges, and whether it can store events."""
 
 import os
 import sqlite3
@@ -16,27 +16,27 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Observed:
-    """What only the disk knows, as of the last look."""
+    """The state of the disk at the last check."""
 
     oldest_s: float = 0.0
     quarantined: int = 0
-    #: When that was, as time.monotonic().
+    #: The time of that check, as time.monotonic().
     looked_at: float = float("-inf")
 
 
-#: For those whom anybody can have asking, the disk is not looked at more often.
+#: For callers that anyone can trigger, the disk is not checked more often.
 _LOOK_EVERY_S = 1.0
 
 
 async def refresh(service: "Service", *, seldom: bool = False) -> None:
-    """Bring the gauges up to date, and find out whether a failing spool works again.
+    """Update the gauges, and check whether a failing spool works again.
 
-    `seldom`: what was found within the last second will do. Anybody may ask for /readyz, and a look costs an fsync
-    while the spool fails.
+    `seldom`: a result of the last second suffices. Anyone may ask for /readyz, and a check costs an fsync while the
+    spool fails.
     """
     spool, metrics, observed = service.spool, service.metrics, service.observed
     if not seldom or time.monotonic() - observed.looked_at >= _LOOK_EVERY_S:
-        # Before the look: those who come while it lasts need none of their own.
+        # Before the check: requests during it need none of their own.
         observed.looked_at = time.monotonic()
         await _look(service)
     metrics.spool_events.set(spool.events)
@@ -54,7 +54,7 @@ async def refresh(service: "Service", *, seldom: bool = False) -> None:
 
 
 async def measured(service: "Service") -> CollectorRegistry:
-    """Return the metrics, up to date: of this worker, or of all workers of its supervisor if there are several."""
+    """Return the current metrics: of this worker, or of all workers of its supervisor if there are several."""
     await refresh(service)
     if METRICS_VARIABLE not in os.environ:
         return service.metrics.registry
@@ -77,7 +77,7 @@ async def _look(service: "Service") -> None:
 
 
 def can_store(service: "Service") -> bool:
-    """Return whether an event that comes now would be accepted, as far as can be known."""
+    """Return whether an event would be accepted now, as far as can be known."""
     spool = service.spool
     spool_takes = spool.failing is None and not spool.full
     ready = service.preparation.maker is not None and service.suppressions.ready.is_set()
@@ -104,7 +104,7 @@ def state(service: "Service") -> str:
 
 
 def details(service: "Service") -> dict[str, Any]:
-    """Return what is behind the state. For those who run the bridge: it names servers and errors, never content."""
+    """Return the details behind the state. For operators: they name servers and errors, never content."""
     spool = service.spool
     return {
         "publishing": service.preparation.maker is not None and not spool.events,
@@ -127,7 +127,7 @@ def details(service: "Service") -> dict[str, Any]:
 
 
 def _remarks(service: "Service") -> list[str]:
-    """Return what an operator should know of although it hinders nothing."""
+    """Return notes for operators that do not affect the state."""
     clock = service.clock.remark
     others = [remark for remark in (clock, service.suppressions.problem) if remark is not None]
     return [*service.preparation.remarks, *others]

@@ -40,8 +40,8 @@ from openbsp.log import LineWriter, event, log_loop_faults, start_logging, start
 
 _log = logging.getLogger(__name__)
 
-#: What an upgrade tells its successor: the process id of the supervisor to replace, and its spools' first number and
-#: count, which are in use until it has ended.
+#: What an upgrade passes to its successor: the process id of the supervisor to replace, and its spools' first number
+#: and count, which are in use until it has ended.
 _UPGRADE_VARIABLE = "OPENBSP_UPGRADE_FROM"
 
 #: How long a start waits for the workers of a supervisor that was killed: they end by themselves.
@@ -54,7 +54,7 @@ _PATIENCE_OF_A_REPLACEMENT_S = 0.3
 def run(settings: BridgeSettings, kafka: KafkaSettings, registry: RegistrySettings, topics: TopicSettings) -> int:
     """Serve until SIGTERM or SIGINT, and return the exit code (see ExitCode). Reasons go to standard error and the log.
 
-    Events are taken from the first moment on; what Kafka cannot take yet is spooled.
+    Events are accepted from the first moment on; those that Kafka cannot take yet are spooled.
     """
     start_plain_logging(settings.log_level.value, sys.stdout.fileno())
     predecessor, first = _predecessor(settings.workers)
@@ -88,7 +88,7 @@ def _not_started(why: str) -> ExitCode:
 
 
 def _predecessor(workers: int) -> tuple[int | None, int]:
-    """Return the supervisor that this process replaces, None if there is none, and the first number for spools."""
+    """Return the supervisor to replace, None if there is none, and the first number for spools."""
     text = os.environ.pop(_UPGRADE_VARIABLE, None)
     if text is None:
         return None, 0
@@ -97,7 +97,7 @@ def _predecessor(workers: int) -> tuple[int | None, int]:
 
 
 def _announcement() -> int | None:
-    """Return the descriptor by which a former supervisor learns that it is replaced, None if there is none."""
+    """Return the descriptor that signals readiness to the former supervisor, None if there is none."""
     text = os.environ.pop(SUCCESSOR_VARIABLE, None)
     if text is None:
         return None
@@ -107,7 +107,7 @@ def _announcement() -> int | None:
 
 
 def _keep_up(tokens: TokenSource) -> None:
-    """Have the tokens that are usable, for workers that are started later."""
+    """Update the usable tokens, for workers that are started later."""
     if tokens.settled():
         _read_again(tokens)
 
@@ -125,7 +125,7 @@ def _listen(settings: BridgeSettings, first: int) -> socket.socket:
         try:
             return listen(settings.host, settings.port)
         except OSError as error:
-            # Workers of a supervisor that was killed still answer; whoever else has the address will keep it.
+            # Workers of a killed supervisor still answer for a while; any other process with the address keeps it.
             if error.errno != errno.EADDRINUSE or time.monotonic() > deadline or ended:
                 raise
         # Trap: a process that ends may give up its spool before its socket, so there is one more attempt after it.
@@ -141,7 +141,7 @@ def _in_use(spool: Path) -> bool:
 
 def _worker(place: Place, work: "_Work") -> int:
     if METRICS_VARIABLE in os.environ:
-        # Trap: prometheus_client decides when it is imported, which the supervisor did before it was one of several.
+        # Trap: prometheus_client decides at import, which the supervisor did before it was one of several.
         values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
     return_large_blocks()
     lines = start_logging(work.settings.log_level.value, sys.stdout.fileno())
@@ -163,13 +163,13 @@ class _Work:
     listener: socket.socket
     #: The spools of the workers have the numbers from this one on.
     first_spool: int
-    #: What was usable last: a worker that is replaced must start although the file cannot be used just now.
+    #: The latest usable tokens: a replaced worker must start although the file is unusable just now.
     tokens: TokenSource
-    #: Whether a bridge is running that goes on if these workers do not start.
+    #: Whether a former bridge keeps running if these workers do not start.
     is_upgrade: bool
 
     def do(self, place: Place, lines: LineWriter) -> ExitCode:
-        """Serve, with a spool of its own, until it is asked to end."""
+        """Serve, with a spool of its own, until it is stopped."""
         disable_created_metrics()  # type: ignore[no-untyped-call]
         try:
             spool_file = self._open_spool(place)
@@ -179,7 +179,7 @@ class _Work:
             return _not_started(str(error))
 
     def _open_spool(self, place: Place) -> SpoolFile:
-        # A disk that fails does not keep Kafka from taking events. Of an upgrade, the former bridge goes on instead.
+        # A failing disk does not keep Kafka from taking events. In an upgrade, the former bridge continues instead.
         late = not self.is_upgrade or place.restarts > 0
         deadline = time.monotonic() + _ORPHANS_S
         while True:
@@ -197,7 +197,7 @@ class _Work:
         log_loop_faults(loop)
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signal_number, _stop, stop, self.settings.shutdown_s)
-        # A worker whose supervisor was killed ends in order: a new one waits for its spool.
+        # A worker whose supervisor was killed shuts down gracefully: a new one waits for its spool.
         loop.add_reader(place.supervisor, _supervisor_gone, place.supervisor, stop)
         world = outside(self.kafka, self.registry, self.topics)
         request_lines = lines if self.settings.log_level in {LogLevel.DEBUG, LogLevel.INFO} else None
@@ -206,7 +206,7 @@ class _Work:
         if spool_file.unopened is None:
             loop.add_reader(self.listener, _request_waits, self.listener, wanted)
         else:
-            # What is answered before Kafka and the registry have answered would be refused.
+            # Requests answered before Kafka and the registry have answered would be refused.
             patience_s = PATIENCE_S
         async with running(
             self.settings,
@@ -221,7 +221,7 @@ class _Work:
         ) as service:
             loop.remove_reader(self.listener)
             loop.add_signal_handler(signal.SIGHUP, service.access.reload)
-            # What is there now stays, and what a request leaves behind is hardly ever a cycle.
+            # Current objects stay, and a request hardly ever leaves a cycle.
             gc.freeze()
             gc.set_threshold(50_000, 20, 50)
             address = self.listener.getsockname()
@@ -236,13 +236,13 @@ class _Work:
 
 
 def _request_waits(listener: socket.socket, wanted: asyncio.Event) -> None:
-    # Trap: it stays readable until somebody accepts.
+    # Trap: it stays readable until a connection is accepted.
     asyncio.get_running_loop().remove_reader(listener)
     wanted.set()
 
 
 def _stop(stop: asyncio.Event, limit_s: float) -> None:
-    """End in order; if that takes too long, such as with a disk that hangs, end at once."""
+    """Shut down gracefully; if that takes too long, such as with a disk that hangs, end at once."""
     if not stop.is_set():
         stop.set()
         guard = threading.Timer(limit_s, os._exit, [ExitCode.FAILED])

@@ -1,4 +1,4 @@
-"""The ingress, wired: what is made of what, and what is closed after what."""
+"""The ingress, assembled: how its parts are connected, and the order in which they are closed."""
 
 import asyncio
 import contextlib
@@ -56,7 +56,7 @@ PATIENCE_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """What the ingress talks to.
+    """The external systems of the ingress.
 
     `new_publisher` takes a record's time limit in seconds, callbacks for fatal errors and for the clocks of brokers.
     """
@@ -106,7 +106,7 @@ class Service:
     acceptor: Acceptor
     requests: RequestLog
     observed: health.Observed
-    #: Done when a background task failed that should never end; its exception says why.
+    #: Done when an endless background task failed; its exception says why.
     failed: "asyncio.Future[None]"
 
 
@@ -125,10 +125,10 @@ async def running(
 ) -> AsyncIterator[Service]:
     """Run the ingress as worker `number`, which was restarted so often. `spool_file` is closed at the end.
 
-    `tokens` are a supervisor's, which were usable last; without them they are read.
+    `tokens` are the latest usable ones of a supervisor; without them they are read.
 
     Waits up to `patience_s` seconds for Kafka and the registry, or a second once `wanted` is set because requests wait;
-    then goes on without them, and also if they answer and do not fit: events are spooled then. Raises TokensError.
+    then goes on without them, and also if they answer and do not match: events are spooled then. Raises TokensError.
     """
     collectors = CollectorRegistry()
     metrics = Metrics(collectors)
@@ -146,7 +146,7 @@ async def running(
         release_quarantine(spool_file)
         spool = Spool(spool_file, settings.spool_max_bytes, metrics)
         stack.push_async_callback(spool.close)
-        # A second more than the deadline: what a request no longer waits for must not pile up in the producer.
+        # A second more than the deadline: records of answered requests must not pile up in the producer.
         clock, ages = ClockSkew(), Ages()
         replaced, appended = metrics.producers_replaced.inc, clock.appended
         publisher = world.new_publisher(settings.deadline_s + 1, replaced, appended)
@@ -236,7 +236,7 @@ async def running(
 
 
 def _send_metrics(stack: contextlib.AsyncExitStack, service: Service, number: int) -> None:
-    """Send metrics to a collector until the end of `stack`, if that is wanted: the first worker does, for all."""
+    """Send metrics to a collector until the end of `stack`, if configured: the first worker does, for all."""
     if number:
         return
     sender = start_metrics(
@@ -251,7 +251,7 @@ def _send_metrics(stack: contextlib.AsyncExitStack, service: Service, number: in
 
 
 async def _until_kept(spool: Spool, suppressions: SuppressionWatch, patience_s: float) -> None:
-    """Wait for the list of suppressed contacts, if what comes before it is known could not be spooled either."""
+    """Wait for the list of suppressed contacts, if events cannot be spooled until it is known."""
     if spool.failing is not None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience_s):

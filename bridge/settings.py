@@ -1,4 +1,4 @@
-"""What the operator of the ingress decides."""
+"""The settings of the ingress."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The workers on one listening socket: started together, replaced when they die, ended together, handed on.
+"""The workers on one listening socket: started together, replaced when they die, stopped together, upgraded.
 
 The supervisor holds the socket and serves no requests. While a worker is replaced, connections wait in the socket's
 backlog.
@@ -33,9 +33,9 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-#: Since when the metrics of several workers count: a worker that replaces one goes on with its values.
+#: Since when the metrics of several workers count: a replacement continues with its predecessor's values.
 STARTED_NS = time.time_ns()
-#: The descriptor on which a successor says that it is ready, before it ends its predecessor.
+#: The descriptor on which a successor reports readiness, before it stops its predecessor.
 SUCCESSOR_VARIABLE = "OPENBSP_UPGRADE_READY_FD"
 #: A worker that dies is replaced at once. If its replacement dies sooner than this, the next one waits.
 _SETTLED_S = 5.0
@@ -45,12 +45,12 @@ _LONGEST_PAUSE_S = 30.0
 _FORK_AGAIN_S = 1.0
 _LOOK_EVERY_S = 1.0
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-#: A worker that was asked to end before it could listen to signals has stored nothing yet.
+#: A worker that was stopped before it could handle signals has stored nothing yet.
 _IN_ORDER = (ExitCode.OK, -signal.SIGTERM)
 
 
 class Place:
-    """What a worker knows of where it is: `number` among its siblings, how often that was restarted, whom to tell."""
+    """A worker's place: `number` among its siblings, how often it was restarted, where to report."""
 
     def __init__(self, number: int, restarts: int, supervisor: int, news: int) -> None:
         """`supervisor` and `news` are descriptors: of a pipe that ends with the supervisor, and of one to it."""
@@ -61,7 +61,7 @@ class Place:
         self._news = news
 
     def ready(self) -> None:
-        """Tell the supervisor that this worker answers."""
+        """Report to the supervisor that this worker answers."""
         os.write(self._news, bytes([self.number]))
 
 
@@ -69,12 +69,12 @@ class Supervisor(Generic[T]):
     """Runs `target(place, argument)` in `count` processes, each of which exits with what that returns.
 
     A worker that exits with WORKER_NOT_STARTED at the first attempt ends all of them, as a single process would end.
-    One that ends in any other way is replaced, and its replacements are tried for as long as it takes: what they
-    cannot reach may come back, and the other workers serve.
+    One that ends in any other way is replaced, and retried for as long as it takes: its servers may recover, and the
+    other workers serve.
 
-    SIGUSR2 starts the program again with the same socket. When the workers of that successor are ready, this
-    supervisor and its workers end; if it does not get so far, they go on. SIGTERM and SIGINT end a successor that is
-    not ready yet as well: whoever wants the service to stop must not find it running in another process.
+    SIGUSR2 starts the program again with the same socket. When the workers of that successor are ready, this supervisor
+    and its workers end; if it fails before, they go on. SIGTERM and SIGINT also end a successor that is not ready yet:
+    a stopped service must not be running in another process.
     """
 
     def __init__(
@@ -93,9 +93,9 @@ class Supervisor(Generic[T]):
     ) -> None:
         """Start nothing yet. A worker that takes longer than `patience_s` seconds to end is killed.
 
-        `predecessor` is the process id of the supervisor that ends when all workers are ready, and `announce` the
-        descriptor on which that is reported; `will` has variables for a successor. What `each_second` and `on_hup`
-        change in `argument` is what workers that are started later find.
+        `predecessor` is the process id of the supervisor to stop when all workers are ready, and `announce` the
+        descriptor on which readiness is reported; `will` has variables for a successor. Workers that are started later
+        get the changes that `each_second` and `on_hup` make to `argument`.
         """
         self._target = target
         self._argument = argument
@@ -126,7 +126,7 @@ class Supervisor(Generic[T]):
     def run(self) -> ExitCode:
         """Return when all workers have ended: after SIGTERM or SIGINT, or because one could not start."""
         with _metrics_directory(self._count) as metrics, _signals() as inbox:
-            # What is there now is shared with the workers, as long as it is not written to.
+            # Current objects are shared with the workers, as long as they are not written to.
             gc.collect()
             gc.freeze()
             while self._due or self._workers or self._awaits_successor():
@@ -172,7 +172,7 @@ class Supervisor(Generic[T]):
                 own = (self._alive_end, self._news, *(() if self._announce is None else (self._announce,)))
                 self._workers[number] = Forked(work, own)
             except OSError as error:
-                # Trap: what ended a worker, no memory or no process, ends this as well; the other workers serve.
+                # Trap: what ended a worker, no memory or no process, fails here as well; the other workers serve.
                 failed = event("worker.not_forked", worker=number, pause_s=_FORK_AGAIN_S)
                 _log.error(
                     "worker %d cannot be started, tried again in %g s: %s", number, _FORK_AGAIN_S, error, extra=failed
@@ -199,8 +199,8 @@ class Supervisor(Generic[T]):
             self._kill_at = time.monotonic() + self._patience_s
             if not self._is_replaced():
                 notify("STOPPING=1")
-            # Connections that come from now on are those of whoever else holds the socket, or are refused: none
-            # must wait for an answer in a queue that ends with this process.
+            # New connections go to another process with the socket, or are refused: none must wait in a queue that ends
+            # with this process.
             self._listener.close()
         for worker in self._workers.values():
             worker.send(signal.SIGTERM)
@@ -228,7 +228,7 @@ class Supervisor(Generic[T]):
             return
         notify(f"READY=1\nMAINPID={os.getpid()}")
         predecessor, self._predecessor = self._predecessor, None
-        # Only a parent: the number could be a stranger's by now.
+        # Only by its parent: otherwise the number could be another process's by now.
         if predecessor is not None and predecessor == os.getppid():
             replaced = event("upgrade.completed", replaced=predecessor)
             _log.info("upgrade completed: all workers are ready, process %d is stopped", predecessor, extra=replaced)
@@ -300,7 +300,7 @@ class Supervisor(Generic[T]):
 
 @contextlib.contextmanager
 def _metrics_directory(count: int) -> Iterator[str | None]:
-    """Let several workers know where prometheus_client shares their values; one alone has all of its own."""
+    """Give several workers a directory where prometheus_client shares their values; a single one needs none."""
     if count == 1:
         os.environ.pop(METRICS_VARIABLE, None)
         yield None
@@ -316,7 +316,7 @@ def _metrics_directory(count: int) -> Iterator[str | None]:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[socket.socket]:
-    """Yield a socket from which signal numbers can be read, a byte each."""
+    """Yield a socket that receives signal numbers, a byte each."""
     inbox, outbox = socket.socketpair()
     outbox.setblocking(False)  # noqa: FBT003 the socket's own signature
     numbers = (*_STOP_SIGNALS, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD)

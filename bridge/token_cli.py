@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from openbsp.http.tokens import Token
 
-#: What the variables of tokens begin with, by service.
+#: Prefixes of the token variables, by service.
 _SERVICES = ("BRIDGE", "STREAMS")
 
 
@@ -93,7 +93,7 @@ def revoke(
     found = False
     for path, prefixes in _files(file).items():
         inlines = [_inline(prefix) for prefix in prefixes]
-        # What is left has to do for each service that reads the file.
+        # The remaining tokens must be valid for each service that reads the file.
         others = min((0 if isinstance(inline, TokensError) else len(inline) for inline in inlines), default=0)
         try:
             if revoke_in(path, name, others=others):
@@ -113,7 +113,7 @@ def revoke(
 
 
 def _places(file: Path | None) -> "Iterator[tuple[str, list[Token] | Exception]]":
-    """Yield what each place holds, or why it cannot be read."""
+    """Yield each place's tokens, or why it cannot be read."""
     from openbsp.http.token_file import read
 
     for path in _files(file, may_be_none=True):
@@ -131,7 +131,7 @@ def _places(file: Path | None) -> "Iterator[tuple[str, list[Token] | Exception]]
 
 
 def _files(file: Path | None, *, may_be_none: bool = False) -> dict[Path, list[str]]:
-    """Return the files, each with the services that read it, as far as that is known."""
+    """Return the files, each with the services that read it, as far as known."""
     if file is not None:
         return {file: []}
     named: dict[Path, list[str]] = {}

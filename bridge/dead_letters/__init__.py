@@ -1,1 +1,1 @@
-"""What became dead letters: listed, explained, and given to the bridge once more where that can help."""
+"""Dead letters: listing, explaining, and redriving them where that can help."""

@@ -113,7 +113,7 @@ def redrive(
 
 @contextlib.contextmanager
 def _positions() -> Iterator[None]:
-    """Make a wrong call of what is no position of a dead letter."""
+    """Report an invalid position as a usage error."""
     from bridge.dead_letters.letters import PositionError
 
     try:

@@ -27,12 +27,12 @@ from openbsp.terminal import printable
 
 _log = logging.getLogger(__name__)
 
-#: Deepest nesting that a body may have to be planned; the bridge's own limit decides when it comes.
+#: Deepest nesting of a body that is planned; the bridge applies its own limit on arrival.
 _MAX_DEPTH = 400
 
 
 def list_letters(cluster: Cluster, wanted: Wanted, most: int, *, as_json: bool) -> None:
-    """Print the wanted dead letters, in the order of their times; of more than `most` the newest."""
+    """Print the matching dead letters, in the order of their times; of more than `most` the newest."""
     newest: list[tuple[int, Position, Letter]] = []
     count = 0
     with DeadLetterTopic(cluster) as topic:
@@ -59,7 +59,7 @@ def list_letters(cluster: Cluster, wanted: Wanted, most: int, *, as_json: bool) 
 
 
 def show_letter(cluster: Cluster, position_text: str, *, as_json: bool, all_bytes: bool) -> bool:
-    """Print a dead letter whole; return whether there is one. Raises PositionError for what is no position."""
+    """Print a dead letter whole; return whether there is one. Raises PositionError for an invalid position."""
     with DeadLetterTopic(cluster) as topic:
         position = Position.parse(position_text, topic.name)
         letter = topic.at(position)
@@ -165,7 +165,7 @@ def _planner(cluster: Cluster) -> Iterator[Planner]:
 
 
 def _verdict(planner: Planner, letter: Letter, last: Container[Position] | None = None) -> show.Verdict:
-    """Return what redriving does. `last` has the dead letters that stand for all of their event's; None: any does."""
+    """Return the result of redriving. `last` has the latest dead letter of each event; None: any is redriven."""
     try:
         found = planner.plan(letter)
     except NotRedrivableError as error:
@@ -237,7 +237,7 @@ def _complain_of_unreadable(topic: DeadLetterTopic) -> None:
 
 
 def _without_payload(letter: Letter) -> Letter:
-    """Return it without its bytes: of a list only what is shown stays in memory."""
+    """Return it without its bytes: a list keeps only what it shows."""
     return Letter(letter.position, {**letter.fields, "payload": None}, letter.redriven, letter.organizations)
 
 

@@ -1,4 +1,4 @@
-"""The dead letters in their topic: where one is, what it says, and which of them are asked for."""
+"""The dead letters in their topic: their positions, their fields, and which of them are selected."""
 
 import re
 from collections.abc import Iterator
@@ -21,11 +21,11 @@ _SLACK_MS = 60_000
 
 
 class PositionError(ValueError):
-    """What is no position of a dead letter."""
+    """An invalid position of a dead letter."""
 
 
 class Position(NamedTuple):
-    """Where a record is."""
+    """The position of a record."""
 
     topic: str
     partition: int
@@ -50,7 +50,7 @@ class Position(NamedTuple):
 class Letter:
     """A dead letter. `redriven`: how often its event had been redriven before it became this one.
 
-    `organizations`: of which its sender may tell, None for all.
+    `organizations`: those that its sender may write for, None for all.
     """
 
     position: Position
@@ -60,7 +60,7 @@ class Letter:
 
     @property
     def origin(self) -> str:
-        """Who made it: webhook, bridge or streams."""
+        """Its origin: webhook, bridge or streams."""
         return cast("str", self.fields["origin"])
 
     @property
@@ -95,14 +95,14 @@ class Letter:
 
     @property
     def source(self) -> Position | None:
-        """Where the refused record is, of those that the worker made."""
+        """The position of the refused record, for origin streams."""
         topic, partition, offset = (self.fields[name] for name in ("topic", "partition", "offset"))
         return None if topic is None or partition is None or offset is None else Position(topic, partition, offset)
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which dead letters are asked for; moments in microseconds since the epoch, an empty set asks for all.
+    """Selects dead letters; moments in microseconds since the epoch, an empty set selects all.
 
     `reasons` are codes, also with the origin before them (`streams: too_large`), as a list shows them.
     """
@@ -114,7 +114,7 @@ class Wanted:
     until: int | None = None
 
     def has(self, letter: Letter) -> bool:
-        """Return whether a dead letter is among them."""
+        """Return whether a dead letter is selected."""
         return (
             (not self.reasons or not self.reasons.isdisjoint({letter.reason, f"{letter.origin}: {letter.reason}"}))
             and (not self.entities or letter.entity in self.entities)
@@ -144,11 +144,11 @@ class DeadLetterTopic:
         self._reader.close()
 
     def range(self, wanted: Wanted) -> Range:
-        """Return where the wanted ones can be, as of now."""
+        """Return the offsets that can hold selected ones, as of now."""
         return self._reader.range(None if wanted.since is None else max(0, wanted.since // 1000 - _SLACK_MS))
 
     def read(self, within: Range, wanted: Wanted) -> Iterator[Letter]:
-        """Yield the wanted ones within a range, those of one row in their order."""
+        """Yield the selected ones within a range, those of one row in their order."""
         for message in self._reader.read(within):
             letter = self._letter(message)
             if letter is not None and wanted.has(letter):

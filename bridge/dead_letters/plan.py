@@ -1,4 +1,4 @@
-"""What can be redriven: the body of the webhook that a dead letter becomes again, or why it becomes none."""
+"""What can be redriven: the webhook to send for a dead letter, or why there is none."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from bridge.dead_letters.reasons import explain
 from bridge.http.events import Event, RefusedError, read_event
 from bridge.http.webhook import RECONCILED_HEADER
 
-#: An event that became a dead letter again after so many attempts is not redriven any more.
+#: An event that became a dead letter again after so many attempts is no longer redriven.
 MOST_REDRIVES = 3
 
 #: Decodes a value of an entity's topic. Raises CodecError.
@@ -26,16 +26,16 @@ class NotRedrivableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Redrive:
-    """A webhook to send: its body, the event that it is, and the how-manieth attempt it will be."""
+    """A webhook to send: its body, its event, and the number of the attempt."""
 
     body: bytes
     event: Event
     attempt: int
-    #: Whether the row had been read from the sender's database by a repair.
+    #: Whether a repair had read the row from the sender's database.
     reconciled: bool = False
 
     def headers(self) -> dict[str, str]:
-        """Return the headers with which it is sent."""
+        """Return the headers to send with it."""
         headers = {REDRIVEN_HTTP_HEADER: str(self.attempt)}
         return headers | {RECONCILED_HEADER: "true"} if self.reconciled else headers
 
@@ -51,7 +51,7 @@ class Planner:
         *,
         max_depth: int,
     ) -> None:
-        """Know the decoders by entity. `redriven_at` says how often the event of a record has been redriven."""
+        """Set the decoders by entity. `redriven_at` returns how often the event of a record has been redriven."""
         self._decoders = decoders
         self._redriven_at = redriven_at
         self._entities = {topic_name(prefix, entity.topic): entity for entity in ENTITIES.values()}
@@ -68,11 +68,10 @@ class Planner:
         return found
 
     def last_of_each(self, letters: Iterable[Letter]) -> set[Position]:
-        """Return where the dead letter of each event is that has been redriven most often, the last one of several.
+        """Return the position of each event's most often redriven dead letter, of several the last.
 
-        What an event became by being redriven says how often that was; the dead letters before it do not. So it stands
-        for all of the event's: redriven one by one, each of them would become one more, with every run.
-        Raises RegistryError.
+        Only an event's latest dead letter has the count of all redrives. So it stands for all of the event's: redriven
+        one by one, each of them would become one more, with every run. Raises RegistryError.
         """
         last: dict[tuple[object, ...], tuple[int, int, Position]] = {}
         for letter in letters:
@@ -80,7 +79,7 @@ class Planner:
                 found = self._unguarded(letter)
             except NotRedrivableError:
                 continue
-            # Trap: what its sender may not tell is another matter than what another one may.
+            # Trap: the same event with another sender's limits is a different one.
             event = found.event.event_id, found.reconciled, letter.organizations
             place = found.attempt, letter.received_at, letter.position
             last[event] = max(last.get(event, place), place)
@@ -105,7 +104,7 @@ class Planner:
         return Redrive(body, event, redriven + 1, reconciled)
 
     def _body(self, letter: Letter, payload: bytes) -> tuple[bytes, bool]:
-        """Return the body of the webhook that a record of an entity's topic was made of, or of one that says the same.
+        """Return the body of the webhook behind a record of an entity's topic, or an equivalent one.
 
         Instants are in UTC in it, whatever their offset was. Also return whether a repair had made the event.
         """

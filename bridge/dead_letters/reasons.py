@@ -34,7 +34,7 @@ _SUPPRESSED = (
 )
 _SUPPRESSED_HOPELESS = "nothing of the row was kept: its contact was erased"
 
-#: What to do, and why redriving is in vain, by `origin` and `reason`.
+#: What to do, and why redriving is useless, by `origin` and `reason`.
 _ADVICE: Mapping[tuple[str, str], tuple[str, str | None]] = MappingProxyType(
     {
         ("webhook", "malformed_json"): (
@@ -126,5 +126,5 @@ _UNKNOWN = Explanation(
 
 
 def explain(origin: str, reason: str) -> Explanation:
-    """Return what a reason means; of one that a newer version wrote, that it is unknown."""
+    """Return what a reason means; for one of a newer version, that it is unknown."""
     return EXPLANATIONS.get((origin, reason), _UNKNOWN)

@@ -1,4 +1,4 @@
-"""How dead letters look: as a table, one of them whole, and as JSON lines. Nothing of them reaches a terminal raw."""
+"""How dead letters are printed: as a table, one of them whole, and as JSON lines. All text is escaped for terminals."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,17 +14,17 @@ from bridge.dead_letters.plan import NotRedrivableError, Redrive
 from bridge.dead_letters.reasons import explain
 from openbsp.terminal import printable, printable_bytes
 
-#: How much of a payload is shown unless all of it is asked for.
+#: How much of a payload is shown by default.
 PAYLOAD_BYTES = 4096
-#: Of output that is no terminal: a position and two ids fit beside the rest.
+#: Width of output to a non-terminal: a position and two ids fit beside the rest.
 FILE_WIDTH = 220
 
-#: What becomes of a dead letter that is redriven, or why it cannot be.
+#: The result of redriving a dead letter, or why it cannot be redriven.
 Verdict = Redrive | NotRedrivableError
 
 
 def table(letters: Sequence[Letter], verdicts: Sequence[Verdict] | None = None) -> Table:
-    """Return a row for each dead letter, with what redriving it would do if there are verdicts."""
+    """Return a row for each dead letter, with the result of redriving it if there are verdicts."""
     made = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("position", "when", "reason", "entity", "id", "organization"):
         made.add_column(column, overflow="fold")
@@ -59,7 +59,7 @@ def reason(letter: Letter) -> str:
 
 
 def verdict(found: Verdict) -> str:
-    """Return what redriving does, in a few words."""
+    """Return the result of redriving, in a few words."""
     if isinstance(found, NotRedrivableError):
         return f"no: {found}"
     again = "" if found.attempt == 1 else f", attempt {found.attempt}"

@@ -1,1 +1,1 @@
-"""Erasing messages, conversations and people: what is deleted, and where and until when something is left."""
+"""Erasing messages, conversations and people: what is deleted, and what is left where and until when."""

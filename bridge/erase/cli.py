@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def _address(contact: str | None) -> str | None:
-    """Refuse what no address can be, as of a variable that is not set: nothing would be found, and all seem well."""
+    """Refuse an invalid address, as of an unset variable: nothing would be found, and all would seem well."""
     if contact is not None and (not contact or contact != contact.strip()):
         raise typer.BadParameter("--contact is empty, or has white space around it")
     return contact

@@ -26,9 +26,9 @@ from openbsp.waiting import wait_until
 
 _TIMEOUT_S = 5.0
 _POLL_S = 0.25
-#: How long what follows from the deletes may take.
+#: How long processing the deletes may take.
 _SETTLES_S = 10.0
-#: What is said of a row without a state that is still there.
+#: Printed for a row without a state that still exists.
 _LIVE = {
     entity: f"the newest value in {topic} is of a row that is not deleted" for entity, topic in people.TABLES.items()
 }
@@ -36,7 +36,7 @@ _LIVE = {
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """Where topics, schemas, views and the bridge are; `spools` are directories of spools on this machine."""
+    """Topics, schemas, views and the bridge; `spools` are directories of spools on this machine."""
 
     cluster: Cluster
     views: Views
@@ -58,11 +58,11 @@ def plan(servers: Servers, wanted: Wanted) -> Report:
 def execute(servers: Servers, wanted: Wanted, client: BridgeClient, *, patience_s: float) -> Report:
     """Delete and wait; return what is gone and what is left.
 
-    Raises EraseError, StoppedError: some may be deleted then, and erasing again goes on with the rest.
+    Raises EraseError, StoppedError: some may be deleted then, and a second run deletes the rest.
     """
     named = None
     if wanted.contact is not None and servers.key is not None:
-        # First of all: what comes while rows are looked for would stay.
+        # First of all: rows that arrive during the search would stay.
         named = Contact(wanted.contact, wanted.service, wanted.organization_id)
         add(servers.cluster, servers.key, named)
     with States(servers.cluster) as states:
@@ -71,7 +71,7 @@ def execute(servers: Servers, wanted: Wanted, client: BridgeClient, *, patience_
         rows = found.all()
         shown = _shown(rows)
         for row in shown[-1:] + shown[:1]:
-            # Trap: to a token that may not see a row, it is not there either.
+            # Trap: for a token without access to a row, it does not exist either.
             if row.found and servers.views.has(row) is False:
                 raise EraseError(
                     f"the views do not show {row.entity} {row.id}, which the states have: give a token that may see it"
@@ -95,13 +95,13 @@ def execute(servers: Servers, wanted: Wanted, client: BridgeClient, *, patience_
         report = _report(servers, wanted, found, left, done=True)
         return not report.faults
 
-    # Other conversations tell of the deletes a moment later: a message may have been the last one of its group.
+    # Other conversations change a moment later: a message may have been the last one of its group.
     wait_until(is_settled, patience_s=0 if left else _SETTLES_S, every_s=1.0)
     return report
 
 
 def from_spools(directories: Sequence[Path], wanted: Wanted, *, patience_s: float) -> Report:
-    """Remove what waits in spools of what is named, without Kafka; return what is left there. Raises EraseError."""
+    """Remove matching events from spools, without Kafka; return what is left there. Raises EraseError."""
     named = Found()
     for entity, ids in (("messages", wanted.messages), ("conversations", wanted.conversations)):
         named.add(Row(entity, id_, wanted.organization_id, found=False) for id_ in sorted(ids))
@@ -120,7 +120,7 @@ def from_spools(directories: Sequence[Path], wanted: Wanted, *, patience_s: floa
 
 
 def verify(servers: Servers, former: Former) -> Report:
-    """Look again at every place that can be searched, for the rows of a report. Raises EraseError."""
+    """Search every searchable place again for the rows of a report. Raises EraseError."""
     now = datetime.now(UTC)
     shown = sum(row.found and servers.views.has(row) is not False for row in _shown(former.rows))
     sought = Sought.of(former.rows, former.wanted)
@@ -139,7 +139,7 @@ def _since(place: Place, was: int | None) -> Place:
 
 
 def _wait(states: States, views: Views, rows: Sequence[Row], patience_s: float) -> list[str]:
-    """Return what still shows after so many seconds, in words; nothing as soon as nothing does."""
+    """Return what is still visible after so many seconds, in words; nothing as soon as nothing is."""
     gone: set[Row] = set()
     without: list[Row] = []
     shown = _shown(rows)
@@ -158,7 +158,7 @@ def _wait(states: States, views: Views, rows: Sequence[Row], patience_s: float) 
 
 
 def _shown(rows: Sequence[Row]) -> list[Row]:
-    """Return the rows that views can be asked for: contacts are shown in conversations only."""
+    """Return the rows with a view of their own: contacts are visible in conversations only."""
     return [row for row in rows if row.entity in STATE_TOPICS]
 
 
@@ -166,7 +166,7 @@ def _report(servers: Servers, wanted: Wanted, found: Found, left: list[str], *, 
     now = datetime.now(UTC)
     rows = found.all()
     known = sum(row.found for row in rows)
-    # What still shows is in `left`, by its id.
+    # Rows still visible are in `left`, by id.
     places_, letters = _places(servers, Sought.of(rows, wanted), known, 0 if done else known, now, done=done)
     return Report(now, wanted, rows, places_, left, letters, found.unreadable, done=done)
 
@@ -198,7 +198,7 @@ def _places(
 
 
 def _suppression(servers: Servers, wanted: Wanted, now: datetime, *, done: bool) -> list[Place]:
-    """Return whether webhooks of the contact are turned away from now on; nothing where no contact is named."""
+    """Return whether new webhooks of the contact are refused; nothing where no contact is named."""
     if wanted.contact is None:
         return []
     if servers.key is None:
@@ -209,7 +209,7 @@ def _suppression(servers: Servers, wanted: Wanted, now: datetime, *, done: bool)
 
 
 def _spooled(servers: Servers) -> int | None:
-    """Return how many events wait in the bridge's spool, None if it does not say."""
+    """Return how many events wait in the bridge's spool, None if unknown."""
     headers = {} if servers.bridge_token is None else {"Authorization": bearer(servers.bridge_token)}
     try:
         said = httpx.get(

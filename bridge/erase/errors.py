@@ -2,4 +2,4 @@
 
 
 class EraseError(Exception):
-    """Why nothing was erased, or not all of it, or why a report cannot be verified."""
+    """Why nothing was erased, or not everything, or why a report cannot be verified."""

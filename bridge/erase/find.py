@@ -34,9 +34,9 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Whom or what to erase. `contact` is an address; `service` and `organization_id` narrow that down.
+    """What to erase. `contact` is an address; `service` and `organization_id` narrow that down.
 
-    An organization alone is all of it.
+    An organization alone means all of its rows.
     """
 
     messages: frozenset[str] = frozenset()
@@ -52,14 +52,14 @@ class Wanted:
         return None if narrower else self.organization_id
 
     def has_address(self, key: str, services: Iterable[str] = ()) -> bool:
-        """Return whether a key is the id of the contact's address: of the service that is wanted, or of these."""
+        """Return whether a key is the id of the contact's address: of the selected service, or of these."""
         if self.contact is None:
             return False
         of = {self.service} if self.service is not None else people.SERVICES.union(services)
         return people.is_address(key, self.contact, of, () if self.organization_id is None else {self.organization_id})
 
     def has(self, state: Mapping[str, Any]) -> bool:
-        """Return whether a state is of the contact or the organization that is asked for."""
+        """Return whether a state is of the selected contact or organization."""
         if self.organization is not None:
             return bool(state["organization_id"] == self.organization)
         return (
@@ -71,7 +71,7 @@ class Wanted:
         )
 
     def leaves_open(self, entity: str, row: Mapping[str, Any]) -> bool:
-        """Return whether a row as it came lacks what would tell whose it is, and what it has does not say no."""
+        """Return whether a row may be of the selected contact: it lacks what would decide, and nothing excludes it."""
         if self.organization is not None:
             return row.get("organization_id") is None
         if entity == "messages" and self.conversations and row.get("conversation_id") is None:
@@ -87,7 +87,7 @@ class Wanted:
         return any(value is None for value, _ in said) and all(value in (None, asked) for value, asked in said)
 
 
-#: Contacts by their ids, with the organizations for which they were named.
+#: Contacts by their ids, with the organizations that named them.
 _Named = dict[str, set[str | None]]
 
 
@@ -99,11 +99,11 @@ class Found:
         default_factory=lambda: {entity: {} for entity in (*STATE_TOPICS, "contacts_addresses")}
     )
     contacts: list[Row] = field(default_factory=list)
-    #: Records whose value cannot be read: what they say may concern the person.
+    #: Records with unreadable values: they may concern the person.
     unreadable: int = 0
 
     def add(self, rows: Iterable[Row]) -> None:
-        """Note rows of which only something else than the states tells."""
+        """Add rows known from other sources than the states."""
         for row in rows:
             self.rows[row.entity].setdefault(row.id, row)
 
@@ -114,7 +114,7 @@ class Found:
 
 
 class States:
-    """What there is of all rows: the state topics, and the tables of contacts.
+    """The current rows: the state topics, and the tables of contacts.
 
     A context manager; see TopicReader for what its methods raise.
     """
@@ -128,7 +128,7 @@ class States:
             self._decoders[entity] = ValueReader(cast("str", TOPICS[topic].schema), cluster.registry)
         for entity, topic in people.TABLES.items():
             self._readers[entity] = cluster.reader(topic)
-        #: Up to where each was read.
+        #: The offsets up to which each was read.
         self._read: dict[str, dict[int, int]] = {}
 
     def __enter__(self) -> "States":  # noqa: PYI034 no class is made of it
@@ -141,7 +141,7 @@ class States:
             reader.close()
 
     def find(self, wanted: Wanted) -> Found:
-        """Read all of it to its end, and return what is to be deleted."""
+        """Read everything to its end, and return what is to be deleted."""
         found = Found()
         conversations = found.rows["conversations"]
         shown: dict[str, list[Row]] = {}
@@ -170,12 +170,12 @@ class States:
         )
         for entity, ids in (("messages", wanted.messages), ("conversations", wanted.conversations)):
             for row_id in ids - found.rows[entity].keys():
-                # Also what nobody knows: it may be on its way, and must not come.
+                # Unknown rows too: one may be in transit, and must not arrive.
                 found.rows[entity][row_id] = Row(entity, row_id, wanted.organization_id, found=False)
         return found
 
     def left(self, rows: Iterable[Row], gone: set[Row]) -> list[Row]:
-        """Read what was written since, note in `gone` whose state is a tombstone now, and return the other rows.
+        """Read new records, add rows whose state is a tombstone now to `gone`, and return the other rows.
 
         Rows that the states never had count as gone.
         """
@@ -195,10 +195,10 @@ class States:
     def _find_addresses(
         self, found: Found, wanted: Wanted, services: set[str], named: _Named
     ) -> tuple[set[str], _Named]:
-        """Note addresses, whatever conversations show: those that are live, or were found before; and their contacts.
+        """Add addresses, whatever conversations show: live ones, or those found before; and their contacts.
 
-        Returns all that are of it, and the contacts of the other ones. Those of it that are deleted, or of no contact
-        any more, lead to contacts whose they were.
+        Returns all matching ones, and the contacts of the other ones. Matching ones that are deleted, or no longer of a
+        contact, lead to their former contacts.
         """
         addresses = found.rows["contacts_addresses"]
         sought, elsewhere = set(addresses), _Named()
@@ -216,11 +216,11 @@ class States:
     def _find_contacts(
         self, found: Found, organization: str | None, named: _Named, sought: set[str], elsewhere: _Named
     ) -> None:
-        """Note contacts that are named, those that only the addresses in `sought` lead to, and an organization's."""
+        """Add named contacts, those that only the addresses in `sought` lead to, and an organization's."""
         contacts = self._people(found, "contacts")
         for key, person in contacts.items():
             formerly = {organization_in(address) for address in person.followers & sought}
-            # Whoever has another address now is not the person any more who has this one.
+            # A contact with another address now is no longer the person with this one.
             led = formerly - elsewhere.get(key, set())
             if organization in person.organizations and person.is_live(organization):
                 led.add(organization)
@@ -228,7 +228,7 @@ class States:
                 named.setdefault(key, set()).update(led)
         for key, organizations in named.items():
             person = contacts.get(key, people.Person(live=False, organizations=frozenset()))
-            # Trap: anybody's address can name it, and a delete of another organization does nothing to it.
+            # Trap: any organization's address can name it, and a delete of another organization does not affect it.
             owners = organizations & person.organizations if person.organizations else organizations
             for owner in sorted(owners, key=str):
                 found.contacts.append(Row("contacts", key, owner, found=person.is_live(owner)))
@@ -285,7 +285,7 @@ def _is_deleted(row: Row, value: bytes) -> bool:
 
 
 def _people(state: Mapping[str, Any]) -> list[Row]:
-    """Return the address of a conversation, and the contact whose it is."""
+    """Return the address of a conversation, and its contact."""
     organization, contact = state["organization_id"], state.get("contact")
     address = people.address_of(state)
     rows = [] if address is None else [Row("contacts_addresses", address, organization, found=False)]

@@ -1,4 +1,4 @@
-"""Tells what waits in a spool of erased rows from what does not."""
+"""Distinguishes spooled events of erased rows from others."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from bridge.http.events import Event
 
 
 def matcher(sought: Sought) -> Callable[[bytes], bool]:
-    """Return what tells whether a body in a spool is of one of the rows; a delete is not, which has ids only."""
+    """Return a predicate for spooled bodies of one of the rows; false for a delete, which has ids only."""
 
     def is_of(body: bytes) -> bool:
         try:
@@ -22,7 +22,7 @@ def matcher(sought: Sought) -> Callable[[bytes], bool]:
 
 
 def leaves_open(event: Event, sought: Sought) -> bool:
-    """Return whether an event may be of one of the rows: it lacks what would tell, as if it has nothing but an id."""
+    """Return whether an event may be of one of the rows: it lacks what would decide, as if it has nothing but an id."""
     return not _is_of(event, sought) and sought.wanted.leaves_open(event.entity.name, event.row)
 
 
@@ -34,5 +34,5 @@ def _is_of(item: Item, sought: Sought) -> bool:
     return item.id in sought.ids or sought.is_of(item.row) or sought.wanted.has({**COLUMNS, **item.row})
 
 
-#: A row can lack what an erasure is asked for by.
+#: Columns that select an erasure and that a row can lack.
 COLUMNS = dict.fromkeys(("contact_address", "service", "organization_id"))

@@ -1,8 +1,8 @@
 """Rows of contacts and of their addresses, as the worker's tables have them: no state topic does.
 
-Both tables are read from their changelogs. What a value is stands in `streams.state.contact`: its first member has the
-facts, in the order of the fields there, its second who follows the row. A test of the project writes with the one and
-reads with the other.
+Both tables are read from their changelogs. The format of a value is that of `streams.state.contact`: its first member
+has the facts, in the order of the fields there, its second the row's followers. A test of the project writes with the
+one and reads with the other.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -13,7 +13,7 @@ from msgspec import DecodeError, msgpack
 from avro.rows import made_id, organization_in
 
 #: The changelogs of the tables, by entity. A contact is deleted before the addresses that lead to it: an erasure that
-#: was interrupted finds it by them when it goes on.
+#: was interrupted finds it by them when it is repeated.
 TABLES: Mapping[str, str] = {
     "contacts": "streams-contacts-changelog",
     "contacts_addresses": "streams-addresses-changelog",
@@ -23,41 +23,41 @@ ENTITIES: Mapping[str, str] = {topic: entity for entity, topic in TABLES.items()
 #: Services of OpenBSP, for which ids of addresses are made, besides those that conversations have.
 SERVICES = frozenset({"whatsapp", "instagram", "local"})
 
-#: The only version of the facts that there is, see `streams.state.contact.FORMAT`.
+#: The only version of the facts, see `streams.state.contact.FORMAT`.
 _FORMAT = 1
 
 
-#: Between the organizations of a writer who may tell of several, see `streams.state.claims`.
+#: Separates the organizations of a writer who may write for several, see `streams.state.claims`.
 _SEPARATOR = " "
 
 
 class UnreadableRowError(Exception):
-    """A value of which nobody can say whose it is."""
+    """An unreadable value: its person is unknown."""
 
 
 class Person(NamedTuple):
-    """What a row is of. `live` is whether it has anything but ids: what is remembered of a deleted row is not."""
+    """The person of a row. `live` is whether it has anything but ids, unlike the remains of a deleted row."""
 
     live: bool
     organizations: frozenset[str]
-    #: Of an address: the contact whose it is.
+    #: Of an address: its contact.
     contact: str | None = None
-    #: Of an address: the name that it has at the service.
+    #: Of an address: its name at the service.
     name: str | None = None
-    #: The organizations for which it has more than ids; None for what names no organization.
+    #: The organizations for which it has more than ids; None for rows without an organization.
     live_for: frozenset[str | None] = frozenset()
     #: Of a contact: the addresses that name it, or once did.
     followers: frozenset[str] = frozenset()
 
     def is_live(self, organization: str | None) -> bool:
-        """Return whether it has more than ids for an organization (None: for any), whose delete it awaits."""
+        """Return whether it has more than ids for an organization (None: for any), whose delete is still due."""
         return self.live if organization is None else organization in self.live_for or None in self.live_for
 
 
 def read(entity: str, key: str, value: bytes) -> Person:
-    """Return what a record of a table says. Raises UnreadableRowError."""
+    """Return the person in a record of a table. Raises UnreadableRowError."""
     if not key:
-        # How far the table is.
+        # The table's progress.
         return Person(live=False, organizations=frozenset())
     try:
         facts, followers = msgpack.decode(value)
@@ -80,7 +80,7 @@ def _address(key: str, facts: list[Any]) -> Person:
 
 
 def _contact(facts: list[Any], writers: Collection[str] = ()) -> Person:
-    """Return what facts say, those that `writers` claimed or (if there are none) those that anybody told."""
+    """Return the person in facts, those that `writers` claimed or (if there are none) those of any writer."""
     _, columns, organizations, _, claims = facts
     owners = frozenset(filter(None, {*organizations, _text(columns, "organization_id")}))
     live_for: frozenset[str | None] = frozenset(owners or writers or (None,)) if columns else frozenset()
@@ -102,7 +102,7 @@ def address_of(state: Mapping[str, Any]) -> str | None:
 
 
 def is_address(key: str, address: str, services: Iterable[str], organizations: Collection[str] = ()) -> bool:
-    """Return whether a key is the id of an address, of one of the services and (if there are any) organizations."""
+    """Return whether a key is the id of an address, of one of the services and (if given) organizations."""
     organization = organization_in(key)
     if not organization or (organizations and organization not in organizations):
         return False

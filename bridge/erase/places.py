@@ -1,4 +1,4 @@
-"""Every place where something of what was erased may be, and until when. Pure."""
+"""Every place where erased data may still be, and until when. Pure."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from bridge.erase.search import COMPACT, Trace
 
 Settings = Mapping[str, str | None]
 
-#: Kafka's own default: compaction waits without end.
+#: Kafka's own default: compaction waits without limit.
 _WITHOUT_END = 2**63 - 1
-#: How long a broker takes to look for what is due, and to clean it: minutes, unless it is overloaded.
+#: How long a broker takes to find due segments, and to clean them: minutes, unless it is overloaded.
 _CLEANER = "plus the time of the cleaner"
-#: By so much more than a date something is overdue.
+#: Something is overdue this long after its date.
 _SLACK = timedelta(hours=1)
 _STORES = "of each worker that runs; the directory of one that does not is yours to delete"
 _TOLD = "an event with action `delete` for each row, and a tombstone in the state topics"
@@ -24,7 +24,7 @@ _TOLD = "an event with action `delete` for each row, and a tombstone in the stat
 class Place:
     """A place: what was there, what of it is gone, what is left, and when that is gone at the latest.
 
-    `was` and `gone` count records or rows, None where nobody can count. `until` is None where there is no date.
+    `was` and `gone` count records or rows, None where they cannot be counted. `until` is None where there is no date.
     `fault` says why what is left should not be there.
     """
 
@@ -39,7 +39,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Compaction:
-    """How often a worker compacts each of its stores, never if that is 0, and when all had been compacted last."""
+    """How often a worker compacts each of its stores (0: never), and when all had been compacted last."""
 
     every: timedelta
     last: datetime
@@ -47,7 +47,7 @@ class Compaction:
 
 @dataclass(frozen=True, slots=True)
 class Spooled:
-    """What a directory of a bridge's spool has of the rows: events that wait, and bytes of former ones."""
+    """A spool directory's data about the rows: waiting events, and bytes of former ones."""
 
     directory: str
     waiting: int
@@ -58,7 +58,7 @@ class Spooled:
 def topics(
     settings: Mapping[str, Settings], now: datetime, traces: Mapping[str, Trace], *, deleted: bool = True
 ) -> list[Place]:
-    """Return the topics with what is left in them; `settings` are those that the broker has, by catalogue name.
+    """Return the topics with what is left in them; `settings` are the broker's, by catalogue name.
 
     With `deleted`, what no tombstone supersedes in a compacted topic is a fault.
     """
@@ -80,7 +80,7 @@ def views(rows: int, shown: int, *, deleted: bool = True) -> Place:
 
 
 def suppression(listed: bool | None, now: datetime) -> Place:  # noqa: FBT001 None: there is no list
-    """Return whether late webhooks of the contact stay out."""
+    """Return whether late webhooks of the contact are refused."""
     name = "suppression list"
     if listed is None:
         left = "no list: webhooks that OpenBSP sends of this contact come in again"
@@ -92,9 +92,9 @@ def suppression(listed: bool | None, now: datetime) -> Place:  # noqa: FBT001 No
 
 
 def spools(waiting: int | None, searched: Iterable[Spooled], now: datetime) -> list[Place]:
-    """Return the spools: those whose files were searched, else what the bridge says of its own.
+    """Return the spools: those whose files were searched, else what the bridge reports of its own.
 
-    `waiting` is how many events wait, of any row; None where the bridge did not say.
+    `waiting` is how many events wait, of any row; None if unknown.
     """
     found = [_searched(spooled, now) for spooled in searched]
     if found:
@@ -113,7 +113,7 @@ def spools(waiting: int | None, searched: Iterable[Spooled], now: datetime) -> l
 
 
 def stores(compaction: Compaction | None, deleted_at: datetime, now: datetime, *, deleted: bool) -> Place:
-    """Return the stores of the workers, with files that have what was deleted until they are compacted."""
+    """Return the workers' stores, whose files have deleted data until they are compacted."""
     name = "stores of the workers"
     if compaction is None:
         left = "unknown: the worker did not say how often it compacts its stores"
@@ -128,7 +128,7 @@ def stores(compaction: Compaction | None, deleted_at: datetime, now: datetime, *
 
 
 def others() -> list[Place]:
-    """Return the places that nobody can search from here."""
+    """Return the places that cannot be searched from here."""
     return [
         Place(
             "consumers of the topics",

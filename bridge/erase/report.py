@@ -1,6 +1,6 @@
 """The report of an erasure: what was deleted, and each place; as JSON, so that it can be verified later, and as text.
 
-It holds ids and no address: whoever keeps it must not keep whom it is about.
+It holds ids and no address: a stored report must not identify the person.
 """
 
 import json
@@ -24,9 +24,9 @@ _MOST_ROWS = 50
 
 @dataclass(slots=True)
 class Report:
-    """What was, or would be, deleted. `left` says in words what still shows; `verified` is of a later look.
+    """What was, or would be, deleted. `left` describes what is still visible; `verified`: from a later search.
 
-    `undecided` counts events in spools of which nothing but the states could tell whose they are.
+    `undecided` counts events in spools whose person only the states could tell.
     """
 
     at: datetime
@@ -47,7 +47,7 @@ class Report:
 
     @property
     def well(self) -> bool:
-        """Whether it is a plan, or all is gone that can be gone, and what is left has a date."""
+        """Whether it is a plan, or everything that can be gone is gone, and what is left has a date."""
         return not self.done or not (self.faults or self.unreadable_states)
 
     def content(self) -> dict[str, Any]:
@@ -74,7 +74,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Former:
-    """What a report says that is verified: when, of which rows, and how much each place had."""
+    """The report to be verified: when, which rows, and how much each place had."""
 
     at: datetime
     wanted: Wanted
@@ -83,7 +83,7 @@ class Former:
 
     @staticmethod
     def read(file: Path, contact: str | None) -> "Former":
-        """Read a report of an erasure that was done; `contact` is the address, which it does not hold.
+        """Read the report of a finished erasure; `contact` is the address, which it does not hold.
 
         Raises EraseError.
         """
@@ -102,7 +102,7 @@ class Former:
                 asked["organization_id"],
             )
             if asked["contact"] and contact is None:
-                # Without the address an organization would be taken for one that was erased as a whole.
+                # Without the address it would be taken for the erasure of a whole organization.
                 wanted = Wanted(wanted.messages, wanted.conversations)
             rows = [Row(**row) for row in content["rows"]]
             was = {place["name"]: place["was"] for place in content["places"]}
@@ -141,7 +141,7 @@ def show(report: Report, console: Console, *, as_json: bool) -> None:
 
 
 def _warn(report: Report, console: Console) -> None:
-    """Say what may be otherwise than it seems."""
+    """Print warnings about what the report does not show."""
     if not (report.rows or report.verified) and report.wanted.contact is not None:
         text = "nothing has this address: give it as `contact_address` has it in the views, + and all"
         console.print(Text(text, "bold yellow"))

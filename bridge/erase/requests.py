@@ -1,8 +1,8 @@
 """How `bridge erase` has a running bridge remove events from its spool: by files beside it.
 
-A spool belongs to the process that drains it, which knows what is in work; another one that deletes from the file would
-take events from under it. So the command leaves a request, and the bridge answers it. Whoever may write to the
-directory could change the spool itself: no other right is needed.
+A spool belongs to the process that drains it, which knows which events are in progress; a delete by another process
+would interfere. So the command leaves a request, and the bridge answers it. Write access to the directory is enough: it
+would allow changing the spool itself.
 """
 
 import asyncio
@@ -30,31 +30,31 @@ from openbsp.waiting import wait_until
 _log = logging.getLogger(__name__)
 
 _LOOK_EVERY_S = 0.5
-#: Every so many looks, what was left by commands is looked for.
+#: After this many polls, leftovers of commands are searched for.
 _SWEEP_EVERY = 40
-#: What is in work is waited for: while Kafka is away that is the time-out of the drain's producer.
+#: Events in progress are waited for: while Kafka is down that is the time-out of the drain's producer.
 _IN_WORK_S = 75.0
-#: A request this old was left by a command that was killed; what has been accepted since is not what it was for.
+#: An older request was left by a command that was killed; events accepted since are not covered by it.
 _FORGOTTEN_S = 3600.0
 
 
-#: Removes what is wanted, and returns how many events that were.
+#: Removes matching events, and returns how many.
 _Erase = Callable[[Callable[[bytes], bool]], Awaitable[int]]
 
 
 def request_path(spool: Path) -> Path:
-    """Return where a request to the bridge that has this spool is."""
+    """Return the path of a request to the bridge with this spool."""
     return spool.with_suffix(".erase")
 
 
 def answer_path(spool: Path) -> Path:
-    """Return where its answer is."""
+    """Return the path of its answer."""
     return spool.with_suffix(".erased")
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is to be removed."""
+    """The events to remove."""
 
     id: str
     sought: Sought
@@ -67,7 +67,7 @@ class Request:
 
     @staticmethod
     def decode(text: str) -> "Request":
-        """Read it. Raises ValueError, KeyError or TypeError for what is none."""
+        """Read it. Raises ValueError, KeyError or TypeError if it is invalid."""
         content: dict[str, Any] = json.loads(text)
         wanted = content["wanted"]
         wanted |= {name: frozenset(wanted[name]) for name in ("messages", "conversations")}
@@ -75,10 +75,10 @@ class Request:
 
 
 def ask(spool: Path, rows: list[Row], wanted: Wanted, *, patience_s: float) -> int | None:
-    """Have the bridge that has this spool remove what is sought; return how many events it has removed.
+    """Have the bridge with this spool remove what is sought; return how many events it has removed.
 
-    None: it has given the spool up, and has not answered. Waits for what is in work, and `patience_s` seconds besides.
-    Raises OSError, TimeoutError, ValueError with the bridge's reason.
+    None: it has given the spool up, and has not answered. Waits for events in progress, and `patience_s` seconds
+    besides. Raises OSError, TimeoutError, ValueError with the bridge's reason.
     """
     request = Request(uuid4().hex, Sought.of(rows, wanted))
     _write(request_path(spool), request.encode(rows), owner=spool)
@@ -87,7 +87,7 @@ def ask(spool: Path, rows: list[Row], wanted: Wanted, *, patience_s: float) -> i
 
     def is_answered() -> bool:
         nonlocal answer, given_up
-        # Trap: before the answer is looked for, for the last thing that a bridge does with a spool may be to answer.
+        # Trap: before the answer is looked for, as an answer may be the last thing that a bridge does with a spool.
         given_up = not is_held(spool)
         try:
             answer = json.loads(answer_path(spool).read_text("utf-8"))
@@ -117,7 +117,7 @@ class SpoolErasures:
         self._spool = spool
 
     async def run(self) -> None:
-        """Look for a request again and again; never returns."""
+        """Poll for a request; never returns."""
         looks = 0
         while True:
             await self._look(self._spool, self._drain.erase)
@@ -162,7 +162,7 @@ class SpoolErasures:
             problem = f"the spool cannot be changed: {error}"
             _log.error("an erasure is incomplete: %s", problem, extra=event("spool.erasure_incomplete"))
         except Exception as error:  # noqa: BLE001 whatever it is: the bridge would end, and after a restart end again
-            # Not its text, in which there may be what was spooled.
+            # Without its text, which may contain spooled data.
             problem = f"the bridge failed to search the spool: {describe(error)}"
             _log.exception("an erasure is incomplete: %s", problem, extra=event("spool.erasure_incomplete"))
         else:
@@ -173,15 +173,15 @@ class SpoolErasures:
             await in_thread(_write, answer_path(spool), answer, owner=path)
             await in_thread(_unlink, path, request.id)
         except OSError as error:
-            # The request is there still, and is answered again.
+            # The request still exists, and is answered again.
             _log.error("the answer to an erasure cannot be written: %s", error, extra=event("spool.erasure_incomplete"))
 
 
 def sweep(directory: Path) -> None:
-    """Remove what commands that were killed have left: a request has the address of whom it is about.
+    """Remove leftovers of killed commands: a request has the person's address.
 
-    Requests for spools that are there are answered by whoever has these. A command that waits notices by itself that
-    its spool is there no more.
+    Requests for existing spools are answered by their owners. A waiting command notices by itself that its spool is
+    gone.
     """
     for path in directory.glob("spool-*.era*"):
         spool = path.with_name(path.name.partition(".")[0]).with_suffix(".db")
@@ -193,26 +193,26 @@ def sweep(directory: Path) -> None:
                 continue
             path.unlink()
         except OSError:
-            continue  # somebody else was faster; or it cannot be removed now, and the next look tries again
+            continue  # another process was faster; or it cannot be removed now, and the next poll tries again
         _log.warning(
             "%s was left by a `bridge erase` that ended early, and is removed", path, extra=event("spool.erasure_swept")
         )
 
 
 def _unlink(path: Path, id_: str) -> None:
-    """Remove a request, unless it is another one by now."""
+    """Remove a request, unless it was replaced by now."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         if json.loads(path.read_text("utf-8"))["id"] == id_:
             path.unlink()
 
 
 def _write(path: Path, text: str, *, owner: Path) -> None:
-    """Write a whole file, which belongs to whom `owner` belongs to, as far as that can be given away."""
+    """Write a whole file, with the owner of `owner` as far as the process may set it."""
     new = path.with_name(f"{path.name}.new")
     new.unlink(missing_ok=True)
     its = owner.stat()
     try:
-        # Trap: the directory is the bridge's user's, and this may run as root: only the file made here is written.
+        # Trap: the directory is the bridge's user's, and this may run as root: only the new file is written.
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)

@@ -1,4 +1,4 @@
-"""Looks through all topics for what they have of erased rows: which of it stays, and which a date removes."""
+"""Searches all topics for data of erased rows: what stays, and what will be removed by date."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -25,12 +25,12 @@ class Kind(Enum):
 
     #: Their content, or a part of it.
     CONTENT = "content"
-    #: Not known: a value of a changelog, or a conversation that shows an erased contact, without its name, and stays.
+    #: Unknown: a value of a changelog, or a conversation that shows an erased contact, without its name, and stays.
     #: The newest of them have ids; former ones had content.
     OPAQUE = "opaque"
     #: Ids only: a delete, a tombstone.
     IDS = "ids"
-    #: Another row's, in whose text the address stands.
+    #: Another row's text, which contains the address.
     MENTION = "mention"
 
 
@@ -38,15 +38,15 @@ class Kind(Enum):
 class Trace:
     """What a topic has of the rows."""
 
-    #: Records with content that a date removes, and the moment from which that is counted (milliseconds since the
-    #: epoch, of the broker's clock): of a compacted topic, when they were superseded.
+    #: Records with content that is removed by date, and the moment from which that is counted (milliseconds since the
+    #: epoch, of the broker's clock): in a compacted topic, when they were superseded.
     former: int = 0
     since_ms: int = -1
-    #: Where content stands that nothing supersedes, as `topic:partition:offset`.
+    #: Positions of content that is never superseded, as `topic:partition:offset`.
     live: list[str] = field(default_factory=list)
     ids: int = 0
     mentions: int = 0
-    #: Values that cannot be decoded: whose they are is not known.
+    #: Undecodable values: their person is unknown.
     unreadable: int = 0
     #: The positions of `former`, of dead letters.
     positions: list[str] = field(default_factory=list)
@@ -57,13 +57,13 @@ class Trace:
         return self.former + len(self.live)
 
     def expires(self, at_ms: int) -> None:
-        """Count a record that a date removes, which is counted from this moment."""
+        """Count a record that is removed by date, counted from this moment."""
         self.former += 1
         self.since_ms = max(self.since_ms, at_ms)
 
 
 def search(cluster: Cluster, sought: Sought) -> Mapping[str, Trace]:
-    """Read all topics to their ends, and return the trace in each, by catalogue name; none of a topic that is missing.
+    """Read all topics to their ends, and return the trace in each, by catalogue name; none of a missing topic.
 
     Raises KafkaUnavailableError, RegistryError.
     """
@@ -82,7 +82,7 @@ def search(cluster: Cluster, sought: Sought) -> Mapping[str, Trace]:
 
 
 def service_names(records: Iterator[Message], sought: Sought) -> dict[str, str | None]:
-    """Return the names at the service of addresses that are of an erased contact, by the ids of these."""
+    """Return the names at the service of an erased contact's addresses, by the ids of these."""
     names: dict[str, str | None] = {}
     for message in records:
         key, value = (message.key() or b"").decode("utf-8", "replace"), message.value()
@@ -95,7 +95,7 @@ def service_names(records: Iterator[Message], sought: Sought) -> dict[str, str |
 
 
 def trace(name: str, records: Iterator[Message], values: ValueReader | None, sought: Sought) -> Trace:
-    """Return what records of a topic have of the rows, read from its beginning, those of one key in their order."""
+    """Return the trace in a topic's records, read from its beginning, those of one key in their order."""
     found = Trace()
     compacted = TOPICS[name].cleanup_policy == COMPACT
     latest: dict[bytes, tuple[Kind, str]] = {}
@@ -149,7 +149,7 @@ def _kind(found: Trace, name: str, message: Message, values: ValueReader | None,
 
 
 def _of_table(found: Trace, entity: str, key: bytes, value: bytes, sought: Sought) -> Kind | None:
-    """Return what a row of the tables of contacts has: it can be read, so that what stays in it is no guess."""
+    """Return what a row of the tables of contacts has: it can be read, so that what stays in it is known."""
     name = key.decode("utf-8", "replace")
     try:
         person = people.read(entity, name, value)
@@ -180,7 +180,7 @@ def _of_internal(found: Trace, name: str, key: bytes, value: bytes, sought: Soug
 
 
 def _is_of_person(name: str, fields: Mapping[str, Any], value: bytes, sought: Sought) -> bool:
-    """Return whether a record is of the contact or organization, of a row that the erasure did not know."""
+    """Return whether a record is of the contact or organization, of a row unknown to the erasure."""
     if name.endswith("-state") or name == "contacts-addresses":
         return sought.wanted.has(fields)
     return name == "dead-letters" and fields["payload"] is not None and sought.needles.within(value)

@@ -1,4 +1,4 @@
-"""What an erasure is recognised by in records and files: ids, an address, an organization. Pure."""
+"""What identifies an erasure in records and files: ids, an address, an organization. Pure."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -7,16 +7,16 @@ from typing import Any
 from bridge.erase import people
 from bridge.erase.find import Row, Wanted
 
-#: Shorter ids stand within other texts by chance: they are looked for as keys and fields only.
+#: Shorter ids occur in other texts by chance: only keys and fields are compared with them.
 SHORTEST_ID = 8
 #: Fields of the contract's records that name a row.
 _NAMES = ("id", "key", "message_id", "external_id")
-#: Up to so many texts, looking for one after the other is faster than looking at each place once.
+#: For fewer texts, one search for each is faster than one pass over the data.
 _FEW = 64
 
 
 class Needles:
-    """Texts that are looked for in bytes, however many they are."""
+    """Texts to find in bytes, any number of them."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         """Prepare the search for texts of any length but none."""
@@ -33,11 +33,11 @@ class Needles:
         return bool(self._all)
 
     def count(self, data: bytes) -> int:
-        """Return at how many places of the data one of them stands."""
+        """Return at how many offsets of the data one of them occurs."""
         return sum(data.count(needle) for needle in self._all)
 
     def within(self, data: bytes) -> bool:
-        """Return whether one of them stands in the data."""
+        """Return whether one of them occurs in the data."""
         if not self._by_beginning:
             return any(needle in data for needle in self._all)
         size, found = self._shortest, self._by_beginning
@@ -56,18 +56,18 @@ class Sought:
     ids: frozenset[str]
     wanted: Wanted
     needles: Needles
-    #: Texts of the person, as against ids: these must not stand in what is kept of a deleted row.
+    #: The person's texts, other than ids: these must not occur in what is kept of a deleted row.
     texts: Needles
-    #: Ids of contacts: who has one may have the name of that contact.
+    #: Ids of contacts: a record with one may have the name of that contact.
     contacts: Needles
     #: The organizations whose rows of a contact are erased, by its id: another one's with that id is not.
     owners: Mapping[str, frozenset[str | None]]
-    #: Names at the service of the contacts' addresses, by the ids of these: a conversation may go on showing them.
+    #: Names at the service of the contacts' addresses, by the ids of these: a conversation may still show them.
     names: Mapping[str, str | None] = field(default_factory=dict)
 
     @staticmethod
     def of(rows: Collection[Row], wanted: Wanted) -> "Sought":
-        """Return what recognises these rows, and what is known of the person or organization besides."""
+        """Return what identifies these rows, and what else is known of the person or organization."""
         by_entity: dict[str, set[str]] = {}
         owners: dict[str, set[str | None]] = {}
         for row in rows:
@@ -89,7 +89,7 @@ class Sought:
         )
 
     def shows(self, fields: Mapping[str, Any]) -> bool:
-        """Return whether a conversation of somebody else shows one of the contacts."""
+        """Return whether another person's conversation shows one of the contacts."""
         contact = fields.get("contact")
         owners = self.owners.get(contact.get("id") or "", ()) if isinstance(contact, dict) else ()
         return fields.get("organization_id") in owners or None in owners
@@ -104,7 +104,7 @@ class Sought:
         return key.decode("utf-8", "replace") in self.ids or self.needles.within(key)
 
     def is_of(self, fields: Mapping[str, Any]) -> bool:
-        """Return whether a decoded record is of one of the rows, or tells of one in a field of its own."""
+        """Return whether a decoded record is of one of the rows, or names one in a field of its own."""
         organization = self.wanted.organization
         if organization is not None and fields.get("organization_id") == organization:
             return True
@@ -117,5 +117,5 @@ class Sought:
 
 
 def _is_one_of(value: Any, ids: frozenset[str]) -> bool:
-    # Trap: what waits in a spool has any JSON in any column, and a list or an object cannot be looked up in a set.
+    # Trap: a spooled event has any JSON in any column, and a list or an object cannot be looked up in a set.
     return type(value) is str and value in ids

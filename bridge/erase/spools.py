@@ -1,4 +1,4 @@
-"""Spools on this machine: what their files have of erased rows, and removing it."""
+"""Spools on this machine: searching their files for erased rows, and removing them."""
 
 import contextlib
 import sqlite3
@@ -29,11 +29,11 @@ _IDS = ("organization_id", "conversation_id", "external_id")
 
 
 def search(directory: Path, sought: Sought) -> Spooled:
-    """Look through the files of a directory, of a bridge that may be running. Raises EraseError."""
+    """Search the files of a directory, whose bridge may be running. Raises EraseError."""
     while True:
         before = _spools(directory)
         found = _search(directory, sought)
-        # Trap: a bridge moves events of spools that are nobody's into its own, which may have been searched before.
+        # Trap: a bridge moves events of abandoned spools into its own, which may have been searched before.
         if set(before) <= set(_spools(directory)):
             return found
 
@@ -49,7 +49,7 @@ def _search(directory: Path, sought: Sought) -> Spooled:
 
 
 def count_undecided(directories: Collection[Path], sought: Sought) -> int:
-    """Return how many events wait of which nothing that waits tells whose they are. Raises EraseError."""
+    """Return how many events wait whose person no spooled event tells. Raises EraseError."""
     undecided: Counter[tuple[str, str]] = Counter()
     undecided.update(_key(item) for item in _events(directories) if leaves_open(item, sought))
     for item in _events(directories) if undecided.total() else ():
@@ -59,10 +59,10 @@ def count_undecided(directories: Collection[Path], sought: Sought) -> int:
 
 
 def find(directories: Collection[Path], wanted: Wanted) -> list[Row]:
-    """Return the messages and conversations that are to be erased as far as events that wait in spools tell it.
+    """Return the messages and conversations to erase as far as events that wait in spools show it.
 
-    Other events that wait of them may have nothing but their ids. An id that events of two organizations have is left
-    out: anybody can send somebody else's. Raises EraseError.
+    Other spooled events of them may have nothing but their ids. An id in events of two organizations is left out:
+    anyone can send another one's. Raises EraseError.
     """
     found: dict[tuple[str, str], Row] = {}
     for item in _events(directories):
@@ -80,7 +80,7 @@ def find(directories: Collection[Path], wanted: Wanted) -> list[Row]:
 
 
 def _events(directories: Iterable[Path]) -> Iterator[Event]:
-    """Yield the events that wait, but for deletes."""
+    """Yield the events that wait, except deletes."""
     for body in (body for directory in directories for body in _bodies(directory)):
         try:
             item = unpack(body)
@@ -100,7 +100,7 @@ def _text(row: Mapping[str, Any], name: str) -> str | None:
 
 
 class _By(Enum):
-    """Who searched a spool."""
+    """How a spool was searched."""
 
     BRIDGE = auto()
     COMMAND = auto()
@@ -109,7 +109,7 @@ class _By(Enum):
 
 
 def remove(directory: Path, rows: list[Row], wanted: Wanted, *, patience_s: float) -> int:
-    """Remove what waits of the rows, and what former events left behind; return how many events those were.
+    """Remove the rows' waiting events, and remains of former ones; return how many events those were.
 
     Where a bridge runs, it does so. Raises EraseError where it does not answer, or the files cannot be used.
     """
@@ -119,7 +119,7 @@ def remove(directory: Path, rows: list[Row], wanted: Wanted, *, patience_s: floa
         removed += sum(number for _, number in done)
         passes += 1
         by = {by for by, _ in done}
-        # Trap: a bridge moves events of spools that are nobody's into its own, which may have been searched before.
+        # Trap: a bridge moves events of abandoned spools into its own, which may have been searched before.
         again = _By.NOBODY in by or (passes == 1 and {_By.BRIDGE, _By.COMMAND} <= by)
     return removed
 
@@ -162,7 +162,7 @@ def _spools(directory: Path) -> list[Path]:
 
 
 def _bodies(directory: Path, tables: Iterable[str] = _TABLES) -> Iterator[bytes]:
-    """Yield what is in the files of a directory, of a bridge that may be running. Raises EraseError."""
+    """Yield the bodies in a directory's files, whose bridge may be running. Raises EraseError."""
     for path in _spools(directory):
         try:
             with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=2.0)) as database:
@@ -178,7 +178,7 @@ def _places(path: Path, needles: Needles) -> int:
 
 
 def _pieces(path: Path, longest: int) -> Iterator[bytes]:
-    """Yield a file in pieces that overlap, so that nothing is cut."""
+    """Yield a file in overlapping pieces, so that nothing is cut."""
     with path.open("rb") as file:
         piece = b""
         while more := file.read(_PIECE_BYTES):

@@ -1,4 +1,4 @@
-"""What the views say of a row that is erased."""
+"""What the views show of an erased row."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,7 @@ _GAUGE = re.compile(rf"^({_INTERVAL}|{_COMPACTED}) (\S+)$", re.MULTILINE)
 
 
 class Views:
-    """The views, asked with a token that sees all rows that are erased."""
+    """The views, asked with a token that sees all erased rows."""
 
     def __init__(self, url: str, token: str | None, *, transport: httpx.BaseTransport | None = None) -> None:
         """Connect to nothing yet."""
@@ -30,7 +30,7 @@ class Views:
         )
 
     def has(self, row: Row) -> bool | None:
-        """Return whether a row is shown; None while they do not answer for it. Raises EraseError."""
+        """Return whether a row is shown; None while they cannot answer for it. Raises EraseError."""
         path = f"/{row.entity}/{quote(row.id, safe='')}"
         try:
             status = self._client.get(path).status_code
@@ -43,7 +43,7 @@ class Views:
         raise EraseError(f"{self._url}{path} answers {status}: give a token of the views that may see these rows")
 
     def compaction(self) -> Compaction | None:
-        """Return what the worker says of its stores; None if it does not, or not to this token."""
+        """Return the worker's data about its stores; None if not available, or not to this token."""
         try:
             answer = self._client.get("/metrics")
         except httpx.TransportError:

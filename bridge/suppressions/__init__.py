@@ -1,1 +1,1 @@
-"""Contacts that were erased and stay out: a list of hashes in a topic, written by `bridge erase`."""
+"""Suppressed contacts, which were erased and stay out: a list of hashes in a topic, written by `bridge erase`."""

@@ -13,7 +13,7 @@ from openbsp.terminal import printable
 
 
 def lift(cluster: Cluster, key: bytes | None, contact: Contact) -> str | None:
-    """Let a contact in again; return why not, None if it was done."""
+    """Lift a contact's suppression; return why not, None if it was done."""
     if key is None:
         return "there is no suppression list: BRIDGE_SUPPRESSION_KEY is not set"
     if topic.lift(cluster, key, contact):
@@ -25,7 +25,7 @@ def lift(cluster: Cluster, key: bytes | None, contact: Contact) -> str | None:
 
 
 def show(cluster: Cluster, console: Console, *, as_json: bool) -> None:
-    """Print the list. Whom an entry is about can only be told with the key and the address."""
+    """Print the list. Only the key and the address identify an entry's person."""
     found = topic.entries(cluster)
     if as_json:
         for entry in found:

@@ -1,4 +1,4 @@
-"""Which contacts are suppressed, by hashes that only the holder of the deployment's key can make. Pure."""
+"""Suppressed contacts, as hashes that only the holder of the deployment's key can make. Pure."""
 
 import hmac
 import json
@@ -14,13 +14,13 @@ class Contact(NamedTuple):
     organization_id: str | None = None
 
     def hash(self, key: bytes) -> str:
-        """Return what stands for the contact in the list: without the key, nobody can try addresses."""
+        """Return the contact's entry in the list: without the key, addresses cannot be guessed."""
         named = json.dumps([self.address, self.service, self.organization_id], ensure_ascii=False)
         return hmac.digest(key, named.encode(), "sha256").hex()
 
 
 def row_hash(key: bytes, contact_id: str, organization_id: str | None) -> str:
-    """Return what stands in the list for a row of contacts, which names no address.
+    """Return the entry in the list for a row of contacts, which names no address.
 
     It is of one organization, or of those that name none (None): another one may have a contact with that id.
     """
@@ -30,14 +30,14 @@ def row_hash(key: bytes, contact_id: str, organization_id: str | None) -> str:
 
 
 class Suppressed:
-    """The list, as one process knows it.
+    """The list, as known to one process.
 
-    `active` is whether it has anything. It is `known` once it was read, and until then nothing may be published: a
-    contact that is suppressed would get in.
+    `active` is whether it has entries. It is `known` once it was read, and until then nothing may be published: a
+    suppressed contact would get in.
     """
 
     def __init__(self, key: bytes | None) -> None:
-        """Know nothing yet; without a key, there is nothing to know."""
+        """Start unknown; without a key, there is no list."""
         self._key = key or b""
         self._hashes: set[str] = set()
         self.active = False
@@ -48,7 +48,7 @@ class Suppressed:
         return len(self._hashes)
 
     def take(self, entries: Mapping[str, bool]) -> None:
-        """Take note of hashes that were added (True) or lifted (False)."""
+        """Apply hashes that were added (True) or lifted (False)."""
         for entry, added in entries.items():
             if added:
                 self._hashes.add(entry)
@@ -57,9 +57,9 @@ class Suppressed:
         self.active = bool(self._hashes)
 
     def has(self, entity: str, row: Mapping[str, Any]) -> bool:
-        """Return whether a row is of a contact that is suppressed. One that names no address is nobody's.
+        """Return whether a row is of a suppressed contact. One that names no address is of none.
 
-        But a row of contacts: that is known by its id.
+        Except a row of contacts: that is recognised by its id.
         """
         if not self.active:
             return False
@@ -77,7 +77,7 @@ NOBODY = Suppressed(None)
 
 
 def _wider(address: str, row: Mapping[str, Any]) -> Iterator[Contact]:
-    """Yield the row's contact as an entry can name it: of its service or of any, of its organization or of any."""
+    """Yield the entries that cover the row's contact: of its service or of any, of its organization or of any."""
     service, organization = row.get("service"), row.get("organization_id")
     for of_service in {service, None} if type(service) is str else {None}:
         for of_organization in {organization, None} if type(organization) is str else {None}:

@@ -1,4 +1,4 @@
-"""The topic of the list: a key is the hash of a contact, a value says since when, a tombstone lifts."""
+"""The topic of the list: a key is the hash of a contact, a value has its time, a tombstone lifts it."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -15,13 +15,13 @@ TOPIC = "suppressions"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A contact that is suppressed. Who it is cannot be read from it."""
+    """A suppressed contact. It does not reveal the person."""
 
     hash: str
     since: str
     service: str | None
     organization_id: str | None
-    #: Of a row of contacts: the hash of the contact with whom it was erased, and with whom it is lifted.
+    #: Of a row of contacts: the hash of the contact with which it was erased, and is lifted.
     erased_with: str | None = None
 
 
@@ -42,7 +42,7 @@ def suppress_rows(cluster: Cluster, key: bytes, contact: Contact, rows: Iterable
 
 
 def lift(cluster: Cluster, key: bytes, contact: Contact) -> bool:
-    """Let a contact in again; return whether it was suppressed. Raises KafkaUnavailableError, TopicsError."""
+    """Lift a contact's suppression; return whether there was one. Raises KafkaUnavailableError, TopicsError."""
     named, found = contact.hash(key), entries(cluster)
     for entry in found:
         if entry.erased_with == named:
@@ -76,7 +76,7 @@ def _entry(key: str, value: bytes) -> Entry:
             content.get("erased_with"),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
-        # Whatever it says: the bridge turns away whom the key stands for.
+        # Whatever its value: the bridge refuses the contact of the key.
         return Entry(key, "unknown", None, None)
 
 
@@ -98,5 +98,5 @@ def _write(cluster: Cluster, entry: str, value: bytes | None) -> str:
 
 
 def changes(messages: Iterator[tuple[bytes | None, bytes | None]]) -> dict[str, bool]:
-    """Return which hashes records add (True) or lift (False)."""
+    """Return the hashes that records add (True) or lift (False)."""
     return {(key or b"").decode("utf-8", "replace"): value is not None for key, value in messages}

@@ -22,8 +22,8 @@ _log = logging.getLogger(__name__)
 _FIRST_RETRY_S = 1.0
 _LONGEST_RETRY_S = 30.0
 
-#: Yields changes of the list for ever: all that there are at first, then each as it comes, and {} now and then.
-#: Blocking. Raises ContractError when it cannot be read, TopicsError when there is no such topic.
+#: Yields changes of the list, endlessly: all existing entries at first, then new ones, and {} now and then. Blocking.
+#: Raises ContractError when it cannot be read, TopicsError when there is no such topic.
 Changes = Callable[[], Iterator[Mapping[str, bool]]]
 
 
@@ -37,10 +37,10 @@ def changes_of(kafka: KafkaSettings, prefix: str) -> Iterator[Mapping[str, bool]
 
 
 class SuppressionWatch:
-    """Reads in a thread of its own, and tells `Suppressed` on the loop; `ready` is set once the list is known."""
+    """Reads in a thread of its own, and updates `Suppressed` on the loop; `ready` is set once the list is known."""
 
     def __init__(self, suppressed: Suppressed, read: Changes, metrics: Metrics) -> None:
-        """Put the parts together; nothing is read yet."""
+        """Assemble; nothing is read yet."""
         self._suppressed = suppressed
         self._read = read
         self._metrics = metrics
@@ -56,7 +56,7 @@ class SuppressionWatch:
             self._thread.start()
 
     def close(self) -> None:
-        """Have the thread end, which may be a moment later."""
+        """Stop the thread, which may take a moment longer."""
         self._stopping.set()
 
     def _run(self) -> None:
@@ -69,7 +69,7 @@ class SuppressionWatch:
                     backoff = Backoff(_FIRST_RETRY_S, _LONGEST_RETRY_S)
                     self._tell(entries, None)
             except TopicsError:
-                # Not a reason to keep events from Kafka: nobody can be on a list that was never made.
+                # Not a reason to keep events from Kafka: no contact can be on a list that was never made.
                 self._tell({}, "the topic of suppressions is missing: run `bridge topics apply`")
             except ContractError as error:
                 self._tell(None, f"the suppression list cannot be read: {error}")

@@ -1,1 +1,1 @@
-"""Records of a topic as they come, decoded, for people and for pipes."""
+"""Live records of a topic, decoded, for people and for pipes."""

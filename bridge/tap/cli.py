@@ -50,5 +50,5 @@ def tap(
         try:
             follow(reader, client, write, conditions=conditions, start=begin, most=most)
         except BrokenPipeError:
-            # As `| head` ends it. Trap: at the end of the process Python flushes once more, and would complain.
+            # As `| head` ends it. Trap: Python flushes again at exit, and would complain.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -18,7 +18,7 @@ from openbsp.kafka.registry import Registry
 
 @dataclass(frozen=True, slots=True)
 class Tapped:
-    """A record. `value` is None for a tombstone, and where `fault` says why it cannot be read."""
+    """A record. `value` is None for a tombstone, and if undecodable; then `fault` says why."""
 
     partition: int
     offset: int
@@ -44,10 +44,10 @@ class Tapped:
 
 
 class Decoding:
-    """Decodes records of any of the topics. Raises RegistryError when the registry cannot be asked."""
+    """Decodes records of any of the topics. Raises RegistryError when the registry is unavailable."""
 
     def __init__(self, registry: Registry) -> None:
-        """Know no schema yet: each is asked for once."""
+        """Start without schemas: each is fetched once."""
         self._registry = registry
         self._schemas: dict[int, Any] = {}
 
@@ -80,13 +80,13 @@ class Decoding:
             read = fastavro.schemaless_reader(io.BytesIO(value[PREFIX_BYTES:]), self._schemas[schema_id], None)
         except CodecError:
             raise
-        except Exception as error:  # what the parsing ran into: EOFError, IndexError, OverflowError, ...
+        except Exception as error:  # errors of the parsing: EOFError, IndexError, OverflowError, ...
             raise CodecError("undecodable", f"not Avro of schema id {schema_id}: {type(error).__name__}") from error
         return read if isinstance(read, dict) else {"": read}
 
 
 def text_of(value: object) -> str:
-    """Return the text of what JSON has no form for: an instant, bytes."""
+    """Return the text of a value without a JSON form: an instant, bytes."""
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, bytes):
@@ -95,7 +95,7 @@ def text_of(value: object) -> str:
 
 
 class ConditionError(ValueError):
-    """What is no condition."""
+    """An invalid condition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +114,9 @@ class Condition:
         return Condition(tuple(name.split(".")), wanted)
 
     def holds(self, tapped: Tapped) -> bool:
-        """Return whether a record fits: `key` and `partition` are its own, `headers.NAME` its headers, others fields.
+        """Return whether a record matches: `key` and `partition` are its own, `headers.NAME` a header, others fields.
 
-        A field that is null fits `null`, and one that is absent fits nothing.
+        A field that is null matches `null`, and an absent one matches nothing.
         """
         own: Mapping[str, Any] = {"key": tapped.key, "partition": tapped.partition, "headers": tapped.headers}
         found: Any = {**own, **(tapped.value or {})}
@@ -128,7 +128,7 @@ class Condition:
 
 
 def spellings(value: object) -> Sequence[str]:
-    """Return the texts by which a condition can name a value: as JSON has it, and a text without its quotes."""
+    """Return the texts by which a condition can name a value: as JSON, and a text without its quotes."""
     if isinstance(value, str):
         return (value,)
     if isinstance(value, datetime):

@@ -1,4 +1,4 @@
-"""`bridge tap`: follows a topic until enough records came or somebody ends it."""
+"""`bridge tap`: follows a topic until enough records were read or it is interrupted."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +18,7 @@ END = "end"
 
 
 class UnknownTopicError(ValueError):
-    """A topic that the catalogue does not have."""
+    """A topic that is not in the catalogue."""
 
 
 def full_name(given: str, prefix: str) -> str:
@@ -41,9 +41,9 @@ def follow(
     start: str | int = END,
     most: int | None = None,
 ) -> None:
-    """Write the records that fit all conditions as they come, at most so many.
+    """Write records that match all conditions as they arrive, at most so many.
 
-    `start` is BEGINNING, END or microseconds since the epoch: what the broker got at that moment or later.
+    `start` is BEGINNING, END or microseconds since the epoch: records appended at that moment or later.
     """
     decoding = Decoding(registry)
     count = 0
@@ -65,7 +65,7 @@ def follow(
 
 
 def as_json_line(tapped: Tapped) -> None:
-    """Write a record as a line of JSON, at once: what reads the pipe should not wait for more."""
+    """Write a record as a line of JSON, unbuffered: the pipe's reader should not wait for more."""
     print(printable(tapped.as_json()), flush=True)  # noqa: T201 the command's output
 
 
@@ -95,7 +95,7 @@ def readable(console: Console) -> Callable[[Tapped], None]:
 
 
 def _present(value: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Return the fields that say something."""
+    """Return the fields with a value."""
     return [(name, content) for name, content in value.items() if content is not None and content not in ({}, [])]
 
 

@@ -1,1 +1,1 @@
-"""What bridges and workers do at this moment, from their own metrics, on a terminal."""
+"""The current activity of bridges and workers, from their own metrics, on a terminal."""

@@ -1,4 +1,4 @@
-"""Metrics and readiness of a process as it answers, and what happened between two readings. Pure but for `ask`."""
+"""A process's metrics and readiness, and the change between two readings. Pure but for `ask`."""
 
 import math
 import time
@@ -44,7 +44,7 @@ class Reading:
 
 
 def ask(client: httpx.Client, token: str | None) -> Reading:
-    """Ask a process, whose base address the client has, for its readiness and its metrics."""
+    """Ask the process at the client's base address for its readiness and its metrics."""
     headers = {} if token is None else {"Authorization": bearer(token)}
     try:
         ready = client.get("/readyz", headers=headers)
@@ -73,7 +73,7 @@ def parse(text: str) -> Series:
 
 
 def readiness(status: int, said: Any) -> tuple[str, tuple[str, ...]]:
-    """Return the state in an answer of /readyz, and what an operator should know, in words."""
+    """Return the state in an answer of /readyz, and its notes for operators."""
     if not isinstance(said, dict):
         return ("ready" if status == HTTPStatus.OK else "unready"), ()
     state = str(said.get("status", said.get("reason", ""))) if status == HTTPStatus.OK else "unready"
@@ -98,20 +98,20 @@ def readiness(status: int, said: Any) -> tuple[str, tuple[str, ...]]:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What happened between two readings of a process."""
+    """The change between two readings of a process."""
 
     former: Reading
     now: Reading
 
     @property
     def seconds(self) -> float:
-        """How far they are apart."""
+        """The seconds between them."""
         return max(self.now.at - self.former.at, 1e-9)
 
     def grown(self, name: str, **labels: str) -> float:
-        """Return by how much a counter grew. One that is smaller than before began again with the process.
+        """Return by how much a counter grew. A smaller value than before means that the process restarted.
 
-        0 while one of the readings has no numbers: nobody knows when what is counted now has happened.
+        0 while one of the readings has no numbers: when the present counts arose is unknown.
         """
         if self.former.fault is not None or self.now.fault is not None:
             return 0.0
@@ -125,7 +125,7 @@ class Change:
         return self.grown(name, **labels) / self.seconds
 
     def quantile(self, histogram: str, share: float) -> float | None:
-        """Return what this share of the values in between stayed below; None if there were none.
+        """Return the value below which this share of the new observations lies; None if there were none.
 
         As precise as the histogram's buckets; beyond the last of them, infinity.
         """

@@ -14,7 +14,7 @@ from openbsp.terminal import printable
 _STYLES = {"ready": "green", "degraded": "yellow", "unready": "bold red", "down": "bold red"}
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _KIBI = 1024
-#: Outcomes of webhooks that are stored; every other one is a refusal.
+#: Outcomes of stored webhooks; every other one is a refusal.
 _STORED = ("published", "spooled")
 
 
@@ -151,7 +151,7 @@ def number(rate: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Return seconds in a unit that suits them."""
+    """Return seconds in a suitable unit."""
     if seconds is None:
         return "-"
     if math.isinf(seconds):
@@ -163,7 +163,7 @@ def duration(seconds: float | None) -> str:
 
 
 def size(count: float) -> str:
-    """Return bytes in a unit that suits them."""
+    """Return bytes in a suitable unit."""
     for unit in _UNITS[:-1]:
         if count < _KIBI:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"

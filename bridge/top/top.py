@@ -1,4 +1,4 @@
-"""`bridge top`: asks bridges and workers again and again, and shows what they do."""
+"""`bridge top`: polls bridges and workers, and shows their activity."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,14 +20,14 @@ _TIMEOUT_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A process: its base address, and the token that it takes."""
+    """A process: its base address, and a token for it."""
 
     url: str
     token: str | None
 
 
 class Top:
-    """The processes that are looked at. A context manager."""
+    """The polled processes. A context manager."""
 
     def __init__(
         self,
@@ -62,11 +62,11 @@ class Top:
 
     @property
     def well(self) -> bool:
-        """Whether all processes gave numbers and said that they were ready, when they were asked last."""
+        """Whether all processes gave numbers and were ready at the last poll."""
         return all(reading.fault is None and reading.state == "ready" for reading in self._readings)
 
     def look(self) -> RenderableType:
-        """Ask all at once, and return the screen with what happened since the last look."""
+        """Ask all at once, and return the screen with the changes since the last poll."""
         targets = [*self._bridges, *self._workers]
         tokens = [target.token for target in targets]
         readings = list(self._pool.map(ask, self._clients, tokens))
@@ -78,7 +78,7 @@ class Top:
 
 
 def once(top: Top, console: Console, wait: Callable[[], None]) -> bool:
-    """Print what happened while `wait` waited, and return whether all is well."""
+    """Print the changes during `wait`, and return whether all is well."""
     top.look()
     wait()
     console.print(top.look())
