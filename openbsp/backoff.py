@@ -1,4 +1,4 @@
-"""Waiting longer and longer between attempts, and not all processes at the same moment."""
+"""Exponential back-off with jitter."""
 
 import asyncio
 import random
@@ -8,20 +8,20 @@ class Backoff:
     """Seconds to wait before the next attempt: twice as long each time, up to a limit, spread by half around it."""
 
     def __init__(self, first_s: float, longest_s: float) -> None:
-        """Begin with `first_s`."""
+        """Start with `first_s`."""
         self._first_s = first_s
         self._longest_s = longest_s
         self._next_s = first_s
 
     def next_s(self) -> float:
-        """Return how long to wait now."""
+        """Return the seconds to wait now."""
         wait_s, self._next_s = self._next_s, min(self._next_s * 2, self._longest_s)
         return wait_s * random.uniform(0.5, 1.5)  # noqa: S311 not a secret
 
     async def wait(self) -> None:
-        """Wait as long as it is time to."""
+        """Wait until the next attempt is due."""
         await asyncio.sleep(self.next_s())
 
     def reset(self) -> None:
-        """Begin again, after an attempt that succeeded."""
+        """Start over, after a successful attempt."""
         self._next_s = self._first_s

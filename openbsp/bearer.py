@@ -1,12 +1,12 @@
-"""A token that is sent, and what hinders a request, without the token."""
+"""Sending a token, and the reason why a request failed, without the token."""
 
 import httpx
 
 
 def bearer(token: str) -> str:
-    """Return the value of the header `Authorization`. The line feed of the file that a token comes from is none of it.
+    """Return the value of the header `Authorization`, without the line feed of the token's file.
 
-    Whatever else no token has is for the other side to refuse.
+    Any other invalid character is left for the server to refuse.
     """
     return "Bearer " + token.strip().encode("ascii", "backslashreplace").decode()
 
@@ -14,7 +14,7 @@ def bearer(token: str) -> str:
 def hindrance(error: httpx.HTTPError | TimeoutError) -> str:
     """Return why there was no answer."""
     name = type(error).__name__
-    # Trap: a header that cannot be sent stands in its words, and tokens are headers.
+    # Trap: the error of an invalid header quotes it, and tokens are headers.
     if isinstance(error, httpx.LocalProtocolError):
         return f"{name}: a header cannot be sent; has the token a line feed in it?"
     return f"{name} {error}".rstrip()

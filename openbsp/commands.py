@@ -20,14 +20,14 @@ DISTRIBUTION = "openbsp-stream-bridge"
 
 
 class ExitCode(IntEnum):
-    """How a command or a serving process ended."""
+    """The outcome of a command or a serving process."""
 
     OK = 0
-    #: It failed, or did not start: what a new start would find wrong again.
+    #: It failed, or did not start: a restart would fail the same way.
     NOT_STARTED = 1
-    #: It cannot work as it was called or configured.
+    #: It was called or configured in a way that cannot work.
     MISUSE = 2
-    #: It served, and then a part of it failed; a new start helps.
+    #: It served, and then a part of it failed; a restart helps.
     FAILED = 3
 
 
@@ -69,7 +69,7 @@ def run(name: str, app: typer.Typer, *errors: type[Exception]) -> None:
 
 
 def complain(name: str, text: str) -> None:
-    """Write on standard error why a command does not work."""
+    """Print to standard error why a command fails."""
     typer.secho(f"{name}: {text}", fg=typer.colors.RED, err=True)
 
 
@@ -80,27 +80,27 @@ def print_settings(*classes: "type[BaseSettings]") -> None:
 
 
 def leave(code: int) -> NoReturn:
-    """End the process at once, as all of it is closed. What was logged and printed is written.
+    """End the process at once, when everything is closed. Logged and printed lines are written.
 
     Trap: threads that wait in a client library for a dead server (`openbsp.threads`) lose the interpreter in the middle
     of their call while it is finalized, and now and then the process dies of a segmentation fault instead.
     """
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+        with contextlib.suppress(OSError, ValueError):  # the reader is gone
             stream.flush()
     os._exit(code)
 
 
 def ignore_hangups() -> None:
-    """Ignore SIGHUP until there is something to read again: by itself the signal ends a process that starts."""
+    """Ignore SIGHUP until there is something to reload: by default the signal ends a process that starts."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def end_when_asked() -> None:
-    """End at once, and in order, on SIGTERM and SIGINT, until something is begun that has to be ended first.
+    """Exit gracefully on SIGTERM and SIGINT, until there is something to shut down first.
 
-    By themselves they would end the process with their own status; as the first process of a container it would even
+    By default they would end the process with their own status; as the first process of a container it would even
     ignore SIGTERM.
     """
     for number in (signal.SIGTERM, signal.SIGINT):

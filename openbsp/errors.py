@@ -16,27 +16,27 @@ class TopicsError(ContractError):
     """Topics are missing or differ. `faults` has a line for each."""
 
     def __init__(self, faults: list[str]) -> None:
-        """Keep each fault apart."""
+        """Store each fault separately."""
         super().__init__("topics do not fit the catalogue:\n  " + "\n  ".join(faults))
         self.faults = faults
 
 
 class RegistryError(ContractError):
-    """The schema registry refused (`refused`; `absent` where it does not know what was asked for), or cannot be asked.
+    """The schema registry refused (`refused`; `absent` if it does not have the requested object), or is unavailable.
 
     Only its own error codes are a refusal. One that does not let this client in, or not so often, has refused nothing;
-    nor has a proxy before it that answers 404, or one that answers something that is no answer.
+    nor has a proxy before it that answers 404, or a server with an invalid answer.
     """
 
     def __init__(self, message: str, *, refused: bool, absent: bool = False) -> None:
-        """Keep whether asking again could help, and whether registering could."""
+        """Set whether a retry could help, and whether registering could."""
         super().__init__(message)
         self.refused = refused
         self.absent = absent
 
 
 class KafkaSettingsError(ContractError):
-    """The KAFKA_ settings lead to no client: a file that is no certificate, an unknown mechanism."""
+    """No client can be made of the KAFKA_ settings: a file that is no certificate, an unknown mechanism."""
 
 
 class KafkaUnavailableError(ContractError):
@@ -44,10 +44,10 @@ class KafkaUnavailableError(ContractError):
 
 
 class TokensError(ValueError):
-    """Tokens that cannot be used as they are given. `faults` has a line for each reason, none of which quotes one."""
+    """Unusable tokens. `faults` has a line for each reason, none of which quotes one."""
 
     def __init__(self, faults: list[str]) -> None:
-        """Keep each fault apart."""
+        """Store each fault separately."""
         super().__init__("; ".join(faults))
         self.faults = faults
 

@@ -15,13 +15,13 @@ _SYSTEMD_COUNT = "LISTEN_FDS"
 _SYSTEMD_PID = "LISTEN_PID"
 _SYSTEMD_NAMES = "LISTEN_FDNAMES"
 _SYSTEMD_FIRST = 3
-#: The same between processes of ours, whose descriptors keep their numbers.
+#: The same between this project's processes, whose descriptors keep their numbers.
 _DESCRIPTOR = "OPENBSP_LISTENER_FD"
 _NOTIFY = "NOTIFY_SOCKET"
 
 
 def inherited_listener(environment: MutableMapping[str, str]) -> socket.socket | None:
-    """Return the listening socket that this process was given, or None; its variables leave `environment`.
+    """Return the inherited listening socket, or None; its variables are removed from `environment`.
 
     Raises InheritedSocketError if there is one that cannot be served.
     """
@@ -30,7 +30,7 @@ def inherited_listener(environment: MutableMapping[str, str]) -> socket.socket |
     pid = environment.pop(_SYSTEMD_PID, None)
     environment.pop(_SYSTEMD_NAMES, None)
     if descriptor is None:
-        # Trap: the variables may be those of the process that started this one, which forgot to remove them.
+        # Trap: the variables may be those of the parent process, which forgot to remove them.
         if count is None or pid != str(os.getpid()):
             return None
         if count != "1":
@@ -50,7 +50,7 @@ def inherited_listener(environment: MutableMapping[str, str]) -> socket.socket |
 
 
 def variables_for(listener: socket.socket) -> Mapping[str, str]:
-    """Return the variables that name `listener` to a child process, to which the descriptor is passed."""
+    """Return the variables that name `listener` to a child process, which inherits the descriptor."""
     return {_DESCRIPTOR: str(listener.fileno())}
 
 

@@ -9,13 +9,13 @@ class LockHeldError(Exception):
     """Another process holds the lock: `holder`, its process id as a text, empty if that is unknown."""
 
     def __init__(self, holder: str) -> None:
-        """Keep who it is."""
+        """Set the holder."""
         super().__init__(f"held by process {holder or 'unknown'}")
         self.holder = holder
 
 
 def lock_file(path: Path) -> int:
-    """Lock the file at `path` (made for this user alone if it is not there), and write this process's id into it.
+    """Lock the file at `path` (created for this user only), and write this process's id into it.
 
     Returns the descriptor that holds the lock: closing it releases it; a process that inherits it holds the lock too.
     Raises LockHeldError at once, and OSError.
@@ -30,7 +30,7 @@ def lock_file(path: Path) -> int:
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
                 return descriptor
-            # Trap: its former holder removed it between the two. A lock on a file without a name keeps nobody out.
+            # Trap: its former holder removed it between the two. A lock on an unlinked file excludes nobody.
             os.close(descriptor)
         except BlockingIOError:
             holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()

@@ -1,10 +1,10 @@
 """The log of a process: a JSON object a line on standard output, or readable text on a terminal.
 
-Each line has an event, a name that stays the same when its words change (`spool.drained`), by which lines are searched
-and alarms are raised. A line is given its event by `extra=event(...)`.
+Each line has an event, a name that stays the same when its text changes (`spool.drained`), for searches and alarms. A
+line gets its event by `extra=event(...)`.
 
 Exceptions are written by their type and where they were raised. The text of one is written only if the exception is
-ours, or the operating system's: others may quote what was received.
+ours, or the operating system's: others may quote received data.
 """
 
 import asyncio
@@ -27,25 +27,25 @@ if TYPE_CHECKING:
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 _log = logging.getLogger(__name__)
 
-#: Lines that a stalled reader of the log may leave waiting before lines are dropped.
+#: Lines that may wait for a stalled reader of the log before lines are dropped.
 _CAPACITY = 100_000
 _INTERVAL_S = 0.1
 
-#: The packages whose exceptions have texts that are written for readers of the log.
+#: The packages whose exceptions have texts that are safe for the log.
 _OURS = frozenset({"avro", "openbsp", "bridge", "streams"})
-#: Loggers of libraries, of which only warnings are worth a line.
+#: Loggers of libraries that log warnings only.
 _NOISY = ("aiokafka", "asyncio", "faust", "httpcore", "httpcore2", "httpx", "httpx2", "mode", "uvicorn")
 #: Members of every line, which its text shows in a form of its own.
 _USUAL = frozenset({"time", "level", "event", "logger", "message", "error", "trace"})
 
 
 def event(name: str, **values: object) -> dict[str, Any]:
-    """Return the `extra` that gives a line its event, and members of its JSON object besides the usual ones."""
+    """Return the `extra` that gives a line its event, and additional members of its JSON object."""
     return {"event": name, "values": values}
 
 
 def describe(error: BaseException) -> str:
-    """Return the type of an exception, with its text if that was written for readers of the log."""
+    """Return the type of an exception, with its text if that is safe for the log."""
     name = type(error).__name__
     if type(error).__module__.partition(".")[0] in _OURS:
         return f"{name}: {error}"
@@ -61,7 +61,7 @@ class LineWriter:
     def __init__(self, descriptor: int) -> None:
         """Start the thread."""
         self.dropped: Callable[[], None] = lambda: None
-        #: Whether lines are read by people, and should be text rather than JSON.
+        #: Whether lines are for people, and should be text rather than JSON.
         self.text = os.isatty(descriptor)
         self._descriptor = descriptor
         self._lines: deque[bytes] = deque()
@@ -70,16 +70,16 @@ class LineWriter:
         self._thread.start()
 
     def write(self, line: bytes) -> None:
-        """Write a line that has its line feed, soon."""
+        """Queue a line, with its line feed, for writing."""
         if self._stop.is_set():
-            self._put(line)  # the last words of a process, after it has closed its log
+            self._put(line)  # the last lines of a process, after it has closed its log
         elif len(self._lines) < _CAPACITY:
             self._lines.append(line)
         else:
             self.dropped()
 
     def close(self, timeout: float = 1.0) -> None:
-        """Write what waits, if the reader takes it within `timeout` seconds."""
+        """Write queued lines, if the reader takes them within `timeout` seconds."""
         self._stop.set()
         self._thread.join(timeout)
 
@@ -97,7 +97,8 @@ class LineWriter:
         start = 0
         try:
             while start < len(data):
-                # Trap: workers share the pipe, which keeps apart only what is written at once and is not too long.
+                # Trap: workers share the pipe, which separates only lines that are written at once and are not too
+                # long.
                 end = data.rfind(b"\n", start, start + select.PIPE_BUF) + 1 or data.find(b"\n", start) + 1
                 while start < end:
                     start += os.write(self._descriptor, view[start:end])
@@ -107,7 +108,7 @@ class LineWriter:
 
 
 class DirectWriter:
-    """Writes lines at once, for a process without threads. A line that the reader of the log does not take is lost."""
+    """Writes lines at once, for a process without threads. Lines that the reader does not take are lost."""
 
     _PATIENCE_S = 0.1
 
@@ -145,12 +146,12 @@ class LogHandler(logging.Handler):
         try:
             data = as_text(line).encode() if self.writer.text else _encode(line)
         except UnicodeEncodeError:
-            # A name of a file or an argument that is no UTF-8.
+            # A file name or an argument that is not UTF-8.
             data = json.dumps(line, default=str).encode()
         self.writer.write(data + b"\n")
 
     def close(self) -> None:
-        """Write what waits; see logging.shutdown."""
+        """Write queued lines; see logging.shutdown."""
         self.writer.close()
         super().close()
 
@@ -160,7 +161,7 @@ def line_of(record: logging.LogRecord) -> dict[str, Any]:
     line: dict[str, Any] = {
         "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
         "level": record.levelname,
-        # Lines of libraries have no event: their logger stands for it.
+        # Lines of libraries have no event: their logger takes its place.
         "event": getattr(record, "event", record.name),
         "logger": record.name,
         "message": _message(record),
@@ -181,7 +182,7 @@ def as_text(line: "Mapping[str, Any]") -> str:
     """Return a line's members for people to read."""
     words = [str(line.get("time", "")), f"{line.get('level', 'INFO'):7}", str(line.get("event", "-"))]
     if "message" in line:
-        # Some of ours have several lines. None may begin where a line of the log does.
+        # Some of ours have several lines. None may begin like a line of the log.
         words.append("\n    ".join(map(_harmless, str(line["message"]).split("\n"))))
     words += [f"{name}={_harmless(value)}" for name, value in line.items() if name not in _USUAL and value is not None]
     if "error" in line:
@@ -190,7 +191,7 @@ def as_text(line: "Mapping[str, Any]") -> str:
 
 
 def _harmless(value: object) -> str:
-    """Return a text without characters that a terminal obeys: clients choose some of what is logged."""
+    """Return a text without terminal control characters: clients choose some of the logged data."""
     text = str(value)
     if text.isprintable():
         return text
@@ -205,12 +206,12 @@ def _message(record: logging.LogRecord) -> str:
     try:
         return message % arguments
     except (TypeError, ValueError):
-        # Rather a line that is not pretty than none: it may be the last one.
+        # A plain line rather than none: it may be the last one.
         return f"{message} {arguments}"
 
 
 def _shown(argument: Any) -> Any:
-    """Return what stands for a message's argument: of an exception, what `describe` says, in the project's words."""
+    """Return the form of a message's argument: of an exception, the result of `describe`."""
     if not isinstance(argument, BaseException):
         return argument
     if type(argument).__module__.partition(".")[0] in _OURS:
@@ -219,7 +220,7 @@ def _shown(argument: Any) -> Any:
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """Return an exception, and what it came from."""
+    """Return an exception and its causes."""
     found: list[BaseException] = []
     current: BaseException | None = error
     while current is not None and current not in found:
@@ -229,7 +230,7 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 
 class SeldomFilter(logging.Filter):
-    """Lets lines that begin alike through once in a while: during an outage librdkafka writes dozens a second."""
+    """Rate-limits lines with the same beginning: during an outage librdkafka writes dozens a second."""
 
     _ALIKE_CHARACTERS = 24
     _EVERY_S = 30.0
@@ -251,7 +252,7 @@ class SeldomFilter(logging.Filter):
 def start_logging(level: str, descriptor: int | None = None) -> LineWriter:
     """Send the whole process's log to `descriptor` (standard output) and return its writer.
 
-    Warnings and exceptions that nothing has caught are lines too.
+    Warnings and uncaught exceptions are lines too.
     """
     writer = LineWriter(sys.stdout.fileno() if descriptor is None else descriptor)
     _log_to(writer, level)
@@ -283,10 +284,10 @@ def count_dropped_lines(count: "Callable[[], None]") -> None:
 
 
 def log_loop_faults(loop: asyncio.AbstractEventLoop) -> None:
-    """Log what goes wrong in callbacks and forgotten tasks of a loop as everything else is logged."""
+    """Log errors of a loop's callbacks and forgotten tasks like everything else."""
 
     def log(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        # Trap: what asyncio itself would log has the exception's text in that of the task.
+        # Trap: asyncio's own log line has the exception's text in that of the task.
         _log.error("%s", context["message"], exc_info=context.get("exception"), extra=event("process.loop_fault"))
 
     loop.set_exception_handler(log)

@@ -1,6 +1,6 @@
-"""Metrics that are cheap to count, that the documentation can list, and that every service has under its own prefix.
+"""Metrics that are cheap to count, documented from their declaration, with a prefix for each service.
 
-prometheus_client takes a lock for each observation, so what happens often is counted in plain numbers and added to the
+prometheus_client takes a lock for each observation, so frequent events are counted in plain numbers and added to the
 metrics when they are read. All of it runs on the event loop's thread.
 """
 
@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 if TYPE_CHECKING:
     from prometheus_client.metrics import MetricWrapperBase
 
-#: How the values of several processes of a service become one; it has no effect on a single process.
+#: How the values of several processes of a service are combined; without effect for a single process.
 AcrossProcesses = Literal["all", "livesum", "livemax", "livemin", "livemostrecent"]
 
 
@@ -42,7 +42,7 @@ class Counts:
         self._numbers[labels] += number
 
     def fold(self) -> None:
-        """Bring the counter up to date."""
+        """Update the counter."""
         numbers, self._numbers = self._numbers, Numbers()
         for labels, number in numbers.items():
             self._counter.labels(*labels).inc(number)
@@ -77,7 +77,7 @@ class Durations:
         observed.total += seconds
 
     def fold(self) -> None:
-        """Bring the histogram up to date."""
+        """Update the histogram."""
         everything, self._observed = self._observed, {}
         for labels, observed in everything.items():
             histogram = self._histogram.labels(*labels) if self._labelled else self._histogram
@@ -94,7 +94,7 @@ class DeclaredMetrics:
         self._folded: list[Counts | Durations] = []
 
     def fold(self) -> None:
-        """Bring everything that is kept in plain numbers up to date."""
+        """Update all metrics that are kept in plain numbers."""
         for metric in self._folded:
             metric.fold()
 
@@ -132,7 +132,7 @@ class DeclaredMetrics:
 
 
 class ServiceMetrics(DeclaredMetrics):
-    """The metrics of one process: those that every service has; a service adds its own in the same way."""
+    """The metrics of one process: those of every service; a service adds its own in the same way."""
 
     def __init__(self, registry: CollectorRegistry, prefix: str) -> None:
         """Register the metrics of every service, with names that begin with `prefix`."""

@@ -1,4 +1,4 @@
-"""Moments and durations as people give them to commands: `2h` ago, or an instant."""
+"""Moments and durations in command lines: `2h` ago, or an instant."""
 
 import re
 
@@ -8,7 +8,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _AGO = re.compile(r"(\d{1,9})([smhdw])")
 _SECOND = 1_000_000
 
-#: What `moment` takes, for the help of an option.
+#: The formats of `moment`, for the help of an option.
 FORMS = "30s, 15m, 2h, 7d or 1w ago, or an instant such as 2026-11-25T10:00Z"
 
 
@@ -21,7 +21,7 @@ def seconds(text: str) -> int:
 
 
 def moment(text: str, now: int) -> int:
-    """Return the microseconds since the epoch of what `text` names, `now` being this moment's. Raises ValueError."""
+    """Return the microseconds since the epoch that `text` names, `now` being the current time. Raises ValueError."""
     if _AGO.fullmatch(text.strip()):
         return now - seconds(text) * _SECOND
     micros = instants.parse(text.strip())

@@ -1,8 +1,8 @@
-"""Metrics sent to a collector over OTLP, beside /metrics: the same ones, by the same names. Off unless asked for.
+"""Metrics sent to a collector over OTLP, beside /metrics: the same ones, with the same names. Off by default.
 
-Needs the extra `otel`. OTEL_METRICS_EXPORTER=otlp asks for them, if OTEL_EXPORTER_OTLP_ENDPOINT names a collector;
-OTEL_EXPORTER_OTLP_METRICS_ENDPOINT alone asks as well (docs/tracing.md). They are read from Prometheus' registry, as an
-answer of /metrics is: nothing is counted twice, and nothing is done for them in between.
+Needs the extra `otel`. OTEL_METRICS_EXPORTER=otlp enables them, if OTEL_EXPORTER_OTLP_ENDPOINT names a collector;
+OTEL_EXPORTER_OTLP_METRICS_ENDPOINT alone enables them as well (docs/tracing.md). They are read from Prometheus'
+registry, as for /metrics: nothing is counted twice, and nothing is done for them in between.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ Measure = Callable[[], Awaitable["CollectorRegistry"]]
 
 
 def wanted(environment: Mapping[str, str]) -> bool:
-    """Return whether metrics are to be sent. A collector alone does not say so: that of traces may take no others."""
+    """Return whether metrics are enabled. A collector alone does not enable them: that of traces may take no others."""
     exporter = environment.get("OTEL_METRICS_EXPORTER", "").strip()
     asked = exporter in {"", "otlp"} and bool(environment.get(_ENDPOINT))
     return allowed(environment) and (
@@ -45,10 +45,10 @@ def wanted(environment: Mapping[str, str]) -> bool:
 
 
 def start(service: str, instance: str, measure: Measure, started_ns: int | None = None) -> "MetricsSender | None":
-    """Return what sends metrics, if that is wanted. What hinders it is logged, and the process goes on without.
+    """Return the sender of metrics, if enabled. Errors are logged, and the process runs without.
 
-    `service` and `instance` are who measures, `measure` brings the metrics up to date, `started_ns` is since when they
-    count (nanoseconds since the epoch, now if it is None).
+    `service` and `instance` identify the process, `measure` updates the metrics, `started_ns` is since when they count
+    (nanoseconds since the epoch, now if it is None).
     """
     if not wanted(os.environ):
         return None
@@ -57,12 +57,12 @@ def start(service: str, instance: str, measure: Measure, started_ns: int | None 
 
 
 class MetricsSender:
-    """Sends what a service has measured, again and again."""
+    """Sends a service's metrics periodically."""
 
     def __init__(
         self, exporter: "MetricExporter", sender: "Resource", measure: Measure, started_ns: int, interval_s: float
     ) -> None:
-        """Send nothing yet."""
+        """Start with nothing sent."""
         self._exporter = exporter
         self._resource = sender
         self._measure = measure
@@ -71,7 +71,7 @@ class MetricsSender:
 
     @classmethod
     def of(cls, service: str, instance: str, measure: Measure, started_ns: int) -> Self:
-        """Send to the collector that the environment names. Raises ImportError without the extra, ValueError."""
+        """Send to the collector of the environment. Raises ImportError without the extra, ValueError."""
         from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter  # noqa: PLC0415 an extra
 
         interval_s = float(os.environ.get(_INTERVAL) or _USUAL_INTERVAL) / 1000
@@ -107,12 +107,12 @@ class MetricsSender:
         metrics = converted(await self._measure(), self._started_ns, time.time_ns())
         scope = ScopeMetrics(InstrumentationScope("openbsp"), metrics, "")
         data = MetricsData([ResourceMetrics(self._resource, [scope], "")])
-        # The exporter logs what it could not send.
+        # The exporter logs failed sends.
         await in_thread(self._exporter.export, data)
 
 
 def converted(registry: "CollectorRegistry", started_ns: int, now_ns: int) -> "list[Metric]":
-    """Return Prometheus' metrics as OpenTelemetry's, each by the name that /metrics has it under."""
+    """Return Prometheus' metrics as OpenTelemetry's, with the names of /metrics."""
     from opentelemetry.sdk.metrics import export  # noqa: PLC0415 comes with an extra
 
     cumulative = export.AggregationTemporality.CUMULATIVE

@@ -1,4 +1,4 @@
-"""Settings from the environment: all faults at once, and a reference made from the same classes."""
+"""Settings from the environment: all faults at once, and a reference generated from the same classes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ class ConfigurationError(ValueError):
     """The environment does not describe a runnable process. `faults` has a line for each reason."""
 
     def __init__(self, faults: list[str]) -> None:
-        """Keep each fault apart."""
+        """Store each fault separately."""
         super().__init__("the settings are not usable:\n  " + "\n  ".join(faults))
         self.faults = faults
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """Make several changes one, of a connection in autocommit mode: all of them are committed, or none.
+    """Make several changes atomic, of a connection in autocommit mode: all of them are committed, or none.
 
     It takes the write lock at once. Raises sqlite3.Error.
     """

@@ -1,8 +1,8 @@
-"""What comes from outside, made fit for a terminal: nothing of it may move the cursor, or change what is read."""
+"""Makes external text safe for a terminal: it must not move the cursor, or change what is read."""
 
 import re
 
-#: Control characters, lone surrogates, line separators, and what changes the direction of text (Unicode UAX 9).
+#: Control characters, lone surrogates, line separators, and characters that change the text direction (Unicode UAX 9).
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
 
 
@@ -12,6 +12,6 @@ def printable(text: str) -> str:
 
 
 def printable_bytes(data: bytes, most: int) -> str:
-    r"""Return bytes as text, at most so many of them: what is no UTF-8 as `\xff`, everything unsafe as above."""
+    r"""Return bytes as text, at most so many of them: invalid UTF-8 as `\xff`, everything unsafe as above."""
     text = printable(data[:most].decode("utf-8", "backslashreplace"))
     return text if len(data) <= most else f"{text} ... {len(data) - most} more bytes"

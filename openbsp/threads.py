@@ -14,8 +14,8 @@ T = TypeVar("T")
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Return what `function` returns, or raise what it raises.
 
-    As asyncio.to_thread, whose threads however are waited for when the loop ends: a client library that waits for a
-    dead server would keep a terminated process for as long.
+    As asyncio.to_thread, whose threads the end of the loop waits for: a client library that waits for a dead server
+    would keep a terminated process for as long.
     """
     future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
     bound = functools.partial(function, *args, **kwargs)
@@ -29,7 +29,7 @@ def answer(
     function: Callable[[], T],
     on_error: Callable[[BaseException], object] = lambda _: None,
 ) -> None:
-    """Call `function`, in whatever thread this runs, and give the future its result or its exception on its loop.
+    """Call `function` in the current thread, and give the future its result or its exception on its loop.
 
     `on_error` is called with the exception before that, in this thread.
     """

@@ -1,8 +1,8 @@
-"""Traces in OpenTelemetry's form: off unless the environment names a collector, and then sent there in the background.
+"""OpenTelemetry traces: off unless the environment names a collector, then sent there in the background.
 
-Needs the extra `otel`. The standard variables decide (docs/tracing.md): OTEL_EXPORTER_OTLP_ENDPOINT or
-OTEL_EXPORTER_OTLP_TRACES_ENDPOINT where to, OTEL_TRACES_SAMPLER which, OTEL_SERVICE_NAME by whom, and so on. A span has
-ids, names and counts; never what somebody has written.
+Needs the extra `otel`. The standard variables decide (docs/tracing.md): the collector is OTEL_EXPORTER_OTLP_ENDPOINT or
+OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, the sampler OTEL_TRACES_SAMPLER, the name OTEL_SERVICE_NAME, and so on. A span has
+ids, names and counts; never a text that a person has written.
 """
 
 import os
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.id_generator import IdGenerator
     from opentelemetry.trace import Span, SpanContext
 
-#: Of records and requests: W3C trace context.
+#: In records and requests: W3C trace context.
 HEADER = "traceparent"
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
 _TRACEPARENT = re.compile(rb"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
 _SAMPLED = 0x01
-#: The id of the trace is random, so that its end can be gone by.
+#: The id of the trace is random, so samplers can decide by its end.
 _RANDOM = 0x02
 
 
 class Kind(Enum):
-    """Which side of what a span is; OpenTelemetry's words."""
+    """The side of a span, in OpenTelemetry's terms."""
 
     SERVER = "SERVER"
     PRODUCER = "PRODUCER"
@@ -42,7 +42,7 @@ class Decision(NamedTuple):
     """Whether a trace is sampled, before any span of it is made.
 
     If it is, its first span here is a child of `parent`, if there is one, and has the `trace_id`. Otherwise `header` is
-    what goes on: whoever gets it does not sample the trace either.
+    passed on: its receiver does not sample the trace either.
     """
 
     sampled: bool
@@ -52,7 +52,7 @@ class Decision(NamedTuple):
 
 
 def wanted(environment: Mapping[str, str]) -> bool:
-    """Return whether traces are to be sent: a collector is named, and nothing says that they are not."""
+    """Return whether traces are enabled: a collector is named, and they are not disabled."""
     return (
         any(environment.get(name) for name in _ENDPOINTS)
         and allowed(environment)
@@ -61,9 +61,9 @@ def wanted(environment: Mapping[str, str]) -> bool:
 
 
 def start(service: str) -> "Tracing | None":
-    """Begin to trace, if that is wanted: after a process has forked, for it has a thread. `service` is its name.
+    """Start tracing, if enabled: after a process has forked, as it has a thread. `service` is its name.
 
-    What hinders it is logged, and the process goes on without: webhooks are worth more than traces.
+    Errors are logged, and the process runs without: webhooks are worth more than traces.
     """
     return unless_hindered(TRACES, lambda: Tracing.of(service)) if wanted(os.environ) else None
 
@@ -86,7 +86,7 @@ class Tracing:
     """Makes spans. Decisions, and the spans that begin with one, are for one thread."""
 
     def __init__(self, provider: "TracerProvider", give_up: Callable[[], None]) -> None:
-        """Make them by a provider, which is shut down at the end; `give_up` has what is still being sent dropped."""
+        """Make them with a provider, which is shut down at the end; `give_up` drops spans that are still being sent."""
         from opentelemetry import trace  # noqa: PLC0415 comes with an extra
 
         self._provider = provider
@@ -99,7 +99,7 @@ class Tracing:
 
     @classmethod
     def of(cls, service: str) -> Self:
-        """Send spans to the collector that the environment names. Raises ImportError without the extra, ValueError."""
+        """Send spans to the collector of the environment. Raises ImportError without the extra, ValueError."""
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
         from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
@@ -121,12 +121,12 @@ class Tracing:
         attributes: Mapping[str, str | int] | None = None,
         trace_id: int | None = None,
     ) -> "Span":
-        """Begin a span, in the trace of `parent` or a new one; `start_ns` is since the epoch, now if it is None.
+        """Start a span, in the trace of `parent` or a new one; `start_ns` is since the epoch, now if it is None.
 
-        `trace_id` is that of a new trace, which a Decision has; otherwise it is random.
+        `trace_id` is that of a new trace, from a Decision; otherwise it is random.
         """
         trace = self._trace
-        # Trap: the sampler goes by this id, so with another one it could decide otherwise.
+        # Trap: the sampler uses this id, so with another one it could decide otherwise.
         self._ids.chosen = None if parent is not None else trace_id
         around = None if parent is None else trace.set_span_in_context(trace.NonRecordingSpan(parent))
         return self._tracer.start_span(
@@ -141,7 +141,7 @@ class Tracing:
     def decide(self, name: str, kind: Kind, traceparent: bytes | None) -> Decision:
         """Decide whether a trace is sampled, as its first span would: a span that records nothing costs much more.
 
-        `name` and `kind` are that span's, `traceparent` what came with it.
+        `name` and `kind` are that span's, `traceparent` the received header.
         """
         trace, parent = self._trace, self.parent(traceparent)
         around = None if parent is None else trace.set_span_in_context(trace.NonRecordingSpan(parent))
@@ -157,11 +157,11 @@ class Tracing:
         return Decision(sampled=False, parent=parent, trace_id=trace_id, header=header)
 
     def failed(self, span: "Span", reason: str) -> None:
-        """Say that what a span is of has failed."""
+        """Mark a span as failed."""
         span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, reason))
 
     def parent(self, traceparent: bytes | None) -> "SpanContext | None":
-        """Return what a header `traceparent` says, None if there is none or nothing valid in it."""
+        """Return the context in a header `traceparent`, None if it is missing or invalid."""
         found = None if traceparent is None else _TRACEPARENT.fullmatch(traceparent)
         if found is None:
             return None
@@ -169,7 +169,7 @@ class Tracing:
         return self._trace.SpanContext(trace_id, span_id, is_remote=True, trace_flags=self._trace.TraceFlags(flags))
 
     def close(self) -> None:
-        """Send what there is and end; what the collector does not take within 2 s is dropped."""
+        """Send the remaining spans and end; what the collector does not take within 2 s is dropped."""
         impatient = threading.Timer(FAREWELL_S, self._give_up)
         impatient.daemon = True
         impatient.start()
@@ -180,7 +180,7 @@ class Tracing:
 
 
 def header_of(context: "SpanContext") -> bytes:
-    """Return the value of a header `traceparent` that leads to a span."""
+    """Return the value of a header `traceparent` that refers to a span."""
     return _header(context.trace_id, context.span_id, context.trace_flags)
 
 
@@ -189,7 +189,7 @@ def _header(trace_id: int, span_id: int, flags: int) -> bytes:
 
 
 def is_sampled(traceparent: bytes) -> bool:
-    """Return whether a header `traceparent` asks for spans, as far as a look at its end tells."""
+    """Return whether a header `traceparent` asks for spans, judging by its end."""
     try:
         return bool(int(traceparent[-2:], 16) & _SAMPLED)
     except ValueError:

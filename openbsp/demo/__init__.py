@@ -1,1 +1,1 @@
-"""The main job, shown: the documented payloads in, the records and the conversation out, and a check of both."""
+"""A demonstration: posts the documented payloads, shows the records and the conversation, and checks both."""

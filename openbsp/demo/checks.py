@@ -1,4 +1,4 @@
-"""What the five payloads must have led to."""
+"""The expected results of the five payloads."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ _STATUS_CHANGES = {
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What there is: the bridge's answers, the records by topic, and the view of the conversation once it has one."""
+    """The results: the bridge's answers, the records by topic, and the view of the conversation once it has one."""
 
     answers: Sequence[Answer]
     records: Mapping[str, Sequence[Record]]
@@ -46,7 +46,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """An expectation in words, and what contradicts it: nothing, if it holds."""
+    """An expectation in words, and its contradictions: none, if it holds."""
 
     text: str
     faults: Sequence[str]
@@ -93,14 +93,14 @@ def _conversation_faults(state: Mapping[str, Any] | None) -> list[str]:
 
 
 def accepted(text: str, answers: Sequence[Answer]) -> Check:
-    """Expect that the bridge has taken all payloads."""
+    """Expect that the bridge has accepted all payloads."""
     return Check(
         text, [f"{answer.payload}: {answer.status or answer.text}" for answer in answers if not answer.accepted]
     )
 
 
 def compare(actual: object, expected: object) -> list[str]:
-    """Return what contradicts that something is as it is expected."""
+    """Return the differences between two values."""
     return [] if actual == expected else [f"{actual!r}, not {expected!r}"]
 
 

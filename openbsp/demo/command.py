@@ -1,4 +1,4 @@
-"""`bridge demo`: start the stack, post the payloads, show and check what came of them."""
+"""`bridge demo`: start the stack, post the payloads, show and check the results."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -62,7 +62,7 @@ def _present(console: Console, addresses: Addresses, token: str, payloads: Seque
 
 
 def _present_ghost(console: Console, addresses: Addresses, token: str) -> list[Check]:
-    """Tell of two rows that are one message, show what becomes of them, and return what was compared."""
+    """Post two rows that are one message, show the result, and return the checks."""
 
     def look() -> ghost.Seen:
         real, other = (_get(addresses, f"/messages/{key}", token) for key in (ghost.REAL_ID, ghost.GHOST_ID))
@@ -95,7 +95,7 @@ def _present_ghost(console: Console, addresses: Addresses, token: str) -> list[C
 
 
 def _until_complete(look: Callable[[], T], compare: Callable[[T], list[Check]]) -> T:
-    """Return what there is when nothing is missing any more, or what there is after `_RESULT_S` seconds."""
+    """Return the results once nothing is missing, or after `_RESULT_S` seconds."""
     seen: list[T] = []
 
     def is_complete() -> bool:
@@ -111,7 +111,7 @@ async def _send(payloads: Sequence[Payload], url: str, token: str) -> list[Answe
 
 
 def _wait_for_result(answers: Sequence[Answer], addresses: Addresses, token: str) -> Found:
-    """Return what there is when nothing is missing any more, or when waiting ends."""
+    """Return the results once nothing is missing, or when waiting ends."""
     (topics,) = load(TopicSettings)
     with RecordReader(addresses.kafka, addresses.schema_registry, topics.prefix) as reader:
 

@@ -1,7 +1,7 @@
-"""The second act: a message of which OpenBSP had two rows for a moment, and never tells that one of them is gone.
+"""The second act: a message that had two rows in OpenBSP for a moment; no webhook reports the deletion of one of them.
 
 A receipt that overtakes the answer to the sending finds no message with its id. OpenBSP inserts a second row for it,
-and deletes that when the first one learns the id. The webhooks tell all of this but the deletion.
+and deletes that when the first one gets the id. The webhooks report all of this but the deletion.
 """
 
 import json
@@ -31,7 +31,7 @@ def _at(second: float) -> str:
     return f"2026-05-06T09:00:{second:09.6f}+00:00"
 
 
-#: What is told while there are two rows.
+#: The webhooks while there are two rows.
 TWO_ROWS = (
     _payload(
         "conversation",
@@ -68,7 +68,7 @@ TWO_ROWS = (
         },
     ),
 )
-#: What is told when there is one.
+#: The webhooks when there is one.
 ONE_ROW = (
     _payload(
         "message, with the id of its receipt",
@@ -90,7 +90,7 @@ ONE_ROW = (
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What there is at one moment: the bridge's answers, the views' status of both messages, the conversation."""
+    """The results at one moment: the bridge's answers, the views' status of both messages, the conversation."""
 
     answers: Sequence[Answer]
     real: int
@@ -99,7 +99,7 @@ class Seen:
 
 
 def before(seen: Seen) -> list[Check]:
-    """Compare what there is of the two rows with what is expected."""
+    """Compare the results of two rows with the expectation."""
     return [
         accepted("all webhooks were accepted", seen.answers),
         Check("there are two messages", compare((seen.real, seen.ghost, _count(seen)), (200, 200, 2))),
@@ -107,7 +107,7 @@ def before(seen: Seen) -> list[Check]:
 
 
 def after(seen: Seen, states: Sequence[Record]) -> list[Check]:
-    """Compare what there is of the one row; `states` are the records of message-state."""
+    """Compare the results of one row with it; `states` are the records of message-state."""
     last = max((record for record in states if record.key == GHOST_ID), key=lambda record: record.offset, default=None)
     return [
         accepted("all webhooks were accepted", seen.answers),

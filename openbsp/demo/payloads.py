@@ -1,4 +1,4 @@
-"""The documented payloads, as they lie in the checkout."""
+"""The documented payloads of the checkout."""
 
 from pathlib import Path
 

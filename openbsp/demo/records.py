@@ -51,7 +51,7 @@ class RecordReader:
         self._consumer.close()
 
     def read_to_end(self) -> None:
-        """Collect what the topics have by now. TimeoutError if the broker does not deliver it."""
+        """Collect the current records of the topics. TimeoutError if the broker does not deliver them."""
         ends = {place: self._end(*place) for place in self._next}
         deadline = time.monotonic() + _TIMEOUT_S
         while any(self._next[place] < end for place, end in ends.items()):
@@ -69,7 +69,7 @@ class RecordReader:
         error = message.error()
         if error is not None:
             raise KafkaException(error)
-        # A message without an error is somewhere.
+        # A message without an error has a position.
         topic = cast("str", message.topic())
         partition, offset = cast("int", message.partition()), cast("int", message.offset())
         key = message.key()

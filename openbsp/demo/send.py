@@ -9,7 +9,7 @@ import httpx
 
 from openbsp.bearer import bearer, hindrance
 
-#: What pg_net sends at once; it begins the next batch when the slowest answer of the last one is there.
+#: The size of pg_net's batches; the next one starts when the slowest answer of the last one has arrived.
 BATCH = 200
 
 _TIMEOUT_S = 5.0
@@ -18,7 +18,7 @@ _HEADERS = {"Content-Type": "application/json", "User-Agent": "pg_net/0.19.5"}
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """A request body, byte for byte, and what to call it."""
+    """A request body, byte for byte, and its name."""
 
     name: str
     body: bytes
@@ -26,7 +26,7 @@ class Payload:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: the status and the body, or no status and why there was no answer."""
+    """The status and the body, or no status and why there was no answer."""
 
     payload: str
     status: int | None
@@ -35,7 +35,7 @@ class Answer:
 
     @property
     def accepted(self) -> bool:
-        """Whether the bridge took responsibility for the event."""
+        """Whether the bridge has accepted the event."""
         return self.status is not None and httpx.codes.is_success(self.status)
 
 
@@ -43,7 +43,7 @@ async def send(payloads: Sequence[Payload], url: str, token: str) -> AsyncIterat
     """Post each payload once to the bridge at the base address `url`; yield the answers in the same order."""
     headers = {**_HEADERS, "Authorization": bearer(token)}
     limits = httpx.Limits(max_connections=BATCH)
-    # trust_env: a proxy of the environment is no way to 127.0.0.1, and the sender would not ask one.
+    # trust_env: a proxy does not reach 127.0.0.1, and the sender would not ask one.
     async with httpx.AsyncClient(headers=headers, timeout=_TIMEOUT_S, limits=limits, trust_env=False) as client:
         for start in range(0, len(payloads), BATCH):
             batch = payloads[start : start + BATCH]

@@ -1,4 +1,4 @@
-"""How the demo looks, on a terminal and in a file."""
+"""The output of the demo, on a terminal and in a file."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -47,7 +47,7 @@ def show_view(console: Console, url: str, view: Mapping[str, Any] | None) -> Non
 
 
 def show_checks(console: Console, checks: Sequence[Check]) -> None:
-    """Print what was expected, and what of it is missing."""
+    """Print the expectations, and what is missing."""
     for check in checks:
         mark = Text("MISSING  ", "bold red") if check.faults else Text("ok  ", "green")
         console.print(mark + Text(check.text))
@@ -80,5 +80,5 @@ def _fields(value: Mapping[str, Any]) -> Table:
 
 
 def _text(value: Any) -> str:
-    # Instants come as datetimes.
+    # Instants are datetimes.
     return json.dumps(value, default=str, ensure_ascii=False) if isinstance(value, dict | list | bool) else str(value)

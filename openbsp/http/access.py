@@ -1,4 +1,4 @@
-"""The tokens that are valid now: read again when their file changes and on SIGHUP, without a restart."""
+"""The valid tokens: reloaded when their file changes and on SIGHUP, without a restart."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ _LOOK_EVERY_S = 1.0
 
 
 class Access:
-    """Knows whose requests are answered, and who may read metrics besides."""
+    """Decides who gets answers, and who may read metrics too."""
 
     def __init__(self, settings: ServiceSettings, metrics: ServiceMetrics, source: TokenSource | None = None) -> None:
         """Take the tokens of `source`, such as a supervisor's, or read them. Raises TokensError."""
@@ -31,7 +31,7 @@ class Access:
             self._not_reloaded(self._source.fault)
         secret = settings.metrics_token
         self._observers = TokenSet([] if secret is None else [token_of("metrics", secret.get_secret_value())])
-        #: Called after tokens were read again.
+        #: Called after tokens were reloaded.
         self.on_reload: Callable[[], None] = lambda: None
 
     def authenticate(self, authorization: bytes | None) -> Token | None:
@@ -47,7 +47,7 @@ class Access:
         return self._observers.authenticate(authorization) is not None
 
     def reload(self) -> None:
-        """Read the tokens again. If that fails, the former ones stay valid; it is logged and counted."""
+        """Reload the tokens. If that fails, the former ones stay valid; it is logged and counted."""
         try:
             self._source.reload()
         except TokensError as error:
@@ -58,7 +58,7 @@ class Access:
         self.on_reload()
 
     async def watch(self) -> None:
-        """Reload whenever the file has changed and come to rest, until cancelled."""
+        """Reload whenever the file has changed and settled, until cancelled."""
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
             if self._source.settled():

@@ -1,7 +1,7 @@
-"""Limits on connections, alike in every service: as many as may be, none kept for a client that never finishes.
+"""Limits on connections, the same in every service: a maximum, and time-outs for slow clients.
 
 uvicorn by itself waits forever for the rest of a request and for a client that does not read, buffers headers without
-limit, and answers in plain text what is not HTTP.
+limit, and answers malformed requests in plain text.
 """
 
 import asyncio
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 MAX_HEAD_BYTES = 64 * 1024
 
 _LOOK_EVERY_S = 0.5
-#: Stands for the moment since when a request is incomplete that has been given up before.
+#: In place of the time since which a request is incomplete, once it was given up.
 _COUNTED = float("-inf")
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
     for status in HTTPStatus
     if status >= HTTPStatus.OK
 }
-#: Where trailers go, the headers after a chunked body: nothing reads them, and there may be any number.
+#: For trailers, the headers after a chunked body: they are discarded, and there may be any number.
 _UNREAD: Any = deque(maxlen=0)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many connections there may be, and the seconds that a client may take to send headers, and then a body."""
+    """The maximum of connections, and the seconds that a client may take to send headers, and then a body."""
 
     connections: int
     header_timeout_s: float
@@ -47,10 +47,10 @@ class Limits:
 
 
 class Connections:
-    """All connections of a server, the limits on them, and counts of those that went beyond.
+    """All connections of a server, their limits, and counts of violations.
 
-    Time limits are enforced by looking at all connections now and then. That costs a request nothing, and is as exact
-    as it is called often.
+    Time limits are enforced by checking all connections periodically. That costs a request nothing, and is as exact as
+    it is called often.
     """
 
     def __init__(self, limits: Limits, refused: "Counter", given_up: "Counter") -> None:
@@ -64,7 +64,7 @@ class Connections:
         self._incomplete: dict[GuardedProtocol, tuple[object, float]] = {}
 
     async def watch(self, connections: Iterable[Any]) -> None:
-        """Look at `connections` (a set that changes) until cancelled."""
+        """Check `connections` (a set that changes) until cancelled."""
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
             self.look(connections, time.monotonic())
@@ -93,7 +93,7 @@ class Connections:
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol within limits; whatever it refuses is answered by a problem, as everything else is."""
+    """uvicorn's protocol within limits; its refusals are problems, as all others."""
 
     def __init__(
         self,
@@ -113,11 +113,11 @@ class GuardedProtocol(HttpToolsProtocol):
 
     @property
     def holds_back(self) -> bool:
-        """Whether there are answers that the client does not read; event streams end such clients themselves."""
+        """Whether answers are unread by the client; event streams end such clients themselves."""
         if self.transport.is_closing():
             return True
         cycle = self.cycle
-        # Nothing else is sent without its length.
+        # All other answers have a length.
         streams = cycle is not None and cycle.chunked_encoding is True and not cycle.response_complete
         return self.flow.write_paused and not streams
 
@@ -125,19 +125,19 @@ class GuardedProtocol(HttpToolsProtocol):
     def in_headers(self) -> bool:
         """Whether the head of the latest request is still incomplete, or none has begun."""
         scope: Any = self.scope
-        return scope is None or "path" not in scope  # the path is known when the headers are complete
+        return scope is None or "path" not in scope  # the path is set when the headers are complete
 
     @property
     def incomplete(self) -> object | None:
-        """What identifies the request whose rest has not come yet, None if there is none.
+        """Return what identifies the incomplete request, None if there is none.
 
-        Or the answers that the client does not read.
+        Or the unread answers.
         """
         if self.holds_back:
             return self.flow
         if self.in_headers:
             return self if self.scope is None else self.scope
-        # Trap: a line feed too many ends uvicorn's limit for idle connections, and begins no request.
+        # Trap: an extra line feed ends uvicorn's limit for idle connections, and begins no request.
         waits = self.cycle.more_body or self.cycle.response_complete
         idle = self.timeout_keep_alive_task is not None
         return self.cycle if waits and not idle else None
@@ -152,7 +152,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self.refuse(reasons.TOO_MANY_CONNECTIONS, f"this process serves {most} connections at a time")
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came; see asyncio.Protocol."""
+        """Parse the data; see asyncio.Protocol."""
         if self.transport.is_closing():
             return
         self._fruitful = False
@@ -160,17 +160,17 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._fruitful:
             self._fruitless_bytes = 0
             return
-        # Trap: the parser gathers a header until its end, wherever that is, and copies all of it for each piece.
+        # Trap: the parser buffers a header until its end, wherever that is, and copies all of it for each piece.
         self._fruitless_bytes += len(data)
         if self._fruitless_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self.refuse(reasons.HEAD_TOO_LARGE, f"the headers are larger than {MAX_HEAD_BYTES} bytes")
 
     def parse(self, data: bytes) -> None:
-        """Parse within the limits, and begin the requests that are complete."""
+        """Parse within the limits, and start the complete requests."""
         super().data_received(data)
 
     def on_headers_complete(self) -> None:
-        """Keep no headers that come later; see httptools."""
+        """Ignore trailers; see httptools."""
         self._fruitful = True
         if self._behind_proxy:
             self._guard.proxies.name_client(self.scope)
@@ -180,30 +180,30 @@ class GuardedProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
-        """Take a piece of a body; see httptools."""
+        """Append a piece of a body; see httptools."""
         self._fruitful = True
         super().on_body(body)
 
     def on_response_complete(self) -> None:
-        """Go on with the next request; see HttpToolsProtocol."""
+        """Start the next request; see HttpToolsProtocol."""
         super().on_response_complete()
         if self.pipeline and not self.transport.is_closing():
-            # Trap: uvicorn reads on after each answer, and keeps whatever number of requests comes in a read.
+            # Trap: uvicorn resumes reading after each answer, and keeps any number of requests from a read.
             self.flow.pause_reading()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is not HTTP; see HttpToolsProtocol."""
+        """Answer a malformed request; see HttpToolsProtocol."""
         del msg
         self.refuse(reasons.MALFORMED_REQUEST, "not a valid HTTP request")
 
     def refuse(self, reason: Reason, detail: str) -> None:
-        """Answer with a problem, if the client can tell which request that is for, and end the connection."""
+        """Answer with a problem, if the client can match it to a request, and end the connection."""
         if not self._owes_answer:
             self.write(problem(reason, detail, close=True), self.server_state.default_headers)
         self.transport.close()
 
     def write(self, answer: Answer, default_headers: Headers) -> None:
-        """Write a whole answer, without the way through ASGI."""
+        """Write a whole answer, bypassing ASGI."""
         parts = [_STATUS_LINES[answer.status]]
         for name, value in default_headers:
             parts += (name, b": ", value, b"\r\n")
@@ -213,7 +213,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self.transport.write(b"".join(parts))
 
     def give_up(self) -> None:
-        """End what has waited for the client for too long."""
+        """Give up a request or answer whose client is too slow."""
         if self.holds_back:
             self.transport.abort()  # closing it would wait for the client to read
         elif self.in_headers or self.cycle.response_started:
@@ -222,7 +222,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self.body_timed_out()
 
     def body_timed_out(self) -> None:
-        """Refuse a request whose body did not arrive in time and of which nothing is answered yet."""
+        """Refuse a request whose body did not arrive in time and that is unanswered."""
         self.refuse(reasons.BODY_TIMEOUT, "the body took too long to arrive")
         # Its application must not answer as well.
         self.cycle.disconnected = True

@@ -1,4 +1,4 @@
-"""What the OpenAPI descriptions of all services have in common: refusals, the bearer token, probes."""
+"""The common parts of the services' OpenAPI descriptions: refusals, the bearer token, probes."""
 
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
@@ -21,7 +21,7 @@ def refusals(
 ) -> dict[str, dict[str, Any]]:
     """Return the responses of an operation that may be refused for these reasons.
 
-    `members` has examples of what the problems of some reasons, by their codes, have besides the usual.
+    `members` has examples of the additional members of some reasons' problems, by their codes.
     """
     responses: dict[str, dict[str, Any]] = {}
     for reason in reasons:
@@ -50,7 +50,7 @@ def refusals(
 
 
 def problem(reasons: Iterable[Reason], **members: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the schema of a refusal; `members` are the schemas of those that only some have."""
+    """Return the schema of a refusal; `members` are the schemas of additional members."""
     known = list(reasons)
     properties = {
         "type": {"enum": sorted(TYPE + reason.code for reason in known), "description": "The reason as a URN."},

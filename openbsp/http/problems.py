@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 TYPE = "urn:openbsp:stream-bridge:"
 MEDIA_TYPE = "application/problem+json"
-#: What a 503 says in `Retry-After`.
+#: The value of `Retry-After` in a 503.
 RETRY_AFTER_S = 1
 
 Headers = list[tuple[bytes, bytes]]
@@ -24,7 +24,7 @@ _encode = msgspec.json.Encoder().encode
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """A stable code, the HTTP status that goes with it, and what it means to a reader."""
+    """A stable code, its HTTP status, and its meaning for readers."""
 
     code: str
     status: int
@@ -58,10 +58,10 @@ def problem(
     headers: Headers | None = None,
     close: bool = False,
 ) -> Answer:
-    """Return the answer of a refusal. `detail` is for people; `members` are further ones of the problem.
+    """Return the answer of a refusal. `detail` is for people; `members` are additional ones of the problem.
 
-    `headers` come besides those that every refusal has; a `retry-after` among them replaces the usual one. `close`
-    ends the connection after the answer.
+    `headers` are added to the usual ones; a `retry-after` among them replaces the usual one. `close` ends the
+    connection after the answer.
     """
     body = _encode(
         {
@@ -89,7 +89,7 @@ def problem(
 
 
 def response(answer: Answer) -> Response:
-    """Return an answer as Starlette has them."""
+    """Return an answer as a Starlette response."""
     made = Response(answer.body, answer.status)
     made.raw_headers = list(answer.headers)
     return made

@@ -1,4 +1,4 @@
-"""Whom a request is from, when it comes through a reverse proxy."""
+"""The client of a request that comes through a reverse proxy."""
 
 import os
 from typing import Any
@@ -7,9 +7,9 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 
 class Proxies:
-    """The proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed: FORWARDED_ALLOW_IPS, else this machine.
+    """Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are trusted: FORWARDED_ALLOW_IPS, else this machine.
 
-    uvicorn's middleware, as a call: requests need not go through one more application for it.
+    uvicorn's middleware as a plain call, which saves requests another application.
     """
 
     def __init__(self) -> None:
@@ -18,11 +18,11 @@ class Proxies:
         self._trusted = ProxyHeadersMiddleware(_nothing, allowed).trusted_hosts
 
     def trust(self, host: str) -> bool:
-        """Return whether headers of requests from there are believed."""
+        """Return whether headers of requests from there are trusted."""
         return host in self._trusted
 
     def name_client(self, scope: Any) -> None:
-        """Put the client and the scheme that a trusted proxy names into the scope of a request from it."""
+        """Set the client and the scheme that a trusted proxy names in the request's scope."""
         addresses = []
         for name, value in scope["headers"]:
             if name == b"x-forwarded-for":
@@ -36,4 +36,4 @@ class Proxies:
 
 
 async def _nothing(*_: object) -> None:
-    """Be the application that a middleware must have."""
+    """Do nothing: a middleware requires an application."""

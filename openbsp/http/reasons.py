@@ -1,4 +1,4 @@
-"""Refusals that both services have, in the same words. Each service adds its own and lists all of them."""
+"""Refusals that both services have, with the same texts. Each service adds its own and lists all of them."""
 
 from openbsp.http.problems import Reason
 

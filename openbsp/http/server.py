@@ -12,7 +12,7 @@ import uvicorn
 from openbsp.http.connections import Connections, GuardedProtocol
 from openbsp.http.listener import BACKLOG
 
-#: Clients that keep a connection and use it are told within this time that the process ends.
+#: Clients with active connections learn within this time that the process ends.
 _DRAIN_S = 0.5
 
 
@@ -32,7 +32,7 @@ class Server(uvicorn.Server):
         graceful_s: int,
         protocol: type[GuardedProtocol] = GuardedProtocol,
     ) -> None:
-        """Keep idle connections for `keep_alive_s` seconds; at the end, wait `graceful_s` for requests in progress."""
+        """Keep idle connections for `keep_alive_s` seconds; at shutdown, wait `graceful_s` for requests in progress."""
         self._guard = connections
         self._accepting: socket.socket | None = None
         make_protocol: Any = functools.partial(protocol, connections)  # uvicorn only calls it
@@ -54,12 +54,12 @@ class Server(uvicorn.Server):
         )
 
     async def serve_on(self, listener: socket.socket | None) -> None:
-        """Answer the connections of `listener` until `should_exit` is set and what is in progress has ended.
+        """Answer the connections of `listener` until `should_exit` is set and requests in progress have ended.
 
         None: connections come from elsewhere.
         """
         self._accepting = listener
-        # To the very end: it takes only one client that does not read its answer to keep uvicorn from ending.
+        # To the very end: a single client that does not read its answer keeps uvicorn from ending.
         watching = asyncio.create_task(self._guard.watch(self.server_state.connections))
         try:
             await self.serve([] if listener is None else [listener])
@@ -69,8 +69,8 @@ class Server(uvicorn.Server):
     async def drain(self) -> None:
         """End each connection with its next answer, and after 0.5 s accept no more; return after 0.75 s at the latest.
 
-        Trap: uvicorn closes at its end what has no request in progress; one that is on its way there gets no answer,
-        in a connection that a client keeps or in one that was accepted a moment ago.
+        Trap: uvicorn finally closes connections without a request in progress; a request in transit gets no answer, on
+        a kept-alive or a just accepted connection.
         """
         self._guard.ending = True
         await self._until_none_is_open(_DRAIN_S)
@@ -78,10 +78,10 @@ class Server(uvicorn.Server):
         await self._until_none_is_open(_DRAIN_S / 2)
 
     async def _accept_no_more(self) -> None:
-        """Accept what waits in the backlog, and refuse what comes after that.
+        """Accept the connections in the backlog, and refuse later ones.
 
-        Trap: a listening socket that is closed resets what waits in its backlog, and between a look at that and the
-        closing there must be nothing that takes time.
+        Trap: closing a listening socket resets the connections in its backlog, so nothing slow may happen between the
+        last check and the close.
         """
         waiting: list[socket.socket] = []
         if self._accepting is not None:

@@ -1,4 +1,4 @@
-"""Settings that every service has which answers over HTTP; each puts its own prefix before their names."""
+"""Settings of every service with HTTP; each adds its own prefix to their names."""
 
 from enum import Enum
 from pathlib import Path
@@ -22,7 +22,7 @@ class LogLevel(Enum):
 
 
 class ServiceSettings(BaseSettings):
-    """Where to listen, for whom, and within which limits."""
+    """Addresses to listen on, tokens, and limits."""
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(0, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
@@ -58,7 +58,7 @@ class ServiceSettings(BaseSettings):
         return self
 
     def token_set(self) -> TokenSet:
-        """Return the tokens of the environment and of the file, which is read again. Raises TokensError."""
+        """Return the tokens of the environment and of the file, which is reloaded. Raises TokensError."""
         prefix = self.model_config.get("env_prefix", "").rstrip("_")
         return gather(prefix, self.tokens, self.tokens_file)
 

@@ -1,4 +1,4 @@
-"""A file of tokens, changed under running services: they read it again when it changes, and must be able to."""
+"""A file of tokens, changed under running services: they reload it when it changes, and must be able to."""
 
 import fcntl
 import os
@@ -20,7 +20,7 @@ def read(path: Path) -> list[Token]:
 
 
 def revoke(path: Path, name: str, *, others: int = 0) -> bool:
-    """Remove the lines of a token from a file, atomically; keep all else of it. Return whether there was one.
+    """Remove a token's lines from a file, atomically; keep everything else. Return whether there was one.
 
     `others` is how many tokens its readers have besides. Raises TokensError, and changes nothing, if they could not
     read the file afterwards: trap: a service that cannot keeps its former tokens, the revoked one among them. Raises
@@ -54,8 +54,8 @@ def _revoke(path: Path, name: str, others: int) -> bool:
 
 @contextmanager
 def _alone_in(directory: Path) -> Iterator[None]:
-    """Keep others from changing files there by this module: the last of two would bring back what the first removed."""
-    # Not the file itself, which is another one afterwards.
+    """Lock out other changes of files there by this module: the second would restore what the first removed."""
+    # Not the file itself, which is replaced.
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -65,7 +65,7 @@ def _alone_in(directory: Path) -> Iterator[None]:
 
 
 def _faults(text: str) -> list[str]:
-    """Return what is wrong with a file's text, by the numbers of its lines."""
+    """Return the faults in a file's text, with the numbers of its lines."""
     try:
         parse_file(text)
     except TokensError as error:
@@ -82,7 +82,7 @@ def _text(path: Path) -> str:
 
 def _replace(path: Path, text: str) -> None:
     """Replace a file atomically, with the same owner and rights: readers see the old or the new one."""
-    # Trap: replacing a link would leave the file that it leads to as it was.
+    # Trap: replacing a link would leave the file behind it as it was.
     target = path.resolve()
     former = target.stat()
     descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)

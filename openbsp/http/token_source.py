@@ -1,4 +1,4 @@
-"""The tokens of variables and file that were usable last; a changed file is read once it has come to rest."""
+"""The latest usable tokens of variables and file; a changed file is read once it has settled."""
 
 from openbsp.errors import TokensError
 from openbsp.http.settings import ServiceSettings
@@ -8,10 +8,10 @@ _FileState = tuple[int, int, int] | None
 
 
 class TokenSource:
-    """Reads the tokens, and notices that their file has changed. `current` are those that were usable last.
+    """Reads the tokens, and detects changes of their file. `current` are the latest usable ones.
 
-    Trap: a file that is being written can be usable and too short. It is read again only when two looks in a row find
-    it the same. Whoever replaces it by a rename is safe even from a writer that pauses for longer than that.
+    Trap: a half-written file can be valid and incomplete. It is reloaded only when two checks in a row find it the
+    same. Replacing it by a rename is safe even for a writer that pauses for longer.
     """
 
     def __init__(self, settings: ServiceSettings) -> None:
@@ -19,18 +19,18 @@ class TokenSource:
         self._settings = settings
         self._read = self._seen = self._file_state()
         self.current = settings.token_set()
-        #: Why the file, as it is now, could not be used; None if it could.
+        #: Why the file, as it is now, is unusable; None if it is usable.
         self.fault: TokensError | None = None
 
     def settled(self) -> bool:
-        """Look at the file. Returns whether it is another than was read, and the same as at the last look."""
+        """Check the file. Returns whether it differs from the one read, and is the same as at the last check."""
         state = self._file_state()
         at_rest = state == self._seen
         self._seen = state
         return at_rest and state != self._read
 
     def reload(self) -> None:
-        """Read the tokens again. Raises TokensError if they cannot be used: the former ones stay."""
+        """Reload the tokens. Raises TokensError if they are unusable: the former ones stay."""
         self._read = self._file_state()
         try:
             self.current = self._usable()
@@ -46,7 +46,7 @@ class TokenSource:
         return tokens
 
     def _file_state(self) -> _FileState:
-        """Identify the content as far as that goes without reading it. None: no file, or none that can be read."""
+        """Identify the content as far as possible without reading it. None: no readable file."""
         if self._settings.tokens_file is None:
             return None
         try:

@@ -1,4 +1,4 @@
-"""Bearer tokens: named, each optionally bound to organizations, known only by their hashes."""
+"""Bearer tokens: named, each optionally bound to organizations, stored only as hashes."""
 
 import hashlib
 import hmac
@@ -16,16 +16,16 @@ from openbsp.errors import TokensError
 
 _SCHEME = b"bearer "
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
-#: RFC 6750's b64token. Fewer characters could be guessed, and a fast hash would not protect them in a file.
+#: RFC 6750's b64token. A shorter one could be guessed, and a fast hash would not protect it in a file.
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{16,}=*")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-#: Values of the header that a set remembers: one token may be spelled in some ways.
+#: Header values that a set caches: one token may be spelled in several ways.
 _MOST_VALID = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token's name, hash, and the organizations that it is bound to (None: it is good for all)."""
+    """A token's name, hash, and the organizations that it is bound to (None: valid for all)."""
 
     name: str
     sha256: bytes
@@ -33,12 +33,12 @@ class Token:
 
 
 class TokenSet:
-    """Some tokens, with names that differ."""
+    """Tokens with distinct names."""
 
     def __init__(self, tokens: Iterable[Token]) -> None:
         """Keep the tokens. Raises TokensError if two have the same name."""
         self._tokens = tuple(tokens)
-        #: Values of the header that were found valid. Trap: one that is not must never be looked up by comparing it.
+        #: Valid header values. Trap: an invalid one must never be compared with them directly.
         self._valid: dict[bytes, Token] = {}
         counts = Counter(token.name for token in self._tokens)
         faults = [f"token name {name} is used {count} times" for name, count in counts.items() if count > 1]
@@ -118,7 +118,7 @@ def parse_file(text: str) -> list[Token]:
 
 
 def gather(prefix: str, inline: SecretStr | None, file: Path | None) -> TokenSet:
-    """Return the tokens of the variables `<prefix>_TOKENS` (`inline`) and `<prefix>_TOKENS_FILE`, the file read again.
+    """Return the tokens of the variables `<prefix>_TOKENS` (`inline`) and `<prefix>_TOKENS_FILE`, the file reloaded.
 
     Raises TokensError, also when there is none.
     """

@@ -1,7 +1,6 @@
 """Settings of Kafka clients, once for each purpose; `connection` is KafkaSettings.librdkafka() or one derived from it.
 
-What librdkafka itself logs goes to the logger `librdkafka`, and so into the process's log: without it, to standard
-error as text.
+librdkafka's own logs go to the logger `librdkafka`, and so into the process's log, instead of standard error.
 """
 
 import logging
@@ -10,12 +9,12 @@ from typing import Any
 from avro.catalogue import MAX_MESSAGE_BYTES
 from openbsp.kafka.connection import Config
 
-#: For clients that are polled; what others log would wait in a queue that grows.
+#: For clients that are polled; the logs of others would wait in a growing queue.
 LIBRDKAFKA = logging.getLogger("librdkafka")
 
-#: What holds for all connections to brokers.
+#: For all connections to brokers.
 _CONNECTION: Config = {
-    # A broker that comes back is found soon: the default is to wait up to 10 s between attempts.
+    # Reconnect soon to a recovered broker: the default is to wait up to 10 s between attempts.
     "reconnect.backoff.max.ms": 1000,
     "log.connection.close": False,
     # Warnings and what is worse, as syslog counts.
@@ -28,7 +27,7 @@ def producer_config(
 ) -> dict[str, Any]:
     """Return the settings of a producer whose delivery reports mean that all in-sync replicas have a record.
 
-    `connection` as from KafkaSettings.producer, which says how to compress.
+    `connection` as from KafkaSettings.producer, which sets the compression.
     """
     return {
         **connection,
@@ -46,7 +45,7 @@ def producer_config(
 
 
 def reader_config(connection: Config, group: str) -> dict[str, Any]:
-    """Return the settings of a consumer that is no member of any group: it reads the partitions that it is assigned."""
+    """Return the settings of a consumer without a group: it reads the partitions that it is assigned."""
     return {
         **connection,
         "group.id": group,

@@ -105,8 +105,8 @@ class KafkaSettings(BaseSettings):
         """Return the connection part of a confluent-kafka configuration."""
         given: dict[str, object] = {
             "bootstrap.servers": self.bootstrap_servers,
-            # Trap: on a broker with auto.create.topics.enable=true, asking for a topic that is missing would create it
-            # with the broker's defaults: another partition count, another policy. Only `bridge topics apply` creates.
+            # Trap: on a broker with auto.create.topics.enable=true, asking for a missing topic would create it with the
+            # broker's defaults: another partition count, another policy. Only `bridge topics apply` creates.
             "allow.auto.create.topics": "false",
             "security.protocol": self.security_protocol.value,
             "ssl.ca.location": self.ssl_ca_file,
@@ -128,7 +128,7 @@ class KafkaSettings(BaseSettings):
         return {name: _plain(value) for name, value in given.items() if value is not None}
 
     def producer(self) -> Config:
-        """Return what producers need beside their own settings: the connection, and how to compress."""
+        """Return what producers need beside their own settings: the connection, and the compression."""
         level = _LEVELS.get(self.compression)
         compression: Config = {"compression.type": self.compression.value}
         return self.librdkafka() | compression | ({} if level is None else {"compression.level": level})
@@ -172,7 +172,7 @@ class RegistrySettings(BaseSettings):
 
     def client_config(self) -> dict[str, object]:
         """Return the configuration of confluent-kafka's SchemaRegistryClient."""
-        # Trap: without a time-out the client waits forever, and it retries by itself with waits in between.
+        # Trap: without a time-out the client waits forever, and it retries by itself with pauses in between.
         config: dict[str, object] = {"url": self.url, "timeout": self.timeout_s, "max.retries": 0}
         if self.username is not None and self.password is not None:
             config["basic.auth.user.info"] = f"{self.username}:{self.password.get_secret_value()}"
@@ -187,7 +187,7 @@ class RegistrySettings(BaseSettings):
 
 
 class TopicSettings(BaseSettings):
-    """What the topics are called and how they are made."""
+    """Names and configuration of the topics."""
 
     model_config = SettingsConfigDict(env_prefix="TOPIC_", frozen=True)
 

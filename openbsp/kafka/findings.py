@@ -10,13 +10,13 @@ DAY_MS = 24 * 60 * 60 * 1000
 
 
 class Grade(Enum):
-    """What a difference leads to."""
+    """The consequence of a difference."""
 
     #: Results would be wrong: a worker does not start, and the bridge publishes nothing to the topic.
     WRONG = "wrong"
     #: Something can be lost, refused or deleted early.
     RISK = "risk"
-    #: Another choice than the project's, which harms nothing.
+    #: Another choice than the project's, which is harmless.
     CHOICE = "choice"
 
 
@@ -35,9 +35,9 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What a look at the cluster found. `identities` has the id of each topic that is there, by catalogue name.
+    """The result of inspecting the cluster. `identities` has the id of each existing topic, by catalogue name.
 
-    A topic that was deleted and created again has another id.
+    A topic that was deleted and recreated has another id.
     """
 
     findings: tuple[Finding, ...]
@@ -54,7 +54,7 @@ class Inspection:
 
 
 def judge(topic: str, full_name: str, setting: str, actual: str | None, wanted: str) -> Finding | None:
-    """Return how a topic's setting differs from what is wanted, None if it does not."""
+    """Return how a topic's setting differs from the wanted one, None if it does not."""
     if actual == wanted:
         return None
     value = "unset" if actual is None else actual
@@ -78,7 +78,7 @@ def _largest(actual: str | None, wanted: str) -> _Judged:
 
 
 def _retention(actual: str | None, _: str) -> _Judged:
-    # Without end is -1.
+    # Unlimited is -1.
     if 0 <= _number(actual) < DAY_MS:
         return Grade.RISK, ": records are deleted that a worker may not have read yet"
     return Grade.CHOICE, ""

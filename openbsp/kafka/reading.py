@@ -1,4 +1,4 @@
-"""Reads topics for people and tools: from any place, as no member of a group, committing nothing. Blocking."""
+"""Reads topics for people and tools: from any offset, without a group, committing nothing. Blocking."""
 
 from collections.abc import Iterator, Mapping
 from types import TracebackType
@@ -12,7 +12,7 @@ from openbsp.kafka.clients import LIBRDKAFKA, reader_config
 from openbsp.kafka.connection import KafkaSettings
 from openbsp.kafka.registry import Registry
 
-#: The consumer group that brokers see, for their rights. Nothing is ever committed in it.
+#: The consumer group that brokers check access rights for. Nothing is ever committed in it.
 GROUP = "openbsp-tools"
 
 _TIMEOUT_S = 15.0
@@ -23,7 +23,7 @@ Range = Mapping[int, tuple[int, int]]
 
 
 def tail(within: Range, most: int) -> Range:
-    """Return the last `most` places of each partition, as far as it has so many."""
+    """Return the last `most` offsets of each partition, as far as it has so many."""
     return {number: (max(start, end - most), end) for number, (start, end) in within.items()}
 
 
@@ -45,7 +45,7 @@ class TopicReader:
             raise KafkaSettingsError(f"the KAFKA_ settings cannot be used: {error.args[0].str()}") from None
         self._servers = kafka.bootstrap_servers
         self.topic = topic
-        # All topics, not this one by name: a broker would create it if it may.
+        # All topics, not this one by name: a broker would create it if allowed.
         topics = self._ask(self._consumer.list_topics, timeout=self._timeout_s).topics
         if topic not in topics:
             self._consumer.close()
@@ -67,7 +67,7 @@ class TopicReader:
         self._consumer.close()
 
     def range(self, since_ms: int | None = None) -> Range:
-        """Return what each partition has now, or has from records on that the broker got at `since_ms` or later."""
+        """Return each partition's offsets, of all records or of those appended at `since_ms` or later."""
         ends = {partition: self._watermarks(partition) for partition in self.partitions}
         if since_ms is None:
             return ends
@@ -119,7 +119,7 @@ class TopicReader:
         return None
 
     def follow(self, starts: Mapping[int, int]) -> Iterator[Message | None]:
-        """Yield records from these offsets on, without end; None whenever there was none for a moment."""
+        """Yield records from these offsets on, endlessly; None whenever there was none for a moment."""
         self._consumer.assign([TopicPartition(self.topic, partition, offset) for partition, offset in starts.items()])
         while True:
             message = self._consumer.poll(_POLL_S)
@@ -127,7 +127,7 @@ class TopicReader:
                 yield message
 
     def ends(self) -> dict[int, int]:
-        """Return the offsets with which a reader begins that wants new records only."""
+        """Return the offsets for a reader of new records only."""
         return dict.fromkeys(self.partitions, OFFSET_END)
 
     def _watermarks(self, partition: int) -> tuple[int, int]:
@@ -136,7 +136,7 @@ class TopicReader:
         return start, end
 
     def _is_end(self, message: Message) -> bool:
-        """Return whether it is no record but the end of a partition. Raises KafkaUnavailableError for errors."""
+        """Return whether it is the end of a partition instead of a record. Raises KafkaUnavailableError for errors."""
         error = message.error()
         if error is None:
             return False
@@ -155,12 +155,12 @@ class ValueReader:
     """Decodes values of one record type with the registry's schemas. Instants come as microseconds."""
 
     def __init__(self, record: str, registry: Registry) -> None:
-        """Know no schema yet: each is asked for once."""
+        """Start without schemas: each is fetched once."""
         self._decoder = Decoder(record)
         self._registry = registry
 
     def decode(self, value: bytes) -> dict[str, Any]:
-        """Return the fields. Raises CodecError for what cannot be read, RegistryError."""
+        """Return the fields. Raises CodecError for unreadable values, RegistryError."""
         try:
             return self._decoder.decode(value)
         except UnknownSchemaIdError as unknown:
@@ -169,7 +169,7 @@ class ValueReader:
 
 
 def schema_text(registry: Registry, schema_id: int) -> str:
-    """Return the schema of an id. Raises CodecError if the registry has none, RegistryError if it cannot be asked."""
+    """Return the schema of an id. Raises CodecError if the registry has none, RegistryError if it is unavailable."""
     try:
         return registry.text(schema_id)
     except RegistryError as error:

@@ -22,13 +22,13 @@ from openbsp.kafka.connection import RegistrySettings
 
 _CLIENT_ERRORS = range(400, 500)
 _NOT_FOUND = 404
-#: These say nothing of what was asked: the same question may be answered later.
+#: Errors that are no answer to the question: it may be retried.
 _NOT_NOW = frozenset({401, 403, 408, 429})
 _NO_SUBJECT = 40401
 _NO_VERSION = 40402
 _NO_SCHEMA = 40403
 _NO_SUBJECT_RULE = 40408
-#: Codes with which a registry, as against a proxy before it or a wrong path, says that it does not have something.
+#: Codes with which a registry, as opposed to a proxy before it or a wrong path, says that it does not have something.
 _ABSENT = frozenset({_NO_SUBJECT, _NO_VERSION, _NO_SCHEMA, _NO_SUBJECT_RULE})
 #: Ids travel in four bytes, and every client reads them as a signed number.
 _LARGEST_ID = 2**31 - 1
@@ -48,7 +48,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """A schema version and the id that the registry gave it."""
+    """A schema version and its id in the registry."""
 
     subject: str
     record: str
@@ -59,13 +59,13 @@ class Registered:
 class Registry:
     """The project's view of a Confluent-compatible registry.
 
-    A context manager; `close`, or dropping the object, gives the connections back.
+    A context manager; `close`, or dropping the object, closes the connections.
     """
 
     def __init__(self, settings: RegistrySettings, prefix: str) -> None:
         """Build the client; nothing is sent yet."""
         self._client = SchemaRegistryClient(settings.client_config())
-        # Trap: the client is part of a reference cycle, so its sockets would stay open until some later collection.
+        # Trap: the client is part of a reference cycle, so its sockets would stay open until a later collection.
         self._close = weakref.finalize(self, self._client.close)
         self._prefix = prefix
         self._url = settings.url
@@ -77,7 +77,7 @@ class Registry:
         self.close()
 
     def close(self) -> None:
-        """Close the connections. Safe to repeat; nothing can be asked afterwards."""
+        """Close the connections. Safe to repeat; no request is possible afterwards."""
         self._close()
 
     def register(self) -> list[Registered]:
@@ -88,7 +88,7 @@ class Registry:
         done = []
         for topic, record in _subjects():
             name = subject(self._prefix, topic.name)
-            # First the rule, so that a subject that holds something else refuses even the first version.
+            # First the rule, so that a subject with foreign schemas refuses even the first version.
             self._ask(f"setting the compatibility of {name}", self._client.set_compatibility, name, COMPATIBILITY)
             for schema in versions(record):
                 schema_id = self._ask(
@@ -98,10 +98,10 @@ class Registry:
         return done
 
     def check(self) -> None:
-        """Ask, without changing anything, whether `register` would be accepted.
+        """Check, without changing anything, whether `register` would be accepted.
 
-        Raises SchemasError with a line for each subject whose rule is not the contract's and each version that the
-        registry would refuse; RegistryError when it cannot be asked. A subject that does not exist yet has no faults.
+        Raises SchemasError with a line for each subject with another rule than the contract's and each version that the
+        registry would refuse; RegistryError when it is unavailable. A subject that does not exist yet has no faults.
         """
         faults = [
             fault for topic, record in _subjects() for fault in self._faults(subject(self._prefix, topic.name), record)
@@ -110,12 +110,12 @@ class Registry:
             raise SchemasError(faults)
 
     def ids(self) -> Mapping[str, int]:
-        """Return the id of each record's newest version, by record name. Reads only; asks afresh each time.
+        """Return the id of each record's newest version, by record name. Reads only; never from a cache.
 
-        Raises RegistryError; `absent` means that a schema is not registered. An id that no client could read, or that
-        the registry itself gives another schema, is a fault of the registry.
+        Raises RegistryError; `absent` means that a schema is not registered. An id that no client could read, or under
+        which the registry itself has another schema, is a fault of the registry.
         """
-        # Trap: the client remembers answers for ever, and a registry may have lost what it answered.
+        # Trap: the client caches answers without limit, and a registry may have lost its data.
         self._client.clear_caches()  # type: ignore[no-untyped-call]
         found: dict[str, int] = {}
         for topic, record in _subjects():
@@ -128,9 +128,9 @@ class Registry:
         return found
 
     def strangers(self, ids: Mapping[str, int]) -> list[str]:
-        """Return a line for each record under whose id the registry has another schema, or none. Asks afresh.
+        """Return a line for each record under whose id the registry has another schema, or none. Never from a cache.
 
-        Raises RegistryError when it cannot tell.
+        Raises RegistryError when it is unavailable.
         """
         self._client.clear_caches()  # type: ignore[no-untyped-call]
         return self._strangers(ids)
@@ -199,7 +199,7 @@ class Registry:
     def _ask(
         self, doing: str, question: Callable[..., _T], *arguments: object, known_as: frozenset[int] = _ABSENT
     ) -> _T:
-        """Ask. `known_as` are the codes with which a registry may say that it does not have what is asked for."""
+        """Send a request. `known_as` are the codes for a missing object."""
         try:
             return question(*arguments)
         except SchemaRegistryError as error:
@@ -227,7 +227,7 @@ def _same(one: str, other: str) -> bool:
 
 
 def _meaning(text: str) -> object:
-    """Return what a schema says, without its comments: some registries do not keep them."""
+    """Return a schema's meaning, without its comments: some registries do not keep them."""
     try:
         return _without_comments(json.loads(text))
     except ValueError:
@@ -243,7 +243,7 @@ def _without_comments(part: object) -> object:
 
 
 def _name(text: str) -> str:
-    """Return what another team's schema is called."""
+    """Return the name of another team's schema."""
     read = _meaning(text)
     if isinstance(read, dict) and "name" in read:
         return ".".join(str(read[key]) for key in ("namespace", "name") if key in read)

@@ -1,4 +1,4 @@
-"""Topics as the catalogue wants them: created once, verified at each start and while running, never guessed."""
+"""The catalogue's topics in Kafka: created once, verified at each start and while running."""
 
 import logging
 import time
@@ -26,17 +26,17 @@ _log = logging.getLogger(__name__)
 
 _TIMEOUT_S = 15.0
 _POLL_S = 0.05
-#: The id of topics of brokers that give them none.
+#: The id of topics of brokers that have no ids.
 _NO_ID = "A" * 22
 
 Answer = TypeVar("Answer")
 
-#: What `migrate` sets on topics that exist: it changes no record and hinders nobody.
+#: What `migrate` sets on existing topics: it changes no record and disturbs no client.
 _MIGRATED = "message.timestamp.type"
 
-#: The broker has answered with these, as against none having answered.
+#: Errors with which the broker has answered, as opposed to no answer.
 _ANSWERED = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED})
-#: A broker is there and does not let this client in.
+#: A broker answers and does not let this client in.
 _REFUSED = frozenset({KafkaError._AUTHENTICATION, KafkaError._SSL})  # noqa: SLF001 the codes' public names
 
 
@@ -50,7 +50,7 @@ class Topics:
         self._cause: KafkaError | None = None
         self._refused = False
         # Trap: while no broker answers, librdkafka writes twenty lines a second to stderr at any log level but 0, and
-        # the exception says nothing of the cause; that comes only by the callback.
+        # the exception does not have the cause; only the callback gets that.
         config: dict[str, Any] = {**kafka.librdkafka(), "log_level": 0, "error_cb": self._remember}
         try:
             self._admin = AdminClient(config)
@@ -60,15 +60,14 @@ class Topics:
     def apply(self) -> list[str]:
         """Create the topics that are missing and return their names.
 
-        Existing ones are left as they are, and others may apply at the same time. Raises TopicsError when a topic
-        is wrong or cannot be made, KafkaUnavailableError when no broker answers.
+        Existing ones are left as they are, and others may apply at the same time. Raises TopicsError when a topic is
+        wrong or cannot be made, KafkaUnavailableError when no broker answers.
         """
         created: set[str] = set()
         deadline = time.monotonic() + _TIMEOUT_S
         inspection = self.inspect()
-        # Trap: brokers hear of what the controller did later than its client. A topic that was just created is still
-        # missing, and one that was just deleted is still there, or its name taken: what counts is what is there in the
-        # end.
+        # Trap: brokers learn of the controller's changes later than its client. A just created topic is still missing,
+        # and a just deleted one is still there, or its name taken: only the final state counts.
         while time.monotonic() < deadline:
             missing = [name for name, topic in self._wanted().items() if topic not in inspection.identities]
             if not missing:
@@ -81,7 +80,7 @@ class Topics:
         return [name for name in self._wanted() if name in created]
 
     def migrate(self) -> list[str]:
-        """Let topics that exist use the broker's clock, and return the names of those that did not.
+        """Make existing topics use the broker's clock, and return the names of those that did not.
 
         Raises TopicsError when that is refused, KafkaUnavailableError when no broker answers.
         """
@@ -148,9 +147,9 @@ class Topics:
         return Inspection((*findings, *self._config_findings(present)), identities)
 
     def identities(self) -> Mapping[str, str]:
-        """Return the id of each topic, by its full name: one that was created again has another.
+        """Return the id of each topic, by its full name: a recreated one has another.
 
-        One of which no broker tells it now is left out.
+        A topic whose id no broker returns now is left out.
         """
         found = {}
         asked = self._describe()
@@ -170,7 +169,7 @@ class Topics:
         return found
 
     def settings(self, names: list[str]) -> Mapping[str, Mapping[str, str | None]]:
-        """Return the settings that topics have, by catalogue name; none of one that is missing or cannot be read."""
+        """Return the settings of topics, by catalogue name; none of one that is missing or cannot be read."""
         wanted = self._wanted()
         found, _ = self._configs([full_name for full_name, name in wanted.items() if name in names])
         return {wanted[full_name]: of_it for full_name, of_it in found.items()}
@@ -180,7 +179,7 @@ class Topics:
         return self._admin.describe_topics(TopicCollection(list(self._wanted())), request_timeout=_TIMEOUT_S)
 
     def _answer(self, asked: Future[Answer]) -> Answer:
-        """Wait for an answer, but no longer than until the last broker refuses this client. Raises KafkaException."""
+        """Wait for an answer, but at most until the last broker refuses this client. Raises KafkaException."""
         while True:
             try:
                 return asked.result(_POLL_S)
@@ -233,7 +232,7 @@ class Topics:
         if error.code() != KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 the code's public name in confluent-kafka
             self._cause = error
         elif self._cause is not None and self._cause.code() in _REFUSED:
-            # librdkafka would go on trying, with the same password, until the time is over.
+            # librdkafka would retry, with the same password, until the time is over.
             self._refused = True
 
     def _unavailable(self, error: KafkaException) -> KafkaUnavailableError:
@@ -248,7 +247,7 @@ class Topics:
         return set(metadata.topics)
 
     def _configs(self, names: list[str]) -> tuple[dict[str, Mapping[str, str | None]], dict[str, str]]:
-        """Return the settings of each topic, and for those that cannot be read the reason."""
+        """Return the settings of each topic, and the reason for those that cannot be read."""
         if not names:
             return {}, {}
         found: dict[str, Mapping[str, str | None]] = {}

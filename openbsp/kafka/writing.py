@@ -28,7 +28,7 @@ def write_one(
     outcome: list[str | None] = []
 
     def delivered(error: KafkaError | None, _: Message) -> None:
-        # Trap: a KafkaError that is compared with None breaks the interpreter's next call.
+        # Trap: comparing a KafkaError with None breaks the interpreter's next call.
         outcome.append(None if error is None else error.str())
 
     try:

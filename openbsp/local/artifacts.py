@@ -1,4 +1,4 @@
-"""The cache of programs: fetched and verified at the first start, found by a look at the sizes at every later one."""
+"""The cache of programs: fetched and verified at the first start, later checked by the files' sizes."""
 
 import json
 import os
@@ -21,18 +21,18 @@ _LOCK_TIMEOUT_SECONDS = 1800.0
 
 
 def cache_directory() -> Path:
-    """$OPENBSP_BRIDGE_CACHE, else openbsp-bridge in $XDG_CACHE_HOME, else in ~/.cache. Not necessarily there yet."""
+    """$OPENBSP_BRIDGE_CACHE, else openbsp-bridge in $XDG_CACHE_HOME, else in ~/.cache. May not exist yet."""
     if directory := os.environ.get(CACHE_VARIABLE):
         return Path(directory).expanduser().absolute()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "openbsp-bridge"
 
 
 def ensure_bundle(bundle: Bundle, cache: Path) -> Path:
-    """Return the directory with the files of `bundle` (archives unpacked); fetch and verify those that are not there.
+    """Return the directory with the files of `bundle` (archives unpacked); fetch and verify missing ones.
 
-    Needs no network when they are: then only the presence and the size of every file is looked at, against the manifest
-    that was written after the sha256 sums had been verified. Processes that ask at the same time wait for the first.
-    ArtifactError says what is missing and why.
+    Needs no network when they are there: then only the presence and the size of every file is checked, against the
+    manifest that was written after the sha256 sums had been verified. Processes that ask at the same time wait for the
+    first. ArtifactError says what is missing and why.
     """
     directory = cache / f"{bundle.name}-{bundle.version}-{bundle.digest[:12]}"
     if _is_complete(directory):
@@ -70,7 +70,7 @@ def _fill(bundle: Bundle, directory: Path, work: Path) -> None:
         shutil.rmtree(directory, ignore_errors=True)
         unpacked.rename(directory)
     finally:
-        shutil.rmtree(unpacked, ignore_errors=True)  # a half of it is of no use, and the disk may be full
+        shutil.rmtree(unpacked, ignore_errors=True)  # a half of it is useless, and the disk may be full
     shutil.rmtree(files)
 
 

@@ -41,7 +41,7 @@ class DirectoryLock:
         return self._fd
 
     def release(self) -> None:
-        """Let go; without effect when the lock is not held. Children that inherited it still hold it."""
+        """Release the lock; without effect when it is not held. Children that inherited it still hold it."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None

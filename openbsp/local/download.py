@@ -15,7 +15,7 @@ from openbsp.local.lockfile import Artifact, Bundle
 from openbsp.local.maven import Repository
 
 Advance = Callable[[int], None]
-"""Called with the number of bytes that have come, from several threads; negative when bytes are discarded."""
+"""Called with the number of bytes received, from several threads; negative when bytes are discarded."""
 
 _CONNECTIONS = 6
 _TIMEOUT_SECONDS = (10, 60)  # to connect, between two reads
@@ -24,11 +24,11 @@ _RETRY = Retry(total=3, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503
 
 
 def download(bundle: Bundle, directory: Path, repository: Repository, advance: Advance) -> None:
-    """Bring every file of `bundle` into `directory`.
+    """Download every file of `bundle` into `directory`.
 
-    A file has its own name only once its sha256 has been verified, so what is there already is not fetched again, and
-    a file that was cut off is continued. ArtifactError (offline, refused) and ChecksumError name the file, OSError says
-    what is wrong with the disk. Needs the directory for itself.
+    A file has its final name only once its sha256 has been verified, so existing files are not fetched again, and an
+    incomplete one is continued. ArtifactError (offline, refused) and ChecksumError name the file, OSError says what is
+    wrong with the disk. Needs the directory for itself.
     """
     directory.mkdir(parents=True, exist_ok=True)
     with requests.Session() as session, ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="download") as pool:
@@ -38,7 +38,7 @@ def download(bundle: Bundle, directory: Path, repository: Repository, advance: A
             running = [pool.submit(fetcher.fetch, artifact) for artifact in bundle.artifacts]
             for future in wait(running, return_when=FIRST_EXCEPTION).done:
                 future.result()
-        finally:  # after an error or Ctrl-C the others must not go on
+        finally:  # after an error or Ctrl-C the others must stop
             fetcher.cancelled.set()
             pool.shutdown(cancel_futures=True)
 
@@ -54,7 +54,7 @@ class _Fetcher:
         self._advance = advance
 
     def fetch(self, artifact: Artifact) -> None:
-        """Bring one file into the directory, unless it is there."""
+        """Download one file into the directory, unless it exists."""
         target = self._directory / artifact.filename
         if target.exists():
             self._advance(artifact.size)
@@ -72,7 +72,7 @@ class _Fetcher:
         partial.replace(target)
 
     def _receive(self, artifact: Artifact, partial: Path) -> str:
-        """Fetch what a partial file lacks, and return the sha256 of the whole."""
+        """Download the rest of a partial file, and return the sha256 of the whole."""
         sha256 = hashlib.sha256()
         with partial.open("a+b") as file:
             file.seek(0)

@@ -1,11 +1,11 @@
 """What can go wrong with the local stack.
 
 LocalStackError
-├── ArtifactError           a file is neither in the cache nor to be had
+├── ArtifactError           a file is neither in the cache nor available
 │   └── ChecksumError       a downloaded file is not the one that the lock file names
 ├── DataDirectoryError      the data directory cannot be made or written
 │   └── DataDirectoryInUseError  another process works in it
-├── PortInUseError          a port that was asked for is taken
+├── PortInUseError          a requested port is taken
 └── StartError              a server died or did not become ready in time
 """
 
@@ -50,7 +50,7 @@ class DataDirectoryInUseError(DataDirectoryError):
 
 
 class PortInUseError(LocalStackError):
-    """`port` on 127.0.0.1 was asked for, but something else listens there."""
+    """`port` on 127.0.0.1 was requested, but something else listens there."""
 
     def __init__(self, server: str, port: int) -> None:
         super().__init__(f"{server}: port {port} of 127.0.0.1 is in use by another process")

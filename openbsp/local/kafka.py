@@ -40,7 +40,7 @@ _FIXED: Properties = MappingProxyType(
         "message.max.bytes": MESSAGE_MAX_BYTES,
         "replica.fetch.max.bytes": MESSAGE_MAX_BYTES,
         "group.initial.rebalance.delay.ms": 0,
-        # A broker that was killed is let in again only when the session of its predecessor has run out.
+        # A killed broker can register again only when the session of its predecessor has expired.
         "broker.session.timeout.ms": 2000,
         "broker.heartbeat.interval.ms": 500,
         "log.cleaner.dedupe.buffer.size": 10 << 20,
@@ -64,7 +64,7 @@ _LOGGING: Properties = MappingProxyType(
         "appender.stdout.layout.pattern": "%d{ISO8601} %-5p %m (%c{1})%n",
         "rootLogger.level": "info",
         "rootLogger.appenderRef.stdout.ref": "stdout",
-        # Hundreds of lines, and with them every setting, for every start.
+        # Hundreds of lines, with every setting, at every start.
         "logger.config.name": "org.apache.kafka.common.config.AbstractConfig",
         "logger.config.level": "warn",
     }
@@ -74,8 +74,8 @@ _LOGGING: Properties = MappingProxyType(
 class KafkaBroker(JavaServer):
     """A broker for plain text clients on 127.0.0.1, without automatic topics.
 
-    `extra_properties` are broker settings of the caller: they replace the own ones, but what they say for `listeners`,
-    `advertised.listeners` and `listener.security.protocol.map` is added to the own listeners CLIENT and CONTROLLER.
+    `extra_properties` are broker settings of the caller: they replace the defaults, but `listeners`,
+    `advertised.listeners` and `listener.security.protocol.map` are added to the listeners CLIENT and CONTROLLER.
     """
 
     name = "kafka"
@@ -107,7 +107,7 @@ class KafkaBroker(JavaServer):
         jvm = [
             *_HEAP,
             f"-Dlog4j2.configurationFile={_LOGGING_FILE}",
-            # Kafka and its compression libraries use what Java warns about; we cannot change that.
+            # Kafka and its compression libraries use features that Java warns about.
             "--sun-misc-unsafe-memory-access=allow",
             "--enable-native-access=ALL-UNNAMED",
             "-cp",
@@ -135,12 +135,12 @@ class KafkaBroker(JavaServer):
         return {**own, **self._extra_properties, **added}
 
     def _format(self, tool: Sequence[str]) -> None:
-        """Make the storage, in another place first: it is there as a whole or not at all."""
+        """Make the storage, elsewhere first: it exists as a whole or not at all."""
         new = self._data_dir / f"{_STORAGE}.new"
         shutil.rmtree(new, ignore_errors=True)
         settings = self._data_dir / "format.properties"
         write_properties(settings, {**self._properties(controller_port=0), "log.dirs": new.name})
-        # One argument with "=", for an id can begin with "-".
+        # One argument with "=", as an id can begin with "-".
         process = self._child(
             "format", [*tool, "format", f"--cluster-id={_random_cluster_id()}", "--config", settings.name]
         )

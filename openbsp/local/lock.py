@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def _kafka(context: MavenContext, version: str) -> tuple[Artifact, ...]:
-    """Lock the broker, all that it needs at run time, and the bridge from SLF4J to the log4j that it brings along."""
+    """Lock the broker, its run-time dependencies, and the adapter from SLF4J to the included log4j."""
     files = _closure(context, f"org.apache.kafka:kafka_2.13:{version}")
     log4j = next(file.version for file in files if file.artifactId == "log4j-core")
     # Resolved on its own: jgo would let the dependency management of one program choose the versions of the other.

@@ -1,4 +1,4 @@
-"""The lock file: which files of the Maven world the local stack consists of, to the last byte."""
+"""The lock file: the exact Maven files of the local stack."""
 
 import hashlib
 import tomllib
@@ -41,7 +41,7 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Bundle:
-    """The files of one program; the first is the program itself, the others are what it needs."""
+    """The files of one program; the first is the program itself, the others are its dependencies."""
 
     name: str
     artifacts: tuple[Artifact, ...]
@@ -58,7 +58,7 @@ class Bundle:
 
     @property
     def digest(self) -> str:
-        """Another one for every other set of files."""
+        """A digest of the set of files."""
         return hashlib.sha256("".join(artifact.sha256 for artifact in self.artifacts).encode()).hexdigest()
 
 

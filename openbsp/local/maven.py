@@ -1,4 +1,4 @@
-"""Where Maven artifacts come from: Maven Central, or the mirror that this machine is set up for."""
+"""The source of Maven artifacts: Maven Central, or this machine's mirror."""
 
 import os
 import re

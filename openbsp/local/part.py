@@ -15,10 +15,10 @@ _POLL_SECONDS = 0.03
 
 
 class Part(ABC):
-    """What a supervisor looks after. A context manager: started inside, stopped at the end."""
+    """A supervised process. A context manager: started inside, stopped at the end."""
 
     name: str
-    """As in the `pids` of a stack and before the lines of its log."""
+    """As in the `pids` of a stack and as the prefix of its log lines."""
     _process: ChildProcess | None = None
 
     @property
@@ -35,7 +35,7 @@ class Part(ABC):
 
     @property
     def running(self) -> bool:
-        """Whether the process is there; it may be stopped or not ready yet."""
+        """Whether the process exists; it may be stopped or not ready yet."""
         return self._process is not None and self._process.returncode is None
 
     def start(self, timeout: float = START_SECONDS) -> None:
@@ -48,7 +48,7 @@ class Part(ABC):
         """Start the process without waiting for it. PortInUseError."""
 
     def wait_ready(self, timeout: float = START_SECONDS) -> None:
-        """Return when it does its work. StartError if it ends before or `timeout` seconds pass; it is gone then."""
+        """Return when it is ready. StartError if it ends before or `timeout` seconds pass; it is gone then."""
         deadline = time.monotonic() + timeout
         try:
             while not self._answers(deadline - time.monotonic()):
@@ -62,7 +62,7 @@ class Part(ABC):
             raise
 
     def stop(self, timeout: float = STOP_SECONDS) -> None:
-        """End the process in order, by force after `timeout` seconds; without effect when it does not run."""
+        """Stop the process gracefully, by force after `timeout` seconds; without effect when it does not run."""
         if self._process is not None:
             self._process.stop(timeout)
 
@@ -84,7 +84,7 @@ class Part(ABC):
 
     @abstractmethod
     def _answers(self, timeout: float) -> bool:
-        """Whether the process does its work; to be found out within `timeout` seconds."""
+        """Whether the process is ready; to be found out within `timeout` seconds."""
 
     def _ended_early(self) -> None:
         """Raise StartError, or launch it in another way: it ended while it started."""

@@ -9,14 +9,14 @@ from collections import deque
 LOOPBACK = "127.0.0.1"
 
 # Below the ports that systems give to outgoing connections. One of those could take the port of a server that is down
-# for a moment; a client that tries again and again to reach it there can even get connected to itself.
+# for a moment; a client that keeps trying to reach it there can even get connected to itself.
 _CHOICE = range(15000, 30000)
-#: The descriptors that keep the latest reservations.
+#: The descriptors that hold the latest reservations.
 _reservations: deque[int] = deque(maxlen=16)
 
 
 def free_ports(count: int) -> list[int]:
-    """Choose `count` different ports that are free now; another process may take one at any moment: be ready for that.
+    """Choose `count` different free ports; another process may take one at any moment: handle that.
 
     On Linux, no other process of this project chooses one of them for now, so stacks can start side by side.
     """
@@ -29,9 +29,9 @@ def free_ports(count: int) -> list[int]:
 
 
 def _reserved(port: int) -> bool:
-    """Reserve a port among the processes of this project, by an address that nothing listens on.
+    """Reserve a port among the processes of this project, by an abstract socket that nothing listens on.
 
-    Such a name is no file, and the kernel forgets it with the process. One that listens by now needs none any more.
+    Such a name is no file, and the kernel releases it with the process. A port with a listener needs none any more.
     """
     if sys.platform != "linux":
         return True

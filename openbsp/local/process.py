@@ -14,7 +14,7 @@ LogSink = Callable[[str, str], None]
 # The shell becomes the program (exec keeps its process id) and leaves a watchdog behind in the child's process group.
 # The watchdog reads from a pipe whose other end only the parent has: the end of that file means that the parent is
 # gone, however it went, and kills the group. There is no moment at which the child runs without it. The group also
-# keeps the kernel from reusing its number, so the kill can never hit a stranger.
+# keeps the kernel from reusing its number, so the kill can never hit another process.
 _SUPERVISED = """
 exec 3<&0 </dev/null
 trap '' HUP INT TERM
@@ -30,10 +30,10 @@ _TAIL_BYTES = 32768
 class ChildProcess:
     """A running child in a session of its own, so that Ctrl-C in a terminal reaches only its parent.
 
-    Standard output and error go to the file `log`, which only this user may read; what an earlier run wrote there is
-    kept as `<log>.1`. The child writes to the file itself, so a reader that stalls cannot block it. `on_log` gets the
-    lines too, from a thread.
-    The descriptors `inherit` stay open in the child. A program that cannot be executed ends with status 126 or 127.
+    Standard output and error go to the file `log`, which only this user may read; the log of an earlier run is kept as
+    `<log>.1`. The child writes to the file itself, so a reader that stalls cannot block it. `on_log` gets the lines
+    too, from a thread. The descriptors `inherit` stay open in the child. A program that cannot be executed ends with
+    status 126 or 127.
     """
 
     def __init__(
@@ -100,9 +100,9 @@ class ChildProcess:
         self._process.send_signal(number)
 
     def stop(self, timeout: float) -> None:
-        """Ask the child to end (SIGTERM), kill it after `timeout` seconds, and return when it is gone."""
+        """Stop the child (SIGTERM), kill it after `timeout` seconds, and return when it is gone."""
         self.send_signal(signal.SIGTERM)
-        self.send_signal(signal.SIGCONT)  # a stopped process would not see the first one
+        self.send_signal(signal.SIGCONT)  # a stopped process would not get the first one
         with contextlib.suppress(TimeoutError):
             self.wait(timeout)
         self.kill()
@@ -124,7 +124,7 @@ class ChildProcess:
             return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-lines:])
 
     def _release_watchdog(self) -> None:
-        """Let it kill what is left of the group, and itself."""
+        """Make it kill the rest of the group, and itself."""
         if self._process.stdin is not None:
             self._process.stdin.close()
 

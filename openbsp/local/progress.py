@@ -41,7 +41,7 @@ class DownloadProgress:
             self._print(f"{self._bundle.name} {self._bundle.version} is in the cache, sha256 sums verified")
 
     def advance(self, size: int) -> None:
-        """`size` more bytes are there; may be called from any thread."""
+        """Add `size` more bytes; may be called from any thread."""
         self._bar.advance(self._task, size)
 
     def _print(self, line: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def write_properties(path: Path, properties: Mapping[str, str | int | bool]) -> None:
-    """Write a file that Java reads as `properties`, for the eyes of its owner only.
+    """Write a file of Java `properties`, readable by its owner only.
 
     Keys must be plain names: letters, digits, and `.`, `-`, `_`, `"`.
     """

@@ -20,7 +20,7 @@ class SchemaRegistry(JavaServer):
 
     name = "schema_registry"
     bundle: ClassVar = "registry"
-    _instance: str  # of the latest launch; it comes back in every answer
+    _instance: str  # of the latest launch; every answer contains it
 
     @property
     def url(self) -> str:
@@ -43,8 +43,8 @@ class SchemaRegistry(JavaServer):
                 "quarkus.log.console.format": "%d{yyyy-MM-dd'T'HH:mm:ss,SSS} %-5p %m (%c{1})%n",
                 "apicurio.storage.kind": "sql",
                 "apicurio.storage.sql.kind": "h2",
-                # A path relative to the data directory: the user's name for it may have a meaning in such a URL.
-                # Without WRITE_DELAY=0 a commit reaches the file up to half a second after it was answered.
+                # A path relative to the data directory: the full path may contain characters with a meaning in such a
+                # URL.
                 "apicurio.datasource.url": "jdbc:h2:file:./registry;WRITE_DELAY=0",
                 "apicurio.datasource.jdbc.initial-size": 2,
                 "apicurio.datasource.jdbc.min-size": 2,
@@ -59,7 +59,7 @@ class SchemaRegistry(JavaServer):
 
     def _serves(self, timeout: float) -> bool:
         try:
-            # trust_env: a proxy of the environment is no way to 127.0.0.1.
+            # trust_env: a proxy does not reach 127.0.0.1.
             response = httpx.get(f"{self.url}/subjects", timeout=max(0.1, min(timeout, 5.0)), trust_env=False)
         except httpx.TransportError:
             return False

@@ -1,4 +1,4 @@
-"""What the broker and the registry have in common: a JVM with a data directory, a port, a start and an end."""
+"""The common parts of broker and registry: a JVM with a data directory, a port, a start and an end."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ from openbsp.local.ports import LOOPBACK, accepts_connections, free_ports, is_fr
 from openbsp.local.process import ChildProcess, LogSink
 
 _PREPARE_SECONDS = 300.0
-_LOCK_SECONDS = 2.0  # what a killed predecessor may take to disappear
+_LOCK_SECONDS = 2.0  # for a killed predecessor to disappear
 _PORT_ATTEMPTS = 5
 _PORT_CONFLICT = ("Address already in use", "in use by another process")  # Kafka's words, Quarkus's
 _SEARCHED_LINES = 200
@@ -34,7 +34,7 @@ _JVM_FLAGS = (
 
 
 class JavaServer(Part):
-    """A server in a JVM of its own, on 127.0.0.1, with all that it keeps in `data_dir`.
+    """A server in a JVM of its own, on 127.0.0.1, with all its data in `data_dir`.
 
     Without a `port` it chooses a free one. It can be started again after `stop` or `kill`, finds its data, and has the
     same port. One process at a time works in a data directory.
@@ -88,7 +88,7 @@ class JavaServer(Part):
         self._port_is_settled = True
 
     def stop(self, timeout: float = STOP_SECONDS) -> None:
-        """End the server in order, by force after `timeout` seconds; without effect when it does not run."""
+        """Stop the server gracefully, by force after `timeout` seconds; without effect when it does not run."""
         super().stop(timeout)
         self._lock.release()
 
@@ -98,7 +98,7 @@ class JavaServer(Part):
         self._lock.release()
 
     def prepare(self) -> None:
-        """Have later starts take half of the processor's time: keep what a JVM has loaded and linked, if nobody has.
+        """Halve the processor time of later starts: store the JVM's loaded and linked classes, if not stored yet.
 
         Takes up to a minute, for which the server runs. Errors: those of `start`.
         """
@@ -109,10 +109,10 @@ class JavaServer(Part):
         try:
             self.start(_PREPARE_SECONDS)
         finally:
-            # The JVM writes it at its end.
+            # The JVM writes it when it ends.
             self.stop(_PREPARE_SECONDS)
             recorded, self._recorded = self._recorded, None
-        # Through a name of its own, for others may prepare at the same time, and the directory be on another disk.
+        # Under a temporary name: others may prepare at the same time, and the directory may be on another disk.
         copy = kept.with_name(f"{kept.name}.{os.getpid()}")
         shutil.move(recorded, copy)
         copy.rename(kept)
@@ -126,7 +126,7 @@ class JavaServer(Part):
 
     @abstractmethod
     def _serves(self, timeout: float) -> bool:
-        """Whether the server, which accepts connections by now, does its work for a client."""
+        """Whether the server, which accepts connections already, is ready for clients."""
 
     def _answers(self, timeout: float) -> bool:
         return accepts_connections(self.port) and self._serves(timeout)
@@ -134,13 +134,13 @@ class JavaServer(Part):
     def _child(self, name: str, arguments: Sequence[str]) -> ChildProcess:
         """Run a JVM in the data directory, with its output in `<name>.log`."""
         temporary = self._data_dir / "tmp"
-        shutil.rmtree(temporary, ignore_errors=True)  # a predecessor that was killed has left its files
+        shutil.rmtree(temporary, ignore_errors=True)  # a killed predecessor has left its files
         temporary.mkdir()
         kept = self._kept(self._home)
         if self._recorded is not None and name == self.name:
             cache = [f"-XX:AOTCacheOutput={self._recorded}"]
         else:
-            # A JVM that cannot use it, or a part of it, does without, and need not say so.
+            # A JVM that cannot use it, or a part of it, runs without, and need not say so.
             cache = [f"-XX:AOTCache={kept}", "-Xlog:aot*=off"] if kept.exists() else []
         return ChildProcess(
             self.name,
@@ -163,7 +163,7 @@ class JavaServer(Part):
         self._process = self._child(self.name, self._command(self._home))
 
     def _ended_early(self) -> None:
-        """Choose other ports when the JVM ended because somebody else had taken one that was free a moment before."""
+        """Choose other ports if the JVM ended because another process has taken one in the meantime."""
         if not any(words in self.process.log_tail(_SEARCHED_LINES) for words in _PORT_CONFLICT):
             super()._ended_early()
         if self._attempts >= _PORT_ATTEMPTS:
@@ -174,7 +174,7 @@ class JavaServer(Part):
 
 
 def _environment() -> Mapping[str, str]:
-    """Return the own environment without what would change the settings of a JVM or a server behind our back."""
+    """Return the own environment without variables that would change the settings of a JVM or a server."""
     prefixes = ("JAVA_", "JDK_", "_JAVA", "CLASSPATH", "KAFKA_", "QUARKUS_", "APICURIO_", "LOG4J_", "OTEL_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
     # Trap: under LC_ALL=C, which build servers have, a JVM opens no file below a directory whose name is not ASCII, and

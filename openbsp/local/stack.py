@@ -95,7 +95,7 @@ class LocalStack:
 
 
 def prepare() -> None:
-    """Make what halves the processor time of later starts, if it is not there yet; takes up to a minute."""
+    """Halve the processor time of later starts, unless done already; takes up to a minute."""
     with tempfile.TemporaryDirectory(prefix="openbsp-") as directory:
         for server in (KafkaBroker(Path(directory, "kafka")), SchemaRegistry(Path(directory, "registry"))):
             server.prepare()

@@ -1,4 +1,4 @@
-"""What `bridge up` writes on standard error: the parts' logs and its own words, each line with its source."""
+"""The output of `bridge up` on standard error: the parts' logs and its own messages, each line with its source."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from openbsp.log import as_text
 OWN_NAME = "up"
 
 _WIDTH = len("schema_registry")
-#: ANSI colours. What the supervisor says is bold.
+#: ANSI colours. The supervisor's messages are bold.
 _COLOURS: Mapping[str, str] = MappingProxyType(
     {"kafka": "33", "schema_registry": "35", "bridge": "36", "streams": "32", OWN_NAME: "1"}
 )

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP: the first one ends the work in order, the others wait for that end."""
+"""Ctrl-C, SIGTERM and SIGHUP: the first one starts a graceful shutdown, the others wait for its end."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupts:
-    """Whether somebody asked for the end. Only in the main thread."""
+    """Whether shutdown was requested. Only in the main thread."""
 
     def __init__(self) -> None:
         self._asked = threading.Event()
@@ -27,7 +27,7 @@ class Interrupts:
         return self._asked.wait(seconds)
 
     def at_end_of(self, descriptor: int) -> None:
-        """Do as for SIGTERM when nothing more can be read from `descriptor`; what is read until then has no meaning.
+        """Do as for SIGTERM when nothing more can be read from `descriptor`; what is read until then is ignored.
 
         The read end of a pipe becomes readable when the process that held the other end is gone, however it ended.
         """
@@ -44,7 +44,7 @@ class Interrupts:
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Leave the block when a signal arrives: at once, as KeyboardInterrupt, which goes no further than the block.
+        """Leave the block when a signal arrives: at once, as KeyboardInterrupt, which is caught at the block's end.
 
         Signals that arrive while the block cleans up after the first one change nothing.
         """

@@ -65,7 +65,7 @@ class PythonPart(Part):
                 self._listener = listen(LOOPBACK, self._port)
         self._process = ChildProcess(
             self.name,
-            # -P: the working directory is no place to import from, whatever packages it has.
+            # -P: nothing is imported from the working directory, whatever packages it has.
             [sys.executable, "-P", "-m", *self._arguments],
             log=self._log,
             env={

@@ -1,4 +1,4 @@
-"""The four parts, wired to each other."""
+"""The four parts, connected to each other."""
 
 import os
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ class Ports:
         return cls() if base is None else cls(base, base + 1, base + 2, base + 3)
 
     def check(self) -> None:
-        """Raise PortInUseError if somebody listens on one of the given ports."""
+        """Raise PortInUseError if something listens on one of the given ports."""
         for name, port in asdict(self).items():
             if port is not None and not is_free(port):
                 raise PortInUseError(name, port)
@@ -54,8 +54,8 @@ class Addresses:
 class Stack:
     """Kafka, the registry, the bridge and the streams worker, ready inside the `with` block and gone after it.
 
-    Everything is kept in the directory `data`: a later stack with the same one goes on where this one stopped. `tokens`
-    is what the bridge and the views accept, as in BRIDGE_TOKENS. The environment must be a local one, as made by
+    Everything is kept in the directory `data`: a later stack with the same one continues from there. `tokens` are those
+    of the bridge and the views, as in BRIDGE_TOKENS. The environment must be a local one, as made by
     `openbsp.up.environment`. Errors: those of `openbsp.local.errors`, `avro.errors` and `openbsp.settings`.
     """
 

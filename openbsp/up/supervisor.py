@@ -9,7 +9,7 @@ from signal import Signals
 from openbsp.local.errors import LocalStackError
 from openbsp.local.part import Part
 
-#: Before a part is started again that died soon after its last start, or could not start.
+#: Before a restart of a part that died soon after its last start, or could not start.
 RESTART_SECONDS = 1.0
 SETTLED_SECONDS = 5.0
 
@@ -17,9 +17,9 @@ _POLL_SECONDS = 0.2
 
 
 class Supervisor:
-    """Says when a part ended by itself and, if `restart`, starts it again: same port, same data, new process.
+    """Reports when a part ended by itself and, if `restart`, restarts it: same port, same data, new process.
 
-    Each part has a thread that looks after it: a part that cannot start before another one is back must not delay that.
+    Each part has a thread of its own: a part that waits for another to recover must not delay that one.
     """
 
     def __init__(self, parts: Sequence[Part], *, restart: bool, say: Callable[[str], None]) -> None:
@@ -30,9 +30,9 @@ class Supervisor:
         self._starting: set[str] = set()
 
     def watch(self, until: Callable[[float], bool]) -> None:
-        """Look after the parts until `until`, which sleeps for the given seconds, says that it is time to end.
+        """Supervise the parts until `until`, which sleeps for the given seconds, returns true.
 
-        All parts that are running then still are; one that is being started may have been killed.
+        Running parts keep running; one that is being started may have been killed.
         """
         with ThreadPoolExecutor(len(self._parts), "supervisor") as pool:
             keepers = [pool.submit(self._keep, part) for part in self._parts]
@@ -50,7 +50,7 @@ class Supervisor:
         while not self._end.wait(_POLL_SECONDS):
             if part.running:
                 continue
-            # Requests wait for it: at once, unless it dies again and again.
+            # Requests wait for it: at once, unless it dies repeatedly.
             pause = 0.0 if time.monotonic() - restarted >= SETTLED_SECONDS else RESTART_SECONDS
             again = f"it is started again in {pause:g} s" if pause else "it is started again"
             fate = again if self._restart else "it stays down"
@@ -66,7 +66,7 @@ class Supervisor:
     def _started(self, part: Part) -> bool:
         self._starting.add(part.name)
         try:
-            part.kill()  # what the dead process may have left behind
+            part.kill()  # the dead process may have left children
             part.launch()
             part.wait_ready()
         except LocalStackError as error:
