@@ -4,4 +4,4 @@ The name is also that of Apache's package on PyPI, which this project never depe
 """
 
 CONTRACT_OF = "openbsp-stream-bridge"
-"""Tells this package from Apache's, which has the same name; `openbsp.foreign` looks."""
+"""Distinguishes this package from Apache's, which has the same name; see `openbsp.foreign`."""

@@ -1,4 +1,4 @@
-"""The contract as an AsyncAPI 3 document, made from catalogue, schemas, promises and examples. Pure."""
+"""The contract as an AsyncAPI 3 document, generated from catalogue, schemas, promises and examples. Pure."""
 
 import json
 from typing import Any, Protocol
@@ -15,11 +15,11 @@ _BINDING_VERSION = "0.5.0"
 
 
 class Deployment(Protocol):
-    """How the topics of a deployment are called and made."""
+    """The names and the configuration of a deployment's topics."""
 
     @property
     def prefix(self) -> str:
-        """What all names begin with."""
+        """The prefix of all names."""
 
     @property
     def partitions(self) -> int:
@@ -31,9 +31,9 @@ class Deployment(Protocol):
 
 
 def document(version: str, topics: Deployment) -> Document:
-    """Return the document of this project's `version` for topics that are named and made as `topics` says.
+    """Return the document of this project's `version` for a deployment's `topics`.
 
-    It names no servers: where they are is told by whoever runs them, and to nobody without a token.
+    It names no servers: their operators give the addresses to those with a token.
     """
     public = [topic for topic in TOPICS.values() if not topic.internal]
     return {

@@ -10,20 +10,20 @@ DAY_MS = 24 * 60 * 60 * 1000
 #: Largest body of a webhook, unless the bridge's setting says otherwise: OpenBSP has rows of more than a megabyte.
 MAX_BODY_BYTES = 4 * 1024 * 1024
 
-#: Larger than any record that such bodies can lead to: a merged row holds more than one, and more besides.
+#: Larger than any record that such bodies can cause: a merged row holds more than one, and more besides.
 MAX_MESSAGE_BYTES = 4 * MAX_BODY_BYTES
 
-#: Columns, keys of `status` and its errors that a row may have, together. Each of them costs whoever reads the row
+#: Columns, keys of `status` and its errors that a row may have, together. Each of them costs readers of the row
 #: microseconds, however few bytes it has. PostgreSQL has at most 1,600 columns; OpenBSP writes some 20 keys.
 MAX_MEMBERS = 32_768
 
 
-#: What batches of records are compressed with unless a deployment decides otherwise: every client can read it.
+#: The compression of record batches unless a deployment decides otherwise: every client can read it.
 COMPRESSION = "gzip"
 
 
 class Kind(Enum):
-    """How a column travels in Avro."""
+    """The Avro type of a column."""
 
     TEXT = "string"
     INSTANT = "timestamp-micros"
@@ -33,7 +33,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """A table of OpenBSP whose rows may pass. Columns without a typed field travel as JSON text in `extra`.
+    """A table of OpenBSP whose rows may pass. Columns without a typed field are JSON text in `extra`.
 
     `identity` are the columns that identify a row which has no `id`, its organization first: its id is made from them
     (`avro.rows.id_of`).
@@ -111,13 +111,13 @@ ENTITIES: Mapping[str, Entity] = MappingProxyType(
 DELETE = "delete"
 ACTIONS = frozenset({"insert", "update", DELETE})
 
-#: All that travels of a deleted row.
+#: The columns that are published of a deleted row.
 IDS = frozenset({"id", "organization_id", "conversation_id", "external_id"})
 
-#: What was overwritten or deleted is compacted away at this age. Without it a broker waits until half of a log is such.
+#: Overwritten or deleted records are compacted away at this age. Without it a broker waits until half of a log is such.
 MAX_COMPACTION_LAG_MS = DAY_MS
 
-#: A worker that comes back to a partition within this time finds the tombstones of what was deleted meanwhile.
+#: A worker that returns to a partition within this time finds the tombstones of what was deleted meanwhile.
 CHANGELOG_TOMBSTONES_MS = 7 * DAY_MS
 
 #: Compaction leaves changelogs alone for as long as a paused worker may still write to them by mistake.

@@ -7,7 +7,7 @@ from avro import instants
 Header = tuple[str, bytes]
 
 CONTENT_TYPE: Header = ("content-type", b"application/avro")
-#: An extension attribute: the row was read from the sender's database by a repair, not told by a webhook.
+#: An extension attribute: a repair read the row from the sender's database, instead of a webhook.
 RECONCILED: Header = ("ce_reconciled", b"true")
 _VERSION: Header = ("ce_specversion", b"1.0")
 

@@ -16,20 +16,20 @@ PREFIX_BYTES = _PREFIX.size
 
 
 class CodecError(ValueError):
-    """Bytes that are no value of the expected topic. `reason` is a stable code."""
+    """Bytes that are not a value of the expected topic. `reason` is a stable code."""
 
     def __init__(self, reason: str, detail: str) -> None:
-        """Keep the code apart from the text for people."""
+        """Store the code separately from the text for people."""
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
 
 
 class UnknownSchemaIdError(LookupError):
-    """A well-formed value whose schema id is not loaded yet; ask the registry, then try again."""
+    """A well-formed value whose schema id is not loaded yet; ask the registry, then retry."""
 
     def __init__(self, schema_id: int) -> None:
-        """Keep the id to ask for."""
+        """Store the id to ask for."""
         super().__init__(f"schema id {schema_id} is not loaded")
         self.schema_id = schema_id
 
@@ -71,9 +71,9 @@ class Decoder:
             self._readers[schema_id] = _resolving_reader(schema, self._schema)
 
     def decode(self, value: bytes) -> dict[str, Any]:
-        """Return the fields, with defaults for those that the writer did not know.
+        """Return the fields, with defaults for those that the writer did not have.
 
-        Raises CodecError for what can never be read, UnknownSchemaIdError for what may be read after `learn`.
+        Raises CodecError for unreadable values, UnknownSchemaIdError for those that may be readable after `learn`.
         """
         schema_id = schema_id_of(value)
         try:
@@ -84,7 +84,7 @@ class Decoder:
             raise CodecError("wrong_subject", f"schema id {schema_id} is not a {self._record}")
         try:
             fields, end = read(value, PREFIX_BYTES)
-        except Exception as error:  # fastavro raises what its parsing ran into: EOFError, IndexError, ValueError, ...
+        except Exception as error:  # errors of fastavro's parsing: EOFError, IndexError, ValueError, ...
             raise CodecError("undecodable", f"not Avro of schema id {schema_id}: {type(error).__name__}") from error
         if end != len(value):
             raise CodecError("undecodable", f"bytes left over after schema id {schema_id}")

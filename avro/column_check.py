@@ -1,7 +1,7 @@
-"""Where a column with a field of its own has to stand. One that is missing somewhere would be lost there, silently.
+"""Where a column with a field of its own has to be. One that is missing in a schema would be lost there, silently.
 
-What the catalogue types is no longer in `extra`: a schema without the field would leave the column out, since writers
-ignore what their schema does not know.
+Typed columns of the catalogue are no longer in `extra`: a schema without the field would leave the column out, since
+writers ignore fields that their schema does not have.
 """
 
 import json
@@ -20,7 +20,7 @@ _TYPES: Mapping[Kind, Any] = {
 }
 #: The state topics of the entities that have one.
 _STATES = {"messages": "message-state", "conversations": "conversation-state"}
-#: Fields of events that are no columns.
+#: Fields of events that are not columns.
 _OF_EVENTS = {"event_id", "action", "received_at", "reconciled", "extra", "nulls", "errors", "status_extra"}
 
 

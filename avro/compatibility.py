@@ -1,4 +1,4 @@
-"""Which versions of a schema can stand side by side: each must read what each other one wrote.
+"""Which versions of a schema are compatible: each must read what each other one wrote.
 
 This is the registry's FULL_TRANSITIVE, checked without a registry, and stricter where Avro is blind: a logical type
 that changes, a default that changes, and string against bytes all resolve in Avro and all mislead readers.
@@ -16,19 +16,19 @@ from avro import column_check, examples, readable, released
 from avro.errors import SchemasError
 from avro.schemas import Schema, records, versions
 
-#: The level of every subject, in the registry's words.
+#: The level of every subject, as the registry names it.
 COMPATIBILITY = "FULL_TRANSITIVE"
 
 _PROMOTIONS = {"long": {"int"}, "float": {"int", "long"}, "double": {"int", "long", "float"}}
-#: What an annotated type means to a reader, beside its bytes.
+#: The meaning of an annotated type for a reader, beside its bytes.
 _MEANING = ("logicalType", "precision", "scale")
 
 
 def check() -> None:
     """Check all schemas of this installation. Raises SchemasError with a line for each fault.
 
-    Faults are: a file that cannot be read (then nothing else is looked at), a released file that changed or is gone, a
-    file that is not in the list of released ones, two versions that do not fit, an example that another version cannot
+    Faults are: a file that cannot be read (then nothing else is checked), a released file that changed or is gone, a
+    file that is not in the list of released ones, two incompatible versions, an example that another version cannot
     read, and a column that has no field somewhere.
     """
     unreadable = readable.faults()
@@ -44,7 +44,7 @@ def check() -> None:
 
 
 def differences(older: Schema, newer: Schema) -> list[str]:
-    """Return why two versions do not fit, a line for each reason; none if each reads what the other wrote."""
+    """Return why two versions are incompatible, a line for each reason; none if each reads what the other wrote."""
     return [
         f"{_name(reader)} cannot read {_name(writer)}: {fault}"
         for reader, writer in ((newer, older), (older, newer))
@@ -72,7 +72,7 @@ def _name(schema: Schema) -> str:
 
 
 class _Resolution:
-    """Avro's rules of schema resolution, applied to the schemas alone. Aliases are no excuse: writers ignore them."""
+    """Avro's rules of schema resolution, applied to the schemas alone. Aliases do not count: writers ignore them."""
 
     def __init__(self, reader: Any, writer: Any) -> None:
         self._reader, self._reader_names = reader, _named(reader)

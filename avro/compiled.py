@@ -17,12 +17,12 @@ Reader = Callable[[bytes, int], tuple[dict[str, Any], int]]
 
 _DOUBLE = Struct("<d")
 _FAST_LENGTHS = 1024
-#: Positive longs whose varint has eight bytes: those that instants of our time fall into.
+#: Positive longs whose varint has eight bytes: those of present-day instants.
 _EIGHT_BYTES_FROM, _EIGHT_BYTES_TO = 1 << 49, 1 << 56
 
 
 class MalformedError(ValueError):
-    """The bytes are not of the schema."""
+    """The bytes do not match the schema."""
 
 
 def _long(value: int) -> bytes:
@@ -44,7 +44,7 @@ def _long(value: int) -> bytes:
 
 
 def _read_long(data: bytes, at: int) -> tuple[int, int]:
-    """Return a long and the place after it."""
+    """Return a long and the index after it."""
     bits = int.from_bytes(data[at : at + 8], "little")
     if bits & 0x8080808080808080 == 0x80808080808080:  # noqa: PLR2004 seven continued bytes and a last one
         bits &= 0x7F7F7F7F7F7F7F7F
@@ -103,7 +103,7 @@ class _Source:
 def writer(schema: Any, prefix: bytes = b"") -> Writer:
     """Return a function that writes a record of `schema` (without logical types) after `prefix`.
 
-    Fields that are absent take their default. Raises whatever a value of a wrong type leads to.
+    Absent fields take their default. Values of a wrong type raise the error that they cause.
     """
     source = _Source()
     source.add(f"parts = [{prefix!r}]", "add = parts.append")
@@ -180,7 +180,7 @@ def _write_bytes(source: _Source, kind: str, value: str, table: str, head: str) 
 
 
 def reader(schema: Any) -> Reader:
-    """Return a function `(data, at) -> (record, place after it)` for values that `schema` itself wrote.
+    """Return a function `(data, at) -> (record, index after it)` for values that `schema` itself wrote.
 
     For anything else it raises MalformedError, IndexError, UnicodeDecodeError or struct.error.
     """

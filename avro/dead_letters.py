@@ -1,4 +1,4 @@
-"""Dead letters as records: one rule for their keys and headers, whoever makes them, and what their reasons mean."""
+"""Dead letters as records: one rule for their keys and headers in all processes, and the meaning of their reasons."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -11,11 +11,11 @@ _SUBJECT = "ce_subject"
 #: How often dead letters of an event were redriven: an extension attribute of the event's record, and of that of the
 #: dead letter which it becomes again. Absent: never.
 REDRIVEN_HEADER = "ce_redriven"
-#: The same in the request with which an event is redriven.
+#: The same in the request that redrives an event.
 REDRIVEN_HTTP_HEADER = "openbsp-redriven"
 _REDRIVES_DIGITS = 3
 
-#: What reasons mean that no answer of the bridge has, by `origin` and `reason`.
+#: The meaning of reasons that no answer of the bridge has, by `origin` and `reason`.
 MEANINGS: Mapping[tuple[str, str], str] = MappingProxyType(
     {
         ("bridge", "broker_refused"): "The event was accepted and spooled, and Kafka refused its record for good.",
@@ -62,7 +62,7 @@ def redriven_header(times: int) -> cloudevents.Header:
 
 
 def redrives(value: bytes | None) -> int:
-    """Return how often an event was redriven, by the value of its header; 0 without one, or for what is no number."""
+    """Return how often an event was redriven, by the value of its header; 0 without one, or if it is no number."""
     if value is None or not value.isdigit() or len(value) > _REDRIVES_DIGITS:
         return 0
     return int(value)

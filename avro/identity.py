@@ -3,7 +3,7 @@
 from hashlib import sha1
 from uuid import UUID, uuid5
 
-#: The project's UUIDv5 name space. It never changes: consumers deduplicate by what is made from it.
+#: The project's UUIDv5 name space. It never changes: consumers deduplicate by ids made from it.
 NAMESPACE = uuid5(UUID("6ba7b812-9dad-11d1-80b4-00c04fd430c8"), "openbsp-stream-bridge")
 _NAMESPACE_BYTES = NAMESPACE.bytes
 #: A hexadecimal digit with the two bits that say RFC 9562.
@@ -28,7 +28,7 @@ def status_change_id(message_id: str, status: str) -> str:
 
 
 def status_change_event_id(message_id: str, status: str, *, conversation_known: bool) -> str:
-    """Return the id of the event that tells of that fact, with its conversation or without: two events of one fact."""
+    """Return the id of the event of that fact, with its conversation or without: two events of one fact."""
     return name_id(b"status-change event\n%d\n%b" % (conversation_known, _pair(message_id, status)))
 
 

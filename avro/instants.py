@@ -1,6 +1,6 @@
 """Instants: texts that name a moment, in any usual spelling, as microseconds since 1970-01-01T00:00:00Z.
 
-Which texts count stands in docs/instants.md.
+The accepted texts are in docs/instants.md.
 """
 
 import re
@@ -18,7 +18,7 @@ _SECOND = 1_000_000
 FIRST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 
-#: What almost every text is. fromisoformat takes it as it is, and leaves out what follows the microseconds.
+#: The spelling of almost every text. fromisoformat reads it as it is, and drops digits after the microseconds.
 _USUAL = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d{1,6}(\d*))?(?:Z|[+-]\d\d(?::?[0-5]\d(?::?[0-5]\d)?)?)", re.ASCII
 )
@@ -47,16 +47,16 @@ _MIDNIGHT_HOUR = 24
 
 
 def parse(text: str) -> int | None:
-    """Return the microseconds since the epoch of what `text` names, None if it names no instant; see `read`."""
+    """Return the microseconds since the epoch that `text` names, None if it names no instant; see `read`."""
     return read(text)[0]
 
 
 def read(text: str) -> tuple[int | None, bool]:
-    """Return the microseconds since the epoch, and whether they say all that `text` does.
+    """Return the microseconds since the epoch, and whether they are all that `text` contains.
 
-    A text that says more, such as nanoseconds or a leap second, gives the microsecond that it is in, and has to be kept
-    beside it. None stands for what names no instant: no date with a time, no offset, `infinity`, a number, or outside
-    the years 1 to 9999 once it is in UTC, where consumers could not read it back.
+    A text with more, such as nanoseconds or a leap second, gives the microsecond that it is in, and has to be kept
+    beside it. None: not an instant, that is no date with a time, no offset, `infinity`, a number, or outside the years
+    1 to 9999 once it is in UTC, where consumers could not read it back.
     """
     usual = _USUAL.fullmatch(text)
     if usual is not None:
@@ -79,7 +79,7 @@ def _unusual(match: "re.Match[str]") -> tuple[int | None, bool]:
     month = match["month"]
     hour, minute, second = int(match["hour"]), int(match["minute"]), int(match["second"] or 0)
     fraction = match["fraction"] or ""
-    # Of a fraction that has no end only so much counts; int() of thousands of digits would take long.
+    # Of an endless fraction only so many digits count; int() of thousands of digits would take long.
     micros = int(fraction[:6].ljust(6, "0"))
     midnight = hour == _MIDNIGHT_HOUR
     if midnight and (minute or second or fraction.strip("0")):
@@ -113,10 +113,10 @@ def render(micros: int) -> str:
 
 @lru_cache(4096)
 def _text_of(seconds: int) -> str:
-    # What follows from one event, or from those of one moment, names few seconds.
+    # Records of one event, or of events of one moment, have few distinct seconds.
     return (_NAIVE_EPOCH + timedelta(0, seconds)).isoformat()
 
 
 def now() -> int:
-    """Return this moment's instant."""
+    """Return the current instant."""
     return time.time_ns() // 1000

@@ -21,7 +21,7 @@ _encoder = msgspec.json.Encoder(order="sorted", decimal_format="number")
 
 
 class MalformedJsonError(ValueError):
-    """The bytes are not JSON as RFC 8259 means it; the message says why, and never quotes the content."""
+    """The bytes are not JSON according to RFC 8259; the message says why, and never quotes the content."""
 
 
 def _refuse_constant(name: str) -> Any:
@@ -40,7 +40,7 @@ def decode(text: bytes) -> Any:
         # Trap: msgspec refuses integers of more than 4300 digits; the slow decoder reads them as Decimal.
         return _decode_slowly(text)
     except UnicodeDecodeError as error:
-        # Trap: msgspec lets this one through as it is, and its text quotes the content.
+        # Trap: msgspec raises this one unchanged, and its text quotes the content.
         raise MalformedJsonError(f"not UTF-8: {error.reason}") from None
     except msgspec.DecodeError as error:
         raise MalformedJsonError(str(error)) from None
@@ -53,7 +53,7 @@ def _decode_slowly(text: bytes) -> Any:
         value = json.loads(
             text.decode("utf-8"), parse_float=Decimal, parse_int=_exact_integer, parse_constant=_refuse_constant
         )
-        # Trap: the standard decoder accepts lone surrogates, which no UTF-8 can hold.
+        # Trap: the standard decoder accepts lone surrogates, which UTF-8 cannot hold.
         _encoder.encode(value)
     except InvalidOperation:
         raise MalformedJsonError("a number's exponent is out of range") from None
@@ -84,11 +84,11 @@ def encode_text(value: Any) -> str:
 
 
 def depth(text: bytes, most: int) -> int:
-    """Return the deepest nesting of arrays and objects in JSON that was read: 0 for a scalar, 1 for `[]`.
+    """Return the deepest nesting of arrays and objects in decoded JSON: 0 for a scalar, 1 for `[]`.
 
     Anything deeper than `most` is `most + 1`.
     """
-    # Trap: to walk through what was read takes a second for a few megabytes of empty objects. What is left of the text
-    # without its strings are brackets that match, each a step down or up.
+    # Trap: walking through the decoded value takes a second for a few megabytes of empty objects. The text without its
+    # strings is matching brackets, each a step down or up.
     steps = array("b", _STRING.sub(b"", text).translate(_STEPS, _OTHERS))
     return min(max(accumulate(steps), default=0), most + 1)

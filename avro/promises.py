@@ -1,4 +1,4 @@
-"""What a consumer of each public topic may rely on, in words; the pages and the AsyncAPI document are made from it."""
+"""What a consumer of each public topic may rely on, in words; pages and AsyncAPI document are generated from it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -57,9 +57,9 @@ _NO_ORDER_OF_PEOPLE = (
 )
 
 _BRIDGE = "the bridge's setting BRIDGE_SOURCE, `openbsp` unless set"
-#: What the header `ce_reconciled` says.
+#: The meaning of the header `ce_reconciled`.
 RECONCILED = "`true` where a repair read the row from the sender's database; absent where it came as a webhook"
-#: What the header `ce_organizations` says.
+#: The meaning of the header `ce_organizations`.
 WRITERS = (
     "only where the event came with a token that is bound to organizations: those whose rows it may write, separated by"
     " spaces. A writer without it may write rows of any"
@@ -68,7 +68,7 @@ WRITERS = (
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """The promises of one topic; the first four say what is in `ce_type`, `ce_source`, `ce_subject` and `ce_time`."""
+    """The promises of one topic; the first four describe `ce_type`, `ce_source`, `ce_subject` and `ce_time`."""
 
     event_types: tuple[str, ...]
     source: str
@@ -78,17 +78,17 @@ class Promise:
     delivery: str
     deduplication: str
     removal: str
-    #: What has to be added to the meaning of a field: the texts in a released schema never change.
+    #: Additions to the meaning of a field: the texts in a released schema never change.
     remarks: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def tells_writers(self) -> bool:
-        """Whether records can have the header `ce_organizations`: they are what the bridge was told."""
+        """Whether records can have the header `ce_organizations`: they are published from webhooks."""
         return self.source == _BRIDGE
 
     @property
     def is_of_rows(self) -> bool:
-        """Whether records can have the header `ce_reconciled`: they are rows, told by a webhook or by a repair."""
+        """Whether records can have the header `ce_reconciled`: they are rows, of a webhook or a repair."""
         return any(name.endswith(".delete") for name in self.event_types)
 
 

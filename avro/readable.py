@@ -1,6 +1,6 @@
-"""Whether schema files and their examples can be read at all: the first thing to be said, in a sentence for each file.
+"""Whether schema files and their examples can be read at all: the first check, with a sentence for each file.
 
-Everything else about schemas takes for granted that they are Avro, and that each version has examples that fit it.
+All other checks assume that schemas are Avro, and that each version has examples that match it.
 """
 
 import json
@@ -14,7 +14,7 @@ from avro.schemas import FILE, Schema
 
 
 def faults(schemas: Traversable | None = None, shown: Traversable | None = None) -> list[str]:
-    """Return a line for each file that is missing or is not what it must be; by default of those installed."""
+    """Return a line for each file that is missing or invalid; by default of those installed."""
     schemas, shown = schemas or files("avro.schemas"), shown or files("avro.examples")
     found = []
     for resource in sorted(schemas.iterdir(), key=lambda resource: resource.name):

@@ -1,6 +1,6 @@
-"""Released schema files never change: their sha256 sums stand in `schemas/released.lock`.
+"""Released schema files never change: their sha256 sums are in `schemas/released.lock`.
 
-The file has the format of `sha256sum`, so `sha256sum --check released.lock` in that directory says the same. To release
+The file has the format of `sha256sum`, so `sha256sum --check released.lock` in that directory does the same. To release
 a new version: `sha256sum MessageEvent.v2.avsc >> released.lock`.
 """
 

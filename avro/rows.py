@@ -1,9 +1,9 @@
 """Rows to event fields and back, without loss (G3 in docs/design.md).
 
-A column of the expected type becomes a typed field; every other one, and every text that names no instant, travels as
-JSON text in `extra`; explicit nulls are listed in `nulls`, so that they differ from absent columns. An instant whose
-text says more than microseconds has both: the field, and its text in `extra`. The members of a status do the same with
-`status` and `status_extra`. A row that has no id gets one in its fields (`id_of`), which is no column of it.
+A column of the expected type becomes a typed field; every other one, and every text that is not an instant, is JSON
+text in `extra`; explicit nulls are listed in `nulls`, so that they differ from absent columns. An instant whose text
+has more than microseconds has both: the field, and its text in `extra`. The members of a status do the same with
+`status` and `status_extra`. A row without an id gets one in its fields (`id_of`), which is not a column of it.
 """
 
 from hashlib import sha256
@@ -59,7 +59,7 @@ def _with_id(entity: Entity, row: Row, fields: Fields) -> Fields:
 
 
 def ids_of(entity: Entity, row: Row) -> Row:
-    """Return what may travel of a deleted row: ids that are texts; the one that is made instead of its columns."""
+    """Return what is published of a deleted row: ids that are texts; the derived one instead of its columns."""
     if entity.identity:
         return {"id": id_of(entity, row), "organization_id": row["organization_id"]}
     return {name: row[name] for name in entity.columns if name in IDS and type(row.get(name)) is str}
@@ -78,20 +78,20 @@ def id_of(entity: Entity, row: Row) -> str | None:
 
 
 def _is_of_deleted(entity: Entity, row: Row) -> bool:
-    """Return whether a row is what travels of one that was deleted and has no id of its own."""
+    """Return whether a row is the published form of a deleted one without an id of its own."""
     return not any(name in row for name in entity.identity[1:])
 
 
 def made_id(organization: str, *texts: str) -> str:
-    """Return the id of a row of an organization that several texts identify: no other ones give the same.
+    """Return the id of an organization's row that several texts identify; other texts never give the same.
 
-    The id outlives the row, so the texts, which may be somebody's address, cannot be read from it.
+    The id outlives the row, so the texts, which may be a person's address, cannot be read from it.
     """
     return f"{organization}:{sha256(encode([organization, *texts])).hexdigest()}"
 
 
 def organization_in(made: str) -> str | None:
-    """Return the organization that an id names which `made_id` made, None if it is no such id."""
+    """Return the organization in an id of `made_id`, None if it is no such id."""
     organization, _, digest = made.rpartition(":")
     return organization if len(digest) == _DIGEST_CHARACTERS else None
 
@@ -118,9 +118,9 @@ def _status_to_fields(status: Row, fields: Fields) -> None:
 
 
 def to_row(entity: Entity, fields: Fields) -> Row:
-    """Rebuild the row from an event's fields; instants come back in UTC, everything else as it was.
+    """Rebuild the row from an event's fields; instants are returned in UTC, everything else as it was.
 
-    Also one that says more than microseconds: its text overrules its field.
+    Also one with more than microseconds: its text replaces its field.
     """
     row: Row = {}
     for column, kind in entity.columns.items():

@@ -19,7 +19,7 @@ from avro.schemas import Schema
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A value and what it shows; `why` says of a rejected one what is wrong with it."""
+    """A value and what it shows; `why` explains what is wrong with a rejected one."""
 
     title: str
     value: dict[str, Any]
@@ -45,18 +45,18 @@ def load(schema: Schema, directory: Traversable | None = None) -> Examples:
 
 
 def to_fields(schema: Schema, value: dict[str, Any]) -> dict[str, Any]:
-    """Return an example's value as the codec writes it; what does not fit the schema is left as it is."""
+    """Return an example's value as the codec writes it; values that do not match the schema are left as they are."""
     fields: dict[str, Any] = _convert(schema.parsed(), value)
     return fields
 
 
 def fits(schema: Schema, value: dict[str, Any]) -> bool:
-    """Return whether an example's value is one of the schema, with nothing missing and nothing unknown."""
+    """Return whether an example's value matches the schema, with nothing missing and nothing unknown."""
     fields = to_fields(schema, value)
     if not fastavro.validate(fields, schema.parsed_raw(), raise_errors=False):
         return False
     try:
-        # Trap: the validator overlooks unknown fields, the writer lets wrong types pass; each finds the other's part.
+        # Trap: the validator overlooks unknown fields, the writer lets wrong types pass; together they find both.
         fastavro.schemaless_writer(BytesIO(), schema.parsed_raw(), fields, strict_allow_default=True)
     except ValueError:
         return False
