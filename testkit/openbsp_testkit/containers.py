@@ -35,7 +35,7 @@ _CLUSTER_ID = "b3BlbmJzcC10ZXN0a2l0IQ"
 
 
 class ReadyContainer(DockerContainer, ABC):
-    """A container whose `start` returns when it does its work.
+    """A container whose `start` returns when it is ready.
 
     StartError, with the end of its log, if it ends before or START_S seconds pass.
     """
@@ -70,7 +70,7 @@ class ReadyContainer(DockerContainer, ABC):
 class KafkaContainer(ReadyContainer):
     """One broker of the image `apache/kafka`, for clients in the network and on this machine. Nothing is kept.
 
-    It relies on what the image documents: properties as KAFKA_* variables, and the start by /etc/kafka/docker/run.
+    It relies on the image's documentation: properties as KAFKA_* variables, and the start by /etc/kafka/docker/run.
     """
 
     PORT = 9092
@@ -104,7 +104,7 @@ class KafkaContainer(ReadyContainer):
         super().__init__(KAFKA_IMAGE, env=properties)
         self.with_exposed_ports(self.PORT).with_network(network).with_network_aliases(alias)
         self.with_kwargs(labels=dict(labels or {}))
-        # The port on this machine, which clients must be told, is known only when the container runs.
+        # The port on this machine, which clients need, is known only when the container runs.
         self.with_command(["bash", "-c", f"until [ -e {_STARTER} ]; do sleep 0.05; done; exec bash {_STARTER}"])
 
     @property
@@ -130,7 +130,7 @@ class KafkaContainer(ReadyContainer):
         return _speaks_kafka(host, int(port))
 
     def _advertise(self) -> None:
-        """Give the broker the addresses that clients have to use, which lets it start."""
+        """Give the broker its advertised addresses, which lets it start."""
         addresses = f"INSIDE://{self.bootstrap_servers_inside},OUTSIDE://{self.bootstrap_servers}"
         script = f"export KAFKA_ADVERTISED_LISTENERS={addresses}\nexec /etc/kafka/docker/run\n".encode()
         archive = io.BytesIO()
@@ -140,7 +140,7 @@ class KafkaContainer(ReadyContainer):
             tar.addfile(entry, io.BytesIO(script))
         container = self.get_wrapped_container()
         container.put_archive(posixpath.dirname(_STARTER), archive.getvalue())
-        # Renamed: a script that is there is whole.
+        # Renamed: an existing script is complete.
         status, output = container.exec_run(["mv", f"{_STARTER}.new", _STARTER], user="root")
         if status != 0:
             raise StartError(self.image, "takes no script", output.decode("utf-8", "replace"))
@@ -241,5 +241,5 @@ def _speaks_kafka(host: str, port: int) -> bool:
             answer = connection.recv(10, socket.MSG_WAITALL)
     except OSError:
         return False
-    # Docker's own proxy accepts connections before anybody listens behind it.
+    # Docker's own proxy accepts connections before the broker listens behind it.
     return len(answer) == 10 and struct.unpack(">iih", answer)[1:] == (_CORRELATION, 0)  # noqa: PLR2004

@@ -1,6 +1,6 @@
 """Values in Confluent's wire format, decoded as any Avro library decodes them.
 
-By the standard library alone: what reads Avro in your environment, and in which version, is your affair.
+With the standard library alone: your Avro library, and its version, do not matter.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class DecodeError(ValueError):
 
 
 class Decoder:
-    """Decodes the values of one registry's schemas, each of which is asked for once."""
+    """Decodes the values of one registry's schemas, each of which is fetched once."""
 
     def __init__(self, schema_registry: str) -> None:
         """Decode with the registry at this base URL."""
@@ -50,12 +50,12 @@ class Decoder:
 
 
 def reader_of(schema: Any) -> _Read:
-    """Return what reads values of a schema, which is given as parsed JSON."""
+    """Return a function that reads values of a schema, which is given as parsed JSON."""
     return _Compiler().compile(schema, "")
 
 
 def read_value(read: _Read, content: bytes) -> Any:
-    """Read one value, which is all that there is. DecodeError."""
+    """Read one value, which must be all of the bytes. DecodeError."""
     stream = BytesIO(content)
     try:
         value = read(stream)
@@ -67,7 +67,7 @@ def read_value(read: _Read, content: bytes) -> Any:
 
 
 class _Compiler:
-    """Makes a reader of a schema; types with a name can be used again by it."""
+    """Makes a reader of a schema; named types can be used again by their name."""
 
     def __init__(self) -> None:
         self._named: dict[str, _Read] = {}

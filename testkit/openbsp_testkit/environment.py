@@ -35,14 +35,14 @@ _KEPT_DAYS = 60
 _FOREIGN = re.compile(
     r"PYTHON.*|VIRTUAL_ENV.*|PIP_(CONSTRAINT|REQUIREMENT|TARGET|PREFIX|ROOT|USER|NO_BINARY|NO_DEPS|PRE|EDITABLE)"
 )
-#: What pip.conf may say of the team's own installations. Trap: an empty value would leave it as the file has it.
+#: Settings of the team's own pip.conf that apply. Trap: an empty value would leave it as the file has it.
 _PIP = {"PIP_CONSTRAINT": os.devnull, "PIP_USER": "0", "PIP_REQUIRE_HASHES": "0"}
 
 Say = Callable[[str], None]
 
 
 def services_python(options: Options, say: Say) -> Path:
-    """Return a Python that has the services: that of the environment that was set, else of the one that is made here.
+    """Return a Python with the services: that of the configured environment, else of the one made here.
 
     Making takes half a minute, once for each version; processes that ask at the same time wait for the first one.
     ServicesError.
@@ -74,19 +74,19 @@ def services_python(options: Options, say: Say) -> Path:
 
 
 def cache_directory(options: Options) -> Path:
-    """Return where environments are kept. Not necessarily there yet."""
+    """Return the directory of the environments. It may not exist yet."""
     if options.cache:
         return Path(options.cache).expanduser().absolute()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "openbsp-testkit"
 
 
 def clean_environment() -> dict[str, str]:
-    """Return this process's variables but for those that are about its Python, which is not the services'."""
+    """Return this process's variables except those about its Python, which is not the services'."""
     return {name: value for name, value in os.environ.items() if not _FOREIGN.fullmatch(name)}
 
 
 def _interpreter(options: Options) -> tuple[str, str]:
-    """Return a Python that is new enough, and what tells it from others."""
+    """Return a Python that is new enough, and its identity."""
     candidates = [options.python] if options.python else [sys.executable, *_CANDIDATES]
     seen = []
     for candidate in candidates:
@@ -151,7 +151,7 @@ def _make(directory: Path, source: Source, interpreter: str, lock: int) -> None:
     wheel = _obtain(source, directory, lambda *arguments: run("fetching", *pip, *arguments))
     requirements = directory / "requirements.txt"
     requirements.write_bytes(_lock_file(wheel))
-    # Compiled when it is first used: most modules never are.
+    # Compiled at first use: most modules never are.
     install = (*pip, "install", "--no-compile", "--no-deps", "--only-binary=:all:")
     run("installing what the services need", *install, "--require-hashes", "--requirement", requirements)
     run("installing", *install, "--no-index", wheel)
@@ -159,7 +159,7 @@ def _make(directory: Path, source: Source, interpreter: str, lock: int) -> None:
 
 
 def _pip_of_this_environment(python: Path) -> Sequence[str | Path]:
-    """Return how to call the pip that is here for another Python, nothing if there is none that can. Saves seconds."""
+    """Return how to call this environment's pip for another Python, nothing if there is none. Saves seconds."""
     try:
         major, minor = map(int, version("pip").split(".")[:2])
     except (PackageNotFoundError, ValueError):

@@ -1,13 +1,10 @@
-"""What can go wrong before a test begins, and in what the fixtures do.
+"""Errors before a test begins, and in the fixtures.
 
-TestkitError
-+-- OptionError         a setting of the test kit has a value that it cannot have
-+-- BackendError        the wanted kind of stack cannot be started here
-+-- ServicesError       the distribution of the services cannot be found or installed
-+-- StartError          a process or a container of the stack does not get ready
-+-- MissingPackageError a package is not installed that this part of the kit needs
-+-- UnknownTopicError   there is no topic of that name
-+-- NotAcceptedError    the bridge did not accept a webhook
+TestkitError +-- OptionError         a setting of the test kit has an invalid value +-- BackendError        the wanted
+kind of stack cannot be started here +-- ServicesError       the distribution of the services cannot be found or
+installed +-- StartError          a process or a container of the stack does not get ready +-- MissingPackageError a
+package is not installed that this part of the kit needs +-- UnknownTopicError   there is no topic of that name +--
+NotAcceptedError    the bridge did not accept a webhook
 """
 
 from __future__ import annotations
@@ -21,11 +18,11 @@ if TYPE_CHECKING:
 class TestkitError(Exception):
     """Any error of the test kit."""
 
-    __test__ = False  # no class of tests, whatever its name begins with
+    __test__ = False  # not a test class, despite its name
 
 
 class OptionError(TestkitError):
-    """A setting of the test kit has a value that it cannot have."""
+    """A setting of the test kit has an invalid value."""
 
 
 class BackendError(TestkitError):

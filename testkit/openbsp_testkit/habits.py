@@ -1,7 +1,6 @@
-"""What OpenBSP does that surprises its consumers, each as the webhooks that it sends, in the order of its transactions.
+"""Behaviours of OpenBSP that surprise consumers, each as the webhooks that it sends, in the order of its transactions.
 
-Deliver them in any order, and more than once: what the platform has afterwards is `present`, what it does not have is
-`absent`.
+Deliver them in any order, and more than once: the platform then has the rows `present`, and not those in `absent`.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ class Episode:
 def inversion(chat: Conversation) -> Episode:
     """Change a message in two transactions that overlap: the one that began first commits last, with its `updated_at`.
 
-    The number of keys in `status` never falls, so it tells the order.
+    The number of keys in `status` never falls, so it gives the order.
     """
     message = chat.outgoing()
     began_first, began_second = chat.organization.tick(), chat.organization.tick()
@@ -44,8 +43,8 @@ def inversion(chat: Conversation) -> Episode:
 def ghost(chat: Conversation) -> Episode:
     """Send a message whose first receipt overtakes the answer to its sending.
 
-    OpenBSP does not know its `external_id` yet and inserts a second row for it. When it knows, it copies the status to
-    the first row and deletes the second one, of which no webhook tells.
+    OpenBSP does not know its `external_id` yet and inserts a second row for it. Then it copies the status to the first
+    row and deletes the second one, without a webhook.
     """
     message = chat.outgoing(external_id=None)
     sent = {"sent": chat.organization.tick()}
@@ -57,7 +56,7 @@ def ghost(chat: Conversation) -> Episode:
 
 
 def deletion(chat: Conversation) -> Episode:
-    """Send a message and delete its row, as releases of OpenBSP will tell."""
+    """Send a message and delete its row, as releases of OpenBSP will report it."""
     message = chat.outgoing()
     return Episode([message.insert, message.receipt("delivered"), message.delete()], [], [message])
 
@@ -83,7 +82,7 @@ def archived(chat: Conversation) -> Webhook:
 
 
 def draft(chat: Conversation, text: str = "What I was about to") -> Webhook:
-    """Keep what somebody types; no activity that anybody else sees."""
+    """Save a draft; no activity that others see."""
     return _extra(chat, draft=text)
 
 
@@ -115,7 +114,7 @@ SPELLINGS: tuple[Callable[[datetime], str], ...] = (
 
 
 def odd_instants(chat: Conversation) -> Episode:
-    """Send messages whose status has instants in every spelling that occurs, connectors among their writers."""
+    """Send messages whose status has instants in every spelling that occurs, including those of connectors."""
     messages, webhooks = [], []
     for spell in SPELLINGS:
         message = chat.outgoing()

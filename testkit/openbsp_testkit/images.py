@@ -1,4 +1,4 @@
-"""The images that a stack of containers is made of. Those of others have the versions that `bridge up` runs."""
+"""The images of a stack of containers. Those of others have the versions that `bridge up` runs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ REGISTRY_IMAGE = "apicurio/apicurio-registry:3.3.3"
 
 
 def services_image(options: Options | None = None) -> str:
-    """Return the name of the services' image: as the settings say, else as `docker compose build` names it."""
+    """Return the name of the services' image: from the settings, else that of `docker compose build`."""
     options = Options.read() if options is None else options
     return options.image or f"openbsp-stream-bridge:{version('openbsp-testkit')}"

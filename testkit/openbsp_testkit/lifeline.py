@@ -1,7 +1,7 @@
-"""Pipes by whose end a process learns that this one is gone, however it went.
+"""Pipes whose end tells a process that this one is gone, however it ended.
 
-Trap: what a team's test forks, such as a consumer in `multiprocessing.Process`, inherits such a pipe and would keep it
-open, to the end of this process and beyond.
+Trap: processes that a team's test forks, such as a consumer in `multiprocessing.Process`, inherit such a pipe and would
+keep it open, to the end of this process and beyond.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _held: WeakSet[IO[bytes]] = WeakSet()
 
 
 def hold(pipe: IO[bytes] | None) -> None:
-    """Have nobody but this process hold the pipe: processes that it forks close it."""
+    """Keep the pipe to this process: forked processes close it."""
     if pipe is not None:
         _held.add(pipe)
 

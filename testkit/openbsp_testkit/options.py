@@ -47,7 +47,7 @@ class Options:
         for setting in fields(cls):
             value = environment.get(variable(setting.name), "")
             if not value and (value := ini(ini_name(setting.name)).strip()) and directory is not None:
-                # A cache is made where it is not there yet.
+                # A cache directory is created if missing.
                 value = _absolute(value, directory, always=setting.name == "cache")
             values[setting.name] = value
         return cls(**values)

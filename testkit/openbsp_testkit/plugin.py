@@ -1,6 +1,6 @@
 """The fixtures. pytest finds them by itself where this package is installed, through its entry point.
 
-This module is imported in every test run of its environment, so it imports little, and asks nothing before a test
+This module is imported in every test run of its environment, so it imports little, and checks nothing before a test
 needs it.
 """
 
@@ -45,19 +45,19 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
-    """Say where stacks would run; with pytest-xdist, whose head does not know which tests there are."""
+    """Report where stacks would run; with pytest-xdist, whose controller does not know the tests."""
     distributed = config.pluginmanager.hasplugin("dsession")
     return _report(config) if distributed else None
 
 
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> str | None:
-    """Say where the stack runs, and why, if a test has one."""
+    """Report where the stack runs, and why, if a test has one."""
     return _report(config) if any(map(_uses_a_stack, items)) else None
 
 
 @pytest.fixture(scope="session")
 def openbsp_backend(pytestconfig: pytest.Config) -> Backend:
-    """Tell where stacks run in this session, as the head of the run says; an error if that is impossible."""
+    """Return where stacks run in this session, as the controller decided; an error if that is impossible."""
     with _in_a_sentence():
         return _choice(pytestconfig).backend
 
@@ -82,7 +82,7 @@ def send_webhook(openbsp_stack: OpenBspStack) -> Callable[[Webhook], dict[str, A
 
 @pytest.fixture
 def fake_sender(openbsp_stack: OpenBspStack) -> FakeSender:
-    """Send as OpenBSP does: in bursts, in any order, sometimes twice, and never again what failed."""
+    """Send as OpenBSP does: in bursts, in any order, sometimes twice, and never retrying failures."""
     return openbsp_stack.sender()
 
 
@@ -105,7 +105,7 @@ def topic(openbsp_stack: OpenBspStack) -> Iterator[Callable[..., TopicReader]]:
 
 @contextmanager
 def _in_a_sentence() -> Iterator[None]:
-    """Have pytest show what an error says, and not, for each test, where in the kit it comes from."""
+    """Make pytest show an error's message, without a traceback into the kit for each test."""
     try:
         yield
     except TestkitError as error:
@@ -137,7 +137,7 @@ def _report(config: pytest.Config) -> str:
 
 
 def _say(config: pytest.Config, text: str) -> None:
-    """Write on the terminal, past what captures output; with pytest-xdist there is only the log."""
+    """Write to the terminal, bypassing output capture; with pytest-xdist only to the log."""
     _log.info("%s", text)
     terminal = config.pluginmanager.getplugin("terminalreporter")
     capture = config.pluginmanager.getplugin("capturemanager")

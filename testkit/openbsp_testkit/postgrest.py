@@ -42,18 +42,18 @@ class Refusal(Exception):  # noqa: N818 it is the request that is refused
     """An answer with PostgREST's error object."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
-        """Keep what is answered."""
+        """Set the answer."""
         super().__init__(message)
         self.status = status
         self.problem = {"code": code, "message": message, "details": None, "hint": None}
 
 
 class Postgrest(ThreadingHTTPServer):
-    """The API with these tables; attributes that are public may be set while it runs.
+    """The API with these tables; public attributes may be set while it runs.
 
-    `anon_key` is what `apikey` must be, `api_key` what `api-key` must be to change rows, `readers` the organizations
-    whose rows an `api-key` sees (None: each key sees all). `most_rows` is the cap of an answer. `failing` has the
-    statuses of the next answers, `retry_after` what those say; `instead` is answered with status 200 in place of rows.
+    `anon_key` is the required `apikey`, `api_key` the `api-key` required for changes, `readers` the organizations whose
+    rows an `api-key` sees (None: each key sees all). `most_rows` is the cap of an answer. `failing` has the statuses of
+    the next answers, `retry_after` their header; `instead` is answered with status 200 in place of rows.
     """
 
     daemon_threads = True
@@ -76,11 +76,11 @@ class Postgrest(ThreadingHTTPServer):
         self.failing: list[int] = []
         self.retry_after: str | None = None
         self.instead: bytes | None = None
-        #: By how many seconds the clock is ahead that answers name.
+        #: Seconds by which the clock in answers is ahead.
         self.ahead_s = 0.0
-        #: Whether ids are UUIDs, as OpenBSP's are: no other text can be asked for.
+        #: Whether ids are UUIDs, as OpenBSP's are: other texts are refused.
         self.uuids = False
-        #: Whether row-level security lets rows be read and not changed.
+        #: Whether row-level security makes rows read-only.
         self.read_only = False
         #: Method and path of each request.
         self.requests: list[tuple[str, str]] = []
@@ -126,11 +126,11 @@ class Postgrest(ThreadingHTTPServer):
         return [json.loads(text, parse_float=Decimal) for (text,) in found]
 
     def select(self, table: str, query: Query, reader: str | None = None) -> tuple[list[str], int]:
-        """Return the JSON texts of the rows that a query gives, and how many it finds without its limit."""
+        """Return the JSON texts of a query's rows, and how many it finds without its limit."""
         where, values = self._where(table, query, reader)
         options = dict(query)
         columns = _Columns(table not in _KEYS, self.uuids)
-        # Rows without `order` come in any; here by what identifies them.
+        # Rows without `order` have any order; here that of their primary key.
         order = [columns.order(term) for term in options["order"].split(",")] if "order" in options else ["id"]
         names = options.get("select", "*")
         for name in () if names == "*" else names.split(","):
@@ -143,7 +143,7 @@ class Postgrest(ThreadingHTTPServer):
         return [_selected(text, names) for (text,) in found], total
 
     def change(self, table: str, query: Query, columns: dict[str, Any] | None) -> list[str]:
-        """Set columns of the rows that are found, or delete them (None)."""
+        """Set columns of the matching rows, or delete them (None)."""
         found = [] if self.read_only else self.select(table, [term for term in query if term[0] != "select"])[0]
         changed = [json.loads(text, parse_float=Decimal) for text in found]
         for row in changed:
@@ -174,7 +174,7 @@ class Postgrest(ThreadingHTTPServer):
 
 
 def _id_of(table: str, row: Mapping[str, Any]) -> str:
-    """Return what identifies a row within its table."""
+    """Return a row's primary key."""
     key = _KEYS.get(table)
     return str(row["id"]) if key is None else json.dumps([row[name] for name in key], ensure_ascii=False)
 
@@ -248,7 +248,7 @@ def _combined(word: str, text: str, columns: _Columns) -> tuple[str, list[Any]]:
 
 
 def _terms(text: str) -> list[str]:
-    """Return what stands between the commas of a list in parentheses."""
+    """Return the terms of a comma-separated list in parentheses."""
     if not (text.startswith("(") and text.endswith(")")):
         raise Refusal(400, "PGRST100", f'"failed to parse logic tree ({text})" (line 1, column 1)')
     terms, term, depth, quoted, escaped = [], "", 0, False, False

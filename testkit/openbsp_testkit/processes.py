@@ -35,18 +35,18 @@ def running(python: Path, variables: Mapping[str, str], *, timeout: float = STAR
     """Run `bridge up` with these variables and yield the line that it prints when it is ready. StartError.
 
     Its standard input is a pipe that only this process writes to. It ends when that is closed: at the end of the block,
-    or by the kernel when this process is gone, however it went.
+    or by the kernel when this process is gone, however it ended.
     """
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(  # noqa: S603 the services' own command
-            # -I: neither a folder nor a variable of the team's leads to modules of the same names.
+            # -I: modules of the same names in the team's folders and variables are ignored.
             [python, "-I", "-m", "bridge", "up", "--json", "--until-eof"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
             env={**_environment(), **variables},
             cwd=tempfile.gettempdir(),
-            # Ctrl-C is for pytest, which then ends this in order.
+            # Ctrl-C is for pytest, which then stops this gracefully.
             start_new_session=True,
         )
         lifeline.hold(process.stdin)

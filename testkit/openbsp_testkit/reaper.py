@@ -1,7 +1,7 @@
-"""Who removes the containers of a test run that was killed: Ryuk of testcontainers, else a process of this kit.
+"""Removes the containers of a killed test run: Ryuk of testcontainers, else a process of this kit.
 
-`python -m openbsp_testkit.reaper LABEL` is that process: when its standard input ends, which it does however the test
-run ended, it removes the containers and networks that carry the label.
+`python -m openbsp_testkit.reaper LABEL` is that process: when its standard input ends, as it does however the test run
+ended, it removes the containers and networks with the label.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _PAUSE_S = 0.5
 
 
 def label_of(run: str) -> dict[str, str]:
-    """Return the label of what a test run makes."""
+    """Return the label of a test run's containers and networks."""
     return {_LABEL: run}
 
 
 @contextmanager
 def cleaned_up(run: str, say: Callable[[str], None]) -> Iterator[None]:
-    """See to it that what carries the label of `run` is removed even when this process is killed in the block.
+    """Guarantee that everything with the label of `run` is removed even when this process is killed in the block.
 
     Switches Ryuk off in this process if its image is neither there nor can be pulled; else no container could start.
     """
@@ -43,7 +43,7 @@ def cleaned_up(run: str, say: Callable[[str], None]) -> Iterator[None]:
         [sys.executable, "-m", __name__, run],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
-        cwd=Path(sys.executable).anchor,  # no folder of the team's is in front of what is installed
+        cwd=Path(sys.executable).anchor,  # no folder of the team's precedes the installed packages
         start_new_session=True,
     )
     lifeline.hold(process.stdin)
@@ -74,7 +74,7 @@ def obstacle_to_ryuk() -> str | None:
 
 
 def remove(run: str) -> None:
-    """Remove all containers and networks of a test run, those too that are made while this looks."""
+    """Remove all containers and networks of a test run, including those made meanwhile."""
     import docker  # noqa: PLC0415 of an extra
 
     wanted = {"label": f"{_LABEL}={run}"}

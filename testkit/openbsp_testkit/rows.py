@@ -1,4 +1,4 @@
-"""Rows of OpenBSP's tables as they live, and the webhooks that tell of it, in both shapes that exist."""
+"""Rows of OpenBSP's tables over their life, and their webhooks, in both shapes that exist."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _RECEIPTS = ("sent", "delivered", "read")
 
 
 class Shape(Enum):
-    """What the `data` of a webhook is."""
+    """The form of a webhook's `data`."""
 
     ROWS = "rows"
     """As the running code has it: always the whole row, with nulls; the text of a message is a string."""
@@ -69,15 +69,15 @@ class Organization:
         self.address = self.new_number()
 
     def conversation(self, **columns: Any) -> Conversation:
-        """Begin a conversation with somebody new; `columns` override those of its row."""
+        """Start a conversation with a new contact; `columns` override those of its row."""
         return Conversation(self, columns)
 
     def contact(self, name: str | None = None, **columns: Any) -> Contact:
-        """Note somebody, who has no address yet; `columns` override those of the row."""
+        """Create a contact without an address; `columns` override those of the row."""
         return Contact(self, name, columns)
 
     def history(self, conversations: int = 1, messages: int = 4) -> list[Webhook]:
-        """Return what happens in some conversations of some messages each, in the order in which it happened."""
+        """Return the webhooks of some conversations of some messages each, in order."""
         told: list[Webhook] = []
         chats = [self.conversation() for _ in range(conversations)]
         told += [chat.insert for chat in chats]
@@ -102,7 +102,7 @@ class Organization:
         return " ".join(self._random.sample(_TEXT.split(), self._random.randint(3, 9))).capitalize()
 
     def tick(self) -> str:
-        """Let some time pass; return the instant as Postgres writes it."""
+        """Advance the clock; return the instant as Postgres writes it."""
         self._now += timedelta(microseconds=round(self._random.uniform(*_STEP_S) * 1e6))
         return self._now.isoformat(timespec="microseconds")
 
@@ -119,7 +119,7 @@ class _Stored:
 
     entity: str
     insert: Webhook
-    """What was sent when the row was inserted."""
+    """The webhook of the insert."""
     _ids: tuple[str, ...]
     _key: tuple[str, ...] = ("id",)
 
@@ -137,7 +137,7 @@ class _Stored:
         return str(self.row["id"])
 
     def update(self, **columns: Any) -> Webhook:
-        """Change columns of the row and return the webhook that tells of it."""
+        """Change columns of the row and return the webhook."""
         changed = {**columns, "updated_at": columns.get("updated_at") or self.organization.tick()}
         self.row |= changed
         key = {name: self.row[name] for name in self._key}
@@ -179,7 +179,7 @@ class Contact(_Stored):
 
 
 class ContactAddress(_Stored):
-    """A row of `contacts_addresses`: whose an address is. It has no column `id`."""
+    """A row of `contacts_addresses`: an address of a contact. It has no column `id`."""
 
     entity = "contacts_addresses"
     _ids = _key = ("organization_id", "service", "address")

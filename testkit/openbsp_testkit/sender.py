@@ -1,4 +1,4 @@
-"""A sender with the habits of OpenBSP's."""
+"""A sender that behaves like OpenBSP's."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _HEADERS = {"Content-Type": "application/json", "User-Agent": "pg_net/0.19.5"}
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back: the status and the body, or no status and why there was no answer."""
+    """The status and the body, or no status and why there was no answer."""
 
     status: int | None
     text: str
@@ -35,20 +35,20 @@ class Answer:
 
     @property
     def accepted(self) -> bool:
-        """Whether the bridge took responsibility for the event."""
+        """Whether the bridge has accepted the event."""
         return self.status is not None and 200 <= self.status < 300  # noqa: PLR2004
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """What became of one request."""
+    """The outcome of one request."""
 
     webhook: Webhook
     answer: Answer
 
     @property
     def lost(self) -> bool:
-        """Whether the event was not accepted: the sender never repeats it."""
+        """Whether the event was not accepted: the sender never retries it."""
         return not self.answer.accepted
 
 
@@ -67,14 +67,14 @@ class FakeSender:
         self._random = random.Random(seed)  # noqa: S311 not for secrets
 
     def send(self, webhooks: Iterable[Webhook]) -> list[Delivery]:
-        """Send all and return what became of each request, in the order of sending.
+        """Send all and return the outcome of each request, in the order of sending.
 
         Blocks the thread, in an asynchronous test its event loop as well: there, `send_async` does not.
         """
         return blocking(lambda: self.send_async(webhooks))
 
     async def send_async(self, webhooks: Iterable[Webhook]) -> list[Delivery]:
-        """Send all, in the running asyncio loop, and return what became of each request, in the order of sending."""
+        """Send all, in the running asyncio loop, and return the outcome of each request, in the order of sending."""
         waiting = list(webhooks)
         deliveries: list[Delivery] = []
         for start in range(0, len(waiting), BATCH):

@@ -1,4 +1,4 @@
-"""Where the distribution of the services comes from."""
+"""The source of the services' distribution."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WHEEL = re.compile(r"openbsp_stream_bridge-([^-]+)-.*\.whl")
 
 @dataclass(frozen=True)
 class Wheel:
-    """A file. What is installed from it is known by its content."""
+    """A wheel file. Its installation is identified by its content."""
 
     path: Path
 
@@ -47,7 +47,7 @@ class Wheel:
 
 @dataclass(frozen=True)
 class Requirement:
-    """What pip finds in the indexes that it is configured for, or in a repository."""
+    """A requirement that pip finds in its configured indexes, or in a repository."""
 
     text: str
 
@@ -74,7 +74,7 @@ Source = Wheel | Requirement | Installed
 
 
 def find(options: Options, kit: Distribution | None = None) -> Source:
-    """Return what the settings name, else what goes with the kit itself. ServicesError.
+    """Return the source in the settings, else the one that matches the kit itself. ServicesError.
 
     That is: the environment of the checkout for an editable kit, the same commit for one from a repository, the wheel
     beside the kit's own wheel, and else the kit's version in the index.

@@ -41,7 +41,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where a client finds the parts: `kafka` is bootstrap servers, the others are base URLs."""
+    """Addresses of the parts: `kafka` is bootstrap servers, the others are base URLs."""
 
     kafka: str
     schema_registry: str
@@ -51,7 +51,7 @@ class Addresses:
 
 @dataclass(frozen=True)
 class OpenBspStack:
-    """A running stack and how to reach it."""
+    """A running stack and its addresses."""
 
     backend: Backend
     addresses: Addresses
@@ -74,7 +74,7 @@ class OpenBspStack:
 
     @cached_property
     def topics(self) -> frozenset[str]:
-        """The topics with values in Avro, as `topic` takes them: those that the registry has schemas of."""
+        """The topics with values in Avro, as `topic` takes them: those with schemas in the registry."""
         answer = web.get(f"{self.addresses.schema_registry}/subjects")
         if not answer.is_success:
             raise TestkitError(f"the schema registry does not list its subjects: {answer.text}")
@@ -86,7 +86,7 @@ class OpenBspStack:
         )
 
     def topic(self, name: str) -> str:
-        """Return the full name of a topic, such as `status-changes`. UnknownTopicError says which ones there are."""
+        """Return the full name of a topic, such as `status-changes`. UnknownTopicError lists them."""
         short = name.removeprefix(PREFIX)
         if short not in self.topics:
             raise UnknownTopicError(name, self.topics)
@@ -129,7 +129,7 @@ class OpenBspStack:
 
 @dataclass(frozen=True)
 class Tenant:
-    """An organization with a token of its own, which is good for no other organization."""
+    """An organization with a token of its own, which is valid for no other organization."""
 
     stack: OpenBspStack = field(repr=False)
     organization: Organization
@@ -155,7 +155,7 @@ def running_stack(
 ) -> Iterator[OpenBspStack]:
     """Start a stack of its own, empty, and stop it at the end of the block; nothing of it is left.
 
-    `say` is called with what the user may want to know, such as that the first start takes longer. Errors: those of
+    `say` is called with notes for the user, such as that the first start takes longer. Errors: those of
     `openbsp_testkit.errors` and, with containers, of testcontainers.
     """
     options = Options.read() if options is None else options

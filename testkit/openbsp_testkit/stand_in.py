@@ -1,9 +1,9 @@
-"""A stand-in of a whole OpenBSP, to try a bridge with: its REST API, and webhooks for whom that has registered.
+"""A stand-in of a whole OpenBSP, to try a bridge with: its REST API, and webhooks to registered addresses.
 
     python -m openbsp_testkit.stand_in --port 14010
 
-A customer writes, is answered and reads it, again and again; each row goes to the addresses in the table `webhooks`,
-once, as OpenBSP sends it. It takes any key, and has one organization, `acme`.
+A customer writes, is answered and reads it, repeatedly; each row goes to the addresses in the table `webhooks`, once,
+as OpenBSP sends it. It accepts any key, and has one organization, `acme`.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ORGANIZATION = "acme"
-#: The tables that tell of their rows, and the one of those who hear of them.
+#: The tables with webhooks, and the one of their registrations.
 TABLES = ("messages", "conversations", "contacts", "contacts_addresses", "webhooks")
 _TIMEOUT_S = 5
-#: A proxy of the environment is no way to 127.0.0.1, and OpenBSP asks none.
+#: OpenBSP uses no proxy, and a proxy does not reach this machine.
 _open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 #: As many as OpenBSP's trigger calls.
 _MOST_RECEIVERS = 3
 
 
 def history(organization: Organization) -> Iterator[Webhook]:
-    """Yield what happens, without end."""
+    """Yield events, endlessly."""
     while True:
         conversation = organization.conversation(organization_id=ORGANIZATION)
         yield conversation.insert
@@ -47,14 +47,14 @@ def history(organization: Organization) -> Iterator[Webhook]:
 
 
 class StandIn:
-    """Keeps rows, and tells of them."""
+    """Keeps rows, and sends their webhooks."""
 
     def __init__(self, platform: Postgrest) -> None:
-        """Have no rows yet."""
+        """Start without rows."""
         self._platform = platform
 
     def happen(self, webhook: Webhook) -> list[str]:
-        """Write a row and post it to those who have registered for it; return what each answered, in words."""
+        """Write a row and post it to the registered addresses; return each answer, in words."""
         row = dict(webhook.data)
         self._platform.put(webhook.entity, **row)
         return [self._post(webhook, to) for to in self._receivers(webhook)]
@@ -96,7 +96,7 @@ def main() -> None:
     threading.Thread(target=platform.serve_forever, daemon=True).start()
     _say(f"OpenBSP's stand-in is at {platform.url}; its organization is {ORGANIZATION}")
     stand_in, stopping = StandIn(platform), threading.Event()
-    # Trap: whoever was started in the background of a script ignores SIGINT until it says what to do.
+    # Trap: a process started in the background of a script ignores SIGINT until it sets a handler.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
     for webhook in history(Organization()):

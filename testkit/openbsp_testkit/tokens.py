@@ -21,11 +21,11 @@ class BoundToken:
 
 
 class Tokens:
-    """What a stack accepts. Its services read their tokens when they start, so the bound ones are made in advance."""
+    """The tokens of a stack. Its services read their tokens when they start, so the bound ones are made in advance."""
 
     def __init__(self) -> None:
         self.token = secrets.token_urlsafe(24)
-        """Good for all organizations."""
+        """Valid for all organizations."""
         self._bound = [BoundToken(str(uuid.uuid4()), secrets.token_urlsafe(24)) for _ in range(TENANTS)]
         self._free = iter(self._bound)
 
@@ -36,7 +36,7 @@ class Tokens:
         return ",".join([f"tests={self.token}", *bound])
 
     def bind(self) -> BoundToken:
-        """Return a token of an organization that nobody had before. TestkitError when there is none left."""
+        """Return a token of a new organization. TestkitError when there is none left."""
         try:
             return next(self._free)
         except StopIteration:

@@ -33,10 +33,10 @@ class Record:
 
 
 class TopicReader:
-    """Reads all partitions of a topic from where they ended when it was made, or from their beginning.
+    """Reads all partitions of a topic from their end when it was made, or from their beginning.
 
     A context manager. Only for topics whose values are Avro. `take` and `until` block the thread; in an asynchronous
-    test, `take_async` and `until_async` leave asyncio's loop to the others meanwhile. MissingPackageError.
+    test, `take_async` and `until_async` leave asyncio's loop free meanwhile. MissingPackageError.
     """
 
     def __init__(self, name: str, *, kafka: str, schema_registry: str, from_beginning: bool = False) -> None:
@@ -69,7 +69,7 @@ class TopicReader:
         return taken
 
     def until(self, wanted: Callable[[Record], bool], *, within: float = 30.0) -> Record:
-        """Return the next record that is `wanted` and pass by the others; AssertionError after `within` seconds."""
+        """Return the next record that is `wanted` and skip others; AssertionError after `within` seconds."""
         passed: list[Record] = []
         deadline = time.monotonic() + within
         while True:

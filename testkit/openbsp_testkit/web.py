@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 TransportErrors = (OSError, HTTPException, asyncio.TimeoutError)
-"""What a request raises when there is no answer, or half of one."""
+"""Errors of a request without an answer, or with half of one."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ async def _post(url: str, body: bytes, headers: Mapping[str, str]) -> Response:
 
 
 class _Received:
-    """Stands where `HTTPResponse` expects a socket."""
+    """In place of the socket that `HTTPResponse` expects."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content
