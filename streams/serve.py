@@ -26,6 +26,7 @@ from streams.engine.running import running
 from streams.errors import ListenError
 from streams.schema_ids import SchemaIds
 from streams.settings import StreamsSettings
+from streams.views.http.protocol import ReadProtocol
 from streams.views.service import ViewsService
 
 Answer = TypeVar("Answer")
@@ -67,7 +68,9 @@ async def _serve(
     connections = Connections(settings.limits(), views.metrics.connections_refused, views.metrics.clients_given_up)
     # Waiting reads are relayed, and may wait there; half of the shutdown time is left for the partitions.
     graceful_s = max(2, round(min(settings.read_wait_s + 2, settings.shutdown_timeout_s / 2)))
-    server = Server(views.app, connections, keep_alive_s=settings.keep_alive_s, graceful_s=graceful_s)
+    server = Server(
+        views.app, connections, keep_alive_s=settings.keep_alive_s, graceful_s=graceful_s, protocol=ReadProtocol
+    )
     views.listen(app)
     views.start()
     count_dropped_lines(views.metrics.log_lines_dropped.inc)

@@ -7,17 +7,11 @@ repeated head is not parsed again. The token is checked each time: it may have b
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-#: How a head ends.
-END = b"\r\n\r\n"
-#: A longer head is not stored.
-MOST_BYTES = 2048
-#: At this many all are dropped. Only clients with a valid token ever add one.
-_MOST = 1024
+from openbsp.http.short_way import END, KEEP_ALIVE, MOST_BYTES, MOST_HEADS
 
 #: With one of these headers the body is encoded, or the connection changes afterwards. What a head says of
 #: the event itself, `Webhook.is_plain` knows.
 _OF_TRANSFER = frozenset({b"content-encoding", b"expect", b"te", b"trailer", b"transfer-encoding", b"upgrade"})
-_KEEP_ALIVE = b"keep-alive"
 
 
 class KnownHead:
@@ -51,8 +45,8 @@ class KnownHeads:
         if end > MOST_BYTES or data.find(END) + len(END) != end or scope["http_version"] != "1.1":
             return
         headers = dict(pairs)
-        if not _OF_TRANSFER.isdisjoint(headers) or headers.get(b"connection", _KEEP_ALIVE).lower() != _KEEP_ALIVE:
+        if not _OF_TRANSFER.isdisjoint(headers) or headers.get(b"connection", KEEP_ALIVE).lower() != KEEP_ALIVE:
             return
-        if len(self._heads) >= _MOST:
+        if len(self._heads) >= MOST_HEADS:
             self._heads.clear()
         self._heads[data[:end]] = KnownHead(body_size, headers.get(b"authorization"), scope)

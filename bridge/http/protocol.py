@@ -9,42 +9,16 @@ from httptools import HttpParserError, HttpParserUpgrade
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from bridge.http.ingress import RESERVED, TIMED_OUT
-from bridge.http.known_heads import END, MOST_BYTES
 from bridge.http.webhook import PATHS
-from openbsp.http.connections import Connections, GuardedProtocol
-from openbsp.http.problems import CLOSE, Answer, Headers
+from openbsp.http.connections import Connections
+from openbsp.http.problems import CLOSE, Answer
+from openbsp.http.short_way import END, MOST_BYTES, Exchange, ShortWayProtocol
 
 if TYPE_CHECKING:
-    import asyncio
-
     from bridge.http.ingress import Ingress
 
 
-class _Nothing:
-    """An event that nothing waits for."""
-
-    def set(self) -> None:
-        """Do nothing."""
-
-
-class _Exchange:
-    """A webhook that arrived whole under a known head: the part of RequestResponseCycle that a connection uses."""
-
-    __slots__ = ("default_headers", "disconnected", "keep_alive", "response_complete", "response_started")
-
-    more_body = False
-    chunked_encoding = False
-    message_event = _Nothing()
-
-    def __init__(self, default_headers: Headers) -> None:
-        self.default_headers = default_headers
-        self.disconnected = False
-        self.keep_alive = True
-        self.response_complete = False
-        self.response_started = False
-
-
-class WebhookProtocol(GuardedProtocol):
+class WebhookProtocol(ShortWayProtocol):
     """Hands a webhook to the ingress as soon as it is complete, without a task, and writes the answer itself.
 
     A client sends the same head again and again. If a head was parsed and admitted before, and the body arrived whole
@@ -57,7 +31,7 @@ class WebhookProtocol(GuardedProtocol):
     def __init__(
         self, guard: Connections, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None
     ) -> None:
-        """Start with nothing received; see GuardedProtocol."""
+        """Start with nothing received; see ShortWayProtocol."""
         super().__init__(guard, config, server_state, app_state, _loop)
         self._ingress: Ingress = cast("Any", self.app).webhooks
         self._fresh: RequestResponseCycle | None = None
@@ -73,11 +47,6 @@ class WebhookProtocol(GuardedProtocol):
         self.is_silent = True
         self._half_closed = False
         self._known = self._ingress.known_heads
-        #: Whether the parser has been given whole requests only, so that the next byte begins another one.
-        self._between = True
-        #: The loop's time since when no request is in progress, while `timeout_keep_alive_task` is set.
-        self.idle_since = 0.0
-        self._idle_timer: asyncio.TimerHandle | None = None
 
     @property
     def is_idle(self) -> bool:
@@ -104,8 +73,6 @@ class WebhookProtocol(GuardedProtocol):
         """Drop buffered data; see asyncio.Protocol."""
         super().connection_lost(exc)
         self._gather(0)
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
 
     def data_received(self, data: bytes) -> None:
         """Handle a webhook under a known head, or parse the data; see asyncio.Protocol."""
@@ -118,22 +85,12 @@ class WebhookProtocol(GuardedProtocol):
                     self._unset_keepalive_if_required()
                     self.is_silent = False
                     self._fruitless_bytes = 0
-                    cycle: Any = _Exchange(self.server_state.default_headers)
+                    cycle: Any = Exchange(self.server_state.default_headers)
                     self.cycle = cycle
                     self.scope = known.scope
                     self._ingress.answer_known(token, data[end:], functools.partial(self._respond, cycle))
                     return
         super().data_received(data)
-
-    def _is_free(self) -> bool:
-        cycle = self.cycle
-        return (
-            (cycle is None or cycle.response_complete)
-            and not self.pipeline
-            and not self.flow.write_paused
-            and not self._guard.ending
-            and not self.transport.is_closing()
-        )
 
     def parse(self, data: bytes) -> None:
         """Parse the data, and answer a webhook that is complete."""
@@ -176,30 +133,6 @@ class WebhookProtocol(GuardedProtocol):
         if self.cycle.response_complete:
             self._gather(0)
         super().on_response_complete()
-        self.idle_since = self.loop.time()
-
-    def _await_next(self) -> None:
-        """Do what `on_response_complete` does if nothing else was received, without a timer for each answer."""
-        self.server_state.total_requests += 1
-        self.idle_since = self.loop.time()
-        if self._idle_timer is None:
-            self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._look_whether_idle)
-        self.timeout_keep_alive_task = self._idle_timer
-
-    def _look_whether_idle(self) -> None:
-        timer, self._idle_timer = self._idle_timer, None
-        if self.timeout_keep_alive_task is not timer:
-            return  # a request is in progress, or uvicorn's timer runs; the next answer starts this one again
-        left = self.idle_since + self.timeout_keep_alive - self.loop.time()
-        if left > 0:
-            self.timeout_keep_alive_task = self._idle_timer = self.loop.call_later(left, self._look_whether_idle)
-        else:
-            self.timeout_keep_alive_handler()
-
-    def _unset_keepalive_if_required(self) -> None:
-        task, self.timeout_keep_alive_task = self.timeout_keep_alive_task, None
-        if task is not None and task is not self._idle_timer:
-            task.cancel()
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Keep the connection for pending answers: a client may close its side after its request."""
@@ -221,15 +154,9 @@ class WebhookProtocol(GuardedProtocol):
         lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
         self._plain_head = b"\r\n".join([*lines, b"", b""])
 
-    def on_message_begin(self) -> None:
-        """Start another request; see httptools."""
-        self._between = False
-        super().on_message_begin()
-
     def on_message_complete(self) -> None:
         """Handle a complete request; see httptools."""
         if not self._plain_head:
-            self._between = True
             super().on_message_complete()
 
     def _unsupported_upgrade_warning(self) -> None:

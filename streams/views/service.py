@@ -29,6 +29,7 @@ from streams.views.http.app import Views, create_app
 from streams.views.http.completeness import Audits, newest_of
 from streams.views.http.dead_letters import DeadLetters
 from streams.views.http.pipeline import Pipeline
+from streams.views.http.reads import Reads
 from streams.views.http.requests import Requests
 from streams.views.live.backlog import Backlog
 from streams.views.live.events import EventStreams
@@ -80,9 +81,8 @@ class ViewsService:
         self.access.on_reload = lambda: self._streams.end_unless(self.access.is_valid)
         observed = [*self._pipeline.routes(), *self._dead_letters.routes()]
         app = create_app(self.access, views, self.tables, self._measured, observed, remarks=self._remarks)
-        self.app = Requests(
-            app, self.metrics, {route.endpoint: route.path for route in app.routes if isinstance(route, Route)}
-        )
+        endpoints = {route.endpoint: route.path for route in app.routes if isinstance(route, Route)}
+        self.app = Requests(app, self.metrics, endpoints, Reads(self.access, self.tables, self.metrics))
 
     def listen(self, app: JoinApp) -> None:
         """Subscribe to a program's hooks, and monitor its lag."""

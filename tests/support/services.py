@@ -15,6 +15,7 @@ import httpx
 from openbsp.http.connections import Connections
 from openbsp.http.listener import listen
 from openbsp.http.server import Server
+from streams.views.http.protocol import ReadProtocol
 from support.ingress import METRICS_TOKEN, running_ingress
 from support.views_world import World
 
@@ -70,7 +71,8 @@ def views(_: Path, **settings: Any) -> Iterator[Running]:
         await world.own_and_index()
         metrics = world.views.metrics
         connections = Connections(world.settings.limits(), metrics.connections_refused, metrics.clients_given_up)
-        server = Server(world.views.app, connections, keep_alive_s=world.settings.keep_alive_s, graceful_s=2)
+        keep_alive_s = world.settings.keep_alive_s
+        server = Server(world.views.app, connections, keep_alive_s=keep_alive_s, graceful_s=2, protocol=ReadProtocol)
         stopping, loop = asyncio.Event(), asyncio.get_running_loop()
         stops.append(functools.partial(loop.call_soon_threadsafe, stopping.set))
         serving = asyncio.create_task(server.serve_on(listener))

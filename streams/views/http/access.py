@@ -2,6 +2,8 @@
 
 import base64
 import binascii
+from collections.abc import Mapping
+from typing import Any
 
 from msgspec import Struct
 from starlette.requests import Request
@@ -106,6 +108,12 @@ class Authentication:
         )
 
 
+def authorization_of(scope: Mapping[str, Any]) -> bytes | None:
+    """Return the Authorization of a request: the header, or the equivalent of the page's cookie."""
+    given = dict(scope["headers"]).get(b"authorization")
+    return given or _of_cookies(scope)
+
+
 def reader_of(request: Request) -> Reader:
     """Return the request's reader; only for paths that need a token."""
     reader: Reader = request.scope["reader"]
@@ -122,7 +130,7 @@ def cookie_value(token: str) -> str:
     return base64.urlsafe_b64encode(token.encode()).decode().rstrip("=")
 
 
-def _of_cookies(scope: Scope) -> bytes | None:
+def _of_cookies(scope: Mapping[str, Any]) -> bytes | None:
     cookies = b";".join(value for name, value in scope["headers"] if name == b"cookie")
     for cookie in cookies.split(b";"):
         name, _, value = cookie.strip().partition(b"=")

@@ -27,11 +27,13 @@ from streams.views.http.openapi import document
 from streams.views.http.page.files import Page
 from streams.views.http.problems import ProblemError, not_ready, problem, relayed
 from streams.views.http.queries import FILTERS, MESSAGE_FILTERS, PAGING, Parameters
+from streams.views.http.reads import CONVERSATION, CONVERSATIONS, headers
 from streams.views.http.session import Sessions
 from streams.views.live.events import Asked, EventStream, EventStreams
 from streams.views.read import render
 from streams.views.read.index import Filter
 from streams.views.read.lists import Conversations, Listing, Lists, Messages, Orphans, encode_part
+from streams.views.read.pages import PageKey
 from streams.views.read.partition import PartitionView, Rendered, tag_of
 from streams.views.read.tables import Tables
 
@@ -56,11 +58,8 @@ class Answer:
         """Send it."""
         del scope, receive
         body = self._body
-        headers = [(b"etag", b'"%b"' % self._tag.encode()), (b"cache-control", b"private, no-cache")]
-        if body is not None:
-            headers += [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
         status = 304 if body is None else 200
-        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.start", "status": status, "headers": headers(self._tag, body)})
         await send({"type": "http.response.body", "body": body or b""})
 
 
@@ -137,8 +136,21 @@ class Views:
     async def conversations(self, request: Request, until: float) -> Response | Answer:
         """GET /conversations."""
         parameters = Parameters(request, (*FILTERS, *PAGING))
-        wanted = parameters.filter(reader_of(request).organizations)
-        return await self._list(request, parameters, Conversations(wanted), until)
+        reader = reader_of(request)
+        wanted = parameters.filter(reader.organizations)
+        paging = parameters.paging()
+        asked_by_worker = reader.partitions is not None or reader.sync_s is not None
+        if "after" in parameters or asked_by_worker or not self._tables.whole:
+            return await self._list(request, parameters, Conversations(wanted), until)
+        for view in self._tables.assignment.views.values():
+            view.index_changed()
+        asked = PageKey(_sent(request), reader.organizations)
+        page = self._tables.cached_page(asked)
+        if page is None:
+            change = self._tables.pages.change
+            page = await self._lists.page(Conversations(wanted), paging, reader, _target(request), {}, until)
+            self._tables.pages.keep(asked, wanted.organizations, page, change)
+        return _answer(request, page.body, page.tag)
 
     async def all_messages(self, request: Request, until: float) -> Response | Answer:
         """GET /messages."""
@@ -253,8 +265,7 @@ class Views:
         reader = reader_of(request)
         if reader.partitions is not None or reader.wait_s is not None:
             raise not_ready("the worker is stopping", reader.partitions or (), passing=False)
-        query: bytes = request.scope["query_string"]
-        target: bytes = request.scope["raw_path"] + (b"?" + query if query else b"")
+        target = _sent(request)
         for url in self._tables.others():
             try:
                 answer = await self._peers.ask(url, target, reader, None, _only_if_changed(reader), until=until)
@@ -314,8 +325,8 @@ def create_app(
 
     app = Starlette(
         routes=[
-            Route("/conversations/{conversation_id}", views.waiting(views.conversation)),
-            Route("/conversations", views.waiting(views.conversations)),
+            Route(CONVERSATION, views.waiting(views.conversation)),
+            Route(CONVERSATIONS, views.waiting(views.conversations)),
             Route("/messages/{message_id}", views.waiting(views.message)),
             Route("/messages", views.waiting(views.all_messages)),
             Route("/orphans", views.waiting(views.orphans)),
@@ -399,6 +410,13 @@ def _passed(answer: Answered) -> Response:
     status = answer.status
     headers = {name: answer.headers[name] for name in _RELAYED_HEADERS if name in answer.headers}
     return Response(None if status == HTTPStatus.NOT_MODIFIED else answer.content, status, headers)
+
+
+def _sent(request: Request) -> bytes:
+    """Return path and query as sent."""
+    path: bytes = request.scope["raw_path"]
+    query: bytes = request.scope["query_string"]
+    return path + b"?" + query if query else path
 
 
 def _target(request: Request, *without: str) -> bytes:

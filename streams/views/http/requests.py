@@ -7,6 +7,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from streams.metrics import Metrics
+from streams.views.http.reads import Reads
 
 #: Requests to unknown paths, and those refused before routing.
 OTHER = "other"
@@ -15,8 +16,12 @@ OTHER = "other"
 class Requests:
     """ASGI application around another one, which stores its chosen endpoint in the scope."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, endpoints: Mapping[Any, str]) -> None:
-        """Measure `app`; `endpoints` are the documented paths of its endpoints."""
+    def __init__(self, app: ASGIApp, metrics: Metrics, endpoints: Mapping[Any, str], reads: Reads) -> None:
+        """Measure `app`; `endpoints` are the documented paths of its endpoints.
+
+        `reads` answers some requests before they get here, see ReadProtocol; it counts them itself.
+        """
+        self.reads = reads
         self._app = app
         self._metrics = metrics
         self._endpoints = endpoints

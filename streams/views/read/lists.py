@@ -6,6 +6,7 @@ import heapq
 from collections.abc import Collection, Iterable, Mapping
 from http import HTTPStatus
 from itertools import islice
+from operator import itemgetter
 from typing import Any, NamedTuple, Protocol
 
 from msgspec import DecodeError, ValidationError, msgpack
@@ -18,6 +19,7 @@ from streams.views.http.queries import Paging
 from streams.views.read import render
 from streams.views.read.index import Filter, Position
 from streams.views.read.message_index import MessageFilter, order_of, read_key
+from streams.views.read.pages import Page
 from streams.views.read.partition import PartitionView, tag_of
 from streams.views.read.tables import Tables
 
@@ -35,13 +37,6 @@ class Part(NamedTuple):
 
     items: list[Item]
     reached: Position | None = None
-
-
-class Page(NamedTuple):
-    """A page as answered."""
-
-    body: bytes
-    tag: str
 
 
 #: Items that are read before other tasks run.
@@ -101,8 +96,9 @@ class Conversations:
     def _found(
         self, views: Iterable[PartitionView], below: Position | None, most: int
     ) -> list[tuple[Position, PartitionView]]:
-        pages = [[(position, view) for position in view.page(self._wanted, below, most)] for view in views]
-        return list(islice(heapq.merge(*pages, key=lambda entry: entry[0], reverse=True), most))
+        found = [(position, view) for view in views for position in view.page(self._wanted, below, most)]
+        found.sort(key=itemgetter(0), reverse=True)
+        return found[:most]
 
 
 class Orphans(Conversations):

@@ -19,6 +19,7 @@ from streams.views.live.feed import Before, Feed
 from streams.views.read import render
 from streams.views.read.index import ConversationIndex, Facets, Filter, Kind, Position
 from streams.views.read.message_index import MessageFilter, MessageIndex, read_key
+from streams.views.read.pages import Pages
 from streams.views.read.timeline import Timelines
 
 #: Conversations of a worker whose JSON is cached.
@@ -124,11 +125,14 @@ class PartitionView:
         join: Owned,
         state_end: int,
         rendered: RenderedConversations,
+        pages: Pages,
+        *,
         indexed: IndexedBefore | None = None,
     ) -> None:
         """Take over a restored partition; `state_end` is the end of its state topic.
 
-        `indexed` are the indexes of the last assignment; they are used if no other worker has had the partition since.
+        `pages` are invalidated when conversations change. `indexed` are the indexes of the last assignment; they are
+        used if no other worker has had the partition since.
         """
         self.number = number
         self.feed = Feed(number, state_end)
@@ -144,6 +148,7 @@ class PartitionView:
         #: Conversations being brought into use.
         self._preparing: dict[str, _Preparation] = {}
         self._rendered = rendered
+        self._pages = pages
         self._timelines = Timelines(self._task)
         #: Changed since they were indexed.
         self._unindexed: set[str] = set()
@@ -234,6 +239,10 @@ class PartitionView:
         body = render.message(fields)
         return Rendered(body, tag_of(body), fields.get("organization_id"))
 
+    def rendered(self, conversation_id: str) -> Rendered | None:
+        """Return a conversation if it is cached and has not changed since."""
+        return None if self._closed else self._rendered.get(conversation_id)
+
     def conversation(self, conversation_id: str) -> Rendered | None:
         """Return a conversation, None if there is none."""
         self._check()
@@ -255,7 +264,7 @@ class PartitionView:
     def page(self, wanted: Filter, below: Position | None, limit: int) -> list[Position]:
         """Return the positions of up to `limit` conversations, newest first. Only when `indexed`."""
         self._check()
-        self._index_changed()
+        self.index_changed()
         return self._index.page(wanted, below, limit)
 
     def message_keys(self, wanted: MessageFilter, below: bytes | None, limit: int) -> list[bytes]:
@@ -362,7 +371,13 @@ class PartitionView:
             self._preparing[conversation_id].disturbed = True
         self._unindexed.add(conversation_id)
 
-    def _index_changed(self) -> None:
+    @property
+    def index_is_current(self) -> bool:
+        """Whether all changes are indexed."""
+        return not self._unindexed
+
+    def index_changed(self) -> None:
+        """Index the conversations that have changed."""
         for conversation_id in self._unindexed:
             self._index_one(conversation_id, self._task.standing(conversation_id))
         self._unindexed.clear()
@@ -377,6 +392,7 @@ class PartitionView:
                 self._before[conversation_id] = Before(facets, frozenset({organization}))
             elif organization not in before.organizations:
                 self._before[conversation_id] = Before(before.facets, before.organizations | {organization})
+            self._pages.changed(organization)
         elif before is None:
             self._before[conversation_id] = Before(None, frozenset())
         if not self.indexed:
@@ -385,6 +401,7 @@ class PartitionView:
             self._index.remove(conversation_id)
         else:
             self._put(conversation_id, standing)
+            self._pages.changed(standing.organization)
 
     def _put(self, conversation_id: str, standing: Standing) -> None:
         organization, status, service, contact, *flags, active_at = standing

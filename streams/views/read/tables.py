@@ -21,6 +21,7 @@ from streams.tables.owned import Owned
 from streams.views.cluster.waits import Changes
 from streams.views.http.problems import ProblemError, not_ready
 from streams.views.http.reasons import NOT_APPLIED
+from streams.views.read.pages import Page, PageKey, Pages
 from streams.views.read.partition import IndexedBefore, PartitionView, RenderedConversations
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class Tables:
         self._lag = lag
         self._worker: Engine | None = None
         self._rendered = RenderedConversations()
+        self.pages = Pages()
         self._indexed_before: dict[int, IndexedBefore] = {}
         self._indexing: asyncio.Task[None] | None = None
         #: Partitions not caught up at the last check, and whether the lease was held then.
@@ -183,6 +185,19 @@ class Tables:
             raise not_ready("the partition is being indexed", {partition})
         return view
 
+    @property
+    def whole(self) -> bool:
+        """Whether this worker owns all partitions, and all are ready and indexed."""
+        views = self.assignment.views
+        return len(views) == self.partition_count and all(view.caught_up and view.indexed for view in views.values())
+
+    def cached_page(self, asked: PageKey) -> Page | None:
+        """Return a valid cached page, None if there is none, or if changes are not indexed yet."""
+        page = self.pages.get(asked)
+        if page is None or not all(view.index_is_current for view in self.assignment.views.values()):
+            return None
+        return page
+
     def owners(self) -> dict[str, set[int]]:
         """Return the partitions of each worker, by its address; together all partitions."""
         owners: dict[str, set[int]] = {}
@@ -242,10 +257,15 @@ class Tables:
         join = Owned(work)
         self.partitions_changed(0)
         # While nothing was owned, changes of conversations were not reported.
-        self._rendered.clear()
+        self._forget()
         views = {
             number: PartitionView(
-                number, join, guarded[self.states_topic, number], self._rendered, self._indexed_before.get(number)
+                number,
+                join,
+                guarded[self.states_topic, number],
+                self._rendered,
+                self.pages,
+                indexed=self._indexed_before.get(number),
             )
             for number in join.conversations
         }
@@ -317,7 +337,7 @@ class Tables:
         ended.over = True
         for call in ended.at_end:
             call()
-        self._rendered.clear()
+        self._forget()
         for future in self._waiting:
             if not future.done():
                 future.set_exception(not_ready("the partitions are being handed over"))
@@ -343,6 +363,10 @@ class Tables:
         metrics.lag.clear()
         for (topic, partition), behind in self._lag.behind().items():
             metrics.lag.labels(self.sources[topic], partition).set(behind)
+
+    def _forget(self) -> None:
+        self._rendered.clear()
+        self.pages.clear()
 
     def _indexed(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()

@@ -192,7 +192,7 @@ def test_a_revoked_token_is_refused_under_a_known_head(tmp_path: Path):
 
 
 def test_so_many_are_kept(monkeypatch: pytest.MonkeyPatch, ingress: RunningIngress, client: socket.socket):
-    monkeypatch.setattr(known_heads, "_MOST", 3)
+    monkeypatch.setattr(known_heads, "MOST_HEADS", 3)
     for length in range(1, 10):
         client.sendall(request("x" * length))
         assert answer(client)[2]["id"] == "x" * length
