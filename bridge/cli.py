@@ -231,7 +231,9 @@ def connect(
     from openbsp.terminal import printable
 
     if not sender.is_address(url):
-        raise typer.BadParameter("--url is an address that begins with https:// or http://, and has a host")
+        raise typer.BadParameter(
+            "--url begins with https:// or http:// and has a host, but neither a user name nor a query"
+        )
     token = token.strip()
     if not is_word(token):
         raise typer.BadParameter("the token is empty, or has white space in it")

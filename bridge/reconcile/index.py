@@ -14,6 +14,7 @@ from typing import NamedTuple, NoReturn, Self
 
 import msgspec
 
+from bridge.reconcile import names
 from bridge.reconcile.errors import ReconcileError
 from bridge.reconcile.facts import Facts
 from openbsp import sqlite
@@ -60,6 +61,7 @@ _LATER = {"orphans": _ORPHANS, "coverage": _COVERAGE, "cuts": _CUTS, "asked": _A
 _WITNESSES = 4
 _SQL_VARIABLES = 500
 _MOST_NAMES = 100_000
+_ADDRESSES = "contacts_addresses"
 _POSTED = "at, facts, heard, organization"
 
 _Blob = tuple[int, int, int, dict[int, bytes]]
@@ -71,7 +73,7 @@ class State(NamedTuple):
     """A record of a state topic: of a tombstone, and of a conversation whose row is unknown, `facts` is None.
 
     `orphan`: others tell of the row, and it never came itself. `cut`: it was deleted, and rows of it whose stamp is not
-    later than that stay out.
+    later than that stay out. `address`: what the row of a conversation's contact address is asked for by.
     """
 
     id: str
@@ -80,6 +82,7 @@ class State(NamedTuple):
     conversation: str | None = None
     orphan: bool = False
     cut: int | None = None
+    address: str | None = None
 
 
 class Known(NamedTuple):
@@ -224,6 +227,7 @@ class Index:
             self._take_witnesses(entity, present)
             self._take_orphans(entity, latest.values())
             self._take_cuts(entity, latest.values())
+            self._add_names(_ADDRESSES, {state.address for state in latest.values() if state.address is not None})
             if self._db.execute("SELECT 1 FROM posted LIMIT 1").fetchone():
                 self._db.executemany(
                     "UPDATE posted SET heard = 1 WHERE entity = ? AND id = ?", [(entity, id_) for id_ in latest]
@@ -324,8 +328,8 @@ class Index:
     def organizations(self, entity: str) -> list[str]:
         """Return the organizations of which the states have rows."""
         numbers = self._db.execute("SELECT DISTINCT organization FROM witnesses WHERE entity = ?", (entity,)).fetchall()
-        names = {text: number for (number,) in numbers if (text := self._text(number))}
-        return sorted(name for name, number in names.items() if self._has_rows(entity, name, number))
+        known = {text: number for (number,) in numbers if (text := self._text(number))}
+        return sorted(name for name, number in known.items() if self._has_rows(entity, name, number))
 
     def _has_rows(self, entity: str, organization: str, number: int) -> bool:
         if self.witnesses(entity, organization):
@@ -351,12 +355,16 @@ class Index:
 
     # -- what rows are asked for by
 
-    def note_names(self, entity: str, names: Iterable[tuple[str, str]]) -> None:
-        """Remember names of rows, by their ids."""
+    def note_names(self, entity: str, found: Iterable[str]) -> None:
+        """Remember names of rows."""
         with self.transaction():
-            self._db.executemany(
-                "INSERT OR IGNORE INTO asked VALUES (?, ?, ?)", [(entity, id_, name) for id_, name in names]
-            )
+            self._add_names(entity, found)
+
+    def _add_names(self, entity: str, found: Iterable[str]) -> None:
+        self._db.executemany(
+            "INSERT OR IGNORE INTO asked VALUES (?, ?, ?)",
+            [(entity, names.id_in(entity, name), name) for name in found],
+        )
 
     def prune(self, turned_away_before: int) -> None:
         """Forget names of rows that are gone, and what the bridge turned away before a moment."""

@@ -39,6 +39,7 @@ _TELL_AGAIN_US = 3600 * _SECOND
 _TURNED_AWAY_US = 24 * 3600 * _SECOND
 #: What the index notes of whom it is about.
 _PLATFORM = "platform"
+_DELETED = "deleted"
 _RIGHTS = "may the key (OPENBSP_API_KEY) see its rows?"
 
 
@@ -312,7 +313,7 @@ class Run:
     def _note_names(self, entity: str, rows: Iterable[Row]) -> None:
         """Remember what rows can be asked for by, where that is not their ids."""
         if ENTITIES[entity].identity:
-            self._index.note_names(entity, [(_id(entity, row), str(names.name_of(entity, row))) for row in rows])
+            self._index.note_names(entity, [str(names.name_of(entity, row)) for row in rows])
 
     def _recheck(self, entity: str, named: Mapping[str, str], before: Mapping[str, Facts]) -> None:
         """Read rows again whose state differed, then their states, and tell those that still differ.
@@ -341,7 +342,13 @@ class Run:
                 settled.append(id_)
                 continue
             if id_ in turned_away or (id_ not in states and of_row.stamp <= cuts.get(id_, -2)):
-                self._keep_out(entity, row, reasons.SUPPRESSED.code if id_ in turned_away else "deleted")
+                if id_ in turned_away:
+                    self._keep_out(entity, row, reasons.SUPPRESSED.code)
+                elif self._may_be_back(row, cuts[id_]):
+                    tally.conflicts += 1
+                    self._name("conflicts", entity, row, [_DELETED])
+                else:
+                    self._keep_out(entity, row, _DELETED)
                 continue
             told = posted.get(id_)
             same = told is not None and told.facts == of_row
@@ -361,6 +368,14 @@ class Run:
     def _is_without_effect(self, told: Posted) -> bool:
         """Return whether the states took note of what was told some time ago, although they do not say it."""
         return told.heard and self._now - told.at > self._settings.settle_s * _SECOND
+
+    def _may_be_back(self, row: Row, cut: int) -> bool:
+        """Return whether a row was made about when the delete of a former one was received.
+
+        What one batch of webhooks tells of both is received after both, so the delete seems to be the later one.
+        """
+        created_at = instants.parse(str(row.get("created_at")))
+        return created_at is not None and created_at > cut - round(self._settings.overlap_s * _SECOND)
 
     def _name(self, kind: str, entity: str, row: Mapping[str, object], columns: list[str]) -> None:
         organization, id_ = row.get("organization_id"), _id(entity, row)

@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from avro.catalogue import ENTITIES, TOPICS, topic_name
 from avro.codec import Decoder, UnknownSchemaIdError
 from bridge.erase.people import TABLES
-from bridge.reconcile import facts, truths
+from bridge.reconcile import facts, names, truths
 from bridge.reconcile.errors import ReconcileError
 from bridge.reconcile.index import Index, State
 from bridge.reconcile.truths import TRUTHS
@@ -24,6 +24,7 @@ from openbsp.kafka.topics import Topics
 _TIMEOUT_S = 15.0
 _PATIENCE_S = 60.0
 _POLL_S = 0.2
+_ADDRESSES = "contacts_addresses"
 _BATCH = 2_000
 #: Tombstones are removed a day after a topic was compacted: an index that is older than half of that is read again.
 _STALE_S = 12 * 60 * 60.0
@@ -33,18 +34,27 @@ OnRead = Callable[[int, int], None]
 
 
 def state_of(entity: str, id_: str, fields: Mapping[str, Any]) -> State:
-    """Return the state of a row that is known, or of which at least updates are.
+    """Return the state of a row, of which at least others tell.
 
     A message that is in no conversation has told of receipts alone: only partial updates do not name it.
     """
-    conversation = fields.get("conversation_id")
+    conversation, organization = fields.get("conversation_id"), fields.get("organization_id")
+    if not fields.get("known", True):
+        # Only messages of the conversation have been seen: its row is missing.
+        return State(id_, organization=organization, orphan=True, address=_address_in(fields))
     return State(
         id_,
         facts.of_fields(ENTITIES[entity], fields),
-        fields.get("organization_id"),
+        organization,
         conversation,
         orphan=entity == "messages" and conversation is None,
+        address=_address_in(fields) if entity == "conversations" else None,
     )
+
+
+def _address_in(fields: Mapping[str, Any]) -> str | None:
+    """Return what the row of a conversation's contact address is asked for by."""
+    return names.name_of(_ADDRESSES, {**fields, "address": fields.get("contact_address")})
 
 
 class States:
@@ -223,11 +233,7 @@ class States:
             except ReconcileError as error:
                 self._give_up(entity, error)
                 return None
-        fields = self._fields(entity, value)
-        if not fields.get("known", True):
-            # Only messages of the conversation have been seen: its row is missing.
-            return State(id_, organization=fields.get("organization_id"), orphan=True)
-        return state_of(entity, id_, fields)
+        return state_of(entity, id_, self._fields(entity, value))
 
     def _fields(self, entity: str, value: bytes) -> dict[str, Any]:
         decoder = self._decoders[entity]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from http import HTTPStatus
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -12,12 +13,13 @@ from avro.catalogue import ENTITIES
 from bridge.http import reasons
 from bridge.sender.errors import PlatformError
 from bridge.sender.platform import Platform
-from bridge.sender.registrations import PATH, TABLE, Plan, Step, Wanted, plan, removal, strays
+from bridge.sender.registrations import PATH, TABLE, Plan, Step, Wanted, meant, plan, removal, strays
 
 Say = Callable[[str], None]
 
 #: What OpenBSP's sender allows; an answer that takes longer is an answer that it does not wait for.
 _TIMEOUT_S = 5.0
+_OF_PROXIES = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ def is_address(url: str) -> bool:
         # Of a port that is none, this raises.
         _ = parts.port
     except ValueError:
+        return False
+    if parts.query or parts.fragment or "@" in parts.netloc:
         return False
     return parts.scheme in {"http", "https"} and bool(parts.hostname) and not any(map(str.isspace, url))
 
@@ -103,10 +107,13 @@ def check(platform: Platform, connection: Connection, say: Say) -> bool:
 
 def _refused(rows: list[dict[str, object]], connection: Connection) -> list[str]:
     """Say which tables are registered for this bridge that it does not take."""
+    found = [row.get("table_name") for row in strays(rows, connection.wanted()[0], ENTITIES)]
     return [
-        f"{row.get('table_name')}: registered for this bridge, which refuses it (422). Such rows may hold access "
-        "tokens: remove that webhook in OpenBSP"
-        for row in strays(rows, connection.wanted()[0], ENTITIES)
+        f"{name}: registered for this bridge, but no table of OpenBSP, so nothing is ever sent; {right} is its name"
+        if (right := meant(name, ENTITIES)) is not None
+        else f"{name}: registered for this bridge, which refuses it (422). Such rows may hold access tokens: remove "
+        "that webhook in OpenBSP"
+        for name in found
     ]
 
 
@@ -162,7 +169,7 @@ def _probe(platform: Platform, wanted: Wanted, say: Say) -> bool:
             body = jsontext.encode({"data": rows[0], "entity": wanted.entity, "action": "update"})
             answer = _post(wanted, body, "application/json", {})
     except httpx.HTTPError as error:
-        say(f"wrong    {wanted.entity}: {wanted.url} did not answer from here: {type(error).__name__}")
+        say(f"wrong    {wanted.entity}: {wanted.url} {_unanswered(error)}")
         return False
     if accepted and not rows:
         say(
@@ -189,9 +196,26 @@ def _is_well(wanted: Wanted, answer: httpx.Response, say: Say) -> bool:
             f"{wanted.organization_id}`, and repeat `bridge connect` with it"
         )
         return False
-    detail = content.get("detail") or "not the answer of a bridge; is something else at this address?"
+    detail = content.get("detail") or _foreign(answer)
     say(f"wrong    {wanted.entity}: answered {answer.status_code} {reason}: {detail}")
     return False
+
+
+def _unanswered(error: httpx.HTTPError) -> str:
+    if isinstance(error, httpx.TimeoutException):
+        return f"did not answer from here: {type(error).__name__}: OpenBSP does not wait longer than {_TIMEOUT_S:g} s"
+    if "SSL" in str(error):
+        return f"did not answer from here: TLS fails, as it would for OpenBSP: {error}"
+    return f"did not answer from here: {type(error).__name__}: {error}"
+
+
+def _foreign(answer: httpx.Response) -> str:
+    """Say what an answer means that is none of a bridge."""
+    if answer.has_redirect_location:
+        return f"it leads on to {answer.headers['Location']}, and OpenBSP posts once: give that as --url"
+    if answer.status_code in _OF_PROXIES:
+        return "a proxy that does not reach the bridge; is it running?"
+    return "not the answer of a bridge; is something else at this address?"
 
 
 def _post(wanted: Wanted, body: bytes, content_type: str, more: dict[str, str]) -> httpx.Response:

@@ -60,11 +60,11 @@ def plan(rows: Iterable[Mapping[str, Any]], wanted: Wanted) -> Plan:
     """Return how to get from the rows of an organization to what is wanted for one table."""
     there = [row for row in rows if row.get("table_name") == wanted.entity]
     ours = sorted((row for row in there if _is_ours(row, wanted)), key=_order(wanted))
-    others = len(there) - len(ours)
+    strangers = len(there) - len(ours)
     if not ours:
-        if others >= MOST_ROWS:
-            return Plan([], [f"{wanted.entity}: {_too_many(others)}; delete one of them, then connect again"])
-        return Plan([Step(wanted.entity, "no webhook is registered", None, wanted.row())], [])
+        if strangers >= MOST_ROWS:
+            return Plan([], [f"{wanted.entity}: {_too_many(strangers)}; delete one of them, then connect again"])
+        return Plan([Step(wanted.entity, f"no webhook is registered{_near(there, wanted)}", None, wanted.row())], [])
     kept, *doubles = ours
     steps = [
         Step(wanted.entity, "registered twice: every event would come again", str(row["id"]), None) for row in doubles
@@ -75,10 +75,13 @@ def plan(rows: Iterable[Mapping[str, Any]], wanted: Wanted) -> Plan:
         operations = _operations(kept)
         if columns.pop("operations", None) and not set(OPERATIONS) <= set(operations):
             # Trap: what else is registered stays, such as `delete`.
-            columns["operations"] = [*operations, *(name for name in OPERATIONS if name not in operations)]
+            others = [name for name in operations if str(name).lower() not in OPERATIONS]
+            columns["operations"] = [*others, *OPERATIONS]
         steps.insert(0, Step(wanted.entity, "; ".join(faults), str(kept["id"]), columns))
-    if others >= MOST_ROWS:
-        return Plan(steps, [f"{wanted.entity}: {_too_many(others)}, so this one may get nothing; delete one of them"])
+    if strangers >= MOST_ROWS:
+        return Plan(
+            steps, [f"{wanted.entity}: {_too_many(strangers)}, so this one may get nothing; delete one of them"]
+        )
     return Plan(steps, [])
 
 
@@ -98,6 +101,12 @@ def strays(rows: Iterable[Mapping[str, Any]], wanted: Wanted, entities: Iterable
     ]
 
 
+def meant(table_name: object, entities: Iterable[str]) -> str | None:
+    """Return the table that somebody had in mind who registered another spelling of its name, None if none."""
+    name = str(table_name).strip().lower().rpartition(".")[2]
+    return next((entity for entity in entities if entity in {name, f"{name}s"}), None)
+
+
 def removal(rows: Iterable[Mapping[str, Any]], wanted: Wanted) -> list[Step]:
     """Return the steps that leave no webhook of a table that leads to the address."""
     return [
@@ -114,20 +123,50 @@ def _faults(row: Mapping[str, Any], wanted: Wanted) -> list[str]:
     if missing:
         faults.append(f"{' and '.join(missing)} not registered: {_lost(missing)}")
     if row.get("url") != wanted.url:
-        faults.append(_elsewhere(_parts(row.get("url")), _parts(wanted.url)))
-    if not row.get("token"):
-        faults.append("no token: every webhook is answered 401 and lost")
-    elif row.get("token") != wanted.token:
-        faults.append("another token than the one given")
+        faults.append(_elsewhere(row.get("url"), _parts(wanted.url)))
+    if row.get("token") != wanted.token:
+        faults.append(_wrong_token(row.get("token"), wanted.token))
     return faults
 
 
-def _elsewhere(registered: SplitResult, wanted: SplitResult) -> str:
+def _wrong_token(registered: object, wanted: str) -> str:
+    token = str(registered or "")
+    lost = "every webhook is answered 401 and lost"
+    if not token.strip():
+        return f"no token: {lost}"
+    kind, _, rest = token.strip().partition(" ")
+    if kind.lower() == "bearer" and rest.strip() == wanted:
+        return f'its token begins with "{kind}", which OpenBSP adds itself: {lost}'
+    if token.strip() == wanted:
+        return f"its token has white space around it: {lost}"
+    return "another token than the one given"
+
+
+def _near(there: Iterable[Mapping[str, Any]], wanted: Wanted) -> str:
+    """Say of rows that are not this bridge's, and perhaps should be, where they lead."""
+    other = _parts(wanted.url)
+    places = [
+        f"{parts.hostname or 'no address'}{'' if parts.port is None else f':{parts.port}'}"
+        for row in there
+        for parts in (_parts(row.get("url")),)
+        if row.get("token") == wanted.token or (parts.hostname, parts.path) == (other.hostname, other.path)
+    ]
+    if not places:
+        return ""
+    return f" for {other.netloc}; one leads to {', '.join(places)}: if that is a mistake, delete it in OpenBSP"
+
+
+def _elsewhere(url: object, wanted: SplitResult) -> str:
+    if any(map(str.isspace, str(url))):
+        return "its address has white space in it: webhooks are lost"
+    registered = _parts(url)
     if registered.path.rstrip("/") != wanted.path.rstrip("/"):
         path = registered.path or "empty"
         return f"its path is {path}, not {wanted.path}: every webhook is answered 404 and lost"
     if registered.scheme != wanted.scheme:
         return f"its address begins with {registered.scheme}, not {wanted.scheme}: webhooks are lost"
+    if registered.query or registered.fragment or "@" in registered.netloc:
+        return "its address has a user name, a query or a fragment, which none of a bridge has"
     return "its address is another than the one given"
 
 
@@ -158,7 +197,7 @@ def _operations(row: Mapping[str, Any]) -> list[Any]:
 def _parts(url: object) -> SplitResult:
     """Return the parts of an address that somebody has registered; of one that is none, empty ones."""
     try:
-        parts = urlsplit(str(url))
+        parts = urlsplit("".join(str(url).split()))
         # Trap: a port is looked at only when it is asked for.
         _ = parts.port
     except ValueError:

@@ -8,11 +8,21 @@ from avro import instants
 from avro.catalogue import ENTITIES
 from avro.rows import id_of, ids_of
 from bridge.reconcile.errors import ReconcileError
+from bridge.reconcile.index import State
 from bridge.reconcile.report import text
 from bridge.reconcile.settings import ReconcileSettings
+from bridge.reconcile.states import state_of as state_of_state
 from bridge.reconcile.truths import state_of
 from streams.state import contact
-from support.reconcile_world import HOUR, LONG_AGO, World, address_row, at, contact_row
+from support.reconcile_world import (
+    HOUR,
+    LONG_AGO,
+    World,
+    address_row,
+    at,
+    contact_row,
+    conversation_row,
+)
 
 PEOPLE = ("contacts", "contacts_addresses")
 
@@ -109,6 +119,43 @@ def test_an_address_that_comes_back_after_its_delete_is_told(world: World):
     report = world.run()
     assert (report.total().missing, report.total().kept_out, report.well) == (1, 0, True)
     assert world.streams.addresses[key_of("contacts_addresses", address_row(1))].facts.columns
+
+
+@pytest.mark.parametrize("inserted", ["told", "lost"])
+def test_an_address_that_came_back_in_the_batch_that_tells_of_its_delete_is_a_conflict(world: World, inserted: str):
+    """The delete is received after the row was made again, so the row stays out, although OpenBSP has it."""
+    fill(world, 3)
+    world.run()
+    delete = ids_of(ENTITIES["contacts_addresses"], address_row(1))
+    made = instants.now() - 5_000_000
+    again = address_row(1, created_at=instants.render(made), updated_at=instants.render(made))
+    world.streams.tell("contacts_addresses", "delete", delete, received_at=made + 4_000_000)
+    world.put("contacts_addresses", again, lost=inserted == "lost")
+    for _ in range(2):
+        report = world.run(since=0)
+        total = report.total()
+        assert (total.missing, total.conflicts, total.kept_out, report.well) == (0, 1, 0, False)
+        assert [sample.columns for sample in report.samples["conflicts"]] == [["deleted"]]
+        assert world.bridge.took == []
+    # What docs/completeness.md advises.
+    world.put("contacts_addresses", again | {"updated_at": instants.render(instants.now())}, lost=True)
+    report = world.run(since=0)
+    assert (report.total().missing, report.total().conflicts, report.well) == (1, 0, True)
+
+
+def test_an_address_that_a_conversation_names_is_judged_although_no_run_has_seen_it(world: World):
+    fill(world, 2)
+    world.put("conversations", conversation_row(7, contact_address=address_row(7)["address"]))
+    world.streams.tell("contacts_addresses", "insert", address_row(7))
+    addresses = world.run().total("contacts_addresses")
+    assert (addresses.unjudged, addresses.gone, addresses.deleted) == (0, 1, 1)
+
+
+def test_so_is_one_that_only_messages_of_the_conversation_name():
+    of_messages = {"known": False, "organization_id": "acme", "service": "whatsapp", "contact_address": "+1"}
+    assert state_of_state("conversations", "c1", of_messages) == State(
+        "c1", organization="acme", orphan=True, address='["acme","whatsapp","+1"]'
+    )
 
 
 def test_an_address_of_which_nobody_knows_how_to_ask_is_not_judged(world: World):

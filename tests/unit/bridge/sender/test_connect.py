@@ -1,7 +1,11 @@
 """`bridge connect` against a stand-in of OpenBSP's API and a bridge that answers over HTTP."""
 
+import ssl
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -10,6 +14,7 @@ from avro.catalogue import ENTITIES
 from bridge import cli
 from bridge.suppressions.hashes import Contact
 from openbsp_testkit.postgrest import Postgrest, running_postgrest
+from support.authority import Authority, Identity
 from support.fake_kafka import FakeKafka, FakeSuppressions
 from support.ingress import BOUND_TOKEN, ORGANIZATION, TOKEN, RunningIngress, running_ingress
 from support.wait import eventually
@@ -203,10 +208,16 @@ def test_a_check_names_every_way_in_which_a_registration_is_wrong(
         ({"url": bridge.url}, "messages: its path is empty, not /webhooks: every webhook is answered 404"),
         ({"url": f"{bridge.url}/hook"}, "messages: its path is /hook, not /webhooks"),
         ({"url": bridge.url.replace("http:", "https:") + "/webhooks"}, "messages: its address begins with https"),
+        ({"token": f"Bearer {TOKEN}"}, 'messages: its token begins with "Bearer", which OpenBSP adds itself'),
+        ({"token": f" {TOKEN}"}, "messages: its token has white space around it: every webhook is answered 401"),
+        ({"url": f"{bridge.url}/webhooks\n"}, "messages: its address has white space in it"),
+        ({"url": f"{bridge.url}/webhooks?token={TOKEN}"}, "messages: its address has a user name, a query"),
+        ({"url": "http://127.0.0.1:1/webhooks"}, "messages: no webhook is registered for 127.0.0.1"),
         (
             {"table_name": "organizations_addresses"},
             "organizations_addresses: registered for this bridge, which refuses",
         ),
+        ({"table_name": "public.messages"}, "public.messages: registered for this bridge, but no table of OpenBSP"),
     ):
         platform.remove("webhooks", *(row["id"] for row in platform.rows("webhooks")))
         register("conversations")
@@ -250,8 +261,73 @@ def test_a_check_says_that_nobody_answers(platform: Postgrest, connect: Run, unu
     platform.put("messages", id="m", organization_id="org", updated_at="2026-05-01T00:00:00+00:00")
     status, out = connect("--check", url=f"http://127.0.0.1:{unused_port}")
     assert status == 1
-    assert "did not answer from here: ConnectError" in out
+    assert "did not answer from here: ConnectError: [Errno" in out
     assert "can only be reached from its own network" in out
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "said"),
+    [
+        (308, {"Location": "https://bridge.example/webhooks"}, "it leads on to https://bridge.example/webhooks"),
+        (502, {}, "a proxy that does not reach the bridge; is it running?"),
+        (400, {}, "not the answer of a bridge; is something else at this address?"),
+        (None, {}, "did not answer from here: ReadTimeout: OpenBSP does not wait longer than 0.2 s"),
+    ],
+)
+def test_a_check_names_what_is_before_the_bridge(connect: Run, monkeypatch, status, headers, said):
+    monkeypatch.setattr("bridge.sender.connect._TIMEOUT_S", 0.2)
+    with answering(status, headers) as url:
+        connect(url=url)
+        code, out = connect("--check", url=url)
+    assert code == 1
+    assert out.count(said) == len(TABLES)
+
+
+@pytest.mark.parametrize("is_tls", [True, False], ids=["self-signed", "not-tls"])
+def test_a_check_says_that_tls_fails(connect: Run, tmp_path: Path, *, is_tls: bool):
+    with answering(200, {}, Authority(tmp_path).issue("bridge") if is_tls else None) as address:
+        url = address.replace("http:", "https:")
+        connect(url=url)
+        code, out = connect("--check", url=url)
+    assert code == 1
+    assert out.count("TLS fails, as it would for OpenBSP: ") == len(TABLES)
+    assert ("certificate verify failed" in out) == is_tls
+
+
+@contextmanager
+def answering(status: int | None, headers: dict[str, str], identity: Identity | None = None) -> Iterator[str]:
+    """Run a server that answers every POST alike; with no status it does not answer until it ends."""
+    ended = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            if status is None:
+                ended.wait()
+                return
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, *_: object) -> None:
+            """Say nothing of clients that do not like the certificate."""
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        if identity is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(identity.both)
+            server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            ended.set()
+            server.shutdown()
+            thread.join()
 
 
 @pytest.mark.parametrize(
@@ -286,7 +362,11 @@ def test_a_platform_that_fails_or_is_none_is_named(
 
 
 @pytest.mark.parametrize(
-    "url", ["bridge.example.com", "https://", "ftp://x", "https://[x", "http://x:port", "http://x y"]
+    "url",
+    [
+        *("bridge.example.com", "https://", "ftp://x", "https://[x", "http://x:port", "http://x y"),
+        *("https://x?y", "https://x/webhooks?y", "https://x#y", "https://me@x"),
+    ],
 )
 def test_what_is_no_address_is_not_registered(platform: Postgrest, connect: Run, url: str):
     """OpenBSP would keep it, and every webhook would be lost."""

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.sender.registrations import MOST_ROWS, Wanted, plan, removal, strays
+from bridge.sender.registrations import MOST_ROWS, Wanted, meant, plan, removal, strays
 
 WANTED = Wanted("org", "messages", "https://bridge.example/webhooks", "a-token")
 
@@ -33,6 +33,17 @@ def test_what_is_right_stays():
         ({"url": "https://bridge.example"}, "url", "its path is empty, not /webhooks: every webhook is answered 404"),
         ({"url": "https://bridge.example/hooks"}, "url", "its path is /hooks, not /webhooks"),
         ({"url": "http://bridge.example/webhooks"}, "url", "its address begins with http, not https"),
+        ({"url": "https://bridge.example/webhooks "}, "url", "its address has white space in it: webhooks are lost"),
+        ({"url": "\thttps://bridge.example/webhooks"}, "url", "its address has white space in it"),
+        ({"url": "https://bridge.example /webhooks"}, "url", "its address has white space in it"),
+        ({"url": "https://bridge.example/webhooks?v=1"}, "url", "its address has a user name, a query or a fragment"),
+        ({"url": "https://me:it@bridge.example/webhooks"}, "url", "its address has a user name"),
+        ({"url": "https://bridge.example/Webhooks"}, "url", "its path is /Webhooks, not /webhooks"),
+        ({"url": "https://bridge.example/webhooks/"}, "url", "its address is another than the one given"),
+        ({"token": " "}, "token", "no token: every webhook is answered 401 and lost"),
+        ({"token": "a-token\n"}, "token", "its token has white space around it: every webhook is answered 401"),
+        ({"token": "Bearer a-token"}, "token", 'its token begins with "Bearer", which OpenBSP adds itself'),
+        ({"operations": ["INSERT", "UPDATE"]}, "operations", "insert and update not registered"),
     ],
 )
 def test_what_is_wrong_is_named_and_only_that_is_repaired(columns, repaired, why):
@@ -40,6 +51,37 @@ def test_what_is_wrong_is_named_and_only_that_is_repaired(columns, repaired, why
     assert step.row_id == "1"
     assert step.columns == {repaired: WANTED.row()[repaired]}
     assert why in step.why
+
+
+@pytest.mark.parametrize(
+    ("columns", "place"),
+    [
+        ({"url": "https://bridge.example:8443/webhooks", "token": "another"}, "bridge.example:8443"),
+        ({"url": "http://bridge.example:443/webhooks"}, "bridge.example:443"),
+        ({"url": "https://me:it@brigde.example/webhooks"}, "brigde.example"),
+        ({"url": None}, "no address"),
+    ],
+)
+def test_a_row_that_leads_elsewhere_and_perhaps_should_lead_here_is_named_and_stays(columns, place):
+    (step,) = plan([row(**columns)], WANTED).steps
+    assert (step.row_id, step.columns) == (None, WANTED.row())
+    assert step.why == (
+        f"no webhook is registered for bridge.example; one leads to {place}: if that is a mistake, delete it in OpenBSP"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [
+        ("message", "messages"),
+        ("public.messages", "messages"),
+        ("Conversations", "conversations"),
+        ("organizations_addresses", None),
+        (None, None),
+    ],
+)
+def test_another_spelling_of_a_table_is_recognised(name, table):
+    assert meant(name, ["messages", "conversations"]) == table
 
 
 def test_the_token_is_never_in_a_reason():
@@ -133,6 +175,7 @@ def test_another_spelling_of_the_same_host_is_no_other_host(url):
         (["insert", "update", "delete"], None),
         (["update", "insert"], None),
         (["delete", "insert"], ["delete", "insert", "update"]),
+        (["DELETE", "Insert", "update"], ["DELETE", "insert", "update"]),
         ("insert", ["insert", "update"]),
     ],
 )
