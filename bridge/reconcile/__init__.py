@@ -1,1 +1,1 @@
-"""Reads the rows of an OpenBSP, compares them with the state topics, and repairs what webhooks did not tell."""
+"""Reads the rows of an OpenBSP, compares them with the state topics, and repairs what webhooks missed."""

@@ -15,7 +15,7 @@ from openbsp.terminal import printable
 
 
 def show(kafka: KafkaSettings, topics: TopicSettings, run: str | None, last: int, *, as_json: bool) -> ExitCode:
-    """Print the latest audits, oldest first, or those of a run; say which records are none."""
+    """Print the latest audits, oldest first, or those of a run; report invalid records."""
     found: list[Audit] = []
     for place, told in audits.read(kafka, topics):
         try:
@@ -39,7 +39,7 @@ def show(kafka: KafkaSettings, topics: TopicSettings, run: str | None, last: int
 def verify(
     kafka: KafkaSettings, topics: TopicSettings, files: list[Path], words: list[str], key_file: Path | None
 ) -> ExitCode:
-    """Say of each audit whether it is signed and unchanged. Raises ReconcileError if no key is given."""
+    """Report of each audit whether it is signed and unchanged. Raises ReconcileError if no key is given."""
     keys = [signing.read_public(word) for word in words]
     if not keys:
         if key_file is None:
@@ -58,7 +58,7 @@ def verify(
             faults += 1
             typer.echo(printable(f"wrong    {where}: {fault}"))
     typer.echo(f"{good} of {good + faults} audits are signed and unchanged")
-    # Nothing is no evidence: the file may be another one, or cut to nothing.
+    # An empty file is no evidence: it may be another one, or truncated.
     return ExitCode.OK if good and not faults else ExitCode.NOT_STARTED
 
 
@@ -70,7 +70,7 @@ def _of_files(files: Iterable[Path]) -> Iterator[tuple[str, bytes]]:
 
 
 def _lines(audit: Audit) -> Iterator[str]:
-    """Yield the lines of a report, which anybody may have written who may write to the topic."""
+    """Yield the lines of a report, which anybody with write access to the topic may have written."""
     try:
         yield from text(audit.report)
     except (KeyError, TypeError, ValueError):

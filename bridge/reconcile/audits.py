@@ -1,4 +1,4 @@
-"""The topic of audits: what each run found, one record a run."""
+"""The topic of audits: the findings of each run, one record a run."""
 
 from collections.abc import Iterator
 
@@ -25,7 +25,7 @@ def keep(audit: Audit, kafka: KafkaSettings, topics: TopicSettings) -> None:
 
 
 def read(kafka: KafkaSettings, topics: TopicSettings) -> Iterator[tuple[str, bytes]]:
-    """Yield where each audit is, and its text, those of one partition in their order.
+    """Yield each audit's position and text, those of one partition in their order.
 
     Raises TopicsError, KafkaUnavailableError.
     """

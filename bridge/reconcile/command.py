@@ -1,4 +1,4 @@
-"""`bridge reconcile`: the parts put together, and one run of them."""
+"""`bridge reconcile`: assembles the parts for a run."""
 
 import sqlite3
 from contextlib import ExitStack
@@ -30,7 +30,7 @@ from openbsp.terminal import printable
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the command line asks for."""
+    """The options of the command line."""
 
     organizations: tuple[str, ...]
     since: int | None
@@ -42,7 +42,7 @@ class Request:
 
     @property
     def options(self) -> Options:
-        """What the run is about."""
+        """What the run covers."""
         return Options(
             self.organizations, self.since, self.dry_run, self.deletes, self.allow_deletes, orphans=self.orphans
         )
@@ -50,7 +50,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The settings of all that takes part."""
+    """The settings of all parts."""
 
     settings: ReconcileSettings
     openbsp: OpenBspSettings
@@ -80,7 +80,7 @@ def reconcile(request: Request, environment: Environment, every_s: float | None 
             typer.echo(printable(line))
         if key is None:
             typer.echo("this report is not kept: RECONCILE_SIGNING_KEY_FILE is not set")
-    # Last, for a report that cannot be kept is to be seen all the same.
+    # Last, as a report that cannot be stored must be printed all the same.
     _kept(report, key, environment)
     return ExitCode.OK if report.well else ExitCode.NOT_STARTED
 

@@ -1,4 +1,4 @@
-"""How a run shows itself: differences as lines, progress as bars where a person looks on."""
+"""The output of a run: differences as lines, progress as bars on a terminal."""
 
 import sys
 from types import TracebackType
@@ -12,7 +12,7 @@ from openbsp.terminal import printable
 
 
 class Console:
-    """Tells a person how a run gets on; a context manager. As bridge.reconcile.run.Watcher."""
+    """Shows a run's progress; a context manager. As bridge.reconcile.run.Watcher."""
 
     def __init__(self, *, differences: bool) -> None:
         """Print each difference if `differences`."""
@@ -36,7 +36,7 @@ class Console:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Take the bars away."""
+        """Remove the bars."""
         self._progress.stop()
 
     def reading(self, done: int, total: int) -> None:

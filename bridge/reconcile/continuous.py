@@ -1,4 +1,4 @@
-"""`bridge reconcile --every`: a process that runs again and again, and tells Prometheus what it found."""
+"""`bridge reconcile --every`: a process that runs repeatedly, with its findings as metrics."""
 
 import logging
 import signal
@@ -23,13 +23,13 @@ _log = logging.getLogger(__name__)
 
 
 class _StopError(BaseException):
-    """A signal asks to end: what a run was doing is left to the next one."""
+    """A signal stops the run: the rest is left to the next one."""
 
 
 def run_every(interval_s: float, settings: ReconcileSettings, once: Callable[[], Report]) -> ExitCode:
     """Run at once and then every `interval_s` seconds, until SIGTERM or SIGINT.
 
-    A run that fails is logged and counted; the next one begins where it was.
+    A run that fails is logged and counted; the next one resumes where it was.
     """
     start_plain_logging("INFO", sys.stdout.fileno())
     metrics = Metrics(CollectorRegistry())

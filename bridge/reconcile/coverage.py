@@ -1,8 +1,7 @@
 """How far the rows of an entity have been compared, from the oldest on.
 
-Trap: rows that row-level security hides look like rows that are not there. So a run over all organizations has compared
-those alone that the platform showed. Of each other one a gap is noted, and its rows are read from there as soon as it
-is shown.
+Trap: rows that row-level security hides look like missing rows. So a run over all organizations has compared only those
+that the platform showed. For each other one a gap is stored, and its rows are read from there as soon as it is shown.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,7 +18,7 @@ class Coverage:
     def __init__(
         self, index: Index, entity: str, *, now: int, overlap: int, kept: bool = True, former: bool = True
     ) -> None:
-        """Take what runs before have noted, if `former`. `kept` is whether this one notes anything."""
+        """Start from the progress of former runs, if `former`. `kept` is whether this one's is stored."""
         self._index = index
         self._entity = entity
         self._now = now
@@ -42,7 +41,7 @@ class Coverage:
         return since
 
     def advance(self, organization: str | None, until: int) -> bool:
-        """Note that all up to `until` was read; return whether that is so: rows before the beginning may be unread."""
+        """Record that all up to `until` was read; return whether that is so: rows before the start may be unread."""
         known, since = self._known(organization), self._since[organization or _ALL]
         if since > until or (since > 0 and (known is None or since > known.until)):
             return False
@@ -52,24 +51,24 @@ class Coverage:
         return True
 
     def show(self, organizations: Iterable[str]) -> None:
-        """Note that the platform shows rows of organizations: one that is new may have older rows."""
+        """Record that the platform shows rows of organizations: a new one may have older rows."""
         for name in organizations:
             if name not in self._gaps:
                 self.fill(name, None if self._since[_ALL] == 0 else 0)
 
     def hide(self, organizations: Iterable[str]) -> None:
-        """Note that the platform shows no rows of organizations, so that this run cannot have read all of theirs."""
+        """Record that the platform shows no rows of organizations, so this run cannot have read all of theirs."""
         since = self._since[_ALL]
         for name in organizations:
             gap = self._gaps.get(name, 0)
             self.fill(name, since if gap is None else min(gap, since))
 
     def gaps(self) -> Mapping[str, int]:
-        """Return from when on former runs did not read all rows, of those organizations of which that is so."""
+        """Return from when on former runs did not read all rows, of organizations with such gaps."""
         return {name: gap for name, gap in self._gaps.items() if gap is not None}
 
     def fill(self, organization: str, at: int | None) -> None:
-        """Note that a gap begins at `at` now, or that there is none."""
+        """Record that a gap begins at `at` now, or that there is none."""
         self._gaps[organization] = at
         if self._kept:
             self._index.cover(self._entity, organization, at)

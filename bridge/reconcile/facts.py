@@ -1,4 +1,4 @@
-"""What a row of OpenBSP and the state of the same row have in common, and whether they say the same. Pure.
+"""The common facts of an OpenBSP row and its state, and whether they are equal. Pure.
 
 Columns and the members of a status are compared by digests, so that the states of many rows fit into an index.
 """
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from avro.catalogue import Entity, Kind
 from avro.rows import Row, to_fields
 
-#: Of a digest. Two different values are taken for equal once in 2.8e14 comparisons.
+#: Bytes of a digest. Two different values collide once in 2.8e14 comparisons.
 DIGEST_BYTES = 6
 #: Names of the members of a status begin with this; no column of OpenBSP has a dot in its name.
 _MEMBER = "status."
@@ -20,7 +20,7 @@ _NULL = "null"
 
 
 class Facts(NamedTuple):
-    """What is compared of a row.
+    """The compared facts of a row.
 
     `keys` are the members of its status that are not null, `named` those with null as well. `stamp` is its
     `updated_at`, else `created_at`, in microseconds since the epoch, -1 if it has neither.
@@ -33,13 +33,13 @@ class Facts(NamedTuple):
 
 
 class Verdict(Enum):
-    """What the state says of a row."""
+    """The state of a row, compared with it."""
 
     EQUAL = "equal"
     #: There is no state of it.
     MISSING = "missing"
     DIFFERENT = "different"
-    #: The state has a newer version of the row than the one that was read.
+    #: The state has a newer version of the row than the one read.
     AHEAD = "ahead"
 
 
@@ -56,7 +56,7 @@ def of_fields(entity: Entity, fields: Mapping[str, Any]) -> Facts:
         if value is not None and name != "id" and kind is not Kind.STATUS:
             columns[name] = digest(b"i", str(value)) if kind is Kind.INSTANT else digest(b"t", value)
     for name, text in fields["extra"].items():
-        # Also of an instant whose text says more than its field.
+        # Also of an instant whose text has more than its field.
         columns[name] = digest(b"j", text)
     for name in fields["nulls"]:
         columns[name] = digest(b"n", "")
@@ -79,12 +79,12 @@ def _members(fields: Mapping[str, Any]) -> tuple[dict[str, bytes], int]:
 
 
 def digest(kind: bytes, text: str) -> bytes:
-    """Return what stands for a value: no text of one kind has that of another."""
+    """Return the digest of a value: values of different types never share one."""
     return blake2b(kind + text.encode(), digest_size=DIGEST_BYTES).digest()
 
 
 def compare(row: Facts, state: Facts | None) -> tuple[Verdict, list[str]]:
-    """Return what the state says of a row, and the names of the columns and status members that differ.
+    """Return the verdict, and the names of the columns and status members that differ.
 
     A column that the row does not have is not compared: publishing the row would not change it. A status member that
     only the state has differs, because OpenBSP never takes one away.
@@ -94,13 +94,13 @@ def compare(row: Facts, state: Facts | None) -> tuple[Verdict, list[str]]:
     differing = [
         name
         for name, said in row.columns.items()
-        # Trap: a row whose status is null, or no object, says nothing about members that are known.
+        # Trap: a row whose status is null, or no object, does not change known members.
         if state.columns.get(name) != said and not (name == _STATUS and row.named == 0 and state.keys)
     ]
     differing += [name for name in state.columns if name.startswith(_MEMBER) and name not in row.columns]
     if not differing:
         return Verdict.EQUAL, []
     differing.sort()
-    # Of the state's members with null nothing is known, so it may be newer than this says; never older.
+    # The state's members with null are unknown, so it may be newer than this shows; never older.
     ahead = (state.keys, state.stamp) > (row.named, row.stamp)
     return (Verdict.AHEAD if ahead else Verdict.DIFFERENT), differing

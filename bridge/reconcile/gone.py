@@ -1,4 +1,4 @@
-"""Rows that the states have and the platform does not: found by asking for their ids."""
+"""Rows that exist in the states and not in the platform: found by asking for their ids."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -8,12 +8,12 @@ from bridge.sender.errors import PlatformError
 
 _WINDOW = 1_000
 _CHUNK_IDS = 100
-#: Of the ids of one request: addresses of more than 8 KiB are refused by many a server.
+#: Bytes of ids in one request: many servers refuse addresses of more than 8 KiB.
 _CHUNK_CHARACTERS = 4_000
 
 
 def candidates(index: Index, entity: str, after: str, before: int, most: int) -> Iterator[list[Known]]:
-    """Yield rows of the states whose stamp is before `before`, by id, behind the id `after`, `most` in all."""
+    """Yield rows of the states whose stamp is before `before`, by id, after the id `after`, `most` in all."""
     left = most
     while left > 0 and (found := index.behind(entity, after, before, min(_WINDOW, left))):
         yield found
@@ -32,8 +32,7 @@ def by_organization(rows: Sequence[Known]) -> Mapping[str | None, list[Known]]:
 def absent(source: Source, entity: str, rows: Sequence[Known], witness: str) -> list[Known]:
     """Return those of the rows that the platform does not have.
 
-    Each question asks for `witness` as well, the name of a row that is there. Raises PlatformError if it is not in the
-    answer.
+    Each question includes `witness`, the name of an existing row. Raises PlatformError if it is not in the answer.
     """
     gone: list[Known] = []
     for some in _chunks(rows):
@@ -45,7 +44,7 @@ def absent(source: Source, entity: str, rows: Sequence[Known], witness: str) -> 
 
 
 def too_many(gone: int, asked: int, share: float, minimum: int) -> bool:
-    """Return whether so many of those that were asked for may not be deleted without asking."""
+    """Return whether so many missing rows may not be deleted without confirmation."""
     return gone > max(minimum, share * asked)
 
 

@@ -1,7 +1,7 @@
-"""What the state topics say, on disk: the facts of each row, so that memory does not grow with their number.
+"""The content of the state topics on disk: the facts of each row, so that memory does not grow with their number.
 
-It is a cache. What it holds can be read from the topics again, but for what was posted and how far runs came: without
-those, a run reads all rows and posts again what the states cannot take.
+It is a cache: it can be rebuilt from the topics, except the repairs posted and the progress of runs. Without those, a
+run reads all rows and posts again what the states cannot take.
 """
 
 import contextlib
@@ -41,18 +41,17 @@ CREATE TABLE progress (
 ) WITHOUT ROWID;
 CREATE TABLE circles (entity TEXT PRIMARY KEY, after TEXT) WITHOUT ROWID;
 """
-#: Came later; an index without it reads the state topics again, and keeps how far runs came.
+#: Added later; without it the state topics are read again, and the progress is kept.
 _ORPHANS = """
 CREATE TABLE orphans (entity TEXT, id TEXT, organization INTEGER, PRIMARY KEY (entity, id)) WITHOUT ROWID;
 DELETE FROM positions;
 """
-#: Came later; of an index without it, what runs read counts as read of all organizations that it knows.
+#: Added later; without it, the progress counts for all organizations in the index.
 _COVERAGE = """
 CREATE TABLE coverage (entity TEXT, organization TEXT, gap INTEGER, PRIMARY KEY (entity, organization)) WITHOUT ROWID;
 INSERT INTO coverage SELECT DISTINCT entity, name, NULL FROM witnesses JOIN names ON number = organization;
 """
-#: Came later: what is remembered of deleted rows, what rows without a column `id` are asked for by, and which rows the
-#: bridge turned away lately.
+#: Added later: remains of deleted rows, names of rows without a column `id`, and rows that the bridge refused lately.
 _CUTS = "CREATE TABLE cuts (entity TEXT, id TEXT, at INTEGER, PRIMARY KEY (entity, id)) WITHOUT ROWID;"
 _ASKED = "CREATE TABLE asked (entity TEXT, id TEXT, name TEXT, PRIMARY KEY (entity, id)) WITHOUT ROWID;"
 _TURNED_AWAY = "CREATE TABLE turned_away (entity TEXT, id TEXT, at INTEGER, PRIMARY KEY (entity, id)) WITHOUT ROWID;"
@@ -86,7 +85,7 @@ class State(NamedTuple):
 
 
 class Known(NamedTuple):
-    """A row that the states have. `name` is what it is asked for by; its id if nothing else is known."""
+    """A row in the states. `name` is what it is asked for by; its id if nothing else is known."""
 
     id: str
     organization: str | None
@@ -112,10 +111,10 @@ class Progress(NamedTuple):
 
 
 class Index:
-    """One directory's index; one process at a time has it open. A context manager. Raises ReconcileError."""
+    """The index of a directory; one process at a time has it open. A context manager. Raises ReconcileError."""
 
     def __init__(self, directory: Path) -> None:
-        """Open it, or make it."""
+        """Open or create it."""
         directory.mkdir(parents=True, exist_ok=True)
         try:
             self._lock = lock_file(directory / "lock")
@@ -141,7 +140,7 @@ class Index:
         try:
             return self._connected() or self._connected() or self._fail("it cannot be made")
         except sqlite3.Error as error:
-            # Of the disk or of rights: how far runs came is not thrown away for that.
+            # Of the disk or of permissions: no reason to discard the progress.
             self._fail(str(error))
 
     def _fail(self, why: str) -> NoReturn:
@@ -149,7 +148,7 @@ class Index:
         raise ReconcileError(f"{self._path}: {why}; see RECONCILE_DIR")
 
     def _connected(self) -> sqlite3.Connection | None:
-        """Return a connection; none if the file had to be removed, being damaged, or another version's."""
+        """Return a connection; None if the file had to be removed: it was damaged, or another version's."""
         db = sqlite3.connect(self._path, isolation_level=None)
         try:
             os.chmod(self._path, 0o600)  # noqa: PTH101 beside sqlite's own calls
@@ -168,7 +167,7 @@ class Index:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """Make several changes one."""
+        """Make several changes atomic."""
         try:
             with sqlite.transaction(self._db):
                 yield
@@ -180,26 +179,26 @@ class Index:
     # -- the states
 
     def meta(self, name: str) -> str | None:
-        """Return a note."""
+        """Return a stored value."""
         found = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
         return None if found is None else str(found[0])
 
     def note(self, name: str, value: str) -> None:
-        """Keep a note."""
+        """Store a value."""
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
 
     def forget(self, entity: str) -> None:
-        """Forget the states of an entity, so that its topic is read again from the beginning."""
+        """Drop the states of an entity, so that its topic is read again from the beginning."""
         with self.transaction():
             for table in ("positions", "rows", "witnesses", "orphans", "cuts"):
                 self._db.execute(f"DELETE FROM {table} WHERE entity = ?", (entity,))  # noqa: S608 names from above
 
     def positions(self, entity: str) -> dict[int, int]:
-        """Return the next offset of each partition of the entity's state topic that was read."""
+        """Return the next offset to read of each partition of the entity's state topic."""
         return dict(self._db.execute("SELECT partition, next FROM positions WHERE entity = ?", (entity,)).fetchall())
 
     def take(self, entity: str, states: Sequence[State], positions: dict[int, int]) -> None:
-        """Take records of the entity's state topic, in order, and note up to where it was read."""
+        """Store records of the entity's state topic, in order, and the offsets read."""
         # Of several records of one row the last counts.
         latest = {state.id: state for state in states}
         present = [state for state in latest.values() if state.facts is not None]
@@ -272,7 +271,7 @@ class Index:
         )
 
     def cuts(self, entity: str, ids: Sequence[str]) -> dict[str, int]:
-        """Return up to which stamp rows stay out, of those of the ids that were deleted."""
+        """Return the stamps up to which rows stay out, of deleted ids."""
         return self._numbers_of("SELECT id, at FROM cuts", entity, ids)
 
     def _numbers_of(self, select: str, entity: str, ids: Sequence[str]) -> dict[str, int]:
@@ -286,7 +285,7 @@ class Index:
         return found
 
     def orphans(self, entity: str, after: str, most: int) -> list[tuple[str, str | None]]:
-        """Return ids of rows that never came although others tell of them, with their organizations, behind an id."""
+        """Return ids, after an id, of rows that others refer to and that never arrived, with their organizations."""
         found = self._db.execute(
             "SELECT id, organization FROM orphans WHERE entity = ? AND id > ? ORDER BY id LIMIT ?",
             (entity, after, most),
@@ -294,12 +293,12 @@ class Index:
         return [(id_, self._text(organization)) for id_, organization in found]
 
     def count_orphans(self, entity: str) -> dict[str | None, int]:
-        """Return how many there are of each organization."""
+        """Return their number for each organization."""
         statement = "SELECT organization, count(*) FROM orphans WHERE entity = ? GROUP BY organization"
         return {self._text(number): count for number, count in self._db.execute(statement, (entity,)).fetchall()}
 
     def facts(self, entity: str, ids: Sequence[str]) -> dict[str, Facts]:
-        """Return the facts of those of the rows that the states have."""
+        """Return the facts of the rows that the states have."""
         found: dict[str, Facts] = {}
         for at in range(0, len(ids), _SQL_VARIABLES):
             some = ids[at : at + _SQL_VARIABLES]
@@ -313,7 +312,7 @@ class Index:
         return int(self._db.execute("SELECT count(*) FROM rows WHERE entity = ?", (entity,)).fetchone()[0])
 
     def behind(self, entity: str, after: str, before: int, most: int) -> list[Known]:
-        """Return rows whose stamp is before `before`, by id, behind the id `after`."""
+        """Return rows whose stamp is before `before`, by id, after the id `after`."""
         found = self._db.execute(
             "SELECT r.id, r.organization, r.conversation, r.stamp, coalesce(a.name, r.id) FROM rows r"
             " LEFT JOIN asked a ON a.entity = r.entity AND a.id = r.id"
@@ -326,7 +325,7 @@ class Index:
         ]
 
     def organizations(self, entity: str) -> list[str]:
-        """Return the organizations of which the states have rows."""
+        """Return the organizations with rows in the states."""
         numbers = self._db.execute("SELECT DISTINCT organization FROM witnesses WHERE entity = ?", (entity,)).fetchall()
         known = {text: number for (number,) in numbers if (text := self._text(number))}
         return sorted(name for name, number in known.items() if self._has_rows(entity, name, number))
@@ -342,7 +341,7 @@ class Index:
         return True
 
     def witnesses(self, entity: str, organization: str) -> list[str]:
-        """Return names of rows of an organization that the states have; the id of one of which no name is known."""
+        """Return names of rows of an organization that the states have; the id of one without a known name."""
         return [
             name
             for (name,) in self._db.execute(
@@ -367,7 +366,7 @@ class Index:
         )
 
     def prune(self, turned_away_before: int) -> None:
-        """Forget names of rows that are gone, and what the bridge turned away before a moment."""
+        """Drop names of rows that are gone, and refusals of the bridge before a moment."""
         with self.transaction():
             self._db.execute(
                 "DELETE FROM asked WHERE (entity, id) NOT IN (SELECT entity, id FROM rows)"
@@ -376,18 +375,18 @@ class Index:
             self._db.execute("DELETE FROM turned_away WHERE at < ?", (turned_away_before,))
 
     def turn_away(self, entity: str, id_: str, at: int) -> None:
-        """Remember that the bridge did not take a row, because its contact is suppressed."""
+        """Record that the bridge refused a row, because its contact is suppressed."""
         with self.transaction():
             self._db.execute("INSERT OR REPLACE INTO turned_away VALUES (?, ?, ?)", (entity, id_, at))
 
     def turned_away(self, entity: str, ids: Sequence[str]) -> set[str]:
-        """Return which of the rows the bridge turned away."""
+        """Return the rows that the bridge refused."""
         return set(self._numbers_of("SELECT id, at FROM turned_away", entity, ids))
 
     # -- what was posted
 
     def post(self, entity: str, run: str, posts: Iterable[tuple[str, Posted]]) -> None:
-        """Remember what a run posts."""
+        """Store a run's repairs."""
         with self.transaction():
             self._db.executemany(
                 "INSERT OR REPLACE INTO posted VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -406,7 +405,7 @@ class Index:
             )
 
     def posted(self, entity: str, ids: Sequence[str]) -> dict[str, Posted]:
-        """Return what was posted last of those rows."""
+        """Return the latest repairs of those rows."""
         found: dict[str, Posted] = {}
         for at in range(0, len(ids), _SQL_VARIABLES):
             some = ids[at : at + _SQL_VARIABLES]
@@ -417,12 +416,12 @@ class Index:
         return found
 
     def settled(self, entity: str, ids: Iterable[str]) -> None:
-        """Forget what was posted of rows whose state is right now."""
+        """Drop the repairs of rows whose state is right now."""
         with self.transaction():
             self._db.executemany("DELETE FROM posted WHERE entity = ? AND id = ?", [(entity, id_) for id_ in ids])
 
     def of_run(self, run: str, after: tuple[str, str], most: int) -> list[tuple[str, str, Posted]]:
-        """Return what a run posted, as `(entity, id, what)`, behind an entity and id."""
+        """Return a run's repairs, as `(entity, id, what)`, after an entity and id."""
         found = self._db.execute(
             f"SELECT entity, id, {_POSTED} FROM posted WHERE run = ? AND (entity, id) > (?, ?)"  # noqa: S608 as above
             " ORDER BY entity, id LIMIT ?",
@@ -443,7 +442,7 @@ class Index:
         return None if found is None else Progress(*found)
 
     def advance(self, entity: str, organization: str, progress: Progress) -> None:
-        """Note what has been compared."""
+        """Store what has been compared."""
         self._db.execute("INSERT OR REPLACE INTO progress VALUES (?, ?, ?, ?)", (entity, organization, *progress))
 
     def coverage(self, entity: str) -> dict[str, int | None]:
@@ -452,22 +451,22 @@ class Index:
         return dict(self._db.execute(statement, (entity,)).fetchall())
 
     def cover(self, entity: str, organization: str, gap: int | None) -> None:
-        """Note from when on runs over all did not read all rows of an organization; None if they did."""
+        """Store from when on runs over all did not read all rows of an organization; None if they did."""
         self._db.execute("INSERT OR REPLACE INTO coverage VALUES (?, ?, ?)", (entity, organization, gap))
 
     def restart(self) -> None:
-        """Forget how far runs came and what they posted; not the states."""
+        """Drop progress and repairs; not the states."""
         with self.transaction():
             for table in ("progress", "coverage", "circles", "posted"):
                 self._db.execute(f"DELETE FROM {table}")  # noqa: S608 names from above
 
     def circle(self, name: str) -> str:
-        """Return the id behind which the next of the searches for deletes that have this name begins."""
+        """Return the id after which the next search for deletes of this name starts."""
         found = self._db.execute("SELECT after FROM circles WHERE entity = ?", (name,)).fetchone()
         return "" if found is None else str(found[0])
 
     def turn(self, name: str, after: str) -> None:
-        """Note where the next search for deletes begins."""
+        """Store where the next search for deletes starts."""
         self._db.execute("INSERT OR REPLACE INTO circles VALUES (?, ?)", (name, after))
 
     # -- names as numbers
@@ -508,10 +507,10 @@ class Index:
 
 
 def _prepare(db: sqlite3.Connection) -> bool:
-    """Make what is missing in a database; return whether it is of this version."""
+    """Create missing tables; return whether the database is of this version."""
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=NORMAL")
-    # Of rows that were erased, digests stay in no free page.
+    # Digests of erased rows must not stay in free pages.
     db.execute("PRAGMA secure_delete=ON")
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if version == 0:

@@ -11,7 +11,7 @@ _SECOND = 1_000_000
 
 
 class Metrics(DeclaredMetrics):
-    """What runs found, by entity and organization."""
+    """The findings of runs, by entity and organization."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         """Register all of them."""
@@ -55,7 +55,7 @@ class Metrics(DeclaredMetrics):
 
     def take(self, report: Report) -> None:
         """Add a report."""
-        # An organization that this run did not look at has no numbers of it.
+        # An organization that this run did not cover has no numbers of it.
         self.missing.clear()
         self.left.clear()
         self.orphans.clear()

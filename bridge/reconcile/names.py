@@ -1,6 +1,6 @@
-"""What a row is asked for by: its id, or where its table has none, the columns that identify it, as a JSON array.
+"""What a row is asked for by: its id, or for a table without one, the identifying columns as a JSON array.
 
-The id that is made for such a row has a hash of those, so it cannot be asked for.
+The id made for such a row contains a hash of those, so it cannot be asked for.
 """
 
 from avro.catalogue import ENTITIES
@@ -22,7 +22,7 @@ def name_of(entity: str, row: Row) -> str | None:
 
 
 def parts_of(entity: str, name: str) -> list[str]:
-    """Return the values of the columns that a name consists of."""
+    """Return the values of the columns in a name."""
     return [str(part) for part in decode(name.encode())] if ENTITIES[entity].identity else [name]
 
 

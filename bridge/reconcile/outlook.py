@@ -1,6 +1,6 @@
-"""Which organizations an OpenBSP shows, and a row of each that it is known to have.
+"""The organizations that an OpenBSP shows, and a known row of each.
 
-Row-level security answers a revoked key with empty lists. So nothing is taken as gone, and nothing as complete, before
+Row-level security answers a revoked key with empty lists. So nothing counts as gone, and nothing as complete, before
 the platform has shown a row of the organization that the states have as well.
 """
 
@@ -24,7 +24,7 @@ class Outlook:
 
 
 def look(source: Source, index: Index, entity: str, organizations: Iterable[str]) -> Outlook:
-    """Ask for some rows of each organization that the states have. Raises PlatformError."""
+    """Ask for some rows of each organization in the states. Raises PlatformError."""
     outlook = Outlook()
     left = {
         organization: [name for name in index.witnesses(entity, organization) if names.is_name(entity, name)]

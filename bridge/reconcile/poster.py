@@ -1,4 +1,4 @@
-"""Repairs to the bridge: posted as webhooks are, so that they go the same way, with its limits, spool and receipts."""
+"""Posts repairs to the bridge as webhooks, with the same limits, spool and receipts."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -14,7 +14,7 @@ from bridge.reconcile.errors import ReconcileError
 
 _AT_ONCE = 8
 _MARK = {RECONCILED_HEADER: "true"}
-#: The bridge looked at the body and keeps a dead letter of it, or of its ids.
+#: The bridge has read the body and keeps a dead letter of it, or of its ids.
 _REFUSED = frozenset(
     reason.code
     for reason in (
@@ -28,7 +28,7 @@ _REFUSED = frozenset(
 
 
 class Repair(NamedTuple):
-    """A row to be told once more, or of a row that is gone the ids."""
+    """A row to post again, or of a row that is gone the ids."""
 
     entity: str
     action: str
@@ -44,7 +44,7 @@ class Receipt(NamedTuple):
 
 
 class Poster:
-    """Posts to one bridge. A context manager. Raises ReconcileError if the bridge does not take repairs at all."""
+    """Posts to one bridge. A context manager. Raises ReconcileError if the bridge does not accept repairs at all."""
 
     def __init__(self, url: str, token: str, *, patience_s: float, sleep: Callable[[float], None] = time.sleep) -> None:
         """Connect to nothing yet."""
@@ -65,7 +65,7 @@ class Poster:
         self._client.__exit__(kind, error, trace)
 
     def post(self, repairs: Iterable[Repair]) -> Iterator[Receipt]:
-        """Post repairs, some at once, and yield the answers in their order."""
+        """Post repairs, several at once, and yield the answers in their order."""
         yield from self._threads.map(self._post, repairs)
 
     def _post(self, repair: Repair) -> Receipt:
@@ -77,7 +77,7 @@ class Poster:
             raise ReconcileError(f"{self._url} takes no repairs: {error.why}; check {setting}") from None
         if outcome.taken or outcome.disposition in _REFUSED:
             return Receipt(repair, accepted=outcome.taken, answer=outcome.disposition)
-        # A number is the status of something that gave no reason, and so is no bridge.
+        # A number is the status of an answer without a reason, so it is not from a bridge.
         is_bridge = not outcome.disposition.isdecimal()
         hint = "check RECONCILE_BRIDGE_TOKEN" if is_bridge else "is a bridge at RECONCILE_BRIDGE_URL?"
         raise ReconcileError(f"{self._url} answered {outcome.disposition}: {hint}")

@@ -1,4 +1,4 @@
-"""What a run found and did: counts by entity and organization, some ids, what could not be judged and why."""
+"""The findings and repairs of a run: counts by entity and organization, some ids, what could not be judged and why."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -6,37 +6,38 @@ from typing import Any
 
 from avro import instants
 
-#: So many ids of each kind are in a report; the counts are of all.
+#: At most so many ids of each kind are in a report; the counts are of all.
 _MOST_SAMPLES = 100
-#: The organization of rows of which only partial updates are known.
+#: The organization of rows known from partial updates only.
 UNKNOWN = ""
 
 
 @dataclass(slots=True)
 class Tally:
-    """Rows of one entity and organization."""
+    """Counts for rows of one entity and organization."""
 
     #: Rows of the platform that were compared, and of these, those without a state and those whose state differs.
     compared: int = 0
     missing: int = 0
     different: int = 0
-    #: Of both: told once more in this run; told earlier, and the states have not had it yet; refused by the bridge.
+    #: Of both: posted in this run; posted earlier, and not in the states yet; refused by the bridge.
     posted: int = 0
     pending: int = 0
     refused: int = 0
-    #: Rows whose state stays different although they were told, and rows whose state is newer than the platform's.
+    #: Rows whose state stays different although they were posted, and rows whose state is newer than the platform's.
     conflicts: int = 0
-    #: Rows that stay out: of suppressed contacts, and contacts and addresses that were deleted here. Nothing is told.
+    #: Rows that stay out: of suppressed contacts, and contacts and addresses that were deleted here. They are not
+    #: posted.
     kept_out: int = 0
-    #: Ids of the states that were asked for, those that the platform does not have, and of these what became of them.
+    #: Ids of the states that were asked for, those that the platform does not have, and the outcomes of these.
     asked: int = 0
     gone: int = 0
     deleted: int = 0
     withheld: int = 0
     #: Ids that were not asked for, because the platform shows nothing of their organization.
     unjudged: int = 0
-    #: Rows that never came although others tell of them, when the run began: messages of which there are only receipts,
-    #: conversations of which there are only messages.
+    #: Rows that never arrived although others refer to them, when the run began: messages with receipts only,
+    #: conversations with messages only.
     orphans: int = 0
     #: Of `posted` and `deleted`: the states have it.
     confirmed: int = 0
@@ -44,7 +45,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A row that is not as it should be, and the columns in which."""
+    """A row with a difference, and the differing columns."""
 
     entity: str
     organization_id: str
@@ -75,7 +76,7 @@ class Report:
     spans: list[Span] = field(default_factory=list)
     tallies: dict[tuple[str, str], Tally] = field(default_factory=dict)
     samples: dict[str, list[Sample]] = field(default_factory=dict)
-    #: Up to when every row of an entity and organization was compared, and told if it was missing.
+    #: Up to when every row of an entity and organization was compared, and posted if it was missing.
     verified_until: dict[tuple[str, str], int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
@@ -100,7 +101,7 @@ class Report:
 
     @property
     def well(self) -> bool:
-        """Whether the states have every row that was compared, now, and nothing is left to decide."""
+        """Whether the states now have every compared row, and nothing is left to decide."""
         total = self.total()
         found = total.missing + total.different + total.gone
         done = 0 if self.dry_run else total.confirmed

@@ -1,4 +1,4 @@
-"""One run: reads rows of the platform, compares them with the states, tells what they lack, looks for what is gone."""
+"""One run: reads the platform's rows, compares them with the states, posts missing ones, searches for deleted ones."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -28,16 +28,17 @@ from openbsp.waiting import wait_until
 
 _SECOND = 1_000_000
 _UPDATE = "update"
-#: So many orphans of an entity are named in a report; the counts are of all.
+#: At most so many orphans of an entity are named in a report; the counts are of all.
 _NAMED_ORPHANS = 100
 _RECHECK_IDS = 50
 _WINDOW = 500
 _LOOK_AGAIN_S = 0.5
-#: What was told and is not in the states yet is told again after this long.
+#: A repair that is not in the states after this long is posted again.
 _TELL_AGAIN_US = 3600 * _SECOND
-#: What the bridge turned away, as its contact is suppressed, is posted again after this long: it may not be any more.
+#: A row that the bridge refused, as its contact is suppressed, is posted again after this long: that may have been
+#: lifted.
 _TURNED_AWAY_US = 24 * 3600 * _SECOND
-#: What the index notes of whom it is about.
+#: The index's note of its platform.
 _PLATFORM = "platform"
 _DELETED = "deleted"
 _RIGHTS = "may the key (OPENBSP_API_KEY) see its rows?"
@@ -48,30 +49,30 @@ class StateReader(Protocol):
 
     @property
     def unreadable(self) -> Mapping[str, str]:
-        """Say why, of entities whose truth cannot be read."""
+        """Return why the states of entities cannot be read, of each such entity."""
 
     def catch_up(self, on_read: Callable[[int, int], None] | None = None) -> None:
-        """Bring the index up to the end of the state topics."""
+        """Read the state topics into the index up to their end."""
 
 
 class Watcher(Protocol):
-    """Is told how a run gets on."""
+    """Receives a run's progress."""
 
     def reading(self, done: int, total: int) -> None:
-        """Take note of records of the state topics."""
+        """Report the records of state topics that were read."""
 
     def comparing(self, entity: str, since: int, at: int, until: int, rows: int) -> None:
-        """Take note of rows of an entity, up to an instant of a span."""
+        """Report how many rows of an entity were compared, up to an instant of a span."""
 
     def asking(self, entity: str, ids: int) -> None:
-        """Take note of ids for which was asked whether they are there."""
+        """Report for how many ids the platform was asked."""
 
     def found(self, line: str) -> None:
-        """Say a difference."""
+        """Report a difference."""
 
 
 class _Told(NamedTuple):
-    """A repair, the facts that it tells (None: that the row is gone), and the count in which the row is."""
+    """A repair, its facts (None: the row is gone), and the count that contains the row."""
 
     repair: Repair
     facts: Facts | None
@@ -80,19 +81,19 @@ class _Told(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a run is about. `since` is in microseconds since the epoch; None: where the last run ended."""
+    """What a run covers. `since` is in microseconds since the epoch; None: where the last run ended."""
 
     organizations: tuple[str, ...] = ()
     since: int | None = None
     dry_run: bool = False
     deletes: bool = True
     allow_deletes: bool = False
-    #: Only rows that never came although others tell of them.
+    #: Only rows that never arrived although others refer to them.
     orphans: bool = False
 
 
 class Run:
-    """One run. Raises PlatformError, ReconcileError, RegistryError; what was told until then is told."""
+    """One run. Raises PlatformError, ReconcileError, RegistryError; repairs posted before stay posted."""
 
     def __init__(
         self,
@@ -106,7 +107,7 @@ class Run:
         watcher: Watcher,
         platform: str,
     ) -> None:
-        """Put the parts together. Without a `poster` it is a dry run. `platform` is its address, for the report."""
+        """Assemble. Without a `poster` it is a dry run. `platform` is its address, for the report."""
         self._source = source
         self._states = states
         self._index = index
@@ -120,7 +121,7 @@ class Run:
         self.report = Report(str(uuid4()), platform, version(DISTRIBUTION), self._poster is None, self._now)
 
     def run(self) -> Report:
-        """Compare, repair, wait for the states, and return what came of it."""
+        """Compare, repair, wait for the states, and return the outcome."""
         self._states.catch_up(self._watcher.reading)
         self._index.prune(self._now - _TURNED_AWAY_US)
         if self._poster is not None:
@@ -139,11 +140,11 @@ class Run:
 
     @property
     def _is_known(self) -> bool:
-        """Whether the index is about this platform, and not about one that was asked before."""
+        """Whether the index is of this platform, and not of a former one."""
         return self._index.meta(_PLATFORM) in {None, self.report.platform}
 
     def _compare_all(self) -> None:
-        # Trap: rows have the platform's time. Behind a clock that is ahead of it, a run begins after rows to come.
+        # Trap: rows have the platform's time. If its clock is ahead, later runs would start after rows still to come.
         self._platform_now = self._now - self._source.ahead_us(self._settings.compared[0])
         until = self._platform_now - round(self._settings.settle_s * _SECOND)
         shown: set[str] = set()
@@ -159,7 +160,7 @@ class Run:
             ]
 
     def _compare_and_search(self, entity: str, until: int) -> set[str]:
-        """Compare an entity's rows, and look for what is gone; return which organizations are shown."""
+        """Compare an entity's rows, and search for deleted ones; return which organizations are shown."""
         if entity in self._states.unreadable:
             self.report.problems.append(f"{entity} were not compared: {self._states.unreadable[entity]}")
             return set()
@@ -168,7 +169,7 @@ class Run:
         except PlatformBusyError:
             raise
         except PlatformError as error:
-            # Not every OpenBSP shows its contacts; that must not hinder what else there is to compare.
+            # Not every OpenBSP shows its contacts; that must not prevent other comparisons.
             if entity not in TABLES:
                 raise
             self.report.problems.append(f"{entity} were not compared to the end: {error}")
@@ -199,7 +200,7 @@ class Run:
         return not self._options.organizations or organization in self._options.organizations
 
     def _fetch_orphans(self) -> None:
-        """Ask the platform for exactly those rows, and tell them."""
+        """Read exactly those rows from the platform, and post them."""
         for entity in self._settings.compared:
             after, absent = "", 0
             while some := self._index.orphans(entity, after, _RECHECK_IDS):
@@ -246,7 +247,7 @@ class Run:
         return self._conclude(entity, until, coverage, known | outlook.shown, closed)
 
     def _conclude(self, entity: str, until: int, coverage: Coverage, seen: set[str], closed: set[str]) -> Outlook:
-        """Say up to when nothing is missing, of the organizations that are shown after all has been read.
+        """Report up to when nothing is missing, of the organizations that are shown after all has been read.
 
         `seen` were shown before, or the states have rows of them; of `closed` there is no gap any more.
         """
@@ -256,7 +257,7 @@ class Run:
         whole = False
         if not self._options.organizations:
             coverage.hide(lost)
-            # Nothing is shown to a key without rights: the right one begins where this one did.
+            # A key without rights is shown nothing: the right one starts where this one did.
             whole = bool(outlook.shown) and coverage.advance(None, until)
             for name in closed - lost:
                 coverage.fill(name, None)
@@ -273,7 +274,7 @@ class Run:
         return outlook
 
     def _close(self, entity: str, coverage: Coverage, shown: set[str], until: int) -> set[str]:
-        """Read what former runs did not, of organizations that are shown now; return which those are."""
+        """Read the gaps of former runs, of organizations that are shown now; return which those are."""
         closed = {name: gap for name, gap in coverage.gaps().items() if name in shown}
         for name, gap in closed.items():
             # This run has read what is newer.
@@ -282,12 +283,12 @@ class Run:
         return set(closed)
 
     def _read(self, entity: str, span: Range) -> Iterator[tuple[int, set[str]]]:
-        """Compare rows page by page; yield up to when, and whose rows those were."""
+        """Compare rows page by page; yield up to when, and their organizations."""
         self.report.spans.append(Span(entity, span.organization, span.since, span.until))
         after: Cursor | None = None
         rows = 0
         while page := self._source.page(entity, span, after):
-            # The states after the rows: what changed in between makes them newer, not different.
+            # The states after the rows: changes in between make them newer, not different.
             self._states.catch_up()
             self._take(entity, page)
             after = cursor_of(entity, page[-1])
@@ -311,14 +312,14 @@ class Run:
             self._recheck(entity, {id_: str(names.name_of(entity, read[id_][0])) for id_ in some}, states)
 
     def _note_names(self, entity: str, rows: Iterable[Row]) -> None:
-        """Remember what rows can be asked for by, where that is not their ids."""
+        """Store what rows can be asked for by, where that is not their ids."""
         if ENTITIES[entity].identity:
             self._index.note_names(entity, [str(names.name_of(entity, row)) for row in rows])
 
     def _recheck(self, entity: str, named: Mapping[str, str], before: Mapping[str, Facts]) -> None:
-        """Read rows again whose state differed, then their states, and tell those that still differ.
+        """Read rows again whose state differed, then their states, and post those that still differ.
 
-        A webhook follows the commit. So a state that was there before a row was read, and is newer than it, is no race:
+        A webhook follows the commit. So a state that existed before a row was read, and is newer than it, is no race:
         the state has what the platform does not. `named` are the names of the rows by their ids.
         """
         ids = list(named)
@@ -366,7 +367,7 @@ class Run:
         self._post(repairs)
 
     def _is_without_effect(self, told: Posted) -> bool:
-        """Return whether the states took note of what was told some time ago, although they do not say it."""
+        """Return whether a repair was processed some time ago, although the states do not contain it."""
         return told.heard and self._now - told.at > self._settings.settle_s * _SECOND
 
     def _may_be_back(self, row: Row, cut: int) -> bool:
@@ -417,7 +418,7 @@ class Run:
 
     def _search(self, entity: str, until: int, outlook: Outlook) -> None:
         before = until - round(self._settings.overlap_s * _SECOND)
-        # A search of some organizations passes over the ids of the others.
+        # A search of some organizations skips the ids of the others.
         circle = " ".join([entity, *sorted(self._options.organizations)])
         began = after = self._index.circle(circle)
         found: dict[str, list[Known]] = {}
@@ -447,9 +448,9 @@ class Run:
             self._index.turn(circle, "" if ids < self._settings.delete_ids else after)
 
     def _delete(self, entity: str, organization: str, rows: list[Known], witness: str) -> bool:
-        """Tell that rows are gone, unless they are too many. Returns whether that was decided."""
+        """Post deletes of rows, unless they are too many. Returns whether that was decided."""
         tally = self.report.of(entity, organization)
-        # Once more: what was wrong for a moment, and what the states have forgotten meanwhile.
+        # Once more: for transient errors, and rows that the states have dropped meanwhile.
         absent = gone.absent(self._source, entity, rows, witness)
         self._states.catch_up()
         states = self._index.facts(entity, [row.id for row in absent])
@@ -487,7 +488,7 @@ class Run:
     # -- what became of it
 
     def _confirm(self) -> None:
-        """Wait until the states have what was told."""
+        """Wait until the states contain the repairs."""
 
         def settled() -> bool:
             self._states.catch_up()
@@ -496,7 +497,7 @@ class Run:
         wait_until(settled, patience_s=self._settings.wait_s, every_s=_LOOK_AGAIN_S)
 
     def _settle(self) -> int:
-        """Count what the states have of this run by now; return how many they may still get."""
+        """Count this run's repairs in the states; return how many are still missing."""
         left = 0
         after = ("", "")
         while told := self._index.of_run(self.report.run, after, _WINDOW):
@@ -513,7 +514,7 @@ class Run:
 
 
 def _has(posted: Posted, state: Facts | None) -> bool:
-    """Return whether the states have what was told: of a delete, that there is none."""
+    """Return whether the states contain a repair: of a delete, that there is no state."""
     if posted.facts is None:
         return state is None
     return facts.compare(posted.facts, state)[0] in {Verdict.EQUAL, Verdict.AHEAD}

@@ -1,4 +1,4 @@
-"""What the operator of a reconcile decides."""
+"""The settings of a reconcile."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Reports as evidence: signed with a key of the deployment, so that a reader knows whose they are, and unchanged.
+"""Reports as evidence: signed with a key of the deployment, so that readers can verify origin and content.
 
 Ed25519 over the canonical JSON of the report. The private key stays in a file that its owner alone can read.
 """
@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from avro import jsontext
 from bridge.reconcile.errors import ReconcileError
 
-#: Before what is signed, so that a signature of something else never fits.
+#: Before the signed bytes, so that a signature of something else never matches.
 _DOMAIN = b"openbsp audit 1\n"
 _OTHERS = 0o077
 
@@ -49,7 +49,7 @@ def decode(text: bytes) -> Audit:
 
 
 def make_key(path: Path) -> str:
-    """Write a new private key to a file that is not there, and return the text of its public key.
+    """Write a new private key to a new file, and return the text of its public key.
 
     Raises FileExistsError and other OSErrors.
     """
@@ -79,12 +79,12 @@ def load_key(path: Path) -> Ed25519PrivateKey:
 
 
 def public_text(key: Ed25519PublicKey) -> str:
-    """Return a public key as a word."""
+    """Return a public key as a single word."""
     return base64.b64encode(_raw(key)).decode()
 
 
 def read_public(text: str) -> Ed25519PublicKey:
-    """Return the key of such a word. Raises ReconcileError."""
+    """Return the key in such a word. Raises ReconcileError."""
     try:
         return Ed25519PublicKey.from_public_bytes(base64.b64decode(text, validate=True))
     except (ValueError, binascii.Error):

@@ -15,7 +15,7 @@ from bridge.sender.errors import AnswerTooLargeError, PlatformBusyError, Platfor
 from bridge.sender.platform import Page, Platform, Row
 from openbsp.backoff import Backoff
 
-#: Of an answer. A row has up to a few MiB, so a page of many may not fit.
+#: Bytes of an answer. A row has up to a few MiB, so a page of many may not fit.
 _MOST_BYTES = 32 * 1024 * 1024
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 30.0
@@ -25,7 +25,7 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 class Cursor(NamedTuple):
-    """A place in the order of (`updated_at`, id): the text of the instant as the platform writes it, and the name."""
+    """A position in the order of (`updated_at`, id): the instant's text as the platform writes it, and the name."""
 
     at: str
     id: str
@@ -40,7 +40,7 @@ class Range(NamedTuple):
 
 
 class Source:
-    """Asks one OpenBSP, for rows by their names (bridge.reconcile.names). Raises PlatformError."""
+    """Reads one OpenBSP, by the names of rows (bridge.reconcile.names). Raises PlatformError."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Source:
         page_rows: int,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Take the limits; nothing is asked yet."""
+        """Set the limits; nothing is asked yet."""
         self._platform = platform
         self._interval_s = 1 / requests_per_s
         self._patience_s = patience_s
@@ -63,7 +63,7 @@ class Source:
     def page(self, entity: str, wanted: Range, after: Cursor | None) -> list[Row]:
         """Return the next rows of a range, in order; an empty list if there are none.
 
-        Fewer rows than were asked for say nothing: the platform caps answers as it likes.
+        Fewer rows than requested mean nothing: the platform caps answers as it likes.
         """
         query = [
             ("updated_at", f"gte.{instants.render(wanted.since)}"),
@@ -88,20 +88,20 @@ class Source:
         return answer.rows
 
     def ahead_us(self, entity: str) -> int:
-        """Return by how many microseconds this machine's clock is ahead of the platform's; 0 if that is not known.
+        """Return by how many microseconds this machine's clock is ahead of the platform's; 0 if unknown.
 
-        By less than some seconds counts as not.
+        A few seconds count as 0.
         """
         at = self._ask(entity, [("select", ",".join(names.columns_of(entity))), ("limit", "1")]).at
         ahead_s = 0.0 if at is None else time.time() - at
         return round(ahead_s * 1_000_000) if ahead_s > _SAME_TIME_S else 0
 
     def by_name(self, entity: str, wanted: Sequence[str]) -> list[Row]:
-        """Return those rows that are there, whole."""
+        """Return the existing rows with these names, whole."""
         return self._named(entity, wanted, [])
 
     def present(self, entity: str, wanted: Sequence[str]) -> set[str]:
-        """Return which of the names are there."""
+        """Return the existing ones of the names."""
         select = ("select", ",".join(names.columns_of(entity)))
         return {str(names.name_of(entity, row)) for row in self._named(entity, wanted, [select])}
 
@@ -118,11 +118,11 @@ class Source:
             found = [names.name_of(entity, row) for row in self._ask(entity, query).rows]
             return [name for name in found if name is not None]
         except UnfitValueError:
-            # It came from somewhere else: somebody tried the bridge with events of his own.
+            # From another source: somebody tested the bridge with events of their own.
             return []
 
     def _named(self, entity: str, wanted: Sequence[str], query: list[tuple[str, str]]) -> list[Row]:
-        """Ask for rows: once for all that differ in the last of the columns that identify them."""
+        """Read rows: one request for all that differ in the last of the identifying columns."""
         *columns, last = names.columns_of(entity)
         groups: dict[tuple[str, ...], list[str]] = {}
         for name in wanted:
@@ -145,7 +145,7 @@ class Source:
                 raise
             return self._halves(entity, column, ids, query)
         except UnfitValueError:
-            # Trap: one id that is no UUID, of an event that somebody made up, would hinder the question for all others.
+            # Trap: one id that is no UUID, from a made-up event, would fail the request for all others.
             fit = [id_ for id_ in ids if _UUID.fullmatch(id_)]
             if len(fit) == len(ids) or column != "id":
                 raise
@@ -188,12 +188,12 @@ class Source:
 
 
 def cursor_of(entity: str, row: Row) -> Cursor:
-    """Return the place of a row that was checked."""
+    """Return the position of a checked row."""
     return Cursor(row["updated_at"], str(names.name_of(entity, row)))
 
 
 def _behind(entity: str, after: Cursor) -> str:
-    """Return the filter for what is behind a place: later, or as late and behind it in the columns that identify it."""
+    """Return the filter for rows after a position: later, or as late and after it in the identifying columns."""
     same = f"updated_at.eq.{_quoted(after.at)}"
     terms = [f"updated_at.gt.{_quoted(after.at)}"]
     for column, part in zip(names.columns_of(entity), names.parts_of(entity, after.id), strict=True):
@@ -203,7 +203,7 @@ def _behind(entity: str, after: Cursor) -> str:
 
 
 def _check(entity: str, rows: list[Row], wanted: Range, after: Cursor | None) -> None:
-    """Raise PlatformError unless the rows are such as were asked for, in order."""
+    """Raise PlatformError unless the rows match the request, in order."""
     place = None if after is None else (_instant(after.at), after.id)
     last = place[0] if place is not None else wanted.since
     for row in rows:
@@ -213,7 +213,7 @@ def _check(entity: str, rows: list[Row], wanted: Range, after: Cursor | None) ->
             raise PlatformError(f"{entity}: rows without id, organization_id or updated_at: is this an OpenBSP?")
         if wanted.organization not in {None, organization}:
             raise PlatformError(f"{entity}: rows of another organization than asked for: is this an OpenBSP?")
-        # Trap: the order of ids is the database's, so that only equality says something here.
+        # Trap: the order of ids is the database's, so only equality can be checked here.
         if not wanted.since <= at <= wanted.until or (last is not None and at < last) or (at, name) == place:
             raise PlatformError(f"{entity}: the API does not filter or order by updated_at: is this an OpenBSP?")
         last = at
@@ -224,6 +224,6 @@ def _instant(text: object) -> int | None:
 
 
 def _quoted(text: str) -> str:
-    """Return a value as PostgREST reads it within parentheses, whatever is in it."""
+    """Return a value as PostgREST reads it within parentheses, whatever it contains."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

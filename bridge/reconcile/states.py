@@ -26,10 +26,10 @@ _PATIENCE_S = 60.0
 _POLL_S = 0.2
 _ADDRESSES = "contacts_addresses"
 _BATCH = 2_000
-#: Tombstones are removed a day after a topic was compacted: an index that is older than half of that is read again.
+#: Tombstones are removed a day after a topic was compacted: an index that is older than half of that is rebuilt.
 _STALE_S = 12 * 60 * 60.0
 
-#: Told how many records were read of how many.
+#: Called with the number of records read, and the total.
 OnRead = Callable[[int, int], None]
 
 
@@ -58,7 +58,7 @@ def _address_in(fields: Mapping[str, Any]) -> str | None:
 
 
 class States:
-    """Brings the index up to date with the state topics. A context manager. Raises ReconcileError, RegistryError."""
+    """Updates the index from the state topics. A context manager. Raises ReconcileError, RegistryError."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class States:
         index: Index,
         entities: Collection[str] = tuple(TRUTHS),
     ) -> None:
-        """Build the clients; nothing is read yet. `entities` are those of interest."""
+        """Build the clients; nothing is read yet. `entities` are the compared ones."""
         self._index = index
         self._registry = Registry(registry, topics.prefix)
         self._topics = Topics(kafka, topics)
@@ -84,12 +84,12 @@ class States:
         except KafkaException as error:
             raise ReconcileError(f"the KAFKA_ settings cannot be used: {error.args[0].str()}") from None
         self._next: dict[tuple[str, int], int] = {}
-        #: Why entities are not compared: their table may not be read, or is not there.
+        #: Why entities are not compared: their table may not be read, or does not exist.
         self.unreadable: dict[str, str] = {}
         self._is_read = False
 
     def __enter__(self) -> Self:
-        """Find the topics, and forget what the index has of former ones."""
+        """Find the topics, and drop the index's data of former ones."""
         identities = self._topics.inspect().identities
         try:
             for entity in self._names:
@@ -131,7 +131,7 @@ class States:
         self._next |= {(topic, partition): known[partition] for partition in bounds}
 
     def catch_up(self, on_read: OnRead | None = None) -> None:
-        """Read everything that the topics have by now."""
+        """Read all current records of the topics."""
         began = time.time()
         ends = self._ends()
         total = sum(max(0, end - self._next[place]) for place, end in ends.items())
@@ -151,7 +151,7 @@ class States:
         self._is_read = True
 
     def _give_up(self, entity: str, error: ReconcileError) -> None:
-        """Go on without the table of an entity: not everybody who may read the states may read the workers' tables."""
+        """Go on without the table of an entity: readers of the states need not have access to the workers' tables."""
         # Trap: once rows have been compared, one without a state would count as missing.
         if entity not in TABLES or self._is_read:
             raise error
@@ -160,11 +160,11 @@ class States:
         self._next = {place: at for place, at in self._next.items() if place[0] != self._names[entity]}
 
     def _ends(self) -> dict[tuple[str, int], int]:
-        # Trap: asked by the consumer, each partition waits for the answer to a fetch that is under way, up to 0.1 s.
+        # Trap: asked through the consumer, each partition waits for the answer to a fetch in flight, up to 0.1 s.
         try:
             return self._ask_for_ends()
         except KafkaException:
-            # Trap: this request does not make librdkafka ask anew who leads a partition; see streams.engine.ends.
+            # Trap: this request does not make librdkafka refresh the partition leaders; see streams.engine.ends.
             try:
                 self._admin.list_topics(timeout=_TIMEOUT_S)
                 return self._ask_for_ends()
@@ -184,7 +184,7 @@ class States:
         return low, high
 
     def _take(self, messages: list[Message]) -> bool:
-        """Put records into the index. Returns whether any partition came further."""
+        """Store records in the index. Returns whether any partition advanced."""
         states: dict[str, list[State]] = {entity: [] for entity in self._names}
         positions: dict[str, dict[int, int]] = {entity: {} for entity in self._names}
         left_out = len(self.unreadable)
@@ -206,7 +206,7 @@ class States:
         return moved
 
     def _place(self, message: Message) -> tuple[str | None, int, int]:
-        """Return the entity and partition that came to an offset; no entity if none did."""
+        """Return the entity and partition that reached an offset; no entity if none did."""
         error = message.error()
         topic, partition, offset = message.topic() or "", message.partition() or 0, message.offset() or 0
         if error is None:

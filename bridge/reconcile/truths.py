@@ -1,8 +1,8 @@
-"""What the rows of each entity are compared with, and what of them is compared.
+"""What the rows of each entity are compared with, and which columns are compared.
 
 Messages and conversations have state topics, with every column. Contacts and their addresses have none: the tables of
-the workers are read from their changelogs. Those have what conversations show, and the instant of the newest row that
-was merged; so a change to another column that was never told shows as an older instant.
+the workers are read from their changelogs. Those have what conversations show, and the instant of the newest merged
+row; so a missed change to another column shows as an older instant.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,11 +19,11 @@ from bridge.reconcile.errors import ReconcileError
 from bridge.reconcile.facts import Facts
 from bridge.reconcile.index import State
 
-#: The topic that says of each entity's rows what is known of them; in the order in which rows are deleted.
+#: The topic with the known data of each entity's rows; in the order in which rows are deleted.
 TRUTHS: Mapping[str, str] = {**STATE_TOPICS, **TABLES}
 
-#: These, and how it is stored, are those of `streams.state.contact` and of the modules that it builds on; a test of the
-#: project writes with the one and reads with the other.
+#: These, and their stored form, are those of `streams.state.contact` and of the modules that it builds on; a test of
+#: the project writes with the one and reads with the other.
 _FORMAT = 1
 _NAME_CHARACTERS = 280
 _KEY_BYTES = 1024
@@ -32,7 +32,7 @@ _UNDATED = 2 - 2**63
 
 _ADDRESSES = "contacts_addresses"
 _OWNER = "organization_id"
-#: Of a deleted row: whatever is told of it later stays out.
+#: Of a deleted row: later events of it stay out.
 _FINAL = 2**62
 
 Register = tuple[int, int, str | None]
@@ -66,7 +66,7 @@ def _facts(shown: Mapping[str, str | None], stamp: int) -> Facts:
 
 
 class _Contact(NamedTuple):
-    """What is stored of a contact, by one kind of writers."""
+    """The stored facts of a contact, by one kind of writers."""
 
     columns: Registers
     organizations: list[str]
@@ -74,12 +74,12 @@ class _Contact(NamedTuple):
 
 
 def state_of(entity: str, key: str, value: bytes) -> State | None:
-    """Return what a record of a table's changelog says of a row; None if it is of no row.
+    """Return the state in a record of a table's changelog; None if it is of no row.
 
-    Raises ReconcileError if it is no row of a version that is known here.
+    Raises ReconcileError if it is no row of a known version.
     """
     if not key:
-        # How far the table is.
+        # The table's progress.
         return None
     try:
         stored = msgpack.decode(value)[0]
@@ -99,7 +99,7 @@ def _address(key: str, stored: list[Any]) -> State:
 
 
 def _contact(key: str, stored: list[Any]) -> State:
-    """Return what its owner's writers said: those that may write for all organizations, and those of its claims."""
+    """Return the facts of its owner's writers: of trusted ones, and of its claims."""
     _, columns, organizations, deletes, claims = stored
     owner = (
         _text(columns, _OWNER)

@@ -1,4 +1,4 @@
-"""`bridge connect`: registers this bridge with an OpenBSP, says what hinders, and tries the way from end to end."""
+"""`bridge connect`: registers this bridge with an OpenBSP, reports obstacles, and tests the whole path."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ from bridge.sender.registrations import PATH, TABLE, Plan, Step, Wanted, meant, 
 
 Say = Callable[[str], None]
 
-#: What OpenBSP's sender allows; an answer that takes longer is an answer that it does not wait for.
+#: OpenBSP's sender's time-out; it does not wait for a later answer.
 _TIMEOUT_S = 5.0
 _OF_PROXIES = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """An organization of OpenBSP and where its webhooks should go."""
+    """An organization of OpenBSP and the target of its webhooks."""
 
     organization_id: str
     url: str
@@ -44,7 +44,7 @@ def is_address(url: str) -> bool:
     """Return whether OpenBSP could post to such an address."""
     try:
         parts = urlsplit(url)
-        # Of a port that is none, this raises.
+        # An invalid port raises here.
         _ = parts.port
     except ValueError:
         return False
@@ -54,7 +54,7 @@ def is_address(url: str) -> bool:
 
 
 def connect(platform: Platform, connection: Connection, say: Say, *, dry_run: bool) -> bool:
-    """Register what is missing and repair what is wrong; safe to repeat. Return whether nothing hinders any more."""
+    """Register missing webhooks and repair wrong ones; safe to repeat. Return whether nothing is wrong any more."""
     rows = _rows(platform, connection)
     plans = _plans(rows, connection)
     for entity, found in plans:
@@ -82,7 +82,7 @@ def disconnect(platform: Platform, connection: Connection, say: Say, *, dry_run:
 
 
 def check(platform: Platform, connection: Connection, say: Say) -> bool:
-    """Say what is wrong with the registration, and send each table's newest row to the bridge as OpenBSP would.
+    """Report errors in the registration, and send each table's newest row to the bridge as OpenBSP would.
 
     That changes nothing: the states have the row as it is now, or should have it. Return whether all is well.
     """
@@ -106,7 +106,7 @@ def check(platform: Platform, connection: Connection, say: Say) -> bool:
 
 
 def _refused(rows: list[dict[str, object]], connection: Connection) -> list[str]:
-    """Say which tables are registered for this bridge that it does not take."""
+    """Report tables that are registered for this bridge and that it does not accept."""
     found = [row.get("table_name") for row in strays(rows, connection.wanted()[0], ENTITIES)]
     return [
         f"{name}: registered for this bridge, but no table of OpenBSP, so nothing is ever sent; {right} is its name"
@@ -162,7 +162,7 @@ def _probe(platform: Platform, wanted: Wanted, say: Say) -> bool:
         say(f"wrong    {wanted.entity}: its rows cannot be read, so `bridge reconcile` cannot compare them: {error}")
         return False
     try:
-        # Of a wrong type, of which nothing is kept, not even a dead letter: whether the token is accepted.
+        # Of a wrong type, of which nothing is kept, not even a dead letter: tests whether the token is accepted.
         answer = _post(wanted, b"", "text/plain", {writers.HTTP_HEADER: writers.http_value([wanted.organization_id])})
         accepted = _object(answer).get("reason") == reasons.UNSUPPORTED_MEDIA_TYPE.code
         if accepted and rows:

@@ -6,7 +6,7 @@ class PlatformError(Exception):
 
 
 class PlatformBusyError(PlatformError):
-    """The same question may be answered later: a time-out, too many requests, a fault of the server.
+    """The request may succeed later: a time-out, too many requests, a fault of the server.
 
     `after_s` is how long the server asks to wait, None if it does not say.
     """
@@ -21,4 +21,4 @@ class AnswerTooLargeError(PlatformError):
 
 
 class UnfitValueError(PlatformError):
-    """A value was asked for that the column cannot have, such as an id that is no UUID."""
+    """A requested value that the column cannot have, such as an id that is no UUID."""

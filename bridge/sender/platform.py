@@ -16,7 +16,7 @@ from bridge.sender.settings import OpenBspSettings
 
 Row = dict[str, Any]
 
-#: PostgreSQL's and PostgREST's codes, with what they mean here (docs of PostgREST, "Errors").
+#: PostgreSQL's and PostgREST's codes, with their meaning here (docs of PostgREST, "Errors").
 _MEANINGS = {
     "42501": "the key has no right to do that: use an API key of an owner or administrator in OPENBSP_API_KEY",
     "42P01": "there is no such table: is this the API of an OpenBSP?",
@@ -28,12 +28,12 @@ _MEANINGS = {
 _UNFIT = frozenset({"22P02", "22021"})
 _MOST_ANSWER_CHARACTERS = 200
 
-#: Of PostgREST's Content-Range, `0-99/1234`, what stands after the slash.
+#: Of PostgREST's Content-Range, `0-99/1234`, the part after the slash.
 _TOTAL = re.compile(r"(?:\d+-\d+|\*)/(\d+)")
 
 
 class Page(NamedTuple):
-    """Some of the rows that a query finds, the bytes of the answer, and how many there are in all if that was asked.
+    """A page of a query's rows, the bytes of the answer, and the total number if requested.
 
     `at` is when the server answered, by its clock, in seconds since the epoch; None if it does not say.
     """
@@ -52,7 +52,7 @@ class Platform:
         if settings.url is None:
             raise PlatformError("OPENBSP_URL is not set: set it to the base address of OpenBSP's API")
         keys = {"apikey": settings.anon_key, "api-key": settings.api_key}
-        # The line feed of the file that a key comes from is none of it.
+        # A line feed at the end of the key's file is not part of it.
         headers = {name: key.get_secret_value().strip() for name, key in keys.items() if key is not None}
         if not all(map(is_word, headers.values())):
             raise PlatformError(
@@ -75,13 +75,13 @@ class Platform:
         self._client.close()
 
     def rows(self, table: str, **query: str) -> list[Row]:
-        """Return the rows that a query finds: columns with PostgREST's operators (`eq.x`), `order`, `limit`."""
+        """Return a query's rows: columns with PostgREST's operators (`eq.x`), `order`, `limit`."""
         return self._rows(self._ask("GET", table, query))
 
     def page(self, table: str, query: Sequence[tuple[str, str]], *, most_bytes: int, exact_count: bool = False) -> Page:
-        """Return rows that a query finds; a name may stand in it more than once.
+        """Return a query's rows; a name may occur in it more than once.
 
-        `exact_count` lets the server count all that it finds. Raises AnswerTooLargeError, PlatformBusyError and
+        `exact_count` makes the server count all matching rows. Raises AnswerTooLargeError, PlatformBusyError and
         UnfitValueError.
         """
         headers = {"Prefer": "count=exact"} if exact_count else {}
@@ -119,7 +119,7 @@ class Platform:
         self._change("DELETE", table, row_id)
 
     def _change(self, method: str, table: str, row_id: str, columns: Mapping[str, Any] | None = None) -> None:
-        # Trap: a row that the key may read and not change is none to PostgREST, which answers that all is well.
+        # Trap: a row that the key may read and not change does not exist for PostgREST, which reports success.
         if self._ask(method, table, {"id": f"eq.{row_id}", "select": "id"}, columns) == []:
             raise PlatformError(f"{self._base} changed no row at {method} {table}: {_MEANINGS['42501']}")
 
@@ -147,7 +147,7 @@ class Platform:
 
     def _decoded(self, answer: httpx.Response) -> Any:
         try:
-            # Not answer.json(): numbers must come through as they are.
+            # Not answer.json(): numbers must keep every digit.
             return jsontext.decode(answer.content)
         except (jsontext.MalformedJsonError, RecursionError):
             raise PlatformError(f"{self._base} does not answer with JSON: is this the API of an OpenBSP?") from None
@@ -164,7 +164,7 @@ def is_word(text: str) -> bool:
 
 
 def _plain_headers(answer: httpx.Response) -> dict[str, str]:
-    """Return the headers without those of a coding that has been undone."""
+    """Return the headers without those of a decoded encoding."""
     return {name: value for name, value in answer.headers.items() if name.lower() != "content-encoding"}
 
 
@@ -179,7 +179,7 @@ def _after_s(text: str | None) -> float | None:
 
 
 def _moment(text: str) -> float | None:
-    """Return the moment that a date of HTTP names, in seconds since the epoch; None if it is none."""
+    """Return the moment of an HTTP date, in seconds since the epoch; None if it is invalid."""
     try:
         return parsedate_to_datetime(text).timestamp()
     except (ValueError, TypeError, OverflowError):
@@ -187,7 +187,7 @@ def _moment(text: str) -> float | None:
 
 
 def _problem(answer: httpx.Response) -> dict[str, Any]:
-    """Return PostgREST's error object; an empty one if it is none."""
+    """Return PostgREST's error object; an empty one if there is none."""
     try:
         problem = answer.json()
     except (ValueError, RecursionError):

@@ -1,6 +1,6 @@
-"""Which webhooks an OpenBSP has registered, against which it should have. Pure.
+"""Which webhooks an OpenBSP has registered, compared with which it should have. Pure.
 
-What its triggers do with the rows of `webhooks`: for each organization and table at most three rows fire, in no defined
+How its triggers use the rows of `webhooks`: for each organization and table at most three rows fire, in no defined
 order; a fourth is silently ignored. A row fires for the operations that it lists, and sends its token as bearer token.
 """
 
@@ -50,14 +50,14 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What would make it right, and what only a person can."""
+    """The changes that would repair it, and those that only a person can make."""
 
     steps: list[Step]
     hindrances: list[str]
 
 
 def plan(rows: Iterable[Mapping[str, Any]], wanted: Wanted) -> Plan:
-    """Return how to get from the rows of an organization to what is wanted for one table."""
+    """Return how to get from an organization's rows to the wanted registration of one table."""
     there = [row for row in rows if row.get("table_name") == wanted.entity]
     ours = sorted((row for row in there if _is_ours(row, wanted)), key=_order(wanted))
     strangers = len(there) - len(ours)
@@ -74,7 +74,7 @@ def plan(rows: Iterable[Mapping[str, Any]], wanted: Wanted) -> Plan:
         columns = {name: value for name, value in wanted.row().items() if kept.get(name) != value}
         operations = _operations(kept)
         if columns.pop("operations", None) and not set(OPERATIONS) <= set(operations):
-            # Trap: what else is registered stays, such as `delete`.
+            # Trap: additional operations stay, such as `delete`.
             others = [name for name in operations if str(name).lower() not in OPERATIONS]
             columns["operations"] = [*others, *OPERATIONS]
         steps.insert(0, Step(wanted.entity, "; ".join(faults), str(kept["id"]), columns))
@@ -86,7 +86,7 @@ def plan(rows: Iterable[Mapping[str, Any]], wanted: Wanted) -> Plan:
 
 
 def strays(rows: Iterable[Mapping[str, Any]], wanted: Wanted, entities: Iterable[str]) -> list[Mapping[str, Any]]:
-    """Return the rows of tables other than these that lead to the address of `wanted`, whatever its entity.
+    """Return the rows of tables other than these with the address of `wanted`, whatever its entity.
 
     The bare host is not enough here: the receiver of another table may well be at the root of a gateway.
     """
@@ -108,7 +108,7 @@ def meant(table_name: object, entities: Iterable[str]) -> str | None:
 
 
 def removal(rows: Iterable[Mapping[str, Any]], wanted: Wanted) -> list[Step]:
-    """Return the steps that leave no webhook of a table that leads to the address."""
+    """Return the steps that remove all webhooks of a table with the address."""
     return [
         Step(wanted.entity, "to be removed", str(row["id"]), None)
         for row in rows
@@ -181,7 +181,7 @@ def _too_many(others: int) -> str:
 def _is_ours(row: Mapping[str, Any], wanted: Wanted) -> bool:
     """Whether a row is a registration of this bridge, perhaps a wrong one.
 
-    The host alone does not say so: behind a gateway other receivers have it as well, at paths of their own.
+    The host alone does not decide: behind a gateway other receivers share it, at paths of their own.
     """
     one, other = _parts(row.get("url")), _parts(wanted.url)
     if _host(one) != _host(other):
@@ -195,10 +195,10 @@ def _operations(row: Mapping[str, Any]) -> list[Any]:
 
 
 def _parts(url: object) -> SplitResult:
-    """Return the parts of an address that somebody has registered; of one that is none, empty ones."""
+    """Return the parts of a registered address; empty ones if it is invalid."""
     try:
         parts = urlsplit("".join(str(url).split()))
-        # Trap: a port is looked at only when it is asked for.
+        # Trap: a port is parsed only when it is used.
         _ = parts.port
     except ValueError:
         return _NOWHERE
@@ -206,10 +206,10 @@ def _parts(url: object) -> SplitResult:
 
 
 def _host(parts: SplitResult) -> tuple[str | None, int | None]:
-    """Return host and port; no port where it is the one that the scheme has anyway."""
+    """Return host and port; no port where it is the scheme's default."""
     return parts.hostname, None if parts.port == _PORTS.get(parts.scheme) else parts.port
 
 
 def _order(wanted: Wanted) -> Any:
-    """Keep the row that needs the fewest changes; ties by id, so that a second run decides alike."""
+    """Prefer the row that needs the fewest changes; ties by id, so that a second run decides alike."""
     return lambda row: (len(_faults(row, wanted)), str(row.get("id")))
