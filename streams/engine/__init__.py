@@ -1,1 +1,1 @@
-"""What makes Faust exact: takeover, checkpoints, lease, guard, stores."""
+"""The engine under Faust: takeover, checkpoints, lease, guard, stores."""

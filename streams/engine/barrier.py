@@ -1,4 +1,4 @@
-"""Read barriers: waiting until what a log holds at one moment is in the tables."""
+"""Read barriers: waiting until a log's content at one moment is in the tables."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -15,7 +15,7 @@ _OUTSTANDING = 10_000
 
 
 class Barrier:
-    """Waits for one assignment; everything returns False once that is over."""
+    """Waits within one assignment; everything returns False once that is over."""
 
     def __init__(  # noqa: PLR0917 what it asks
         self,
@@ -26,7 +26,7 @@ class Barrier:
         writer: Writer,
         partition_count: int,
     ) -> None:
-        """Ask nobody yet."""
+        """Connect to nothing yet."""
         self._work = work
         self._current = current
         self._membership = membership
@@ -43,7 +43,7 @@ class Barrier:
         ends = await self._ends.of(partitions, _ASK_TIMEOUT_S)
         while self._going():
             committed = await self._membership.committed(partitions)
-            # What is committed has told everybody else already.
+            # Other workers' progress is in their commits.
             if all(at in committed and committed[at].offset >= end for at, end in ends.items()):
                 return True
             await asyncio.sleep(_ASK_AGAIN_S)
@@ -59,7 +59,7 @@ class Barrier:
         return await self._reached(lambda: all(self._work.position(*at) >= end for at, end in ends.items()))
 
     async def room(self) -> bool:
-        """Wait until there is room for more records on their way to the broker."""
+        """Wait until the producer has room for more records."""
         return await self._reached(lambda: self._writer.outstanding < _OUTSTANDING)
 
     async def _reached(self, condition: Callable[[], bool]) -> bool:

@@ -1,4 +1,4 @@
-"""Commits: positions go to the group once all that they led to is acknowledged, with a note for the successor."""
+"""Commits: positions are committed once all writes before them are acknowledged, with a note for the successor."""
 
 import asyncio
 import logging
@@ -34,10 +34,10 @@ class Checkpoints:
         partitions: int,
         doubt: Doubt,
     ) -> None:
-        """Commit nothing yet.
+        """Start with nothing committed.
 
-        `noted` has for each source (topic) the guarded logs, by name and topic, whose verified ends go with its
-        positions. So do the number of `partitions`, and what is in doubt.
+        `noted` has for each source (topic) the guarded logs, by name and topic, whose verified ends are committed in
+        the note of its positions. So are the number of `partitions`, and the ranges in doubt.
         """
         self._partitions = partitions
         self._doubt = doubt
@@ -51,14 +51,14 @@ class Checkpoints:
         self._found: dict[At, int] = {}
         self._firsts: dict[At, int] = {}
         self._identities: dict[str, int] = {}
-        #: Positions and notes that were committed last in this assignment.
+        #: The last committed positions and notes of this assignment.
         self._committed: tuple[Ends, Mapping[At, str]] = ({}, {})
         self._committing = asyncio.Lock()
 
     def begin(self, positions: Ends, firsts: Ends, identities: Mapping[str, int]) -> None:
-        """Take over the positions that were found; `firsts` are the first offsets of the changelogs.
+        """Start with the positions of a takeover; `firsts` are the first offsets of the changelogs.
 
-        `identities` tell the sources (topics) from others that had their names before.
+        `identities` distinguish the sources (topics) from former ones of the same names.
         """
         self._found = dict(positions)
         self._firsts = dict(firsts)
@@ -70,12 +70,12 @@ class Checkpoints:
         self._committed = ({}, {})
 
     def acknowledged(self, topic: str, partition: int) -> int:
-        """Return the offset of an owned source up to which (exclusive) all that its records cause is acknowledged."""
+        """Return the offset of an owned source up to which (exclusive) all effects of its records are acknowledged."""
         at = (topic, partition)
         return max(self._writer.acknowledged.get(at, 0), self._found.get(at, 0))
 
     async def commit(self) -> bool:
-        """Commit up to where everything is acknowledged, noting up to where the guarded logs are verified.
+        """Commit up to where everything is acknowledged, with the verified ends of the guarded logs in the note.
 
         Returns whether the coordinator has confirmed, now or a moment ago, that this worker is a member.
         """
@@ -87,7 +87,7 @@ class Checkpoints:
             positions = self._found | self._writer.acknowledged
             notes = self._notes(self._guard.verified(), positions)
             if self._committed == (positions, notes):
-                # There is nothing that a successor would lack. Readers need the proof of membership even so.
+                # A successor would lack nothing. Readers need the proof of membership all the same.
                 self._lease.renew(asked_at)
                 if self._lease.confirmed_within(self._lease.lease_s / 4, asked_at):
                     return True

@@ -1,4 +1,4 @@
-"""The Kafka settings as Faust's member takes them; everything else speaks through librdkafka (`KafkaSettings`)."""
+"""The Kafka settings in the form of Faust's member; everything else uses librdkafka (`KafkaSettings`)."""
 
 import ssl
 
@@ -38,7 +38,7 @@ class _ClientCredentials(AbstractTokenProvider):  # type: ignore[misc] # aiokafk
 def credentials(kafka: KafkaSettings) -> CredentialsT | None:
     """Return the credentials of the member; None for a cluster without any security.
 
-    Raises OSError or ssl.SSLError for certificates and keys that cannot be used.
+    Raises OSError or ssl.SSLError for unusable certificates and keys.
     """
     protocol = kafka.security_protocol
     context = _tls(kafka) if protocol.encrypted else None

@@ -1,7 +1,7 @@
-"""What others did to the logs while nobody looked: positions and tables that cannot be right any more. Pure.
+"""Damage done to the logs by others while no worker ran: positions and tables that cannot be right. Pure.
 
-Merging an event once more changes nothing, so wherever a position is in doubt the answer is to read from the first
-record that there still is. What that cannot bring back is said.
+Merging an event once more changes nothing, so wherever a position is in doubt, reading resumes from the first existing
+record. Unrecoverable records are reported.
 """
 
 from collections.abc import Collection, Mapping
@@ -13,12 +13,12 @@ from streams.engine.membership import Committed
 
 At = tuple[str, int]
 
-#: The entry of a note that tells the source's topic from another one of its name.
+#: The entry of a note that distinguishes the source's topic from another one of its name.
 TOPIC = "@topic"
 
 
 def noted_identities(committed: Mapping[At, Committed]) -> dict[str, int]:
-    """Return what was noted of each source's topic, where all positions of it say the same."""
+    """Return the noted identity of each source's topic, where all positions of it agree."""
     found: dict[str, set[int]] = {}
     for (topic, _), left in committed.items():
         if (identity := noted(left.note).get(TOPIC)) is not None:
@@ -28,7 +28,7 @@ def noted_identities(committed: Mapping[At, Committed]) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Where to read on. `lost` counts the records of a source that were deleted before they were read.
+    """Where to resume. `lost` counts the records of a source that were deleted before they were read.
 
     `refused` are the sources whose committed positions are not followed.
     """
@@ -51,8 +51,8 @@ def judge_positions(
     """Judge the group's positions.
 
     `bounds` are the first offset and the end of each source partition, `noting` the sources (topics) with whose
-    positions this program always commits a note, `damaged` the partitions whose tables have to be built again.
-    `identities` tells a topic from another one that had its name before, as far as that is known.
+    positions this program always commits a note, `damaged` the partitions whose tables have to be rebuilt. `identities`
+    distinguishes a topic from another one that had its name before, as far as known.
     """
     judged = Judged({}, {}, [])
     for at in sources:
@@ -65,7 +65,7 @@ def judge_positions(
         said = len(judged.remarks)
         was, identity = noted(left.note).get(TOPIC), identities.get(at[0])
         if was is not None and identity is not None and was != identity:
-            # Trap: it may have grown beyond the position by now, and what is before that would never be read.
+            # Trap: it may have grown beyond the position by now, and the records before that would never be read.
             judged.remarks.append(
                 f"{name}: the topic was deleted and created again. What it had that was not read is gone, and missing "
                 "in the states until OpenBSP sends it again; reading begins with its first record"
@@ -97,7 +97,7 @@ def judge_positions(
 class Damage:
     """Why a changelog partition cannot be trusted. `lost`: it had records that are gone.
 
-    `rebuild`: the store may lack something as well, so the sources are read again; else it is only written back.
+    `rebuild`: the store may be incomplete as well, so the sources are read again; else it is only written back.
     """
 
     problem: str
@@ -108,12 +108,11 @@ class Damage:
 def judge_changelog(
     name: str, position: int, verified: int | None, first: int, end: int, *, holds: bool = False, known_first: int = 0
 ) -> Damage | None:
-    """Return what is wrong with a changelog partition, None if it has what it must.
+    """Return what is wrong with a changelog partition, None if it is complete.
 
-    `position` is how far the store has read it, `verified` what the last owner noted of it: 0 while its table is built
-    again, and by a first owner until it has noted more. `holds` says whether there is anything in the store,
-    `known_first` is the first offset that the last owner noted: up to it the changelog was emptied before, and is
-    whole again.
+    `position` is how far the store has read it, `verified` the last owner's note of it: 0 while its table is rebuilt,
+    and by a first owner until it has noted more. `holds` says whether the store has any entry, `known_first` is the
+    first offset that the last owner noted: up to it the changelog was emptied before, and is complete again.
     """
     if position > end or (verified is not None and verified > end):
         known = max(position, verified or 0)
@@ -121,7 +120,7 @@ def judge_changelog(
     if first > known_first and position < first:
         problem = f"{name} begins at {first}, but only {position} records of it are in the store: it was emptied"
         return Damage(problem, lost=True)
-    # Trap: a store that has all of an incomplete changelog may have more than it; whoever is next would lack that.
+    # Trap: a store with all of an incomplete changelog may have more than it; the next owner would lack that.
     if verified == 0 and (end > 0 or holds):
         return Damage(f"{name}: its last owner ended before it had noted that its table was complete", lost=False)
     if first > known_first and holds:

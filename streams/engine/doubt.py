@@ -1,15 +1,15 @@
-"""Doubt: which events may have ended a worker. What alone, as the only event in work, ended two workers is poison.
+"""Doubt: which events may have ended a worker. An event that ended two workers as the only one in progress is poison.
 
-Nobody can note anything while it dies, so what is in work is noted before, with the group's positions; whoever takes
-over reads it there. In the usual case that would cost too much, so an owner works in three ways:
+A dying worker can write nothing, so events in progress are noted before, with the group's positions; the next owner
+reads the note. In the usual case that would cost too much, so an owner works in three ways:
 
-- As usual, with only the note that it runs (`_RUNNING`), which a clean end takes back.
-- If its predecessor did not end in order: in slices, each noted before it is worked on and done with (written,
-  acknowledged, committed) before the next one.
-- If it ended in a slice: the events of that slice one by one. Ends with one event alone in work are counted.
+- As usual, with only the note that it runs (`_RUNNING`), which a clean end removes.
+- If its predecessor crashed: in slices, each noted before it is processed and completed (written, acknowledged,
+  committed) before the next one.
+- If it ended in a slice: the events of that slice one by one. Ends with a single event in progress are counted.
 
-So an operator who kills workers, at the same place even, sets nothing aside, unless he hits one and the same event
-alone in work twice.
+So an operator who kills workers, at the same place even, sets nothing aside, unless one and the same event is hit alone
+twice.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,9 +31,9 @@ _RUNNING, _FROM, _TO, _ALONE, _DEATHS = "@running", "@from", "@to", "@alone", "@
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Offsets of a partition, from `start` to `end` (exclusive), of which one may have ended a worker.
+    """Offsets of a partition, from `start` to `end` (exclusive), one of which may have ended a worker.
 
-    `deaths` is how many workers have ended with the event at `start` alone in work.
+    `deaths` is how many workers have ended with the event at `start` alone in progress.
     """
 
     start: int
@@ -42,30 +42,30 @@ class Range:
 
 
 def range_of(note: Mapping[str, int], position: int) -> Range | None:
-    """Return what a note says of the range in doubt, None if nothing after the position."""
+    """Return the range in doubt from a note, None if there is nothing after the position."""
     start, end = note.get(_FROM, 0), note.get(_TO, 0)
     if end <= position:
         return None
     if _RUNNING not in note:
-        # It ended in order, so nothing has ended it; what was in doubt before is no less so.
+        # It shut down cleanly, so no event has ended it; earlier doubts remain.
         return Range(start, end)
     return Range(start, end, note[_ALONE] + 1 if _ALONE in note else note.get(_DEATHS, 0))
 
 
 class Doubt:
-    """What is in doubt of the partitions of one assignment."""
+    """The ranges in doubt of one assignment's partitions."""
 
     def __init__(self, bound: int) -> None:
-        """Doubt nothing; after an end that was not in order, up to `bound` events of a partition may have led to it."""
+        """Start without doubt; after a crash, up to `bound` events of a partition may have caused it."""
         self._bound = bound
         self._running = False
         self._ranges: dict[At, Range] = {}
-        #: Partitions whose last owner did not end in order, and up to where it may have been.
+        #: Partitions whose last owner crashed, and the offset that it may have reached.
         self._careful: dict[At, int] = {}
         self._in_work: dict[At, dict[str, int]] = {}
 
     def begin(self, committed: Mapping[At, Committed], positions: Mapping[At, int], ends: Mapping[At, int]) -> None:
-        """Take over what predecessors have noted; reading begins at `positions`, the sources end at `ends`."""
+        """Take over the predecessors' notes; reading begins at `positions`, the sources end at `ends`."""
         self.end()
         self._running = True
         for at, position in positions.items():
@@ -78,7 +78,7 @@ class Doubt:
             self._pass(at, position)
 
     def rest(self) -> None:
-        """End in order: nothing is in work any more."""
+        """Record a clean end: nothing is in progress any more."""
         self._running = False
         self._in_work = {}
 
@@ -89,11 +89,11 @@ class Doubt:
 
     @property
     def careful(self) -> bool:
-        """Whether anything is in doubt, so that what is in work has to be noted."""
+        """Whether anything is in doubt, so that events in progress have to be noted."""
         return bool(self._careful)
 
     def note(self, at: At) -> dict[str, int]:
-        """Return what is to be noted of a partition now."""
+        """Return the current note of a partition."""
         note = {_RUNNING: 1} if self._running else {}
         doubtful = self._ranges.get(at)
         if at in self._in_work:
@@ -105,7 +105,7 @@ class Doubt:
         return note
 
     def parts(self, records: Sequence[Record]) -> Iterator[tuple[list[Record], bool]]:
-        """Yield records in slices, those in a range that is in doubt alone; and whether that is so."""
+        """Yield records in slices, those in a range in doubt separately; and whether they are in one."""
         some: list[Record] = []
         for record in records:
             doubtful = self._ranges.get((record.topic, record.partition))
@@ -126,7 +126,7 @@ class Doubt:
         return doubtful is not None and doubtful.start == record.offset and doubtful.deaths >= DEATHS
 
     def take(self, records: Iterable[Record], *, alone: bool) -> None:
-        """Have these noted as in work."""
+        """Note these as in progress."""
         self._in_work = {}
         for record in records:
             at = record.topic, record.partition
@@ -139,13 +139,13 @@ class Doubt:
                 work |= {_TO: doubtful.end, _ALONE: doubtful.deaths}
 
     def done(self, records: Iterable[Record]) -> None:
-        """Note that nothing of these is in work any more: all that they led to is acknowledged."""
+        """Record that none of these is in progress any more: all that they caused is acknowledged."""
         self._in_work = {}
         for record in records:
             self._pass((record.topic, record.partition), record.offset + 1)
 
     def absolve(self) -> None:
-        """Take what is in work for innocent of the end that is about to come."""
+        """Clear the events in progress of the end that is about to come."""
         self._in_work = {}
 
     def _pass(self, at: At, position: int) -> None:

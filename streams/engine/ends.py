@@ -1,4 +1,4 @@
-"""Where topics end now: what the broker says, asked without blocking the event loop."""
+"""The current ends of topics, from the broker, without blocking the event loop."""
 
 import asyncio
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ _SHORTEST_S = 0.1
 
 
 class Ends:
-    """Asks for ends, over a connection that is opened when it is first needed."""
+    """Reads ends, over a connection that is opened at first use."""
 
     def __init__(self, outside: Outside, connection: Config) -> None:
         """Connect to nothing yet."""
@@ -34,8 +34,8 @@ class Ends:
         try:
             return await _ask(self._admin, asked, timeout_s)
         except KafkaException:
-            # Trap: this request does not make librdkafka ask anew who leads a partition, however often it fails: after
-            # a change of leaders it would fail for as long as metadata is kept, which is 15 minutes.
+            # Trap: this request does not make librdkafka refresh the partition leaders, however often it fails: after a
+            # change of leaders it would fail for as long as metadata is cached, which is 15 minutes.
             await self._outside.threads.run(self._admin.list_topics, timeout=_left(deadline - clock.monotonic()))
             return await _ask(self._admin, asked, deadline - clock.monotonic())
 

@@ -1,4 +1,4 @@
-"""What Kafka's clients raise, for those that may not know them."""
+"""Errors of Kafka's clients, for callers that may not import them."""
 
 from confluent_kafka import KafkaException
 

@@ -1,9 +1,9 @@
 """Everything that touches private names of Faust and aiokafka, and nothing else.
 
-The aiokafka consumer of Faust joins the group, keeps it informed and commits. Its partitions stay paused: reading
-(source), writing (writer) and tables (stores, takeover) are the engine's, which leaves none of the ways in which a
-plain Faust program loses events. `NAMES` lists what is relied upon; test_faust_internals.py fails with a sentence for
-each that a new Faust has no more.
+The aiokafka consumer of Faust joins the group, sends heartbeats and commits. Its partitions stay paused: reading
+(source), writing (writer) and tables (stores, takeover) are the engine's, which avoids every way in which a plain Faust
+program loses events. `NAMES` lists the names used; test_faust_internals.py fails with a sentence for each that a new
+Faust lacks.
 """
 
 import asyncio
@@ -29,12 +29,12 @@ from mode import Service
 from streams.engine.membership import Committed, Notes, Positions
 from streams.errors import LeaseLostError, MembershipError
 
-# Trap: aiokafka lets the broker create each topic that it asks for and that is missing, and has no setting for it.
+# Trap: aiokafka lets the broker create each missing topic that it asks for, and has no setting for it.
 aiokafka.client.MetadataRequest = functools.partial(MetadataRequest, allow_auto_topic_creation=False)
 
 _SILENCE_S = 15.0
 
-#: What this module relies on, and for what: (module, class or None, name, what it is needed for).
+#: The names used, and for what: (module, class or None, name, purpose).
 NAMES = (
     ("faust.transport.drivers.aiokafka", None, "AIOKafkaConsumerThread", "the member's thread"),
     ("faust.transport.drivers.aiokafka", None, "DEFAULT_GENERATION_ID", "knowing that the group has removed a member"),
@@ -74,36 +74,36 @@ NAMES = (
 
 
 class Owner(Protocol):
-    """Whom the member tells. On the event loop, but for `fail`, which may be called from the member's thread."""
+    """Receives the member's events. On the event loop, but for `fail`, which may be called from the member's thread."""
 
     @property
     def sources(self) -> frozenset[str]:
         """The topics whose partitions are owned."""
 
     def assigned(self) -> None:
-        """Hear that partitions are being assigned; Faust has not dealt with it yet."""
+        """Handle that partitions are being assigned; Faust has not processed it yet."""
 
     def revoked(self) -> None:
-        """Hear that an assignment is over, or is not going to be dealt with any more."""
+        """Handle that an assignment is over, or will not be processed any more."""
 
     async def on_lost(self) -> None:
-        """Hear that partitions are about to be taken away."""
+        """Handle that partitions are about to be revoked."""
 
     def on_failed(self, error: BaseException) -> None:
-        """Hear that the worker cannot go on."""
+        """Handle that the worker cannot go on."""
 
 
 class Assignor(PartitionAssignor):
-    """Faust's co-partitioned assignor, with as many standbys as the engine's settings say."""
+    """Faust's co-partitioned assignor, with as many standbys as in the engine's settings."""
 
     def __init__(self, app: Any, replicas: int = 0) -> None:
-        # Trap: where Faust's own setting of them is 0 it takes another assignor, which tells of no owners.
+        # Trap: where Faust's own setting of them is 0 it uses another assignor, which does not report owners.
         del replicas
         super().__init__(app, replicas=app.engine_settings.standbys)
 
 
 class _Recovery(Recovery):
-    """Restores nothing: the engine takes over when Faust is done with a rebalance."""
+    """Restores nothing: the engine takes over when Faust has finished a rebalance."""
 
     @Service.task
     async def _restart_recovery(self) -> None:
@@ -135,7 +135,7 @@ class Tables(TableManager):
 
     @property
     def recovery(self) -> Recovery:
-        """What goes on after a rebalance."""
+        """What runs after a rebalance."""
         if self._recovery is None:
             self._recovery = _Recovery(self.app, self, beacon=self.beacon, loop=self.loop)
         return self._recovery
@@ -156,7 +156,7 @@ class _MemberThread(driver.AIOKafkaConsumerThread):
     app: Any
     #: Between its start and its stop, when calls of it are answered.
     running = False
-    #: The group has gone on without this member: others own its partitions.
+    #: The group has continued without this member: others own its partitions.
     put_out = False
 
     async def on_thread_started(self) -> None:
@@ -169,10 +169,10 @@ class _MemberThread(driver.AIOKafkaConsumerThread):
         await super().on_thread_stop()
 
     def _be_nobody(self) -> None:
-        """Leave the group in the end, and do not join it once more under the name by which it knows this worker again.
+        """Leave the group at the end, and do not join it again under the same static member name.
 
         Trap: aiokafka does not leave a group in which it has a name, and others would wait for the session to end. And
-        a member that was put out joins again at once, which would put out whoever has the name by now.
+        a fenced member joins again at once, which would fence the present holder of the name.
         """
         if self._consumer is not None:
             self._coordinator._group_instance_id = None  # noqa: SLF001 aiokafka has no other way
@@ -191,7 +191,7 @@ class _MemberThread(driver.AIOKafkaConsumerThread):
 
     @contextlib.contextmanager
     def _failures_told(self) -> Iterator[None]:
-        # Trap: aiokafka logs what its callbacks raise, and goes on.
+        # Trap: aiokafka logs exceptions of its callbacks, and goes on.
         try:
             yield
         except Exception as error:
@@ -235,7 +235,7 @@ class _Member(driver.Consumer):
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         self.app.owner.revoked()
         if self._thread.put_out:
-            # Trap: what is written now would overwrite what the new owners have written.
+            # Trap: writes from here on would overwrite those of the new owners.
             self.app.owner.on_failed(
                 LeaseLostError("fenced: the group has removed this worker, and other workers own its partitions by now")
             )
@@ -261,7 +261,7 @@ class _Member(driver.Consumer):
 
 
 class _Fetcher(Service):
-    """Fetches nothing. Faust's own gives up the app when it is stopped while partitions are being rebalanced."""
+    """Fetches nothing. Faust's own ends the app when it is stopped while partitions are being rebalanced."""
 
     def __init__(self, app: Any, **kwargs: Any) -> None:
         del app
@@ -286,7 +286,7 @@ async def commit_positions(app: Any, positions: Positions, notes: Notes) -> None
 
 
 async def committed(app: Any, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Committed]:
-    """Return where partitions were left. Raises MembershipError."""
+    """Return the committed positions. Raises MembershipError."""
     # Trap: confluent-kafka reads notes beyond their end.
     try:
         async with asyncio.timeout(_SILENCE_S):
@@ -296,7 +296,7 @@ async def committed(app: Any, partitions: Iterable[tuple[str, int]]) -> dict[tup
 
 
 async def check(app: Any) -> None:
-    """Raise MembershipError for what Faust and aiokafka only log, or keep until somebody asks."""
+    """Raise MembershipError for errors that Faust and aiokafka only log, or keep until asked."""
     if app.crashed:
         raise MembershipError(f"Faust has given up: {app.crash_reason!r}") from app.crash_reason
     thread: _MemberThread | None = thread_of(app)
@@ -319,7 +319,7 @@ def owners(app: Any, topic: str) -> dict[int, str]:
 
 @contextlib.contextmanager
 def current_event(event: Any) -> Iterator[None]:
-    """Have Faust take an event for the one that is being processed."""
+    """Make Faust treat an event as the current one."""
     token = _current_event.set(weakref.ref(event))
     try:
         yield
@@ -328,7 +328,7 @@ def current_event(event: Any) -> Iterator[None]:
 
 
 def inboxes(app: Any) -> Callable[[str], Any]:
-    """Return what gives the queue of the agent that reads a topic. Raises AssertionError if none or several do."""
+    """Return a function from topic to its agent's queue. Raises AssertionError if none or several agents read it."""
     found: dict[str, Any] = {}
 
     def inbox(topic: str) -> Any:

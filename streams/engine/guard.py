@@ -1,10 +1,10 @@
 """Guards the logs that only the owner of a partition may write: its changelogs and its state topics.
 
-A worker that was stopped in the middle of sending may send on when it wakes up, after another has taken over; its old
-state would then be the last of its key. The new owner sees that its own records are not alone: their offsets have
-gaps. What stands in the gaps is written again, from the tables, which know better.
+A worker that was paused in the middle of sending may continue when it wakes up, after another has taken over; its old
+state would then be the last of its key. The new owner detects foreign records by gaps in the offsets of its own ones.
+The keys in the gaps are written again, from the tables, which have the newer state.
 
-Up to where a log is known to hold nothing old is committed together with the positions, as their note. So nothing is
+The offset up to which a log is known to be clean is committed together with the positions, as their note. So nothing is
 forgotten when the owner ends before it could repair a log: its successor distrusts everything after that offset.
 """
 
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 At = tuple[str, int]
 T = TypeVar("T")
 
-#: Follows the name of a changelog, in notes: where it began when its last owner took over.
+#: Suffix of a changelog's name, in notes: its first offset when its last owner took over.
 FIRST = "@first"
 
 _SILENT_READS = 100
@@ -43,7 +43,7 @@ class Gap:
 
 
 class Logs(Protocol):
-    """Looks into logs."""
+    """Inspects logs."""
 
     async def ends(self, logs: list[At]) -> Mapping[At, int]:
         """Return the end of each log."""
@@ -53,7 +53,7 @@ class Logs(Protocol):
 
 
 class Guard:
-    """Follows where each guarded log has to end if nobody else writes to it."""
+    """Computes where each guarded log has to end if no other worker writes to it."""
 
     def __init__(self, logs: Logs) -> None:
         """Guard nothing yet."""
@@ -62,16 +62,16 @@ class Guard:
         self._gaps: list[Gap] = []
 
     def begin(self, ends: Mapping[At, int]) -> None:
-        """Guard these logs from these offsets on, and no others: what was written after them is not to be trusted."""
+        """Guard these logs from these offsets on, and no others: later records are not trusted."""
         self._ends = dict(ends)
         self._gaps = []
 
     def owe(self, logs: Iterable[At]) -> None:
-        """Have nothing of these logs verified before they have been repaired."""
+        """Report nothing of these logs as verified before they have been repaired."""
         self._gaps.extend(Gap(*at, 0, 0) for at in logs)
 
     def written(self, topic: str, partition: int, offset: int) -> None:
-        """Take note of an own record that is acknowledged; records of a log come in order."""
+        """Record an own record that is acknowledged; records of a log come in order."""
         at = (topic, partition)
         expected = self._ends.get(at)
         if expected is None:
@@ -86,11 +86,11 @@ class Guard:
 
     @property
     def gaps(self) -> list[Gap]:
-        """What others wrote and nobody has repaired yet."""
+        """Foreign records that are not repaired yet."""
         return list(self._gaps)
 
     def verified(self) -> dict[At, int]:
-        """Return for each log the offset before which (exclusive) nothing old is the last of its key."""
+        """Return for each log the offset before which (exclusive) no old record is the last of its key."""
         verified = dict(self._ends)
         for gap in self._gaps:
             at = (gap.topic, gap.partition)
@@ -98,12 +98,12 @@ class Guard:
         return verified
 
     def repaired(self, gaps: Iterable[Gap]) -> None:
-        """Forget gaps whose keys have been written again and acknowledged."""
+        """Drop gaps whose keys have been rewritten and acknowledged."""
         for gap in gaps:
             self._gaps.remove(gap)
 
     async def look(self, idle: Callable[[], bool]) -> None:
-        """Compare the ends of the logs with those that the broker tells; `idle` tells whether no own write is open."""
+        """Compare the ends of the logs with the broker's; `idle` is whether all own writes are acknowledged."""
         before = dict(self._ends)
         if not before or not idle():
             return
@@ -125,10 +125,10 @@ class Guard:
 
 
 class KafkaLogs:
-    """Looks into the logs of a cluster."""
+    """Inspects the logs of a cluster."""
 
     def __init__(self, outside: Outside, connection: Config, group: str) -> None:
-        """Connect only when asked; `group` names the connection, nothing is committed."""
+        """Connect at first use; `group` names the connection, nothing is committed."""
         self._outside = outside
         self._connection = connection
         self._group = group
@@ -138,7 +138,7 @@ class KafkaLogs:
         return await self._outside.threads.run(self._ask, lambda consumer: end_offsets(consumer, logs))
 
     async def keys(self, gap: Gap) -> set[bytes]:
-        """Return the keys of the records in a gap, but for marks. Raises TimeoutError, KafkaException."""
+        """Return the keys of the records in a gap, except marks. Raises TimeoutError, KafkaException."""
         return await self._outside.threads.run(self._ask, lambda consumer: _keys(consumer, gap))
 
     def _ask(self, question: Callable[[Consumer], T]) -> T:
@@ -157,7 +157,7 @@ def _keys(consumer: Consumer, gap: Gap) -> set[bytes]:
         found = read(consumer, _BULK, 0.1)
         silent = 0 if found.records else silent + 1
         keys |= {record.key for record in found.records if record.offset < gap.end and record.key}
-        # Compaction may have taken the gap's last records, so the first offset after it ends the search too.
+        # Compaction may have removed the gap's last records, so the first offset after it ends the search too.
         if found.ends or any(record.offset >= gap.end - 1 for record in found.records):
             return keys
     raise TimeoutError(f"{gap} could not be read")
@@ -169,7 +169,7 @@ def note(verified: Mapping[str, int]) -> str:
 
 
 def noted(text: str) -> dict[str, int]:
-    """Return verified ends from a note; none from what somebody else has committed."""
+    """Return verified ends from a note; none from another program's commit."""
     try:
         ends = json.loads(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Hooks: what the engine tells of itself. Nobody needs to listen."""
+"""Hooks: the engine's events. They work without subscribers."""
 
 from collections.abc import Callable
 from typing import Generic, ParamSpec
@@ -7,22 +7,22 @@ P = ParamSpec("P")
 
 
 class Hook(Generic[P]):
-    """Calls everybody who has asked, in the order of asking, on the event loop's thread.
+    """Calls all subscribers, in the order of subscription, on the event loop's thread.
 
-    Listeners are called while things happen, so they must be quick and must not fail.
+    They are called while things happen, so they must be quick and must not fail.
     """
 
     __slots__ = ("_listeners",)
 
     def __init__(self) -> None:
-        """Tell nobody."""
+        """Start without subscribers."""
         self._listeners: tuple[Callable[P, None], ...] = ()
 
     def add(self, listener: Callable[P, None]) -> None:
-        """Tell one more."""
+        """Add a subscriber."""
         self._listeners = (*self._listeners, listener)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> None:
-        """Tell all."""
+        """Call all subscribers."""
         for listener in self._listeners:
             listener(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""How far the join is behind, and whether it moves at all."""
+"""The join's lag, and whether it makes progress at all."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ from streams.engine.outside import Clock
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks.
+#: Seconds between two measurements.
 LOOK_EVERY_S = 5.0
 
 At = tuple[str, int]
@@ -31,10 +31,10 @@ class _Standing(NamedTuple):
 
 
 class Lag:
-    """Compares positions with ends. What the broker does not tell is taken to be as it was."""
+    """Compares positions with ends. Ends that the broker does not return count as unchanged."""
 
     def __init__(self, ends: Ends, stalled_after_s: float, clock: Clock | None = None) -> None:
-        """Know nothing yet; a partition is stalled when nothing has moved for so long while records wait."""
+        """Start without a measurement; a partition is stalled after so long without progress while records wait."""
         self._ends = ends
         self._clock = clock or Clock()
         self._stalled_after_s = stalled_after_s
@@ -43,14 +43,14 @@ class Lag:
         self._standing: dict[At, _Standing] = {}
 
     def follow(self, join: Reading | None, sources: Iterable[At] = ()) -> None:
-        """Watch the partitions of a new assignment, and forget those of the former one."""
+        """Watch the partitions of a new assignment, and drop those of the former one."""
         self._join = join
         self._known = {}
         now = self._clock.monotonic()
         self._standing = {at: _Standing(join.position(*at), now) for at in sources} if join is not None else {}
 
     async def look(self) -> None:
-        """Ask for the ends once."""
+        """Read the ends once."""
         join = self._join
         try:
             ends = await self._ends.of(self._standing, LOOK_EVERY_S)
@@ -69,11 +69,11 @@ class Lag:
                 self._standing[at] = _Standing(position, now)
 
     def behind(self) -> Mapping[At, int]:
-        """Return how many records each owned partition of a source is behind, as far as its end is known."""
+        """Return the lag of each owned source partition, in records, as far as its end is known."""
         return {at: max(0, end - self._position(at)) for at, end in self._known.items()}
 
     def stalled(self) -> frozenset[int]:
-        """Return the partitions where records have waited for too long without any of them being taken."""
+        """Return the partitions where records have waited for too long without any progress."""
         behind = self.behind()
         longest_ago = self._clock.monotonic() - self._stalled_after_s
         return frozenset(

@@ -1,8 +1,8 @@
-"""The layout of the tables: with how many partitions they were made.
+"""The layout of the tables: the partition count with which they were made.
 
-A key's partition follows from the number of partitions. If topics get more of them, most keys move, and whatever joins
-on would keep a second state for each: the former one stays behind in the former partition. So the number is
-remembered, in the note of each commit and in the changelogs (with the mark), and another one is refused.
+A key's partition depends on the number of partitions. If topics get more of them, most keys move, and joining on would
+keep a second state for each: the former one stays behind in the former partition. So the number is stored in the note
+of each commit and in the changelogs (with the mark), and another one is refused.
 """
 
 from collections.abc import Iterable
@@ -28,12 +28,12 @@ def marked(value: bytes) -> tuple[int, int]:
 
 
 def remembered(committed: Iterable[Committed]) -> set[int]:
-    """Return the numbers of partitions in the notes of commits."""
+    """Return the partition counts in the notes of commits."""
     return {count for left in committed if (count := noted(left.note).get(NOTED)) is not None}
 
 
 def check(group: str, known: Iterable[int], partitions: int) -> None:
-    """Raise PartitionsChangedError if tables were made with another number of partitions; 0 is not known."""
+    """Raise PartitionsChangedError if tables were made with another number of partitions; 0 is unknown."""
     others = sorted(set(known) - {0, partitions})
     if others:
         raise PartitionsChangedError(

@@ -1,14 +1,14 @@
-"""The lease: how long this worker may take itself for the owner without asking the group."""
+"""The lease: how long this worker may act as owner without asking the group."""
 
 from streams.engine.outside import Clock
 from streams.errors import FrozenError, LeaseLostError
 
 
 class Lease:
-    """Watches the clock: the loop must not stand still, commits must get through."""
+    """Watches the clock: the loop must not be blocked, commits must succeed."""
 
     def __init__(self, lease_s: float, clock: Clock) -> None:
-        """Begin with nothing owned."""
+        """Start with nothing owned."""
         self.lease_s = lease_s
         self._clock = clock
         self._ticked_at = 0.0
@@ -20,9 +20,9 @@ class Lease:
         self._ticked_at = self._clock.monotonic()
 
     def tick(self, *, owning: bool) -> None:
-        """Take note that the loop runs.
+        """Record that the loop runs.
 
-        Raises FrozenError after it stood still, LeaseLostError when nothing could be committed for too long.
+        Raises FrozenError after it was blocked, LeaseLostError when no commit succeeded for too long.
         """
         now = self._clock.monotonic()
         if now - self._ticked_at > self.lease_s:
@@ -38,11 +38,11 @@ class Lease:
             )
 
     def renew(self, at: float) -> None:
-        """Note that all that is acknowledged was committed at that time, or that there was nothing to commit."""
+        """Record that everything acknowledged was committed at that time, or that there was nothing to commit."""
         self._renewed_at = at
 
     def confirm(self, at: float) -> None:
-        """Note that the group has confirmed, later than at that time, that this worker is a member."""
+        """Record that the group has confirmed, later than at that time, that this worker is a member."""
         self._renewed_at = self._confirmed_at = at
 
     def confirmed_within(self, seconds: float, now: float) -> bool:
@@ -51,7 +51,7 @@ class Lease:
 
     @property
     def held(self) -> bool:
-        """Whether no other worker can own these partitions yet: what is read from the tables is not old."""
+        """Whether no other worker can own these partitions yet: reads from the tables are not stale."""
         now = self._clock.monotonic()
         return now - self._ticked_at <= self.lease_s and now - self._confirmed_at <= self.lease_s
 

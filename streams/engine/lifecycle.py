@@ -20,7 +20,7 @@ from enum import Enum
 
 
 class State(Enum):
-    """What a worker is to its partitions."""
+    """A worker's relation to its partitions."""
 
     REVOKED = "revoked"
     RESTORING = "restoring"
@@ -29,7 +29,7 @@ class State(Enum):
     GIVING_UP = "giving up"
 
 
-#: The table above: to which states each may go.
+#: The table above: the allowed transitions.
 TRANSITIONS: dict[State, frozenset[State]] = {
     State.REVOKED: frozenset({State.RESTORING}),
     State.RESTORING: frozenset({State.CONFIRMING, State.RUNNING, State.REVOKED}),
@@ -43,11 +43,11 @@ class Lifecycle:
     """The state of one worker."""
 
     def __init__(self) -> None:
-        """Begin with nothing owned."""
+        """Start with nothing owned."""
         self.state = State.REVOKED
 
     def to(self, state: State) -> None:
-        """Go to another state. Raises AssertionError where the table has no such way."""
+        """Go to another state. Raises AssertionError for a transition that is not in the table."""
         if state not in TRANSITIONS[self.state]:
             raise AssertionError(f"a worker cannot go from {self.state.value} to {state.value}")
         self.state = state

@@ -1,7 +1,7 @@
-"""Membership: who owns which partitions, and the right to commit for them.
+"""Membership: which worker owns which partitions, and the right to commit for them.
 
-The engine asks this of whatever joins the group for it. That one calls `Engine.on_owned` when partitions are owned,
-`Engine.on_lost` before they may be owned by others, and `Engine.fail` for what only the end of the process can answer.
+The engine's interface to its group member, which calls `Engine.on_owned` when partitions are owned, `Engine.on_lost`
+before others may own them, and `Engine.fail` for errors that only the end of the process can solve.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ Notes = Mapping[tuple[str, int], str]
 
 
 class Committed(NamedTuple):
-    """Where a partition was left, and the note that was left with it."""
+    """A partition's committed position, and its note."""
 
     offset: int
     note: str
@@ -25,14 +25,14 @@ class Membership(Protocol):
     async def commit_positions(self, positions: Positions, notes: Notes, within_s: float) -> str | None:
         """Commit positions, each with its note if it has one, as this member. Returns None when done, else why not.
 
-        A member that the group has replaced is refused. What was not done in time may still be done later.
+        A member that the group has replaced is refused. A commit that timed out may still succeed later.
         """
 
     async def committed(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Committed]:
-        """Return where partitions were left, only of those that ever were. Raises MembershipError."""
+        """Return the committed positions, only of partitions that have one. Raises MembershipError."""
 
     async def check(self) -> None:
-        """Raise MembershipError for what the member has given up without saying so."""
+        """Raise MembershipError for errors that the member has not reported."""
 
     def owners(self, topic: str) -> dict[int, str]:
         """Return the address of the worker that owns each partition of a source, as of the last rebalance."""

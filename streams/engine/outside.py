@@ -1,7 +1,7 @@
-"""What the engine touches of the world outside: Kafka's clients, clocks and threads.
+"""The engine's interface to the outside world: Kafka's clients, clocks and threads.
 
 Nothing else in the engine makes a client, reads a clock or starts a thread, so a simulation that has its own versions
-of these three decides everything that happens.
+of these three controls everything that happens.
 """
 
 import asyncio
@@ -64,12 +64,12 @@ class Thread:
         return await asyncio.get_running_loop().run_in_executor(self._executor, call)
 
     def close(self) -> None:
-        """Run nothing more; a call that runs is not waited for."""
+        """Run nothing more; a running call is not waited for."""
         self._executor.shutdown(wait=False)
 
 
 class Threads:
-    """Runs what blocks beside the event loop."""
+    """Runs blocking calls beside the event loop."""
 
     def thread(self, name: str) -> Thread:
         """Return a thread for one owner."""

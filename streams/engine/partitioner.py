@@ -4,5 +4,5 @@ from aiokafka.partitioner import murmur2
 
 
 def hash_of(key: bytes) -> int:
-    """Return what is divided by the number of partitions."""
+    """Return the hash that is divided by the number of partitions."""
     return int(murmur2(key)) & 0x7FFFFFFF

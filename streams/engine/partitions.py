@@ -1,4 +1,4 @@
-"""The stores of this worker: opened for the partitions that it owns, closed for those that it does not."""
+"""The stores of this worker: opened for owned partitions, closed for others."""
 
 import logging
 import shutil
@@ -18,7 +18,7 @@ from streams.errors import DataDirectoryError, StoreDamagedError
 
 logger = logging.getLogger(__name__)
 
-#: The part of the time that tombstones are kept after which a store is not relied upon any more.
+#: The part of the tombstones' retention after which a store is no longer relied upon.
 _CERTAIN = 6 / 7
 
 
@@ -34,12 +34,12 @@ class Stores:
     ) -> None:
         """Open nothing yet, but take the data directory; `tables` have names, and groups or not.
 
-        `damaged` is told of a store that turns out to be damaged while it is in use, by whichever thread finds it.
+        `damaged` is called for a store that turns out to be damaged while it is in use, by whichever thread finds it.
         Raises DataDirectoryError.
         """
         self._grouped = dict(tables)
         self._clock = clock
-        # A store that has not seen a tombstone in time would keep what it deletes.
+        # A store that has not read a tombstone in time would keep what it deletes.
         self._stale_after_s = settings.tombstones_s * _CERTAIN
         self._damaged = damaged
         self._set_aside: list[str] = []
@@ -59,7 +59,7 @@ class Stores:
         self._released = False
 
     def own(self, partitions: Iterable[int], standbys: Iterable[int] = ()) -> dict[tuple[str, int], Store]:
-        """Open the stores of these partitions and close all others; what was open stays as it is. Blocking.
+        """Open the stores of these partitions and close all others; open ones stay as they are. Blocking.
 
         Those of the standby copies stay open as well, and are opened by `open_copy`, if they are not.
         """
@@ -68,12 +68,13 @@ class Stores:
         copies = {(table, partition) for table in self._grouped for partition in standbys} - owned
         wanted = owned | copies
         with self._opening:
-            # One that could not be followed for as long as tombstones are kept is judged as any that is opened.
+            # One that could not be followed for as long as tombstones are kept is judged like any that is opened.
             stale = {at for at in self._copies & owned & self._open.keys() if is_stale(self._open[at])}
             self._copies = copies
             leaving = [self._open.pop(at) for at in sorted((self._open.keys() - wanted) | stale)]
             for store in leaving:
-                # Before the first is closed: a compaction that ends there would go on with the next one, and hold that.
+                # Before the first is closed: a compaction that ends there would go on with the next one, and block
+                # that.
                 if isinstance(store, RocksStore):
                     store.leave()
             for store in leaving:
@@ -84,7 +85,7 @@ class Stores:
 
     @property
     def copies(self) -> list[tuple[str, int]]:
-        """Of which partitions of which tables there are to be standby copies."""
+        """Return the partitions of tables with standby copies."""
         return sorted(self._copies)
 
     def open_copy(self, at: tuple[str, int]) -> Store:
@@ -95,7 +96,7 @@ class Stores:
             return self._open[at]
 
     def start_over(self, at: tuple[str, int], why: str) -> Store:
-        """Return an empty store for one of a standby copy that cannot go on, which is set aside. Blocking."""
+        """Set aside a standby copy that cannot go on, and return an empty store in its place. Blocking."""
         with self._opening:
             store = self._open.pop(at)
             if isinstance(store, RocksStore):
@@ -108,14 +109,13 @@ class Stores:
 
     @property
     def compacted_at(self) -> int | None:
-        """When the open store that was compacted longest ago was compacted; None if none is on a disk."""
+        """The oldest compaction time of the open stores; None if none is on a disk."""
         return min((store.compacted_at for store in self._on_disk()), default=None)
 
     def tidy(self, interval_s: float) -> None:
-        """Compact the open stores that were not for so many seconds, and remove files that nobody used for as long.
+        """Compact the open stores that were not for so many seconds, and remove files that were not used for as long.
 
-        Blocking, in a thread of its own, for as long as it takes. What fails is logged and tried again by the next
-        call.
+        Blocking, in a thread of its own, for as long as it takes. Failures are logged and retried by the next call.
         """
         if self._directory is None:
             return
@@ -135,7 +135,7 @@ class Stores:
         self._remove_unused(self._directory, interval_s)
 
     def _remove_unused(self, directory: Path, interval_s: float) -> None:
-        """Remove what other workers' partitions and damaged stores have left behind."""
+        """Remove leftovers of partitions that moved away and of damaged stores."""
         for table in self._grouped:
             for path in sorted((directory / table).glob("*")):
                 number, _, rest = path.name.partition(".")
@@ -164,7 +164,7 @@ class Stores:
         return tables
 
     def close(self) -> None:
-        """Close all stores, and leave the data directory to others. Blocking."""
+        """Close all stores, and release the data directory. Blocking."""
         self.own(())
         if self._directory is not None:
             with self._opening:

@@ -1,4 +1,4 @@
-"""Repair: what other workers wrote by mistake into the guarded logs is written over, from the tables."""
+"""Repair: foreign records in the guarded logs are overwritten from the tables."""
 
 import asyncio
 import logging
@@ -15,13 +15,13 @@ from streams.engine.writer import Writer
 logger = logging.getLogger(__name__)
 
 _SLICE = 200
-#: Entries of a table that are read before others have their turn.
+#: Entries of a table that are read before other tasks run.
 _SCANNED = 2_000
 _WAIT_S = 0.02
 
 
 class Repair:
-    """Looks for foreign records and repairs them."""
+    """Detects foreign records and repairs them."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class Repair:
         current: Callable[[], Assignment | None],
         tables: Mapping[str, str],
     ) -> None:
-        """Look at nothing yet; `tables` has for each guarded log (topic) the table that it follows from."""
+        """Start; `tables` has for each guarded log (topic) the table that it is derived from."""
         self._guard = guard
         self._writer = writer
         self._commit = commit
@@ -40,7 +40,7 @@ class Repair:
         self._looking = asyncio.Lock()
 
     async def look(self) -> None:
-        """Compare the logs with what this worker has written, and repair what can be. What fails is tried again."""
+        """Compare the logs with this worker's own writes, and repair what can be. Failures are retried."""
         async with self._looking:
             work = self._current()
             if work is None:
@@ -53,14 +53,14 @@ class Repair:
                 logger.warning(text, error, extra=event("repair.not_inspected"))
 
     async def _repair(self, work: Assignment) -> None:
-        """Write again what may be old in the guarded logs, once all that the predecessors knew is in the tables."""
+        """Rewrite possibly old keys of the guarded logs, once all that the predecessors read is in the tables."""
         gaps = [gap for gap in self._guard.gaps if work.caught_up(gap.partition)]
         if not gaps:
             return
         keys = await self._guard.keys(gaps)
         for topic, partition in {(gap.topic, gap.partition) for gap in gaps if gap.end == 0}:
             keys[topic, partition] = await self._stored(work, topic, partition)
-        # A commit proves that the partitions still are this worker's, so that the others' writes are the old ones.
+        # A commit proves that the partitions still are this worker's, so that the foreign records are the old ones.
         if not await self._commit() or self._current() is not work:
             return
         count = sum(map(len, keys.values()))
@@ -70,11 +70,11 @@ class Repair:
         written = []
         for (topic, partition), found in keys.items():
             contents = work.contents[self._tables[topic]][partition]
-            # Trap: to sort a large table's keys takes longer than the loop may stand still.
+            # Trap: sorting a large table's keys takes longer than the loop may be blocked.
             keys_left = iter(found)
             while some := list(islice(keys_left, _SLICE)):
                 await work.room()
-                # Trap: in the middle of a removal the tables still have what is already taken back.
+                # Trap: in the middle of a removal the tables still have entries that are already deleted from the log.
                 if not await work.undisturbed() or self._current() is not work:
                     return
                 written.append(work.rewrite(contents, topic, some))
@@ -89,8 +89,8 @@ class Repair:
 
     async def _stored(self, work: Assignment, topic: str, partition: int) -> set[bytes]:
         """Return the keys of a table, fewer once the assignment has ended."""
-        # Trap: a large table takes longer to read than the loop may stand still. What is set meanwhile is written to
-        # the changelog anyway.
+        # Trap: reading a large table takes longer than the loop may be blocked. Keys set meanwhile are written to the
+        # changelog anyway.
         keys: set[bytes] = set()
         entries = work.rows[self._tables[topic]][partition].store.scan(b"")
         while self._current() is work and (some := [key for key, _ in islice(entries, _SCANNED)]):

@@ -1,4 +1,4 @@
-"""Restoring: reads each table's changelog into its store, in bulk, from where the store was left.
+"""Restoring: reads each table's changelog into its store, in bulk, from the store's position on.
 
 Faust's own recovery is not used: it swallows errors and reads record by record. Here an error ends the worker.
 """
@@ -27,10 +27,10 @@ At = tuple[str, int]
 
 @dataclass(slots=True)
 class Changelog:
-    """A partition of a changelog: the store that it is read into, and how.
+    """A partition of a changelog, its store, and how to apply its records.
 
     From the offset `doubtful` on there may be records of a worker that had lost the partition by then, with less in
-    them than in earlier ones: they are joined with what the store has. `join` takes the key and both values.
+    them than in earlier ones: they are joined with the store's value. `join` takes the key and both values.
     """
 
     store: Store
@@ -38,11 +38,11 @@ class Changelog:
     join: Callable[[bytes, bytes, bytes], bytes]
 
     def distrust(self) -> None:
-        """Join all of its records with what the store has."""
+        """Join all of its records with the store's values."""
         self.doubtful = 0
 
     def apply(self, record: Record) -> None:
-        """Take a record in. Raises RestoreFailedError if it is none of a changelog."""
+        """Apply a record. Raises RestoreFailedError if it is not a changelog's."""
         store, key, value = self.store, record.key, record.value
         store.generation += 1
         if key is None:
@@ -73,9 +73,8 @@ async def restore(
 ) -> int:
     """Bring each store up to the end of its changelog partition; return the number of records read.
 
-    Consumer and stores are used in `thread` only. `progress` is told how many of at most how many records have been
-    read. Returns early once `going()` is false.
-    Raises RestoreFailedError when nothing comes any more before the end is reached.
+    Consumer and stores are used in `thread` only. `progress` is called with the records read, and at most to be read.
+    Returns early once `going()` is false. Raises RestoreFailedError when records stop coming before the end is reached.
     """
     starts, ends = await thread.run(_bounds, consumer, changelogs)
     waiting = {at for at, start in starts.items() if start < ends[at]}
@@ -123,7 +122,7 @@ def _bounds(consumer: Consumer, changelogs: Mapping[At, Changelog]) -> tuple[dic
 
 
 def _read_on(consumer: Consumer, changelogs: Mapping[At, Changelog]) -> tuple[int, set[At]]:
-    """Apply what is there; return how many records that were, and which changelogs have been read to their ends."""
+    """Apply the available records; return how many, and which changelogs have been read to their ends."""
     found = read(consumer, _BULK, 0.2)
     for record in found.records:
         changelogs[record.topic, record.partition].apply(record)

@@ -1,4 +1,4 @@
-"""Runs a program until it is left, or fails."""
+"""Runs a program until its block is left, or it fails."""
 
 import asyncio
 import logging
@@ -23,17 +23,16 @@ logger = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def running(app: App, on_failure: Callable[[BaseException], None]) -> AsyncIterator[App]:
-    """Run a program inside; when it is left, everything has been written, acknowledged and committed.
+    """Run a program inside the block; when it is left, everything has been written, acknowledged and committed.
 
     `on_failure` is called if it cannot go on, from a thread if the event loop has stopped running; it has to end the
-    process at once: others may own the partitions.
-    Raises DataDirectoryError.
+    process at once: others may own the partitions. Raises DataDirectoryError.
     """
     engine = app.engine
     work = asyncio.create_task(engine.run())
     work.add_done_callback(lambda task: None if task.cancelled() else engine.fail(_error_of(task)))
     watch = asyncio.create_task(_watch(engine, on_failure))
-    # After the session time-out others have the partitions; twice of it leaves room for a loop that comes back.
+    # After the session time-out others have the partitions; twice of it leaves room for a loop that recovers.
     with watchdog(2 * app.engine_settings.session_timeout_s, on_failure):
         async with faust_app_running(app):
             yield app
@@ -65,7 +64,7 @@ async def run(app: App) -> int:
 
 
 def end_process(error: BaseException) -> None:
-    """End the process at once: nothing that still waits may be written any more."""
+    """End the process at once: pending writes must not be sent any more."""
     logger.critical("engine failed: %s", error, exc_info=error, extra=event("process.aborted"))
     logging.shutdown()
     os._exit(ExitCode.FAILED)

@@ -1,4 +1,4 @@
-"""Reading: librdkafka fetches the assigned partitions in bulk; who owns them is decided elsewhere (membership)."""
+"""Reading: librdkafka fetches the assigned partitions in bulk; membership decides on ownership."""
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
@@ -13,7 +13,7 @@ from streams.engine.outside import Clients, Thread
 
 _TIMEOUT_S = 15.0
 
-#: What librdkafka mends by itself. Any other error may mean records that it has skipped, so it must not pass.
+#: Errors that librdkafka recovers from. Any other may mean records that it has skipped, so it must not pass.
 _PASSING = frozenset(
     {
         KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001 librdkafka's own errors have such names
@@ -38,7 +38,7 @@ Headers = Collection[tuple[str, str | bytes | None]]
 
 
 class Record(NamedTuple):
-    """A record as it was read."""
+    """A record that was read."""
 
     topic: str
     partition: int
@@ -50,7 +50,7 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Records in the order of their partitions, and the ends that were reached with the last of them."""
+    """Records in the order of their partitions, and the ends reached with the last of them."""
 
     records: list[Record]
     ends: list[tuple[str, int, int]]
@@ -58,7 +58,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What a consumer had ready: records, and the ends of partitions that were reached, with their offsets."""
+    """A consumer's available records, and the ends of partitions reached, with their offsets."""
 
     records: list[Record]
     ends: list[tuple[str, int, int]]
@@ -67,13 +67,13 @@ class Read:
 def read(consumer: Consumer, limit: int, wait_s: float) -> Read:
     """Return up to `limit` records, waiting up to `wait_s` seconds for the first. Blocking.
 
-    Raises KafkaException for errors that librdkafka cannot mend by itself.
+    Raises KafkaException for errors that librdkafka does not recover from.
     """
     first = consumer.poll(wait_s)
     found = Read([], [])
     if first is None:
         return found
-    # Trap: consume(n, timeout) waits for n records; only with no time-out does it return what is there.
+    # Trap: consume(n, timeout) waits for n records; only with no time-out does it return the available ones.
     for message in [first, *consumer.consume(limit - 1, 0)]:
         error = message.error()
         at = cast("tuple[str, int, int]", (message.topic(), message.partition(), message.offset()))
@@ -87,9 +87,9 @@ def read(consumer: Consumer, limit: int, wait_s: float) -> Read:
 
 
 def reader(clients: Clients, connection: Config, group: str, *, missing: str = "earliest") -> Consumer:
-    """Return a consumer that is no member of any group: it reads what it is told to.
+    """Return a consumer outside of any group: it reads what it is assigned.
 
-    `missing` says what becomes of a position at which there is no record any more: earliest, or error.
+    `missing` is the policy for a position without a record: earliest, or error.
     """
     return clients.consumer({**reader_config(connection, group), "auto.offset.reset": missing})
 
@@ -148,11 +148,11 @@ class Source:
         self._reading = asyncio.create_task(self._run())
 
     def done(self) -> None:
-        """Tell that a batch has been processed, so that another may be read."""
+        """Report that a batch has been processed, so that another may be read."""
         self._room.release()
 
     async def stop(self) -> None:
-        """Read nothing more; nothing is delivered after this returns."""
+        """Stop reading; nothing is delivered after this returns."""
         self._stopping = True
         self._room.release()
         if self._reading is not None:

@@ -1,8 +1,8 @@
-"""Standby copies: stores of partitions that others own follow the changelogs, so that a takeover reads only the rest.
+"""Standby copies: stores that follow the changelogs of others' partitions, so that a takeover reads only the rest.
 
-A copy follows a changelog up to where its owner has noted with its commits that it is in order, and no further: what
-comes after that may be a former owner's, and only a takeover knows how to take it in. So a copy is what a store of this
-worker would be that was closed at that offset. Nothing is written to any topic, and nothing is committed.
+A copy follows a changelog up to the offset that its owner has noted with its commits as verified, and no further: later
+records may be a former owner's, and only a takeover can join them. So a copy is like a store of this worker that was
+closed at that offset. Nothing is written to any topic, and nothing is committed.
 """
 
 import asyncio
@@ -28,11 +28,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks at what the owners have noted.
+#: Seconds between two reads of the owners' notes.
 EVERY_S = 5.0
-#: Applied at a time, in a thread beside the event loop: some milliseconds.
+#: Records applied at a time, in a thread beside the event loop: some milliseconds.
 _BULK = 1_000
-#: How long a copy rests after each bulk, in times of what the bulk took: what is owned has the rest of the processor.
+#: The pause of a copy after each bulk, as a multiple of the bulk's time: owned partitions have the rest of the
+#: processor.
 _RESTS = 3.0
 _STALLED_S = 60.0
 
@@ -41,7 +42,7 @@ T = TypeVar("T")
 
 
 class Standby:
-    """The standby copies of one assignment. `followed` is told how many records each lacks, by table and partition."""
+    """The standby copies of one assignment. `followed` is called with each one's lag, by table and partition."""
 
     def __init__(  # noqa: PLR0917 where from, and what
         self,
@@ -54,7 +55,7 @@ class Standby:
         opened: Stores,
         followed: Callable[[Mapping[At, int]], None],
     ) -> None:
-        """Prepare; `left` returns where partitions of sources were left."""
+        """Prepare; `left` returns the committed positions of sources."""
         self._outside = outside
         self._connection = connection
         self._group = group
@@ -71,18 +72,18 @@ class Standby:
         self._caught_up = False
 
     def start(self) -> "asyncio.Task[None]":
-        """Begin to follow; the task ends with an exception if a store cannot be written."""
+        """Start following; the task ends with an exception if a store cannot be written."""
         return asyncio.create_task(self._run())
 
     def cancel(self) -> None:
-        """Follow no further than the bulk in work."""
+        """Stop after the current bulk."""
         if not self._ending.done():
             self._ending.set_result(None)
 
     async def stop(self) -> None:
-        """Follow nothing more; nobody uses the stores when this returns."""
+        """Stop following; the stores are not in use when this returns."""
         self.cancel()
-        # Trap: what waits for a broker may wait for long, and a rebalance with it; the stores are what has to be free.
+        # Trap: a request to a broker may wait for long, and a rebalance with it; only the stores have to be free.
         async with self._in_use:
             pass
 
@@ -98,7 +99,7 @@ class Standby:
             extra=event("standby.following", partitions=partitions),
         )
         thread = self._outside.threads.thread("standby")
-        # A position at which there is no record any more is to be judged, not passed over.
+        # A position without a record has to be judged, not skipped.
         consumer = reader(self._outside.clients, self._connection, self._group, missing="error")
         try:
             # One after the other: a rebalance waits for one at most.
@@ -119,7 +120,7 @@ class Standby:
             thread.close()
 
     async def _follow(self, thread: Thread, consumer: Consumer) -> None:
-        """Follow all changelogs once, up to what their owners have noted by now."""
+        """Follow all changelogs once, up to their owners' current notes."""
         sources = {(self._topic(self._tables[name].source), number) for name, number in self._stores}
         left = await self._unless_ending(self._left(sources))
         if left is None:
@@ -145,7 +146,7 @@ class Standby:
             elif noted == position == end and not await self._in_stores(
                 thread, self._stores[name].save_position, position
             ):
-                return  # what is complete is as fresh as now: nothing that was deleted is missing
+                return  # a complete copy is current: no delete is missing
         count = await self._read(thread, consumer, names, wanted, starts)
         if not self._going:
             return
@@ -165,7 +166,7 @@ class Standby:
         wanted: Mapping[At, int],
         starts: Mapping[At, int],
     ) -> int:
-        """Read changelogs from where their copies are up to what is wanted of each; return the number of records."""
+        """Read changelogs from the copies' positions up to the wanted ones; return the number of records."""
         changelogs = {
             at: Changelog(self._stores[names[at]], end, self._tables[names[at][0]].join) for at, end in wanted.items()
         }
@@ -198,7 +199,7 @@ class Standby:
         return count
 
     async def _unless_ending(self, call: Awaitable[T]) -> T | None:
-        """Return what a call that uses no store returns, None if this ends before; raises what it raises."""
+        """Return the result of a call that uses no store, None if this ends before; raises what it raises."""
         asking = asyncio.ensure_future(call)
         first: list[asyncio.Future[Any]] = [asking, self._ending]
         await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
@@ -208,7 +209,7 @@ class Standby:
         return None
 
     async def _in_stores(self, thread: Thread, call: Callable[..., object], *args: object) -> bool:
-        """Do what uses stores, unless this ends; return whether it was done."""
+        """Run a call that uses stores, unless this ends; return whether it was done."""
         async with self._in_use:
             if self._going:
                 await thread.run(call, *args)
@@ -223,9 +224,9 @@ class Standby:
 
 
 def problem(name: str, position: int, noted: int | None, first: int, end: int) -> str | None:
-    """Return why a copy cannot follow a changelog from where it is, None if it can, or has nothing yet.
+    """Return why a copy cannot follow a changelog from its position, None if it can, or is empty.
 
-    `noted` is up to where its owner has noted that it is in order: None if nobody has, 0 while it is written once more.
+    `noted` is the offset that its owner has noted as verified: None if there is none, 0 while it is rewritten.
     """
     if position == 0:
         return None
@@ -239,12 +240,12 @@ def problem(name: str, position: int, noted: int | None, first: int, end: int) -
 
 
 def reach(position: int, noted: int | None, first: int, end: int) -> int | None:
-    """Return up to where a copy may follow a changelog now, None if it is there, or nobody has noted it."""
+    """Return up to where a copy may follow a changelog now, None if it is there, or there is no note."""
     return noted if noted is not None and max(position, first) < noted <= end else None
 
 
 def _apply(found: Read, changelogs: dict[At, Changelog]) -> None:
-    """Take in what was found, and leave out the changelogs that are read as far as they may be."""
+    """Apply what was read, and leave out the changelogs that are read as far as allowed."""
     reached: dict[At, int] = {}
     for record in found.records:
         at = record.topic, record.partition

@@ -1,7 +1,7 @@
-"""Tables: what is kept by key, each partition with its changelog.
+"""Tables: values by key, each partition with its changelog.
 
 A program declares a table once. While a partition of it is owned, there is a `TablePartition` with its bytes, and over
-it whatever the program puts there (`Contents`): caches, derived values, what else is written when a row changes.
+it the program's `Contents`: caches, derived values, other records to write when a row changes.
 """
 
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -25,11 +25,11 @@ class Sender(Protocol):
 class TablePartition:
     """One owned partition of a table, bytes to bytes.
 
-    What is set is in the store at once, and in the changelog with the next flush, once a key. What is deleted is in
-    both at once. Only keys and values travel: everything is safe to be repeated.
+    A set value is in the store at once, and in the changelog with the next flush, once a key. A deleted key is deleted
+    from both at once. Only keys and values are written: everything is safe to repeat.
 
-    A body sets a value again even if it finds it there: after a crash a store on disk may have what the changelog never
-    got, and only what is set is written to it.
+    A body sets a value again even if it is already there: after a crash a store on disk may have values that the
+    changelog never got, and only set ones are written to it.
     """
 
     def __init__(  # noqa: PLR0917 what it is of, and how far that is
@@ -43,7 +43,7 @@ class TablePartition:
     ) -> None:
         """Take over a restored store; `position` is the offset up to which the table's source is merged.
 
-        `caught_up` tells whether all that any worker can have read of the partition before is in the tables.
+        `caught_up` returns whether all that former owners can have read of the partition is in the tables.
         """
         self.number = number
         self.store = store
@@ -85,20 +85,20 @@ class TablePartition:
         self._sender.write(self.changelog, key, None, self.number)
 
     def rewrite(self, key: bytes) -> None:
-        """Write a key to the changelog once more, over what another worker wrote by mistake."""
+        """Write a key to the changelog once more, over a foreign record."""
         self._unwritten.pop(key, None)
         self._sender.write(self.changelog, key, self.get(key), self.number)
 
     def mark(self) -> None:
-        """Note how far the table's source is merged, before anything is set that follows from it.
+        """Record how far the table's source is merged, before any value that results from it is set.
 
-        Whoever finds merged values finds the mark: what came before it may be in them (`seen`), what came later is not.
+        A reader that finds merged values finds the mark: earlier events may be in them (`seen`), later ones are not.
         """
         self.store.save_mark(self._position())
         self._write_mark()
 
     def made_with(self, partitions: int) -> None:
-        """Note with how many partitions the table is made, in the changelog as well."""
+        """Record the partition count of the table, in the changelog as well."""
         self.store.save_partitions(partitions)
         self._write_mark()
 
@@ -111,7 +111,7 @@ class TablePartition:
         return event.offset < self._seen_until
 
     def flushing(self) -> Iterator[None]:
-        """Write what was set since the last time to the changelog, in steps."""
+        """Write the values set since the last time to the changelog, in steps."""
         write, changelog, number = self._sender.write, self.changelog, self.number
         for key, value in self._unwritten.items():
             write(changelog, key, value, number)
@@ -120,9 +120,9 @@ class TablePartition:
 
 
 class Contents(Protocol):
-    """What a program keeps over a partition of a table. All calls come between two events, never within one.
+    """A program's data over a partition of a table. All calls come between two events, never within one.
 
-    What is long is done in steps, between which whatever only reads may have its turn; no event is merged meanwhile.
+    Long work is done in steps, between which tasks that only read may run; no event is merged meanwhile.
     """
 
     def publishing(self) -> Iterator[None]:
@@ -131,15 +131,15 @@ class Contents(Protocol):
     def flushing(self) -> Generator[None, None, int | None]:
         """Write everything that has changed since the last time.
 
-        Returns when the oldest of the events that led to it was received (microseconds since 1970), None if not known.
+        Returns when the oldest causing event was received (microseconds since 1970), None if unknown.
         """
 
     def rewrite(self, topic: str, key: bytes) -> None:
-        """Write a key of a guarded log once more, as it should be, over what another worker wrote by mistake."""
+        """Write the right value of a guarded log's key once more, over a foreign record."""
 
 
 class PlainContents:
-    """Nothing but the bytes."""
+    """Only the bytes."""
 
     def __init__(self, partition: TablePartition) -> None:
         """Take over a restored partition."""
@@ -168,14 +168,14 @@ def last_wins(key: bytes, a: bytes, b: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableSpec:
-    """How a table is kept. Logs are named without the prefix of the topics."""
+    """A table's declaration. Logs are named without the prefix of the topics."""
 
     #: The source whose events are merged into it; the table's marks are offsets of it.
     source: str
     changelog: str
-    #: Further logs that only the owner of a partition writes, all from what is in the table.
+    #: Further logs that only the owner of a partition writes, all derived from the table.
     guarded: tuple[str, ...] = ()
-    #: Joins two values of a key of which either may be the newer one. Idempotent, commutative, associative.
+    #: Joins two values of a key, either of which may be the newer one. Idempotent, commutative, associative.
     join: Callable[[bytes, bytes, bytes], bytes] = last_wins
     #: Keys are group keys (`stores.group_key`), and groups are scanned.
     grouped: bool = False

@@ -1,4 +1,4 @@
-"""Takeover: what a new owner finds, and the tables restored from it."""
+"""Takeover: the findings of a new owner, and the tables restored from them."""
 
 import hashlib
 import logging
@@ -24,15 +24,16 @@ logger = logging.getLogger(__name__)
 At = tuple[str, int]
 Ends = dict[At, int]
 
-#: Returns the ids of topics, by their full names, as far as they can be told. Blocking. Raises KafkaUnavailableError.
+#: Returns the ids of topics, by their full names, as far as known. Blocking. Raises KafkaUnavailableError.
 Identify = Callable[[], Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What was found when partitions were taken over.
+    """The findings of a takeover.
 
-    `ends` are those of the sources, `log_ends` those of the guarded logs, `verified` up to where these are in order.
+    `ends` are those of the sources, `log_ends` those of the guarded logs, `verified` the offsets up to which these are
+    clean.
     """
 
     positions: Ends
@@ -40,21 +41,21 @@ class Found:
     log_ends: Ends
     verified: Ends
     restored: int
-    #: Records of each source partition that were deleted before anybody read them.
+    #: Records of each source partition that were deleted before they were read.
     lost: Ends
-    #: Changelogs (topic and partition) that lack what the tables have.
+    #: Changelogs (topic and partition) that lack data of the tables.
     incomplete: frozenset[At]
     #: Names of those of them that had lost records, one for each partition.
     repaired: Sequence[str]
     #: The first offsets of the changelogs.
     firsts: Ends
-    #: What tells each source (topic) from others that had its name before.
+    #: Distinguishes each source (topic) from others that had its name before.
     identities: Mapping[str, int]
     #: Source partitions whose committed positions are not followed.
     refused: Sequence[At]
 
     def followed(self, committed: Mapping[At, Committed]) -> dict[At, Committed]:
-        """Return what was committed of the positions that are followed: no other note is of what is read now."""
+        """Return the commits of the followed positions: notes of others do not apply to the present topics."""
         return {at: left for at, left in committed.items() if at not in self.refused}
 
 
@@ -62,7 +63,7 @@ NOTHING = Found({}, {}, {}, {}, 0, {}, frozenset(), (), {}, {}, ())
 
 
 class Takeover:
-    """Takes partitions over; `cancel` it when they are taken away meanwhile."""
+    """Takes partitions over; `cancel` it when they are revoked meanwhile."""
 
     def __init__(  # noqa: PLR0917 where from, and what
         self,
@@ -75,7 +76,7 @@ class Takeover:
         partitions: int,
         identify: Identify,
     ) -> None:
-        """Prepare; `topic` gives the topic of a log, `restoring` is told how many of how many records were read."""
+        """Prepare; `topic` gives the topic of a log, `restoring` is called with the records read and to be read."""
         self._cancelled = False
         self._outside = outside
         self._connection = connection
@@ -91,11 +92,11 @@ class Takeover:
         self._cancelled = True
 
     def going(self) -> bool:
-        """Return whether the partitions have not been taken away meanwhile."""
+        """Return whether the partitions have not been revoked."""
         return not self._cancelled
 
     async def run(self, sources: Iterable[At], committed: Mapping[At, Committed], stores: Mapping[At, Store]) -> Found:
-        """Bring the stores (by changelog's name and partition) up to date, and return what was found.
+        """Bring the stores (by changelog's name and partition) up to date, and return the findings.
 
         Raises PartitionsChangedError if they were made with another number of partitions.
         """
@@ -162,7 +163,7 @@ class Takeover:
 def noted_ends(
     tables: Iterable[TableSpec], topic: Callable[[str], str], committed: Mapping[At, Committed], suffix: str = ""
 ) -> Ends:
-    """Return what was noted of each guarded log: up to where it is verified, or what has a suffix to its name."""
+    """Return the note of each guarded log: its verified end, or the value under its name with a suffix."""
     names = {log + suffix: topic(log) for table in tables for log in table.logs}
     return {
         (names[name], partition): end
@@ -173,7 +174,7 @@ def noted_ends(
 
 
 def _number(identity: str) -> int:
-    """Return a topic's id as notes have it."""
+    """Return a topic's id in the form of notes."""
     return int.from_bytes(hashlib.sha256(identity.encode()).digest()[:6])
 
 
@@ -188,14 +189,14 @@ def _incomplete(
     for at, (first, end) in bounds(consumer, changelogs).items():
         store = changelogs[at].store
         noted_end, known_first = verified.get(at), firsts.get(at, 0)
-        # Reading the store costs, so it is asked only where it matters.
+        # Reading the store is costly, so it is done only where it matters.
         holds = (noted_end == 0 or first > known_first) and next(iter(store.scan(b"")), None) is not None
         damage = judge_changelog(
             "{}[{}]".format(*at), store.position, noted_end, first, end, holds=holds, known_first=known_first
         )
         if damage is None:
             if store.position < first:
-                # It was emptied and filled again while this store was elsewhere; tombstones may be among what is gone.
+                # It was emptied and refilled while this store was elsewhere; tombstones may be among the lost records.
                 store.clear()
                 store.save_position(first)
             continue
@@ -217,7 +218,7 @@ def _incomplete(
                 "%s. It is built from the sources once more", damage.problem, extra=event("engine.changelog_unverified")
             )
         rebuilt.add(at)
-        # What it holds is joined with what the store has, for either may be the newer.
+        # Its records are joined with the store's values, as either may be newer.
         changelogs[at].distrust()
         store.save_position(first)
     return frozenset(found), frozenset(rebuilt), frozenset(repaired)

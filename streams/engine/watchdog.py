@@ -1,7 +1,7 @@
-"""The watchdog: ends a process whose event loop has stopped running.
+"""The watchdog: ends a process whose event loop is blocked.
 
-A loop that never comes back ends nothing by itself: the group gives the partitions to others after the session
-time-out, but the process stays, with its connections, and no supervisor replaces it.
+A blocked loop does not end by itself: the group gives the partitions to others after the session time-out, but the
+process stays, with its connections, and no supervisor replaces it.
 """
 
 import asyncio
@@ -20,14 +20,14 @@ def watchdog(
 ) -> Iterator[threading.Thread]:
     """Watch the running loop; call `on_frozen`, in a thread, once it has not run for `limit_s` seconds.
 
-    Time in which the whole process was suspended does not count: a process that goes on after that finds out by itself
-    what it has lost.
+    Time in which the whole process was suspended does not count: a process that resumes finds out by itself what it has
+    lost.
     """
     loop, thread = asyncio.get_running_loop(), threading.get_ident()
     ran, left = threading.Event(), threading.Event()
 
     def watch() -> None:
-        # Trap: looks are counted, not seconds: a suspended process does not look.
+        # Trap: checks are counted, not seconds: a suspended process does not check.
         missed = 0
         while not left.is_set():
             ran.clear()

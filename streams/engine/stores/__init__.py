@@ -7,10 +7,10 @@ from typing import Protocol
 class Store(Protocol):
     """One partition of a table.
 
-    `position` is the changelog offset up to which (exclusive) the store certainly has everything; it may have more.
-    `mark` is an offset of the table's source: what came before it may have been merged, what came later was not.
-    `partitions` is how many the table was made with, 0 as long as nobody has said so.
-    `generation` is another one whenever something else than the join of this process has changed what is in the store.
+    `position` is the changelog offset up to which (exclusive) the store is certainly complete; it may have more. `mark`
+    is an offset of the table's source: earlier events may have been merged, later ones were not. `partitions` is the
+    partition count with which the table was made, 0 while unknown. `generation` changes whenever anything but this
+    process's join has changed the store.
     """
 
     position: int
@@ -30,23 +30,23 @@ class Store(Protocol):
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield the keys that begin with a group's prefix (`prefix`), with their values.
 
-        The empty prefix stands for all groups, each in one piece, as it was when the scan began or later.
+        The empty prefix stands for all groups, each in one piece, as of the start of the scan or later.
         """
 
     def save_position(self, position: int) -> None:
-        """Remember how far the changelog is in the store; kept as safely as the data itself, and never before it."""
+        """Store the changelog position; as durable as the data itself, and never before it."""
 
     def save_mark(self, mark: int) -> None:
-        """Raise the mark, before anything is put that it has to cover."""
+        """Raise the mark, before any value that it has to cover is put."""
 
     def save_partitions(self, partitions: int) -> None:
-        """Remember with how many partitions the table was made."""
+        """Store the partition count with which the table was made."""
 
     def clear(self) -> None:
-        """Empty the store and begin again: position, mark and partitions are 0."""
+        """Empty the store and start over: position, mark and partitions are 0."""
 
     def close(self) -> None:
-        """Release what the store holds. The data stays if the store is on disk."""
+        """Release the store. The data stays if the store is on disk."""
 
 
 #: Key of the changelog records that hold a table's mark and layout; no row has it, as ids are never empty.

@@ -1,6 +1,6 @@
-"""The name of a data directory: by it the group knows a worker again that was killed and started once more.
+"""The name of a data directory: by it the group recognises a worker that was killed and restarted.
 
-Whoever holds the directory's lock knows that the former process with this name is gone.
+Holding the directory's lock proves that the former process with this name is gone.
 """
 
 import os
@@ -9,9 +9,9 @@ from pathlib import Path
 
 
 def identity(directory: Path) -> str:
-    """Return the name of a directory whose lock is held, the same each time; a copy of it has another. Raises OSError.
+    """Return the name of a directory whose lock is held, always the same; a copy of it has another. Raises OSError.
 
-    It is made if there is none yet.
+    It is created if missing.
     """
     path = directory / "identity"
     found = directory.stat()
@@ -20,7 +20,7 @@ def identity(directory: Path) -> str:
         name, _, made_at = path.read_text("ascii").strip().partition(" ")
     except (FileNotFoundError, UnicodeDecodeError):
         name, made_at = "", ""
-    # Trap: two workers with one name would put each other out, again and again.
+    # Trap: two workers with one name would fence each other endlessly.
     if not name or made_at != place:
         name = secrets.token_hex(8)
         made = path.with_suffix(".new")

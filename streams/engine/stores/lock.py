@@ -1,4 +1,4 @@
-"""One worker for each data directory: two would take each other's stores away at every rebalance."""
+"""One worker for each data directory: two would fight for the stores at every rebalance."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ class DirectoryLock:
     """Held from the start of a worker to its end, however that comes: the system releases it with the process."""
 
     def __init__(self, directory: Path) -> None:
-        """Make the directory if it is not there, and take the lock. Raises DataDirectoryError."""
+        """Create the directory if missing, and take the lock. Raises DataDirectoryError."""
         try:
             # Trap: the mode is that of the last directory only, and this one's parent is of the worker alone, too.
             directory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -26,5 +26,5 @@ class DirectoryLock:
             ) from None
 
     def release(self) -> None:
-        """Let others use the directory."""
+        """Release the directory."""
         os.close(self._file)

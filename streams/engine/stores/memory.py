@@ -26,7 +26,7 @@ class MemoryStore:
         return iter([item for item in self._values.items() if item[0].startswith(prefix)])
 
     def save_position(self, position: int) -> None:
-        """Remember how far the changelog is in the store."""
+        """Store the changelog position."""
         self.position = position
 
     def save_mark(self, mark: int) -> None:
@@ -34,11 +34,11 @@ class MemoryStore:
         self.mark = max(self.mark, mark)
 
     def save_partitions(self, partitions: int) -> None:
-        """Remember with how many partitions the table was made."""
+        """Store the partition count with which the table was made."""
         self.partitions = partitions
 
     def clear(self) -> None:
-        """Empty the store and begin again."""
+        """Empty the store and start over."""
         self._values.clear()
         self.position = self.mark = self.partitions = 0
         self.generation += 1
@@ -87,7 +87,7 @@ class GroupedMemoryStore:
         return iter(list(self._groups.get(prefix, {}).items()))
 
     def save_position(self, position: int) -> None:
-        """Remember how far the changelog is in the store."""
+        """Store the changelog position."""
         self.position = position
 
     def save_mark(self, mark: int) -> None:
@@ -95,11 +95,11 @@ class GroupedMemoryStore:
         self.mark = max(self.mark, mark)
 
     def save_partitions(self, partitions: int) -> None:
-        """Remember with how many partitions the table was made."""
+        """Store the partition count with which the table was made."""
         self.partitions = partitions
 
     def clear(self) -> None:
-        """Empty the store and begin again."""
+        """Empty the store and start over."""
         self._groups.clear()
         self.position = self.mark = self.partitions = 0
         self.generation += 1

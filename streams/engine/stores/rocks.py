@@ -1,12 +1,12 @@
-"""Stores in RocksDB: as large as the disk, and a restart reads only what is new in the changelog.
+"""Stores in RocksDB: as large as the disk, and a restart reads only new records of the changelog.
 
 The write-ahead log is off: the changelog is the log. After a crash RocksDB is as it was at some earlier moment, data
 and position alike, because both are written in order to the same memtable; the rest is read from the changelog.
 
 A damaged store is a damaged copy: it is set aside (renamed, the last one kept), and an empty one takes its place.
 
-What is overwritten or deleted stays in RocksDB's files until it compacts them, in its own time. So that it has an end,
-each store is compacted once in an interval.
+Overwritten or deleted data stays in RocksDB's files until it compacts them, in its own time. To limit that time, each
+store is compacted once in an interval.
 """
 
 import logging
@@ -37,10 +37,10 @@ _PARTITIONS = b"n"
 _SAVED_AT = b"t"
 _COMPACTED_AT = b"v"
 
-#: A store in which damage was found while it was in use, or which is not to be used, has a file of this name.
+#: A store found damaged while in use, or not to be used, has a file of this name.
 _FOUND_DAMAGED = "damaged"
 
-#: What RocksDB says of damage. A full disk, missing rights and the like damage nothing.
+#: RocksDB's messages about damage. A full disk, missing permissions and the like damage nothing.
 _DAMAGE = ("Corruption", "No such file or directory")
 
 
@@ -80,11 +80,10 @@ class RocksStore:
         stale_after_s: float = math.inf,
         damaged: Callable[[StoreDamagedError], None] = lambda _: None,
     ) -> None:
-        """Open or create it, empty if what is there was saved longer than `stale_after_s` seconds ago.
+        """Open or create it, empty if the existing one was saved longer than `stale_after_s` seconds ago.
 
-        A damaged one is set aside, and `set_aside` says why.
-        `damaged` is told of damage that is found later, by the thread that finds it. Raises an exception of rocksdict
-        if another process has it open.
+        A damaged one is set aside, and `set_aside` says why. `damaged` is called for damage that is found later, by the
+        thread that finds it. Raises an exception of rocksdict if another process has it open.
         """
         self._stale_after_s = stale_after_s
         self.path = path
@@ -114,12 +113,12 @@ class RocksStore:
             self.mark = self._number(_MARK)
             self.partitions = self._number(_PARTITIONS)
             self._saved_at: float = self._number(_SAVED_AT)
-            #: When its files last had nothing of what was deleted before then, in seconds since 1970.
+            #: When its files last had no data deleted before then, in seconds since 1970.
             self.compacted_at = self._number(_COMPACTED_AT)
         except StoreDamagedError:
             self._db.close()
             raise
-        # Trap: what was deleted elsewhere is told by tombstones, and compaction removes those in the end.
+        # Trap: deletes on other workers are known by tombstones, and compaction removes those in the end.
         if self._former or self.is_stale:
             self.clear()
         if not self.compacted_at and not self.position:
@@ -131,7 +130,7 @@ class RocksStore:
         return self._clock.time() - self._saved_at > self._stale_after_s
 
     def distrust(self, why: str) -> None:
-        """Have it set aside when it is opened next."""
+        """Mark it to be set aside when it is opened next."""
         (self.path / _FOUND_DAMAGED).write_text(why, "utf-8")
 
     def _set_aside(self, why: str) -> None:
@@ -139,7 +138,7 @@ class RocksStore:
         if aside.exists():
             shutil.rmtree(aside)
         self.path.rename(aside)
-        os.utime(aside)  # from now on it counts how long it is kept
+        os.utime(aside)  # the time from which its retention counts
         self.set_aside = why
         logger.error(
             "%s. It is kept as %s, and the table is read from its changelog",
@@ -149,20 +148,20 @@ class RocksStore:
         )
 
     def _checked(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return what `function` returns. Raises StoreDamagedError for what RocksDB says of damage."""
+        """Return the function's result. Raises StoreDamagedError for RocksDB's messages about damage."""
         try:
             return function(*args, **kwargs)
         except Exception as error:
             raise self._judged(error) from error
 
     def _judged(self, error: Exception) -> Exception:
-        """Return what is to be raised for an error of rocksdict, which has one class for all."""
+        """Return the exception to raise for an error of rocksdict, which has one class for all."""
         if not any(word in str(error) for word in _DAMAGE):
             return error
         return StoreDamagedError(f"{self.path}: {error}")
 
     def _found(self, error: Exception) -> Exception:
-        """Note that the store in use is damaged, for the next start; return what is to be raised."""
+        """Record that the store in use is damaged, for the next start; return the exception to raise."""
         judged = self._judged(error)
         if isinstance(judged, StoreDamagedError):
             (self.path / _FOUND_DAMAGED).touch()
@@ -202,7 +201,7 @@ class RocksStore:
             for key, value in items:
                 last = key + b"\0"
                 yield key[1:], value
-            # Trap: what cannot be read ends the library's iteration as if there were no more.
+            # Trap: an unreadable block ends the library's iteration as if there were no more.
             rest = self._db.iter(options)
             rest.seek(last)
             rest.status()
@@ -210,7 +209,7 @@ class RocksStore:
             raise self._found(error) from error
 
     def save_position(self, position: int) -> None:
-        """Remember how far the changelog is in the store."""
+        """Store the changelog position."""
         self.position = position
         self._save(_POSITION, position)
         self._saved_at = int(self._clock.time())
@@ -223,13 +222,13 @@ class RocksStore:
             self._save(_MARK, mark)
 
     def save_partitions(self, partitions: int) -> None:
-        """Remember with how many partitions the table was made."""
+        """Store the partition count with which the table was made."""
         if partitions != self.partitions:
             self.partitions = partitions
             self._save(_PARTITIONS, partitions)
 
     def clear(self) -> None:
-        """Empty the store and begin again."""
+        """Empty the store and start over."""
         with self._use:
             self._db.close()
             Rdict.destroy(str(self.path), self._memory.options())
@@ -239,10 +238,10 @@ class RocksStore:
         self._save_compacted(self._clock.time())
 
     def compact(self) -> bool:
-        """Write all that is in use to new files, and remove the former ones: what was deleted before is in none then.
+        """Rewrite all current data to new files, and remove the former ones: these had the deleted data.
 
-        Takes long, and hinders neither reads nor writes. In parts, so that closing waits for one at most; returns
-        False if it was closed, or is about to be. Raises CompactionError.
+        Takes long, and blocks neither reads nor writes. In parts, so that closing waits for one at most; returns False
+        if it was closed, or is about to be. Raises CompactionError.
         """
         begun, failed_before = self._clock.time(), self._background_errors()
         if not self._part(lambda: self._db.flush()):  # noqa: PLW0108 `clear` replaces the object
@@ -253,7 +252,7 @@ class RocksStore:
                 return False
             start = end
         if self._background_errors() > failed_before:
-            # Trap: the library's call returns nothing, whatever became of it.
+            # Trap: the library's call returns nothing, even if it failed.
             raise CompactionError(f"{self.path}: RocksDB could not compact all of it (a full disk?), its LOG says why")
         return self._part(lambda: self._save_compacted(begun))
 
@@ -304,7 +303,7 @@ class RocksStore:
             return 0
         number, checksum = saved[:8], saved[8:]
         if not checksum:
-            # A former version's, without checksums: it is not said whether it is right, and reading is cheap.
+            # A former version's, without checksums: whether it is right is unknown, and reading is cheap.
             self._former = True
             return 0
         if checksum != zlib.crc32(key + number).to_bytes(4):
@@ -312,7 +311,7 @@ class RocksStore:
         return int.from_bytes(number)
 
     def leave(self) -> None:
-        """Have a compaction end after the part that it is at, because this is about to be closed."""
+        """Stop a compaction after its current part, because the store is about to be closed."""
         self._closed = True
 
     def close(self) -> None:
