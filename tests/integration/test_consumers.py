@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from avro import examples
@@ -47,6 +47,21 @@ def python_of_the_examples(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", f"{python.parent}:{os.environ['PATH']}")
         yield
+
+
+@pytest.fixture(autouse=True)
+def groups_have_a_coordinator(contract):
+    """Have a new broker make the topic of groups: aiokafka warns as long as it is not there."""
+    asking = {**contract.kafka.librdkafka(), "group.id": f"{contract.prefix}anybody", "log_level": 0}
+    with closing(Consumer(asking)) as consumer:
+
+        def found() -> bool:
+            try:
+                return bool(consumer.committed([TopicPartition(contract.topic("status-changes"), 0)], timeout=10))
+            except KafkaException:
+                return False
+
+        assert eventually(found)
 
 
 @pytest.fixture

@@ -80,6 +80,15 @@ def test_the_readme_uses_only_commands_that_ci_runs():
     assert [line for line in lines if line and line not in script] == []
 
 
+def test_five_commands_of_the_readme_lead_from_a_clone_to_the_first_event():
+    """`.ci/run` runs them in this order; what it does in between needs no other command."""
+    readme, script = ((ROOT / name).read_text("utf-8") for name in ("README.md", ".ci/run"))
+    (block,) = re.findall(r"^```sh\n(make setup\n.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    commands = [line.partition(" #")[0].strip() for line in block.splitlines()]
+    assert len(commands) == 5
+    assert re.search(".*".join(map(re.escape, commands)), script, re.DOTALL)
+
+
 def test_the_readme_shows_the_consumer_that_ci_runs():
     _, _, code = (ROOT / "examples" / "consume.py").read_text("utf-8").partition('"""\n\n')
     assert f"```python\n{code}```" in (ROOT / "README.md").read_text("utf-8")
