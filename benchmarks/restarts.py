@@ -114,7 +114,7 @@ class Stage:
     async def caught_up(self) -> None:
         """Return when all that is in the sources is committed."""
         ends = {at: end for at, end in self.cluster.ends(INPUTS).items() if end > 0}
-        with self.cluster.positions(_GROUP) as positions:
+        with self.cluster.positions(_GROUP, INPUTS) as positions:
             while True:
                 committed = await asyncio.to_thread(positions)
                 if all(committed[at] >= end for at, end in ends.items()):

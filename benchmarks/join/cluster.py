@@ -4,7 +4,7 @@ Every topic but the input has `message.timestamp.type=LogAppendTime`: the broker
 when an output was written.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -172,11 +172,11 @@ class Cluster:
         return ends(self._admin, topics, self.partitions)
 
     @contextmanager
-    def positions(self, group: str) -> Iterator[Callable[[], Offsets]]:
-        """Yield a function that tells what a group has committed for the input; negative: nothing yet."""
+    def positions(self, group: str, topics: Sequence[str]) -> Iterator[Callable[[], Offsets]]:
+        """Yield a function that tells what a group has committed for topics; negative: nothing yet."""
         # Trap: the admin client's list_consumer_group_offsets may crash the process while the broker loads the group.
         consumer = self._reader(group)
-        asked = [TopicPartition(topic, partition) for topic in INPUTS for partition in range(self.partitions)]
+        asked = [TopicPartition(topic, partition) for topic in topics for partition in range(self.partitions)]
 
         def committed() -> Offsets:
             try:

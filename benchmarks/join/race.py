@@ -78,11 +78,10 @@ def run(cluster: Cluster, workload: Workload, contestant: Contestant) -> Result:
 
 def wait(cluster: Cluster, contestant: Contestant) -> None:
     """Return when the end of the input is committed and nothing was written for a while. Raises NotDoneError."""
-    goal = {position: end for position, end in cluster.ends(INPUTS).items() if end > 0}
     deadline = time.monotonic() + _GIVE_UP_SECONDS
     seen: object = None
     changed = time.monotonic()
-    with cluster.positions(contestant.group) as positions:
+    with cluster.positions(contestant.group, contestant.sources) as positions:
         while True:
             time.sleep(_POLL_SECONDS)
             now = time.monotonic()
@@ -93,7 +92,8 @@ def wait(cluster: Cluster, contestant: Contestant) -> None:
             if written != seen:
                 seen, changed = written, now
             committed = positions()
-            done = all(committed[position] >= end for position, end in goal.items())
+            goal = cluster.ends(contestant.sources)
+            done = all(committed[position] >= end for position, end in goal.items() if end > 0)
             if done and now - changed >= contestant.quiet_seconds:
                 return
             if now > deadline:

@@ -75,5 +75,4 @@ class Remover:
                 if belongs_to(part, conversation_id):
                     sender.write(topic, message_id.encode(), None)
                 await inbox.breathe()
-            await inbox.ebb()
         await inbox.acknowledged()

@@ -32,13 +32,15 @@ class Assignment:
         ends: Mapping[At, int],
         coalesce_ms: int,
         in_flight_records: int,
+        in_flight_s: float,
         turn_s: float = 0.02,
         flushed: Callable[[float], None] = lambda _: None,
     ) -> None:
         """Begin to read at `positions`; `ends` are where the sources (topics) ended at that moment.
 
-        Others (reads, commits, the lease) have their turn after `turn_s` seconds of work. `flushed` is told for how
-        long changes have waited to be written.
+        Nothing more is written while more than `in_flight_records` are not acknowledged, or one has waited for more
+        than `in_flight_s` seconds. Others (reads, commits, the lease) have their turn after `turn_s` seconds of work.
+        `flushed` is told for how long changes have waited to be written.
         """
         self.partitions = frozenset(partitions)
         #: What is kept, by table (its changelog's name) and partition.
@@ -50,6 +52,7 @@ class Assignment:
         self._ends = ends
         self._coalesce_s = coalesce_ms / 1000
         self._in_flight_records = in_flight_records
+        self._in_flight_s = in_flight_s
         self._flushed = flushed
         self._turn_s = turn_s
         self._turn_began = clock.monotonic()
@@ -103,15 +106,19 @@ class Assignment:
                 self.done(event)
 
     async def breathe(self) -> None:
-        """Let others have their turn if they have waited for long enough, and take in what was acknowledged."""
+        """Let others have their turn if they have waited for long enough, and wait for room for more to be written."""
         if self._clock.monotonic() - self._turn_began >= self._turn_s:
             self._writer.poll()
             await asyncio.sleep(0)
+            # Trap: what one batch leads to can be more than a broker takes before its first records time out.
+            while self._crowded:
+                await asyncio.sleep(_ROOM_S)
+                self._writer.poll()
             self._turn_began = self._clock.monotonic()
 
     async def room(self) -> None:
         """Wait until the broker has acknowledged enough for more to be written; not once it is ending."""
-        while self._writer.outstanding > self._in_flight_records and not self.ending.is_set():
+        while self._crowded and not self.ending.is_set():
             await asyncio.sleep(_ROOM_S)
             self._writer.poll()
 
@@ -189,16 +196,20 @@ class Assignment:
             await asyncio.sleep(_SETTLE_S)
             self._writer.poll()
 
-    async def ebb(self) -> None:
-        """Wait until the broker has acknowledged enough for more to be written, also while ending."""
-        while self._writer.outstanding > self._in_flight_records:
-            await asyncio.sleep(_ROOM_S)
-            self._writer.poll()
+    @property
+    def _crowded(self) -> bool:
+        """Whether the broker has more to acknowledge than it soon will."""
+        writer = self._writer
+        return writer.outstanding > self._in_flight_records or writer.waited_s > self._in_flight_s
 
     @property
     def _due(self) -> bool:
         since = self._changed_since
-        return since is not None and self._clock.monotonic() - since >= self._coalesce_s
+        if since is None:
+            return False
+        # A broker with many partitions takes few records with each request: the longer it needs, the fewer it is sent.
+        wait_s = max(self._coalesce_s, min(self._writer.waited_s, self._in_flight_s / 2))
+        return self._clock.monotonic() - since >= wait_s
 
     def _publishing(self) -> Generator[None, None, None]:
         for contents in self._all():

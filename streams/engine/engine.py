@@ -153,7 +153,12 @@ class Engine:
         self._lease = Lease(settings.lease_s, self._clock)
         self._guard = Guard(KafkaLogs(outside, self.connection, settings.app_id))
         self.writer = Writer(
-            outside.clients, settings.kafka.producer(), settings.lease_s, self._on_written, self._on_settled
+            outside.clients,
+            outside.clock,
+            settings.kafka.producer(),
+            settings.lease_s,
+            self._on_written,
+            self._on_settled,
         )
         self._doubt = Doubt(settings.in_flight_records + 3 * settings.batch_records)
         noted: dict[str, dict[str, str]] = {}
@@ -437,6 +442,7 @@ class Engine:
             ends=found.ends,
             coalesce_ms=settings.coalesce_ms,
             in_flight_records=settings.in_flight_records,
+            in_flight_s=settings.in_flight_s,
             turn_s=settings.turn_s,
             flushed=self.hooks.flushed,
         )

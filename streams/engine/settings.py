@@ -48,3 +48,11 @@ class EngineSettings:
         Less than the group's patience: what is done later might be done after others have taken over.
         """
         return self.session_timeout_s * 0.8
+
+    @property
+    def in_flight_s(self) -> float:
+        """Seconds for which a record may wait for its acknowledgement before nothing more is written.
+
+        A part of the lease, after which it would fail: the rest is for what has been written meanwhile.
+        """
+        return self.lease_s / 8

@@ -90,7 +90,3 @@ class Inbox:
     async def breathe(self) -> None:
         """Let others have their turn in the middle of a slice, if they have waited for long enough."""
         await self.work.breathe()
-
-    async def ebb(self) -> None:
-        """Wait until there is room for more records on their way to the broker."""
-        await self.work.ebb()

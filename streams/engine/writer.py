@@ -12,10 +12,13 @@ from confluent_kafka import KafkaError, Message
 
 from openbsp.kafka.clients import producer_config
 from openbsp.kafka.connection import Config
-from streams.engine.outside import Clients
+from streams.engine.outside import Clients, Clock
 from streams.errors import WriteFailedError
 
 Positions = dict[tuple[str, int], int]
+
+#: Writes of so many seconds are told apart by nobody who asks how long the oldest of them has waited.
+_MOMENT_S = 0.02
 
 
 class Checkpoint:
@@ -31,15 +34,26 @@ class Checkpoint:
         self.received_at: int | None = None
 
 
+class _Moment:
+    """What was written at about one time, as far as it is not acknowledged."""
+
+    __slots__ = ("began", "pending")
+
+    def __init__(self, began: float) -> None:
+        self.began = began
+        self.pending = 0
+
+
 class Writer:
     """Produces records and tells when they are acknowledged. Everything runs on the event loop's thread.
 
     `on_written(topic, partition, offset)` is called for each acknowledged record, in order within a partition.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 what it is made of, and whom it tells
         self,
         clients: Clients,
+        clock: Clock,
         connection: Config,
         max_pending_s: float,
         on_written: Callable[[str, int, int], None] | None = None,
@@ -60,12 +74,15 @@ class Writer:
                 queue_kibibytes=512 * 1024,
             )
         )
+        self._clock = clock
         self._on_written = on_written
         self._on_settled = on_settled
         self._open = Checkpoint()
         self._closed: deque[Checkpoint] = deque()
         self._failure: WriteFailedError | None = None
         self.outstanding = 0
+        self._moment = _Moment(clock.monotonic())
+        self._moments = deque([self._moment])
         #: What may be committed: the positions after the last stretch whose writes are all acknowledged.
         self.acknowledged: Positions = {}
 
@@ -73,12 +90,14 @@ class Writer:
         self, topic: str, key: bytes | None, value: bytes | None, partition: int = -1, headers: Any = None
     ) -> None:
         """Produce a record as part of the open checkpoint. Without a partition its key decides (murmur2)."""
-        checkpoint = self._open
+        checkpoint, moment = self._open, self._moment
         checkpoint.pending += 1
+        moment.pending += 1
         self.outstanding += 1
 
         def delivered(error: KafkaError | None, message: Message) -> None:
             checkpoint.pending -= 1
+            moment.pending -= 1
             self.outstanding -= 1
             if error is not None:
                 self._failure = WriteFailedError(f"{topic}: the broker did not take a record: {error.str()}")
@@ -107,12 +126,24 @@ class Writer:
         self._producer.poll(0)
         if self._failure is not None:
             raise self._failure
+        now, moments = self._clock.monotonic(), self._moments
+        if now - self._moment.began >= _MOMENT_S:
+            self._moment = _Moment(now)
+            moments.append(self._moment)
+        while len(moments) > 1 and not moments[0].pending:
+            moments.popleft()
         while self._closed and not self._closed[0].pending:
             settled = self._closed.popleft()
             if settled.positions is not None:
                 self.acknowledged.update(settled.positions)
             if self._on_settled is not None:
                 self._on_settled(settled)
+
+    @property
+    def waited_s(self) -> float:
+        """For how many seconds the broker has had some record without acknowledging it, or a moment more."""
+        oldest = self._moments[0]
+        return self._clock.monotonic() - oldest.began if oldest.pending else 0.0
 
     @property
     def idle(self) -> bool:

@@ -84,6 +84,7 @@ class Join:
             ends=ends or {},
             coalesce_ms=coalesce_ms,
             in_flight_records=in_flight_records,
+            in_flight_s=60.0,
             flushed=self._hooks.flushed,
         )
         tables = {name: table.owned for name, table in app.tables.items()}

@@ -29,6 +29,7 @@ class _Log:
 
     idle = True
     outstanding = 0
+    waited_s = 0.0
 
     def __init__(self) -> None:
         self.written: list[tuple[str, bytes | None, bytes | None]] = []

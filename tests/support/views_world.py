@@ -33,6 +33,8 @@ Offsets = dict[tuple[str, int], int]
 class Writer:
     """Takes records; they are acknowledged when the world says so."""
 
+    waited_s = 0.0
+
     def __init__(self, partitions: int) -> None:
         self.partitions = partitions
         self.ends: Offsets = defaultdict(int)

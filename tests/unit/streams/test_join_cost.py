@@ -53,6 +53,8 @@ class CountingStore(GroupedMemoryStore):
 class DeafWriter(Writer):
     """Counts what is written, and the largest of it."""
 
+    waited_s = 0.0
+
     def __init__(self) -> None:
         self.written: Counter[str] = Counter()
         self.largest = 0

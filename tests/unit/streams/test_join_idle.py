@@ -127,6 +127,8 @@ class KilledError(Exception):
 class Broker(Writer):
     """Takes records and acknowledges them when it is asked; takes no more after so many, as if the worker had died."""
 
+    waited_s = 0.0  # type: ignore[assignment] # a property of the real one
+
     def __init__(self, most: int | None = None) -> None:
         self.most = most
         self.sent: list[tuple[str, bytes | None, bytes | None]] = []

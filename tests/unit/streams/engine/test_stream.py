@@ -19,6 +19,7 @@ class Acknowledging:
 
     idle = True
     outstanding = 0
+    waited_s = 0.0
 
     def poll(self) -> None:
         """Nothing is on its way."""
@@ -38,6 +39,7 @@ async def work_and_inbox() -> tuple[Assignment, Inbox, Part]:
         ends={},
         coalesce_ms=50,
         in_flight_records=1,
+        in_flight_s=1.0,
     )
     queue: asyncio.Queue[Part] = asyncio.Queue()
     part = Part(work, list(EVENTS))

@@ -15,6 +15,7 @@ STEPS = 100
 WRITER = SimpleNamespace(
     idle=True,
     outstanding=0,
+    waited_s=0.0,
     poll=lambda: None,
     write=lambda *_, **__: None,
     checkpoint=lambda *_: Checkpoint(),
@@ -65,6 +66,7 @@ def work_of(watch: Watch, contents: Slow, *, coalesce_ms: int) -> Assignment:
         ends={},
         coalesce_ms=coalesce_ms,
         in_flight_records=1,
+        in_flight_s=1.0,
         turn_s=TURN_S,
     )
     work.contents = {"table": {0: contents}}
