@@ -36,13 +36,14 @@ class Entity:
     """A table of OpenBSP whose rows may pass. Columns without a typed field are JSON text in `extra`.
 
     `identity` are the columns that identify a row which has no `id`, its organization first: its id is made from them
-    (`avro.rows.id_of`).
+    (`avro.rows.id_of`). `state` is the topic of its rows' states, if they have one.
     """
 
     name: str
     topic: str
     columns: Mapping[str, Kind]
     identity: tuple[str, ...] = ()
+    state: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ ENTITIES: Mapping[str, Entity] = MappingProxyType(
                 content=Kind.JSON,
                 status=Kind.STATUS,
             ),
+            state="message-state",
         ),
         "conversations": Entity(
             "conversations",
@@ -97,6 +99,7 @@ ENTITIES: Mapping[str, Entity] = MappingProxyType(
                 "id organization_id service organization_address contact_address group_address name status",
                 "created_at updated_at",
             ),
+            state="conversation-state",
         ),
         "contacts": Entity("contacts", "contacts", _columns("id organization_id name status", "created_at updated_at")),
         "contacts_addresses": Entity(

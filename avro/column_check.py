@@ -18,8 +18,6 @@ _TYPES: Mapping[Kind, Any] = {
     Kind.JSON: "string",
     Kind.STATUS: {"type": "map", "values": _INSTANT},
 }
-#: The state topics of the entities that have one.
-_STATES = {"messages": "message-state", "conversations": "conversation-state"}
 #: Fields of events that are not columns.
 _OF_EVENTS = {"event_id", "action", "received_at", "reconciled", "extra", "nulls", "errors", "status_extra"}
 
@@ -28,7 +26,7 @@ def faults(entities: Mapping[str, Entity] = ENTITIES, schema_of: Callable[[str],
     """Return a line for each place in which a column is missing or has another type."""
     found = []
     for entity in entities.values():
-        topics = [entity.topic, *([_STATES[entity.name]] if entity.name in _STATES else [])]
+        topics = [entity.topic, *([entity.state] if entity.state else [])]
         schemas = [schema_of(str(TOPICS[topic].schema)) for topic in topics]
         for schema in schemas:
             fields = {field["name"]: field for field in json.loads(schema.text)["fields"]}

@@ -4,14 +4,14 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from avro.catalogue import TOPICS, topic_name
+from avro.catalogue import ENTITIES, TOPICS, topic_name
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
 from openbsp.kafka.reading import TopicReader, ValueReader
 from openbsp.kafka.registry import Registry
 from openbsp.settings import load
 
 #: The state topic of each entity's rows; messages come first, as they are deleted first.
-STATE_TOPICS: Mapping[str, str] = {"messages": "message-state", "conversations": "conversation-state"}
+STATE_TOPICS: Mapping[str, str] = {name: entity.state for name, entity in ENTITIES.items() if entity.state}
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from bridge import health
 from bridge.delivery.ages import Ages
 from bridge.delivery.clock import ClockSkew
 from bridge.delivery.drain import Drain
-from bridge.delivery.keeper import Keeper
+from bridge.delivery.keeper import Keep, Keeper
 from bridge.delivery.memory import Memory
 from bridge.delivery.preparation import Preparation
 from bridge.delivery.publisher import KafkaPublisher, Publisher, producer_config
@@ -189,11 +189,8 @@ async def running(
             list_known=suppressions.ready,
         )
         requests = RequestLog(metrics, lines)
-        intake = Intake(settings, access.authenticate, keeper, metrics, requests, memory=memory, suppressed=suppressed)
-        tracing = start_tracing("openbsp-bridge")
-        if tracing is not None:
-            stack.callback(tracing.close)
-            intake.keep = traced(intake.keep, tracing)
+        keep = _with_traces(stack, keeper.keep)
+        intake = Intake(settings, access.authenticate, keep, metrics, requests, memory=memory, suppressed=suppressed)
         ingress = Ingress(intake)
         if lines is not None:
             lines.dropped = metrics.log_lines_dropped.inc
@@ -233,6 +230,15 @@ async def running(
         await _until_kept(spool, suppressions, patience_s)
         _send_metrics(stack, service, number)
         yield service
+
+
+def _with_traces(stack: contextlib.AsyncExitStack, keep: Keep) -> Keep:
+    """Return `keep` with spans, if the environment wants traces."""
+    tracing = start_tracing("openbsp-bridge")
+    if tracing is None:
+        return keep
+    stack.callback(tracing.close)
+    return traced(keep, tracing)
 
 
 def _send_metrics(stack: contextlib.AsyncExitStack, service: Service, number: int) -> None:

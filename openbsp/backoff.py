@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import AsyncIterator
 
 
 class Backoff:
@@ -25,3 +26,11 @@ class Backoff:
     def reset(self) -> None:
         """Start over, after a successful attempt."""
         self._next_s = self._first_s
+
+
+async def attempts(first_s: float = 0.25, longest_s: float = 10.0) -> AsyncIterator[None]:
+    """Yield at once, then after each of the growing pauses of a `Backoff`, endlessly."""
+    backoff = Backoff(first_s, longest_s)
+    while True:
+        yield
+        await backoff.wait()

@@ -20,6 +20,8 @@ _log = logging.getLogger(__name__)
 
 #: Called with an item's place in Kafka, None if it is in the spool, or why it could not be stored.
 OnKept = Callable[[Report | None, NotStoredError | None], None]
+#: Stores an item that arrived at this time of the monotonic clock, and calls `OnKept` once: `Keeper.keep`.
+Keep = Callable[[Item, float, OnKept], None]
 
 #: Seconds that the disk may take to confirm. Together with the longest deadline that stays under the sender's 5 s.
 SPOOL_WAIT_S = 0.9

@@ -11,9 +11,9 @@ from typing import Protocol
 from avro.catalogue import TOPICS
 from avro.errors import ContractError
 from avro.schemas import latest
-from bridge.delivery.attempts import attempts
 from bridge.delivery.spool.spool import Spool
 from bridge.metrics import Metrics
+from openbsp.backoff import attempts
 from openbsp.errors import RegistryError
 from openbsp.log import event
 from openbsp.threads import in_thread

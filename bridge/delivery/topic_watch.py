@@ -7,8 +7,8 @@ from typing import Protocol
 
 from avro.catalogue import ENTITIES
 from avro.errors import ContractError
-from bridge.delivery.attempts import attempts
 from bridge.metrics import Metrics
+from openbsp.backoff import attempts
 from openbsp.kafka.findings import Finding, Grade, Inspection
 from openbsp.log import event
 from openbsp.threads import in_thread

@@ -1,23 +1,15 @@
 """The keeper with traces: a span for each kept webhook, and one for sending its record to Kafka."""
 
 import time
-from typing import Protocol
 
 from bridge.delivery.items import Item
-from bridge.delivery.keeper import OnKept
+from bridge.delivery.keeper import Keep, OnKept
 from bridge.delivery.publisher import Report
 from bridge.delivery.records import DeadLetter
 from bridge.errors import NotStoredError
 from openbsp.tracing import Kind, Tracing, header_of
 
 _WEBHOOK = "POST /webhooks"
-
-
-class Keep(Protocol):
-    """Stores an item: `Keeper.keep`."""
-
-    def __call__(self, item: Item, arrived: float, on_kept: OnKept) -> None:
-        """Store it, and call `on_kept` once."""
 
 
 def traced(keep: Keep, tracing: Tracing) -> Keep:

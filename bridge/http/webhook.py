@@ -8,7 +8,7 @@ from typing import Any
 from avro import instants, writers
 from avro.catalogue import ACTIONS, ENTITIES
 from avro.dead_letters import REDRIVEN_HTTP_HEADER, redrives
-from bridge.delivery.keeper import Keeper
+from bridge.delivery.keeper import Keep
 from bridge.delivery.memory import Memory, Waiter, cost
 from bridge.delivery.publisher import Report
 from bridge.delivery.records import DeadLetter
@@ -98,7 +98,7 @@ class Intake:
         self,
         settings: BridgeSettings,
         authenticate: Callable[[bytes | None], Token | None],
-        keeper: Keeper,
+        keep: Keep,
         metrics: Metrics,
         requests: RequestLog,
         *,
@@ -109,7 +109,7 @@ class Intake:
         self.suppressed = suppressed
         self.memory = memory
         self.authenticate = authenticate
-        self.keep = keeper.keep
+        self.keep = keep
         self.metrics = metrics
         self.requests = requests
         self.max_body = settings.max_body_bytes
