@@ -17,6 +17,13 @@ CLAIMED_BYTES = FACTS_BYTES * 7 // 4
 #: messages that have had an external id (`streams.state.existence`), those in each of the status changes of a row.
 ID_BYTES = MAX_MESSAGE_BYTES // 256
 
+#: The same of rows that a former version took. They can be deleted, and hear of each other until they are.
+FORMER_ID_BYTES = MAX_MESSAGE_BYTES // 64
+
+#: Facts with what deletes, and verdicts on whether a row exists, add to them: a row that has grown to its bound, or beyond
+#: it in a former version, can be deleted all the same.
+JUDGED_BYTES = FACTS_BYTES * 2
+
 #: Refused bytes that a dead letter holds; of larger ones only their position.
 PAYLOAD_BYTES = MAX_MESSAGE_BYTES * 3 // 4
 

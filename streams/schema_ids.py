@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 
+from openbsp.backoff import Backoff
 from openbsp.errors import RegistryError
 from openbsp.log import event
 
@@ -11,6 +12,11 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between two refreshes without a complaint.
 ASK_EVERY_S = 30.0
+#: Seconds after a complaint before the next one is heard; twice as long each time that a complaint led to nothing new.
+_PAUSE_S = 1.0
+
+#: Dead letters for these reasons may come from ids that mean something else now than the worker knows.
+_COMPLAINTS = frozenset({"unknown_schema", "wrong_subject", "undecodable"})
 
 _UNKNOWN = (
     "states are written with ids that it does not have, and consumers cannot read them until `bridge schemas "
@@ -41,44 +47,58 @@ class SchemaIds:
         """Refresh now: a record has an unknown id."""
         self._complained.set()
 
-    async def watch(self, every_s: float = ASK_EVERY_S) -> None:
-        """Refresh regularly until cancelled."""
+    def refused(self, reason: str) -> None:
+        """Hear that a record has become a dead letter, which is a complaint if ids may be the cause."""
+        if reason in _COMPLAINTS:
+            self.complain()
+
+    async def watch(self, every_s: float = ASK_EVERY_S, pause_s: float = _PAUSE_S) -> None:
+        """Ask regularly until cancelled, and at once when somebody complains who was not heard lately."""
+        backoff = Backoff(pause_s, every_s)
         while True:
             await asyncio.wait([waiting := asyncio.create_task(self._complained.wait())], timeout=every_s)
             waiting.cancel()
+            complained = self._complained.is_set()
             self._complained.clear()
-            await self.look()
+            if await self.look() or not complained:
+                backoff.reset()
+            else:
+                # Nobody can have the registry asked for each record that cannot be read.
+                await backoff.wait()
 
-    async def look(self) -> None:
-        """Refresh once."""
+    async def look(self) -> bool:
+        """Ask once; return whether the answer was news."""
         try:
             ids = dict(await self._ask())
         except RegistryError as error:
-            self._not_told(error)
-            return
-        if not self.known:
+            return self._not_told(error)
+        news = not self.known
+        if news:
             logger.info("the schema registry has the schemas again", extra=event("schemas.known"))
         self.known = True
-        if ids != self._ids:
-            logger.warning(
-                "the schema ids in the registry have changed: %s; new records have the new ids",
-                ", ".join(
-                    f"{name} {self._ids.get(name)} -> {new}" for name, new in ids.items() if self._ids.get(name) != new
-                ),
-                extra=event("schemas.ids_changed"),
-            )
-            self._ids = ids
-            self._use(ids)
+        if ids == self._ids:
+            return news
+        logger.warning(
+            "the schema ids in the registry have changed: %s; new records have the new ids",
+            ", ".join(
+                f"{name} {self._ids.get(name)} -> {new}" for name, new in ids.items() if self._ids.get(name) != new
+            ),
+            extra=event("schemas.ids_changed"),
+        )
+        self._ids = ids
+        self._use(ids)
+        return True
 
-    def _not_told(self, error: RegistryError) -> None:
+    def _not_told(self, error: RegistryError) -> bool:
         if not error.absent:
             logger.warning("schema registry: the known ids stay in use: %s", error, extra=event("schemas.not_asked"))
-            return
-        if self.known:
+            return False
+        news, self.known = self.known, False
+        if news:
             logger.error(
                 "schema registry: %s: %s",
                 _UNKNOWN,
                 error,
                 extra=event("schemas.unknown"),
             )
-        self.known = False
+        return news

@@ -116,6 +116,7 @@ async def _work(
     views.tables.attach(engine)
     schemas = SchemaIds(lambda: in_thread(app.registry.ids), app.contract.use, schema_ids)
     app.intake.unknown_schema.add(schemas.complain)
+    app.intake.refused.add(schemas.refused)
     views.schemas = schemas
     views.watch(schemas.watch(), "schema ids")
     async with running(app, on_failure=_end):

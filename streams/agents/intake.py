@@ -6,14 +6,14 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from avro import writers
-from avro.catalogue import MAX_MEMBERS
+from avro.catalogue import DELETE, MAX_MEMBERS
 from avro.codec import CodecError, UnknownSchemaIdError
 from streams.contract import Contract, Refused, kept_key
 from streams.engine.hooks import Hook
 from streams.engine.source import Record
 from streams.engine.stream import Inbox
 from streams.engine.table import Sender
-from streams.limits import ID_BYTES
+from streams.limits import FORMER_ID_BYTES, ID_BYTES
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +72,7 @@ class Intake:
         partitions are revoked they are left.
         """
         left = events
+        absent: dict[int, Refused] = {}
         while left:
             told, unknown = _read(left, read)
             await inbox.breathe()
@@ -91,14 +92,22 @@ class Intake:
                 await inbox.breathe()
             left = left[len(told) :]
             if unknown is not None:
-                left = await self._once_learned(inbox, left, unknown)
+                left = await self._once_learned(inbox, left, unknown, absent)
 
-    async def _once_learned(self, inbox: Inbox, left: Sequence[Record], schema_id: int) -> Sequence[Record]:
-        """Return the events that can be read once the schema of the first is known; none at shutdown."""
-        self.unknown_schema()
+    async def _once_learned(
+        self, inbox: Inbox, left: Sequence[Record], schema_id: int, absent: dict[int, Refused]
+    ) -> Sequence[Record]:
+        """Return what can be read once the schema of the first event is known; nothing if it is ending.
+
+        `absent` are the ids that the registry did not have: all of the events were there before it was asked.
+        """
         try:
+            if schema_id in absent:
+                raise absent[schema_id]  # noqa: TRY301 as the registry's answer
+            self.unknown_schema()
             return left if await self._learned(inbox, left[0], schema_id) else ()
         except Refused as refused:
+            absent[schema_id] = refused
             self.refuse(left[0], refused)
             inbox.done(left[0])
             return left[1:]
@@ -117,8 +126,8 @@ class Intake:
         """Return a key as text. Raises Refused."""
         if not key:
             raise Refused("no_key", "the record has no key")
-        if len(key) > ID_BYTES:
-            raise Refused("too_large", f"the key exceeds {ID_BYTES} bytes")
+        if len(key) > FORMER_ID_BYTES:
+            raise Refused("too_large", f"the key exceeds {FORMER_ID_BYTES} bytes")
         try:
             return key.decode()
         except UnicodeDecodeError:
@@ -127,15 +136,19 @@ class Intake:
     def row(self, event: Record) -> "Told":
         """Return the content of an entity's event. Raises Refused, CodecError."""
         key = self.text(event.key)
+        assert event.key is not None  # noqa: S101 it is a text
         assert event.value is not None  # noqa: S101 removals go another way
         fields = self.contract.event(self.contract.names[event.topic], event.value)
+        most = FORMER_ID_BYTES if fields["action"] == DELETE else ID_BYTES
+        if len(event.key) > most:
+            raise Refused("too_large", f"the key exceeds {most} bytes")
         if fields["id"] != key:
             raise Refused("key_mismatch", "the key is not the row's id, so the record is in no known partition")
         if _members(fields) > MAX_MEMBERS:
             raise Refused("too_large", f"the row has more than {MAX_MEMBERS} columns, status keys and errors")
         organizations, named = self.writer(event), fields["organization_id"]
-        if named is not None and len(named.encode()) > ID_BYTES:
-            raise Refused("too_large", f"the organization's id exceeds {ID_BYTES} bytes")
+        if named is not None and len(named.encode()) > most:
+            raise Refused("too_large", f"the organization's id exceeds {most} bytes")
         if organizations is not None and named is not None and named not in organizations:
             raise Refused("bad_header", "the row names an organization for which its writer has no right to write")
         return Told(fields, len(event.value), organizations)

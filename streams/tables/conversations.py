@@ -4,13 +4,13 @@ from collections import OrderedDict
 from collections.abc import Collection, Generator, Iterable, Iterator
 from typing import Any, cast
 
-from avro.catalogue import MAX_MEMBERS
+from avro.catalogue import DELETE, MAX_MEMBERS
 from avro.cloudevents import Header
 from streams.contract import Contract, Encoded, Refused
 from streams.engine.hooks import Hook
 from streams.engine.stores import group_key, prefix, split_key
 from streams.engine.table import Sender, TablePartition
-from streams.limits import FACTS_BYTES, FEW_MEMBERS_BYTES, GROWTH
+from streams.limits import FACTS_BYTES, FEW_MEMBERS_BYTES, GROWTH, JUDGED_BYTES
 from streams.state import contribution as contributions
 from streams.state import conversation
 from streams.state.contact import is_key
@@ -113,7 +113,8 @@ class ConversationPartition:
         merged = new if entry.told is None else conversation.join(entry.told, new)
         at_most = entry.size + size * GROWTH
         if at_most > FACTS_BYTES or (at_most > FEW_MEMBERS_BYTES and conversation.members(merged) > MAX_MEMBERS):
-            if not _fits(merged):
+            is_delete = event["action"] == DELETE
+            if not _fits(merged) and not (is_delete and len(conversation.encode(merged)) <= JUDGED_BYTES):
                 merged = conversation.without_others(merged)
                 if not _fits(merged) or not new.claims.keys() <= merged.claims.keys():
                     detail = f"the merged row would exceed {FACTS_BYTES} bytes, or {MAX_MEMBERS} columns"

@@ -5,11 +5,11 @@ from typing import Any, cast
 
 from msgspec import msgpack
 
-from avro.catalogue import MAX_MEMBERS
+from avro.catalogue import DELETE, MAX_MEMBERS
 from streams.contract import Contract, Encoded, Refused
 from streams.engine.hooks import Hook
 from streams.engine.table import Sender, TablePartition
-from streams.limits import CLAIMED_BYTES, FACTS_BYTES, FEW_MEMBERS_BYTES, GROWTH, ID_BYTES
+from streams.limits import CLAIMED_BYTES, FACTS_BYTES, FEW_MEMBERS_BYTES, GROWTH, ID_BYTES, JUDGED_BYTES
 from streams.state import existence, message
 from streams.state.contribution import encode as encode_contribution
 from streams.state.message import MessageFacts
@@ -93,7 +93,7 @@ class MessagePartition:
         _check_conversations(known, new)
         merged = new if known is None else message.join(known, new)
         if at_most > FACTS_BYTES or (at_most > FEW_MEMBERS_BYTES and message.members(merged) > MAX_MEMBERS):
-            if not _fits(merged):
+            if not _fits(merged) and not (event["action"] == DELETE and len(message.encode(merged)) <= JUDGED_BYTES):
                 merged = message.without_others(merged)
                 if not _fits(merged) or not new.claims.keys() <= merged.claims.keys():
                     detail = f"the merged row would exceed {FACTS_BYTES} bytes, or {MAX_MEMBERS} columns and keys"
@@ -128,8 +128,8 @@ class MessagePartition:
             conversation=record.conversation,
         )
         size = len(message.encode(merged))
-        if size > 2 * FACTS_BYTES:
-            raise Refused("too_large", f"the message's facts would exceed {2 * FACTS_BYTES} bytes")
+        if size > JUDGED_BYTES:
+            raise Refused("too_large", f"the message's facts would exceed {JUDGED_BYTES} bytes")
         self._changed[message_id] = merged
         self._sizes[message_id] = self._sizes.get(message_id, 0) + size
         untold = stored is not None and message.predates_holders(stored)

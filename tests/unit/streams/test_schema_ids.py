@@ -1,6 +1,7 @@
 """The ids of schemas are asked for again: regularly, and when a record has one that nobody knows."""
 
 import asyncio
+import itertools
 import logging
 
 import pytest
@@ -46,6 +47,39 @@ def test_a_complaint_is_answered_at_once():
         await asyncio.sleep(0)
         watching.cancel()
         assert registry.used == [{"a": 7}]
+
+    asyncio.run(check())
+
+
+def test_complaints_that_lead_to_nothing_new_are_heard_less_and_less_often_and_the_first_one_after_news_at_once():
+    """However many records nobody can read: the registry is asked after 1, 2, 4 ... pauses."""
+
+    async def check() -> None:
+        at: list[float] = []
+        enough = asyncio.Event()
+        answers = [{"a": 1}, {"a": 1}, {"a": 1}, {"a": 1}, {"a": 2}, {"a": 2}]
+
+        async def ids():
+            at.append(asyncio.get_running_loop().time())
+            if len(at) == len(answers):
+                enough.set()
+            schemas.refused("unknown_schema")
+            return answers[len(at) - 1]
+
+        used: list[dict[str, int]] = []
+        schemas = SchemaIds(ids, used.append, {"a": 1})
+        watching = asyncio.create_task(schemas.watch(3600, pause_s := 0.1))
+        schemas.refused("too_large")
+        await asyncio.sleep(0)
+        assert at == []
+        schemas.refused("wrong_subject")
+        await asyncio.wait_for(enough.wait(), 10)
+        watching.cancel()
+        pauses = [after - before for before, after in itertools.pairwise(at)]
+        print(f"\nfigure: seconds between questions, complaints without end: {', '.join(f'{s:.2f}' for s in pauses)}")
+        assert all(seconds >= pause_s * 2**number / 2 for number, seconds in enumerate(pauses[:4]))
+        assert pauses[4] < min(pauses[:4])
+        assert used == [{"a": 2}]
 
     asyncio.run(check())
 
