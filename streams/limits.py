@@ -20,8 +20,8 @@ ID_BYTES = MAX_MESSAGE_BYTES // 256
 #: The same of rows that a former version took. They can be deleted, and hear of each other until they are.
 FORMER_ID_BYTES = MAX_MESSAGE_BYTES // 64
 
-#: Facts with what deletes, and verdicts on whether a row exists, add to them: a row that has grown to its bound, or beyond
-#: it in a former version, can be deleted all the same.
+#: Facts with what deletes, and verdicts on whether a row exists, add to them: a row that has grown to its bound, or
+#: beyond it in a former version, can be deleted all the same.
 JUDGED_BYTES = FACTS_BYTES * 2
 
 #: Refused bytes that a dead letter holds; of larger ones only their position.

@@ -103,7 +103,7 @@ class Intake:
         """
         try:
             if schema_id in absent:
-                raise absent[schema_id]  # noqa: TRY301 as the registry's answer
+                raise absent[schema_id]
             self.unknown_schema()
             return left if await self._learned(inbox, left[0], schema_id) else ()
         except Refused as refused:
