@@ -38,6 +38,7 @@ from streams.engine.table import OwnedTable, TablePartition, TableSpec
 from streams.errors import AgentEndedError, AssignmentError, MembershipError
 
 _NEVER_S = 100 * 365 * 24 * 60 * 60.0
+_TOPICS_MS = 5_000
 _REBALANCE_S = 90.0
 _SLICE = 250
 
@@ -198,6 +199,9 @@ class App(faust.App):
             "topic_disable_leader": True,
             "broker_session_timeout": settings.session_timeout_s,
             "broker_heartbeat_interval": settings.session_timeout_s / 5,
+            # Trap: a broker that has just come back may say that it has no topics. Whoever distributes the partitions
+            # then gives none to anybody, which stays so until it asks again: after five minutes, if nobody says more.
+            "consumer_metadata_max_age_ms": _TOPICS_MS,
             "broker_request_timeout": max(40.0, settings.session_timeout_s * 2),
             # Trap: aiokafka leaves the group when it is not asked for records, and it never is.
             "broker_max_poll_interval": _NEVER_S,

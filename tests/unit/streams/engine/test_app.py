@@ -68,3 +68,9 @@ def test_two_workers_with_one_address_are_refused_with_what_to_do():
     check_address("http://c", set(), {0: "http://a"})
     with pytest.raises(AssignmentError, match=r"another worker advertises http://a as well.*STREAMS_ADVERTISED_URL"):
         check_address("http://a", {0, 2}, {1: "http://a"})
+
+
+def test_who_distributes_partitions_asks_soon_again_for_topics_that_it_took_to_be_missing():
+    """After a broker came back and said for a moment that it has none, a worker had no partitions for five minutes."""
+    app: Any = App(EngineSettings(app_id="a", kafka=KafkaSettings(), url="http://127.0.0.1:1", partitions=1))
+    assert app.conf.consumer_metadata_max_age_ms <= 5_000
