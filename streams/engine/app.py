@@ -48,7 +48,7 @@ Timer = Callable[[], Coroutine[Any, Any, None]]
 class BatchStream(faust.Stream[Any]):
     """What an agent iterates over: batches (`take_events`), or events one by one.
 
-    Beyond Faust's, it has what an agent may ask for in the middle of a batch (`inbox`).
+    Beyond Faust's, it gives access to the engine in the middle of a batch (`inbox`).
     """
 
     @property
@@ -60,9 +60,9 @@ class BatchStream(faust.Stream[Any]):
         return inbox
 
     def take_events(self, max_: int, within: float = 0.0) -> AsyncIterator[Sequence[Record]]:  # type: ignore[override] # events are the engine's
-        """Yield what was read, in slices of at most `max_` events with raw keys and values.
+        """Yield the records read, in slices of at most `max_` events with raw keys and values.
 
-        Nothing is waited for: more than one event comes when more than one is there (`within` is Faust's).
+        It never waits for more: a slice has more than one event if more have been read (`within` is Faust's).
         """
         del within
         return self.inbox.slices(max_)
@@ -99,9 +99,9 @@ def _message_of(record: Record) -> ConsumerMessage:
 
 
 def check_address(url: str, owned: Collection[int], owners: Mapping[int, str]) -> None:
-    """Raise AssignmentError if another worker advertises the same address as this one, which owns partitions.
+    """Raise AssertionError if another worker advertises the same address as this one, which owns partitions.
 
-    `owners` are the addresses of the owners. They are told by address, so of two with the same one is missing.
+    `owners` are the addresses of the owners. They are keyed by address, so of two with the same one is missing.
     """
     if any(number not in owners for number in owned):
         raise AssignmentError(
@@ -175,13 +175,13 @@ class App(faust.App):
         self.engine_settings = settings
         self.outside = outside or Outside()
         self.hooks = Hooks()
-        #: Writes the dead letter of an event that ends workers, so that its partition goes on; None: it does not.
+        #: Writes the dead letter of an event that ends workers, so that its partition continues; None: it does not.
         self.set_aside: Callable[[Record], None] | None = None
-        #: What the process runs, and returns its exit code; None: the program alone (`running.run`).
+        #: What the process runs; returns its exit code. None: the program alone (`running.run`).
         self.runner: Callable[[], Coroutine[Any, Any, int]] | None = None
-        #: The timers that were declared, with their intervals, as Faust runs them.
+        #: The declared timers, with their intervals, as Faust runs them.
         self.engine_timers: list[tuple[float, Timer]] = []
-        #: When the latest assignment came; None while there is none, or it has been dealt with.
+        #: When the latest assignment arrived; None while there is none, or it has been processed.
         self._assigned_at: float | None = None
         self._engine: Engine | None = None
         kafka = settings.kafka
@@ -213,12 +213,12 @@ class App(faust.App):
 
     @property
     def owner(self) -> "App":
-        """Whom the member tells (`faust_internals.Owner`)."""
+        """The receiver of the member's events (`faust_internals.Owner`)."""
         return self
 
     @property
     def engine(self) -> Engine:
-        """The engine, made on the running loop when it is first asked for. Raises DataDirectoryError."""
+        """The engine, created on the running loop at first use. Raises DataDirectoryError."""
         if self._engine is None:
             self._engine = Engine(
                 self.engine_settings,
@@ -256,7 +256,7 @@ class App(faust.App):
             @functools.wraps(function)
             async def run(stream: Any) -> None:
                 await function(stream)
-                # Trap: Faust takes this for an end in order, and its topic would never be read again.
+                # Trap: Faust takes this for a regular end, and its topic would never be read again.
                 if not self.should_stop:
                     self.on_failed(AgentEndedError(f"the agent {function.__name__} has returned"))
 
@@ -299,7 +299,7 @@ class App(faust.App):
     def FlowControlQueue(self, maxsize: int | None = None, *, clear_on_resume: bool = False) -> ThrowableQueue[Any]:  # noqa: N802 Faust's name
         """Return a queue that Faust neither empties nor suspends: the engine ends batches itself."""
         del clear_on_resume
-        # Trap: a stop suspends the app's flow, then waits for the batch in work, whose next part would wait in `put`.
+        # Trap: a stop suspends the app's flow, then waits for the current batch, whose next part would wait in `put`.
         return ThrowableQueue[Any](maxsize or 0, flow_control=FlowControlEvent(initially_suspended=False))
 
     def _create_directories(self) -> None:
@@ -309,10 +309,9 @@ class App(faust.App):
         return internals.Transport(self.conf.broker_consumer, self)
 
     def on_rebalance_end(self) -> None:
-        """Faust is done with a rebalance."""
+        """Faust has finished a rebalance."""
         super().on_rebalance_end()
-        # Trap: Faust can come to the end of a rebalance after the next one has taken the partitions away, or while the
-        # app stops.
+        # Trap: Faust can finish a rebalance after the next one has revoked the partitions, or while the app stops.
         if self._assigned_at is None or self.should_stop:
             return
         self._assigned_at = None
@@ -337,7 +336,7 @@ class App(faust.App):
         return numbers.pop()
 
     def _standbys(self) -> frozenset[int]:
-        """Return the partition numbers of which this worker is to keep copies."""
+        """Return the partition numbers for which this worker keeps standby copies."""
         if not self.engine_settings.standbys:
             return frozenset()  # the leader of the group may have another setting
         return frozenset(tp.partition for tp in self.assignor.assigned_standbys())
@@ -361,7 +360,7 @@ class App(faust.App):
     async def commit_positions(self, positions: Positions, notes: Notes, within_s: float) -> str | None:
         """See Membership."""
         try:
-            # Trap: aiokafka tries again for ever while the coordinator cannot be reached.
+            # Trap: aiokafka retries forever while the coordinator cannot be reached.
             async with asyncio.timeout(within_s):
                 await internals.commit_positions(self, positions, notes)
         except TimeoutError:

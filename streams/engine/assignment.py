@@ -1,7 +1,7 @@
-"""The work of one assignment: what is merged, what waits to be written, and what may be committed.
+"""The state of one assignment: what is merged, what is not written yet, and what may be committed.
 
-A position becomes committable only with the checkpoint that holds every write that the input before it caused, so what
-is committed is never more than what the broker has acknowledged.
+A position becomes committable only with the checkpoint that holds every write that the earlier input caused, so commits
+are never ahead of the broker's acknowledgements.
 """
 
 import asyncio
@@ -36,14 +36,14 @@ class Assignment:
         turn_s: float = 0.02,
         flushed: Callable[[float], None] = lambda _: None,
     ) -> None:
-        """Begin to read at `positions`; `ends` are where the sources (topics) ended at that moment.
+        """Start reading at `positions`; `ends` are the ends of the sources (topics) at that moment.
 
         Nothing more is written while more than `in_flight_records` are not acknowledged, or one has waited for more
-        than `in_flight_s` seconds. Others (reads, commits, the lease) have their turn after `turn_s` seconds of work.
-        `flushed` is told for how long changes have waited to be written.
+        than `in_flight_s` seconds. Other tasks (reads, commits, the lease) run after `turn_s` seconds of work.
+        `flushed` is called with how long changes have waited to be written.
         """
         self.partitions = frozenset(partitions)
-        #: What is kept, by table (its changelog's name) and partition.
+        #: The contents, by table (its changelog's name) and partition.
         self.contents: Mapping[str, Mapping[int, Contents]] = {}
         self.rows: Mapping[str, Mapping[int, TablePartition]] = {}
         self._writer = writer
@@ -56,26 +56,26 @@ class Assignment:
         self._flushed = flushed
         self._turn_s = turn_s
         self._turn_began = clock.monotonic()
-        #: Up to where events are dealt with; what led there is in the tables or waits to be flushed.
+        #: Offsets up to which events are processed; their effects are in the tables or wait to be flushed.
         self._positions: Positions = {}
-        #: Where reading began, later the ends that were seen: an end can be beyond the last record.
+        #: Where reading began, later the ends reached: an end can be beyond the last record.
         self._reached: Positions = dict(positions)
         self._changed_since: float | None = None
-        #: Set while nothing is half done: no batch is in work, and nothing is being flushed.
+        #: Set while nothing is half done: no batch is in progress, and nothing is being flushed.
         self._idle = asyncio.Event()
         self._idle.set()
-        #: Set once the partitions are being taken away: what is not begun is for whoever is next.
+        #: Set once the partitions are revoked: events not begun are left to the next owner.
         self.ending = asyncio.Event()
         self.processed = 0
 
     async def begin(self) -> None:
-        """Begin a batch once nothing else is in work: things may be half done until `end`."""
+        """Begin a batch once nothing else is in progress: the state may be inconsistent until `end`."""
         while not self._idle.is_set():
             await self._idle.wait()
         self._idle.clear()
 
     async def end(self, ends: Iterable[tuple[str, int, int]], *, complete: bool, changed: bool) -> None:
-        """End a batch that has been processed, or given up; after it the `ends` of partitions were reached."""
+        """End a batch that was processed, or given up; after it the `ends` of partitions were reached."""
         try:
             if complete:
                 for topic, partition, offset in ends:
@@ -90,14 +90,14 @@ class Assignment:
             self._idle.set()
 
     def done(self, event: Record) -> None:
-        """Note that an event is dealt with: what follows from it is written, or is going to be with the next flush."""
+        """Record that an event is processed: its effects are written, or will be with the next flush."""
         self._positions[event.topic, event.partition] = event.offset + 1
         self.processed += 1
         if self._coalesce_s == 0:
             self.flush()
 
     def finish(self, events: Sequence[Record]) -> None:
-        """Note that events are dealt with; not while ending, for then they may have been left."""
+        """Record that events are processed; not while ending, as they may have been left then."""
         if self.ending.is_set():
             return
         positions = self._positions
@@ -106,11 +106,11 @@ class Assignment:
                 self.done(event)
 
     async def breathe(self) -> None:
-        """Let others have their turn if they have waited for long enough, and wait for room for more to be written."""
+        """Let other tasks run if they have waited for long enough, and wait until more may be written."""
         if self._clock.monotonic() - self._turn_began >= self._turn_s:
             self._writer.poll()
             await asyncio.sleep(0)
-            # Trap: what one batch leads to can be more than a broker takes before its first records time out.
+            # Trap: one batch can cause more writes than a broker takes before the first of them time out.
             while self._crowded:
                 await asyncio.sleep(_ROOM_S)
                 self._writer.poll()
@@ -124,7 +124,7 @@ class Assignment:
 
     @property
     def changed(self) -> bool:
-        """Whether something waits to be written."""
+        """Return whether anything waits to be written."""
         return self._changed_since is not None
 
     def position(self, topic: str, partition: int) -> int:
@@ -133,37 +133,37 @@ class Assignment:
         return max(self._positions.get(at, 0), self._reached.get(at, 0))
 
     def merged(self, topic: str, partition: int) -> int:
-        """Return the offset after the last event of a source partition that is dealt with, 0 before the first."""
+        """Return the offset after the last processed event of a source partition, 0 before the first."""
         return self._positions.get((topic, partition), 0)
 
     def caught_up(self, partition: int) -> bool:
-        """Return whether all that any worker can have read of a partition before this one did is in the tables."""
+        """Return whether all that former owners can have read of a partition is in the tables."""
         return all(self.position(topic, partition) >= self._ends.get((topic, partition), 0) for topic in self._sources)
 
     def rewrite(self, contents: Contents, topic: str, keys: Iterable[bytes]) -> Checkpoint:
-        """Write keys of a guarded log once more; return the checkpoint that ends with them."""
-        # Trap: what the tables hold must not be written before what it leads to.
+        """Rewrite keys of a guarded log; return the checkpoint that ends with them."""
+        # Trap: facts must not be written before the records that they cause.
         self.flush()
         for key in keys:
             contents.rewrite(topic, key)
         return self.flush()
 
     async def undisturbed(self) -> bool:
-        """Wait until no batch is in work, so until nothing is half done; False if it is ending.
+        """Wait until no batch is in progress, so nothing is half done; False if it is ending.
 
-        What is done after it without an await comes between two batches.
+        Code after it without an await runs between two batches.
         """
         while not (self._idle.is_set() or self.ending.is_set()):
             await self._idle.wait()
         return not self.ending.is_set()
 
     async def close(self) -> None:
-        """Process nothing more, write what has changed, and wait until everything is acknowledged."""
+        """Stop processing, write all changes, and wait until everything is acknowledged."""
         self.ending.set()
         await self.settle()
 
     async def flush_if_due(self) -> None:
-        """Write what has changed if it has waited for long enough; safe to call at any time."""
+        """Write changes if they have waited for long enough; safe to call at any time."""
         if self._idle.is_set() and self._due:
             await self.begin()
             try:
@@ -172,7 +172,7 @@ class Assignment:
                 self._idle.set()
 
     def flush(self) -> Checkpoint:
-        """Write what has changed at once, and return the checkpoint that ends with it."""
+        """Write all changes at once, and return the checkpoint that ends with them."""
         steps = self._flushing()
         while True:
             try:
@@ -182,7 +182,7 @@ class Assignment:
                 return checkpoint
 
     async def settle(self) -> None:
-        """Between two batches: write what has changed, and wait until everything is acknowledged."""
+        """Between two batches: write all changes, and wait until everything is acknowledged."""
         await self.begin()
         try:
             await self.acknowledged()
@@ -190,7 +190,7 @@ class Assignment:
             self._idle.set()
 
     async def acknowledged(self) -> None:
-        """In the middle of a batch: write what has changed, and wait until everything is acknowledged."""
+        """In the middle of a batch: write all changes, and wait until everything is acknowledged."""
         await self._in_turns(self._flushing())
         while not self._writer.idle:
             await asyncio.sleep(_SETTLE_S)
@@ -228,8 +228,8 @@ class Assignment:
         return self._writer.checkpoint(self._positions, oldest)
 
     async def _in_turns(self, steps: Generator[None, None, object]) -> None:
-        # Trap: what a batch of thousands of events leads to takes seconds to write, in which no read would be answered
-        # and no commit made: the lease would be lost.
+        # Trap: the writes of a batch of thousands of events take seconds, in which no read would be answered and no
+        # commit made: the lease would be lost.
         for _ in steps:
             await self.breathe()
 

@@ -1,6 +1,6 @@
-"""The engine: reads, checkpoints, restores and guards what the partitions of one worker need. It knows no domain.
+"""The engine: reads, checkpoints, restores and guards the partitions of one worker. It knows no domain.
 
-Its states are a table (`lifecycle`). Faust, or a simulation, tells it what it owns and runs the agents.
+Its states are a table (`lifecycle`). Faust, or a simulation, reports what it owns and runs the agents.
 """
 
 import asyncio
@@ -50,35 +50,35 @@ _CHECK_INTERVAL_S = 1.0
 _ABSOLVE_S = 1.0
 _LONGEST_TIDY_S = 60.0
 
-#: Seconds between two looks at the guarded logs.
+#: Seconds between two checks of the guarded logs.
 GUARD_INTERVAL_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """What the engine tells of itself to those who ask."""
+    """The engine's events."""
 
-    #: How many of at most how many changelog records were read.
+    #: Changelog records read, and at most to be read.
     restoring: Hook[[int, int]] = field(default_factory=Hook)
     #: A restored assignment, before anything is merged, and the ends of its guarded logs.
     began: Hook[[Assignment, Mapping[At, int]]] = field(default_factory=Hook)
     #: A batch that is about to be given to the agents.
     took: Hook[[Sequence[Record]]] = field(default_factory=Hook)
-    #: All of a batch is dealt with.
+    #: A batch is processed completely.
     joined: Hook[[Sequence[Record]]] = field(default_factory=Hook)
-    #: Changes are written that have waited for so many seconds.
+    #: Changes were written that have waited for so many seconds.
     flushed: Hook[[float]] = field(default_factory=Hook)
-    #: All of a checkpoint is acknowledged; the oldest event in it was received at that time.
+    #: A checkpoint is acknowledged completely; its oldest event was received at that time.
     settled: Hook[[int | None]] = field(default_factory=Hook)
     #: Something may have been merged or acknowledged since the last call.
     advanced: Hook[[]] = field(default_factory=Hook)
-    #: A record is acknowledged (topic, partition, offset); within a partition of a topic they come in order.
+    #: A record is acknowledged (topic, partition, offset); in order within a partition of a topic.
     acknowledged: Hook[[str, int, int]] = field(default_factory=Hook)
-    #: So many records of a topic were deleted before anybody read them.
+    #: So many records of a topic were deleted before they were read.
     records_lost: Hook[[str, int]] = field(default_factory=Hook)
     #: The committed position of a partition of a topic is not followed: reading begins with its first record.
     position_refused: Hook[[str]] = field(default_factory=Hook)
-    #: A partition of this changelog (its name) was emptied or created again; it is written again.
+    #: A partition of this changelog (its name) was emptied or recreated; it is rewritten.
     changelog_repaired: Hook[[str]] = field(default_factory=Hook)
     #: The tables were made with so many partitions, the topics have another number: nothing is joined.
     partitions_changed: Hook[[int]] = field(default_factory=Hook)
@@ -88,7 +88,7 @@ class Hooks:
     event_set_aside: Hook[[str]] = field(default_factory=Hook)
     #: How many changelog records each standby copy lacks, by table (its changelog's name) and partition.
     followed: Hook[[Mapping[At, int]]] = field(default_factory=Hook)
-    #: Nothing is owned any more; what is in work is still written.
+    #: Nothing is owned any more; pending changes are still written.
     lost: Hook[[]] = field(default_factory=Hook)
 
 
@@ -111,9 +111,9 @@ class Engine:
     ) -> None:
         """Build everything on the running event loop; nothing is read yet.
 
-        `sources` are topics, `tables` what is kept, `inbox` returns the queue of the agent that reads a source.
-        `set_aside` writes the dead letter of an event that ends workers; None: they end each time.
-        Raises DataDirectoryError.
+        `sources` are topics, `tables` the declared tables, `inbox` returns the queue of the agent that reads a source.
+        `set_aside` writes the dead letter of an event that ends workers; None: they end each time. Raises
+        DataDirectoryError.
         """
         self.settings = settings
         self.outside = outside
@@ -123,7 +123,7 @@ class Engine:
         self.assignment: Assignment | None = None
         #: Joins the group; set before anything is owned.
         self.membership: Membership
-        #: Asked at each takeover; set before anything is owned, or topics that were created again are not told apart.
+        #: Asked at each takeover; set before anything is owned, or recreated topics are not recognised.
         self.identify: Identify = dict
         self.lifecycle = Lifecycle()
         self.connection = settings.kafka.librdkafka()
@@ -198,9 +198,9 @@ class Engine:
 
     @property
     def instance(self) -> str | None:
-        """The name by which the group knows this worker again after a crash (KIP-345); None: it does not.
+        """The name by which the group recognises this worker after a crash (KIP-345); None: it does not.
 
-        Where what members agree on has changed, it is another one: the group goes on with what it knows of a name.
+        It changes with what the members agree on: the group keeps what it knows of a name.
         """
         name = self._stores.identity
         if name is None:
@@ -210,7 +210,7 @@ class Engine:
         return f"{name}-{hashlib.sha256(agreed.encode()).hexdigest()[:16]}"
 
     def barrier(self) -> Barrier:
-        """Return what waits for sources to be merged, as long as the present assignment lasts.
+        """Return a barrier for sources, valid as long as the present assignment.
 
         Raises MembershipError while nothing is owned.
         """
@@ -228,26 +228,26 @@ class Engine:
         )
 
     async def look_at_logs(self) -> None:
-        """Look for what others wrote into the guarded logs, and repair it."""
+        """Search the guarded logs for foreign records, and repair them."""
         await self._repair.look()
 
     @property
     def holds_lease(self) -> bool:
-        """Whether no other worker can own these partitions yet: what is read from the tables is not old."""
+        """Whether no other worker can own these partitions yet: reads from the tables are not stale."""
         return self._lease.held
 
     def settled(self, topic: str, partition: int) -> int:
-        """Return the offset of an owned source up to which (exclusive) all that its records cause is acknowledged."""
+        """Return the offset of an owned source up to which (exclusive) all effects of its records are acknowledged."""
         return self._checkpoints.acknowledged(topic, partition)
 
     @property
     def commit_age_s(self) -> float:
-        """Seconds since all that is acknowledged was last known to be committed; 0 while nothing is owned."""
+        """Seconds since everything acknowledged was last known to be committed; 0 while nothing is owned."""
         return 0.0 if self.assignment is None else self._lease.renewed_age_s
 
     @property
     def unacknowledged(self) -> int:
-        """How many written records the broker has not acknowledged."""
+        """The number of written records that are not acknowledged."""
         return self.writer.outstanding
 
     @property
@@ -260,20 +260,20 @@ class Engine:
         return self.membership.owners(topic)
 
     def fail(self, error: BaseException) -> None:
-        """Note what makes the worker unable to go on."""
+        """Record why the worker cannot go on."""
         if not self.failure.done():
             self.failure.set_result(error)
 
     async def close(self) -> None:
-        """Release the stores and drop what could not be written."""
+        """Close the stores and drop what could not be written."""
         self.writer.close()
         if self._standby is not None:
             await self._standby.stop()
-        # Trap: closing writes to disks, and waits for a part of a compaction. Until then, others may ask this worker.
+        # Trap: closing writes to disks, and waits for a part of a compaction. Other tasks run meanwhile.
         await self.outside.threads.run(self._stores.close)
 
     def on_owned(self, partitions: frozenset[int], generation: int, standbys: frozenset[int] = frozenset()) -> None:
-        """Take partitions over: those with these numbers, of all sources alike. Of `standbys` copies are kept."""
+        """Take over the partitions with these numbers, of all sources alike. Keep copies of `standbys`."""
         self.lifecycle.to(State.RESTORING)
         takeover = Takeover(
             self.outside,
@@ -285,7 +285,7 @@ class Engine:
             self.settings.partitions,
             self.identify,
         )
-        # Trap: the task is there before anything else can run, so that losing the partitions again finds it.
+        # Trap: the task exists before any other code can run, so that losing the partitions again finds it.
         task = asyncio.create_task(self._restore_and_confirm(takeover, partitions, generation, standbys))
         self._takeover = (takeover, task)
         task.add_done_callback(self._fail_with)
@@ -293,7 +293,7 @@ class Engine:
     async def on_lost(self) -> None:
         """Give everything up. When this returns, nothing of this worker may be written any more.
 
-        Raises what kept it from writing everything, after `fail` has been told: the process has to end.
+        Raises the error that prevented writing everything, after `fail` was called: the process has to end.
         """
         # A stop can come during a rebalance: it has to wait as well.
         async with self._losing:
@@ -332,7 +332,7 @@ class Engine:
 
     async def _give_up(self, work: Assignment) -> None:
         try:
-            # Trap: what is written after the partitions are someone else's would overwrite newer state.
+            # Trap: writes after the partitions have moved would overwrite newer state.
             async with asyncio.timeout(self._lease.lease_s):
                 await work.close()
                 self._doubt.rest()
@@ -345,7 +345,7 @@ class Engine:
         logger.info("released partitions %s: all writes are acknowledged", sorted(work.partitions), extra=released)
 
     def _follow(self) -> None:
-        """Begin to follow the changelogs of the standby copies, if there are some."""
+        """Follow the changelogs of the standby copies, if there are any."""
         if not self._stores.copies:
             return
         self._standby = Standby(
@@ -385,7 +385,7 @@ class Engine:
             left = await self._left()
             found = await takeover.run(sources, left, stores)
         except PartitionsChangedError as error:
-            # Joins nothing until the partitions are taken away: ending would be the same, and nobody could ask why.
+            # Joins nothing until the partitions are revoked: ending would be the same, without an answer why.
             logger.critical("%s", error, extra=event("engine.partitions_changed"))
             self.hooks.partitions_changed(error.remembered)
             return
@@ -414,7 +414,7 @@ class Engine:
             self._own(partitions, stores, found)
 
     def _tell(self, found: Found) -> None:
-        """Have what others did to sources and changelogs counted."""
+        """Report damage to sources and changelogs."""
         for (topic, _), count in found.lost.items():
             self.hooks.records_lost(topic, count)
         for topic, _ in found.refused:
@@ -423,8 +423,8 @@ class Engine:
             self.hooks.changelog_repaired(table)
 
     async def _left(self) -> dict[At, Committed]:
-        """Return where all partitions of the sources were left. Raises MembershipError, PartitionsChangedError."""
-        # Also those of others: the worker that has new partitions only would not notice that they are new.
+        """Return the committed positions of all source partitions. Raises MembershipError, PartitionsChangedError."""
+        # Also those of other workers: one that has new partitions only would not notice that they are new.
         everywhere = [(topic, number) for topic in self.sources for number in range(self.settings.partitions)]
         committed = await self.membership.committed(everywhere)
         check(self.settings.app_id, remembered(committed.values()), self.settings.partitions)
@@ -458,7 +458,7 @@ class Engine:
             return
         batches: asyncio.Queue[Batch] = asyncio.Queue()
         self._source = Source(
-            # Records that retention takes from under this reader end the worker: its next start counts and says them.
+            # Records deleted by retention under this reader end the worker: its next start counts and reports them.
             reader(self.outside.clients, self.connection, settings.app_id, missing="error"),
             self.outside.threads.thread("source"),
             found.positions,
@@ -484,7 +484,7 @@ class Engine:
                 source.done()
 
     async def _process(self, work: Assignment, batch: Batch) -> None:
-        """Process a batch; as long as something is in doubt in parts, each of which is noted before it is in work."""
+        """Process a batch; while anything is in doubt in parts, each of which is noted before it is in progress."""
         if self._doubt.careful:
             await work.settle()
             for part, alone in self._doubt.parts(batch.records):
@@ -498,7 +498,7 @@ class Engine:
                         return
                     if not await process(work, part, [], self._inbox, self.hooks):
                         return
-                # What it leads to may end a worker as well.
+                # Its writes may end a worker as well.
                 await work.settle()
                 self._doubt.done(part)
             await process(work, [], batch.ends, self._inbox, self.hooks)
@@ -514,7 +514,7 @@ class Engine:
         return False
 
     async def _poison(self, work: Assignment, record: Record, set_aside: Callable[[Record], None]) -> None:
-        """Set an event aside that has ended workers."""
+        """Set aside an event that has ended workers."""
         logger.critical(
             "%s[%d]@%d ended workers each time it was the only event in work; it is set aside as a dead letter",
             record.topic,
@@ -529,7 +529,7 @@ class Engine:
         self.hooks.event_set_aside(record.topic)
 
     async def absolve(self, error: BaseException) -> None:
-        """Note, if there is time, that what is in work has not ended this worker: the broker did not take a record."""
+        """Note, if there is time, that the events in progress did not end this worker: the broker rejected a record."""
         if isinstance(error, WriteFailedError):
             self._doubt.absolve()
             with contextlib.suppress(TimeoutError):
@@ -587,7 +587,7 @@ class Engine:
         self.hooks.followed(lags)
 
     def _save_positions(self) -> None:
-        """Remember in each store how far its changelog is in it: up to the last own record that is acknowledged."""
+        """Store in each store how far it has its changelog: up to the last own record that is acknowledged."""
         for table in self._tables.values():
             for rows in table.rows.values():
                 end = self._guard.end(rows.changelog, rows.number)
@@ -629,7 +629,7 @@ async def process(
     inbox: Callable[[str], Any],
     hooks: Hooks,
 ) -> bool:
-    """Give a batch to the agents, one after the other; return whether all of it is dealt with.
+    """Give a batch to the agents, one after the other; return whether it is processed completely.
 
     After it the `ends` of partitions were reached.
     """

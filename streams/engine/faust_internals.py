@@ -165,10 +165,10 @@ class _MemberThread(driver.AIOKafkaConsumerThread):
 
     async def on_thread_stop(self) -> None:
         self.running = False
-        self._be_nobody()
+        self._give_up_name()
         await super().on_thread_stop()
 
-    def _be_nobody(self) -> None:
+    def _give_up_name(self) -> None:
         """Leave the group at the end, and do not join it again under the same static member name.
 
         Trap: aiokafka does not leave a group in which it has a name, and others would wait for the session to end. And
@@ -178,19 +178,19 @@ class _MemberThread(driver.AIOKafkaConsumerThread):
             self._coordinator._group_instance_id = None  # noqa: SLF001 aiokafka has no other way
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        with self._failures_told():
+        with self._failures_reported():
             self.put_out = bool(revoked) and self._coordinator.generation == driver.DEFAULT_GENERATION_ID
             if self.put_out:
-                self._be_nobody()
+                self._give_up_name()
             await super().on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        with self._failures_told():
+        with self._failures_reported():
             self._ensure_consumer().pause(*(TopicPartition(tp.topic, tp.partition) for tp in assigned))
             await super().on_partitions_assigned(assigned, generation_id)
 
     @contextlib.contextmanager
-    def _failures_told(self) -> Iterator[None]:
+    def _failures_reported(self) -> Iterator[None]:
         # Trap: aiokafka logs exceptions of its callbacks, and goes on.
         try:
             yield

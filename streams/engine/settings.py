@@ -1,4 +1,4 @@
-"""What the engine has to be told."""
+"""Settings of the engine."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,19 +16,19 @@ class EngineSettings:
     url: str
     #: Number of partitions of each source.
     partitions: int
-    #: Put before the names of logs to get the topics.
+    #: Prefix of logs' names that gives their topics.
     topic_prefix: str = ""
     #: Directory of the RocksDB stores; None: tables are kept in memory.
     data_dir: Path | None = None
     rocksdb_memory_bytes: int = 256 * 1024 * 1024
-    #: Seconds after which what was deleted is in no file of a store any more, plus the time that this takes.
+    #: Seconds after which deleted data is in no file of a store any more, plus the time of a compaction.
     store_compaction_s: float = 24 * 60 * 60
-    #: Seconds for which the changelogs keep tombstones: a store that was saved before then is built again.
+    #: Seconds for which the changelogs keep tombstones: a store that was saved before then is rebuilt.
     tombstones_s: int = 24 * 60 * 60
     #: Milliseconds for which changes of a key may wait to be written once; 0: each.
     coalesce_ms: int = 50
     batch_records: int = 5_000
-    #: Seconds of work after which others (reads, commits, the lease) have their turn.
+    #: Seconds of work after which other tasks (reads, commits, the lease) run.
     turn_s: float = 0.02
     in_flight_records: int = 100_000
     commit_interval_ms: int = 1_000
@@ -37,7 +37,7 @@ class EngineSettings:
     standbys: int = 0
 
     def __post_init__(self) -> None:
-        """Raise ValueError if standby copies have no place."""
+        """Raise ValueError if standby copies have no data directory."""
         if self.standbys and self.data_dir is None:
             raise ValueError("standby copies are kept on disk: they need a data directory")
 
@@ -45,7 +45,7 @@ class EngineSettings:
     def lease_s(self) -> float:
         """Seconds for which a worker may go on unconfirmed.
 
-        Less than the group's patience: what is done later might be done after others have taken over.
+        Less than the group's session time-out: later writes might follow a takeover.
         """
         return self.session_timeout_s * 0.8
 

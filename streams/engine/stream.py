@@ -1,7 +1,7 @@
-"""Streams: what agents iterate over. Whole batches, acknowledged when all that they caused is.
+"""Streams: what agents iterate over. Whole batches, acknowledged when everything that they caused is.
 
-The engine reads all sources with one consumer and hands what it has read to one agent after the other, so at any time
-one agent is in the middle of something, and what happens between two batches finds nothing half done.
+The engine reads all sources with one consumer and gives each batch to one agent after the other, so at any time only
+one agent is in the middle of a change, and code that runs between two batches sees a consistent state.
 """
 
 import asyncio
@@ -11,12 +11,12 @@ from typing import Any
 from streams.engine.assignment import Assignment
 from streams.engine.source import Record
 
-#: Events between two turns of others, for agents that take them one by one.
+#: Events after which other tasks run, for agents that take events one by one.
 _SLICE = 250
 
 
 class Part:
-    """What one agent gets of a batch."""
+    """One agent's part of a batch."""
 
     __slots__ = ("events", "finished", "work")
 
@@ -28,10 +28,10 @@ class Part:
 
 
 class Inbox:
-    """An agent's end of the engine: a queue of parts, and what the agent may ask for while it works on one.
+    """An agent's interface to the engine: a queue of parts, and calls in the middle of one.
 
-    What is iterated over may be less than everything: once partitions are being taken away, the rest of a batch is left
-    to the next owner. An exception in the body ends the worker, with nothing of its slice acknowledged.
+    Iteration may end early: once partitions are revoked, the rest of a batch is left to the next owner. An exception in
+    the body ends the worker, with nothing of its slice acknowledged.
     """
 
     def __init__(self, queue: Any) -> None:
@@ -42,13 +42,13 @@ class Inbox:
     async def slices(self, most: int) -> AsyncIterator[Sequence[Record]]:
         """Yield the events of each batch, in slices of at most `most`.
 
-        A slice is acknowledged when the body is done with it.
+        A slice is acknowledged when the body has finished it.
         """
         while True:
             try:
                 part: Part = await self._queue.get()
             except StopAsyncIteration:
-                return  # Faust ends an agent in this way
+                return  # Faust ends an agent like this
             self._work = work = part.work
             events = part.events
             for start in range(0, len(events), most):
@@ -71,22 +71,22 @@ class Inbox:
         return self._work
 
     def done(self, event: Record) -> None:
-        """Acknowledge an event before the rest of its slice: all that follows from it is written or set."""
+        """Acknowledge an event before the rest of its slice: everything that it causes is written or set."""
         self.work.done(event)
 
     @property
     def ending(self) -> asyncio.Event:
-        """Set once the partitions are being taken away: the body may leave the rest of its slice."""
+        """Set once the partitions are revoked: the body may leave the rest of its slice."""
         return self.work.ending
 
     def flush(self) -> None:
-        """Write what has changed now."""
+        """Write all changes now."""
         self.work.flush()
 
     async def acknowledged(self) -> None:
-        """Write what has changed, and wait until the broker has acknowledged everything."""
+        """Write all changes, and wait until the broker has acknowledged everything."""
         await self.work.acknowledged()
 
     async def breathe(self) -> None:
-        """Let others have their turn in the middle of a slice, if they have waited for long enough."""
+        """Let other tasks run in the middle of a slice, if they have waited for long enough."""
         await self.work.breathe()

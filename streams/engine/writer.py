@@ -1,7 +1,7 @@
-"""Writing: one idempotent producer for every record that the join causes, and one place to wait for it.
+"""Writing: one idempotent producer for every record of the join, and one place to wait for it.
 
-A checkpoint gathers the writes that a stretch of input has caused. Its positions may be committed once all of them
-are acknowledged, and those of every checkpoint before it.
+A checkpoint gathers the writes of a stretch of input. Its positions may be committed once all of them are acknowledged,
+and those of every checkpoint before it.
 """
 
 from collections import deque
@@ -17,7 +17,7 @@ from streams.errors import WriteFailedError
 
 Positions = dict[tuple[str, int], int]
 
-#: Writes of so many seconds are told apart by nobody who asks how long the oldest of them has waited.
+#: The age of the oldest unacknowledged write is measured in steps of this many seconds.
 _MOMENT_S = 0.02
 
 
@@ -30,12 +30,12 @@ class Checkpoint:
         """Start open: positions are None until the stretch has ended."""
         self.pending = 0
         self.positions: Positions | None = None
-        #: When the bridge received the oldest event that led to a conversation's state in it; None: not known.
+        #: When the bridge received the oldest event that led to a conversation's state in it; None: unknown.
         self.received_at: int | None = None
 
 
 class _Moment:
-    """What was written at about one time, as far as it is not acknowledged."""
+    """The unacknowledged writes of one step of time."""
 
     __slots__ = ("began", "pending")
 
@@ -45,12 +45,12 @@ class _Moment:
 
 
 class Writer:
-    """Produces records and tells when they are acknowledged. Everything runs on the event loop's thread.
+    """Produces records and reports their acknowledgement. Everything runs on the event loop's thread.
 
     `on_written(topic, partition, offset)` is called for each acknowledged record, in order within a partition.
     """
 
-    def __init__(  # noqa: PLR0917 what it is made of, and whom it tells
+    def __init__(  # noqa: PLR0917 its parts and callbacks
         self,
         clients: Clients,
         clock: Clock,
@@ -62,7 +62,7 @@ class Writer:
         """Connect in the background; `connection` as from KafkaSettings.producer.
 
         A record that waits for longer than `max_pending_s` for the broker fails and ends the worker: it must not be
-        sent after another worker may have taken over. `on_settled` is told of each checkpoint once all of it is
+        sent after another worker may have taken over. `on_settled` is called with each checkpoint once it is
         acknowledged.
         """
         self._producer = clients.producer(
@@ -83,7 +83,7 @@ class Writer:
         self.outstanding = 0
         self._moment = _Moment(clock.monotonic())
         self._moments = deque([self._moment])
-        #: What may be committed: the positions after the last stretch whose writes are all acknowledged.
+        #: The positions that may be committed: those of the last stretch whose writes are all acknowledged.
         self.acknowledged: Positions = {}
 
     def write(
@@ -122,7 +122,7 @@ class Writer:
         return closed
 
     def poll(self) -> None:
-        """Take in what the broker has acknowledged. Raises WriteFailedError if it refused a record for good."""
+        """Process the broker's acknowledgements. Raises WriteFailedError if it rejected a record permanently."""
         self._producer.poll(0)
         if self._failure is not None:
             raise self._failure
@@ -141,7 +141,7 @@ class Writer:
 
     @property
     def waited_s(self) -> float:
-        """For how many seconds the broker has had some record without acknowledging it, or a moment more."""
+        """The age of the oldest unacknowledged record, in seconds, or a step more."""
         oldest = self._moments[0]
         return self._clock.monotonic() - oldest.began if oldest.pending else 0.0
 
@@ -151,12 +151,12 @@ class Writer:
         return self.outstanding == 0
 
     def forget(self) -> None:
-        """Drop positions that belong to an assignment that has ended. Records on their way stay on their way."""
+        """Drop positions of an assignment that has ended. Records in flight stay in flight."""
         self._open = Checkpoint()
         self._closed.clear()
         self.acknowledged = {}
 
     def close(self) -> None:
-        """Send nothing more: what still waits is dropped, and replayed by whoever is next."""
+        """Send nothing more: pending records are dropped, and replayed by the next owner."""
         self._producer.purge()
         self._producer.poll(0)
