@@ -26,7 +26,7 @@ _USUAL = re.compile(
 _OFFSET = r"""
     (?: [Zz] | \ ?(?:UTC|GMT)
       | \ ?(?P<sign>[+-])(?P<oh>[01]\d|2[0-3])(?::?(?P<om>[0-5]\d)(?::?(?P<os>[0-5]\d))?)?
-        # What Go's String() goes on with. Trap: " BC" is no zone.
+        # The rest of Go's String(). Trap: " BC" is no zone.
         (?:\ (?:(?!BCE)[A-Z]{3,5}|[+-]\d{2,4}))?(?:\ m=[+-]\d+\.\d+)?
     )"""
 _ISO_EXTENDED = rf"""

@@ -17,7 +17,7 @@ CLAIMED_BYTES = FACTS_BYTES * 7 // 4
 #: messages that have had an external id (`streams.state.existence`), those in each of the status changes of a row.
 ID_BYTES = MAX_MESSAGE_BYTES // 256
 
-#: The same of rows that a former version took. They can be deleted, and hear of each other until they are.
+#: The same of rows that a former version accepted. They can be deleted, and get records of each other until then.
 FORMER_ID_BYTES = MAX_MESSAGE_BYTES // 64
 
 #: Facts with what deletes, and verdicts on whether a row exists, add to them: a row that has grown to its bound, or

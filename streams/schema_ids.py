@@ -12,10 +12,10 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between two refreshes without a complaint.
 ASK_EVERY_S = 30.0
-#: Seconds after a complaint before the next one is heard; twice as long each time that a complaint led to nothing new.
+#: Seconds after a complaint in which others are ignored; doubled each time that a refresh found nothing new.
 _PAUSE_S = 1.0
 
-#: Dead letters for these reasons may come from ids that mean something else now than the worker knows.
+#: Dead letters for these reasons may be caused by ids that mean another schema now.
 _COMPLAINTS = frozenset({"unknown_schema", "wrong_subject", "undecodable"})
 
 _UNKNOWN = (
@@ -48,12 +48,12 @@ class SchemaIds:
         self._complained.set()
 
     def refused(self, reason: str) -> None:
-        """Hear that a record has become a dead letter, which is a complaint if ids may be the cause."""
+        """Refresh if a dead letter's reason may be caused by the ids."""
         if reason in _COMPLAINTS:
             self.complain()
 
     async def watch(self, every_s: float = ASK_EVERY_S, pause_s: float = _PAUSE_S) -> None:
-        """Ask regularly until cancelled, and at once when somebody complains who was not heard lately."""
+        """Refresh regularly until cancelled, and at once after a complaint, unless one came lately."""
         backoff = Backoff(pause_s, every_s)
         while True:
             await asyncio.wait([waiting := asyncio.create_task(self._complained.wait())], timeout=every_s)
@@ -63,7 +63,7 @@ class SchemaIds:
             if await self.look() or not complained:
                 backoff.reset()
             else:
-                # Nobody can have the registry asked for each record that cannot be read.
+                # Unreadable records must not cause a request each.
                 await backoff.wait()
 
     async def look(self) -> bool:

@@ -12,7 +12,7 @@ _REMEMBERED_STEPS = 100
 class Ages:
     """Computes ages by the clock, less the jumps forward that the clock made while an event waited.
 
-    Trap: an event whose age is limited must not become a dead letter because somebody corrected the time by hours. For
+    Trap: an event whose age is limited must not become a dead letter because the time was corrected by hours. For
     events of a former process only the clock is known. A clock set back makes events younger, which does no harm.
     """
 

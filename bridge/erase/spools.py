@@ -49,7 +49,7 @@ def _search(directory: Path, sought: Sought) -> Spooled:
 
 
 def count_undecided(directories: Collection[Path], sought: Sought) -> int:
-    """Return how many events wait whose person no spooled event tells. Raises EraseError."""
+    """Return how many waiting events name no person, nor does any other spooled event. Raises EraseError."""
     undecided: Counter[tuple[str, str]] = Counter()
     undecided.update(_key(item) for item in _events(directories) if leaves_open(item, sought))
     for item in _events(directories) if undecided.total() else ():

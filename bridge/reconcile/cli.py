@@ -59,7 +59,7 @@ def reconcile(
         ),
     ] = None,
 ) -> None:
-    """Compare OpenBSP's rows with the states, and repair what webhooks did not tell.
+    """Compare OpenBSP's rows with the states, and repair what webhooks missed.
 
     Reads rows over OpenBSP's API (OPENBSP_URL and its keys), posts what is missing or different to the bridge
     (RECONCILE_BRIDGE_URL, RECONCILE_BRIDGE_TOKEN) marked as reconciled, and waits for the states. Rows that are gone
@@ -103,7 +103,7 @@ def audit_key(
 ) -> None:
     """Make the key that signs reports, for RECONCILE_SIGNING_KEY_FILE, and print its public key.
 
-    The file is for its owner alone. Whoever should be able to verify reports needs the public key.
+    The file is for its owner alone. The public key is for those who verify reports.
     """
     from bridge.reconcile.signing import make_key
 

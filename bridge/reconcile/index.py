@@ -71,7 +71,7 @@ _decode = msgspec.msgpack.Decoder(_Blob).decode
 class State(NamedTuple):
     """A record of a state topic: of a tombstone, and of a conversation whose row is unknown, `facts` is None.
 
-    `orphan`: others tell of the row, and it never came itself. `cut`: it was deleted, and rows of it whose stamp is not
+    `orphan`: other rows refer to it, and it never arrived. `cut`: it was deleted, and rows of it whose stamp is not
     later than that stay out. `address`: what the row of a conversation's contact address is asked for by.
     """
 

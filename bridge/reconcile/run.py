@@ -185,7 +185,7 @@ class Run:
         known = self._index.organizations(entity)
         return [name for name in known if not self._options.organizations or name in self._options.organizations]
 
-    # -- rows of which only others tell
+    # -- rows that are known from others only
 
     def _count_orphans(self) -> None:
         for entity in self._settings.compared:
@@ -373,7 +373,7 @@ class Run:
     def _may_be_back(self, row: Row, cut: int) -> bool:
         """Return whether a row was made about when the delete of a former one was received.
 
-        What one batch of webhooks tells of both is received after both, so the delete seems to be the later one.
+        One batch of webhooks with both is received after both, so the delete seems to be the later one.
         """
         created_at = instants.parse(str(row.get("created_at")))
         return created_at is not None and created_at > cut - round(self._settings.overlap_s * _SECOND)

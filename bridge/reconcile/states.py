@@ -34,9 +34,9 @@ OnRead = Callable[[int, int], None]
 
 
 def state_of(entity: str, id_: str, fields: Mapping[str, Any]) -> State:
-    """Return the state of a row, of which at least others tell.
+    """Return the state of a row that has arrived, or that at least others refer to.
 
-    A message that is in no conversation has told of receipts alone: only partial updates do not name it.
+    A message in no conversation is known from receipts alone: only partial updates do not name it.
     """
     conversation, organization = fields.get("conversation_id"), fields.get("organization_id")
     if not fields.get("known", True):

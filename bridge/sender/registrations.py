@@ -102,7 +102,7 @@ def strays(rows: Iterable[Mapping[str, Any]], wanted: Wanted, entities: Iterable
 
 
 def meant(table_name: object, entities: Iterable[str]) -> str | None:
-    """Return the table that somebody had in mind who registered another spelling of its name, None if none."""
+    """Return the table whose name was registered in another spelling, None if there is none."""
     name = str(table_name).strip().lower().rpartition(".")[2]
     return next((entity for entity in entities if entity in {name, f"{name}s"}), None)
 

@@ -79,7 +79,7 @@ class ShortWayProtocol(GuardedProtocol):
 
     def on_message_complete(self) -> None:
         """Handle a complete request; see httptools."""
-        # Trap: what comes after a head that asks for an upgrade is not HTTP to the parser.
+        # Trap: the parser treats data after a head that asks for an upgrade as not HTTP.
         self._between = not self.parser.should_upgrade()
         super().on_message_complete()
 

@@ -199,8 +199,8 @@ class App(faust.App):
             "topic_disable_leader": True,
             "broker_session_timeout": settings.session_timeout_s,
             "broker_heartbeat_interval": settings.session_timeout_s / 5,
-            # Trap: a broker that has just come back may say that it has no topics. Whoever distributes the partitions
-            # then gives none to anybody, which stays so until it asks again: after five minutes, if nobody says more.
+            # Trap: a restarted broker may answer that it has no topics. The group's leader then assigns no partitions,
+            # until it refreshes the metadata: after five minutes, unless set.
             "consumer_metadata_max_age_ms": _TOPICS_MS,
             "broker_request_timeout": max(40.0, settings.session_timeout_s * 2),
             # Trap: aiokafka leaves the group when it is not asked for records, and it never is.

@@ -179,7 +179,7 @@ class ConversationPartition:
         self.hooks.row_changed(conversation_id)
 
     def tell_messages(self, conversation_id: str) -> Iterator[None]:
-        """Tell the messages that were in a conversation that it is deleted, if it is: one with each step."""
+        """If a conversation is deleted, send that to all messages that were in it, one with each step."""
         told = self.in_use(conversation_id).told
         if told is not None and _has_deletes(told):
             for message_id, contribution in self._told(conversation_id):
