@@ -7,9 +7,10 @@ limit, and answers malformed requests in plain text.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 MAX_HEAD_BYTES = 64 * 1024
 
 _LOOK_EVERY_S = 0.5
+#: Connections that are checked before other tasks run.
+_LOOK_AT_ONCE = 250
 #: In place of the time since which a request is incomplete, once it was given up.
 _COUNTED = float("-inf")
 _STATUS_LINES = {
@@ -63,33 +66,45 @@ class Connections:
         self._given_up = given_up
         self._incomplete: dict[GuardedProtocol, tuple[object, float]] = {}
 
-    async def watch(self, connections: Iterable[Any]) -> None:
-        """Check `connections` (a set that changes) until cancelled."""
+    async def watch(self, connections: Collection[Any]) -> None:
+        """Check `connections` (a set that changes) until cancelled; other tasks run in between."""
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
-            self.look(connections, time.monotonic())
+            now = time.monotonic()
+            all_ = iter(list(connections))
+            while some := list(islice(all_, _LOOK_AT_ONCE)):
+                self._look_at(some, now)
+                await asyncio.sleep(0)
+            self._drop_closed(connections)
 
-    def look(self, connections: Iterable[Any], now: float) -> None:
+    def look(self, connections: Collection[Any], now: float) -> None:
         """Give up the requests and answers that have waited for their client too long; `now` is time.monotonic()."""
-        incomplete = {}
-        for connection in list(connections):
+        self._look_at(list(connections), now)
+        self._drop_closed(connections)
+
+    def _look_at(self, some: Iterable[Any], now: float) -> None:
+        for connection in some:
             if not isinstance(connection, GuardedProtocol):
                 continue
             request = connection.incomplete
             if request is None:
+                self._incomplete.pop(connection, None)
                 continue
             former, since = self._incomplete.get(connection, (None, now))
             since = since if former is request else now
-            incomplete[connection] = (request, since)
+            self._incomplete[connection] = (request, since)
             limit = self.limits.header_timeout_s
             if connection.holds_back or not connection.in_headers:
                 limit += self.limits.body_timeout_s
             if now - since > limit:
                 if since != _COUNTED and not connection.transport.is_closing():
                     self._given_up.inc()
-                incomplete[connection] = (request, _COUNTED)
+                self._incomplete[connection] = (request, _COUNTED)
                 connection.give_up()
-        self._incomplete = incomplete
+
+    def _drop_closed(self, connections: Collection[Any]) -> None:
+        for connection in [each for each in self._incomplete if each not in connections]:
+            del self._incomplete[connection]
 
 
 class GuardedProtocol(HttpToolsProtocol):

@@ -157,6 +157,12 @@ class EventStream:
         self._gone = False
         self._revoked = False
         self._starts_over = False
+        self._clock = asyncio.get_running_loop().time
+        #: Whether a piece waits for the client, and since when it does or does not.
+        self._sending = False
+        self._since = self._clock()
+        #: Ends the stream if a piece waits for too long.
+        self._limit = asyncio.timeout(None)
 
     @property
     def token(self) -> Token:
@@ -190,10 +196,12 @@ class EventStream:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send events until the client disconnects, the worker stops, or the client is too slow."""
         listening = asyncio.create_task(self._listen(receive))
+        self._look()
         try:
             await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
             if scope["method"] != "HEAD":
-                await self._send_events(send)
+                async with self._limit:
+                    await self._send_events(send)
         except (TimeoutError, _TooSlowError):
             self._streams.metrics.event_streams_cut.inc()
             await self._detach()
@@ -204,14 +212,16 @@ class EventStream:
             return
         finally:
             listening.cancel()
+            self._timer.cancel()
             await self._detach()
             self._streams.open.discard(self)
         if not self._gone:
-            await _send(send, b"", more=False)
+            async with asyncio.timeout(SLOW_S):
+                await send(_piece(b"", more=False))
 
     async def _send_events(self, send: Send) -> None:
         """Return when the stream is over. Raises TimeoutError or _TooSlowError if the client is too slow."""
-        await _send(send, _OPENING)
+        await self._send(send, _OPENING)
         while not self._over:
             self.wake.clear()
             sources = self._sources
@@ -230,13 +240,13 @@ class EventStream:
                 self._starts_over = False
                 events.insert(0, Event("begin", b"{}"))
             if events:
-                await _send(send, b"".join(self._frame(event) for event in events))
+                await self._send(send, b"".join(self._frame(event) for event in events))
                 if self._streams.trail is not None:
                     self._streams.trail.sent(event.position for event in events)
                 if sources.ready and sources.local is not None and _is_late(sources.local.waiting_since):
                     raise _TooSlowError
             else:
-                await self._wait(send, HEARTBEAT_S)
+                await self._wait(send)
 
     async def _attach_again(self, send: Send) -> bool:
         """Find sources again, and resume where they ended; return False if the stream is over."""
@@ -251,14 +261,16 @@ class EventStream:
                 await self._attach(partitions, sent if partitions <= sent.keys() else None)
             except ProblemError as error:
                 if error.reason is NOT_FOUND:
-                    await _send(send, self._frame(Event("removed", encode({"id": self._asked.conversation_id}))))
+                    await self._send(send, self._frame(Event("removed", encode({"id": self._asked.conversation_id}))))
                     return False
                 if not waiting:
                     waiting = True
-                    await _send(send, self._frame(Event("waiting", encode({"partitions": sorted(error.partitions)}))))
+                    await self._send(
+                        send, self._frame(Event("waiting", encode({"partitions": sorted(error.partitions)})))
+                    )
                 if time.monotonic() - heard_at > HEARTBEAT_S:
                     heard_at = time.monotonic()
-                    await _send(send, _HEARTBEAT)
+                    await self._send(send, _HEARTBEAT)
                 self.wake.clear()
                 await self._pause(backoff.next_s())
             else:
@@ -375,12 +387,33 @@ class EventStream:
                 return b"event: %s\nid: %s\ndata: %s\n\n" % (name.encode(), event_id, data)
         return b"event: %s\ndata: %s\n\n" % (name.encode(), data)
 
-    async def _wait(self, send: Send, most_s: float) -> None:
+    async def _send(self, send: Send, body: bytes) -> None:
+        self._sending, self._since = True, self._clock()
         try:
-            async with asyncio.timeout(most_s):
-                await self.wake.wait()
-        except TimeoutError:
-            await _send(send, _HEARTBEAT)
+            await send(_piece(body))
+        finally:
+            self._sending, self._since = False, self._clock()
+
+    async def _wait(self, send: Send) -> None:
+        await self.wake.wait()
+        if self._clock() - self._since >= HEARTBEAT_S:
+            await self._send(send, _HEARTBEAT)
+
+    def _look(self) -> None:
+        """Have a heartbeat sent when none was for long, or end the stream when the client accepts nothing.
+
+        One timer now and then, because two for each event cost an eighth of the streams' processor time.
+        """
+        now = self._clock()
+        due = self._since + (SLOW_S if self._sending else HEARTBEAT_S)
+        if now >= due:
+            if not self._sending:
+                self.wake.set()
+            elif self._limit.when() is None:
+                self._limit.reschedule(now)
+            due = now + HEARTBEAT_S
+        next_at = min(due, now + min(SLOW_S, HEARTBEAT_S))
+        self._timer = asyncio.get_running_loop().call_at(next_at, self._look)
 
     async def _pause(self, most_s: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -400,12 +433,6 @@ class _TooSlowError(Exception):
 
 def _is_late(waiting_since: float | None) -> bool:
     return waiting_since is not None and time.monotonic() - waiting_since > SLOW_S
-
-
-async def _send(send: Send, body: bytes, *, more: bool = True) -> None:
-    """Send a piece of the body. Raises TimeoutError if the client does not accept the previous ones."""
-    async with asyncio.timeout(SLOW_S):
-        await send(_piece(body, more=more))
 
 
 def _piece(body: bytes, *, more: bool = True) -> Message:
