@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from openbsp.commands import complain
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
 from openbsp.settings import load
 
@@ -29,6 +30,7 @@ def tap(
 ) -> None:
     """Print the records of a topic as they come, decoded, until Ctrl-C. It joins no group and commits nothing."""
     from avro import instants
+    from avro.catalogue import TOPICS
     from bridge.tap.records import Condition, ConditionError
     from bridge.tap.tap import BEGINNING, END, UnknownTopicError, as_json_line, follow, full_name, readable
     from openbsp.console import make_console
@@ -44,6 +46,10 @@ def tap(
         begin = start if start in {BEGINNING, END} else moment(start, instants.now())
     except (UnknownTopicError, ConditionError, ValueError) as error:
         raise typer.BadParameter(str(error)) from None
+    # Not refused: a newer version may have written a field that this one does not know.
+    record = TOPICS[name.removeprefix(topics.prefix)].schema
+    for fault in filter(None, (condition.fault(record) for condition in conditions)):
+        complain("bridge", fault)
     write = as_json_line if as_json else readable(make_console())
     # Ctrl-C is how it usually ends: the consumer is closed, and the exit code is 0.
     with Interrupts().interruptible(), Registry(registry, topics.prefix) as client, TopicReader(kafka, name) as reader:

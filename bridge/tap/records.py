@@ -11,7 +11,7 @@ import fastavro
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 
 from avro.codec import PREFIX_BYTES, CodecError, schema_id_of
-from avro.schemas import Schema
+from avro.schemas import Schema, latest
 from openbsp.kafka.reading import schema_text
 from openbsp.kafka.registry import Registry
 
@@ -94,6 +94,10 @@ def text_of(value: object) -> str:
     return str(value)
 
 
+#: What a record has besides the fields of its value.
+_OWN = ("key", "partition", "headers")
+
+
 class ConditionError(ValueError):
     """An invalid condition."""
 
@@ -113,12 +117,21 @@ class Condition:
             raise ConditionError(f"{text!r} is not a condition: give field=value, such as organization_id=ID")
         return Condition(tuple(name.split(".")), wanted)
 
+    def fault(self, record: str | None) -> str | None:
+        """Return why no record fits, as far as this version knows the topic's schema (None: it has none)."""
+        if record is None or self.path[0] in _OWN:
+            return None
+        names = [field["name"] for field in json.loads(latest(record).text)["fields"]]
+        if self.path[0] in names:
+            return None
+        return f"{record} has no field {self.path[0]!r}: there are {', '.join((*_OWN, *names))}"
+
     def holds(self, tapped: Tapped) -> bool:
         """Return whether a record matches: `key` and `partition` are its own, `headers.NAME` a header, others fields.
 
         A field that is null matches `null`, and an absent one matches nothing.
         """
-        own: Mapping[str, Any] = {"key": tapped.key, "partition": tapped.partition, "headers": tapped.headers}
+        own: Mapping[str, Any] = dict(zip(_OWN, (tapped.key, tapped.partition, tapped.headers), strict=True))
         found: Any = {**own, **(tapped.value or {})}
         for name in self.path:
             if not isinstance(found, Mapping) or name not in found:

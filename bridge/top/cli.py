@@ -15,7 +15,7 @@ _STREAMS = "http://127.0.0.1:8090"
 def top(
     *,
     bridge: Annotated[
-        list[str] | None, typer.Option(metavar="URL", help=f"Base address of a bridge, {_BRIDGE} unless given.")
+        list[str] | None, typer.Option(metavar="URL", help=f"Base address of a bridge, {_BRIDGE} unless given; may be repeated.")
     ] = None,
     streams: Annotated[
         list[str] | None,
@@ -43,6 +43,9 @@ def top(
     from openbsp.console import make_console
     from openbsp.up.interrupts import Interrupts
 
+    for url in (*(bridge or ()), *(streams or ())):
+        if not url.startswith(("http://", "https://")):
+            raise typer.BadParameter(f"{url!r} is no such address as {_BRIDGE}")
     console = make_console(file_width=180)
     bridges = [Target(url, bridge_token) for url in bridge or [_BRIDGE]]
     workers = [Target(url, streams_token) for url in streams or [_STREAMS]]

@@ -49,7 +49,8 @@ class TopicReader:
         topics = self._ask(self._consumer.list_topics, timeout=self._timeout_s).topics
         if topic not in topics:
             self._consumer.close()
-            raise TopicsError([f"{topic}: missing; topics are {', '.join(sorted(topics)) or 'none'}"])
+            there = ", ".join(sorted(topics)) or "none"
+            raise TopicsError([f"{topic}: missing; TOPIC_PREFIX is how names begin, and the topics here are {there}"])
         self.partitions: list[int] = sorted(topics[topic].partitions)
 
     def __enter__(self) -> Self:
@@ -148,7 +149,9 @@ class TopicReader:
         try:
             return question(*arguments, **options)
         except KafkaException as error:
-            raise KafkaUnavailableError(f"{self._servers}: no broker answered: {error.args[0].str()}") from None
+            raise KafkaUnavailableError(
+                f"{self._servers}: no broker answered: {error.args[0].str()}; KAFKA_BOOTSTRAP_SERVERS says where they are"
+            ) from None
 
 
 class ValueReader:

@@ -101,7 +101,9 @@ def test_a_redrive_can_be_told_that_it_is_a_plan(run):
     assert "--dry-run" not in err
 
 
-def test_what_is_no_address_is_a_wrong_call(run):
-    status, out, err = run("top", "--once", "--bridge", "http://[::1")
+@pytest.mark.parametrize("url", ["http://[::1", "localhost:8080", "bridge"])
+@pytest.mark.parametrize("option", ["--bridge", "--streams"])
+def test_what_is_no_address_is_a_wrong_call(run, option, url):
+    status, out, err = run("top", "--once", option, url)
     assert (status, out) == (2, "")
     assert "no such address" in err

@@ -59,6 +59,18 @@ def test_what_is_no_condition_is_refused(text):
         Condition.parse(text)
 
 
+@pytest.mark.parametrize("text", ["key=m1", "headers.x=1", "organization_id=1", "conversation.status=open"])
+def test_a_field_that_records_have_is_no_fault(text):
+    assert Condition.parse(text).fault("StatusChange") is None
+
+
+def test_a_mistyped_field_is_said_with_those_that_there_are():
+    said = Condition.parse("organisation_id=1").fault("StatusChange")
+    assert said.startswith("StatusChange has no field 'organisation_id': there are key, partition, headers, ")
+    assert "organization_id" in said
+    assert Condition.parse("organisation_id=1").fault(None) is None, "the schema is nobody's"
+
+
 def test_a_line_of_json_has_all_of_it():
     assert json.loads(RECORD.as_json()) == {
         "partition": 2,
