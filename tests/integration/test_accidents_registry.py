@@ -1,11 +1,8 @@
 """A registry that answers nonsense, or lost its data, under a running bridge and at its start."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import httpx
@@ -17,52 +14,10 @@ from openbsp.kafka.connection import RegistrySettings
 from openbsp.kafka.registry import Registry
 from support.bridge_process import TOKEN, Bridge
 from support.consume import AvroReader, read_all
+from support.registry_proxy import Answer, Proxy, proxy
 from support.wait import eventually
 
 pytestmark = pytest.mark.integration
-
-#: Status and content of an answer; None: what the registry behind it answers.
-Answer = tuple[int, bytes] | None
-
-
-class Proxy:
-    """Stands before the registry and answers as `answer` says."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.answer: Callable[[str, str], Answer] = lambda _method, _path: None
-
-
-@contextmanager
-def proxy(registry: str) -> Iterator[Proxy]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            answer = opened.answer(self.command, self.path)
-            if answer is None:
-                kept = {name: self.headers[name] for name in ("Content-Type", "Accept") if name in self.headers}
-                url = registry + self.path
-                given = httpx.request(self.command, url, content=body, headers=kept, timeout=10, trust_env=False)
-                answer = given.status_code, given.content
-            self.send_response(answer[0])
-            self.send_header("Content-Length", str(len(answer[1])))
-            self.end_headers()
-            self.wfile.write(answer[1])
-
-        do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815 the names that the base class looks for
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        opened = Proxy(f"http://127.0.0.1:{server.server_port}")
-        thread = Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield opened
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def with_id(schema_id: Any) -> Answer:
