@@ -1,10 +1,17 @@
-"""`bridge dead-letters` with a real bridge and worker: a dead letter of every reason, explained and redriven."""
+"""`bridge dead-letters` with real bridges and workers: a dead letter of every reason, each from its own cause.
 
+They are listed, explained, and redriven once the cause is mended, where that can help.
+"""
+
+import contextlib
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -12,222 +19,409 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 from avro import codec, instants, writers
-from avro.catalogue import MAX_MESSAGE_BYTES
-from avro.dead_letters import DeadLetters
+from avro.catalogue import MAX_BODY_BYTES, MAX_MESSAGE_BYTES, subject
+from avro.schemas import latest
 from bridge.cluster import Cluster
 from bridge.dead_letters import commands
 from bridge.dead_letters.letters import Wanted
 from bridge.dead_letters.reasons import EXPLANATIONS
+from openbsp.kafka.connection import RegistrySettings
 from openbsp.kafka.registry import Registry
-from streams.limits import ID_BYTES
-from support.consume import AvroReader, headers_of, read_all
+from openbsp.up.part import PythonPart
+from support.bridge_process import clean_environment
+from support.consume import AvroReader, headers_of, newest_by_key, read_all
+from support.registry_proxy import Answer, proxy
 from support.topic_settings import change_settings
-from support.wait import eventually
+from support.wait import SESSION_S, eventually
 
 pytestmark = pytest.mark.integration
 
 TOKEN = "token-of-the-tests"
 BOUND_TOKEN = "token-of-one-organization"
+KEY = "the key of a deployment, for tests alone"
+ERASED = "+349990000777123"
 SMALL_BYTES = 1500
-#: By the reason: events that can be read now.
-MENDED = {
-    "invalid_event": "m-valid",
-    "unknown_schema": "m-schema-known",
-    "wrong_subject": "m-subject-right",
-    "undecodable": "m-decodes",
-}
 LARGE = "".join(chr(0x4E00 + number % 20000) for number in range(3000))
+#: Topic to the topic that has what comes of its events, under their ids.
+OUTCOMES = {
+    "messages": "message-state",
+    "conversations": "conversation-state",
+    "contacts": "streams-contacts-changelog",
+}
+
+
+@pytest.fixture
+def make_part():
+    """Return processes whatever the servers are: containers would not reach the registry's proxies, which are here."""
+    return PythonPart
 
 
 def post(url: str, body: object, token: str = TOKEN) -> httpx.Response:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-    return httpx.post(f"{url}/webhooks", content=content, headers=headers, timeout=10, trust_env=False)
+    return httpx.post(f"{url}/webhooks", content=content, headers=headers, timeout=30, trust_env=False)
 
 
-def message(key: str, **columns: object) -> dict:
+def row(key: str, entity: str = "messages", **columns: object) -> dict:
     data = {"id": key, "organization_id": "org-1", "created_at": "2026-05-06T03:39:23.104211-05:00", **columns}
-    return {"entity": "messages", "action": "insert", "data": data}
+    return {"entity": entity, "action": "insert", "data": data}
 
 
-def limit_records(contract, size: int) -> None:
-    """Set how large a record of the messages may be."""
-    admin = AdminClient(contract.kafka.librdkafka())
-    change_settings(admin, contract.topic("messages"), max_message_bytes=str(size))
+class Registries:
+    """Two views of a registry: that of a bridge which was led to another one, and that of the worker.
+
+    The other one gives some schemas ids of its own. Under these ids the worker's has nothing, a schema of another
+    record, or one that differs; once mended, what the other one has.
+    """
+
+    FOREIGN: Mapping[str, tuple[str, int]] = {
+        "messages": ("MessageEvent", 4001),
+        "conversations": ("ConversationEvent", 4002),
+        "contacts": ("ContactEvent", 4003),
+    }
+
+    def __init__(self, prefix: str) -> None:
+        self.mended = False
+        self._texts = {schema_id: latest(record).text for record, schema_id in self.FOREIGN.values()}
+        self._ids = {subject(prefix, topic): schema_id for topic, (_, schema_id) in self.FOREIGN.items()}
+        another = json.loads(self._texts[4003])
+        another["fields"].insert(0, {"name": "of_a_backup", "type": "string"})
+        self._wrong = {4002: latest("MessageState").text, 4003: json.dumps(another)}
+
+    def other(self, method: str, path: str) -> Answer:
+        name = path.partition("?")[0].rpartition("/")[2]
+        if method == "POST" and name in self._ids:
+            found = {"subject": name, "version": 1, "id": self._ids[name], "schema": self._texts[self._ids[name]]}
+            return 200, json.dumps(found).encode()
+        return self._of_id(path, self._texts)
+
+    def of_the_worker(self, _: str, path: str) -> Answer:
+        return self._of_id(path, self._texts if self.mended else self._wrong)
+
+    def _of_id(self, path: str, texts: Mapping[int, str]) -> Answer:
+        asked, _, number = path.partition("?")[0].rpartition("/")
+        if not asked.endswith("/schemas/ids") or int(number) not in self._texts:
+            return None
+        if int(number) not in texts:
+            return 404, b'{"error_code":40403,"message":"Schema not found"}'
+        return 200, json.dumps({"schema": texts[int(number)]}).encode()
 
 
-def write_foreign_records(contract, ids: Mapping[str, int]) -> None:
-    """Write what the worker refuses, as only something else than the bridge would."""
-    encode = codec.encoder("MessageEvent", ids["MessageEvent"])
+@dataclass
+class World:
+    """Processes, the topics they share, and the commands of an operator."""
 
-    def value(key: str, **fields: object) -> bytes:
-        about = {"event_id": "x", "action": "insert", "received_at": instants.now(), "extra": {}, "nulls": []}
-        return encode({**about, "id": key, **fields})
+    contract: Any
+    cluster: Cluster
+    ids: Mapping[str, int]
+    registries: Registries
+    variables: Mapping[str, str]
+    start_bridge: Callable[..., Any]
+    directory: Path
+    capsys: pytest.CaptureFixture[str]
+    ingress: Any
+    #: A bridge with the schema ids of another registry, and one of a version that refuses more.
+    misled: Any
+    older: Any
+    worker: Any
 
-    conversation = codec.encoder("ConversationEvent", ids["ConversationEvent"])(
-        {"event_id": "x", "action": "insert", "received_at": 0, "extra": {}, "nulls": [], "id": "m-subject"}
-    )
-    schema = ids["MessageEvent"].to_bytes(4, "big")
-    producer = Producer({**contract.kafka.librdkafka(), "message.max.bytes": MAX_MESSAGE_BYTES})
-    nobody = [(writers.NAME, b" ")]
-    for key, content, *headers in (
-        (None, value("m-no-key")),
-        (b"\xff", value("m-bad-key")),
-        (b"another", value("m-mismatch")),
-        (b"m-wire", b"no Avro\x1b[2J"),
-        (b"m-schema", b"\x00\x7f\xff\xff\xff" + b"x"),
-        (b"m-subject", conversation),
-        (b"m-cut", b"\x00" + schema + b"\x02"),
-        (b"m-range", value("m-range", created_at=instants.LAST + 1)),
-        (b"k" * (ID_BYTES + 1), value("m-large-key")),
-        (b"m-header", value("m-header"), nobody),
-    ):
-        producer.produce(
-            contract.topic("messages"), key=key, value=content, headers=headers[0] if headers else None, partition=0
+    def admin(self) -> AdminClient:
+        return AdminClient(self.contract.kafka.librdkafka())
+
+    def letters(self) -> list[dict]:
+        self.capsys.readouterr()
+        commands.list_letters(self.cluster, Wanted(), 1, as_json=True)
+        return [json.loads(line) for line in self.capsys.readouterr().out.splitlines()]
+
+    def of(self, reason: str) -> list[dict]:
+        found = [letter for letter in self.letters() if letter["reason"] == reason]
+        return sorted(found, key=lambda letter: letter["redriven"])
+
+    def bridge(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess:
+        """Run `bridge` with the arguments, as a process."""
+        return subprocess.run(
+            [sys.executable, "-P", "-m", "bridge", *arguments],
+            env={**clean_environment(), **self.contract.environment, **self.variables, **variables},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
         )
-    assert producer.flush(10) == 0
+
+    def dead_letters(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess:
+        return self.bridge("dead-letters", *arguments, **variables)
+
+    def limit_records(self, size: int) -> None:
+        """Set how large a record of the messages may be."""
+        change_settings(self.admin(), self.contract.topic("messages"), max_message_bytes=str(size))
+
+    def deadly_worker(self, key: str) -> PythonPart:
+        """Return a worker in place of the other one that the event of this id ends."""
+        variables = {"STREAMS_APP_ID": f"{self.contract.prefix}streams", "STREAMS_SESSION_TIMEOUT_S": str(SESSION_S)}
+        return with_a_difference(
+            self.contract, "deadly_worker", "worker", self.directory, DEADLY_ID=key, **variables, **self.variables
+        )
+
+    def taken(self, url: str, body: object, disposition: str = "published") -> None:
+        answer = post(url, body)
+        assert (answer.status_code, answer.json()["disposition"]) == (202, disposition), answer.text
 
 
-def write_dead_letters(contract, ids: Mapping[str, int]) -> None:
-    """Write those for which a worker would have to die, or a contact to be erased: their own tests make them so."""
-    about = {"event_id": "x", "action": "insert", "received_at": instants.now()}
-    ended = codec.encoder("MessageEvent", ids["MessageEvent"])({**about, "id": "m-ends", "extra": {}, "nulls": []})
-    place = {"topic": contract.topic("messages"), "partition": 0, "offset": 0}
-    records = DeadLetters("tests", ids["DeadLetter"])
-    producer = Producer(contract.kafka.librdkafka())
-    for fields in (
-        {"origin": "streams", "reason": "ends_worker", **place, "payload": ended, "payload_size": len(ended)},
-        {"origin": "webhook", "reason": "suppressed", "entity": "messages", "payload_size": 9},
-        {"origin": "bridge", "reason": "suppressed", "entity": "messages"},
-    ):
-        value, headers = records.record({"detail": "a test's", **about, **fields})
-        producer.produce(contract.topic("dead-letters"), value=value, headers=headers)
-    assert producer.flush(10) == 0
+# What makes a dead letter of each reason.
 
 
-def write_mended(contract, ids: Mapping[str, int]) -> None:
-    """Write dead letters of what was refused once, and is right now: the registry was repaired, the bridge upgraded."""
-    about = {"event_id": "x", "action": "insert", "received_at": instants.now()}
-    encode = codec.encoder("MessageEvent", ids["MessageEvent"])
-    records = DeadLetters("tests", ids["DeadLetter"])
-    producer = Producer(contract.kafka.librdkafka())
-    for reason, key in MENDED.items():
-        place: dict = {"origin": "streams", "topic": contract.topic("messages"), "partition": 0, "offset": 0}
-        payload = encode({**about, "id": key, "extra": {}, "nulls": []})
-        if reason == "invalid_event":
-            place, payload = {"origin": "webhook"}, json.dumps(message(key)).encode()
-        fields = {"detail": "a test's", "reason": reason, "payload": payload, "payload_size": len(payload)}
-        value, headers = records.record({**about, **place, **fields})
-        producer.produce(contract.topic("dead-letters"), value=value, headers=headers)
-    assert producer.flush(10) == 0
+def refused(status: int, body: object, token: str = TOKEN) -> Callable[[World], None]:
+    """Return what posts a webhook to the bridge, which answers with that status."""
+
+    def arise(world: World) -> None:
+        assert post(world.ingress.url, body, token).status_code == status
+
+    return arise
 
 
-def post_refused_webhooks(url: str) -> None:
-    assert post(url, b"{").status_code == 400
-    assert post(url, {"entity": "messages", "action": "insert", "data": {"id": 5}}).status_code == 422
-    assert post(url, {"entity": "tokens", "action": "insert", "data": {"id": "s"}}).status_code == 422
-    assert post(url, message("m-foreign"), BOUND_TOKEN).status_code == 403
-    assert post(url, message("m-large", content="x" * 20_000)).status_code == 413
+def by_an_older_bridge(world: World) -> None:
+    assert post(world.older.url, row("m-older", a=1, b=2, c=3)).status_code == 422
 
 
-def bridge(contract, *arguments: str, **variables: str) -> subprocess.CompletedProcess:
-    own = ("BRIDGE_", "KAFKA_", "SCHEMA_REGISTRY_", "TOPIC_")
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(own)}
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "bridge", "dead-letters", *arguments],
-        env={**inherited, **contract.environment, **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+def of_an_erased_contact(world: World) -> None:
+    """Spool events while Kafka is away, erase the contact of one of them, and have Kafka there again."""
+    own = {"BRIDGE_SPOOL_DIR": str(world.directory / "away"), "BRIDGE_SUPPRESSION_KEY": KEY}
+    away = world.start_bridge(KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1", **own)
+    world.taken(away.url, row("m-spooled", service="whatsapp", contact_address=ERASED), "spooled")
+    world.taken(away.url, row("m-old", content=LARGE), "spooled")
+    assert away.stop() in {0, None}
+    servers = ("--url", world.ingress.url, "--token", TOKEN, "--views", world.worker.url, "--views-token", TOKEN)
+    erased = world.bridge("erase", "--contact", ERASED, "--execute", *servers, BRIDGE_SUPPRESSION_KEY=KEY)
+    assert erased.returncode == 0, erased.stdout + erased.stderr
+    # What is too old is the other event.
+    world.start_bridge(BRIDGE_SPOOL_MAX_AGE_S="0.001", **own)
+    eventually(lambda: world.of("spool_age_limit"), every=0.5)
 
 
-def assert_shown(contract, position: str, id_: str) -> None:
+def by_the_broker(world: World) -> None:
+    world.limit_records(SMALL_BYTES)
+    world.taken(world.ingress.url, row("m-refused", content=LARGE), "spooled")
+    eventually(lambda: world.of("broker_refused"), every=0.5)
+
+
+def with_foreign_ids(entity: str, key: str) -> Callable[[World], None]:
+    """Return what posts a webhook to the bridge that writes with the ids of another registry."""
+    return lambda world: world.taken(world.misled.url, row(key, entity))
+
+
+def foreign(key: bytes | None, value: str | bytes, *headers: tuple[str, bytes], **fields: object) -> Callable:
+    """Return what writes a record as only something else than the bridge would: with bytes, or the event of an id."""
+
+    def arise(world: World) -> None:
+        about = {"event_id": "x", "action": "insert", "received_at": instants.now(), "extra": {}, "nulls": []}
+        encode = codec.encoder("MessageEvent", world.ids["MessageEvent"])
+        content = encode({**about, "id": value, **fields}) if isinstance(value, str) else value
+        producer = Producer(world.contract.kafka.librdkafka())
+        producer.produce(world.contract.topic("messages"), key=key, value=content, headers=list(headers), partition=0)
+        assert producer.flush(10) == 0
+
+    return arise
+
+
+def by_growing(world: World) -> None:
+    """Each version of the row has another large column, and the worker keeps them all."""
+    for number in range(3):
+        world.taken(world.ingress.url, row("m-grows", **{f"column {number}": "x" * (MAX_BODY_BYTES * 2 // 3)}))
+
+
+def by_ending_workers(world: World) -> None:
+    """Start a worker that the event ends again and again, as Kubernetes would, until it sets the event aside."""
+    workers = set()
+    world.worker.stop()
+    with contextlib.ExitStack() as cleanup:
+        deadly = world.deadly_worker("m-ends")
+        cleanup.callback(deadly.kill)
+        world.taken(world.ingress.url, row("m-ends"))
+
+        def set_aside() -> bool:
+            if not deadly.running:
+                deadly.launch()
+                workers.add(deadly.pid)
+            return bool(world.of("ends_worker"))
+
+        eventually(set_aside, within=400, every=0.5)
+    # It ended them as usual, in a slice, and twice alone.
+    assert len(workers) == 5
+    world.worker.start()
+
+
+@dataclass(frozen=True)
+class Case:
+    """How a dead letter arises, and topic and id of the event that it is again, if it can be."""
+
+    arise: Callable[[World], None]
+    topic: str | None = None
+    id: str | None = None
+
+
+NOBODY = (writers.NAME, b" ")
+CASES = {
+    # First, as no other event may be in work; the one with the smaller limit for records is the last.
+    ("streams", "ends_worker"): Case(by_ending_workers, "messages", "m-ends"),
+    ("webhook", "malformed_json"): Case(refused(400, b"{")),
+    ("webhook", "invalid_event"): Case(by_an_older_bridge, "messages", "m-older"),
+    ("webhook", "unsupported_entity"): Case(refused(422, row("s", "tokens"))),
+    ("webhook", "wrong_organization"): Case(refused(403, row("m-foreign"), BOUND_TOKEN)),
+    ("webhook", "too_large"): Case(refused(413, row("m-large", content="x" * MAX_BODY_BYTES))),
+    ("bridge", "suppressed"): Case(of_an_erased_contact),
+    ("bridge", "spool_age_limit"): Case(lambda _: None, "messages", "m-old"),
+    ("webhook", "suppressed"): Case(refused(422, row("m-erased", service="whatsapp", contact_address=ERASED))),
+    ("streams", "unknown_schema"): Case(with_foreign_ids("messages", "m-unknown"), "messages", "m-unknown"),
+    ("streams", "wrong_subject"): Case(with_foreign_ids("conversations", "c-subject"), "conversations", "c-subject"),
+    ("streams", "undecodable"): Case(with_foreign_ids("contacts", "k-decodes"), "contacts", "k-decodes"),
+    ("streams", "not_wire_format"): Case(foreign(b"m-wire", b"no Avro\x1b[2J")),
+    ("streams", "out_of_range"): Case(foreign(b"m-range", "m-range", created_at=instants.LAST + 1)),
+    ("streams", "no_key"): Case(foreign(None, "m-no-key"), "messages", "m-no-key"),
+    ("streams", "bad_key"): Case(foreign(b"\xff", "m-bad-key"), "messages", "m-bad-key"),
+    ("streams", "bad_header"): Case(foreign(b"m-header", "m-header", NOBODY)),
+    ("streams", "key_mismatch"): Case(foreign(b"another", "m-mismatch"), "messages", "m-mismatch"),
+    ("streams", "too_large"): Case(by_growing),
+    ("bridge", "broker_refused"): Case(by_the_broker, "messages", "m-refused"),
+}
+#: Those which the command's own registry has to be mended for.
+UNREADABLE = {("streams", reason) for reason in ("unknown_schema", "wrong_subject", "undecodable")}
+
+
+def test_every_reason_has_a_case_and_an_event_where_redriving_can_help():
+    assert CASES.keys() == EXPLANATIONS.keys()
+    for kind, case in CASES.items():
+        assert (case.id is None) == (EXPLANATIONS[kind].hopeless is not None), kind
+
+
+def assert_shown(world: World, position: str, id_: str) -> None:
     """Have the command show a dead letter of that id, and say where there is none."""
-    shown = bridge(contract, "show", position, "--json")
+    shown = world.dead_letters("show", position, "--json")
     assert shown.returncode == 0, shown.stderr
     assert json.loads(shown.stdout)["redrive"]["id"] == id_
-    nowhere = bridge(contract, "show", "0:999999")
+    nowhere = world.dead_letters("show", "0:999999")
     assert (nowhere.returncode, nowhere.stdout) == (1, "")
     assert "there is no dead letter" in nowhere.stderr
 
 
-def assert_published(contract, before: int, event_ids: list[str]) -> None:
-    """Each of them is a record of the messages, one for each time that it was redriven."""
-    reader = AvroReader(contract.registry.url)
-    records = read_all(contract.kafka.bootstrap_servers, contract.topic("messages"))
-    redriven = [record for record in records if "ce_redriven" in headers_of(record)]
-    assert len(records) - before == len(redriven)
-    found = [reader.value(record) for record in redriven]
-    assert sorted(fields["event_id"] for fields in found) == sorted(event_ids)
-    for record, fields in zip(redriven, found, strict=True):
-        assert fields["id"] == record.key().decode()
-        if fields["id"] in {"m-refused", "m-old"}:
-            assert json.loads(fields["content"]) == LARGE
-            assert fields["created_at"].isoformat() == "2026-05-06T08:39:23.104211+00:00"
+def assert_published(world: World, before: Mapping[str, int], event_ids: list[str]) -> None:
+    """Each of them is a record of its topic, one for each time that it was redriven, and the worker has joined it."""
+    reader = AvroReader(world.contract.registry.url)
+    found = []
+    for topic, count in before.items():
+        records = read_all(world.contract.kafka.bootstrap_servers, world.contract.topic(topic))
+        redriven = [record for record in records if "ce_redriven" in headers_of(record)]
+        assert len(records) - count == len(redriven)
+        for record in redriven:
+            fields = reader.value(record)
+            found.append(fields["event_id"])
+            assert fields["id"] == record.key().decode()
+            if fields["id"] in {"m-refused", "m-old"}:
+                assert json.loads(fields["content"]) == LARGE
+                assert fields["created_at"].isoformat() == "2026-05-06T08:39:23.104211+00:00"
+    assert sorted(found) == sorted(event_ids)
+
+    def without_outcome() -> set[str]:
+        known = {
+            topic: newest_by_key(read_all(world.contract.kafka.bootstrap_servers, world.contract.topic(outcome)))
+            for topic, outcome in OUTCOMES.items()
+        }
+        return {case.id for case in CASES.values() if case.id and case.id not in known[case.topic]}
+
+    eventually(lambda: without_outcome() == set(), every=0.5)
 
 
-def test_a_dead_letter_of_each_reason_is_listed_explained_and_redriven_where_it_can_be(
-    contract, start_bridge, start_streams, capsys, tmp_path
-):
-    registry = Registry(contract.registry, contract.prefix)
-    cluster = Cluster(contract.kafka, registry, contract.topics)
+def with_a_difference(contract: Any, module: str, command: str, directory: Path, **variables: str) -> PythonPart:
+    """Return a process of ours that is not as in this version: `support.<module>` says how."""
+    return PythonPart(
+        module,
+        [f"support.{module}", command],
+        variables={"serve": "BRIDGE", "worker": "STREAMS"}[command],
+        environment={
+            **clean_environment(),
+            **contract.environment,
+            **dict.fromkeys(("BRIDGE_TOKENS", "STREAMS_TOKENS"), f"tests={TOKEN}"),
+            "BRIDGE_SPOOL_DIR": str(directory / module),
+            "STREAMS_DATA_DIR": str(directory / module),
+            "PYTHONPATH": str(Path(__file__).parents[1]),
+            **variables,
+        },
+        log=directory / f"{module}.log",
+    )
 
-    def letters() -> list[dict]:
-        commands.list_letters(cluster, Wanted(), 1, as_json=True)
-        return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
-    def of(reason: str) -> list[dict]:
-        return sorted(
-            (letter for letter in letters() if letter["reason"] == reason), key=lambda letter: letter["redriven"]
-        )
+@pytest.fixture
+def world(contract, start_bridge, start_streams, capsys, tmp_path):
+    registries = Registries(contract.prefix)
+    with proxy(contract.registry.url) as other, proxy(contract.registry.url) as of_the_worker:
+        other.answer, of_the_worker.answer = registries.other, registries.of_the_worker
+        variables = {"SCHEMA_REGISTRY_URL": of_the_worker.url}
+        older = with_a_difference(contract, "older_bridge", "serve", tmp_path)
+        older.start()
+        tokens = f"tests={TOKEN},bound={BOUND_TOKEN}@another"
+        with Registry(RegistrySettings(url=of_the_worker.url), contract.prefix) as registry:
+            try:
+                yield World(
+                    contract=contract,
+                    cluster=Cluster(contract.kafka, registry, contract.topics),
+                    ids=registry.ids(),
+                    registries=registries,
+                    variables=variables,
+                    start_bridge=start_bridge,
+                    directory=tmp_path,
+                    capsys=capsys,
+                    ingress=start_bridge(BRIDGE_TOKENS=tokens, BRIDGE_SUPPRESSION_KEY=KEY),
+                    misled=start_bridge(SCHEMA_REGISTRY_URL=other.url, BRIDGE_SPOOL_DIR=str(tmp_path / "misled")),
+                    older=older,
+                    worker=start_streams(STREAMS_SESSION_TIMEOUT_S=str(SESSION_S), **variables),
+                )
+            finally:
+                older.stop()
 
-    tokens = f"tests={TOKEN},bound={BOUND_TOKEN}@another"
-    ingress = start_bridge(BRIDGE_MAX_BODY_BYTES="20000", BRIDGE_TOKENS=tokens)
-    impatient = start_bridge(BRIDGE_SPOOL_MAX_AGE_S="0.001", BRIDGE_SPOOL_DIR=str(tmp_path / "impatient"))
-    start_streams()
-    write_foreign_records(contract, registry.ids())
-    write_dead_letters(contract, registry.ids())
-    limit_records(contract, SMALL_BYTES)
-    post_refused_webhooks(ingress.url)
-    assert post(ingress.url, message("m-refused", content=LARGE)).status_code == 202
-    assert post(impatient.url, message("m-old", content=LARGE)).status_code == 202
 
-    def kinds() -> set[tuple[str, str]]:
-        return {(letter["origin"], letter["reason"]) for letter in letters()}
+@pytest.mark.timeout(900)
+def test_a_dead_letter_of_each_reason_is_listed_explained_and_redriven_where_it_can_be(world):
+    for case in CASES.values():
+        case.arise(world)
 
-    # Every reason that this project has an explanation for.
-    eventually(lambda: kinds() == EXPLANATIONS.keys(), every=0.5)
-    for letter in letters():
-        assert commands.show_letter(cluster, letter["position"], as_json=False, all_bytes=False)
-        shown = " ".join(capsys.readouterr().out.split())
-        assert EXPLANATIONS[letter["origin"], letter["reason"]].meaning in shown
-        assert EXPLANATIONS[letter["origin"], letter["reason"]].advice in shown
+    def kinds() -> Counter[tuple[str, str]]:
+        return Counter((letter["origin"], letter["reason"]) for letter in world.letters())
+
+    eventually(lambda: kinds() == Counter(CASES.keys()), every=0.5)
+    for letter in world.letters():
+        explanation = EXPLANATIONS[letter["origin"], letter["reason"]]
+        assert commands.show_letter(world.cluster, letter["position"], as_json=False, all_bytes=False)
+        shown = " ".join(world.capsys.readouterr().out.split())
+        assert explanation.meaning in shown
+        assert explanation.advice in shown
+        assert explanation.hopeless is None or explanation.hopeless in shown
         assert "\x1b" not in shown
-    table = bridge(contract, "list", "--reason", "wrong_organization", "--since", "1h")
+    table = world.dead_letters("list", "--reason", "wrong_organization", "--since", "1h")
     assert table.returncode == 0, table.stderr
     assert "m-foreign" in table.stdout
     assert "m-refused" not in table.stdout
 
     # What is refused again says how often that was.
-    (first,) = of("broker_refused")
-    assert_shown(contract, first["position"], "m-refused")
-    options = ("--execute", "--url", ingress.url)
-    done = bridge(contract, "redrive", first["position"], *options, BRIDGE_TOKEN=TOKEN)
+    (first,) = world.of("broker_refused")
+    assert_shown(world, first["position"], "m-refused")
+    options = ("--execute", "--url", world.ingress.url)
+    done = world.dead_letters("redrive", first["position"], *options, BRIDGE_TOKEN=TOKEN)
     assert (done.returncode, done.stdout) == (0, "1 spooled\n"), done.stderr
-    eventually(lambda: [letter["redriven"] for letter in of("broker_refused")] == [0, 1], every=0.5)
+    eventually(lambda: [letter["redriven"] for letter in world.of("broker_refused")] == [0, 1], every=0.5)
+
+    # The plan tries what is in each, and says of what is lost why.
+    wanted = {kind: EXPLANATIONS[kind].hopeless or case.id for kind, case in CASES.items()}
+    plan = planned(world)
+    assert plan.items() - wanted.items() == {(kind, plan[kind]) for kind in UNREADABLE}
+    assert all(plan[kind].startswith("its record still cannot be read: ") for kind in UNREADABLE)
+    world.limit_records(MAX_MESSAGE_BYTES)
+    world.registries.mended = True
+    assert planned(world) == wanted
 
     # Once the cause is gone, they are events like all others.
-    limit_records(contract, MAX_MESSAGE_BYTES)
-    write_mended(contract, registry.ids())
-    planned = [json.loads(line) for line in bridge(contract, "redrive", "--json").stdout.splitlines()]
-    possible = {letter["redrive"]["id"] for letter in planned if letter["redrive"]["possible"]}
-    assert possible == {"m-no-key", "m-bad-key", "m-mismatch", "m-refused", "m-old", "m-ends", *MENDED.values()}
-    assert all(letter["redrive"]["why"] for letter in planned if not letter["redrive"]["possible"])
-    before = len(read_all(contract.kafka.bootstrap_servers, contract.topic("messages")))
+    topics = {topic: world.contract.topic(topic) for topic in OUTCOMES}
+    before = {name: len(read_all(world.contract.kafka.bootstrap_servers, topic)) for name, topic in topics.items()}
     runs = [
-        bridge(contract, "redrive", "--execute", "--url", ingress.url, "--token", TOKEN, *options)
+        world.dead_letters("redrive", "--execute", "--url", world.ingress.url, "--token", TOKEN, *options)
         for options in ([], ["--reason", "broker_refused", "--reason", "no_key"])
     ]
     assert [run.returncode for run in runs] == [0, 0], runs
@@ -237,8 +431,25 @@ def test_a_dead_letter_of_each_reason_is_listed_explained_and_redriven_where_it_
         for lines in audit
     ]
     # Of one event the dead letter that was redriven most often stands for all of them.
-    again = of("broker_refused")[1]
+    again = world.of("broker_refused")[1]
     assert {first["position"], again["position"]} & sent[1].keys() == {again["position"]}
     assert sent[1].items() <= sent[0].items(), "the same dead letter redriven twice is the same event"
-    assert_published(contract, before, [*sent[0].values(), *sent[1].values()])
-    registry.close()
+    assert len(sent[0]) == sum(case.id is not None for case in CASES.values())
+    assert_published(world, before, [*sent[0].values(), *sent[1].values()])
+
+    # A contact that was erased is let in again otherwise, as the explanation says.
+    assert world.bridge("erase", "--lift", "--contact", ERASED, BRIDGE_SUPPRESSION_KEY=KEY).returncode == 0
+    erased = row("m-erased", service="whatsapp", contact_address=ERASED)
+    eventually(lambda: post(world.ingress.url, erased).status_code == 202, every=0.3)
+
+
+def planned(world: World) -> dict[tuple[str, str], str]:
+    """Return, by the reason, the id of the event that redriving would send, or why it would send none."""
+    plan = world.dead_letters("redrive", "--json")
+    assert plan.returncode == 0, plan.stderr
+    found: dict[tuple[str, str], str] = {}
+    # Of an event that became a dead letter again the last one counts.
+    for letter in sorted(map(json.loads, plan.stdout.splitlines()), key=lambda letter: letter["redriven"]):
+        verdict = letter["redrive"]
+        found[letter["origin"], letter["reason"]] = verdict["id"] if verdict["possible"] else verdict["why"]
+    return found
