@@ -15,7 +15,8 @@ _STREAMS = "http://127.0.0.1:8090"
 def top(
     *,
     bridge: Annotated[
-        list[str] | None, typer.Option(metavar="URL", help=f"Base address of a bridge, {_BRIDGE} unless given; may be repeated.")
+        list[str] | None,
+        typer.Option(metavar="URL", help=f"Base address of a bridge, {_BRIDGE} unless given; may be repeated."),
     ] = None,
     streams: Annotated[
         list[str] | None,

@@ -6,9 +6,11 @@ There is no cluster here. tests/unit/project/test_chart.py has what needs no Hel
 import copy
 import hashlib
 import json
+import os
 import re
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,7 +28,7 @@ from streams.settings import StreamsSettings
 from support import helm, kubernetes
 from support.variables import KNOWN
 
-pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
 ROOT = Path(__file__).parents[2]
 Values = dict[str, Any]
@@ -167,10 +169,19 @@ def merged(*all_values: Values) -> Values:
     return result
 
 
+@pytest.fixture(scope="module")
+def rendered() -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """Return what the chart makes of each of the matrix' values, for each version of Kubernetes."""
+    cases = [(case, version) for case in MATRIX for version in VERSIONS]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        made = pool.map(lambda of: helm.render(merged(LEAST, MATRIX[of[0]]), of[1]), cases)
+        return dict(zip(cases, made, strict=True))
+
+
 @pytest.fixture(scope="module", params=MATRIX)
-def objects(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
+def objects(request: pytest.FixtureRequest, rendered: dict[tuple[str, str], list[dict[str, Any]]]) -> Any:
     """Return what the chart makes of one of the matrix' values."""
-    return helm.render(merged(LEAST, MATRIX[request.param]), VERSIONS[-1])
+    return rendered[request.param, VERSIONS[-1]]
 
 
 def pods(objects: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -206,19 +217,20 @@ def test_helm_finds_nothing_to_say(values: Values):
 OPERATOR = "monitoring.coreos.com/"
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("values", MATRIX.values(), ids=MATRIX)
-def test_kubernetes_knows_every_field(values: Values, version: str):
-    objects = helm.render(merged(LEAST, values), version)
-    own = [each for each in objects if not each["apiVersion"].startswith(OPERATOR)]
-    assert kubernetes.faults(own, version) == []
+def test_kubernetes_knows_every_field(rendered):
+    own = {
+        case: [each for each in objects if not each["apiVersion"].startswith(OPERATOR)]
+        for case, objects in rendered.items()
+    }
+    found = kubernetes.faults([(version, objects) for (_, version), objects in own.items()])
+    assert {case: faults for case, faults in zip(own, found, strict=True) if faults} == {}
 
 
 def test_a_field_that_kubernetes_does_not_know_is_found():
     objects = helm.render(LEAST, VERSIONS[-1])
     (budget, *_) = [each for each in objects if each["kind"] == "PodDisruptionBudget"]
     budget["spec"]["maxUnavailible"] = 1
-    (fault,) = kubernetes.faults(objects, VERSIONS[-1])
+    ((fault,),) = kubernetes.faults([(VERSIONS[-1], objects)])
     assert "maxUnavailible" in fault
 
 

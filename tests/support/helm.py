@@ -48,7 +48,8 @@ def render(values: dict[str, Any], kubernetes: str) -> list[dict[str, Any]]:
     """Return the objects that the chart makes of these values, by `helm template`. AssertionError if it refuses."""
     result = run("template", "release", "--namespace", "bsp", "--kube-version", kubernetes, values=values)
     assert result.returncode == 0, result.stderr
-    return [each for each in yaml.safe_load_all(result.stdout) if each]
+    # The loader in C is ten times as fast.
+    return [each for each in yaml.load_all(result.stdout, Loader=yaml.CSafeLoader) if each]
 
 
 def refusal(values: dict[str, Any], kubernetes: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.integration, pytest.mark.long]
+pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parents[2]
 #: An advisory in the form of OSV's API.
