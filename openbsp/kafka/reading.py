@@ -150,7 +150,7 @@ class TopicReader:
             return question(*arguments, **options)
         except KafkaException as error:
             raise KafkaUnavailableError(
-                f"{self._servers}: no broker answered: {error.args[0].str()}; KAFKA_BOOTSTRAP_SERVERS says where they are"
+                f"{self._servers}: no broker answered: {error.args[0].str()}; KAFKA_BOOTSTRAP_SERVERS says where"
             ) from None
 
 
