@@ -7,7 +7,7 @@ that is replayed after a crash updates all of them once more.
 from collections.abc import Callable
 from functools import partial
 
-from streams.agents.intake import Intake, Told
+from streams.agents.intake import Intake, RowEvent
 from streams.agents.loop import Agent, Loop, Stream
 from streams.engine.source import Record
 from streams.tables.contacts import AddressPartition, ContactPartition
@@ -20,7 +20,7 @@ AddressesOf = Callable[[Record], AddressPartition]
 def merge_contacts(contacts: ContactsOf, intake: Intake) -> Agent:
     """Return the agent."""
 
-    def merge(event: Record, told: Told | str) -> None:
+    def merge(event: Record, told: RowEvent | str) -> None:
         if isinstance(told, str):
             contacts(event).forget(told)
         else:
@@ -38,7 +38,7 @@ def merge_contacts(contacts: ContactsOf, intake: Intake) -> Agent:
 def merge_addresses(addresses: AddressesOf, intake: Intake) -> Agent:
     """Return the agent."""
 
-    def merge(event: Record, told: Told | str) -> None:
+    def merge(event: Record, told: RowEvent | str) -> None:
         if isinstance(told, str):
             addresses(event).forget(told)
         else:
@@ -53,6 +53,6 @@ def merge_addresses(addresses: AddressesOf, intake: Intake) -> Agent:
     return agent
 
 
-def _row_or_key(intake: Intake, event: Record) -> Told | str:
+def _row_or_key(intake: Intake, event: Record) -> RowEvent | str:
     """Return a row's facts, or the key of a removed one."""
     return intake.text(event.key) if event.value is None else intake.row(event)

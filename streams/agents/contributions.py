@@ -16,7 +16,7 @@ from streams.contract import Refused
 from streams.engine.source import Record
 from streams.tables.contributions import HOLDERS, ContributionRecord, HolderRecord, VerdictRecord, decode_record
 from streams.tables.idle import EVICTION, decode_eviction
-from streams.tables.links import AddressFollowed, AddressTold, ContactFollowed, ContactTold, Link
+from streams.tables.links import AddressFollowed, AddressUpdate, ContactFollowed, ContactUpdate, Link
 
 Linking = Callable[[Record, str, Link], None]
 
@@ -48,7 +48,7 @@ def merge_contributions(
         return Removal(table, key, with_messages=True) if idle else None
 
     def before(event: Record, told: ContributionRecord | HolderRecord | VerdictRecord | Link) -> Iterable[None]:
-        if isinstance(told, ContributionRecord | AddressTold):
+        if isinstance(told, ContributionRecord | AddressUpdate):
             return conversations(event).bringing_into_use(intake.text(event.key))
         return ()
 
@@ -66,12 +66,12 @@ def _linking(conversations: ConversationsOf, people: People) -> Linking:
         match told:
             case AddressFollowed():
                 people.addresses(event).follow(key, told)
-            case AddressTold():
+            case AddressUpdate():
                 conversations(event).apply_address(key, told)
             case ContactFollowed():
                 people.contacts(event).follow(key, told)
-            case ContactTold():
-                people.addresses(event).hear(key, told)
+            case ContactUpdate():
+                people.addresses(event).apply_contact(key, told)
 
     return link
 

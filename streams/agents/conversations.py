@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
-from streams.agents.intake import Intake, Told
+from streams.agents.intake import Intake, RowEvent
 from streams.agents.loop import Agent, Loop, Removals, Stream
 from streams.agents.removal import Removal, Remover
 from streams.engine.source import Record
@@ -15,11 +15,11 @@ ConversationsOf = Callable[[Record], ConversationPartition]
 def merge_rows(conversations: ConversationsOf, intake: Intake, remover: Remover) -> Agent:
     """Return the agent."""
 
-    def merge(event: Record, told: Told) -> None:
+    def merge(event: Record, told: RowEvent) -> None:
         table = conversations(event)
         table.apply_row(told.fields, told.size, replayed=table.rows.seen(event), organizations=told.organizations)
 
-    def before(event: Record, told: Told) -> Iterable[None]:
+    def before(event: Record, told: RowEvent) -> Iterable[None]:
         del told
         return conversations(event).bringing_into_use(intake.text(event.key))
 

@@ -35,7 +35,7 @@ Then = Callable[[Record], Iterator[None]]
 Learn = Callable[[str, int], Coroutine[None, None, bool]]
 
 
-class Told(NamedTuple):
+class RowEvent(NamedTuple):
     """An event of an entity: its fields, its bytes, and the organizations that its writer may write for (None: all)."""
 
     fields: dict[str, object]
@@ -133,7 +133,7 @@ class Intake:
         except UnicodeDecodeError:
             raise Refused("bad_key", "the key is not UTF-8") from None
 
-    def row(self, event: Record) -> "Told":
+    def row(self, event: Record) -> "RowEvent":
         """Return the content of an entity's event. Raises Refused, CodecError."""
         key = self.text(event.key)
         assert event.key is not None  # noqa: S101 it is a text
@@ -151,7 +151,7 @@ class Intake:
             raise Refused("too_large", f"the organization's id exceeds {most} bytes")
         if organizations is not None and named is not None and named not in organizations:
             raise Refused("bad_header", "the row names an organization for which its writer has no right to write")
-        return Told(fields, len(event.value), organizations)
+        return RowEvent(fields, len(event.value), organizations)
 
     def writer(self, event: Record) -> frozenset[str] | None:
         """Return the organizations that an event's writer may write for, None for all. Raises Refused."""

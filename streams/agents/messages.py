@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from streams.agents.intake import Intake, Told
+from streams.agents.intake import Intake, RowEvent
 from streams.agents.loop import Agent, Loop, Removals, Stream
 from streams.agents.removal import Removal, Remover
 from streams.engine.source import Record
@@ -15,7 +15,7 @@ MessagesOf = Callable[[Record], MessagePartition]
 def merge_messages(messages: MessagesOf, intake: Intake, remover: Remover) -> Agent:
     """Return the agent."""
 
-    def merge(event: Record, told: Told) -> None:
+    def merge(event: Record, told: RowEvent) -> None:
         table = messages(event)
         table.apply(told.fields, told.size, replayed=table.rows.seen(event), organizations=told.organizations)
 

@@ -13,9 +13,9 @@ from streams.state import contact
 from streams.state.contact import NO_ADDRESS, NO_CONTACT, AddressRow, ContactRow, Row
 from streams.tables.links import (
     AddressFollowed,
-    AddressTold,
+    AddressUpdate,
     ContactFollowed,
-    ContactTold,
+    ContactUpdate,
     Link,
     encode_link,
 )
@@ -149,13 +149,13 @@ class ContactPartition(_Followed[ContactRow]):
             for address in asked.intersection(addresses):
                 self._write(key, ContactFollowed(organization, address))
         for address in dropped:
-            self._write(address, ContactTold(key, None))
+            self._write(address, ContactUpdate(key, None))
         if link.address not in dropped:
             # Trap: a former owner may have sent it facts and died, and all were removed before this is read again.
-            self._write(link.address, ContactTold(key, row.facts if row.facts != NO_CONTACT else None))
+            self._write(link.address, ContactUpdate(key, row.facts if row.facts != NO_CONTACT else None))
 
     def _tell(self, key: str, row: ContactRow, *, nothing: bool = False) -> None:
-        link = ContactTold(key, None if nothing else row.facts)
+        link = ContactUpdate(key, None if nothing else row.facts)
         for address in contact.all_of(row.followers):
             self._write(address, link)
 
@@ -198,12 +198,12 @@ class AddressPartition(_Followed[AddressRow]):
         for conversation in self._to_ask(key, link.conversation, leaving):
             self._write(key, AddressFollowed(conversation, row.followers[conversation]))
         for conversation in dropped:
-            self._write(conversation, AddressTold(key, None))
+            self._write(conversation, AddressUpdate(key, None))
         if link.conversation not in dropped:
             # Trap: see ContactPartition.follow.
-            self._write(link.conversation, AddressTold(key, row.facts if row.facts != NO_ADDRESS else None))
+            self._write(link.conversation, AddressUpdate(key, row.facts if row.facts != NO_ADDRESS else None))
 
-    def hear(self, key: str, link: ContactTold) -> None:
+    def apply_contact(self, key: str, link: ContactUpdate) -> None:
         """Store a contact's facts, if the address is of that contact."""
         known = self.row(key)
         if contact.contact_of(known.facts) != link.contact:
@@ -228,7 +228,7 @@ class AddressPartition(_Followed[AddressRow]):
         yield from super().publishing()
 
     def _tell(self, key: str, row: AddressRow, *, nothing: bool = False) -> None:
-        link = AddressTold(key, None if nothing else row.facts)
+        link = AddressUpdate(key, None if nothing else row.facts)
         for conversation in row.followers:
             self._write(conversation, link)
 

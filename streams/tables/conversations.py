@@ -21,7 +21,7 @@ from streams.tables.contributions import ContributionRecord, VerdictRecord, enco
 from streams.tables.foreign import id_of
 from streams.tables.idle import last_activity
 from streams.tables.in_slices import USUAL_BYTES, slices
-from streams.tables.links import AddressFollowed, AddressTold, encode_link
+from streams.tables.links import AddressFollowed, AddressUpdate, encode_link
 
 _ROW = b""
 
@@ -160,7 +160,7 @@ class ConversationPartition:
     def _write_link(self, address: str, link: AddressFollowed) -> None:
         self._sender.write(self._contributions, address.encode(), encode_link(link))
 
-    def apply_address(self, conversation_id: str, link: AddressTold) -> None:
+    def apply_address(self, conversation_id: str, link: AddressUpdate) -> None:
         """Store an address's facts if the conversation may have it, otherwise stop following it.
 
         A crash between the change of a row and the unfollow of its former address leaves it a follower: after the

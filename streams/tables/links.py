@@ -19,7 +19,7 @@ class AddressFollowed(Struct, array_like=True, tag=1):
     age: existence.Age | None
 
 
-class AddressTold(Struct, array_like=True, tag=2):
+class AddressUpdate(Struct, array_like=True, tag=2):
     """Keyed by conversation: the facts of an address that it may have; None: none any more."""
 
     address: str
@@ -33,14 +33,14 @@ class ContactFollowed(Struct, array_like=True, tag=3):
     address: str
 
 
-class ContactTold(Struct, array_like=True, tag=4):
+class ContactUpdate(Struct, array_like=True, tag=4):
     """Keyed by address: the facts of its contact; None: none any more."""
 
     contact: str
     facts: ContactFacts | None
 
 
-Link = AddressFollowed | AddressTold | ContactFollowed | ContactTold
+Link = AddressFollowed | AddressUpdate | ContactFollowed | ContactUpdate
 
 encode_link = msgpack.Encoder().encode
 _decode = msgpack.Decoder(Link).decode
@@ -70,9 +70,9 @@ def _fits(link: Link) -> bool:
             return is_key(link.conversation)
         case ContactFollowed():
             return is_key(link.address)
-        case AddressTold():
+        case AddressUpdate():
             return is_key(link.address) and (link.facts is None or _fits_address(link.facts))
-        case ContactTold():
+        case ContactUpdate():
             return is_key(link.contact) and (link.facts is None or _fits_contact(link.facts))
 
 

@@ -13,7 +13,7 @@ from streams.contract import Refused
 from streams.state import contact, conversation
 from streams.tables.contacts import AddressPartition
 from streams.tables.contributions import decode_record
-from streams.tables.links import AddressFollowed, AddressTold, ContactTold, encode_link
+from streams.tables.links import AddressFollowed, AddressUpdate, ContactUpdate, encode_link
 from streams.tables.owned import ADDRESSES
 from support.join_cases import address, at, inserted, opened
 from support.join_cases import contact as of
@@ -169,9 +169,9 @@ def test_facts_that_were_stored_before_there_were_contacts_are_read():
         b"\x93\x01",
         b"\x93\x01\xa0\xc0",
         encode_link(AddressFollowed("x" * 1025, (0, 0))),
-        encode_link(AddressTold("", None)),
-        encode_link(AddressTold("a", contact.AddressFacts(columns={"extra": (0, 0, 5)}))),
-        encode_link(ContactTold("a", contact.ContactFacts(columns={"name": (0, 0, b"")}))),
+        encode_link(AddressUpdate("", None)),
+        encode_link(AddressUpdate("a", contact.AddressFacts(columns={"extra": (0, 0, 5)}))),
+        encode_link(ContactUpdate("a", contact.ContactFacts(columns={"name": (0, 0, b"")}))),
     ],
 )
 def test_what_is_no_link_is_refused(value):
