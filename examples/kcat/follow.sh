@@ -2,8 +2,8 @@
 # Prints time, partition, offset, key and CloudEvents headers of each status change; with a kcat that was built with Avro
 # (Debian's is not), its value too.
 set -eu
-: "${KAFKA_BOOTSTRAP_SERVERS:=127.0.0.1:19090}"
-: "${SCHEMA_REGISTRY_URL:=http://127.0.0.1:19091/apis/ccompat/v7}"
+: "${KAFKA_BOOTSTRAP_SERVERS:=127.0.0.1:14000}"
+: "${SCHEMA_REGISTRY_URL:=http://127.0.0.1:14001/apis/ccompat/v7}"
 topic=${TOPIC_PREFIX-openbsp.}status-changes
 
 set -- -C -q -b "$KAFKA_BOOTSTRAP_SERVERS" -t "$topic" -o beginning

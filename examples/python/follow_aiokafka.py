@@ -14,8 +14,8 @@ from urllib.request import urlopen
 import fastavro
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
-KAFKA = os.environ.get("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:19090")
-REGISTRY = os.environ.get("SCHEMA_REGISTRY_URL", "http://127.0.0.1:19091/apis/ccompat/v7")
+KAFKA = os.environ.get("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:14000")
+REGISTRY = os.environ.get("SCHEMA_REGISTRY_URL", "http://127.0.0.1:14001/apis/ccompat/v7")
 TOPIC = os.environ.get("TOPIC_PREFIX", "openbsp.") + "status-changes"
 GROUP = os.environ.get("GROUP_ID", "status-changes-aiokafka")
 UNTIL_END = "UNTIL_END" in os.environ

@@ -31,6 +31,8 @@ _DESCRIBE = (
 )
 _COMPLETE = "openbsp-complete"
 _KEPT_DAYS = 60
+#: Most of the time is spent in looking at an index and unpacking, of which one pip does one thing at a time.
+_PIPS = 2
 #: Variables that would change what is installed, or where.
 _FOREIGN = re.compile(
     r"PYTHON.*|VIRTUAL_ENV.*|PIP_(CONSTRAINT|REQUIREMENT|TARGET|PREFIX|ROOT|USER|NO_BINARY|NO_DEPS|PRE|EDITABLE)"
@@ -120,9 +122,9 @@ def _locked(path: Path) -> Iterator[int]:
 
 
 def _make(directory: Path, source: Source, interpreter: str, lock: int) -> None:
-    def run(what: str, *command: str | Path) -> None:
+    def start(*command: str | Path) -> subprocess.Popen[str]:
         # The lock is inherited: pip may outlive a test run that is killed, and works in the directory.
-        result = subprocess.run(  # noqa: S603 Python's own tools
+        return subprocess.Popen(  # noqa: S603 Python's own tools
             command,
             env=clean_environment() | _PIP,
             cwd=directory.parent,  # no folder of the team's hides a module
@@ -132,29 +134,44 @@ def _make(directory: Path, source: Source, interpreter: str, lock: int) -> None:
             pass_fds=[lock],
             text=True,
             errors="replace",
-            check=False,
         )
-        if result.returncode != 0:
-            lines = "\n".join(result.stdout.splitlines()[-15:])
-            raise ServicesError(f"{what} failed for {source}; {variable('services')} names another source:\n{lines}")
+
+    def run(what: str, *commands: Sequence[str | Path]) -> None:
+        """Run commands at the same time."""
+        started: list[subprocess.Popen[str]] = []
+        try:
+            started += (start(*command) for command in commands)
+            ended = [(process.communicate()[0], process.returncode) for process in started]
+        except BaseException:
+            for process in started:
+                process.kill()
+                process.wait()
+            raise
+        for output, status in ended:
+            if status != 0:
+                lines = "\n".join(output.splitlines()[-15:])
+                hint = f"{variable('services')} names another source"
+                raise ServicesError(f"{what} failed for {source}; {hint}:\n{lines}")
 
     shutil.rmtree(directory, ignore_errors=True)
     python = directory / "bin" / "python"
     own_pip = _pip_of_this_environment(python)
     run(
         "making a virtual environment (on Debian, python3-venv has what it takes)",
-        *(interpreter, "-m", "venv"),
-        *(["--without-pip"] if own_pip else []),
-        directory,
+        (interpreter, "-m", "venv", *(["--without-pip"] if own_pip else []), directory),
     )
     pip = (*(own_pip or (python, "-m", "pip")), "--disable-pip-version-check", "--no-input", "--quiet")
-    wheel = _obtain(source, directory, lambda *arguments: run("fetching", *pip, *arguments))
-    requirements = directory / "requirements.txt"
-    requirements.write_bytes(_lock_file(wheel))
+    wheel = _obtain(source, directory, lambda *arguments: run("fetching", (*pip, *arguments)))
+    requirements = [directory / f"requirements-{number}.txt" for number in range(_PIPS)]
+    for number, part in enumerate(requirements):
+        part.write_bytes(b"".join(_pinned(_lock_file(wheel))[number::_PIPS]))
     # Compiled at first use: most modules never are.
     install = (*pip, "install", "--no-compile", "--no-deps", "--only-binary=:all:")
-    run("installing what the services need", *install, "--require-hashes", "--requirement", requirements)
-    run("installing", *install, "--no-index", wheel)
+    run(
+        "installing what the services need",
+        *((*install, "--require-hashes", "--requirement", part) for part in requirements),
+    )
+    run("installing", (*install, "--no-index", wheel))
     (directory / _COMPLETE).write_text(f"{source}\n", "utf-8")
 
 
@@ -185,6 +202,11 @@ def _lock_file(wheel: Path) -> bytes:
             return archive.read(LOCK_FILE)
         except KeyError:
             raise ServicesError(f"{wheel.name} has no {LOCK_FILE}: it is not a wheel of the services") from None
+
+
+def _pinned(lock_file: bytes) -> list[bytes]:
+    """Return each requirement with its hashes. All are pinned, so one does not change what another is."""
+    return re.findall(rb"^[A-Za-z0-9].*\n(?:[ \t#].*\n)*", lock_file, re.MULTILINE)
 
 
 def _forget_old(cache: Path) -> None:

@@ -1,6 +1,7 @@
 """The services' environment: which Python, made once, never half made, and what is said when it cannot be."""
 
 import os
+import re
 import sys
 import zipfile
 from pathlib import Path
@@ -63,6 +64,14 @@ def test_a_failure_says_what_pip_said_and_what_to_set(options, said):
     with pytest.raises(ServicesError, match=r"(?s)OPENBSP_TESTKIT_SERVICES.*hash"):
         services_python(options, said.append)
     assert [path.suffix for path in Path(options.cache).iterdir()] == [".lock"], "what is not whole is removed"
+
+
+def test_the_parts_that_are_installed_at_the_same_time_leave_no_requirement_out():
+    lock_file = (Path(__file__).parents[3] / LOCK_FILE).read_bytes()
+    lines = b"".join(environment._pinned(lock_file)).splitlines()
+    said = [line for line in lock_file.splitlines() if line and not line.startswith(b"#")]
+    assert [line for line in lines if not line.startswith(b"#")] == said
+    assert all(re.match(rb"[\w-]+(\[\w+\])?==", line) for line in said if not line.startswith(b" "))
 
 
 def test_a_wheel_of_something_else_is_an_error(options, said):

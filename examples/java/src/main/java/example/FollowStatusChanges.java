@@ -23,11 +23,11 @@ public final class FollowStatusChanges {
 
     public static void main(String[] arguments) throws IOException {
         var environment = System.getenv();
-        var registry = environment.getOrDefault("SCHEMA_REGISTRY_URL", "http://127.0.0.1:19091/apis/ccompat/v7");
+        var registry = environment.getOrDefault("SCHEMA_REGISTRY_URL", "http://127.0.0.1:14001/apis/ccompat/v7");
         var topic = environment.getOrDefault("TOPIC_PREFIX", "openbsp.") + "status-changes";
         var untilEnd = environment.containsKey("UNTIL_END");
         Map<String, Object> config = Map.of(
-                "bootstrap.servers", environment.getOrDefault("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:19090"),
+                "bootstrap.servers", environment.getOrDefault("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:14000"),
                 "group.id", environment.getOrDefault("GROUP_ID", "status-changes-java"),
                 "auto.offset.reset", "earliest",
                 "enable.auto.commit", false);
