@@ -402,7 +402,7 @@ class EventStream:
     def _look(self) -> None:
         """Have a heartbeat sent when none was for long, or end the stream when the client accepts nothing.
 
-        One timer now and then, because two for each event cost an eighth of the streams' processor time.
+        One timer now and then, because two for each event cost a tenth of the streams' processor time.
         """
         now = self._clock()
         due = self._since + (SLOW_S if self._sending else HEARTBEAT_S)
