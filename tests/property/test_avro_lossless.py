@@ -15,6 +15,7 @@ from avro.catalogue import ENTITIES, TOPICS, Entity, Kind
 from avro.identity import event_id
 from avro.jsontext import decode, encode
 from avro.schemas import latest
+from support import moments
 
 #: The first row takes a second to draw, as its strategies are built then; that is no fault of the test.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -218,6 +219,12 @@ def test_an_instant_is_read_exactly_or_cut_off_at_the_microsecond(text: str) -> 
     beyond = told - since - Fraction(micros, 1_000_000)
     assert 0 <= beyond < Fraction(1, 1_000_000)
     assert exact == (beyond == 0 and ":60" not in text)
+
+
+@given(TIMES)
+def test_the_judge_of_the_join_reads_the_same_instants(text: str) -> None:
+    micros, exact = instants.read(text)
+    assert moments.read(text) == (micros, micros is not None and not exact)
 
 
 @given(st.integers(instants.FIRST, instants.LAST))

@@ -5,10 +5,12 @@ database knows in which order it has committed.
 """
 
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from random import Random
 from typing import Any
 
 from support.join_cases import Envelope, at
+from support.spellings import SPELLINGS
 
 Row = tuple[str, str]
 
@@ -37,6 +39,8 @@ ODD_VALUES: list[Any] = [
 ODD_INSTANTS = [value for value in ODD_VALUES if isinstance(value, str) and value not in {"", "yesterday"}]
 #: More than a day after anything in a history is received.
 _IN_DAYS = "2026-05-09T00:00:00+00:00"
+#: What can stand in `errors` beside a failure.
+ERRORS: list[Any] = [[{"code": 131_047}], ["gone"], [None], None]
 REACTION = {"type": "text", "kind": "reaction", "text": "\U0001f600"}
 
 
@@ -196,7 +200,7 @@ class Database:
     def _fails(self) -> None:
         key = self._any("messages", direction="outgoing")
         if key is not None:
-            errors = self._random.choice([[{"code": 131_047}], ["gone"], [None], None])
+            errors = self._random.choice(ERRORS)
             if self._random.random() < 0.5:
                 self._reaches(key, "failed")
             self._write("messages", key, status={"failed": at(self._second + 1), "errors": errors})
@@ -210,7 +214,9 @@ class Database:
         name = self._random.choice(["sent", "delivered", "read", "failed", "typing"])
         key = self._any("messages")
         if key is not None:
-            self._write("messages", key, status={name: self._random.choice(ODD_VALUES)})
+            now = datetime.fromisoformat(at(self._second + 1))
+            value = self._random.choice([*ODD_VALUES, *(one.spell(now) for one in SPELLINGS)])
+            self._write("messages", key, status={name: value})
 
     def _is_taken_back(self) -> None:
         keys = [key for key in self._keys("messages") if self._of(key)["status"]]

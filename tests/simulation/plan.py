@@ -2,15 +2,17 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from random import Random
 from typing import Any
 
 from avro import instants
 from avro.rows import made_id
 from simulation import poison
-from simulation.database import ODD_INSTANTS, ODD_VALUES, REACTION, lived, rows_of
+from simulation.database import ERRORS, ODD_INSTANTS, ODD_VALUES, REACTION, lived, rows_of
 from simulation.poison import DEADLY
 from support.join_cases import Envelope, address, at, contact, conversation, inserted, message, opened, status_of
+from support.spellings import SPELLINGS
 
 #: Short, so that not much has to happen until it runs out.
 SESSION_S = 1.0
@@ -22,8 +24,8 @@ IDLE_BEFORE, IDLE_NOW, IDLE_LATER = 300, 320, 300
 #: The entities whose rows can be idle.
 _FORGOTTEN = ("messages", "conversations")
 
-#: Of one instant, as other programs spell it than `at` does; the last one says more than microseconds.
-_SPELLINGS = [("T", " "), ("+00:00", "Z"), ("+00:00", "+0000"), ("000001+", "0000010+"), ("000001+", "0000019+")]
+#: The instants of rows that others may have spelled.
+_SECONDS = {text: datetime.fromisoformat(text) for text in map(at, range(100))}
 
 _STATUSES = ["accepted", "sent", "delivered", "read", "failed", "typing"]
 
@@ -200,6 +202,7 @@ def plan_of(seed: int) -> Plan:
             arrivals += _removals(random, events, arrivals)
         elif not idle:
             arrivals = _claimed(Random(f"claims {seed}"), arrivals, span_s)
+            arrivals += _strange(Random(f"strangers {seed}"), span_s)
         arrivals = _with_people(Random(f"people {seed}"), arrivals, span_s, idle=idle, removals=removals)
     durable = random.random() < 0.5
     kinds = _kinds(durable=durable, late=late, removals=removals)
@@ -235,6 +238,7 @@ def _oddly(random: Random, events: list[Envelope]) -> list[Envelope]:
         second = random.randint(1, 90)
         if event["entity"] == "conversations":
             when = random.choice([at(second), at(second), at(90), *ODD_VALUES])
+            when = _spelled(random, when)
             data["extra"] = random.choice([data.get("extra"), {"archived": when}, {"archived": at(60)}])
         elif event["action"] == "insert":
             moment = random.choice([data["timestamp"], at(second + 3_600), "2026-05-09T00:00:00Z", *ODD_INSTANTS])
@@ -243,11 +247,22 @@ def _oddly(random: Random, events: list[Envelope]) -> list[Envelope]:
         elif random.random() < 0.3:
             data["status"] = data.get("status", {}) | {random.choice(_STATUSES): random.choice([*ODD_VALUES, None])}
         for name in ("updated_at", "timestamp"):
-            if isinstance(data.get(name), str):
-                data[name] = data[name].replace(*random.choice(_SPELLINGS))
+            if name in data:
+                data[name] = _spelled(random, data[name])
+        status = data.get("status")
+        if isinstance(status, dict):
+            data["status"] = {name: _spelled(random, value) for name, value in status.items()}
+            if "failed" in status and random.random() < 0.7:
+                data["status"]["errors"] = random.choice(ERRORS)
         received_at = (instants.parse(at(second)) or 0) + random.randrange(1_000_000)
         told.append(event | {"data": data, "received_at": received_at})
     return told
+
+
+def _spelled(random: Random, value: Any) -> Any:
+    """Return a value; most instants as somebody else would write them."""
+    moment = _SECONDS.get(value) if isinstance(value, str) else None
+    return value if moment is None or random.random() < 0.3 else random.choice(SPELLINGS).spell(moment)
 
 
 def _unusable(random: Random, span_s: float) -> list[Arrival]:
@@ -432,8 +447,8 @@ def _aimed(seed: int, random: Random, arrivals: list[Arrival], faults: list[Faul
 _AIMED, _IDLE, _RIVALS, _DELETES = 0.2, 0.3, 0.4, 0.4
 #: Histories that are aimed at standby copies; all others are of the rest.
 _COPIES = 0.03
-#: Of those that are not aimed, the part with contacts.
-_PEOPLE = 0.4
+#: Of those that are not aimed, the part with contacts; of those that forget nothing, that with strangers.
+_PEOPLE, _STRANGERS = 0.4, 0.3
 #: Histories in which events end workers, and those of a simulated database; of the others that are neither aimed nor
 #: forget anything, those with odd rows. Of all that are not aimed, those with records that cannot be used.
 _DEADLY, _DATABASE, _ODD, _UNUSABLE = 0.02, 0.3, 0.4, 0.2
@@ -516,6 +531,25 @@ def _claimed(random: Random, arrivals: list[Arrival], span_s: float) -> list[Arr
         at_s, received_at = random.random() * span_s, random.choice([500, 3_000, 4_000, 5_000])
         event = _bound(_attack(random, one), "evil", received_at)
         told.append(Arrival(at_s, one.entity, one.key, event))
+    return told
+
+
+def _strange(random: Random, span_s: float) -> list[Arrival]:
+    """Return, in a part of the histories, messages of other organizations that name a conversation which is not theirs.
+
+    Their writer is bound to their organization, or may tell of all.
+    """
+    if random.random() >= _STRANGERS:
+        return []
+    told = []
+    for number in range(random.randint(1, 2)):
+        key, home, second = f"s{number}", random.choice(["c0", "c0", "c1"]), random.randint(1, 99)
+        row = inserted(key, home, random.choice(["incoming", "outgoing"]), second)
+        events = [row | {"data": row["data"] | {"organization_id": "evil"}}]
+        events += [status_of(key, "read", second + 1)] * random.randint(0, 1)
+        if random.random() < 0.5:
+            events = [_bound(event, "evil", random.choice([500, 3_000])) for event in events]
+        told += [Arrival(random.random() * span_s, "messages", key, event) for event in events]
     return told
 
 

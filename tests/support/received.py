@@ -3,12 +3,12 @@
 Imports nothing of the project: its own reading of rows must agree with this one on every row that there can be.
 """
 
-import re
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
+
+from support import moments
 
 SHARED = ["organization_id", "service", "organization_address", "contact_address", "group_address"]
 OF_MESSAGES = ["conversation_id", "external_id", "direction", "agent_id", "thread_id", "content"]
@@ -43,9 +43,6 @@ Version = tuple[int, int, bool]
 Entry = tuple[str, bool, Version, int, Any]
 #: A webhook's body, with `received_at` in microseconds, or None if nobody knows.
 Event = dict[str, Any]
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_ISO = re.compile(r"\d{4}(-\d\d){2}[T ]\d\d(:\d\d){2}(\.\d+)?(Z|[+-]\d\d(:?\d\d){0,2})", re.ASCII)
 
 
 def winners(entries: Iterable[Entry]) -> dict[str, tuple[Version, int, Any]]:
@@ -121,17 +118,12 @@ def version(event: Event) -> Version:
 
 def instant(value: Any) -> int | None:
     """Return the microseconds since 1970 that a text names, None for everything else."""
-    if not isinstance(value, str) or not _ISO.fullmatch(value):
-        return None
-    try:
-        return (datetime.fromisoformat(value).astimezone(UTC) - _EPOCH) // timedelta(microseconds=1)
-    except (ValueError, OverflowError):
-        return None
+    return moments.read(value)[0]
 
 
 def beyond(text: str) -> str:
     """Return the JSON text of an instant that says more than microseconds, else nothing."""
-    return json_text(text) if re.search(r"\.\d{6}\d*[1-9]", text) else ""
+    return json_text(text) if moments.read(text)[1] else ""
 
 
 def json_text(value: Any) -> str:

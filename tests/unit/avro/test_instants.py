@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from avro import instants
+from support import moments
+from support.spellings import SPELLINGS, Spelling
 
 PAGE = Path(__file__).parents[3] / "docs" / "instants.md"
 
@@ -31,6 +33,21 @@ MINUTE = 60_000_000
 )
 def test_reads_what_names_an_exact_instant(text: str, micros: int) -> None:
     assert instants.parse(text) == micros
+
+
+MOMENTS = [datetime(2026, 5, 6, 3, 39, 23, 1, tzinfo=UTC), datetime(1969, 2, 28, 23, 59, 59, 999_999, tzinfo=UTC)]
+
+
+@pytest.mark.parametrize("moment", MOMENTS, ids=str)
+@pytest.mark.parametrize("spelling", SPELLINGS, ids=str)
+def test_each_spelling_names_what_it_is_meant_to_and_the_judge_reads_the_same(
+    spelling: Spelling, moment: datetime
+) -> None:
+    value = spelling.spell(moment)
+    if isinstance(value, str):
+        expected = spelling.micros(moment)
+        assert instants.read(value) == (expected, expected is not None and not spelling.says_more)
+    assert moments.read(value) == (spelling.micros(moment), spelling.says_more)
 
 
 SECOND = 1_778_038_763_000_000  # 2026-05-06T03:39:23Z
