@@ -10,6 +10,7 @@ from support import join_cases
 from support.events import Envelope, arrivals, claimed_event_sets, event_sets
 from support.reference import fold
 from support.shipped import Shipped
+from support.told import contradictions
 
 
 def named(events: list[Envelope]) -> list[Envelope]:
@@ -30,6 +31,7 @@ def agree(shipped: Shipped, events: list[Envelope]) -> None:
     messages, conversations, status_changes = fold(events)
     assert shipped.message_states == messages
     assert shipped.conversation_states == conversations
+    assert contradictions(shipped.status_changes.values(), events, messages) == []
     told = {key: (change["message_id"], change["status"]) for key, change in shipped.status_changes.items()}
     assert told.items() >= status_changes.items()
     # Of a message that is no more it may have been told what it was, or not; and so of one of which more is claimed.

@@ -25,8 +25,8 @@ from simulation.program import (
 )
 from simulation.registry import SimulatedRegistry
 from support import wire
-from support.received import json_text
 from support.reference import fold
+from support.told import contradictions
 from support.wire import headers_of
 
 _dead_letter = wire.Wire("DeadLetter")
@@ -103,19 +103,19 @@ class JoinSubject:
     def expected(self, arrivals: Iterable[Arrival], plan: Plan) -> Any:
         """See Subject: message states and conversation states, by id, of rows that are neither removed nor idle.
 
-        And why messages of a database have failed, by id and status.
+        And of which events they are.
         """
         came = list(arrivals)
         gone = {(one.entity, one.key) for one in came if one.event is None} | plan.forgotten
         left = [one for one in came if not one.poison and one.key not in DEADLY and (one.entity, one.key) not in gone]
         rows = told_by(left)
         messages, conversations, _ = fold(rows)
-        failures = {} if plan.late else {(one["data"]["id"], name): errors for one in rows for name, errors in why(one)}
-        return messages, {key: state for key, state in conversations.items() if key not in DEADLY}, failures
+        known = {key: state for key, state in conversations.items() if key not in DEADLY}
+        return messages, known, [one.event for one in came if one.event and not one.poison]
 
     def differences(self, cluster: Cluster, expected: Any, plan: Plan) -> list[str]:
         """See Subject."""
-        *states, failures = expected
+        *states, events = expected
         wrong = []
         forgotten = {key for _, key in plan.forgotten}
         for name, decode, wanted in zip(self.judged, self._states, states, strict=True):
@@ -123,17 +123,13 @@ class JoinSubject:
             idle = {key: found.pop(key) for key in forgotten & found.keys()}
             wrong += different(name, found, wanted)
             wrong += [f"{name} {key}: is idle, but there" for key, one in sorted(idle.items()) if must_go(one)]
-        if wrong or not failures:
+        if wrong:
             return wrong
         told = [
             wire.change.decode(one.value) for log in cluster.topics[PREFIX + "status-changes"] for one in log.records
         ]
-        last = {(one["message_id"], one["status"]): one["errors"] for one in told}
-        return [
-            f"{pair} has failed for {last.get(pair)} instead of {errors}"
-            for pair, errors in sorted(failures.items())
-            if pair not in last or last[pair] != errors
-        ]
+        # A former owner's late word may come last.
+        return contradictions(told, events, {} if plan.late else states[0])
 
     def again(self, plan: Plan) -> list[Arrival]:
         """See Subject: an event of each row that is not removed."""
@@ -246,18 +242,6 @@ class WordsSubject:
         """See Subject."""
         del cluster, plan
         return []
-
-
-def why(event: dict[str, Any]) -> list[tuple[str, list[str] | None]]:
-    """Return by which of its statuses a database's message has failed, and the JSON texts of its errors."""
-    status = event["data"].get("status") if "commit" in event and event["entity"] == "messages" else None
-    if status is None:
-        return []
-    errors, alone = status.get("errors"), status.get("error")
-    texts = None if alone is None else [json_text(alone)]
-    if errors is not None:
-        texts = [json_text(error) for error in errors]
-    return [(name, texts) for name in ("failed", "error") if status.get(name) is not None]
 
 
 def must_go(state: dict[str, Any]) -> bool:

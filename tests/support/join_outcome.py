@@ -1,6 +1,6 @@
 """What the join has made of its events, read from its topics as any consumer would, beside what it should have made."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
@@ -9,6 +9,7 @@ from confluent_kafka import Consumer, Message, TopicPartition
 
 from support.consume import AvroReader, newest_by_key, read_all
 from support.reference import fold
+from support.told import contradictions
 from support.wait import eventually
 
 SOURCES = ("messages", "conversations", "contacts", "contacts-addresses", "streams-contributions")
@@ -24,6 +25,8 @@ class Outcome:
     messages: dict[str, Fields]
     conversations: dict[str, Fields]
     status_changes: dict[str, tuple[str, str]]
+    #: All status changes, those of a conversation in the order in which they were told; of what is expected the events.
+    told: Sequence[Mapping[str, Any]] = ()
 
     def differences(self, expected: "Outcome") -> list[str]:
         """Return a line for each key that is not as expected."""
@@ -37,7 +40,7 @@ class Outcome:
                 found, wanted = have.get(key), want.get(key)
                 if found != wanted:
                     lines.append(f"{kind} {key!r}: {_difference(found, wanted)}")
-        return lines
+        return lines + contradictions(map(dict, self.told), map(dict, expected.told), expected.messages)
 
     def __str__(self) -> str:
         """Return how much there is."""
@@ -49,19 +52,21 @@ class Outcome:
 
 def expected_of(events: Iterable[Mapping[str, Any]]) -> Outcome:
     """Return what the reference model says."""
-    return Outcome(*fold(list(events)))
+    told = list(events)
+    return Outcome(*fold(told), told)
 
 
 def outcome_of(contract: Any) -> Outcome:
     """Read the state topics and the status changes."""
     reader = AvroReader(contract.registry.url)
-    changes = {}
+    changes, told = {}, []
     for record in records(contract, "status-changes"):
         fields = plain(reader.value(record))
+        told.append(fields)
         assert record.key().decode() == fields["conversation_id"]
         pair = fields["message_id"], fields["status"]
         assert changes.setdefault(fields["id"], pair) == pair
-    return Outcome(states(contract, "message-state"), states(contract, "conversation-state"), changes)
+    return Outcome(states(contract, "message-state"), states(contract, "conversation-state"), changes, told)
 
 
 def states(contract: Any, topic: str) -> dict[str, Fields]:
