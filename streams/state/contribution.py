@@ -110,7 +110,7 @@ def of(
     keys = 0
     if len(status) + len(partial_status) > statuses.ANNOUNCED_PER_ROW:
         keys = len({*status, *partial_status})
-        wanted = statuses.DOCUMENTED.keys() | set(announced)
+        wanted = {*statuses.DOCUMENTED, statuses.ERRORS, *announced}
         status = {key: register for key, register in status.items() if key in wanted}
         partial_status = {key: register for key, register in partial_status.items() if key in wanted}
     return Contribution(

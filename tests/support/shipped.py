@@ -65,8 +65,10 @@ class Shipped:
         self._log = _Log()
         self._join = self._start()
 
-    def receive(self, batch: list[Fields], *, replayed: bool = False) -> None:
+    def receive(self, batch: list[Fields], *, replayed: bool = False, relayed: int = 0) -> None:
         """Process webhooks as one batch; `replayed`: as if they were from before the tables' marks.
+
+        `relayed`: with so many records of the topic between the tables behind them.
 
         Of what is `removed` the record has no value.
         """
@@ -85,6 +87,9 @@ class Shipped:
                     headers_of(envelope),
                 )
             )
+        for key, value in self.between[self.read : self.read + relayed]:
+            records.append(Record("streams-contributions", 0, self.read, key, value))
+            self.read += 1
         self._process(records)
 
     def relay(self, count: int | None = None) -> None:

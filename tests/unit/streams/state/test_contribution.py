@@ -9,6 +9,7 @@ import pytest
 from avro.jsontext import encode_text
 from streams.state import contact, conversation, message
 from streams.state import contribution as contributions
+from streams.state import status as statuses
 from streams.state.contribution import Contribution, summarize
 from streams.state.status_change import status_changes
 from support.join_cases import address
@@ -154,6 +155,13 @@ def test_of_a_failure_it_tells_the_errors_in_whatever_shape_they_came(
     status: dict[str, Any], key: str, errors: list[str] | None
 ) -> None:
     assert tell("c", contribution_of({"conversation_id": "c", "status": status}), key, None)["errors"] == errors
+
+
+def test_of_a_failure_it_tells_the_errors_however_many_keys_its_message_has() -> None:
+    others = {f"key{number}": "1970-01-01T00:00:00Z" for number in range(statuses.ANNOUNCED_PER_ROW + 1)}
+    status = others | {"failed": "1970-01-01T00:00:00Z", "errors": [{"code": 1}]}
+    told = tell("c", contribution_of({"conversation_id": "c", "status": status}), "failed", None)
+    assert told["errors"] == ['{"code":1}']
 
 
 def test_a_status_without_an_instant_is_told_with_that_of_its_row_else_of_its_message_else_1970() -> None:
