@@ -15,6 +15,7 @@ from avro.catalogue import ENTITIES
 from streams.state import claims, contact, existence, former, registers
 from streams.state import contribution as contributions
 from streams.state.contribution import DAY_US, Contribution, Role
+from streams.state.order import Order, Position
 from streams.state.registers import NEVER, Register, Registers, fields_of, later, moment_of, stamp_of, text_of
 
 _NAMES = tuple(name for name in ENTITIES["conversations"].columns if name != "id")
@@ -25,8 +26,8 @@ CLOSED = "closed"
 #: Services where a business may write freely for a day after the customer's last message.
 _WINDOWED = ("whatsapp", "instagram")
 
-#: `(time, message id)`.
-Position = tuple[int, str]
+#: Messages that are kept in order, at most: of a conversation, and of those of a partition together.
+ORDERED = 50_000
 
 #: The number with which stored facts begin; those of former versions are read by `streams.state.former`.
 FORMAT = 3
@@ -226,8 +227,10 @@ class Tally:
         "last_shown",
         "messages",
         "newest",
+        "order",
         "outgoing",
         "owner",
+        "recounted",
         "reply",
         "row_claim",
         "scheduled",
@@ -269,6 +272,10 @@ class Tally:
         #: The first outgoing one at or after the first incoming one.
         self.reply: Position | None = None
         self.active_at: int | None = None
+        #: All of these messages in order, from which the above follows; None: it has to be counted again at times.
+        self.order: Order | None = None
+        #: Whether it was counted again while it was in use.
+        self.recounted = False
         #: Uncounted messages matter now: only a new tally over all messages is right.
         self.stale = False
 
@@ -278,12 +285,14 @@ class Tally:
         conversation_id: str,
         messages: Iterable[tuple[str, Contribution]],
         told: ConversationFacts | None = None,
+        *,
+        ordered: bool = False,
     ) -> "Tally":
         """Return the tally of all `(message id, contribution)` of a conversation with these facts of its row."""
         counting = Counting(conversation_id)
         for message_id, contribution in messages:
             counting.add(message_id, contribution)
-        return counting.tally(told)
+        return counting.tally(told, ordered=ordered)
 
     @property
     def facts(self) -> ConversationFacts | None:
@@ -347,10 +356,7 @@ class Tally:
             self._count(after, 1)
         if before is not None and after is not None and (before[:2], before[3:]) == (after[:2], after[3:]):
             return
-        if before is not None:
-            self._leave(before, after)
-        if after is not None:
-            self._stretch(before, after)
+        self._move(before, after)
 
     def _follow(self, message_id: str, old: Contribution | None, new: Contribution | None) -> None:
         position = None if new is None else contributions.sort_key(message_id, new)
@@ -400,6 +406,28 @@ class Tally:
                 del self.status_counts[status]
         elif role.direction == "internal":
             self.internal += step
+
+    def _move(self, before: Role | None, after: Role | None) -> None:
+        if self.order is not None:
+            self._reorder(self.order, before, after)
+            return
+        if before is not None:
+            self._leave(before, after)
+        if after is not None:
+            self._stretch(before, after)
+
+    def _reorder(self, order: Order, before: Role | None, after: Role | None) -> None:
+        if before is not None:
+            order.remove(before)
+        if after is not None:
+            order.add(after)
+        self.last_shown, self.active_at = _last(order.shown), _last(order.active_at)
+        self.last_incoming, self.last_outgoing = _last(order.incoming), _last(order.outgoing)
+        self.unanswered, self.first_unanswered = order.unanswered()
+        self.first_incoming, self.first_outgoing = order.first_incoming(), order.first_outgoing()
+        self.reply = order.reply(self.first_incoming)
+        if len(order) > ORDERED:
+            self.order = None
 
     def _leave(self, before: Role, after: Role | None) -> None:
         """Subtract what the message no longer is; stale if something depends on it."""
@@ -497,6 +525,10 @@ class Tally:
         return max(times, default=None)
 
 
+def _last(values: Any) -> Any:
+    return values[-1] if values else None
+
+
 def _claim_of(part: Contribution | None) -> tuple[int, str] | None:
     """Return since when a message is in the conversation, and its organization; None if trusted writers name that."""
     return None if part is None else part.claimed
@@ -542,9 +574,9 @@ class Counting:
         if trusted is not None and (self._trusted is None or trusted[0] > self._trusted[0]):
             self._trusted = trusted
 
-    def tally(self, told: ConversationFacts | None = None) -> Tally:
+    def tally(self, told: ConversationFacts | None = None, *, ordered: bool = False) -> Tally:
         """Return the tally of all added messages, of a conversation with these facts of its row."""
-        steps = self.tallying(told)
+        steps = self.tallying(told, ordered=ordered)
         while True:
             try:
                 next(steps)
@@ -552,7 +584,7 @@ class Counting:
                 found: Tally = end.value
                 return found
 
-    def tallying(self, told: ConversationFacts | None = None) -> Generator[None, None, Tally]:
+    def tallying(self, told: ConversationFacts | None = None, *, ordered: bool = False) -> Generator[None, None, Tally]:
         """Return the same, in steps."""
         tally = Tally(told)
         if tally.follows:
@@ -565,15 +597,19 @@ class Counting:
         roles = [role for organization in wanted for role in self._roles.get(organization, ())]
         replies = [role.position for role in roles if role.said and role.direction == "outgoing"]
         tally.last_outgoing = max(replies, default=None)
+        order = Order() if ordered and len(roles) <= ORDERED else None
         for count, role in enumerate(roles, 1):
             tally._count(role, 1)  # noqa: SLF001
             tally._stretch(None, role)  # noqa: SLF001
+            if order is not None:
+                order.add(role)
             if count % _ROLES == 0:
                 yield
         tally.reply = None
         if tally.first_incoming is not None:
             first = tally.first_incoming[0]
             tally.reply = min((position for position in replies if position[0] >= first), default=None)
+        tally.order = order
         tally.stale = False
         return tally
 

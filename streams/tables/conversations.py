@@ -85,6 +85,8 @@ class ConversationPartition:
         self._sender = sender
         self._in_use: OrderedDict[str, InUse] = OrderedDict()
         self._in_use_limit = in_use_limit
+        #: Conversations whose messages are kept in order, the one that was counted again last at the end.
+        self._ordered: dict[str, None] = {}
         self._changed_rows: dict[str, ConversationFacts] = {}
         self._announced: dict[tuple[str, str], set[str]] = {}
         #: Conversations whose status changes are all to be published again, in order.
@@ -402,7 +404,13 @@ class ConversationPartition:
     def _fresh(self, conversation_id: str) -> InUse:
         entry = self.in_use(conversation_id)
         if entry.tally.stale:
-            entry.tally = Tally.of(conversation_id, self.contributions(conversation_id), entry.told)
+            tally = Tally.of(
+                conversation_id,
+                self.contributions(conversation_id),
+                entry.told,
+                ordered=self._counted_before(conversation_id),
+            )
+            self.take_into_use(conversation_id, tally)
         return entry
 
     def in_use(self, conversation_id: str) -> InUse:
@@ -428,6 +436,28 @@ class ConversationPartition:
             self._in_use[conversation_id] = InUse(self._row(conversation_id)[1], tally)
         elif entry.tally.stale:
             entry.tally = tally
+            tally.recounted = True
+            if tally.order is not None:
+                self._keep_ordered(conversation_id)
+
+    def _counted_before(self, conversation_id: str) -> bool:
+        """Return whether a conversation was counted again before: so it may be with each of its messages."""
+        entry = self._in_use.get(conversation_id)
+        return entry is not None and entry.tally.recounted
+
+    def _keep_ordered(self, conversation_id: str) -> None:
+        """Keep the messages of a conversation in order, instead of those of others if there are too many."""
+        self._ordered.pop(conversation_id, None)
+        self._ordered[conversation_id] = None
+        left = conversation.ORDERED
+        for name in reversed(tuple(self._ordered)):
+            entry = self._in_use.get(name)
+            order = None if entry is None else entry.tally.order
+            left -= 0 if order is None else len(order)
+            if entry is None or order is None or left < 0:
+                del self._ordered[name]
+                if entry is not None:
+                    entry.tally.order = None
 
     def bringing_into_use(self, conversation_id: str) -> Iterable[None]:
         """Bring a conversation into use, in steps: the next merge then has a bounded cost, however long it is.
@@ -445,7 +475,7 @@ class ConversationPartition:
             counting.add(message_id, contribution)
             if count % _COUNTED == 0:
                 yield
-        tally = yield from counting.tallying(self.row(conversation_id))
+        tally = yield from counting.tallying(self.row(conversation_id), ordered=self._counted_before(conversation_id))
         self.take_into_use(conversation_id, tally)
 
     def row(self, conversation_id: str) -> ConversationFacts | None:

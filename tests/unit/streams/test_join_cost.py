@@ -96,6 +96,21 @@ def events() -> list[ContributionRecord]:
     ]
 
 
+ROW = {
+    **dict.fromkeys(
+        ("organization_address", "contact_address", "group_address", "name", "status", "created_at", "updated_at")
+    ),
+    "id": "c",
+    "organization_id": "org",
+    "service": "whatsapp",
+    "event_id": "e",
+    "action": "insert",
+    "received_at": 0,
+    "extra": {},
+    "nulls": [],
+}
+
+
 def in_order(names: list[str]) -> list[str]:
     return names
 
@@ -146,6 +161,67 @@ def test_of_messages_of_one_time_that_answer_some_and_not_all_a_flush_counts_onc
         assert store.calls["scanned"] == 2 * size
     print(f"\nfigure: 2,000 messages of one time {costs[0]}, 8,000 {costs[1]}")
     assert all(costs[1][name] <= 4 * costs[0][name] for name in costs[0])
+
+
+def asked_then_answered(size: int) -> list[tuple[str, Contribution | None]]:
+    asked = [(f"i{number}", contribution(number, "incoming")) for number in range(size)]
+    return asked + [(f"o{number}", contribution(number, "outgoing")) for number in range(size)]
+
+
+def answered_then_asked_backwards(size: int) -> list[tuple[str, Contribution | None]]:
+    answered = [(f"o{number}", contribution(number, "outgoing")) for number in range(size)]
+    return answered + [(f"i{number}", contribution(number, "incoming")) for number in reversed(range(size))]
+
+
+def asked_then_forgotten(size: int) -> list[tuple[str, Contribution | None]]:
+    asked = [(f"i{number}", contribution(number, "incoming")) for number in range(size)]
+    return asked + [(name, None) for name, _ in asked]
+
+
+def asked_then_forgotten_backwards(size: int) -> list[tuple[str, Contribution | None]]:
+    asked = [(f"i{number}", contribution(number, "incoming")) for number in range(size)]
+    return asked + [(name, None) for name, _ in reversed(asked)]
+
+
+def asked_then_moved(size: int) -> list[tuple[str, Contribution | None]]:
+    asked = [(f"i{number}", contribution(number, "incoming")) for number in range(size)]
+    later = [(name, contribution_at(size + number, told=number + 1)) for number, (name, _) in enumerate(asked)]
+    return asked + later
+
+
+def contribution_at(time: int, told: int) -> Contribution:
+    columns = {"conversation_id": "c", "organization_id": "org", "direction": "incoming", "timestamp": time}
+    return part_of(columns | {"content": ["text", None, "hi"]}, 10_000_000 + told, {})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        asked_then_answered,
+        answered_then_asked_backwards,
+        asked_then_forgotten,
+        asked_then_forgotten_backwards,
+        asked_then_moved,
+    ],
+)
+def test_messages_in_any_order_each_flushed_alone_cost_no_more_than_their_number(changes):
+    """Whatever the aggregates lose with each of them: the conversation is counted again twice, no more."""
+    scanned = []
+    for size in (200, 800):
+        task, store, _ = task_of(0)
+        task.apply_row(ROW, 100, replayed=False)
+        for name, part in changes(size):
+            task.apply_contribution("c", ContributionRecord(name, part, []))
+            list(task.publishing())
+            list(task.flushing())
+        # The same as if it were counted for the first time.
+        state = task.state("c")
+        task._in_use.clear()
+        assert task.state("c") == state
+        scanned.append(store.calls["scanned"])
+    print(f"\nfigure: {changes.__name__}: entries read for 400 changes {scanned[0]}, for 1,600 {scanned[1]}")
+    assert scanned[1] <= 5 * (2 * 800 + 1)
+    assert scanned[1] <= 5 * max(scanned[0], 1)
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["in one batch", "one by one"])
