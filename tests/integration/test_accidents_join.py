@@ -6,7 +6,7 @@ import aiokafka
 import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, DeletedRecords, OffsetSpec
 
 from openbsp.kafka.topics import Topics
@@ -222,23 +222,6 @@ def committed_by_the_group(contract, partitions):
         return consumer.committed(partitions, timeout=10)
     finally:
         consumer.close()
-
-
-def test_a_position_that_somebody_else_committed_is_not_followed(contract, tmp_path, admin):
-    sources = joined(contract, tmp_path, "memory")
-    more = [status_of(f"m{number}", "read", 4) for number in range(40)]
-    sources.send(more)
-    topic = contract.topic("messages")
-    partitions = [TopicPartition(topic, number) for number in range(contract.topics.partitions)]
-    ends = admin.list_offsets({tp: OffsetSpec.latest() for tp in partitions})
-    foreign = [TopicPartition(topic, tp.partition, end.result(10).offset) for tp, end in ends.items()]
-    group = ConsumerGroupTopicPartitions(f"{contract.prefix}streams", foreign)
-    for altered in admin.alter_consumer_group_offsets([group]).values():
-        altered.result(10)
-    with fleet(contract, directory(tmp_path), 1, STREAMS_STORE="memory") as running:
-        await_committed(contract)
-        eventually(lambda: said(running, "another program committed"))
-        assert_nothing_lost(contract, [*EVENTS, *more], "another program committed")
 
 
 async def commit_late(contract, positions: dict[tuple[str, int], tuple[int, str]]) -> None:

@@ -52,11 +52,3 @@ def test_more_partitions_are_refused_and_nothing_is_joined(contract, tmp_path, s
             assert running.remove(running.members[0]) == 0
     assert [len(records(contract, name)) for name in ("message-state", "conversation-state")] == written
     print(f"figure: states written after the change: 0, to {written} before; the operator saw: {sentence}")
-
-
-def test_of_two_workers_with_one_address_one_ends_with_what_to_do(contract, tmp_path):
-    with fleet(contract, tmp_path, 1, STREAMS_STORE="memory") as running:
-        running.add(STREAMS_ADVERTISED_URL=running.urls[0])
-        sentence = f"another worker advertises {running.urls[0]} as well"
-        eventually(lambda: any(sentence in line for line in running.reasons), within=60)
-        print(f"figure: workers that ended: 1 of 2; the operator saw: {sentence}")

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -14,34 +13,10 @@ from openbsp.kafka.connection import RegistrySettings
 from openbsp.kafka.registry import Registry
 from support.bridge_process import TOKEN, Bridge
 from support.consume import AvroReader, read_all
-from support.registry_proxy import Answer, Proxy, proxy
+from support.registry_proxy import NONSENSE, Answer, Proxy, proxy
 from support.wait import eventually
 
 pytestmark = pytest.mark.integration
-
-
-def with_id(schema_id: Any) -> Answer:
-    """Return what a registry answers when a schema is looked up."""
-    return 200, json.dumps({"subject": "s", "version": 1, "id": schema_id, "schema": '"string"'}).encode()
-
-
-NONSENSE: dict[str, Answer] = {
-    "an empty object": (200, b"{}"),
-    "an id that is a text": with_id("seven"),
-    "a negative id": with_id(-1),
-    "a huge id": with_id(2**40),
-    "an id that is a fraction": with_id(1.5),
-    "an id that is true": with_id(not 0),
-    "no id": with_id(None),
-    "a list": (200, b"[]"),
-    "a page": (200, b"<html>Welcome to nginx</html>"),
-    "nothing": (200, b""),
-    "a page with 404": (404, b"<html>404 Not Found</html>"),
-    "a gateway's 404": (404, b'{"message":"no Route matched with those values"}'),
-    "the 404 of a wrong path": (404, b'{"error_code":404,"message":"HTTP 404 Not Found"}'),
-    "a login page": (302, b""),
-    "a broken gateway": (502, b"<html>Bad Gateway</html>"),
-}
 
 
 @pytest.mark.parametrize("nonsense", NONSENSE.values(), ids=NONSENSE)

@@ -12,7 +12,7 @@ from support.wait import eventually
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: Members that views have as the states do; instants are compared apart from their form.
-_MEMBERS = {
+MEMBERS = {
     "messages": [
         "id",
         "organization_id",
@@ -104,22 +104,22 @@ class Views:
     def differences(self, expected: Outcome) -> list[str]:
         """Return a line for each key whose view is not what the reference model says."""
         lines = []
-        for kind, members in _MEMBERS.items():
+        for kind, members in MEMBERS.items():
             for key, state in getattr(expected, kind).items():
                 view = self.get(kind, key)
                 if view is None:
                     lines.append(f"view of {kind} {key!r}: not found")
                     continue
-                wrong = {name: view[name] for name in members if _comparable(view[name]) != state[name]}
+                wrong = {name: view[name] for name in members if comparable(view[name]) != state[name]}
                 if wrong:
                     wanted = {name: state[name] for name in wrong}
                     lines.append(f"view of {kind} {key!r}: {wrong} instead of {wanted}")
         return lines
 
 
-def _comparable(value: Any) -> Any:
+def comparable(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _comparable(member) for name, member in value.items()}
+        return {name: comparable(member) for name, member in value.items()}
     if isinstance(value, str) and value[4:5] == "-" and value.endswith("Z"):
         return (datetime.fromisoformat(value) - _EPOCH) // timedelta(microseconds=1)
     return value

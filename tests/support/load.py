@@ -7,7 +7,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -24,6 +24,8 @@ class Attempt:
     started: float = 0.0
     status: int | None = None
     answer: dict[str, Any] = field(default_factory=dict)
+    #: The webhook's body.
+    sent: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -36,6 +38,8 @@ class Load:
     prefix: str = "load"
     #: What each row has besides, or instead.
     columns: Mapping[str, Any] = field(default_factory=dict)
+    #: Returns the whole body of the webhook with a number, instead of one that is made of `columns`.
+    event: Callable[[int], Mapping[str, Any]] | None = None
     #: How many may wait for their answers; pg_net sends 200 at once.
     at_once: int = 100_000
     attempts: list[Attempt] = field(default_factory=list)
@@ -99,20 +103,23 @@ class Load:
                 if self._stop.is_set():
                     break
                 await room.acquire()
-                sent = sending.create_task(self._send(connections, f"{self.prefix}-{number}"))
+                sent = sending.create_task(self._send(connections, self._event(number)))
                 sent.add_done_callback(lambda _: room.release())
                 await asyncio.sleep(max(0.0, started + (number + 1) / self.per_second - time.monotonic()))
         connections.close()
 
-    async def _send(self, connections: "_Connections", key: str) -> None:
-        data = {
-            "id": key,
-            "conversation_id": f"of {key}",
-            "content": {"type": "text", "text": "x" * 200},
-        } | self.columns
-        body = json.dumps({"entity": "messages", "action": "insert", "data": data}).encode()
+    def _event(self, number: int) -> Mapping[str, Any]:
+        if self.event is not None:
+            return self.event(number)
+        key = f"{self.prefix}-{number}"
+        content = {"type": "text", "text": "x" * 200}
+        data = {"id": key, "conversation_id": f"of {key}", "content": content} | self.columns
+        return {"entity": "messages", "action": "insert", "data": data}
+
+    async def _send(self, connections: "_Connections", envelope: Mapping[str, Any]) -> None:
+        body = json.dumps(envelope).encode()
         started = time.monotonic()
-        attempt = Attempt(key, 0.0, started)
+        attempt = Attempt(envelope["data"]["id"], 0.0, started, sent=envelope)
         with contextlib.suppress(OSError, EOFError, TimeoutError):
             async with asyncio.timeout(SENDER_PATIENCE_S):
                 attempt.status, attempt.answer = await connections.post(body)

@@ -1,9 +1,11 @@
-"""A proxy before a schema registry, whose answers a test can replace."""
+"""Stands before a registry, and answers in its place what a test wants. Imports nothing of the project."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from typing import Any
 
 import httpx
 
@@ -12,7 +14,7 @@ Answer = tuple[int, bytes] | None
 
 
 class Proxy:
-    """Stands before the registry and answers as `answer` says, which gets the method and the path."""
+    """Stands before the registry and answers as `answer` says."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -28,8 +30,11 @@ def proxy(registry: str) -> Iterator[Proxy]:
             if answer is None:
                 kept = {name: self.headers[name] for name in ("Content-Type", "Accept") if name in self.headers}
                 url = registry + self.path
-                given = httpx.request(self.command, url, content=body, headers=kept, timeout=10, trust_env=False)
-                answer = given.status_code, given.content
+                try:
+                    given = client.request(self.command, url, content=body, headers=kept)
+                    answer = given.status_code, given.content
+                except httpx.TransportError:
+                    answer = 502, b"<html>Bad Gateway</html>"
             self.send_response(answer[0])
             self.send_header("Content-Length", str(len(answer[1])))
             self.end_headers()
@@ -40,7 +45,10 @@ def proxy(registry: str) -> Iterator[Proxy]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with (
+        httpx.Client(timeout=10, trust_env=False) as client,
+        ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server,
+    ):
         opened = Proxy(f"http://127.0.0.1:{server.server_port}")
         thread = Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
@@ -49,3 +57,27 @@ def proxy(registry: str) -> Iterator[Proxy]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def with_id(schema_id: Any) -> Answer:
+    """Return what a registry answers when a schema is looked up."""
+    return 200, json.dumps({"subject": "s", "version": 1, "id": schema_id, "schema": '"string"'}).encode()
+
+
+NONSENSE: dict[str, Answer] = {
+    "an empty object": (200, b"{}"),
+    "an id that is a text": with_id("seven"),
+    "a negative id": with_id(-1),
+    "a huge id": with_id(2**40),
+    "an id that is a fraction": with_id(1.5),
+    "an id that is true": with_id(not 0),
+    "no id": with_id(None),
+    "a list": (200, b"[]"),
+    "a page": (200, b"<html>Welcome to nginx</html>"),
+    "nothing": (200, b""),
+    "a page with 404": (404, b"<html>404 Not Found</html>"),
+    "a gateway's 404": (404, b'{"message":"no Route matched with those values"}'),
+    "the 404 of a wrong path": (404, b'{"error_code":404,"message":"HTTP 404 Not Found"}'),
+    "a login page": (302, b""),
+    "a broken gateway": (502, b"<html>Bad Gateway</html>"),
+}

@@ -16,8 +16,11 @@ FOLDERS = (ROOT, ROOT / "tests" / "integration")
 NAMED = re.compile(r"`(?P<file>[\w/]+\.py)?(?:::)?(?P<test>test_\w+)?`")
 
 
-def rows() -> Iterator[tuple[str, str]]:
-    """Return what happens, and the cell with its tests, of each row of a table of cases."""
+MATRIX = ROOT / "tests" / "system" / "test_delivery_matrix.py"
+
+
+def rows(last: str = "test", place: int = -1) -> Iterator[tuple[str, str]]:
+    """Return what happens, and the cell of a column, by default that with the tests, of each row of the cases."""
     header: list[str] = []
     for line in PAGE.read_text("utf-8").splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")] if line.startswith("|") else []
@@ -26,10 +29,12 @@ def rows() -> Iterator[tuple[str, str]]:
         elif not header:
             header = cells
         elif header[0] == "what happens" and not set(cells[0]) <= set("-"):
-            yield cells[0], cells[-1] if header[-1] == "test" else ""
+            yield cells[0], cells[place] if header[place] == last else ""
 
 
 ROWS = list(rows())
+#: Rows that are in the matrix, which prints what was lost in each of its cases.
+PRINTED = {happening for happening, cell in rows("in the matrix", -2) if '"' in cell}
 
 
 def file_of(name: str) -> Path:
@@ -95,4 +100,27 @@ def test_each_case_names_tests_that_exist_and_one_of_them_prints_what_it_found(n
     assert tests, f"{happening}: names no test"
     for file, test in tests:
         assert test is None or test in functions(file), (happening, test)
-    assert any(prints(file, test) for file, test in tests), f"{happening}: no test prints a figure"
+    assert happening in PRINTED or any(prints(file, test) for file, test in tests), (
+        f"{happening}: no test prints a figure"
+    )
+
+
+def cases() -> list[str]:
+    """Return the names of the cases of the matrix."""
+    for node in ast.parse(MATRIX.read_text("utf-8")).body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == "CASES":
+            assert isinstance(node.value, ast.Dict)
+            return [str(key.value) for key in node.value.keys if isinstance(key, ast.Constant)]
+    raise AssertionError("the matrix has no cases")
+
+
+def test_each_row_is_in_the_matrix_or_says_why_not_and_each_case_of_the_matrix_is_on_the_page():
+    page, names = PAGE.read_text("utf-8"), cases()
+    reasons = set(re.findall(r"^- (\w[\w ]*): ", page, re.MULTILINE))
+    for happening, cell in rows("in the matrix", -2):
+        named = re.findall(r'"([^"]+)"', cell)
+        assert named or cell in reasons, f"{happening}: is not in the matrix, and does not say why: {cell!r}"
+        for name in named:
+            assert any(case.startswith(name) for case in names), f"{happening}: the matrix has no case {name!r}"
+    told = re.findall(r'"([^"]+)"', page)
+    assert [case for case in names if not any(case.startswith(name) for name in told)] == []
