@@ -26,7 +26,7 @@ CLOSED = "closed"
 #: Services where a business may write freely for a day after the customer's last message.
 _WINDOWED = ("whatsapp", "instagram")
 
-#: Messages that are kept in order, at most: of a conversation, and of those of a partition together.
+#: Entries that are kept in order, at most: of a conversation, and of a partition. A message has up to two.
 ORDERED = 50_000
 
 #: The number with which stored facts begin; those of former versions are read by `streams.state.former`.
