@@ -113,6 +113,11 @@ class World:
         before = len(self.load.accepted)
         eventually(lambda: len(self.load.accepted) > before + count, within=60)
 
+    def all_answered(self) -> None:
+        """Return when the requests that were sent until now have been answered, or have been given up."""
+        now = time.monotonic()
+        eventually(lambda: all(started > now for started in list(self.load.waiting.values())), within=60)
+
     def published(self) -> set[str]:
         """Return the ids of the events that are in their topic, as their answers say."""
         answers = [attempt.answer for attempt in list(self.load.attempts)]
@@ -121,8 +126,7 @@ class World:
     def lose(self, since: float) -> None:
         """Note that what was published between `since` and now may have been deleted by somebody."""
         now = time.monotonic()
-        eventually(lambda: any(attempt.started > now for attempt in self.load.attempts[-20:]), within=60)
-        self.some_more(20)  # those that were sent before are answered
+        self.all_answered()
         for attempt in list(self.load.attempts):
             if since < attempt.started <= now and attempt.answer.get("disposition") == "published":
                 self.gone.add(attempt.answer["event_id"])
@@ -201,15 +205,21 @@ class World:
     def partitions(self, *names: str) -> list[TopicPartition]:
         return [TopicPartition(f"{self.bridge.prefix}{name}", number) for name in names for number in range(4)]
 
+    def new_admin(self) -> AdminClient:
+        """Return a client that knows no leaders yet. Trap: one that does may ask for ever by a former leader's epoch."""
+        return AdminClient({"bootstrap.servers": self.servers.kafka, "log_level": 0})
+
     def ends(self, *names: str) -> list[TopicPartition]:
         """Return where the partitions of topics end."""
-        asked = self.admin.list_offsets({place: OffsetSpec.latest() for place in self.partitions(*names)})
+        admin = self.new_admin()
+        asked = admin.list_offsets({place: OffsetSpec.latest() for place in self.partitions(*names)})
         return [TopicPartition(place.topic, place.partition, end.result(10).offset) for place, end in asked.items()]
 
     def delete_records(self, *names: str) -> bool:
         """Delete all records of topics, as retention does; raise AssertionError if their policy is not known yet."""
         try:
-            deleted = self.admin.delete_records(self.ends(*names)).values()
+            admin = self.new_admin()
+            deleted = admin.delete_records(self.ends(*names)).values()
             return all(isinstance(one.result(10), DeletedRecords) for one in deleted)
         except KafkaException as error:
             raise AssertionError(error) from error

@@ -134,7 +134,7 @@ class Fleet:
         def ready(member: Member) -> bool:
             try:
                 member.part.wait_ready(within)
-            except StartError:
+            except (StartError, FileNotFoundError):  # the log of one that has ended makes room for its successor's
                 return False
             return True
 

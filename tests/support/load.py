@@ -43,6 +43,8 @@ class Load:
     #: How many may wait for their answers; pg_net sends 200 at once.
     at_once: int = 100_000
     attempts: list[Attempt] = field(default_factory=list)
+    #: When those were sent that wait for their answers.
+    waiting: dict[int, float] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
         self._stop = threading.Event()
@@ -120,11 +122,13 @@ class Load:
         body = json.dumps(envelope).encode()
         started = time.monotonic()
         attempt = Attempt(envelope["data"]["id"], 0.0, started, sent=envelope)
+        self.waiting[id(attempt)] = started
         with contextlib.suppress(OSError, EOFError, TimeoutError):
             async with asyncio.timeout(SENDER_PATIENCE_S):
                 attempt.status, attempt.answer = await connections.post(body)
         attempt.seconds = time.monotonic() - started
         self.attempts.append(attempt)
+        del self.waiting[id(attempt)]
 
 
 #: libcurl gives up after so many connections that had died.

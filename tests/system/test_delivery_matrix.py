@@ -435,6 +435,7 @@ def test_nothing_is_lost_and_the_operator_sees_why(world: World, name: str):
     before = world.load.count("published")
     eventually(lambda: world.load.count("published") > before + 20, within=90)
     world.send(f"after-{organization}")
+    world.all_answered()
     eventually(lambda: world.bridge.spooled == 0, within=90)
     world.look_into_topics()
     organizations = {organization} | {
