@@ -20,12 +20,13 @@ from pathlib import Path
 
 import httpx
 import pytest
-from confluent_kafka import ConsumerGroupTopicPartitions
+from confluent_kafka import ConsumerGroupTopicPartitions, Producer
 from confluent_kafka.admin import NewTopic
 
 from support.bridge_process import TOKEN
-from support.consume import read_all
+from support.consume import AvroReader, read_all
 from support.delivery_world import Envelope, World, events_of, running_world
+from support.join_cases import at, message
 from support.load import SENDER_PATIENCE_S, Attempt, Load
 from support.registry_proxy import NONSENSE
 from support.topic_settings import change_settings
@@ -231,6 +232,36 @@ def registry_that_answers_nonsense(world: World, since: int) -> str:
     return seen
 
 
+def registry_that_lost_its_data(world: World, since: int) -> str:
+    """Others register their schemas first; nothing is published under their ids, then with the new ones."""
+    first, registry = len(world.fleet.lines), world.servers.schema_registry
+    registry.stop()
+    for file in (world.bridge.directory / "servers" / "registry").glob("registry.*db"):
+        file.unlink()
+    registry.start(120)
+    others = {"type": "record", "name": "Invoice", "namespace": "billing", "fields": []}
+    for number in range(40):
+        schema = {"schema": json.dumps(others | {"name": f"Invoice{number}"})}
+        url = f"{world.servers.registry}/subjects/billing-{number}-value/versions"
+        httpx.post(url, json=schema, timeout=10, trust_env=False).raise_for_status()
+    # It may have been asked before the others came, and have no ids since then of which they could be another schema.
+    seen = world.degraded("waiting_for", " of MessageEvent is ")
+    world.some_more()
+    seen = f"{seen}; worker: {world.said('states are written with ids that it does not have', first)}"
+    ends = {(place.topic, place.partition): place.offset for place in world.ends("messages", "message-state")}
+    world.bridge.prepare()
+    world.said("the schema ids in the registry have changed", first)
+    world.logged("schemas.repaired", since)
+    eventually(lambda: world.bridge.spooled == 0, within=60)
+    world.some_more()
+    reader = AvroReader(world.servers.registry)
+    for topic in ("messages", "message-state"):
+        name = f"{world.bridge.prefix}{topic}"
+        new = [one for one in read_all(world.bridge.kafka, name) if one.offset() >= ends[name, one.partition()]]
+        assert {reader.value(message)["id"] for message in new if message.value()}
+    return seen
+
+
 def spool_that_is_moved(world: World, since: int) -> str:
     with world.spooling():
         (world.disk / "spool").rename(world.disk / "spool-elsewhere")
@@ -262,6 +293,16 @@ def spool_that_is_read_only(world: World, since: int) -> str:
         os.kill(world.servers.pids["kafka"], signal.SIGCONT)
     del since
     return f"status: unready; spool: {seen}"
+
+
+def wrong_path(world: World, since: int) -> str:
+    """Post to it, which loses the event: the operator can see that."""
+    (before,) = [world.metric(world.bridge.url, "bridge_misdirected_total")]
+    answer = httpx.post(f"{world.bridge.url}/webhook", json={}, timeout=5, trust_env=False)
+    assert (answer.status_code, answer.json()["reason"]) == (404, "not_found")
+    eventually(lambda: world.metric(world.bridge.url, "bridge_misdirected_total") == before + 1)
+    eventually(lambda: '"detail":"POST /webhook: ' in world.log[since:])
+    return "404 not_found, a request line with /webhook, bridge_misdirected_total"
 
 
 def more_bytes_than_memory(world: World, since: int) -> str:
@@ -379,6 +420,54 @@ def two_workers_with_one_address(world: World, since: int) -> str:
         world.fleet.wait_ready(90)
 
 
+def files_of_stores_are_missing(world: World, since: int) -> str:
+    del since
+    with world.without_worker():
+        stores = sorted((world.stores / "worker" / f"{world.bridge.prefix}streams").glob("*-changelog/*/CURRENT"))
+        for file in stores:
+            file.unlink()
+    return world.counted("streams_stores_set_aside_total", len(stores))
+
+
+def poison(world: World, since: int) -> str:
+    """Write records that nobody should, to each partition, and a webhook with 32,000 keys of status."""
+    del since
+    producer = Producer({"bootstrap.servers": world.bridge.kafka})
+    for place in world.partitions("messages", "conversations"):
+        for value in (b"no Avro", b"\x00\x7f\xff\xff\xff" + b"x"):
+            producer.produce(place.topic, value, b"poison", partition=place.partition)
+    assert producer.flush(10) == 0
+    status = {f"k{number:05}": at(3) for number in range(32_000)}
+    envelope = message(f"{world.organization}-poison", organization_id="poison", status=status, updated_at=at(3))
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    sent = httpx.post(f"{world.bridge.url}/webhooks", json=envelope, headers=headers, timeout=5, trust_env=False)
+    assert sent.status_code == 202
+    return "; ".join(
+        f"{reason}: {world.counted('streams_dead_letters_total', 8, reason=reason)}"
+        for reason in ("not_wire_format", "unknown_schema")
+    )
+
+
+def flood_of_one_organization(world: World, since: int) -> str:
+    """Show what another one sends meanwhile within seconds."""
+    del since
+    flooding = events_of(f"{world.organization}-flood")
+    (url,) = world.fleet.urls
+    with Load(world.bridge.url, TOKEN, per_second=10_000, event=flooding, at_once=200) as flood:
+        eventually(lambda: len(flood.attempts) > 200, within=60)
+        before = {attempt.key for attempt in world.load.attempts}
+        key = eventually(lambda: next((a.key for a in world.load.attempts[-1:] if a.key not in before), ""), within=60)
+        began = time.monotonic()
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        with httpx.Client(base_url=url, headers=headers, timeout=10, trust_env=False) as views:
+            kinds = ("messages", "conversations")
+            eventually(lambda: any(views.get(f"/{kind}/{key}").status_code == 200 for kind in kinds), within=60)
+        waited = time.monotonic() - began
+        eventually(lambda: len(flood.attempts) > 1_500, within=60)
+    world.load.attempts.extend(flood.attempts)
+    return f"nothing: another organization's event was shown after {waited:.1f} s"
+
+
 CASES: dict[str, Case] = {
     "SIGKILL of a process of the bridge": sigkill_of_a_worker,
     "restart": restart,
@@ -387,6 +476,7 @@ CASES: dict[str, Case] = {
     "Kafka is killed": kafka_that_is_killed,
     "registry is killed, and a process dies": registry_that_is_killed,
     "registry answers nonsense to those that start, one of which dies": registry_that_answers_nonsense,
+    "registry lost its data, and others registered first": registry_that_lost_its_data,
     "topic is deleted": topic_that_is_deleted,
     "topic has wrong settings": topic_with_wrong_settings,
     "spool is removed, and all processes die": spool_that_is_removed,
@@ -396,6 +486,7 @@ CASES: dict[str, Case] = {
     "no descriptor is left": no_descriptor_is_left,
     "a thousand at once": many_at_once,
     "more bytes than memory": more_bytes_than_memory,
+    "wrong path": wrong_path,
     "disk is full": disk_that_is_full,
     "restart while the disk is full, and a process dies": restart_while_the_disk_is_full,
     "machine's clock is wrong": clock_that_is_wrong,
@@ -407,6 +498,9 @@ CASES: dict[str, Case] = {
     "retention takes what was not read": retention_takes_what_was_not_read,
     "positions of somebody else": positions_of_somebody_else,
     "two workers with one address": two_workers_with_one_address,
+    "files of stores are missing": files_of_stores_are_missing,
+    "poison": poison,
+    "flood of one organization": flood_of_one_organization,
     # The last one: the successor is in the group of processes of the first.
     "upgrade": upgrade,
 }
