@@ -206,7 +206,7 @@ class World:
         return [TopicPartition(f"{self.bridge.prefix}{name}", number) for name in names for number in range(4)]
 
     def new_admin(self) -> AdminClient:
-        """Return a client that knows no leaders yet. Trap: one that does may ask for ever by a former leader's epoch."""
+        """Return a client that knows no leaders yet. Trap: one that does may keep asking by a former leader's epoch."""
         return AdminClient({"bootstrap.servers": self.servers.kafka, "log_level": 0})
 
     def ends(self, *names: str) -> list[TopicPartition]:
