@@ -40,6 +40,7 @@ from streams.errors import AgentEndedError, AssignmentError, MembershipError
 _NEVER_S = 100 * 365 * 24 * 60 * 60.0
 _TOPICS_MS = 5_000
 _REBALANCE_S = 90.0
+_LEAVE_S = 3.0
 _SLICE = 250
 
 Timer = Callable[[], Coroutine[Any, Any, None]]
@@ -368,6 +369,11 @@ class App(faust.App):
         except KafkaError as error:
             return f"{type(error).__name__}: {error}"
         return None
+
+    async def leave(self) -> None:
+        """Leave the group, so that it assigns the partitions again. Raises TimeoutError, or KafkaError."""
+        async with asyncio.timeout(_LEAVE_S):
+            await internals.leave(self)
 
     async def committed(self, partitions: Any) -> dict[tuple[str, int], Committed]:
         """See Membership."""

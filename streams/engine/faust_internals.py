@@ -214,6 +214,13 @@ class _MemberThread(driver.AIOKafkaConsumerThread):
         found = await self._coordinator.fetch_committed_offsets(asked)
         return {(tp.topic, tp.partition): Committed(left.offset, left.metadata) for tp, left in found.items()}
 
+    async def leave(self) -> None:
+        await self.call_thread(self._leave)
+
+    async def _leave(self) -> None:
+        self._give_up_name()
+        await self._coordinator._maybe_leave_group()  # noqa: SLF001 aiokafka has no other way
+
     async def check(self) -> None:
         await self.call_thread(self._check)
 
@@ -293,6 +300,11 @@ async def committed(app: Any, partitions: Iterable[tuple[str, int]]) -> dict[tup
             return await thread_of(app).committed(partitions)  # type: ignore[no-any-return]
     except (TimeoutError, KafkaError) as error:
         raise MembershipError(f"the group's positions cannot be read: {type(error).__name__}: {error}") from error
+
+
+async def leave(app: Any) -> None:
+    """Leave the group, and do not come back under the same static member name. Raises KafkaError."""
+    await thread_of(app).leave()
 
 
 async def check(app: Any) -> None:

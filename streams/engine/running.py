@@ -10,13 +10,14 @@ from typing import NoReturn, cast
 
 import faust
 import uvloop
+from aiokafka.errors import KafkaError
 from faust.contrib.asgi import faust_app_running
 
 from openbsp.commands import ExitCode, leave
 from openbsp.log import event
 from streams.engine.app import App
-from streams.engine.engine import Engine
 from streams.engine.watchdog import watchdog
+from streams.errors import AssignmentError
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ async def running(app: App, on_failure: Callable[[BaseException], None]) -> Asyn
     engine = app.engine
     work = asyncio.create_task(engine.run())
     work.add_done_callback(lambda task: None if task.cancelled() else engine.fail(_error_of(task)))
-    watch = asyncio.create_task(_watch(engine, on_failure))
+    watch = asyncio.create_task(_watch(app, on_failure))
     # After the session time-out others have the partitions; twice of it leaves room for a loop that recovers.
     with watchdog(2 * app.engine_settings.session_timeout_s, on_failure):
         async with faust_app_running(app):
@@ -41,9 +42,16 @@ async def running(app: App, on_failure: Callable[[BaseException], None]) -> Asyn
     await engine.close()
 
 
-async def _watch(engine: Engine, on_failure: Callable[[BaseException], None]) -> None:
-    error = await engine.failure
-    await engine.absolve(error)
+async def _watch(app: App, on_failure: Callable[[BaseException], None]) -> None:
+    error = await app.engine.failure
+    await app.engine.absolve(error)
+    if isinstance(error, AssignmentError):
+        # Trap: a member that comes back by name within its session is given the assignment that it had.
+        try:
+            await app.leave()
+        except (TimeoutError, KafkaError) as failure:
+            not_left = event("group.not_left")
+            logger.warning("group not left, it assigns again once the session has ended: %r", failure, extra=not_left)
     on_failure(error)
 
 

@@ -1,10 +1,11 @@
-"""Somebody gives topics more partitions: refused, for keys would move away from their states."""
+"""Somebody changes the sources: more partitions, which are refused, for keys would move, or one source less."""
 
 import httpx
 import pytest
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from avro.catalogue import TOPICS
+from openbsp.kafka.topics import Topics
 from support.join_cases import inserted, opened
 from support.join_fleet import TOKEN, fleet
 from support.join_outcome import await_committed, expected_of, outcome_of, records
@@ -52,3 +53,19 @@ def test_more_partitions_are_refused_and_nothing_is_joined(contract, tmp_path, s
             assert running.remove(running.members[0]) == 0
     assert [len(records(contract, name)) for name in ("message-state", "conversation-state")] == written
     print(f"figure: states written after the change: 0, to {written} before; the operator saw: {sentence}")
+
+
+def test_a_worker_that_was_assigned_its_sources_without_one_is_assigned_all_of_them_again(contract, tmp_path):
+    """It ends, and comes back by name while its session lasts: it must not be given what it had."""
+    with fleet(contract, tmp_path, 1, STREAMS_STORE="memory", STREAMS_SESSION_TIMEOUT_S="120") as running:
+        Sources(contract).send(EVENTS)
+        await_committed(contract)
+        topic = contract.topic("conversations")
+        admin = AdminClient({**contract.kafka.librdkafka(), "log_level": 0})
+        admin.delete_topics([topic])[topic].result(10)
+        eventually(lambda: any("not assigned together" in line for line in running.reasons), within=60)
+        Topics(contract.kafka, contract.topics).apply()
+        running.wait_ready(60)
+        Sources(contract).send(EVENTS)
+        await_committed(contract)
+        assert outcome_of(contract).differences(expected_of(EVENTS)) == []
