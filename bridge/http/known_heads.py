@@ -7,11 +7,10 @@ repeated head is not parsed again. The token is checked each time: it may have b
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from openbsp.http.short_way import END, KEEP_ALIVE, MOST_BYTES, MOST_HEADS
+from openbsp.http.short_way import END, MOST_BYTES, may_repeat, remember
 
-#: With one of these headers the body is encoded, or the connection changes afterwards. What a head says of
-#: the event itself, `Webhook.is_plain` knows.
-_OF_TRANSFER = frozenset({b"content-encoding", b"expect", b"te", b"trailer", b"transfer-encoding", b"upgrade"})
+#: What else a head says of the event, `Webhook.is_plain` knows.
+_TELLING = frozenset({b"content-encoding"})
 
 
 class KnownHead:
@@ -45,8 +44,5 @@ class KnownHeads:
         if end > MOST_BYTES or data.find(END) + len(END) != end or scope["http_version"] != "1.1":
             return
         headers = dict(pairs)
-        if not _OF_TRANSFER.isdisjoint(headers) or headers.get(b"connection", KEEP_ALIVE).lower() != KEEP_ALIVE:
-            return
-        if len(self._heads) >= MOST_HEADS:
-            self._heads.clear()
-        self._heads[data[:end]] = KnownHead(body_size, headers.get(b"authorization"), scope)
+        if may_repeat(headers, _TELLING):
+            remember(self._heads, data[:end], KnownHead(body_size, headers.get(b"authorization"), scope))

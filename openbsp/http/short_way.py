@@ -4,7 +4,8 @@ A client sends the same head again and again, and the result of parsing depends 
 short way, and which heads are known, is up to each service.
 """
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from openbsp.http.connections import Connections, GuardedProtocol
 from openbsp.http.problems import Headers
@@ -17,9 +18,29 @@ END = b"\r\n\r\n"
 #: A longer head is not stored.
 MOST_BYTES = 2048
 #: At this many all are dropped. Only clients with a valid token ever add one.
-MOST_HEADS = 1024
+_MOST_HEADS = 1024
+#: With one of these headers a body is encoded, or the connection changes afterwards.
+_OF_TRANSFER = frozenset({b"expect", b"te", b"trailer", b"transfer-encoding", b"upgrade"})
 #: The only value of `Connection` that a stored head may have.
-KEEP_ALIVE = b"keep-alive"
+_KEEP_ALIVE = b"keep-alive"
+
+Known = TypeVar("Known")
+
+
+def may_repeat(headers: Mapping[bytes, bytes], telling: Collection[bytes]) -> bool:
+    """Whether a head with these headers may be stored: it has none of those that are `telling` for the service."""
+    return (
+        _OF_TRANSFER.isdisjoint(headers)
+        and not any(name in headers for name in telling)
+        and headers.get(b"connection", _KEEP_ALIVE).lower() == _KEEP_ALIVE
+    )
+
+
+def remember(heads: dict[bytes, Known], head: bytes, known: Known) -> None:
+    """Store what is known of a head."""
+    if len(heads) >= _MOST_HEADS:
+        heads.clear()
+    heads[head] = known
 
 
 class _Nothing:

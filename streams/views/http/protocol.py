@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any, cast
 
 from openbsp.http.connections import Connections
-from openbsp.http.short_way import END, KEEP_ALIVE, MOST_BYTES, MOST_HEADS, Exchange, ShortWayProtocol
+from openbsp.http.short_way import END, MOST_BYTES, Exchange, ShortWayProtocol, may_repeat, remember
 from streams.views.http.access import HOP, SYNC, WAIT, authorization_of
 
 if TYPE_CHECKING:
@@ -16,23 +16,9 @@ if TYPE_CHECKING:
 _METHOD = b"GET "
 _VERSION = b" HTTP/1.1\r\n"
 
-#: With one of these headers there is a body, the connection changes afterwards, or the answer depends on more than path
-#: and token. `traceparent` never repeats.
-_TELLING = frozenset(
-    {
-        b"content-length",
-        b"expect",
-        b"if-none-match",
-        b"te",
-        b"traceparent",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-        HOP,
-        SYNC,
-        WAIT,
-    }
-)
+#: With one of these headers there is a body, or the answer depends on more than path and token. `traceparent` never
+#: repeats.
+_TELLING = frozenset({b"content-length", b"if-none-match", b"traceparent", HOP, SYNC, WAIT})
 #: The scope of an answered request, as far as a connection uses it.
 _SCOPE: Any = {"path": "/"}
 
@@ -84,10 +70,8 @@ class ReadProtocol(ShortWayProtocol):
             return
         scope: Mapping[str, Any] = cycle.scope
         headers = dict(scope["headers"])
-        if not _TELLING.isdisjoint(headers) or headers.get(b"connection", KEEP_ALIVE).lower() != KEEP_ALIVE:
+        if not may_repeat(headers, _TELLING):
             return
         authorization = authorization_of(scope)
         if authorization is not None and self._reads.access.authenticate(authorization) is not None:
-            if len(self._known) >= MOST_HEADS:
-                self._known.clear()
-            self._known[data[end:]] = authorization
+            remember(self._known, data[end:], authorization)

@@ -10,6 +10,7 @@ from openbsp.http.tokens import TokenSet, token_of
 from streams.views.http.protocol import ReadProtocol
 from streams.views.read import pages
 from streams.views.read.pages import Page, PageKey, Pages
+from support.parsed import parsed_by
 from support.views_server import Running, answer, running, until
 from support.views_world import ACME, ALL, World, conversation, instant, message
 
@@ -25,16 +26,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """Return what is given to the parser from now on."""
-    found: list[bytes] = []
-    parse = ReadProtocol.parse
-
-    def note(protocol: ReadProtocol, data: bytes) -> None:
-        found.append(data)
-        parse(protocol, data)
-
-    monkeypatch.setattr(ReadProtocol, "parse", note)
-    return found
+    return parsed_by(ReadProtocol, monkeypatch)
 
 
 def get(path: str, *headers: str, token: str = ALL, method: str = "GET") -> bytes:
@@ -220,7 +212,7 @@ async def test_a_process_that_ends_ends_its_connections_with_the_next_read():
 
 
 async def test_known_heads_are_bounded(monkeypatch):
-    monkeypatch.setattr("streams.views.http.protocol.MOST_HEADS", 3)
+    monkeypatch.setattr("openbsp.http.short_way._MOST_HEADS", 3)
     async with running() as server, Client(server) as client:
         known = server.world.views.app.reads.known_heads
         for number in range(10):
