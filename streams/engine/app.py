@@ -13,7 +13,6 @@ An event is acknowledged when the body is done with it and every record that fol
 all in-sync replicas. An exception ends the worker; its supervisor starts it again, and the start replays.
 """
 
-import asyncio
 import functools
 import inspect
 import time
@@ -361,9 +360,7 @@ class App(faust.App):
     async def commit_positions(self, positions: Positions, notes: Notes, within_s: float) -> str | None:
         """See Membership."""
         try:
-            # Trap: aiokafka retries forever while the coordinator cannot be reached.
-            async with asyncio.timeout(within_s):
-                await internals.commit_positions(self, positions, notes)
+            await internals.commit_positions(self, positions, notes, within_s)
         except TimeoutError:
             return f"the coordinator has not answered within {within_s:.1f} s"
         except KafkaError as error:
@@ -372,8 +369,7 @@ class App(faust.App):
 
     async def leave(self) -> None:
         """Leave the group, so that it assigns the partitions again. Raises TimeoutError, or KafkaError."""
-        async with asyncio.timeout(_LEAVE_S):
-            await internals.leave(self)
+        await internals.leave(self, _LEAVE_S)
 
     async def committed(self, partitions: Any) -> dict[tuple[str, int], Committed]:
         """See Membership."""

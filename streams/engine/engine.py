@@ -46,6 +46,7 @@ At = tuple[str, int]
 _TICK_S = 0.002
 _IDLE_TICK_S = 0.02
 _RETRY_S = 0.2
+_LONGEST_RETRY_S = 2.0
 _CHECK_INTERVAL_S = 1.0
 _ABSOLVE_S = 1.0
 _LONGEST_TIDY_S = 60.0
@@ -406,11 +407,7 @@ class Engine:
         self._doubt.begin(found.followed(left), found.positions, found.ends)
         self._checkpoints.begin(found.positions, found.firsts, found.identities)
         # Before anything is written, a successor must know from where on to distrust the logs.
-        while not await self._checkpoints.commit():
-            await asyncio.sleep(_RETRY_S)
-            if not takeover.going():
-                return
-        if takeover.going():
+        if await self._committed(takeover.going):
             self._own(partitions, stores, found)
 
     def _tell(self, found: Found) -> None:
@@ -494,7 +491,7 @@ class Engine:
                     await self._poison(work, part[0], self._set_aside)
                 else:
                     self._doubt.take(part, alone=alone)
-                    if not await self._committed(work):
+                    if not await self._committed(lambda: not work.ending.is_set()):
                         return
                     if not await process(work, part, [], self._inbox, self.hooks):
                         return
@@ -505,12 +502,14 @@ class Engine:
         else:
             await process(work, batch.records, batch.ends, self._inbox, self.hooks)
 
-    async def _committed(self, work: Assignment) -> bool:
-        """Commit, however long it takes; False once it is ending."""
-        while not work.ending.is_set():
+    async def _committed(self, going: Callable[[], bool]) -> bool:
+        """Commit, however long it takes; False once it is not `going` any more."""
+        pause_s = _RETRY_S
+        while going():
             if await self._checkpoints.commit():
-                return not work.ending.is_set()
-            await asyncio.sleep(_RETRY_S)
+                return going()
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_RETRY_S)
         return False
 
     async def _poison(self, work: Assignment, record: Record, set_aside: Callable[[Record], None]) -> None:
@@ -561,7 +560,8 @@ class Engine:
             await asyncio.sleep(interval_s)
             if self.assignment is not None:
                 self._save_positions()
-                await self._checkpoints.commit()
+                if not await self._checkpoints.commit():
+                    await asyncio.sleep(_RETRY_S)
 
     async def _check_regularly(self) -> None:
         while True:

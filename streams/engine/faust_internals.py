@@ -10,12 +10,12 @@ import asyncio
 import contextlib
 import functools
 import weakref
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import aiokafka.client
 from aiokafka import TopicPartition
-from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.errors import IllegalStateError, KafkaError, UnknownTopicOrPartitionError
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.structs import OffsetAndMetadata
 from faust.assignor.partition_assignor import PartitionAssignor
@@ -32,7 +32,11 @@ from streams.errors import LeaseLostError, MembershipError
 # Trap: aiokafka lets the broker create each missing topic that it asks for, and has no setting for it.
 aiokafka.client.MetadataRequest = functools.partial(MetadataRequest, allow_auto_topic_creation=False)
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 _SILENCE_S = 15.0
+_FIRST_PAUSE_S = 0.1
 
 #: The names used, and for what: (module, class or None, name, purpose).
 NAMES = (
@@ -67,7 +71,11 @@ NAMES = (
         "giving a partition to a worker that has a copy of it",
     ),
     ("faust.streams", None, "_current_event", "telling a table which event a change belongs to"),
+    ("aiokafka.consumer.consumer", None, "Fetcher", "what it has as `_fetcher`"),
+    ("aiokafka.consumer.fetcher", "Fetcher", "close", "asking for no topics"),
     ("aiokafka.consumer.group_coordinator", "GroupCoordinator", "check_errors", "errors that aiokafka keeps"),
+    ("aiokafka.consumer.group_coordinator", "GroupCoordinator", "ensure_coordinator_known", "committing"),
+    ("aiokafka.consumer.group_coordinator", "GroupCoordinator", "_do_commit_offsets", "committing once"),
     ("aiokafka.consumer.group_coordinator", "GroupCoordinator", "fetch_committed_offsets", "positions with notes"),
     ("aiokafka.consumer.group_coordinator", "GroupCoordinator", "_maybe_leave_group", "leaving in the end"),
 )
@@ -161,6 +169,8 @@ class _MemberThread(driver.AIOKafkaConsumerThread):
 
     async def on_thread_started(self) -> None:
         await super().on_thread_started()
+        # Trap: while a partition has no leader, aiokafka's fetcher asks for the topics all the time, without a pause.
+        await self._ensure_consumer()._fetcher.close()  # noqa: SLF001 aiokafka has no other way
         self.running = True
 
     async def on_thread_stop(self) -> None:
@@ -198,33 +208,49 @@ class _MemberThread(driver.AIOKafkaConsumerThread):
             self.parent_loop.call_soon_threadsafe(self.app.owner.on_failed, error)
             raise
 
-    async def commit_positions(self, positions: Positions, notes: Notes) -> None:
-        await self.call_thread(self._commit_positions, positions, notes)
+    async def ask(self, within_s: float, method: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what `method` returns in the member's thread. Raises TimeoutError."""
 
-    async def _commit_positions(self, positions: Positions, notes: Notes) -> None:
-        await self._ensure_consumer().commit(
-            {TopicPartition(*at): OffsetAndMetadata(offset, notes.get(at, "")) for at, offset in positions.items()}
-        )
+        # Trap: a call that nobody waits for any more goes on in the thread, and two of them keep all others waiting.
+        async def bounded() -> T:
+            async with asyncio.timeout(within_s):
+                return await method(*args, **kwargs)
+
+        async with asyncio.timeout(within_s):
+            return await self.call_thread(bounded)  # type: ignore[no-any-return]
+
+    async def commit_positions(self, positions: Positions, notes: Notes) -> None:
+        offsets = {
+            TopicPartition(*at): OffsetAndMetadata(offset, notes.get(at, "")) for at, offset in positions.items()
+        }
+        if foreign := offsets.keys() - self._ensure_consumer().assignment():
+            raise IllegalStateError(f"not assigned: {sorted(foreign)}")
+        # Trap: aiokafka's own `commit` repeats what no repetition helps (a topic that is missing), ten times a second.
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            await self._coordinator.ensure_coordinator_known()
+            try:
+                await self._coordinator._do_commit_offsets(None, offsets)  # noqa: SLF001 aiokafka has no other way
+            except UnknownTopicOrPartitionError:
+                raise
+            except KafkaError as error:
+                if not error.retriable:
+                    raise
+            else:
+                return
+            await asyncio.sleep(pause_s)
+            pause_s *= 2
 
     async def committed(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Committed]:
-        return await self.call_thread(self._committed, partitions)  # type: ignore[no-any-return]
-
-    async def _committed(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Committed]:
         asked = [TopicPartition(*at) for at in partitions]
         found = await self._coordinator.fetch_committed_offsets(asked)
         return {(tp.topic, tp.partition): Committed(left.offset, left.metadata) for tp, left in found.items()}
 
     async def leave(self) -> None:
-        await self.call_thread(self._leave)
-
-    async def _leave(self) -> None:
         self._give_up_name()
         await self._coordinator._maybe_leave_group()  # noqa: SLF001 aiokafka has no other way
 
     async def check(self) -> None:
-        await self.call_thread(self._check)
-
-    async def _check(self) -> None:
         self._coordinator.check_errors()
 
     @property
@@ -287,24 +313,26 @@ def thread_of(app: Any) -> Any:
     return None if app._consumer is None else app._consumer._thread  # noqa: SLF001 the thread is ours
 
 
-async def commit_positions(app: Any, positions: Positions, notes: Notes) -> None:
-    """Commit as this member. Raises KafkaError."""
-    await thread_of(app).commit_positions(positions, notes)
+async def commit_positions(app: Any, positions: Positions, notes: Notes, within_s: float) -> None:
+    """Commit as this member. Raises KafkaError, TimeoutError."""
+    thread = thread_of(app)
+    await thread.ask(within_s, thread.commit_positions, positions, notes)
 
 
 async def committed(app: Any, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Committed]:
     """Return the committed positions. Raises MembershipError."""
     # Trap: confluent-kafka reads notes beyond their end.
+    thread = thread_of(app)
     try:
-        async with asyncio.timeout(_SILENCE_S):
-            return await thread_of(app).committed(partitions)  # type: ignore[no-any-return]
+        return await thread.ask(_SILENCE_S, thread.committed, partitions)  # type: ignore[no-any-return]
     except (TimeoutError, KafkaError) as error:
         raise MembershipError(f"the group's positions cannot be read: {type(error).__name__}: {error}") from error
 
 
-async def leave(app: Any) -> None:
-    """Leave the group, and do not come back under the same static member name. Raises KafkaError."""
-    await thread_of(app).leave()
+async def leave(app: Any, within_s: float) -> None:
+    """Leave the group, and do not come back under the same static member name. Raises KafkaError, TimeoutError."""
+    thread = thread_of(app)
+    await thread.ask(within_s, thread.leave)
 
 
 async def check(app: Any) -> None:
@@ -315,8 +343,7 @@ async def check(app: Any) -> None:
     if thread is None or not thread.running:
         return
     try:
-        async with asyncio.timeout(_SILENCE_S):
-            await thread.check()
+        await thread.ask(_SILENCE_S, thread.check)
     except TimeoutError:
         raise MembershipError(f"the membership's thread has not answered within {_SILENCE_S:.0f} s") from None
     except KafkaError as error:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from faust.contrib.asgi import faust_app_running
@@ -14,7 +15,7 @@ from faust.contrib.asgi import faust_app_running
 from openbsp.kafka.connection import RegistrySettings
 from openbsp.kafka.registry import Registry
 from openbsp.local.ports import free_ports
-from simulation.contracts import CoordinatorContract, LogContract, RegistryContract
+from simulation.contracts import CoordinatorContract, LogContract, RegistryContract, owned
 from streams.engine.app import App
 from streams.engine.faust_internals import thread_of
 from streams.engine.settings import EngineSettings
@@ -134,14 +135,17 @@ class RealMember:
     async def look_at_logs(self) -> None:
         """There is nothing to look at."""
 
-    def commit(self, positions: dict[Any, int], notes: dict[Any, str]) -> str | None:
-        return self._done(self.app.commit_positions(positions, notes, 5))
+    def commit(self, positions: dict[Any, int], notes: dict[Any, str], within: float = 5) -> str | None:
+        return self.done(self.app.commit_positions(positions, notes, within))
 
     def committed(self, partitions: list[Any]) -> dict[Any, tuple[int, str]]:
-        return {at: tuple(left) for at, left in self._done(self.app.committed(partitions)).items()}
+        return {at: tuple(left) for at, left in self.done(self.app.committed(partitions)).items()}
 
     def owners(self) -> dict[int, str]:
         return self.app.owners(self._topic)
+
+    async def echo(self, said: str) -> str:
+        return said
 
     def freeze(self) -> None:
         # Only what keeps the membership alive: the group cannot tell the difference.
@@ -153,7 +157,7 @@ class RealMember:
             self._thread.join(60)
         assert not self._thread.is_alive()
 
-    def _done(self, coroutine: Any) -> Any:
+    def done(self, coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(60)
 
 
@@ -179,6 +183,44 @@ class TestCoordinator(CoordinatorContract):
         yield made
         for member in made.members:
             member.leave()
+
+    def test_a_missing_topic_is_told_at_once_and_asked_for_seldom(
+        self, group: RealGroup, contract: Any, caplog: pytest.LogCaptureFixture
+    ):
+        """By aiokafka itself it would be forty lines a second and commit, and a thousand questions a second."""
+        member = group.join("http://one:1")
+        numbers = owned(group, member)
+        admin = AdminClient({**contract.kafka.librdkafka(), "log_level": 0})
+        admin.delete_topics([group.topic])[group.topic].result(10)
+        eventually(lambda: group.topic not in admin.list_topics(timeout=10).topics)
+        caplog.clear()
+        began = time.monotonic()
+        problem = member.commit(dict.fromkeys([(group.topic, number) for number in numbers], 7), {})
+        assert problem is not None
+        assert problem.startswith("UnknownTopicOrPartitionError")
+        assert time.monotonic() - began < 2
+        group.until(lambda: member.heard[-1][:2] == ("owned", frozenset()))
+        lines = [record for record in caplog.records if record.name.startswith("aiokafka")]
+        print(f"figure: {len(lines)} lines of aiokafka in {time.monotonic() - began:.1f} s without the topic")
+        assert len(lines) < 50
+
+    def test_calls_that_were_given_up_keep_no_later_one_waiting(self, group: RealGroup, monkeypatch: Any):
+        member = group.join("http://one:1")
+        here = group.topic, min(owned(group, member))
+        back, known = threading.Event(), GroupCoordinator.ensure_coordinator_known
+
+        async def away(coordinator: GroupCoordinator) -> None:
+            while not back.is_set():  # noqa: ASYNC110 another thread sets it
+                await asyncio.sleep(0.01)
+            await known(coordinator)
+
+        monkeypatch.setattr(GroupCoordinator, "ensure_coordinator_known", away)
+        for _ in range(3):
+            assert member.commit({here: 7}, {}, within=0.1) == "the coordinator has not answered within 0.1 s"
+        assert member.done(thread_of(member.app).ask(5, member.echo, "still there")) == "still there"
+        back.set()
+        assert member.commit({here: 8}, {}) is None
+        assert member.committed([here]) == {here: (8, "")}
 
 
 class TestRegistry(RegistryContract):
