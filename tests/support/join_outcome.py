@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from support.consume import AvroReader, newest_by_key, read_all
 from support.reference import fold
@@ -108,6 +108,13 @@ def lag_of(contract: Any) -> dict[tuple[str, int], int]:
         return positions.lag()
 
 
+_NOT_YET = {
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+}
+
+
 class _Positions:
     def __init__(self, contract: Any) -> None:
         self._consumer = Consumer(
@@ -133,7 +140,13 @@ class _Positions:
     def lag(self) -> dict[tuple[str, int], int]:
         # The order matters: contributions come before the positions of what caused them are committed, so ends that
         # are asked for after the committed positions include them.
-        committed = self._consumer.committed(self._partitions, timeout=30)
+        try:
+            committed = self._consumer.committed(self._partitions, timeout=30)
+        except KafkaException as error:
+            # A broker that was started again answers so until it has read its offsets topic.
+            if error.args[0].code() not in _NOT_YET:
+                raise
+            raise AssertionError(f"positions are not known yet: {error}") from error
         found = {}
         for at in committed:
             _, end = self._consumer.get_watermark_offsets(TopicPartition(at.topic, at.partition), timeout=30)
