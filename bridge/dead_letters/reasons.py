@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from avro.dead_letters import MEANINGS
-from bridge.http.reasons import REASONS
+from bridge.http.refusals import REASONS
 
 _RECONCILE = "The row itself is in OpenBSP, and comes with its next update."
 

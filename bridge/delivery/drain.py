@@ -17,7 +17,7 @@ from bridge.delivery.publisher import Failure, Publisher, Report
 from bridge.delivery.records import ORIGIN, DeadLetter, Record, RecordMaker
 from bridge.delivery.spool.file import Row, is_damage
 from bridge.delivery.spool.spool import Spool
-from bridge.http import reasons
+from bridge.http import refusals
 from bridge.http.events import SUPPRESSED_DETAIL, Event
 from bridge.metrics import Metrics
 from bridge.suppressions.hashes import NOBODY, Suppressed
@@ -196,7 +196,7 @@ class Drain:
             return False
         failure = report.failure
         if isinstance(item, Event):
-            letter = _dead_letter(item, reasons.BROKER_REFUSED, f"{failure.error}: {failure.detail}", record)
+            letter = _dead_letter(item, refusals.BROKER_REFUSED, f"{failure.error}: {failure.detail}", record)
             (report,) = await self._publish([maker.record(letter)])
             if report.failure is None:
                 _log.error(
@@ -236,7 +236,7 @@ class Drain:
         if not self._suppressed.has(item.entity.name, item.row):
             return item
         # As for a refused webhook: an id derived from the row would be its fingerprint.
-        return _dead_letter(item, reasons.SUPPRESSED.code, SUPPRESSED_DETAIL, event_id=str(uuid4()))
+        return _dead_letter(item, refusals.SUPPRESSED.code, SUPPRESSED_DETAIL, event_id=str(uuid4()))
 
     def _by_age(self, item: Item, maker: RecordMaker) -> Item:
         """Return the item, or a dead letter if the event is too old."""
@@ -245,7 +245,7 @@ class Drain:
         age_s = self._ages.age_s(item.received_at)
         if age_s <= self._max_age_s:
             return item
-        return _dead_letter(item, reasons.SPOOL_AGE_LIMIT, f"{age_s:.0f} s in the spool", maker.record(item))
+        return _dead_letter(item, refusals.SPOOL_AGE_LIMIT, f"{age_s:.0f} s in the spool", maker.record(item))
 
     def _is_refusal(self, record: Record, failure: Failure) -> bool:
         if failure.unauthorized:

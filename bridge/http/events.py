@@ -10,7 +10,7 @@ import msgspec
 from avro import identity, jsontext
 from avro.catalogue import ACTIONS, DELETE, ENTITIES, MAX_MEMBERS, Entity
 from avro.rows import id_of, ids_of
-from bridge.http import reasons
+from bridge.http import refusals
 from bridge.suppressions.hashes import Suppressed
 from openbsp.http.problems import Reason
 
@@ -108,10 +108,10 @@ def decompressed(body: bytes, most: int) -> bytes:
                 parts.append(member.decompress(piece, most + 1 - size))
                 size += len(parts[-1])
             if not member.eof and size <= most:
-                raise RefusedError(reasons.MALFORMED_JSON, "the gzip data ends too early")
+                raise RefusedError(refusals.MALFORMED_JSON, "the gzip data ends too early")
             at -= len(member.unused_data)
     except zlib.error:
-        raise RefusedError(reasons.MALFORMED_JSON, "not valid gzip data") from None
+        raise RefusedError(refusals.MALFORMED_JSON, "not valid gzip data") from None
     return b"".join(parts)
 
 
@@ -122,13 +122,13 @@ def read_event(body: bytes, received_at: int, traceparent: bytes | None, max_dep
     """
     envelope = _decode(body, max_depth)
     if type(envelope) is not dict:
-        raise RefusedError(reasons.UNSUPPORTED_ENTITY, "the body is not a JSON object")
+        raise RefusedError(refusals.UNSUPPORTED_ENTITY, "the body is not a JSON object")
     name: Any = envelope.get("entity")
     action: Any = envelope.get("action")
     entity = ENTITIES.get(name) if type(name) is str else None
     if entity is None:
         detail = "the entity is not in the catalogue" if type(name) is str else "`entity` is not a text"
-        raise RefusedError(reasons.UNSUPPORTED_ENTITY, detail, entity=name_of(name), action=_known_action(action))
+        raise RefusedError(refusals.UNSUPPORTED_ENTITY, detail, entity=name_of(name), action=_known_action(action))
     row: Any = envelope.get("data")
     fault = _fault(entity, action, row)
     if fault is not None:
@@ -136,7 +136,7 @@ def read_event(body: bytes, received_at: int, traceparent: bytes | None, max_dep
         # A deleted row's content must not be kept anywhere, however the deletion is spelled.
         keep = not (type(action) is str and action.strip().lower() == DELETE)
         raise RefusedError(
-            reasons.INVALID_EVENT,
+            refusals.INVALID_EVENT,
             fault,
             event_id=identity.name_id(b"dead-letter\n" + body) if keep else None,
             entity=entity.name,
@@ -164,7 +164,7 @@ def check_organization(event: Event, organizations: frozenset[str]) -> None:
     partial = event.action == _UPDATE and event.row.get("conversation_id") is None
     if event.organization_id not in organizations and not (unknown and partial and organizations):
         raise RefusedError(
-            reasons.WRONG_ORGANIZATION,
+            refusals.WRONG_ORGANIZATION,
             "the token is bound to organizations, and the row names none"
             if unknown
             else "the token is bound to other organizations than the row's",
@@ -179,7 +179,7 @@ def check_suppressed(event: Event, suppressed: Suppressed) -> None:
     """Raise RefusedError for an event whose contact was erased and is suppressed."""
     if event.action != DELETE and suppressed.has(event.entity.name, event.row):
         raise RefusedError(
-            reasons.SUPPRESSED,
+            refusals.SUPPRESSED,
             SUPPRESSED_DETAIL,
             entity=event.entity.name,
             action=event.action,
@@ -196,10 +196,10 @@ def _decode(body: bytes, max_depth: int) -> Any:
         if body.count(b"{") + body.count(b"[") <= max_depth or jsontext.depth(body, max_depth) <= max_depth:
             return value
     except jsontext.MalformedJsonError as error:
-        raise RefusedError(reasons.MALFORMED_JSON, str(error)) from None
+        raise RefusedError(refusals.MALFORMED_JSON, str(error)) from None
     except RecursionError:
         pass
-    raise RefusedError(reasons.MALFORMED_JSON, f"nested deeper than {max_depth} levels")
+    raise RefusedError(refusals.MALFORMED_JSON, f"nested deeper than {max_depth} levels")
 
 
 def _fault(entity: Entity, action: object, row: object) -> str | None:

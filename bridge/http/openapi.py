@@ -3,7 +3,7 @@
 from typing import Any
 
 from avro.catalogue import ACTIONS, ENTITIES
-from bridge.http.reasons import REASONS, UNAUTHORIZED
+from bridge.http.refusals import REASONS, UNAUTHORIZED
 from openbsp.http.openapi import TOKEN, description, metrics, probe, problem, reference, refusals
 
 _DEAD_LETTER = {"type": "string", "description": "Of the dead letter, where one was kept."}

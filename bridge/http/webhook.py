@@ -13,7 +13,7 @@ from bridge.delivery.memory import Memory, Waiter, cost
 from bridge.delivery.publisher import Report
 from bridge.delivery.records import DeadLetter
 from bridge.errors import NotStoredError
-from bridge.http import answers, reasons
+from bridge.http import receipts, refusals
 from bridge.http.events import (
     Event,
     RefusedError,
@@ -86,7 +86,7 @@ class TooLargeError(TurnedDownError):
     """
 
     def __init__(self, size: int, limit: int, *, beginning: bytes | None = None) -> None:
-        super().__init__(reasons.TOO_LARGE, f"the body is larger than {limit} bytes", close=True)
+        super().__init__(refusals.TOO_LARGE, f"the body is larger than {limit} bytes", close=True)
         self.size = size
         self.beginning = beginning
 
@@ -173,7 +173,7 @@ class Webhook:
     def admit(self, method: str, pairs: Collection[tuple[bytes, bytes]], client: str | None) -> None:
         """Check the head alone. Raises TurnedDownError."""
         if method != "POST":
-            raise TurnedDownError(reasons.METHOD_NOT_ALLOWED, "send webhooks with POST", allow="POST")
+            raise TurnedDownError(refusals.METHOD_NOT_ALLOWED, "send webhooks with POST", allow="POST")
         intake = self._intake
         headers = dict(pairs)
         # Trap: the parser allows any number of leading zeros, and int only so many digits.
@@ -185,7 +185,7 @@ class Webhook:
             caller = caller_of(headers.get(b"authorization"), headers.get(b"user-agent", b""))
             intake.metrics.unauthorized.labels(PATH, caller).inc()
             close = too_large or b"transfer-encoding" in headers
-            raise TurnedDownError(reasons.UNAUTHORIZED, "a valid bearer token is required", close=close)
+            raise TurnedDownError(refusals.UNAUTHORIZED, "a valid bearer token is required", close=close)
         self._line.token = token.name
         content_type = headers.get(b"content-type", b"")
         if content_type != b"application/json" and not _is_json(content_type):
@@ -193,15 +193,15 @@ class Webhook:
             if named is not None and not writers.narrowed(token.organizations, named):
                 # How `bridge connect --check` asks whether a token is valid for an organization: nothing is kept.
                 detail = "the token is bound to other organizations than the request names"
-                raise TurnedDownError(reasons.WRONG_ORGANIZATION, detail, close=too_large)
+                raise TurnedDownError(refusals.WRONG_ORGANIZATION, detail, close=too_large)
             detail = "the content type must be application/json"
-            raise TurnedDownError(reasons.UNSUPPORTED_MEDIA_TYPE, detail, close=too_large)
+            raise TurnedDownError(refusals.UNSUPPORTED_MEDIA_TYPE, detail, close=too_large)
         encoding = headers.get(b"content-encoding")
         if encoding is not None and encoding.lower() != b"identity":
             self._gzip = encoding.lower() in _GZIP
             if not self._gzip:
                 detail = "the content may be encoded by gzip and nothing else"
-                raise TurnedDownError(reasons.UNSUPPORTED_MEDIA_TYPE, detail, close=too_large)
+                raise TurnedDownError(refusals.UNSUPPORTED_MEDIA_TYPE, detail, close=too_large)
         self._token = token
         self._organizations = token.organizations
         narrower = headers.get(_ORGANIZATIONS)
@@ -257,7 +257,7 @@ class Webhook:
                 go_on(None)
             else:
                 detail = f"no memory was free for the event within {ADMISSION_S:g} s: see BRIDGE_MEMORY_BYTES"
-                go_on(TurnedDownError(reasons.OVERLOADED, detail, close=True))
+                go_on(TurnedDownError(refusals.OVERLOADED, detail, close=True))
 
         self._waiter = Waiter(held, self._arrived + ADMISSION_S, on_end)
         memory.wait(self._waiter)
@@ -315,14 +315,14 @@ class Webhook:
         """Answer an exception of `admit` or `take`; anything but TurnedDownError is a fault of the bridge."""
         if isinstance(error, TurnedDownError):
             self._line.detail = error.detail
-            answer = answers.problem(error.reason, error.detail, allow=error.allow, close=error.close)
+            answer = receipts.problem(error.reason, error.detail, allow=error.allow, close=error.close)
             self._end(error.reason.code, answer)
             return
         # Without the content.
         _log.error("internal error while answering a webhook", exc_info=error, extra=event("webhook.internal_error"))
         self._end(
-            reasons.INTERNAL_ERROR.code,
-            answers.problem(reasons.INTERNAL_ERROR, "see the log of the bridge for the error", close=True),
+            refusals.INTERNAL_ERROR.code,
+            receipts.problem(refusals.INTERNAL_ERROR, "see the log of the bridge for the error", close=True),
         )
 
     def drop(self) -> None:
@@ -336,13 +336,13 @@ class Webhook:
     def _kept(self, report: Report | None, error: NotStoredError | None) -> None:
         event = self._event
         if report is not None:
-            receipt: answers.Published | answers.Spooled = answers.Published(
+            receipt: receipts.Published | receipts.Spooled = receipts.Published(
                 event.event_id, event.entity.name, event.action, event.id, report.topic, report.partition, report.offset
             )
-            self._end("published", answers.receipt(receipt))
+            self._end("published", receipts.receipt(receipt))
         elif error is None:
-            receipt = answers.Spooled(event.event_id, event.entity.name, event.action, event.id)
-            self._end("spooled", answers.receipt(receipt))
+            receipt = receipts.Spooled(event.event_id, event.entity.name, event.action, event.id)
+            self._end("spooled", receipts.receipt(receipt))
         else:
             self._not_stored(error)
 
@@ -354,7 +354,7 @@ class Webhook:
         line.action = refusal.action
         line.detail = refusal.detail
         self._refusal = refusal
-        self._unread = refusal.reason is reasons.TOO_LARGE
+        self._unread = refusal.reason is refusals.TOO_LARGE
         letter = DeadLetter(
             refusal.event_id,
             refusal.reason.code,
@@ -377,12 +377,12 @@ class Webhook:
             return
         refusal = self._refusal
         self._intake.metrics.dead_letters.labels(refusal.reason.code).inc()
-        answer = answers.problem(refusal.reason, refusal.detail, event_id=refusal.event_id, close=self._unread)
+        answer = receipts.problem(refusal.reason, refusal.detail, event_id=refusal.event_id, close=self._unread)
         self._end(refusal.reason.code, answer)
 
     def _not_stored(self, error: NotStoredError) -> None:
         self._line.detail = str(error)
-        self._end(reasons.NOT_STORED.code, answers.problem(reasons.NOT_STORED, str(error), close=self._unread))
+        self._end(refusals.NOT_STORED.code, receipts.problem(refusals.NOT_STORED, str(error), close=self._unread))
 
     def _end(self, outcome: str, answer: Answer | None) -> None:
         respond, self._respond = self._respond, None

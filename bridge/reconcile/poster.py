@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Self
 
 from avro import jsontext
 from bridge.client import BridgeClient, StoppedError
-from bridge.http import reasons
+from bridge.http import refusals
 from bridge.http.webhook import RECONCILED_HEADER
 from bridge.reconcile.errors import ReconcileError
 
@@ -18,11 +18,11 @@ _MARK = {RECONCILED_HEADER: "true"}
 _REFUSED = frozenset(
     reason.code
     for reason in (
-        reasons.MALFORMED_JSON,
-        reasons.INVALID_EVENT,
-        reasons.UNSUPPORTED_ENTITY,
-        reasons.SUPPRESSED,
-        reasons.TOO_LARGE,
+        refusals.MALFORMED_JSON,
+        refusals.INVALID_EVENT,
+        refusals.UNSUPPORTED_ENTITY,
+        refusals.SUPPRESSED,
+        refusals.TOO_LARGE,
     )
 )
 

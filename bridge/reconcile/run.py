@@ -10,7 +10,7 @@ from avro import instants
 from avro.catalogue import DELETE, ENTITIES
 from avro.rows import id_of
 from bridge.erase.people import TABLES
-from bridge.http import reasons
+from bridge.http import refusals
 from bridge.reconcile import facts, gone, names, truths
 from bridge.reconcile.coverage import Coverage
 from bridge.reconcile.facts import Facts, Verdict
@@ -344,7 +344,7 @@ class Run:
                 continue
             if id_ in turned_away or (id_ not in states and of_row.stamp <= cuts.get(id_, -2)):
                 if id_ in turned_away:
-                    self._keep_out(entity, row, reasons.SUPPRESSED.code)
+                    self._keep_out(entity, row, refusals.SUPPRESSED.code)
                 elif self._may_be_back(row, cuts[id_]):
                     tally.conflicts += 1
                     self._name("conflicts", entity, row, [_DELETED])
@@ -396,7 +396,7 @@ class Run:
         for (repair, of_row, counted), receipt in zip(repairs, receipts, strict=True):
             organization, id_ = repair.row.get("organization_id"), _id(repair.entity, repair.row)
             tally = self.report.of(repair.entity, organization)
-            if receipt.answer == reasons.SUPPRESSED.code:
+            if receipt.answer == refusals.SUPPRESSED.code:
                 setattr(tally, counted, getattr(tally, counted) - 1)
                 self._index.turn_away(repair.entity, id_, instants.now())
                 self._keep_out(repair.entity, repair.row, receipt.answer)

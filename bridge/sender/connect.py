@@ -10,7 +10,7 @@ import httpx
 
 from avro import jsontext, writers
 from avro.catalogue import ENTITIES
-from bridge.http import reasons
+from bridge.http import refusals
 from bridge.sender.errors import PlatformError
 from bridge.sender.platform import Platform
 from bridge.sender.registrations import PATH, TABLE, Plan, Step, Wanted, meant, plan, removal, strays
@@ -164,7 +164,7 @@ def _probe(platform: Platform, wanted: Wanted, say: Say) -> bool:
     try:
         # Of a wrong type, of which nothing is kept, not even a dead letter: tests whether the token is accepted.
         answer = _post(wanted, b"", "text/plain", {writers.HTTP_HEADER: writers.http_value([wanted.organization_id])})
-        accepted = _object(answer).get("reason") == reasons.UNSUPPORTED_MEDIA_TYPE.code
+        accepted = _object(answer).get("reason") == refusals.UNSUPPORTED_MEDIA_TYPE.code
         if accepted and rows:
             body = jsontext.encode({"data": rows[0], "entity": wanted.entity, "action": "update"})
             answer = _post(wanted, body, "application/json", {})
@@ -186,10 +186,10 @@ def _is_well(wanted: Wanted, answer: httpx.Response, say: Say) -> bool:
     if answer.is_success and "event_id" in content:
         say(f"ok       {wanted.entity}: {content.get('disposition')} as event {content['event_id']}")
         return True
-    if reason == reasons.SUPPRESSED.code:
+    if reason == refusals.SUPPRESSED.code:
         say(f"ok       {wanted.entity}: the bridge accepts the token, and turns away the contact of the newest row")
         return True
-    if reason == reasons.WRONG_ORGANIZATION.code:
+    if reason == refusals.WRONG_ORGANIZATION.code:
         say(
             f"wrong    {wanted.entity}: the token is bound to other organizations than {wanted.organization_id}, so "
             "every webhook is answered 403. Make one with `bridge token new NAME --organization "

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from openbsp.http import reasons
+from openbsp.http import refusals
 from openbsp.http.problems import Answer, Headers, Reason, problem
 from openbsp.http.proxies import Proxies
 
@@ -164,7 +164,7 @@ class GuardedProtocol(HttpToolsProtocol):
         most = self._guard.limits.connections
         if len(self.connections) > most:
             self._guard.refused.inc()
-            self.refuse(reasons.TOO_MANY_CONNECTIONS, f"this process serves {most} connections at a time")
+            self.refuse(refusals.TOO_MANY_CONNECTIONS, f"this process serves {most} connections at a time")
 
     def data_received(self, data: bytes) -> None:
         """Parse the data; see asyncio.Protocol."""
@@ -178,7 +178,7 @@ class GuardedProtocol(HttpToolsProtocol):
         # Trap: the parser buffers a header until its end, wherever that is, and copies all of it for each piece.
         self._fruitless_bytes += len(data)
         if self._fruitless_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-            self.refuse(reasons.HEAD_TOO_LARGE, f"the headers are larger than {MAX_HEAD_BYTES} bytes")
+            self.refuse(refusals.HEAD_TOO_LARGE, f"the headers are larger than {MAX_HEAD_BYTES} bytes")
 
     def parse(self, data: bytes) -> None:
         """Parse within the limits, and start the complete requests."""
@@ -209,7 +209,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Answer a malformed request; see HttpToolsProtocol."""
         del msg
-        self.refuse(reasons.MALFORMED_REQUEST, "not a valid HTTP request")
+        self.refuse(refusals.MALFORMED_REQUEST, "not a valid HTTP request")
 
     def refuse(self, reason: Reason, detail: str) -> None:
         """Answer with a problem, if the client can match it to a request, and end the connection."""
@@ -238,7 +238,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def body_timed_out(self) -> None:
         """Refuse a request whose body did not arrive in time and that is unanswered."""
-        self.refuse(reasons.BODY_TIMEOUT, "the body took too long to arrive")
+        self.refuse(refusals.BODY_TIMEOUT, "the body took too long to arrive")
         # Its application must not answer as well.
         self.cycle.disconnected = True
         self.cycle.message_event.set()

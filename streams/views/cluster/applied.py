@@ -15,7 +15,7 @@ from streams.engine.errors import UNAVAILABLE, name_of
 from streams.views.cluster.peers import Peers
 from streams.views.http.access import Reader
 from streams.views.http.problems import ProblemError, not_ready, relayed
-from streams.views.http.reasons import INVALID_PARAMETER
+from streams.views.http.refusals import INVALID_PARAMETER
 from streams.views.read.tables import Tables
 
 #: Where other workers wait for a record (internal).

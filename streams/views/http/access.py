@@ -10,10 +10,10 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from openbsp.http.access import Access
-from openbsp.http.reasons import NOT_FOUND, UNAUTHORIZED
+from openbsp.http.refusals import NOT_FOUND, UNAUTHORIZED
 from openbsp.http.tokens import Token
 from streams.views.http.problems import ProblemError, problem
-from streams.views.http.reasons import NOT_PERMITTED
+from streams.views.http.refusals import NOT_PERMITTED
 
 COOKIE = "openbsp_views"
 

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from avro.jsontext import encode
 from openbsp.http.access import Access
-from openbsp.http.reasons import INTERNAL_ERROR, METHOD_NOT_ALLOWED, NOT_FOUND
+from openbsp.http.refusals import INTERNAL_ERROR, METHOD_NOT_ALLOWED, NOT_FOUND
 from streams.state import contribution as contributions
 from streams.views.cluster import applied
 from streams.views.cluster.applied import Applied

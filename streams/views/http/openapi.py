@@ -8,9 +8,9 @@ import msgspec
 
 from openbsp.http.openapi import TOKEN, description, metrics, probe, problem, reference, refusals
 from openbsp.http.problems import Reason
-from openbsp.http.reasons import BODY_TIMEOUT, NOT_FOUND, TOO_LARGE, UNAUTHORIZED, UNSUPPORTED_MEDIA_TYPE
+from openbsp.http.refusals import BODY_TIMEOUT, NOT_FOUND, TOO_LARGE, UNAUTHORIZED, UNSUPPORTED_MEDIA_TYPE
 from streams.views.http.queries import DEFAULT_LIMIT, MOST
-from streams.views.http.reasons import (
+from streams.views.http.refusals import (
     CROSS_SITE,
     INVALID_PARAMETER,
     MALFORMED_SESSION,

@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from avro import instants
 from streams.views.http.problems import ProblemError
-from streams.views.http.reasons import INVALID_PARAMETER
+from streams.views.http.refusals import INVALID_PARAMETER
 from streams.views.read.index import Filter, Position
 from streams.views.read.message_index import STATUSES, MessageFilter
 

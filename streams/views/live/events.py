@@ -20,14 +20,14 @@ from starlette.types import Message, Receive, Scope, Send
 
 from avro.jsontext import encode
 from openbsp.backoff import Backoff
-from openbsp.http.reasons import NOT_FOUND
+from openbsp.http.refusals import NOT_FOUND
 from openbsp.http.tokens import Token
 from streams.metrics import Metrics
 from streams.views.cluster.peers import Peers
 from streams.views.cluster.relay import Relay
 from streams.views.http.access import Reader, not_found
 from streams.views.http.problems import ProblemError, not_ready
-from streams.views.http.reasons import TOO_MANY_STREAMS
+from streams.views.http.refusals import TOO_MANY_STREAMS
 from streams.views.live import positions
 from streams.views.live.backlog import Backlog
 from streams.views.live.subscription import (

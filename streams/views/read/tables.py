@@ -20,7 +20,7 @@ from streams.metrics import Metrics
 from streams.tables.owned import Owned
 from streams.views.cluster.waits import Changes
 from streams.views.http.problems import ProblemError, not_ready
-from streams.views.http.reasons import NOT_APPLIED
+from streams.views.http.refusals import NOT_APPLIED
 from streams.views.read.pages import Page, PageKey, Pages
 from streams.views.read.partition import IndexedBefore, PartitionView, RenderedConversations
 

@@ -7,7 +7,7 @@ import pytest
 from avro.catalogue import TOPICS
 from bridge import metrics
 from bridge.http import openapi
-from bridge.http.reasons import REASONS
+from bridge.http.refusals import REASONS
 from support.ingress import METRICS_TOKEN, TOKEN, RunningIngress, message, running_ingress
 
 

@@ -12,7 +12,7 @@ import uvicorn
 from prometheus_client import Counter
 from uvicorn.server import ServerState
 
-from bridge.http import reasons
+from bridge.http import refusals
 from bridge.http.known_heads import KnownHeads
 from bridge.http.protocol import WebhookProtocol
 from openbsp.http import problems
@@ -323,7 +323,7 @@ class Refusing:
         return self
 
     def answer(self, _scope, _body, respond) -> None:
-        respond(problems.problem(reasons.UNAUTHORIZED, "no"))
+        respond(problems.problem(refusals.UNAUTHORIZED, "no"))
 
     async def __call__(self, _scope, _receive, send) -> None:
         await send({"type": "http.response.start", "status": 401, "headers": []})

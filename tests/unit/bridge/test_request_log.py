@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from bridge.http import reasons, request_log
+from bridge.http import refusals, request_log
 from bridge.http.request_log import RequestLine, RequestLog
 from bridge.metrics import Metrics
 from openbsp.log import LineWriter
@@ -40,9 +40,9 @@ def test_of_many_misdirected_requests_the_first_ones_have_lines_and_the_rest_a_n
     metrics = Metrics(CollectorRegistry())
     requests = RequestLog(metrics, writer)
     for _ in range(1_000):
-        requests.add_misdirected(reasons.NOT_FOUND, "POST", "/hooks", "192.0.2.1")
+        requests.add_misdirected(refusals.NOT_FOUND, "POST", "/hooks", "192.0.2.1")
     monkeypatch.setattr(request_log, "_MISDIRECTED_EVERY_S", 0.0)
-    requests.add_misdirected(reasons.METHOD_NOT_ALLOWED, "PUT", "/readyz", None)
+    requests.add_misdirected(refusals.METHOD_NOT_ALLOWED, "PUT", "/readyz", None)
     writer.close()
     os.close(descriptor)
     lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
@@ -58,7 +58,7 @@ def test_on_a_terminal_nothing_of_a_client_is_obeyed(tmp_path: Path):
     writer = LineWriter(descriptor)
     writer.text = True
     requests = RequestLog(Metrics(CollectorRegistry()), writer)
-    requests.add_misdirected(reasons.NOT_FOUND, "POST", "/\x1b[2J\x9b2J\n2026-11-26 forged", None)
+    requests.add_misdirected(refusals.NOT_FOUND, "POST", "/\x1b[2J\x9b2J\n2026-11-26 forged", None)
     requests.add(RequestLine(status=422, outcome="unsupported_entity", entity="\x1b]0;title\x07"), 0, 0.1)
     writer.close()
     os.close(descriptor)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bridge.dead_letters.reasons import EXPLANATIONS, explain
-from bridge.http import reasons
+from bridge.http import refusals
 
 ROOT = Path(__file__).parents[4]
 
@@ -31,16 +31,16 @@ def test_those_of_the_worker():
 
 def test_those_of_webhooks():
     raised = {ast.unparse(call.args[0]) for call in calls("RefusedError", "bridge")}
-    found = {getattr(reasons, name.removeprefix("reasons.")).code for name in raised if name.startswith("reasons.")}
+    found = {getattr(refusals, name.removeprefix("refusals.")).code for name in raised if name.startswith("refusals.")}
     # The refusal of a body that is too large takes its reason from what was raised before.
-    assert {code for origin, code in EXPLANATIONS if origin == "webhook"} == found | {reasons.TOO_LARGE.code}
+    assert {code for origin, code in EXPLANATIONS if origin == "webhook"} == found | {refusals.TOO_LARGE.code}
 
 
 def test_those_of_the_drain():
     assert {code for origin, code in EXPLANATIONS if origin == "bridge"} == {
-        reasons.BROKER_REFUSED,
-        reasons.SPOOL_AGE_LIMIT,
-        reasons.SUPPRESSED.code,
+        refusals.BROKER_REFUSED,
+        refusals.SPOOL_AGE_LIMIT,
+        refusals.SUPPRESSED.code,
     }
 
 

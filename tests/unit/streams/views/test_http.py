@@ -10,7 +10,7 @@ import pytest
 from avro.catalogue import ENTITIES
 from openbsp.http.problems import TYPE
 from streams.views.http.access import COOKIE, cookie_value
-from streams.views.http.reasons import REASONS
+from streams.views.http.refusals import REASONS
 from streams.views.read import partition, tables
 from streams.views.read.partition import PartitionView, Rendered, RenderedConversations
 from support.gate import hold

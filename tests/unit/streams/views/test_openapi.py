@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from streams.views.cluster.applied import PATH as INTERNAL
 from streams.views.http.openapi import document
-from streams.views.http.reasons import REASONS
+from streams.views.http.refusals import REASONS
 from support.views_world import ACME, ALL, World, conversation, message
 
 DOCUMENT = document()

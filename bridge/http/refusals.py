@@ -1,7 +1,7 @@
 """Every refusal has one reason: the same code in the answer, the log line, the metric and the dead letter."""
 
 from openbsp.http.problems import Reason, by_code
-from openbsp.http.reasons import (
+from openbsp.http.refusals import (
     BODY_TIMEOUT,
     HEAD_TOO_LARGE,
     INTERNAL_ERROR,

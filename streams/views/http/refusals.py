@@ -1,7 +1,7 @@
 """Every refusal of the views has one reason: the same code in the answer, the log and the documentation."""
 
 from openbsp.http.problems import Reason, by_code
-from openbsp.http.reasons import SHARED
+from openbsp.http.refusals import SHARED
 
 INVALID_PARAMETER = Reason(
     "invalid_parameter", 400, "Invalid parameter", "A parameter is unknown, given twice, or has no usable value."
