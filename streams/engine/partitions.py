@@ -1,5 +1,6 @@
 """The stores of this worker: opened for owned partitions, closed for others."""
 
+import functools
 import logging
 import shutil
 import threading
@@ -34,8 +35,8 @@ class Stores:
     ) -> None:
         """Open nothing yet, but take the data directory; `tables` have names, and groups or not.
 
-        `damaged` is called for a store that turns out to be damaged while it is in use, by whichever thread finds it.
-        Raises DataDirectoryError.
+        `damaged` is called for the store of an owned partition that turns out to be damaged while it is in use, by
+        whichever thread finds it. Raises DataDirectoryError.
         """
         self._grouped = dict(tables)
         self._clock = clock
@@ -69,9 +70,10 @@ class Stores:
         wanted = owned | copies
         with self._opening:
             # One that could not be followed for as long as tombstones are kept is judged like any that is opened.
-            stale = {at for at in self._copies & owned & self._open.keys() if is_stale(self._open[at])}
+            promoted = self._copies & owned & self._open.keys()
+            judged = {at for at in promoted if is_stale(self._open[at]) or damage(self._open[at])}
             self._copies = copies
-            leaving = [self._open.pop(at) for at in sorted((self._open.keys() - wanted) | stale)]
+            leaving = [self._open.pop(at) for at in sorted((self._open.keys() - wanted) | judged)]
             for store in leaving:
                 # Before the first is closed: a compaction that ends there would go on with the next one, and block
                 # that.
@@ -174,11 +176,22 @@ class Stores:
     def _new(self, table: str, partition: int) -> Store:
         if self._directory is not None:
             path = self._directory / table / str(partition)
-            store = RocksStore(path, self._memory, self._clock, self._stale_after_s, self._damaged)
+            found = functools.partial(self._found, (table, partition))
+            store = RocksStore(path, self._memory, self._clock, self._stale_after_s, found)
             if store.set_aside is not None:
                 self._set_aside.append(table)
             return store
         return GroupedMemoryStore() if self._grouped[table] else MemoryStore()
+
+    def _found(self, at: tuple[str, int], error: StoreDamagedError) -> None:
+        # A copy is of no use to anybody yet: whoever follows it makes it again.
+        if at not in self._copies:
+            self._damaged(error)
+
+
+def damage(store: Store) -> str | None:
+    """Return the damage that was found in an open store, None if there is none."""
+    return store.damage if isinstance(store, RocksStore) else None
 
 
 def is_stale(store: Store) -> bool:

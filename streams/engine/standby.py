@@ -16,12 +16,12 @@ from openbsp.kafka.connection import Config
 from openbsp.log import event
 from streams.engine.membership import Committed
 from streams.engine.outside import Outside, Thread
-from streams.engine.partitions import Stores, is_stale
+from streams.engine.partitions import Stores, damage, is_stale
 from streams.engine.restore import Changelog
 from streams.engine.source import Read, assign, bounds, read, reader
 from streams.engine.table import TableSpec
 from streams.engine.takeover import noted_ends
-from streams.errors import MembershipError, RestoreFailedError
+from streams.errors import MembershipError, RestoreFailedError, StoreDamagedError
 
 if TYPE_CHECKING:
     from streams.engine.stores import Store
@@ -107,8 +107,9 @@ class Standby:
                 await self._in_stores(thread, self._open, at)
             while self._going:
                 try:
+                    await self._mend(thread)
                     await self._follow(thread, consumer)
-                except (KafkaException, MembershipError, RestoreFailedError) as error:
+                except (KafkaException, MembershipError, RestoreFailedError, StoreDamagedError) as error:
                     logger.warning(
                         "standby copies were not followed, trying again: %s",
                         error,
@@ -118,6 +119,12 @@ class Standby:
         finally:
             await thread.run(consumer.close)
             thread.close()
+
+    async def _mend(self, thread: Thread) -> None:
+        """Set aside the copies in which damage was found: their changelogs are followed from the first records."""
+        for name, store in list(self._stores.items()):
+            if (why := damage(store)) is not None:
+                await self._in_stores(thread, self._renew, name, why)
 
     async def _follow(self, thread: Thread, consumer: Consumer) -> None:
         """Follow all changelogs once, up to their owners' current notes."""

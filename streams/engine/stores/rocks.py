@@ -9,6 +9,7 @@ Overwritten or deleted data stays in RocksDB's files until it compacts them, in 
 store is compacted once in an interval.
 """
 
+import contextlib
 import logging
 import math
 import os
@@ -83,7 +84,7 @@ class RocksStore:
         """Open or create it, empty if the existing one was saved longer than `stale_after_s` seconds ago.
 
         A damaged one is set aside, and `set_aside` says why. `damaged` is called for damage that is found later, by the
-        thread that finds it. Raises an exception of rocksdict if another process has it open.
+        thread that finds it, and `damage` says what. Raises an exception of rocksdict if another process has it open.
         """
         self._stale_after_s = stale_after_s
         self.path = path
@@ -91,6 +92,7 @@ class RocksStore:
         self._clock = clock or Clock()
         self._damaged = damaged
         self.set_aside: str | None = None
+        self.damage: str | None = None
         self._former = False
         self.generation = 0
         # Trap: the library does not close a store while another thread is in a call that takes long.
@@ -130,8 +132,9 @@ class RocksStore:
         return self._clock.time() - self._saved_at > self._stale_after_s
 
     def distrust(self, why: str) -> None:
-        """Mark it to be set aside when it is opened next."""
-        (self.path / _FOUND_DAMAGED).write_text(why, "utf-8")
+        """Mark it to be set aside when it is opened next, unless all of it has been removed."""
+        with contextlib.suppress(FileNotFoundError):
+            (self.path / _FOUND_DAMAGED).write_text(why, "utf-8")
 
     def _set_aside(self, why: str) -> None:
         aside = self.path.with_name(f"{self.path.name}.damaged")
@@ -161,10 +164,11 @@ class RocksStore:
         return StoreDamagedError(f"{self.path}: {error}")
 
     def _found(self, error: Exception) -> Exception:
-        """Record that the store in use is damaged, for the next start; return the exception to raise."""
+        """Record that the store in use is damaged, for when it is opened next; return the exception to raise."""
         judged = self._judged(error)
         if isinstance(judged, StoreDamagedError):
-            (self.path / _FOUND_DAMAGED).touch()
+            self.damage = str(error)
+            self.distrust(self.damage)
             self._damaged(judged)
         return judged
 
@@ -315,11 +319,20 @@ class RocksStore:
         self._closed = True
 
     def close(self) -> None:
-        """Write the memtable to disk and release the lock. Waits for a part of a compaction: not for an event loop."""
+        """Write the memtable to disk and release the lock. Waits for a part of a compaction: not for an event loop.
+
+        Damage that keeps it from being written is found again when it is opened.
+        """
         self.leave()
         with self._use:
-            self._db.close()
-        os.utime(self.path)  # as above
+            try:
+                self._db.close()
+            except Exception as error:
+                if not isinstance(self._judged(error), StoreDamagedError):
+                    raise
+                self.distrust(str(error))
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(self.path)  # as above
 
 
 def _after(prefix: bytes) -> bytes:

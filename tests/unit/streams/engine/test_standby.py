@@ -1,6 +1,8 @@
 """Standby copies follow what others write, as far as that is verified, and are in nobody's way."""
 
 import asyncio
+import contextlib
+import shutil
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,6 +28,7 @@ from streams.engine.settings import EngineSettings
 from streams.engine.standby import Standby, problem, reach
 from streams.engine.stores.rocks import RocksStore
 from streams.engine.table import TableSpec
+from streams.errors import CompactionError, StoreDamagedError
 from support.wait import eventually
 
 LOG, TABLE = ("p.rows", 0), ("rows", 0)
@@ -90,11 +93,13 @@ class Broker:
         self.unassign()
 
 
-def stores_in(directory: Path, clock: Clock | None = None) -> Stores:
+def stores_in(
+    directory: Path, clock: Clock | None = None, damaged: Callable[[StoreDamagedError], None] = lambda _: None
+) -> Stores:
     settings = EngineSettings(
         app_id="app", kafka=KafkaSettings(), url="", partitions=2, data_dir=directory, tombstones_s=70
     )
-    return Stores(settings, [("rows", False)], clock or Clock())
+    return Stores(settings, [("rows", False)], clock or Clock(), damaged)
 
 
 class World:
@@ -103,7 +108,8 @@ class World:
     def __init__(self, directory: Path) -> None:
         self.broker = Broker()
         self.lags: list[Mapping[Any, int]] = []
-        self.stores = stores_in(directory)
+        self.ending: list[StoreDamagedError] = []
+        self.stores = stores_in(directory, damaged=self.ending.append)
         self.stores.own([], [0])
 
     async def follow(self) -> Standby:
@@ -165,6 +171,113 @@ def test_a_changelog_that_was_created_again_is_followed_from_its_first_record_an
         await made.stop()
 
     followed(check)
+
+
+def overwrite(directory: Path) -> None:
+    for path in directory.glob("*.sst"):
+        path.write_bytes(bytes(byte ^ 0x5A for byte in path.read_bytes()))
+
+
+def empty(directory: Path) -> None:
+    for path in directory.glob("*.sst"):
+        path.write_bytes(b"")
+
+
+def lose_files(directory: Path) -> None:
+    for path in directory.glob("*.sst"):
+        path.unlink()
+
+
+def found_by_compaction(store: RocksStore) -> None:
+    """Have files read that were written over, which nobody may do for long."""
+    with contextlib.suppress(CompactionError, StoreDamagedError):
+        store.compact()
+
+
+@pytest.mark.parametrize("harm", [overwrite, empty, shutil.rmtree])
+def test_a_copy_that_is_damaged_while_it_is_followed_is_made_again_and_ends_no_worker(
+    world: World, harm: Callable[[Path], None]
+):
+    async def check() -> None:
+        made = await world.follow()
+        world.broker.write((b"a", b"1"), (b"b", b"1"))
+        await world.until(lambda: world.store.position == 2)
+        damaged = world.store
+        await asyncio.to_thread(damaged.compact)
+        harm(damaged.path)
+        world.broker.write((b"b", b"2"), (b"a", None))
+        await asyncio.to_thread(found_by_compaction, damaged)
+        world.broker.write((b"c", b"1"))
+        await world.until(lambda: world.store is not damaged and world.store.position == 5)
+        assert list(world.store.scan(b"")) == [(b"b", b"2"), (b"c", b"1")]
+        assert world.ending == []
+        assert world.stores.set_aside() == ([] if harm is shutil.rmtree else ["rows"])
+        await made.stop()
+        world.stores.close()
+
+    followed(check)
+
+
+@pytest.mark.parametrize("harm", [overwrite, empty, lose_files, shutil.rmtree])
+def test_a_copy_that_was_damaged_before_it_is_opened_is_made_again(world: World, harm: Callable[[Path], None]):
+    async def check() -> None:
+        made = await world.follow()
+        world.broker.write((b"a", b"1"), (b"b", b"1"))
+        await world.until(lambda: world.store.position == 2)
+        path = world.store.path
+        await made.stop()
+        world.stores.own([])
+        harm(path)
+        world.stores.own([], [0])
+        made = await world.follow()
+        await world.until(lambda: world.broker.begun == [0, 0] and world.store.position == 2)
+        assert list(world.store.scan(b"")) == [(b"a", b"1"), (b"b", b"1")]
+        assert world.ending == []
+        assert world.stores.set_aside() == ([] if harm is shutil.rmtree else ["rows"])
+        await made.stop()
+        world.stores.close()
+
+    followed(check)
+
+
+@pytest.mark.parametrize("harm", [overwrite, empty, shutil.rmtree])
+@pytest.mark.parametrize("owned", [[0], []], ids=["takes it over", "gives it up"])
+def test_a_damaged_copy_is_in_the_way_of_no_rebalance(tmp_path: Path, harm: Callable[[Path], None], owned: list[int]):
+    ending: list[StoreDamagedError] = []
+    stores = stores_in(tmp_path, damaged=ending.append)
+    stores.own([], [0])
+    copy: Any = stores.open_copy(TABLE)
+    for number in range(2):
+        copy.put(b"a", b"%d" % number)
+        copy.save_position(number + 1)
+        copy.compact()
+    harm(copy.path)
+    copy.put(b"b", b"1")
+    found_by_compaction(copy)
+    with pytest.raises(StoreDamagedError):
+        copy.save_position(3)
+    assert ending == []
+    taken = stores.own(owned)
+    assert [(store.position, list(store.scan(b""))) for store in taken.values()] == [(0, [])] * len(owned)
+    stores.close()
+    again = stores_in(tmp_path)
+    assert again.own([0])[TABLE].position == 0
+    again.close()
+
+
+def test_damage_of_a_store_whose_partition_is_owned_ends_the_worker_though_it_was_a_copy(tmp_path: Path):
+    ending: list[StoreDamagedError] = []
+    stores = stores_in(tmp_path, damaged=ending.append)
+    stores.own([], [0])
+    store: Any = stores.open_copy(TABLE)
+    store.save_position(1)
+    assert stores.own([0])[TABLE] is store
+    store.put(b"a", b"1")
+    shutil.rmtree(store.path)
+    with pytest.raises(StoreDamagedError):
+        store.compact()
+    assert len(ending) == 1
+    stores.close()
 
 
 def test_what_keeps_a_copy_from_following_is_tried_again_and_ends_no_worker(world: World):
