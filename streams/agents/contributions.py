@@ -67,11 +67,11 @@ def _linking(conversations: ConversationsOf, people: People) -> Linking:
             case AddressFollowed():
                 people.addresses(event).follow(key, told)
             case AddressUpdate():
-                conversations(event).apply_address(key, told)
+                conversations(event).apply_address(key, told, event.offset)
             case ContactFollowed():
                 people.contacts(event).follow(key, told)
             case ContactUpdate():
-                people.addresses(event).apply_contact(key, told)
+                people.addresses(event).apply_contact(key, told, event.offset)
 
     return link
 

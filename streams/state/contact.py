@@ -182,11 +182,9 @@ def of_its_contact(facts: AddressFacts) -> AddressFacts:
 
 
 def with_contact(facts: AddressFacts, contact: str, told: ContactFacts | None) -> AddressFacts:
-    """Return the facts with those of a contact; None: it has none any more."""
-    if told is None:
-        kept = {name: one for name, one in facts.contacts.items() if name != contact}
-        return structs.replace(facts, contacts=kept)
-    return structs.replace(facts, contacts=join_each(facts.contacts, {contact: told}, join_contacts))
+    """Return the facts with these of a contact instead of others; None: it has none any more."""
+    contacts = {name: one for name, one in facts.contacts.items() if name != contact}
+    return structs.replace(facts, contacts=contacts if told is None else contacts | {contact: told})
 
 
 def name_of(facts: ContactFacts, organization: str) -> str | None:

@@ -143,11 +143,9 @@ def addresses_of(facts: ConversationFacts | None) -> set[str]:
 
 
 def with_address(facts: ConversationFacts, address: str, told: contact.AddressFacts | None) -> ConversationFacts:
-    """Return the facts with those of an address; None: it has none any more."""
-    if told is None:
-        kept = {name: one for name, one in facts.contacts.items() if name != address}
-        return structs.replace(facts, contacts=kept)
-    return of_its_addresses(structs.replace(facts, contacts=contact.join_known(facts.contacts, {address: told})))
+    """Return the facts with these of an address instead of others; None: it has none any more."""
+    contacts = {name: one for name, one in facts.contacts.items() if name != address}
+    return of_its_addresses(structs.replace(facts, contacts=contacts if told is None else contacts | {address: told}))
 
 
 def of_its_addresses(facts: ConversationFacts) -> ConversationFacts:

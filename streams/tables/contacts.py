@@ -12,12 +12,15 @@ from streams.engine.table import Sender, TablePartition
 from streams.state import contact
 from streams.state.contact import NO_ADDRESS, NO_CONTACT, AddressRow, ContactRow, Row
 from streams.tables.links import (
+    LEFT,
     AddressFollowed,
     AddressUpdate,
     ContactFollowed,
     ContactUpdate,
     Link,
+    Questions,
     encode_link,
+    is_doubtful,
 )
 
 #: A stored row without its followers; several of them have to fit into a conversation's.
@@ -149,10 +152,11 @@ class ContactPartition(_Followed[ContactRow]):
             for address in asked.intersection(addresses):
                 self._write(key, ContactFollowed(organization, address))
         for address in dropped:
-            self._write(address, ContactUpdate(key, None))
+            self._write(address, ContactUpdate(key, None, link.question if address == link.address else None))
         if link.address not in dropped:
             # Trap: a former owner may have sent it facts and died, and all were removed before this is read again.
-            self._write(link.address, ContactUpdate(key, row.facts if row.facts != NO_CONTACT else None))
+            facts = row.facts if row.facts != NO_CONTACT else None
+            self._write(link.address, ContactUpdate(key, facts, link.question))
 
     def _tell(self, key: str, row: ContactRow, *, nothing: bool = False) -> None:
         link = ContactUpdate(key, None if nothing else row.facts)
@@ -168,6 +172,7 @@ class AddressPartition(_Followed[AddressRow]):
         super().__init__(rows, contract, sender, AddressRow(), contact.decode_address_row)
         #: The organization of each address that has to follow its contact.
         self._following: dict[str, str] = {}
+        self._questions = Questions()
 
     def apply(self, event: dict[str, Any]) -> None:
         """Merge an event. Raises Refused if its id is not that of its address: its writer may not write that one."""
@@ -192,29 +197,48 @@ class AddressPartition(_Followed[AddressRow]):
         if link.age is None:
             followers = {name: age for name, age in known.followers.items() if name != link.conversation}
             self._changed[key] = AddressRow(known.facts, followers)
+            # Trap: a former owner may have said so, and the conversation may be back.
+            self._write(link.conversation, AddressUpdate(key, None, LEFT))
             return
         row, dropped, leaving = contact.follow_address(known, link.conversation, link.age)
         self._changed[key] = row
         for conversation in self._to_ask(key, link.conversation, leaving):
             self._write(key, AddressFollowed(conversation, row.followers[conversation]))
         for conversation in dropped:
-            self._write(conversation, AddressUpdate(key, None))
+            answers = link.question if conversation == link.conversation else None
+            self._write(conversation, AddressUpdate(key, None, answers))
         if link.conversation not in dropped:
             # Trap: see ContactPartition.follow.
-            self._write(link.conversation, AddressUpdate(key, row.facts if row.facts != NO_ADDRESS else None))
+            facts = row.facts if row.facts != NO_ADDRESS else None
+            self._write(link.conversation, AddressUpdate(key, facts, link.question))
 
-    def apply_contact(self, key: str, link: ContactUpdate) -> None:
-        """Store a contact's facts, if the address is of that contact."""
-        known = self.row(key)
-        if contact.contact_of(known.facts) != link.contact:
+    def apply_contact(self, key: str, link: ContactUpdate, offset: int) -> None:
+        """Store a contact's facts, if the address is of that contact.
+
+        If the record, at an `offset`, takes something away that is known, the contact is asked first.
+        """
+        row = self.row(key)
+        if contact.contact_of(row.facts) != link.contact:
+            self._questions.forget(key, link.contact)
             return
-        if link.facts is None and link.contact not in known.facts.contacts:
+        known = row.facts.contacts.get(link.contact)
+        is_answer = self._questions.close(key, link)
+        organization = organization_in(key)
+        if not is_answer and organization is not None and is_doubtful(link, known):
+            if self._questions.open(key, link.contact, offset):
+                self._write(link.contact, ContactFollowed(organization, key, offset))
+        # Trap: a worker may have dropped the facts and died before it told the followers.
+        if link.facts is None and link.answers is None and self.rows.caught_up():
             return
-        facts = contact.with_contact(known.facts, link.contact, link.facts)
+        told = link.facts
+        if not is_answer and known is not None:
+            told = known if told is None else contact.join_contacts(known, told)
+        facts = contact.with_contact(row.facts, link.contact, told)
         _check(key, facts)
-        self._changed[key] = AddressRow(facts, known.followers)
+        self._changed[key] = AddressRow(facts, row.followers)
         self._news.add(key)
-        if link.facts is None:
+        if link.facts is None or link.answers is not None:
+            # Trap: the answer may have replaced what followers know, before a crash too.
             self._forgotten.add(key)
 
     def publishing(self) -> Iterator[None]:

@@ -13,7 +13,7 @@ from streams.engine.table import Sender, TablePartition
 from streams.limits import FACTS_BYTES, FEW_MEMBERS_BYTES, GROWTH, JUDGED_BYTES
 from streams.state import contribution as contributions
 from streams.state import conversation
-from streams.state.contact import is_key
+from streams.state.contact import is_key, join_addresses
 from streams.state.contribution import Contribution
 from streams.state.conversation import ConversationFacts, Counting, Tally
 from streams.state.status_change import status_changes
@@ -21,7 +21,7 @@ from streams.tables.contributions import ContributionRecord, VerdictRecord, enco
 from streams.tables.foreign import id_of
 from streams.tables.idle import last_activity
 from streams.tables.in_slices import USUAL_BYTES, slices
-from streams.tables.links import AddressFollowed, AddressUpdate, encode_link
+from streams.tables.links import LEFT, AddressFollowed, AddressUpdate, Questions, encode_link, is_doubtful
 
 _ROW = b""
 
@@ -93,6 +93,7 @@ class ConversationPartition:
         self._announcing: dict[str, None] = {}
         #: Contributions merged since `publishing`: read and decoded once.
         self._merged: dict[tuple[str, str], Contribution] = {}
+        self._questions = Questions()
         #: When the bridge received the first event that has changed something since `flushing`; None: not known.
         self._received_at: int | None = None
         self._changed: set[str] = set()
@@ -162,19 +163,34 @@ class ConversationPartition:
     def _write_link(self, address: str, link: AddressFollowed) -> None:
         self._sender.write(self._contributions, address.encode(), encode_link(link))
 
-    def apply_address(self, conversation_id: str, link: AddressUpdate) -> None:
+    def apply_address(self, conversation_id: str, link: AddressUpdate, offset: int) -> None:
         """Store an address's facts if the conversation may have it, otherwise stop following it.
 
         A crash between the change of a row and the unfollow of its former address leaves it a follower: after the
-        replay the former address is no longer known.
+        replay the former address is no longer known. If the record, at an `offset`, takes something away that is known,
+        the address is asked first.
         """
         entry = self.in_use(conversation_id)
         if entry.told is None or link.address not in conversation.addresses_of(entry.told):
-            self._write_link(link.address, AddressFollowed(conversation_id, None))
+            self._questions.forget(conversation_id, link.address)
+            if link.answers != LEFT:
+                self._write_link(link.address, AddressFollowed(conversation_id, None))
             return
-        if link.facts is None and link.address not in entry.told.contacts:
+        known = entry.told.contacts.get(link.address)
+        is_answer = self._questions.close(conversation_id, link)
+        if (
+            not is_answer
+            and is_doubtful(link, known)
+            and self._questions.open(conversation_id, link.address, offset)
+        ):
+            age = conversation.age_of(entry.told)
+            self._write_link(link.address, AddressFollowed(conversation_id, age, offset))
+        if link.facts is None and link.answers in {None, LEFT}:
             return
-        merged = conversation.with_address(entry.told, link.address, link.facts)
+        facts = link.facts
+        if not is_answer and known is not None:
+            facts = known if facts is None else join_addresses(known, facts)
+        merged = conversation.with_address(entry.told, link.address, facts)
         entry.tally.row_changed(merged)
         self._changed_rows[conversation_id] = merged
         self._changed.add(conversation_id)

@@ -1,7 +1,9 @@
 """Records of the contributions topic between conversations, the addresses that they name, and the contacts of those.
 
 A row that needs another partition's row follows it, and is sent its facts from then on, whenever they change. Both
-records may be repeated at any time: a follower is stored once, and facts are joined.
+records may be repeated at any time, also late by a former owner: a follower is stored once, facts are joined, and what
+takes something away (no facts, no follower) leads to a question: the row is followed once more, with a number that the
+answer has.
 """
 
 from msgspec import DecodeError, Struct, ValidationError, msgpack
@@ -13,17 +15,22 @@ from streams.state.registers import Registers
 
 
 class AddressFollowed(Struct, array_like=True, tag=1):
-    """Keyed by address: a conversation may have it. `age` None: the conversation is removed."""
+    """Keyed by address: a conversation may have it. `age` None: it cannot have it any more."""
 
     conversation: str
     age: existence.Age | None
+    question: int | None = None
 
 
 class AddressUpdate(Struct, array_like=True, tag=2):
-    """Keyed by conversation: the facts of an address that it may have; None: none any more."""
+    """Keyed by conversation: the facts of an address that it may have; None: none any more.
+
+    `answers` LEFT: the conversation follows it no more.
+    """
 
     address: str
     facts: AddressFacts | None
+    answers: int | None = None
 
 
 class ContactFollowed(Struct, array_like=True, tag=3):
@@ -31,6 +38,7 @@ class ContactFollowed(Struct, array_like=True, tag=3):
 
     organization: str
     address: str
+    question: int | None = None
 
 
 class ContactUpdate(Struct, array_like=True, tag=4):
@@ -38,6 +46,7 @@ class ContactUpdate(Struct, array_like=True, tag=4):
 
     contact: str
     facts: ContactFacts | None
+    answers: int | None = None
 
 
 Link = AddressFollowed | AddressUpdate | ContactFollowed | ContactUpdate
@@ -46,6 +55,44 @@ encode_link = msgpack.Encoder().encode
 _decode = msgpack.Decoder(Link).decode
 
 _LAST_TAG = 4
+
+#: Of `answers`: no question has this number.
+LEFT = -1
+
+
+class Questions:
+    """What the rows of a partition have asked whom they follow: one question at a time.
+
+    In memory only. Answers to questions of a former owner, or of this worker before it died, are asked again.
+    """
+
+    def __init__(self) -> None:
+        """Start without any."""
+        self._open: dict[tuple[str, str], int] = {}
+
+    def close(self, follower: str, link: AddressUpdate | ContactUpdate) -> bool:
+        """Return whether a record is the answer to an open question: then its facts replace the known ones."""
+        ids = follower, link.address if isinstance(link, AddressUpdate) else link.contact
+        if link.answers is None or self._open.get(ids) != link.answers:
+            return False
+        del self._open[ids]
+        return True
+
+    def open(self, follower: str, followed: str, number: int) -> bool:
+        """Return whether to ask a question; not while another one is open, whose answer will say the same."""
+        return self._open.setdefault((follower, followed), number) == number
+
+    def forget(self, follower: str, followed: str) -> None:
+        """Drop a question: the row does not follow the other one any more."""
+        self._open.pop((follower, followed), None)
+
+
+def is_doubtful(link: AddressUpdate | ContactUpdate, known: AddressFacts | ContactFacts | None) -> bool:
+    """Return whether a record that answers no open question takes something of what is `known` away.
+
+    A former owner can have said so, later than the new one has told facts.
+    """
+    return link.answers == LEFT or (known is not None and (link.facts is None or link.answers is not None))
 
 
 def is_link(value: bytes) -> bool:

@@ -4,6 +4,7 @@ Each breaks one rule of docs/join.md, by replacing one thing that a worker does.
 """
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -29,13 +30,21 @@ _encoded = program.messages.message.encode
 
 
 def instead(owner: Any, name: str) -> Callable[[Any], Any]:
-    """Return a decorator that makes a mutation of a function, which is called with the original one first."""
+    """Return a decorator that makes a mutation of a function, which is called with the original one first.
+
+    Raises TypeError or AttributeError if it is not called like that any more: each history would find that.
+    """
+    original = getattr(owner, name)
+    parameters = inspect.signature(original).parameters.values()
+    by_name = {one.name: None for one in parameters if one.kind is one.KEYWORD_ONLY}
+    by_place = [one for one in parameters if one.kind in {one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD}]
 
     def make(function: Any) -> Any:
+        for given in (by_place, [one for one in by_place if one.default is one.empty]):
+            inspect.signature(function).bind(original, *given, **by_name)
+
         @contextlib.contextmanager
         def mutated() -> Iterator[None]:
-            original = getattr(owner, name)
-
             def replaced(*args: Any, **named: Any) -> Any:
                 return function(original, *args, **named)
 
@@ -81,10 +90,12 @@ def _tell_once(original: Any, self: Any, conversation_id: str, record: Any) -> N
 
 @mutation("a contribution merged, its status changes not: it is told even if the message has moved on")
 @instead(program.conversations.ConversationPartition, "_tell")
-def _tell_where_it_is(original: Any, self: Any, conversation_id: str, message_id: str, *announced: Any) -> None:
-    known = self.contribution(conversation_id, message_id)
-    if known is None or program.contributions.belongs_to(known, conversation_id):
-        original(self, conversation_id, message_id, *announced)
+def _tell_where_it_is(original: Any, self: Any, announced: Any) -> None:
+    def is_here(conversation_id: str, message_id: str) -> bool:
+        known = self.contribution(conversation_id, message_id)
+        return known is None or program.contributions.belongs_to(known, conversation_id)
+
+    original(self, [one for one in announced if is_here(*one[0])])
 
 
 @mutation("tables written, states not: the states of replayed messages are written again")
@@ -236,9 +247,9 @@ def _follow_nobody(original: Any, self: Any, conversation_id: str, before: Any, 
 
 
 @mutation("an address tells its conversations what it hears of its contact")
-@instead(program.contacts.AddressPartition, "hear")
-def _hear_nothing(original: Any, self: Any, key: str, link: Any) -> None:
-    del original, self, key, link
+@instead(program.contacts.AddressPartition, "apply_contact")
+def _hear_nothing(original: Any, self: Any, key: str, link: Any, offset: int) -> None:
+    del original, self, key, link, offset
 
 
 @mutation("what an address knows of a contact is told to it again when it says once more that it is of that contact")
@@ -246,6 +257,11 @@ def _hear_nothing(original: Any, self: Any, key: str, link: Any) -> None:
 def _follow_silently(original: Any, self: Any, key: str, link: Any) -> None:
     with patch.object(self, "_write", lambda *_: None):
         original(self, key, link)
+
+
+@mutation("a late word that nothing is known is no answer: whoever loses something by it asks")
+def _believe_all() -> contextlib.AbstractContextManager[Any]:
+    return patch.object(program.links.Questions, "close", lambda _, __, link: link.facts is None)
 
 
 @mutation("a removed contact is told to its addresses")

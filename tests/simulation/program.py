@@ -35,7 +35,7 @@ from streams.state import contact as people
 from streams.state import contribution as contributions
 from streams.state import conversation as tallies
 from streams.state import status as statuses
-from streams.tables import contacts, conversations, messages
+from streams.tables import contacts, conversations, links, messages
 from streams.tables.owned import ADDRESSES, CONTACTS, CONVERSATIONS, MESSAGES
 from support import words
 from support.join import IDS, Stream
@@ -67,6 +67,7 @@ __all__ = [
     "engine",
     "guard",
     "is_grouped",
+    "links",
     "messages",
     "people",
     "removal",

@@ -127,7 +127,8 @@ class Shipped:
     def _start(self) -> Join:
         app = _program()
         app.intake.refused = Hook()
-        return Join(app, self._log, self._stores)
+        between = "streams-contributions", 0
+        return Join(app, self._log, self._stores, positions={between: self.read}, ends={between: len(self.between)})
 
     def _process(self, records: list[Record]) -> None:
         if not _runner.run(self._processed(records)):
