@@ -224,9 +224,9 @@ class AddressPartition(_Followed[AddressRow]):
         known = row.facts.contacts.get(link.contact)
         is_answer = self._questions.close(key, link)
         organization = organization_in(key)
-        if not is_answer and organization is not None and is_doubtful(link, known):
-            if self._questions.open(key, link.contact, offset):
-                self._write(link.contact, ContactFollowed(organization, key, offset))
+        asks = not is_answer and is_doubtful(link, known) and self._questions.open(key, link.contact, offset)
+        if asks and organization is not None:
+            self._write(link.contact, ContactFollowed(organization, key, offset))
         # Trap: a worker may have dropped the facts and died before it told the followers.
         if link.facts is None and link.answers is None and self.rows.caught_up():
             return

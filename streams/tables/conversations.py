@@ -178,11 +178,7 @@ class ConversationPartition:
             return
         known = entry.told.contacts.get(link.address)
         is_answer = self._questions.close(conversation_id, link)
-        if (
-            not is_answer
-            and is_doubtful(link, known)
-            and self._questions.open(conversation_id, link.address, offset)
-        ):
+        if not is_answer and is_doubtful(link, known) and self._questions.open(conversation_id, link.address, offset):
             age = conversation.age_of(entry.told)
             self._write_link(link.address, AddressFollowed(conversation_id, age, offset))
         if link.facts is None and link.answers in {None, LEFT}:
