@@ -13,12 +13,13 @@ from starlette.routing import Route
 
 from avro.asyncapi import document as asyncapi_document
 from bridge import health
-from bridge.http import receipts, refusals
 from bridge.http.ingress import Receive, Send
 from bridge.http.openapi import document
 from bridge.http.webhook import PATHS, Scope, caller_of
 from bridge.service import Service
-from openbsp.http.problems import response
+from openbsp.http import unauthorized
+from openbsp.http.problems import problem, response
+from openbsp.http.refusals import INTERNAL_ERROR, METHOD_NOT_ALLOWED, NOT_FOUND
 
 
 class App:
@@ -63,7 +64,7 @@ def _rest(service: Service) -> Starlette:
 
     async def metrics(request: Request) -> Response:
         if not may_observe(request, "/metrics"):
-            return response(receipts.problem(refusals.UNAUTHORIZED, "a valid bearer token is needed"))
+            return response(problem(unauthorized.REASON, unauthorized.DETAIL))
         return Response(generate_latest(await health.measured(service)), media_type=CONTENT_TYPE_LATEST)
 
     async def openapi_json(_: Request) -> Response:
@@ -85,19 +86,19 @@ def _rest(service: Service) -> Starlette:
 
 
 def _misdirected(service: Service) -> Callable[[Request, Exception], Awaitable[Response]]:
-    async def problem(request: Request, error: Exception) -> Response:
+    async def answer(request: Request, error: Exception) -> Response:
         """Refuse an unknown path or method. It may be a lost webhook."""
         method, path = request.method, request.url.path
-        exists = isinstance(error, HTTPException) and error.status_code == refusals.METHOD_NOT_ALLOWED.status
-        reason = refusals.METHOD_NOT_ALLOWED if exists else refusals.NOT_FOUND
+        exists = isinstance(error, HTTPException) and error.status_code == METHOD_NOT_ALLOWED.status
+        reason = METHOD_NOT_ALLOWED if exists else NOT_FOUND
         service.requests.add_misdirected(reason, method, path, request.client.host if request.client else None)
         if exists and isinstance(error, HTTPException):
             allow = (error.headers or {}).get("Allow", "GET")
-            return response(receipts.problem(reason, "this path allows GET only", allow=allow))
-        return response(receipts.problem(reason, "webhooks go to POST /webhooks"))
+            return response(problem(reason, "this path allows GET only", allow=allow))
+        return response(problem(reason, "webhooks go to POST /webhooks"))
 
-    return problem
+    return answer
 
 
 async def _internal_error(_: Request, __: Exception) -> Response:
-    return response(receipts.problem(refusals.INTERNAL_ERROR, "see the log of the bridge for the error"))
+    return response(problem(INTERNAL_ERROR, "see the log of the bridge for the error"))

@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
 from bridge.delivery.memory import Memory, cost
-from bridge.http import refusals
 from bridge.http.head import HEAD_BYTES
 from bridge.http.known_heads import KnownHeads
 from bridge.http.webhook import LENGTH_DIGITS, Intake, Respond, Scope, TooLargeError, TurnedDownError, Webhook
 from openbsp.http.problems import Answer
+from openbsp.http.refusals import BODY_TIMEOUT
 from openbsp.http.tokens import Token
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -125,7 +125,7 @@ class Ingress:
         size = 0
         while (message := await receive())["type"] == "http.request":
             if TIMED_OUT in scope.get("state", ()):
-                raise TurnedDownError(refusals.BODY_TIMEOUT, "the body took too long to arrive", close=True)
+                raise TurnedDownError(BODY_TIMEOUT, "the body took too long to arrive", close=True)
             chunks.append(message.get("body", b""))
             size += len(chunks[-1])
             more = message.get("more_body", False)

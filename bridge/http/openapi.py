@@ -3,8 +3,9 @@
 from typing import Any
 
 from avro.catalogue import ACTIONS, ENTITIES
-from bridge.http.refusals import REASONS, UNAUTHORIZED
+from bridge.http.refusals import REASONS
 from openbsp.http.openapi import TOKEN, description, metrics, probe, problem, reference, refusals
+from openbsp.http.refusals import UNAUTHORIZED
 
 _DEAD_LETTER = {"type": "string", "description": "Of the dead letter, where one was kept."}
 

@@ -1,9 +1,8 @@
-"""Answers to webhooks as they go over the wire: receipts and problems."""
+"""Answers to webhooks that were accepted: their receipts, as they go over the wire."""
 
 import msgspec
 
-from openbsp.http import problems
-from openbsp.http.problems import Answer, Headers, Reason
+from openbsp.http.problems import Answer
 
 _encode = msgspec.json.Encoder().encode
 
@@ -35,12 +34,3 @@ def receipt(content: Published | Spooled) -> Answer:
     """Return the 202."""
     body = _encode(content)
     return Answer(202, [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))], body)
-
-
-def problem(
-    reason: Reason, detail: str, *, event_id: str | None = None, allow: str | None = None, close: bool = False
-) -> Answer:
-    """Return the answer of a refusal. `close` ends the connection after it."""
-    members = None if event_id is None else {"event_id": event_id}
-    headers: Headers = [] if allow is None else [(b"allow", allow.encode())]
-    return problems.problem(reason, detail, members=members, headers=headers, close=close)

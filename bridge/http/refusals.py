@@ -1,41 +1,7 @@
 """Every refusal has one reason: the same code in the answer, the log line, the metric and the dead letter."""
 
+from openbsp.http import refusals
 from openbsp.http.problems import Reason, by_code
-from openbsp.http.refusals import (
-    BODY_TIMEOUT,
-    HEAD_TOO_LARGE,
-    INTERNAL_ERROR,
-    MALFORMED_REQUEST,
-    METHOD_NOT_ALLOWED,
-    NOT_FOUND,
-    TOO_LARGE,
-    TOO_MANY_CONNECTIONS,
-    UNAUTHORIZED,
-    UNSUPPORTED_MEDIA_TYPE,
-)
-
-__all__ = [
-    "BODY_TIMEOUT",
-    "BROKER_REFUSED",
-    "HEAD_TOO_LARGE",
-    "INTERNAL_ERROR",
-    "INVALID_EVENT",
-    "MALFORMED_JSON",
-    "MALFORMED_REQUEST",
-    "METHOD_NOT_ALLOWED",
-    "NOT_FOUND",
-    "NOT_STORED",
-    "OVERLOADED",
-    "REASONS",
-    "SPOOL_AGE_LIMIT",
-    "SUPPRESSED",
-    "TOO_LARGE",
-    "TOO_MANY_CONNECTIONS",
-    "UNAUTHORIZED",
-    "UNSUPPORTED_ENTITY",
-    "UNSUPPORTED_MEDIA_TYPE",
-    "WRONG_ORGANIZATION",
-]
 
 WRONG_ORGANIZATION = Reason(
     "wrong_organization", 403, "Wrong organization", "The token is bound to other organizations than the row's."
@@ -68,25 +34,7 @@ OVERLOADED = Reason(
     "There was no memory for the body in time: the request would have been answered too late. It was not accepted.",
 )
 
-REASONS = by_code(
-    MALFORMED_JSON,
-    MALFORMED_REQUEST,
-    UNAUTHORIZED,
-    WRONG_ORGANIZATION,
-    NOT_FOUND,
-    METHOD_NOT_ALLOWED,
-    BODY_TIMEOUT,
-    TOO_LARGE,
-    UNSUPPORTED_MEDIA_TYPE,
-    INVALID_EVENT,
-    UNSUPPORTED_ENTITY,
-    SUPPRESSED,
-    HEAD_TOO_LARGE,
-    INTERNAL_ERROR,
-    NOT_STORED,
-    OVERLOADED,
-    TOO_MANY_CONNECTIONS,
-)
+REASONS = by_code(vars(refusals), globals())
 
 #: Reasons that only dead letters have: the event was accepted, and later turned out not to be publishable.
 BROKER_REFUSED = "broker_refused"

@@ -28,7 +28,9 @@ from bridge.http.request_log import RequestLine, RequestLog
 from bridge.metrics import Metrics
 from bridge.settings import BridgeSettings
 from bridge.suppressions.hashes import NOBODY, Suppressed
-from openbsp.http.problems import Answer, Reason
+from openbsp.http import unauthorized
+from openbsp.http.problems import Answer, Reason, problem
+from openbsp.http.refusals import INTERNAL_ERROR, METHOD_NOT_ALLOWED, TOO_LARGE, UNSUPPORTED_MEDIA_TYPE
 from openbsp.http.tokens import Token
 from openbsp.log import event
 
@@ -86,7 +88,7 @@ class TooLargeError(TurnedDownError):
     """
 
     def __init__(self, size: int, limit: int, *, beginning: bytes | None = None) -> None:
-        super().__init__(refusals.TOO_LARGE, f"the body is larger than {limit} bytes", close=True)
+        super().__init__(TOO_LARGE, f"the body is larger than {limit} bytes", close=True)
         self.size = size
         self.beginning = beginning
 
@@ -173,7 +175,7 @@ class Webhook:
     def admit(self, method: str, pairs: Collection[tuple[bytes, bytes]], client: str | None) -> None:
         """Check the head alone. Raises TurnedDownError."""
         if method != "POST":
-            raise TurnedDownError(refusals.METHOD_NOT_ALLOWED, "send webhooks with POST", allow="POST")
+            raise TurnedDownError(METHOD_NOT_ALLOWED, "send webhooks with POST", allow="POST")
         intake = self._intake
         headers = dict(pairs)
         # Trap: the parser allows any number of leading zeros, and int only so many digits.
@@ -185,7 +187,7 @@ class Webhook:
             caller = caller_of(headers.get(b"authorization"), headers.get(b"user-agent", b""))
             intake.metrics.unauthorized.labels(PATH, caller).inc()
             close = too_large or b"transfer-encoding" in headers
-            raise TurnedDownError(refusals.UNAUTHORIZED, "a valid bearer token is required", close=close)
+            raise TurnedDownError(unauthorized.REASON, unauthorized.DETAIL, close=close)
         self._line.token = token.name
         content_type = headers.get(b"content-type", b"")
         if content_type != b"application/json" and not _is_json(content_type):
@@ -195,13 +197,13 @@ class Webhook:
                 detail = "the token is bound to other organizations than the request names"
                 raise TurnedDownError(refusals.WRONG_ORGANIZATION, detail, close=too_large)
             detail = "the content type must be application/json"
-            raise TurnedDownError(refusals.UNSUPPORTED_MEDIA_TYPE, detail, close=too_large)
+            raise TurnedDownError(UNSUPPORTED_MEDIA_TYPE, detail, close=too_large)
         encoding = headers.get(b"content-encoding")
         if encoding is not None and encoding.lower() != b"identity":
             self._gzip = encoding.lower() in _GZIP
             if not self._gzip:
                 detail = "the content may be encoded by gzip and nothing else"
-                raise TurnedDownError(refusals.UNSUPPORTED_MEDIA_TYPE, detail, close=too_large)
+                raise TurnedDownError(UNSUPPORTED_MEDIA_TYPE, detail, close=too_large)
         self._token = token
         self._organizations = token.organizations
         narrower = headers.get(_ORGANIZATIONS)
@@ -315,14 +317,14 @@ class Webhook:
         """Answer an exception of `admit` or `take`; anything but TurnedDownError is a fault of the bridge."""
         if isinstance(error, TurnedDownError):
             self._line.detail = error.detail
-            answer = receipts.problem(error.reason, error.detail, allow=error.allow, close=error.close)
+            answer = problem(error.reason, error.detail, allow=error.allow, close=error.close)
             self._end(error.reason.code, answer)
             return
         # Without the content.
         _log.error("internal error while answering a webhook", exc_info=error, extra=event("webhook.internal_error"))
         self._end(
-            refusals.INTERNAL_ERROR.code,
-            receipts.problem(refusals.INTERNAL_ERROR, "see the log of the bridge for the error", close=True),
+            INTERNAL_ERROR.code,
+            problem(INTERNAL_ERROR, "see the log of the bridge for the error", close=True),
         )
 
     def drop(self) -> None:
@@ -354,7 +356,7 @@ class Webhook:
         line.action = refusal.action
         line.detail = refusal.detail
         self._refusal = refusal
-        self._unread = refusal.reason is refusals.TOO_LARGE
+        self._unread = refusal.reason is TOO_LARGE
         letter = DeadLetter(
             refusal.event_id,
             refusal.reason.code,
@@ -377,12 +379,12 @@ class Webhook:
             return
         refusal = self._refusal
         self._intake.metrics.dead_letters.labels(refusal.reason.code).inc()
-        answer = receipts.problem(refusal.reason, refusal.detail, event_id=refusal.event_id, close=self._unread)
+        answer = problem(refusal.reason, refusal.detail, members={"event_id": refusal.event_id}, close=self._unread)
         self._end(refusal.reason.code, answer)
 
     def _not_stored(self, error: NotStoredError) -> None:
         self._line.detail = str(error)
-        self._end(refusals.NOT_STORED.code, receipts.problem(refusals.NOT_STORED, str(error), close=self._unread))
+        self._end(refusals.NOT_STORED.code, problem(refusals.NOT_STORED, str(error), close=self._unread))
 
     def _end(self, outcome: str, answer: Answer | None) -> None:
         respond, self._respond = self._respond, None

@@ -11,6 +11,7 @@ from bridge.client import BridgeClient, StoppedError
 from bridge.http import refusals
 from bridge.http.webhook import RECONCILED_HEADER
 from bridge.reconcile.errors import ReconcileError
+from openbsp.http.refusals import TOO_LARGE
 
 _AT_ONCE = 8
 _MARK = {RECONCILED_HEADER: "true"}
@@ -22,7 +23,7 @@ _REFUSED = frozenset(
         refusals.INVALID_EVENT,
         refusals.UNSUPPORTED_ENTITY,
         refusals.SUPPRESSED,
-        refusals.TOO_LARGE,
+        TOO_LARGE,
     )
 )
 

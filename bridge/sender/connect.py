@@ -14,6 +14,7 @@ from bridge.http import refusals
 from bridge.sender.errors import PlatformError
 from bridge.sender.platform import Platform
 from bridge.sender.registrations import PATH, TABLE, Plan, Step, Wanted, meant, plan, removal, strays
+from openbsp.http.refusals import UNSUPPORTED_MEDIA_TYPE
 
 Say = Callable[[str], None]
 
@@ -164,7 +165,7 @@ def _probe(platform: Platform, wanted: Wanted, say: Say) -> bool:
     try:
         # Of a wrong type, of which nothing is kept, not even a dead letter: tests whether the token is accepted.
         answer = _post(wanted, b"", "text/plain", {writers.HTTP_HEADER: writers.http_value([wanted.organization_id])})
-        accepted = _object(answer).get("reason") == refusals.UNSUPPORTED_MEDIA_TYPE.code
+        accepted = _object(answer).get("reason") == UNSUPPORTED_MEDIA_TYPE.code
         if accepted and rows:
             body = jsontext.encode({"data": rows[0], "entity": wanted.entity, "action": "update"})
             answer = _post(wanted, body, "application/json", {})

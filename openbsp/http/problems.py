@@ -24,12 +24,13 @@ _encode = msgspec.json.Encoder().encode
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """A stable code, its HTTP status, and its meaning for readers."""
+    """A stable code, its HTTP status, and its meaning for readers; `headers` are those that each such answer has."""
 
     code: str
     status: int
     title: str
     meaning: str
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 class Answer:
@@ -45,9 +46,10 @@ class Answer:
         self.body = body
 
 
-def by_code(*reasons: Reason) -> Mapping[str, Reason]:
-    """Return the reasons of a service by their codes, in this order."""
-    return MappingProxyType({reason.code: reason for reason in reasons})
+def by_code(*modules: Mapping[str, Any]) -> Mapping[str, Reason]:
+    """Return every reason that has a name in one of these modules, by its code."""
+    named = [value for module in modules for value in module.values() if isinstance(value, Reason)]
+    return MappingProxyType({reason.code: reason for reason in named})
 
 
 def problem(
@@ -55,13 +57,14 @@ def problem(
     detail: str,
     *,
     members: Mapping[str, Any] | None = None,
-    headers: Headers | None = None,
+    allow: str | None = None,
+    retry_after_s: int | None = None,
     close: bool = False,
 ) -> Answer:
     """Return the answer of a refusal. `detail` is for people; `members` are additional ones of the problem.
 
-    `headers` are added to the usual ones; a `retry-after` among them replaces the usual one. `close` ends the
-    connection after the answer.
+    `allow` are the methods of the path, if the request's is none of them; `retry_after_s` the seconds to wait, where
+    it is not the usual second. `close` ends the connection after the answer.
     """
     body = _encode(
         {
@@ -73,19 +76,21 @@ def problem(
             **(members or {}),
         }
     )
-    all_headers = [
+    headers = [
         (b"content-type", MEDIA_TYPE.encode()),
         (b"content-length", b"%d" % len(body)),
         (b"cache-control", b"no-store"),
-        *(headers or ()),
+        *reason.headers,
     ]
-    if reason.status == HTTPStatus.UNAUTHORIZED:
-        all_headers.append((b"www-authenticate", b'Bearer realm="openbsp"'))
-    if reason.status == HTTPStatus.SERVICE_UNAVAILABLE and not any(name == b"retry-after" for name, _ in all_headers):
-        all_headers.append((b"retry-after", b"%d" % RETRY_AFTER_S))
+    if allow is not None:
+        headers.append((b"allow", allow.encode()))
+    if retry_after_s is None and reason.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        retry_after_s = RETRY_AFTER_S
+    if retry_after_s is not None:
+        headers.append((b"retry-after", b"%d" % retry_after_s))
     if close:
-        all_headers.append(CLOSE)
-    return Answer(reason.status, all_headers, body, close=close)
+        headers.append(CLOSE)
+    return Answer(reason.status, headers, body, close=close)
 
 
 def response(answer: Answer) -> Response:

@@ -1,8 +1,9 @@
-"""Refusals that both services have, with the same texts. Each service adds its own and lists all of them."""
+"""Refusals that both services have, with the same texts. Each service adds its own."""
 
+from openbsp.http import unauthorized
 from openbsp.http.problems import Reason
 
-UNAUTHORIZED = Reason("unauthorized", 401, "Unauthorized", "The bearer token is missing or wrong.")
+UNAUTHORIZED = unauthorized.REASON
 NOT_FOUND = Reason("not_found", 404, "Not found", "Nothing is served at this path, or nothing the token may see.")
 METHOD_NOT_ALLOWED = Reason(
     "method_not_allowed",
@@ -24,18 +25,4 @@ HEAD_TOO_LARGE = Reason(
 INTERNAL_ERROR = Reason("internal_error", 500, "Internal error", "A fault of the server; its log has the details.")
 TOO_MANY_CONNECTIONS = Reason(
     "too_many_connections", 503, "Too many connections", "The process has as many connections as its limit allows."
-)
-
-#: All of the above.
-SHARED = (
-    MALFORMED_REQUEST,
-    UNAUTHORIZED,
-    NOT_FOUND,
-    METHOD_NOT_ALLOWED,
-    BODY_TIMEOUT,
-    TOO_LARGE,
-    UNSUPPORTED_MEDIA_TYPE,
-    HEAD_TOO_LARGE,
-    INTERNAL_ERROR,
-    TOO_MANY_CONNECTIONS,
 )

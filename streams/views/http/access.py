@@ -9,8 +9,9 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from openbsp.http import unauthorized
 from openbsp.http.access import Access
-from openbsp.http.refusals import NOT_FOUND, UNAUTHORIZED
+from openbsp.http.refusals import NOT_FOUND
 from openbsp.http.tokens import Token
 from streams.views.http.problems import ProblemError, problem
 from streams.views.http.refusals import NOT_PERMITTED
@@ -78,7 +79,7 @@ class Authentication:
             if reader is not None:
                 scope["reader"] = reader
             elif not self._is_open(scope):
-                error = ProblemError(UNAUTHORIZED, "send `Authorization: Bearer <token>`, or sign in at /")
+                error = ProblemError(unauthorized.REASON, f"{unauthorized.DETAIL}, or sign in at /")
                 await problem(error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)

@@ -369,7 +369,7 @@ async def _problem(_: Request, error: Exception) -> Response:
 async def _http_error(_: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException) and error.status_code == METHOD_NOT_ALLOWED.status:
         allow = ", ".join(sorted((error.headers or {}).get("Allow", "GET").split(", ")))
-        return problem(ProblemError(METHOD_NOT_ALLOWED, f"the path supports {allow}"), {"Allow": allow})
+        return problem(ProblemError(METHOD_NOT_ALLOWED, f"the path supports {allow}"), allow=allow)
     return problem(ProblemError(NOT_FOUND, "nothing is served at this path"))
 
 

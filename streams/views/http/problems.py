@@ -47,8 +47,8 @@ def relayed(body: bytes, partitions: Iterable[int]) -> ProblemError:
         return not_ready("the partition's worker sent an invalid answer", partitions)
 
 
-def problem(error: ProblemError, headers: dict[str, str] | None = None) -> Response:
-    """Return the answer."""
+def problem(error: ProblemError, *, allow: str | None = None, retry_after_s: int | None = None) -> Response:
+    """Return the answer; see openbsp.http.problems.problem."""
     members = {"partitions": sorted(error.partitions)} if error.partitions else None
-    given = [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()]
-    return response(problems.problem(error.reason, error.detail, members=members, headers=given))
+    answer = problems.problem(error.reason, error.detail, members=members, allow=allow, retry_after_s=retry_after_s)
+    return response(answer)

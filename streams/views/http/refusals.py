@@ -1,7 +1,7 @@
 """Every refusal of the views has one reason: the same code in the answer, the log and the documentation."""
 
+from openbsp.http import refusals
 from openbsp.http.problems import Reason, by_code
-from openbsp.http.refusals import SHARED
 
 INVALID_PARAMETER = Reason(
     "invalid_parameter", 400, "Invalid parameter", "A parameter is unknown, given twice, or has no usable value."
@@ -25,14 +25,4 @@ NOT_APPLIED = Reason(
 )
 TOO_MANY_STREAMS = Reason("too_many_streams", 503, "Too many streams", "The worker has reached STREAMS_EVENT_STREAMS.")
 
-REASONS = by_code(
-    *SHARED,
-    INVALID_PARAMETER,
-    NOT_PERMITTED,
-    MALFORMED_SESSION,
-    CROSS_SITE,
-    TOO_MANY_ATTEMPTS,
-    NOT_READY,
-    NOT_APPLIED,
-    TOO_MANY_STREAMS,
-)
+REASONS = by_code(vars(refusals), globals())

@@ -106,7 +106,7 @@ class Sessions:
             wait_s = self._attempts.wait_s(address)
             if wait_s:
                 error = ProblemError(TOO_MANY_ATTEMPTS, "too many wrong tokens came from this address; wait")
-                return problem(error, {"Retry-After": str(int(wait_s) + 1)})
+                return problem(error, retry_after_s=int(wait_s) + 1)
             self._attempts.failed(address)
             refused = event("session.refused", client=address)
             logger.warning("sign-in from %s refused: wrong token", address, extra=refused)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bridge.dead_letters.reasons import EXPLANATIONS, explain
 from bridge.http import refusals
+from openbsp.http.refusals import TOO_LARGE
 
 ROOT = Path(__file__).parents[4]
 
@@ -33,7 +34,7 @@ def test_those_of_webhooks():
     raised = {ast.unparse(call.args[0]) for call in calls("RefusedError", "bridge")}
     found = {getattr(refusals, name.removeprefix("refusals.")).code for name in raised if name.startswith("refusals.")}
     # The refusal of a body that is too large takes its reason from what was raised before.
-    assert {code for origin, code in EXPLANATIONS if origin == "webhook"} == found | {refusals.TOO_LARGE.code}
+    assert {code for origin, code in EXPLANATIONS if origin == "webhook"} == found | {TOO_LARGE.code}
 
 
 def test_those_of_the_drain():

@@ -12,10 +12,9 @@ import uvicorn
 from prometheus_client import Counter
 from uvicorn.server import ServerState
 
-from bridge.http import refusals
 from bridge.http.known_heads import KnownHeads
 from bridge.http.protocol import WebhookProtocol
-from openbsp.http import problems
+from openbsp.http import problems, refusals
 from openbsp.http.connections import MAX_HEAD_BYTES, Connections, Limits
 from support.ingress import TOKEN, RunningIngress, message, running_ingress
 from support.wait import eventually

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from bridge.http import refusals, request_log
+from bridge.http import request_log
 from bridge.http.request_log import RequestLine, RequestLog
 from bridge.metrics import Metrics
+from openbsp.http import refusals
 from openbsp.log import LineWriter
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from openbsp.http import unauthorized
 from openbsp.http.connections import MAX_HEAD_BYTES
 from openbsp.http.tokens import new_token
 from support.processes import COMMANDS, Process, rewrite_unnoticed
@@ -163,6 +164,7 @@ def test_refusals_of_requests_have_the_same_headers_and_titles(tmp_path: Path):
         assert {answer.headers.get("www-authenticate") for answer in answers} == {
             'Bearer realm="openbsp"' if reason == "unauthorized" else None
         }
+    assert all(answer.json()["detail"].startswith(unauthorized.DETAIL) for answer in found["unauthorized"])
 
 
 def test_a_changed_tokens_file_is_read_again_and_an_unusable_one_changes_nothing(start: Start, tmp_path: Path):

@@ -1,0 +1,14 @@
+"""The answer for an unknown, revoked or missing token, the same in every service: all of it is decided here."""
+
+from openbsp.http.problems import Reason
+
+REASON = Reason(
+    "unauthorized",
+    401,
+    "Unauthorized",
+    "The bearer token is missing or wrong.",
+    headers=((b"www-authenticate", b'Bearer realm="openbsp"'),),
+)
+
+#: `detail` of the answer. It is the same whatever is wrong with the token: more would help to guess one.
+DETAIL = "a valid token is required: `Authorization: Bearer <token>`"
