@@ -10,7 +10,8 @@ from avro.dead_letters import REDRIVEN_HTTP_HEADER
 from avro.rows import to_row
 from bridge.dead_letters.letters import Letter, Position
 from bridge.dead_letters.reasons import explain
-from bridge.http.events import Event, RefusedError, read_event
+from bridge.delivery.items import Event
+from bridge.http.events import RefusedError, read_event
 from bridge.http.webhook import RECONCILED_HEADER
 
 #: An event that became a dead letter again after so many attempts is no longer redriven.

@@ -11,21 +11,24 @@ from uuid import uuid4
 from avro import instants
 from avro.catalogue import DELETE
 from bridge.delivery.ages import Ages
-from bridge.delivery.items import Item, UnreadableError, unpack
+from bridge.delivery.items import DeadLetter, Event, Item, UnreadableError, unpack
 from bridge.delivery.preparation import Preparation
 from bridge.delivery.publisher import Failure, Publisher, Report
-from bridge.delivery.records import ORIGIN, DeadLetter, Record, RecordMaker
+from bridge.delivery.records import Record, RecordMaker
 from bridge.delivery.spool.file import Row, is_damage
 from bridge.delivery.spool.spool import Spool
-from bridge.http import refusals
-from bridge.http.events import SUPPRESSED_DETAIL, Event
 from bridge.metrics import Metrics
-from bridge.suppressions.hashes import NOBODY, Suppressed
+from bridge.suppressions.hashes import NOBODY, SUPPRESSED, SUPPRESSED_DETAIL, Suppressed
 from openbsp.backoff import Backoff
 from openbsp.log import event
 from openbsp.threads import in_thread
 
 _log = logging.getLogger(__name__)
+
+#: Reasons of the dead letters that are made here: the event was accepted, and later turned out not to be publishable.
+BROKER_REFUSED = "broker_refused"
+SPOOL_AGE_LIMIT = "spool_age_limit"
+_ORIGIN = "bridge"
 
 _WINDOW_EVENTS = 500
 #: Each event is in memory several times while it is published: as read, unpacked, as a record, in the producer.
@@ -196,7 +199,7 @@ class Drain:
             return False
         failure = report.failure
         if isinstance(item, Event):
-            letter = _dead_letter(item, refusals.BROKER_REFUSED, f"{failure.error}: {failure.detail}", record)
+            letter = _dead_letter(item, BROKER_REFUSED, f"{failure.error}: {failure.detail}", record)
             (report,) = await self._publish([maker.record(letter)])
             if report.failure is None:
                 _log.error(
@@ -236,7 +239,7 @@ class Drain:
         if not self._suppressed.has(item.entity.name, item.row):
             return item
         # As for a refused webhook: an id derived from the row would be its fingerprint.
-        return _dead_letter(item, refusals.SUPPRESSED.code, SUPPRESSED_DETAIL, event_id=str(uuid4()))
+        return _dead_letter(item, SUPPRESSED, SUPPRESSED_DETAIL, event_id=str(uuid4()))
 
     def _by_age(self, item: Item, maker: RecordMaker) -> Item:
         """Return the item, or a dead letter if the event is too old."""
@@ -245,7 +248,7 @@ class Drain:
         age_s = self._ages.age_s(item.received_at)
         if age_s <= self._max_age_s:
             return item
-        return _dead_letter(item, refusals.SPOOL_AGE_LIMIT, f"{age_s:.0f} s in the spool", maker.record(item))
+        return _dead_letter(item, SPOOL_AGE_LIMIT, f"{age_s:.0f} s in the spool", maker.record(item))
 
     def _is_refusal(self, record: Record, failure: Failure) -> bool:
         if failure.unauthorized:
@@ -260,7 +263,7 @@ class Drain:
         self._metrics.publish_failures.labels(failure.error).inc()
 
     def _count(self, item: Item) -> None:
-        if isinstance(item, DeadLetter) and item.fields["origin"] == ORIGIN:
+        if isinstance(item, DeadLetter) and item.fields["origin"] == _ORIGIN:
             self._metrics.dead_letters.labels(item.fields["reason"]).inc()
             self._metrics.spool_drained.labels("dead_letter").inc()
         else:
@@ -312,7 +315,7 @@ def _dead_letter(
         reason,
         detail,
         instants.now(),
-        origin=ORIGIN,
+        origin=_ORIGIN,
         entity=event.entity.name,
         action=event.action,
         key=event.id,

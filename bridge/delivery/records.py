@@ -7,9 +7,8 @@ from avro import cloudevents, codec, writers
 from avro.catalogue import ACTIONS, ENTITIES, TOPICS, topic_name
 from avro.dead_letters import DeadLetters, redriven_header
 from avro.rows import to_fields
-from bridge.http.events import Event
+from bridge.delivery.items import DeadLetter, Event, Item
 
-ORIGIN = "bridge"
 _DEAD_LETTERS = "dead-letters"
 
 
@@ -20,51 +19,6 @@ class Record(NamedTuple):
     key: bytes | None
     value: bytes
     headers: list[cloudevents.Header]
-
-
-class DeadLetter:
-    """The fields of a dead letter, as its schema has them."""
-
-    __slots__ = ("event_id", "fields", "organizations", "received_at", "redriven")
-
-    def __init__(
-        self,
-        event_id: str,
-        reason: str,
-        detail: str,
-        received_at: int,
-        *,
-        origin: str = "webhook",
-        entity: str | None = None,
-        action: str | None = None,
-        key: str | None = None,
-        organization_id: str | None = None,
-        topic: str | None = None,
-        payload: bytes | None = None,
-        payload_size: int | None = None,
-        redriven: int = 0,
-        organizations: frozenset[str] | None = None,
-    ) -> None:
-        self.event_id = event_id
-        #: How often the event had been redriven when this dead letter was made.
-        self.redriven = redriven
-        #: The organizations that its sender may write for, None for all: a redrive must keep that limit.
-        self.organizations = organizations
-        self.received_at = received_at
-        self.fields: dict[str, Any] = {
-            "event_id": event_id,
-            "reason": reason,
-            "detail": detail,
-            "origin": origin,
-            "received_at": received_at,
-            "entity": entity,
-            "action": action,
-            "key": key,
-            "organization_id": organization_id,
-            "topic": topic,
-            "payload": payload,
-            "payload_size": payload_size,
-        }
 
 
 class RecordMaker:
@@ -82,7 +36,7 @@ class RecordMaker:
         self._dead_letters = topic_name(prefix, _DEAD_LETTERS)
         self._dead_letter_records = DeadLetters(source, ids["DeadLetter"])
 
-    def record(self, item: Event | DeadLetter) -> Record:
+    def record(self, item: Item) -> Record:
         """Return the record of an event or a dead letter."""
         return self._event(item) if isinstance(item, Event) else self._dead_letter(item)
 

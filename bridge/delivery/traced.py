@@ -2,10 +2,9 @@
 
 import time
 
-from bridge.delivery.items import Item
+from bridge.delivery.items import DeadLetter, Item
 from bridge.delivery.keeper import Keep, OnKept
 from bridge.delivery.publisher import Report
-from bridge.delivery.records import DeadLetter
 from bridge.errors import NotStoredError
 from openbsp.tracing import Kind, Tracing, header_of
 

@@ -3,10 +3,8 @@
 from collections.abc import Callable
 
 from avro.catalogue import DELETE
-from bridge.delivery.items import Item, UnreadableError, unpack
-from bridge.delivery.records import DeadLetter
+from bridge.delivery.items import DeadLetter, Event, Item, UnreadableError, unpack
 from bridge.erase.sought import Sought
-from bridge.http.events import Event
 
 
 def matcher(sought: Sought) -> Callable[[bytes], bool]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from avro.catalogue import DELETE
 from bridge.cluster import STATE_TOPICS
-from bridge.delivery.items import UnreadableError, unpack
+from bridge.delivery.items import Event, UnreadableError, unpack
 from bridge.delivery.spool.file import SpoolFile
 from bridge.erase.errors import EraseError
 from bridge.erase.find import Row, Wanted
@@ -20,7 +20,6 @@ from bridge.erase.places import Spooled
 from bridge.erase.requests import ask
 from bridge.erase.sought import Needles, Sought
 from bridge.errors import SpoolError, SpoolInUseError
-from bridge.http.events import Event
 
 _PIECE_BYTES = 1024 * 1024
 _TABLES = ("event", "quarantine")

@@ -5,20 +5,15 @@ import zlib
 from typing import Any
 from uuid import uuid4
 
-import msgspec
-
 from avro import identity, jsontext
 from avro.catalogue import ACTIONS, DELETE, ENTITIES, MAX_MEMBERS, Entity
 from avro.rows import id_of, ids_of
+from bridge.delivery.items import Event, Row
 from bridge.http import refusals
-from bridge.suppressions.hashes import Suppressed
+from bridge.suppressions.hashes import SUPPRESSED_DETAIL, Suppressed
 from openbsp.http.problems import Reason
 
-Row = dict[str, Any]
-
 _UPDATE = "update"
-
-SUPPRESSED_DETAIL = "the contact was erased and stays out"
 
 #: Longest entity or action that a refused envelope may name; longer ones are cut: names are metadata, texts are not.
 _NAME_LIMIT = 100
@@ -30,38 +25,6 @@ _GZIP_FORMAT = 31
 _GZIP_PIECE_BYTES = 4096
 
 _TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-
-
-class Event(msgspec.Struct, gc=False):
-    """A row of a catalogue entity as received, of a deleted one the ids only. `data` is the canonical JSON of `row`.
-
-    `received_at` is in microseconds since the epoch. `organizations` are those that the event may change: the row's, or
-    all that its sender's token is bound to if the row names none; None if the token is bound to none.
-    """
-
-    entity: Entity
-    action: str
-    row: Row
-    data: bytes
-    event_id: str
-    received_at: int
-    traceparent: bytes | None = None
-    #: How often dead letters of this event have been redriven; see `bridge dead-letters redrive`.
-    redriven: int = 0
-    #: Whether a repair read the row from the sender's database, instead of a webhook.
-    reconciled: bool = False
-    organizations: frozenset[str] | None = None
-
-    @property
-    def id(self) -> str:
-        """The id of the row, the key of its record."""
-        # Trap: `cast` is a call, here for each event.
-        return id_of(self.entity, self.row) if self.entity.identity else self.row["id"]  # type: ignore[return-value]
-
-    @property
-    def organization_id(self) -> str | None:
-        """The organization of the row, if it names one."""
-        return self.row.get("organization_id")
 
 
 class RefusedError(Exception):

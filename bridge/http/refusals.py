@@ -1,5 +1,6 @@
 """Every refusal has one reason: the same code in the answer, the log line, the metric and the dead letter."""
 
+from bridge.suppressions import hashes
 from openbsp.http import refusals
 from openbsp.http.problems import Reason, by_code
 
@@ -19,7 +20,7 @@ UNSUPPORTED_ENTITY = Reason(
     "The entity is not in the catalogue. Nothing of its data is kept anywhere.",
 )
 SUPPRESSED = Reason(
-    "suppressed",
+    hashes.SUPPRESSED,
     422,
     "Suppressed contact",
     "The row is of a contact that was erased and stays out. Nothing of it is kept but its ids.",
@@ -35,7 +36,3 @@ OVERLOADED = Reason(
 )
 
 REASONS = by_code(vars(refusals), globals())
-
-#: Reasons that only dead letters have: the event was accepted, and later turned out not to be publishable.
-BROKER_REFUSED = "broker_refused"
-SPOOL_AGE_LIMIT = "spool_age_limit"

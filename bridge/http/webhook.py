@@ -8,14 +8,13 @@ from typing import Any
 from avro import instants, writers
 from avro.catalogue import ACTIONS, ENTITIES
 from avro.dead_letters import REDRIVEN_HTTP_HEADER, redrives
+from bridge.delivery.items import DeadLetter, Event
 from bridge.delivery.keeper import Keep
 from bridge.delivery.memory import Memory, Waiter, cost
 from bridge.delivery.publisher import Report
-from bridge.delivery.records import DeadLetter
 from bridge.errors import NotStoredError
 from bridge.http import receipts, refusals
 from bridge.http.events import (
-    Event,
     RefusedError,
     check_organization,
     check_suppressed,

@@ -5,6 +5,10 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+#: The reason of the dead letters for what suppressed contacts send, and what it says.
+SUPPRESSED = "suppressed"
+SUPPRESSED_DETAIL = "the contact was erased and stays out"
+
 
 class Contact(NamedTuple):
     """An address; of one service, of one organization, or of any (None)."""

@@ -12,7 +12,8 @@ from avro.catalogue import ACTIONS, ENTITIES, TOPICS, topic_name
 from avro.jsontext import encode
 from avro.promises import PROMISES
 from avro.schemas import latest, records
-from bridge.delivery.records import DeadLetter, RecordMaker
+from bridge.delivery.items import DeadLetter
+from bridge.delivery.records import RecordMaker
 from bridge.http.events import read_event
 from streams.contract import Contract, Refused
 from streams.engine.source import Record

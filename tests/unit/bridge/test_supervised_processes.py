@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from avro import jsontext
-from bridge.delivery.items import unpack
-from bridge.http.events import Event
+from bridge.delivery.items import Event, unpack
 from openbsp.http.tokens import new_token
 from support.bridge_process import TOKEN, Bridge
 from support.load import Load

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bridge.dead_letters.reasons import EXPLANATIONS, explain
+from bridge.delivery.drain import BROKER_REFUSED, SPOOL_AGE_LIMIT
 from bridge.http import refusals
 from openbsp.http.refusals import TOO_LARGE
 
@@ -39,8 +40,8 @@ def test_those_of_webhooks():
 
 def test_those_of_the_drain():
     assert {code for origin, code in EXPLANATIONS if origin == "bridge"} == {
-        refusals.BROKER_REFUSED,
-        refusals.SPOOL_AGE_LIMIT,
+        BROKER_REFUSED,
+        SPOOL_AGE_LIMIT,
         refusals.SUPPRESSED.code,
     }
 

@@ -13,12 +13,11 @@ from avro import instants, jsontext
 from avro.catalogue import ENTITIES
 from avro.codec import Decoder
 from avro.schemas import latest
-from bridge.delivery.items import pack
+from bridge.delivery.items import Event, pack
 from bridge.delivery.records import Record
 from bridge.delivery.spool.file import SpoolFile
 from bridge.delivery.spool.leftovers import Leftovers, spool_path
 from bridge.delivery.spool.spool import Spool
-from bridge.http.events import Event
 from bridge.metrics import Metrics
 from openbsp.threads import in_thread
 from support.fake_kafka import IDS, TIMED_OUT, TOO_LARGE, UNAUTHORIZED, FakeKafka, Verdict, letters

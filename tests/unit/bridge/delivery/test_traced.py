@@ -6,11 +6,10 @@ import pytest
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler, TraceIdRatioBased
 
 from avro.catalogue import ENTITIES
+from bridge.delivery.items import DeadLetter, Event
 from bridge.delivery.publisher import Report
-from bridge.delivery.records import DeadLetter
 from bridge.delivery.traced import traced
 from bridge.errors import NotStoredError
-from bridge.http.events import Event
 from openbsp.tracing import header_of, is_sampled
 from support.spans import Spans
 

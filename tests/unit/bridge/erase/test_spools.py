@@ -11,8 +11,7 @@ from typing import Any, ClassVar
 import pytest
 from rich.console import Console
 
-from bridge.delivery.items import pack, unpack
-from bridge.delivery.records import DeadLetter
+from bridge.delivery.items import DeadLetter, pack, unpack
 from bridge.delivery.spool.file import SpoolFile
 from bridge.delivery.spool.leftovers import spool_path
 from bridge.erase import commands, requests, spools

@@ -16,7 +16,8 @@ from avro import writers
 from avro.catalogue import MAX_BODY_BYTES, MAX_MEMBERS
 from avro.codec import Decoder
 from avro.schemas import latest
-from bridge.http.events import Event, RefusedError, read_event
+from bridge.delivery.items import Event
+from bridge.http.events import RefusedError, read_event
 from bridge.http.head import HEAD_BYTES, Head, read_end, read_head
 from bridge.settings import BridgeSettings
 from openbsp_testkit.rows import Organization

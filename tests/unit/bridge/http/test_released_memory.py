@@ -5,7 +5,7 @@ import time
 import weakref
 from pathlib import Path
 
-from bridge.delivery.records import DeadLetter
+from bridge.delivery.items import DeadLetter
 from support.ingress import message, running_ingress
 from support.wait import eventually
 
