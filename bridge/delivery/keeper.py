@@ -18,10 +18,18 @@ from openbsp.log import event
 
 _log = logging.getLogger(__name__)
 
-#: Called with an item's place in Kafka, None if it is in the spool, or why it could not be stored.
-OnKept = Callable[[Report | None, NotStoredError | None], None]
+
+class Spooled:
+    """An item is kept in the spool."""
+
+
+#: An item's place in Kafka, or that it is in the spool, or why it could not be stored.
+Kept = Report | Spooled | NotStoredError
+OnKept = Callable[[Kept], None]
 #: Stores an item that arrived at this time of the monotonic clock, and calls `OnKept` once: `Keeper.keep`.
 Keep = Callable[[Item, float, OnKept], None]
+
+_SPOOLED = Spooled()
 
 #: Seconds that the disk may take to confirm. Together with the longest deadline that stays under the sender's 5 s.
 SPOOL_WAIT_S = 0.9
@@ -57,7 +65,7 @@ class _Waiting:
         self.keeper.publishing.discard(self)
         if report.failure is None:
             self.keeper.published(time.monotonic() - self.since)
-            self.end(report, None)
+            self.end(report)
         else:
             self.keeper.failed(self, report.failure.error, f"{report.failure.error}: {report.failure.detail}")
 
@@ -71,7 +79,7 @@ class _Waiting:
             # Trap: a ticket refers to its callback, so the cycle would keep both until a garbage collection.
             self.ticket = None
         self.keeper.spooling.discard(self)
-        self.end(None, error)
+        self.end(_SPOOLED if error is None else error)
 
     def disk_too_slow(self, spool: Spool) -> None:
         if self.on_kept is None:
@@ -80,17 +88,17 @@ class _Waiting:
         if withdrawn and self.ticket is not None:
             self.keeper.memory.give(len(self.ticket.body))
         detail = "the disk is too slow" if withdrawn else "the disk did not confirm in time; the event may be stored"
-        self.end(None, NotStoredError(detail))
+        self.end(NotStoredError(detail))
 
-    def end(self, report: Report | None, error: NotStoredError | None) -> None:
+    def end(self, kept: Kept) -> None:
         on_kept, self.on_kept = self.on_kept, None
         # Trap: a timer keeps this alive until the deadline, and with it the row and its JSON of an answered request.
         self.item = None
         if on_kept is not None:
-            if error is not None and self.held:
-                error = NotStoredError(f"{error}; Kafka may have the event already, or receive it later")
+            if isinstance(kept, NotStoredError) and self.held:
+                kept = NotStoredError(f"{kept}; Kafka may have the event already, or receive it later")
             try:
-                on_kept(report, error)
+                on_kept(kept)
             except Exception:  # noqa: BLE001 whatever it is
                 # Trap: reports come in batches, and an error here must not stop the others.
                 _log.exception(
@@ -178,7 +186,7 @@ class Keeper:
         try:
             waiting.ticket = self._spool.put(item.received_at, pack(item), waiting.stored)
         except SpoolFullError as error:
-            waiting.end(None, error)
+            waiting.end(error)
         else:
             self.memory.add(len(waiting.ticket.body))
             self.spooling.add(waiting, time.monotonic())

@@ -3,7 +3,7 @@
 import time
 
 from bridge.delivery.items import DeadLetter, Item
-from bridge.delivery.keeper import Keep, OnKept
+from bridge.delivery.keeper import Keep, Kept, OnKept
 from bridge.delivery.publisher import Report
 from bridge.errors import NotStoredError
 from openbsp.tracing import Kind, Tracing, header_of
@@ -35,27 +35,31 @@ def traced(keep: Keep, tracing: Tracing) -> Keep:
         else:
             item.traceparent = header_of(record.get_span_context())
 
-        def kept(report: Report | None, error: NotStoredError | None) -> None:
+        def end(kept: Kept) -> None:
             try:
-                on_kept(report, error)
+                on_kept(kept)
             finally:
-                if report is not None:
+                if isinstance(kept, Report):
                     record.set_attributes(
                         {
                             "messaging.system": "kafka",
-                            "messaging.destination.name": report.topic,
-                            "messaging.destination.partition.id": str(report.partition),
-                            "messaging.kafka.offset": report.offset,
+                            "messaging.destination.name": kept.topic,
+                            "messaging.destination.partition.id": str(kept.partition),
+                            "messaging.kafka.offset": kept.offset,
                         }
                     )
-                if error is not None:
-                    tracing.failed(record, "not_stored")
-                    tracing.failed(webhook, "not_stored")
-                webhook.set_attribute("openbsp.outcome", _outcome(report, error))
+                    outcome = "published"
+                elif isinstance(kept, NotStoredError):
+                    outcome = "not_stored"
+                    tracing.failed(record, outcome)
+                    tracing.failed(webhook, outcome)
+                else:
+                    outcome = "spooled"
+                webhook.set_attribute("openbsp.outcome", outcome)
                 record.end()
                 webhook.end()
 
-        keep(item, arrived, kept)
+        keep(item, arrived, end)
 
     return keep_traced
 
@@ -70,9 +74,3 @@ def _attributes(item: Item) -> dict[str, str]:
     if isinstance(item, DeadLetter):
         return attributes
     return {**attributes, "openbsp.entity": item.entity.name, "openbsp.action": item.action, "openbsp.id": item.id}
-
-
-def _outcome(report: Report | None, error: NotStoredError | None) -> str:
-    if error is not None:
-        return "not_stored"
-    return "spooled" if report is None else "published"

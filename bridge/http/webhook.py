@@ -9,7 +9,7 @@ from avro import instants, writers
 from avro.catalogue import ACTIONS, ENTITIES
 from avro.dead_letters import REDRIVEN_HTTP_HEADER, redrives
 from bridge.delivery.items import DeadLetter, Event
-from bridge.delivery.keeper import Keep
+from bridge.delivery.keeper import Keep, Kept
 from bridge.delivery.memory import Memory, Waiter, cost
 from bridge.delivery.publisher import Report
 from bridge.errors import NotStoredError
@@ -334,18 +334,18 @@ class Webhook:
         if size > self._intake.max_body:
             raise TooLargeError(size, self._intake.max_body)
 
-    def _kept(self, report: Report | None, error: NotStoredError | None) -> None:
+    def _kept(self, kept: Kept) -> None:
         event = self._event
-        if report is not None:
+        if isinstance(kept, Report):
             receipt: receipts.Published | receipts.Spooled = receipts.Published(
-                event.event_id, event.entity.name, event.action, event.id, report.topic, report.partition, report.offset
+                event.event_id, event.entity.name, event.action, event.id, kept.topic, kept.partition, kept.offset
             )
             self._end("published", receipts.receipt(receipt))
-        elif error is None:
+        elif isinstance(kept, NotStoredError):
+            self._not_stored(kept)
+        else:
             receipt = receipts.Spooled(event.event_id, event.entity.name, event.action, event.id)
             self._end("spooled", receipts.receipt(receipt))
-        else:
-            self._not_stored(error)
 
     def _bury(self, refusal: RefusedError, payload: bytes | None, size: int) -> None:
         """Keep a dead letter of so many bytes, then answer with the reason."""
@@ -372,9 +372,9 @@ class Webhook:
         )
         self._intake.keep(letter, self._arrived, self._buried)
 
-    def _buried(self, _: Report | None, error: NotStoredError | None) -> None:
-        if error is not None:
-            self._not_stored(error)
+    def _buried(self, kept: Kept) -> None:
+        if isinstance(kept, NotStoredError):
+            self._not_stored(kept)
             return
         refusal = self._refusal
         self._intake.metrics.dead_letters.labels(refusal.reason.code).inc()

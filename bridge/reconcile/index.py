@@ -60,7 +60,6 @@ _LATER = {"orphans": _ORPHANS, "coverage": _COVERAGE, "cuts": _CUTS, "asked": _A
 _WITNESSES = 4
 _SQL_VARIABLES = 500
 _MOST_NAMES = 100_000
-_ADDRESSES = "contacts_addresses"
 _POSTED = "at, facts, heard, organization"
 
 _Blob = tuple[int, int, int, dict[int, bytes]]
@@ -226,7 +225,7 @@ class Index:
             self._take_witnesses(entity, present)
             self._take_orphans(entity, latest.values())
             self._take_cuts(entity, latest.values())
-            self._add_names(_ADDRESSES, {state.address for state in latest.values() if state.address is not None})
+            self._add_names(names.ADDRESSES, {state.address for state in latest.values() if state.address is not None})
             if self._db.execute("SELECT 1 FROM posted LIMIT 1").fetchone():
                 self._db.executemany(
                     "UPDATE posted SET heard = 1 WHERE entity = ? AND id = ?", [(entity, id_) for id_ in latest]

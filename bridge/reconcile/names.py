@@ -7,6 +7,9 @@ from avro.catalogue import ENTITIES
 from avro.jsontext import decode, encode_text
 from avro.rows import Row, id_of, made_id
 
+#: The table whose rows have no id: a conversation's contact address is asked for by its columns.
+ADDRESSES = "contacts_addresses"
+
 
 def columns_of(entity: str) -> tuple[str, ...]:
     """Return the columns that identify a row in its table."""

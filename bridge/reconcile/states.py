@@ -24,7 +24,6 @@ from openbsp.kafka.topics import Topics
 _TIMEOUT_S = 15.0
 _PATIENCE_S = 60.0
 _POLL_S = 0.2
-_ADDRESSES = "contacts_addresses"
 _BATCH = 2_000
 #: Tombstones are removed a day after a topic was compacted: an index that is older than half of that is rebuilt.
 _STALE_S = 12 * 60 * 60.0
@@ -54,7 +53,7 @@ def state_of(entity: str, id_: str, fields: Mapping[str, Any]) -> State:
 
 def _address_in(fields: Mapping[str, Any]) -> str | None:
     """Return what the row of a conversation's contact address is asked for by."""
-    return names.name_of(_ADDRESSES, {**fields, "address": fields.get("contact_address")})
+    return names.name_of(names.ADDRESSES, {**fields, "address": fields.get("contact_address")})
 
 
 class States:

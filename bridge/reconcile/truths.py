@@ -14,7 +14,7 @@ from avro.catalogue import ENTITIES
 from avro.rows import Row, organization_in, to_fields
 from bridge.cluster import STATE_TOPICS
 from bridge.erase.people import TABLES
-from bridge.reconcile import facts
+from bridge.reconcile import facts, names
 from bridge.reconcile.errors import ReconcileError
 from bridge.reconcile.facts import Facts
 from bridge.reconcile.index import State
@@ -30,7 +30,6 @@ _KEY_BYTES = 1024
 _SEPARATOR = " "
 _UNDATED = 2 - 2**63
 
-_ADDRESSES = "contacts_addresses"
 _OWNER = "organization_id"
 #: Of a deleted row: later events of it stay out.
 _FINAL = 2**62
@@ -47,7 +46,7 @@ def of_row(entity: str, row: Row) -> Facts:
     at = fields.get("updated_at")
     if at is None:
         at = fields.get("created_at")
-    if entity == _ADDRESSES:
+    if entity == names.ADDRESSES:
         contact, extra = row.get("contact_id"), row.get("extra")
         shown = {"contact_id": contact if type(contact) is str and 0 < len(contact.encode()) <= _KEY_BYTES else None}
         shown["extra.name"] = _name(extra.get("name") if type(extra) is dict else None)
@@ -85,7 +84,7 @@ def state_of(entity: str, key: str, value: bytes) -> State | None:
         stored = msgpack.decode(value)[0]
         if stored[0] != _FORMAT:
             raise ReconcileError(f"{TABLES[entity]}: a row of format {stored[0]}: of another version of the workers")
-        return _address(key, stored) if entity == _ADDRESSES else _contact(key, stored)
+        return _address(key, stored) if entity == names.ADDRESSES else _contact(key, stored)
     except (DecodeError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise ReconcileError(f"{TABLES[entity]}: no row of its table: {type(error).__name__}") from None
 

@@ -7,6 +7,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased,
 
 from avro.catalogue import ENTITIES
 from bridge.delivery.items import DeadLetter, Event
+from bridge.delivery.keeper import Spooled
 from bridge.delivery.publisher import Report
 from bridge.delivery.traced import traced
 from bridge.errors import NotStoredError
@@ -22,13 +23,13 @@ def message(traceparent: bytes | None) -> Event:
     return Event(ENTITIES["messages"], "insert", ROW, b"{}", "e", 1, traceparent)
 
 
-def kept(item, report=None, error=None, heard=lambda *_: None, sampler: Sampler | None = None):
+def kept(item, place, heard=lambda *_: None, sampler: Sampler | None = None):
     """Keep an item; return the spans, and what the keeper was given."""
     spans, given = Spans(sampler), []
 
     def keep(item, _, on_kept):
         given.append(item)
-        on_kept(report, error)
+        on_kept(place)
 
     traced(keep, spans.tracing)(item, time.monotonic() - 1, heard)
     return spans, given
@@ -56,10 +57,10 @@ def test_without_a_context_a_trace_begins():
 
 
 @pytest.mark.parametrize(
-    ("error", "outcome", "failed"), [(None, "spooled", False), (NotStoredError("full"), "not_stored", True)]
+    ("place", "outcome", "failed"), [(Spooled(), "spooled", False), (NotStoredError("full"), "not_stored", True)]
 )
-def test_what_kafka_does_not_have_says_so(error, outcome, failed):
-    spans, _ = kept(message(PARENT), None, error)
+def test_what_kafka_does_not_have_says_so(place, outcome, failed):
+    spans, _ = kept(message(PARENT), place)
     webhook, record = spans.named("POST /webhooks"), spans.named("messages publish")
     assert webhook.attributes["openbsp.outcome"] == outcome
     assert [span.status.is_ok for span in (webhook, record)] == [not failed] * 2
@@ -80,7 +81,7 @@ def test_the_answer_does_not_wait_for_spans_and_its_fault_leaves_none_open():
         raise RuntimeError
 
     spans = Spans()
-    keep = traced(lambda _, __, on_kept: on_kept(None, None), spans.tracing)
+    keep = traced(lambda _, __, on_kept: on_kept(Spooled()), spans.tracing)
     with pytest.raises(RuntimeError):
         keep(message(None), time.monotonic(), heard)
     assert open_then == [0]
@@ -123,7 +124,7 @@ def test_what_an_unsampled_trace_ends_with_is_what_the_request_said():
 def test_a_new_trace_is_decided_on_once_and_by_the_id_that_it_keeps():
     """Whoever else goes by the id, with a rate that is not smaller, samples it as well."""
     spans, half = Spans(ParentBased(TraceIdRatioBased(0.5))), TraceIdRatioBased(0.5)
-    keep = traced(lambda _, __, on_kept: on_kept(None, None), spans.tracing)
+    keep = traced(lambda _, __, on_kept: on_kept(Spooled()), spans.tracing)
     events = [message(None) for _ in range(400)]
     for event in events:
         keep(event, time.monotonic(), lambda *_: None)
