@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, NoReturn, Self
+from typing import Any, NamedTuple, NoReturn, Self
 
 import msgspec
 
@@ -271,17 +271,13 @@ class Index:
 
     def cuts(self, entity: str, ids: Sequence[str]) -> dict[str, int]:
         """Return the stamps up to which rows stay out, of deleted ids."""
-        return self._numbers_of("SELECT id, at FROM cuts", entity, ids)
+        return dict(self._rows("SELECT id, at FROM cuts", entity, ids))
 
-    def _numbers_of(self, select: str, entity: str, ids: Sequence[str]) -> dict[str, int]:
-        found: dict[str, int] = {}
+    def _rows(self, select: str, entity: str, ids: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         for at in range(0, len(ids), _SQL_VARIABLES):
             some = ids[at : at + _SQL_VARIABLES]
             marks = ",".join("?" * len(some))
-            found |= dict(
-                self._db.execute(f"{select} WHERE entity = ? AND id IN ({marks})", (entity, *some)).fetchall()
-            )
-        return found
+            yield from self._db.execute(f"{select} WHERE entity = ? AND id IN ({marks})", (entity, *some))
 
     def orphans(self, entity: str, after: str, most: int) -> list[tuple[str, str | None]]:
         """Return ids, after an id, of rows that others refer to and that never arrived, with their organizations."""
@@ -298,13 +294,7 @@ class Index:
 
     def facts(self, entity: str, ids: Sequence[str]) -> dict[str, Facts]:
         """Return the facts of the rows that the states have."""
-        found: dict[str, Facts] = {}
-        for at in range(0, len(ids), _SQL_VARIABLES):
-            some = ids[at : at + _SQL_VARIABLES]
-            marks = ",".join("?" * len(some))
-            statement = f"SELECT id, columns FROM rows WHERE entity = ? AND id IN ({marks})"  # noqa: S608 marks only
-            found |= {id_: self._unpack(blob) for id_, blob in self._db.execute(statement, (entity, *some))}
-        return found
+        return {id_: self._unpack(blob) for id_, blob in self._rows("SELECT id, columns FROM rows", entity, ids)}
 
     def count(self, entity: str) -> int:
         """Return how many rows the states have."""
@@ -380,7 +370,7 @@ class Index:
 
     def turned_away(self, entity: str, ids: Sequence[str]) -> set[str]:
         """Return the rows that the bridge refused."""
-        return set(self._numbers_of("SELECT id, at FROM turned_away", entity, ids))
+        return {id_ for (id_,) in self._rows("SELECT id FROM turned_away", entity, ids)}
 
     # -- what was posted
 
@@ -405,14 +395,8 @@ class Index:
 
     def posted(self, entity: str, ids: Sequence[str]) -> dict[str, Posted]:
         """Return the latest repairs of those rows."""
-        found: dict[str, Posted] = {}
-        for at in range(0, len(ids), _SQL_VARIABLES):
-            some = ids[at : at + _SQL_VARIABLES]
-            marks = ",".join("?" * len(some))
-            statement = f"SELECT id, {_POSTED} FROM posted WHERE entity = ? AND id IN ({marks})"  # noqa: S608 as above
-            for id_, *what in self._db.execute(statement, (entity, *some)):
-                found[id_] = self._posted(*what)
-        return found
+        rows = self._rows(f"SELECT id, {_POSTED} FROM posted", entity, ids)  # noqa: S608 columns only
+        return {id_: self._posted(*what) for id_, *what in rows}
 
     def settled(self, entity: str, ids: Iterable[str]) -> None:
         """Drop the repairs of rows whose state is right now."""

@@ -1,6 +1,6 @@
 """How a topic differs from the catalogue, and how much that matters. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -71,28 +71,14 @@ def _policy(actual: str | None, _: str) -> _Judged:
     return Grade.WRONG, ": records that are needed would be removed; set it with kafka-configs"
 
 
-def _largest(actual: str | None, wanted: str) -> _Judged:
-    if _number(actual) < int(wanted):
-        return Grade.RISK, ": larger records are refused and become dead letters"
-    return Grade.CHOICE, ""
+def _at_least(risk: str) -> Callable[[str | None, str], _Judged]:
+    return lambda actual, wanted: (Grade.RISK, risk) if _number(actual) < int(wanted) else (Grade.CHOICE, "")
 
 
 def _retention(actual: str | None, _: str) -> _Judged:
     # Unlimited is -1.
     if 0 <= _number(actual) < DAY_MS:
         return Grade.RISK, ": records are deleted that a worker may not have read yet"
-    return Grade.CHOICE, ""
-
-
-def _replicas(actual: str | None, wanted: str) -> _Judged:
-    if _number(actual) < int(wanted):
-        return Grade.RISK, ": an acknowledged record may be on fewer replicas"
-    return Grade.CHOICE, ""
-
-
-def _compaction(actual: str | None, wanted: str) -> _Judged:
-    if _number(actual) < int(wanted):
-        return Grade.RISK, ": a worker that comes back late may miss what was removed"
     return Grade.CHOICE, ""
 
 
@@ -106,11 +92,12 @@ def _timestamps(_: str | None, __: str) -> _Judged:
     return Grade.RISK, ": a producer's wrong clock decides what retention deletes; run `bridge topics apply`"
 
 
+_compaction = _at_least(": a worker that comes back late may miss what was removed")
 _CONSEQUENCES = {
     "cleanup.policy": _policy,
-    "max.message.bytes": _largest,
+    "max.message.bytes": _at_least(": larger records are refused and become dead letters"),
     "retention.ms": _retention,
-    "min.insync.replicas": _replicas,
+    "min.insync.replicas": _at_least(": an acknowledged record may be on fewer replicas"),
     "min.compaction.lag.ms": _compaction,
     "max.compaction.lag.ms": _erasure,
     "delete.retention.ms": _compaction,

@@ -4,26 +4,15 @@ from collections.abc import Iterator
 from itertools import chain
 
 
-class MemoryStore:
-    """A partition of a table whose keys are looked up one by one."""
+class _Marks:
+    """What a store remembers besides its rows."""
 
     def __init__(self) -> None:
-        """Start empty, at the beginning of the changelog."""
+        """Start at the beginning of the changelog."""
         self.position = 0
         self.mark = 0
         self.partitions = 0
         self.generation = 0
-        self._values: dict[bytes, bytes] = {}
-        self.get = self._values.get
-        self.put = self._values.__setitem__
-
-    def delete(self, key: bytes) -> None:
-        """Remove a key if it is there."""
-        self._values.pop(key, None)
-
-    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Yield the keys with a prefix; reads the whole table."""
-        return iter([item for item in self._values.items() if item[0].startswith(prefix)])
 
     def save_position(self, position: int) -> None:
         """Store the changelog position."""
@@ -37,9 +26,7 @@ class MemoryStore:
         """Store the partition count with which the table was made."""
         self.partitions = partitions
 
-    def clear(self) -> None:
-        """Empty the store and start over."""
-        self._values.clear()
+    def _start_over(self) -> None:
         self.position = self.mark = self.partitions = 0
         self.generation += 1
 
@@ -47,15 +34,36 @@ class MemoryStore:
         """Nothing is held."""
 
 
-class GroupedMemoryStore:
+class MemoryStore(_Marks):
+    """A partition of a table whose keys are looked up one by one."""
+
+    def __init__(self) -> None:
+        """Start empty, at the beginning of the changelog."""
+        super().__init__()
+        self._values: dict[bytes, bytes] = {}
+        self.get = self._values.get
+        self.put = self._values.__setitem__
+
+    def delete(self, key: bytes) -> None:
+        """Remove a key if it is there."""
+        self._values.pop(key, None)
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the keys with a prefix; reads the whole table."""
+        return iter([item for item in self._values.items() if item[0].startswith(prefix)])
+
+    def clear(self) -> None:
+        """Empty the store and start over."""
+        self._values.clear()
+        self._start_over()
+
+
+class GroupedMemoryStore(_Marks):
     """A partition of a table whose keys are also read by group (`stores.group_key`)."""
 
     def __init__(self) -> None:
         """Start empty, at the beginning of the changelog."""
-        self.position = 0
-        self.mark = 0
-        self.partitions = 0
-        self.generation = 0
+        super().__init__()
         self._groups: dict[bytes, dict[bytes, bytes]] = {}
 
     def get(self, key: bytes) -> bytes | None:
@@ -86,23 +94,7 @@ class GroupedMemoryStore:
             return chain.from_iterable(list(group.items()) for group in list(self._groups.values()))
         return iter(list(self._groups.get(prefix, {}).items()))
 
-    def save_position(self, position: int) -> None:
-        """Store the changelog position."""
-        self.position = position
-
-    def save_mark(self, mark: int) -> None:
-        """Raise the mark."""
-        self.mark = max(self.mark, mark)
-
-    def save_partitions(self, partitions: int) -> None:
-        """Store the partition count with which the table was made."""
-        self.partitions = partitions
-
     def clear(self) -> None:
         """Empty the store and start over."""
         self._groups.clear()
-        self.position = self.mark = self.partitions = 0
-        self.generation += 1
-
-    def close(self) -> None:
-        """Nothing is held."""
+        self._start_over()
