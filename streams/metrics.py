@@ -123,6 +123,12 @@ class Metrics(ServiceMetrics):
             "Time of the last compaction of the store that was compacted longest ago, seconds since 1970: what was "
             "deleted before is in no store of this worker. 0: no store is open.",
         )
+        self.disk_free = self._gauge(
+            "streams_disk_free_share",
+            "Free share of the disk of the stores, of space or of inodes, whichever is less. 0: full, mounted "
+            "read-only, or not to be asked. 1: tables are kept in memory.",
+        )
+        self.disk_free.set(1)
         self.requests = self._counts(
             "streams_requests", "Requests to the views, by endpoint and status.", "endpoint", "status"
         )

@@ -17,6 +17,7 @@ from openbsp.log import event
 from openbsp.otlp_metrics import MetricsSender
 from openbsp.otlp_metrics import start as start_metrics
 from streams.app import JoinApp
+from streams.disk import free_share
 from streams.engine.ends import Ends
 from streams.engine.lag import LOOK_EVERY_S, Lag
 from streams.engine.outside import Outside
@@ -54,6 +55,7 @@ class ViewsService:
         self.metrics = Metrics(CollectorRegistry())
         if settings.store is StoreKind.ROCKSDB:
             self.metrics.store_compaction.set(settings.store_compaction_s)
+            self.metrics.disk_free.set_function(partial(free_share, settings.data_dir))
         self._lag = Lag(ends, settings.stalled_after_s, outside.clock)
         self._watching: list[asyncio.Task[None]] = []
         #: Decodes with the registry's schemas, once their ids are known.

@@ -87,6 +87,7 @@ HEALTHY = {
     "streams_tokens": steady(1),
     # One restart, as for an upgrade.
     "streams_started_timestamp_seconds": then(1_700_000_000, 1_700_007_200),
+    "streams_disk_free_share": steady(0.4),
     "streams_partitions_stalled": steady(0),
     # A takeover of five minutes.
     'streams_partitions_ready{instance="a"}': f"6x{AT - 1} 4x4 6x{MINUTES - AT}",
@@ -215,6 +216,11 @@ CASES: dict[str, list[Case]] = {
     "StreamsAbsent": [Case({"streams_tokens": f"1x{AT - 1} _x{MINUTES - AT}"})],
     "StreamsWorkerRestarts": [
         Case({"streams_started_timestamp_seconds": f"1x{AT - 1} 7200+300x3 8100x{MINUTES - AT - 4}"})
+    ],
+    "StreamsDiskFull": [
+        Case({"streams_disk_free_share": then(0.4, 0.03)}, within=1),
+        # One scrape between two ends of a worker whose disk is read-only.
+        Case({"streams_disk_free_share": f"0.4x{AT - 1} 0x1 stale 0.4x{MINUTES - AT - 3}"}, within=2),
     ],
     "StreamsStalled": [Case({"streams_partitions_stalled": then(0, 1)}, within=4)],
     "StreamsNotReady": [Case({'streams_partitions_ready{instance="a"}': then(6, 5)}, within=12)],
