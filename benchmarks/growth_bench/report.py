@@ -34,7 +34,7 @@ for a cluster: [all benchmarks](benchmarks.md).
 - **Events/s**: the time runs from the first event to the append time of the last record that was needed. **Join's
   time** and **broker's** are processor time for each event, starts and the reading of the comparison included.
 - **Out** are records in all outputs. A status change is told again if it came before the row of its conversation,
-  which happens where a long backlog is read: its topics are not read at the same pace.
+  which happened where a long backlog was read, before [0232](decisions/0232-sources-are-read-at-one-pace.md).
 - **Ready again** is the time from the start of all workers, with their data directories, until all answer for all that
   they own, and their resident memory then.
 

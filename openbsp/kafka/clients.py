@@ -57,7 +57,9 @@ def reader_config(connection: Config, group: str) -> dict[str, Any]:
         "queued.min.messages": 20_000,
         "queued.max.messages.kbytes": 65_536,
         "message.max.bytes": MAX_MESSAGE_BYTES,
-        "fetch.message.max.bytes": MAX_MESSAGE_BYTES,
+        # Of one partition in one answer, if there is more than one record: a backlog of several topics is read at one
+        # pace. Trap: as much as a record may have would be tens of thousands of one topic before the first of another.
+        "fetch.message.max.bytes": 1 << 20,
         "receive.message.max.bytes": 256 * 1024 * 1024,
         **_CONNECTION,
     }

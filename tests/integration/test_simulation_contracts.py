@@ -12,13 +12,16 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from faust.contrib.asgi import faust_app_running
 
+from avro.catalogue import MAX_MESSAGE_BYTES
 from openbsp.kafka.connection import RegistrySettings
 from openbsp.kafka.registry import Registry
 from openbsp.local.ports import free_ports
 from simulation.contracts import CoordinatorContract, LogContract, RegistryContract, owned
 from streams.engine.app import App
 from streams.engine.faust_internals import thread_of
+from streams.engine.outside import Clients
 from streams.engine.settings import EngineSettings
+from streams.engine.source import assign, read, reader
 from support.wait import SESSION_S, eventually
 
 pytestmark = pytest.mark.integration
@@ -77,6 +80,30 @@ class TestLog(LogContract):
         # A topic that has just been made has no leaders for a moment.
         eventually(lambda: _led(bench))
         return bench
+
+    def test_partitions_of_a_backlog_are_read_at_one_pace_and_large_records_too(self, contract: Any, bench: RealBench):
+        """Else a source is a whole answer of the broker ahead of the others, which is tens of thousands of records."""
+        record_size, each = 2_000, 4_000
+        producer = bench.producer(**{"message.max.bytes": MAX_MESSAGE_BYTES, "queue.buffering.max.messages": 100_000})
+        large = bytes(MAX_MESSAGE_BYTES // 2)
+        for number in range(each):
+            for partition in range(bench.partitions):
+                value = large if number == 2_000 and partition == 1 else bytes(record_size)
+                producer.produce(bench.topic, value, partition=partition)
+        producer.flush()
+        consumer = reader(Clients(), contract.kafka.librdkafka(), "contract")
+        try:
+            assign(consumer, {(bench.topic, partition): 0 for partition in range(bench.partitions)})
+            found = dict.fromkeys(range(bench.partitions), 0)
+            ahead = 0
+            while sum(found.values()) < bench.partitions * each:
+                for record in read(consumer, 4_000, 30).records:
+                    found[record.partition] += 1
+                    ahead = max(ahead, max(found.values()) - min(found.values()))
+        finally:
+            consumer.close()
+        print(f"figure: one partition was {ahead} records of {record_size} bytes ahead of another, of {each}")
+        assert ahead < each / 2
 
 
 class RealMember:
