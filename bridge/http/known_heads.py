@@ -7,7 +7,7 @@ repeated head is not parsed again. The token is checked each time: it may have b
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from openbsp.http.short_way import END, MOST_BYTES, may_repeat, remember
+from openbsp.http.fast_path import END, MOST_BYTES, may_repeat, remember
 
 #: What else a head says of the event, `Webhook.is_plain` knows.
 _TELLING = frozenset({b"content-encoding"})

@@ -11,14 +11,14 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from bridge.http.ingress import RESERVED, TIMED_OUT
 from bridge.http.webhook import PATHS
 from openbsp.http.connections import Connections
+from openbsp.http.fast_path import END, MOST_BYTES, Exchange, FastPathProtocol
 from openbsp.http.problems import CLOSE, Answer
-from openbsp.http.short_way import END, MOST_BYTES, Exchange, ShortWayProtocol
 
 if TYPE_CHECKING:
     from bridge.http.ingress import Ingress
 
 
-class WebhookProtocol(ShortWayProtocol):
+class WebhookProtocol(FastPathProtocol):
     """Hands a webhook to the ingress as soon as it is complete, without a task, and writes the answer itself.
 
     A client sends the same head again and again. If a head was parsed and admitted before, and the body arrived whole
@@ -31,7 +31,7 @@ class WebhookProtocol(ShortWayProtocol):
     def __init__(
         self, guard: Connections, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None
     ) -> None:
-        """Start with nothing received; see ShortWayProtocol."""
+        """Start with nothing received; see FastPathProtocol."""
         super().__init__(guard, config, server_state, app_state, _loop)
         self._ingress: Ingress = cast("Any", self.app).webhooks
         self._fresh: RequestResponseCycle | None = None

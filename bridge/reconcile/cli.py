@@ -124,7 +124,7 @@ def audit_show(
     ] = False,
 ) -> None:
     """Print the reports of former runs, as the topic of audits has them. Does not verify them."""
-    from bridge.reconcile.audit import show
+    from bridge.reconcile.audit_command import show
     from bridge.reconcile.errors import ReconcileError
 
     kafka, topics = load(KafkaSettings, TopicSettings)
@@ -149,7 +149,7 @@ def audit_verify(
     keys: KeysOption = None,
 ) -> None:
     """Check that audits are signed with a key that is known here, and unchanged. Exit code 1 if one is not."""
-    from bridge.reconcile.audit import verify
+    from bridge.reconcile.audit_command import verify
     from bridge.reconcile.errors import ReconcileError
     from bridge.reconcile.settings import ReconcileSettings
 

@@ -9,7 +9,7 @@ import typer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from avro import jsontext
-from bridge.reconcile.audits import keep
+from bridge.reconcile.audit_topic import keep
 from bridge.reconcile.console import Console
 from bridge.reconcile.continuous import run_every
 from bridge.reconcile.errors import ReconcileError

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, NoReturn, Self
 import msgspec
 
 from bridge.reconcile import names
+from bridge.reconcile.comparison import Facts
 from bridge.reconcile.errors import ReconcileError
-from bridge.reconcile.facts import Facts
 from openbsp import sqlite
 from openbsp.locks import LockHeldError, lock_file
 

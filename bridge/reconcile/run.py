@@ -11,16 +11,16 @@ from avro.catalogue import DELETE, ENTITIES
 from avro.rows import id_of
 from bridge.erase.people import TABLES
 from bridge.http import refusals
-from bridge.reconcile import facts, gone, names, truths
+from bridge.reconcile import comparison, counterparts, gone, names
+from bridge.reconcile.comparison import Facts, Verdict
+from bridge.reconcile.counterparts import COUNTERPARTS
 from bridge.reconcile.coverage import Coverage
-from bridge.reconcile.facts import Facts, Verdict
 from bridge.reconcile.index import Index, Known, Posted
 from bridge.reconcile.outlook import Outlook, look
 from bridge.reconcile.poster import Poster, Repair
 from bridge.reconcile.report import Report, Span
 from bridge.reconcile.settings import ReconcileSettings
 from bridge.reconcile.source import Cursor, Range, Source, cursor_of
-from bridge.reconcile.truths import TRUTHS
 from bridge.sender.errors import PlatformBusyError, PlatformError
 from bridge.sender.platform import Row
 from openbsp.commands import DISTRIBUTION
@@ -298,13 +298,13 @@ class Run:
             yield at, {row["organization_id"] for row in page}
 
     def _take(self, entity: str, page: list[Row]) -> None:
-        read = {_id(entity, row): (row, truths.of_row(entity, row)) for row in page}
+        read = {_id(entity, row): (row, counterparts.of_row(entity, row)) for row in page}
         states = self._index.facts(entity, list(read))
         equal: list[str] = []
         suspects: list[str] = []
         for id_, (row, of_row) in read.items():
             self.report.of(entity, row["organization_id"]).compared += 1
-            verdict, _ = facts.compare(of_row, states.get(id_))
+            verdict, _ = comparison.compare(of_row, states.get(id_))
             (equal if verdict is Verdict.EQUAL else suspects).append(id_)
         self._index.settled(entity, equal)
         self._note_names(entity, [row for id_, (row, _) in read.items() if id_ in states])
@@ -332,13 +332,13 @@ class Run:
         settled: list[str] = []
         for row in fresh:
             id_, organization = _id(entity, row), row.get("organization_id")
-            of_row = truths.of_row(entity, row)
+            of_row = counterparts.of_row(entity, row)
             tally = self.report.of(entity, organization)
-            if facts.compare(of_row, before.get(id_))[0] is Verdict.AHEAD and before.get(id_) == states.get(id_):
+            if comparison.compare(of_row, before.get(id_))[0] is Verdict.AHEAD and before.get(id_) == states.get(id_):
                 tally.conflicts += 1
-                self._name("conflicts", entity, row, facts.compare(of_row, states.get(id_))[1])
+                self._name("conflicts", entity, row, comparison.compare(of_row, states.get(id_))[1])
                 continue
-            verdict, columns = facts.compare(of_row, states.get(id_))
+            verdict, columns = comparison.compare(of_row, states.get(id_))
             if verdict in {Verdict.EQUAL, Verdict.AHEAD}:
                 settled.append(id_)
                 continue
@@ -502,7 +502,7 @@ class Run:
         after = ("", "")
         while told := self._index.of_run(self.report.run, after, _WINDOW):
             after = told[-1][:2]
-            for entity in TRUTHS:
+            for entity in COUNTERPARTS:
                 own = {id_: posted for name, id_, posted in told if name == entity}
                 states = self._index.facts(entity, list(own))
                 settled = [id_ for id_, posted in own.items() if _has(posted, states.get(id_))]
@@ -517,7 +517,7 @@ def _has(posted: Posted, state: Facts | None) -> bool:
     """Return whether the states contain a repair: of a delete, that there is no state."""
     if posted.facts is None:
         return state is None
-    return facts.compare(posted.facts, state)[0] in {Verdict.EQUAL, Verdict.AHEAD}
+    return comparison.compare(posted.facts, state)[0] in {Verdict.EQUAL, Verdict.AHEAD}
 
 
 def _id(entity: str, row: Mapping[str, Any]) -> str:

@@ -11,10 +11,10 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from avro.catalogue import ENTITIES, TOPICS, topic_name
 from avro.codec import Decoder, UnknownSchemaIdError
 from bridge.erase.people import TABLES
-from bridge.reconcile import facts, names, truths
+from bridge.reconcile import comparison, counterparts, names
+from bridge.reconcile.counterparts import COUNTERPARTS
 from bridge.reconcile.errors import ReconcileError
 from bridge.reconcile.index import Index, State
-from bridge.reconcile.truths import TRUTHS
 from openbsp.kafka import clients
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
 from openbsp.kafka.reading import GROUP
@@ -43,7 +43,7 @@ def state_of(entity: str, id_: str, fields: Mapping[str, Any]) -> State:
         return State(id_, organization=organization, orphan=True, address=_address_in(fields))
     return State(
         id_,
-        facts.of_fields(ENTITIES[entity], fields),
+        comparison.of_fields(ENTITIES[entity], fields),
         organization,
         conversation,
         orphan=entity == "messages" and conversation is None,
@@ -65,16 +65,18 @@ class States:
         registry: RegistrySettings,
         topics: TopicSettings,
         index: Index,
-        entities: Collection[str] = tuple(TRUTHS),
+        entities: Collection[str] = tuple(COUNTERPARTS),
     ) -> None:
         """Build the clients; nothing is read yet. `entities` are the compared ones."""
         self._index = index
         self._registry = Registry(registry, topics.prefix)
         self._topics = Topics(kafka, topics)
-        self._names = {entity: topic_name(topics.prefix, TRUTHS[entity]) for entity in entities}
+        self._names = {entity: topic_name(topics.prefix, COUNTERPARTS[entity]) for entity in entities}
         self._entities = {topic: entity for entity, topic in self._names.items()}
         self._decoders = {
-            entity: Decoder(record) for entity in entities if (record := TOPICS[TRUTHS[entity]].schema) is not None
+            entity: Decoder(record)
+            for entity in entities
+            if (record := TOPICS[COUNTERPARTS[entity]].schema) is not None
         }
         config = clients.reader_config(kafka.librdkafka(), GROUP)
         try:
@@ -112,7 +114,7 @@ class States:
         self._consumer.assign([TopicPartition(*place, offset) for place, offset in self._next.items()])
 
     def _begin(self, entity: str, identities: Mapping[str, str]) -> None:
-        identity = identities.get(TRUTHS[entity])
+        identity = identities.get(COUNTERPARTS[entity])
         if identity is None:
             raise ReconcileError(f"{self._names[entity]}: missing; run `bridge topics apply`")
         topic = self._names[entity]
@@ -163,7 +165,7 @@ class States:
         try:
             return self._ask_for_ends()
         except KafkaException:
-            # Trap: this request does not make librdkafka refresh the partition leaders; see streams.engine.ends.
+            # Trap: this request does not make librdkafka refresh the partition leaders; see streams.engine.end_offsets.
             try:
                 self._admin.list_topics(timeout=_TIMEOUT_S)
                 return self._ask_for_ends()
@@ -228,7 +230,7 @@ class States:
             return State(id_)
         if entity in TABLES:
             try:
-                return truths.state_of(entity, id_, value)
+                return counterparts.state_of(entity, id_, value)
             except ReconcileError as error:
                 self._give_up(entity, error)
                 return None

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from streams.engine.assignment import Assignment
-from streams.engine.ends import Ends
+from streams.engine.end_offsets import Ends
 from streams.engine.membership import Membership
 from streams.engine.writer import Writer
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 
 from openbsp.log import event
 from streams.engine.damage import TOPIC
-from streams.engine.doubt import Doubt
 from streams.engine.guard import FIRST, Guard, note
 from streams.engine.layout import NOTED
 from streams.engine.lease import Lease
 from streams.engine.membership import Membership
 from streams.engine.outside import Clock
+from streams.engine.poison import Suspects
 from streams.engine.writer import Writer
 
 logger = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ class Checkpoints:
         clock: Clock,
         noted: Mapping[str, Mapping[str, str]],
         partitions: int,
-        doubt: Doubt,
+        suspects: Suspects,
     ) -> None:
         """Start with nothing committed.
 
@@ -40,7 +40,7 @@ class Checkpoints:
         the note of its positions. So are the number of `partitions`, and the ranges in doubt.
         """
         self._partitions = partitions
-        self._doubt = doubt
+        self._suspects = suspects
         self._membership = membership
         self._writer = writer
         self._guard = guard
@@ -103,7 +103,7 @@ class Checkpoints:
         notes = {}
         for at in positions:
             topic, partition = at
-            noted = {NOTED: self._partitions, **self._doubt.note(at)}
+            noted = {NOTED: self._partitions, **self._suspects.note(at)}
             if topic in self._identities:
                 noted[TOPIC] = self._identities[topic]
             for name, log in self._noted.get(topic, {}).items():

@@ -17,8 +17,7 @@ from openbsp.log import event
 from streams.engine.assignment import Assignment
 from streams.engine.barrier import Barrier
 from streams.engine.checkpoints import Checkpoints
-from streams.engine.doubt import Doubt
-from streams.engine.ends import Ends
+from streams.engine.end_offsets import Ends
 from streams.engine.guard import Guard, KafkaLogs
 from streams.engine.hooks import Hook
 from streams.engine.layout import check, remembered
@@ -27,6 +26,7 @@ from streams.engine.lifecycle import Lifecycle, State
 from streams.engine.membership import Committed, Membership
 from streams.engine.outside import Outside
 from streams.engine.partitions import Stores
+from streams.engine.poison import Suspects
 from streams.engine.repair import Repair
 from streams.engine.settings import EngineSettings
 from streams.engine.source import Batch, Record, Source, reader
@@ -161,7 +161,7 @@ class Engine:
             self._on_written,
             self._on_settled,
         )
-        self._doubt = Doubt(settings.in_flight_records + 3 * settings.batch_records)
+        self._suspects = Suspects(settings.in_flight_records + 3 * settings.batch_records)
         noted: dict[str, dict[str, str]] = {}
         for spec in specs:
             noted.setdefault(self.topic(spec.source), {}).update({log: self.topic(log) for log in spec.logs})
@@ -173,7 +173,7 @@ class Engine:
             self._clock,
             noted,
             settings.partitions,
-            self._doubt,
+            self._suspects,
         )
         self._repair = Repair(
             self._guard,
@@ -322,7 +322,7 @@ class Engine:
                 table.contents = {}
                 table.rows = {}
             self._checkpoints.end()
-            self._doubt.end()
+            self._suspects.end()
             self._guard.begin({})
             self.writer.forget()
             if self._standby is not None:
@@ -336,7 +336,7 @@ class Engine:
             # Trap: writes after the partitions have moved would overwrite newer state.
             async with asyncio.timeout(self._lease.lease_s):
                 await work.close()
-                self._doubt.rest()
+                self._suspects.rest()
                 self._save_positions()
                 await self._checkpoints.commit()
         except Exception as error:
@@ -404,7 +404,7 @@ class Engine:
         self._guard.begin(found.verified)
         self._guard.owe(found.incomplete)
         self._tell(found)
-        self._doubt.begin(found.followed(left), found.positions, found.ends)
+        self._suspects.begin(found.followed(left), found.positions, found.ends)
         self._checkpoints.begin(found.positions, found.firsts, found.identities)
         # Before anything is written, a successor must know from where on to distrust the logs.
         if await self._committed(takeover.going):
@@ -482,22 +482,22 @@ class Engine:
 
     async def _process(self, work: Assignment, batch: Batch) -> None:
         """Process a batch; while anything is in doubt in parts, each of which is noted before it is in progress."""
-        if self._doubt.careful:
+        if self._suspects.careful:
             await work.settle()
-            for part, alone in self._doubt.parts(batch.records):
+            for part, alone in self._suspects.parts(batch.records):
                 if work.ending.is_set():
                     return
-                if alone and self._set_aside is not None and self._doubt.is_poison(part[0]):
+                if alone and self._set_aside is not None and self._suspects.is_poison(part[0]):
                     await self._poison(work, part[0], self._set_aside)
                 else:
-                    self._doubt.take(part, alone=alone)
+                    self._suspects.take(part, alone=alone)
                     if not await self._committed(lambda: not work.ending.is_set()):
                         return
                     if not await process(work, part, [], self._inbox, self.hooks):
                         return
                 # Its writes may end a worker as well.
                 await work.settle()
-                self._doubt.done(part)
+                self._suspects.done(part)
             await process(work, [], batch.ends, self._inbox, self.hooks)
         else:
             await process(work, batch.records, batch.ends, self._inbox, self.hooks)
@@ -530,7 +530,7 @@ class Engine:
     async def absolve(self, error: BaseException) -> None:
         """Note, if there is time, that the events in progress did not end this worker: the broker rejected a record."""
         if isinstance(error, WriteFailedError):
-            self._doubt.absolve()
+            self._suspects.absolve()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_ABSOLVE_S):
                     await self._checkpoints.commit()

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 from confluent_kafka import KafkaException
 
 from openbsp.log import event
-from streams.engine.ends import Ends
+from streams.engine.end_offsets import Ends
 from streams.engine.outside import Clock
 
 logger = logging.getLogger(__name__)

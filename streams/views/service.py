@@ -18,7 +18,7 @@ from openbsp.otlp_metrics import MetricsSender
 from openbsp.otlp_metrics import start as start_metrics
 from streams.app import JoinApp
 from streams.disk import free_share
-from streams.engine.ends import Ends
+from streams.engine.end_offsets import Ends
 from streams.engine.lag import LOOK_EVERY_S, Lag
 from streams.engine.outside import Outside
 from streams.metrics import Metrics

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from avro.catalogue import ENTITIES
 from avro.rows import id_of, ids_of
 from bridge.reconcile import names
-from bridge.reconcile.truths import of_row, state_of
+from bridge.reconcile.counterparts import of_row, state_of
 from openbsp_testkit.postgrest import Postgrest, running_postgrest
 from streams.state import claims, contact
 from streams.state.registers import text_of

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from avro import instants
 from bridge.reconcile import names
 from bridge.reconcile import run as module
+from bridge.reconcile.counterparts import of_row
 from bridge.reconcile.index import Index, State
 from bridge.reconcile.poster import Receipt, Repair
 from bridge.reconcile.report import Report
 from bridge.reconcile.run import Options, Run
 from bridge.reconcile.settings import ReconcileSettings
 from bridge.reconcile.source import Cursor, Range
-from bridge.reconcile.truths import of_row
 
 ORGANIZATIONS = ("a", "b", "c")
 START = 1_700_000_000_000_000

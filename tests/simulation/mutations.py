@@ -271,17 +271,17 @@ def _remember(original: Any, self: Any, key: str) -> None:
 
 
 @mutation("an event that has ended workers is set aside")
-@instead(program.doubt.Doubt, "is_poison")
+@instead(program.poison.Suspects, "is_poison")
 def _never_poison(original: Any, self: Any, record: Any) -> bool:
     del original, self, record
     return False
 
 
 @mutation("an event is set aside only for the ends of workers that had nothing else in work")
-@instead(program.doubt, "range_of")
+@instead(program.poison, "range_of")
 def _blame_the_first(original: Any, note: Any, position: int) -> Any:
     found = original(note, position)
-    return None if found is None else program.doubt.Range(found.start, found.end, program.doubt.DEATHS)
+    return None if found is None else program.poison.Range(found.start, found.end, program.poison.DEATHS)
 
 
 @mutation("what cannot be used becomes a dead letter")

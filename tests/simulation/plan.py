@@ -400,7 +400,7 @@ def _aimed_at_poison(seed: int, random: Random) -> Plan:
     """Return a history in which an event, or two, ends each worker that reads it.
 
     Hardly anything else ends workers there: who kills them in the wrong moments sets other events aside, too
-    (streams.engine.doubt).
+    (streams.engine.poison).
     """
     arrivals = [
         replace(one, at_s=0.2 + random.random() * random.choice([0.0, 0.5, 12.0]))

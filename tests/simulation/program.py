@@ -22,7 +22,7 @@ from streams.agents import removal
 from streams.agents.eviction import Eviction
 from streams.agents.intake import Intake
 from streams.contract import SOURCES
-from streams.engine import doubt, engine, guard, repair, source, standby, table, takeover, writer
+from streams.engine import engine, guard, poison, repair, source, standby, table, takeover, writer
 from streams.engine import restore as restoring
 from streams.engine.membership import Committed
 from streams.engine.outside import Outside
@@ -63,13 +63,13 @@ __all__ = [
     "contacts",
     "contributions",
     "conversations",
-    "doubt",
     "engine",
     "guard",
     "is_grouped",
     "links",
     "messages",
     "people",
+    "poison",
     "removal",
     "repair",
     "restoring",

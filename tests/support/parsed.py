@@ -1,4 +1,4 @@
-"""What a connection gives to its parser, and not to the short way."""
+"""What a connection gives to its parser, and not to the fast path."""
 
 from typing import Any
 

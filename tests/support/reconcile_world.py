@@ -7,6 +7,8 @@ from typing import Any
 from avro import instants
 from avro.catalogue import ENTITIES
 from avro.rows import id_of
+from bridge.reconcile.counterparts import COUNTERPARTS
+from bridge.reconcile.counterparts import state_of as state_of_table
 from bridge.reconcile.index import Index, State
 from bridge.reconcile.poster import Receipt, Repair
 from bridge.reconcile.report import Report
@@ -14,8 +16,6 @@ from bridge.reconcile.run import Options, Run
 from bridge.reconcile.settings import ReconcileSettings
 from bridge.reconcile.source import Source
 from bridge.reconcile.states import state_of
-from bridge.reconcile.truths import TRUTHS
-from bridge.reconcile.truths import state_of as state_of_table
 from bridge.sender.platform import Platform
 from bridge.sender.settings import OpenBspSettings
 from openbsp_testkit.postgrest import Postgrest
@@ -116,7 +116,7 @@ class Streams:
             waiting, self._waiting = self._waiting, []
             for envelope in waiting:
                 self._merge(envelope)
-        for entity in TRUTHS:
+        for entity in COUNTERPARTS:
             self.index.take(entity, [state for name, state in self.records if name == entity], {0: 0})
         self.records.clear()
 

@@ -10,7 +10,7 @@ import time
 from http import HTTPStatus
 from typing import NamedTuple
 
-from streams.engine.ends import Ends
+from streams.engine.end_offsets import Ends
 from streams.engine.errors import UNAVAILABLE, name_of
 from streams.views.cluster.peers import Peers
 from streams.views.http.access import Reader

@@ -1,9 +1,9 @@
-"""uvicorn's HTTP protocol within the limits of every service, with a short way for cached GETs."""
+"""uvicorn's HTTP protocol within the limits of every service, with a fast path for cached GETs."""
 
 from typing import TYPE_CHECKING, Any, cast
 
 from openbsp.http.connections import Connections
-from openbsp.http.short_way import END, MOST_BYTES, Exchange, ShortWayProtocol, may_repeat, remember
+from openbsp.http.fast_path import END, MOST_BYTES, Exchange, FastPathProtocol, may_repeat, remember
 from streams.views.http.access import HOP, SYNC, WAIT, authorization_of
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _TELLING = frozenset({b"content-length", b"if-none-match", b"traceparent", HOP, 
 _SCOPE: Any = {"path": "/"}
 
 
-class ReadProtocol(ShortWayProtocol):
+class ReadProtocol(FastPathProtocol):
     """Answers a cached GET without parser and task, if its head differs from a former one in the path only.
 
     A request that does not arrive in one read, is pipelined, or is any other goes through uvicorn's ASGI. So does every
@@ -33,7 +33,7 @@ class ReadProtocol(ShortWayProtocol):
     def __init__(
         self, guard: Connections, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None
     ) -> None:
-        """Start with nothing received; see ShortWayProtocol."""
+        """Start with nothing received; see FastPathProtocol."""
         super().__init__(guard, config, server_state, app_state, _loop)
         self._reads: Reads = cast("Any", self.app).reads
         self._known = self._reads.known_heads

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bridge.http.protocol import WebhookProtocol
-from openbsp.http import short_way
+from openbsp.http import fast_path
 from openbsp.http.tokens import new_token
 from support.ingress import TOKEN, RunningIngress, message, running_ingress
 from support.parsed import parsed_by
@@ -135,7 +135,7 @@ def test_a_client_that_ends_its_side_after_a_known_head_gets_its_answer(ingress:
         "OpenBSP-Redriven: 1",
         "Traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
         "Upgrade: h2c\r\nConnection: Upgrade",
-        f"X-Long: {'x' * short_way.MOST_BYTES}",
+        f"X-Long: {'x' * fast_path.MOST_BYTES}",
     ],
 )
 def test_a_head_that_says_more_is_parsed_each_time(ingress: RunningIngress, header: str):
@@ -184,7 +184,7 @@ def test_a_revoked_token_is_refused_under_a_known_head(tmp_path: Path):
 
 
 def test_so_many_are_kept(monkeypatch: pytest.MonkeyPatch, ingress: RunningIngress, client: socket.socket):
-    monkeypatch.setattr(short_way, "_MOST_HEADS", 3)
+    monkeypatch.setattr(fast_path, "_MOST_HEADS", 3)
     for length in range(1, 10):
         client.sendall(request("x" * length))
         assert answer(client)[2]["id"] == "x" * length

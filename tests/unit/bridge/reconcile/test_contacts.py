@@ -7,12 +7,12 @@ import pytest
 from avro import instants
 from avro.catalogue import ENTITIES
 from avro.rows import id_of, ids_of
+from bridge.reconcile.counterparts import state_of
 from bridge.reconcile.errors import ReconcileError
 from bridge.reconcile.index import State
 from bridge.reconcile.report import text
 from bridge.reconcile.settings import ReconcileSettings
 from bridge.reconcile.states import state_of as state_of_state
-from bridge.reconcile.truths import state_of
 from streams.state import contact
 from support.reconcile_world import (
     HOUR,

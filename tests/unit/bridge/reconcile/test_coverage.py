@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from avro import instants
+from bridge.reconcile.comparison import Facts
 from bridge.reconcile.coverage import Coverage
-from bridge.reconcile.facts import Facts
 from bridge.reconcile.index import Index, Progress, State
 from support.reconcile_world import HOUR, World, conversation_row, message_row
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from bridge.reconcile.comparison import Facts
 from bridge.reconcile.errors import ReconcileError
-from bridge.reconcile.facts import Facts
 from bridge.reconcile.index import Index, Posted, Progress, State
 
 

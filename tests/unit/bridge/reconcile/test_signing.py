@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bridge import cli
-from bridge.reconcile import audits, signing
+from bridge.reconcile import signing
 from bridge.reconcile.errors import ReconcileError
 from bridge.reconcile.report import Report
 
@@ -110,7 +110,7 @@ def test_a_record_that_is_no_audit_does_not_hide_the_others(key: Path, monkeypat
     audit = signing.sign(REPORT, signing.load_key(key))
     escapes = signing.sign({"run": "\x1b[2J", "platform": "\x1b[2J"}, signing.load_key(key))
     told = [("audits:0:0", b"not JSON"), ("audits:0:1", audit.encode()), ("audits:0:2", escapes.encode())]
-    monkeypatch.setattr(audits, "read", lambda *_: iter(told))
+    monkeypatch.setattr("bridge.reconcile.audit_topic.read", lambda *_: iter(told))
     monkeypatch.setattr(sys, "argv", ["bridge", "audit", "show"])
     with pytest.raises(SystemExit) as ended:
         cli.main()

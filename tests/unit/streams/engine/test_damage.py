@@ -8,9 +8,9 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from streams.engine.damage import TOPIC, judge_changelog, judge_positions, noted_identities
-from streams.engine.doubt import DEATHS, Doubt
 from streams.engine.guard import note
 from streams.engine.membership import Committed
+from streams.engine.poison import DEATHS, Suspects
 from streams.engine.restore import Changelog
 from streams.engine.source import Record
 from streams.engine.stores.memory import MemoryStore
@@ -78,10 +78,10 @@ def test_what_ended_workers_in_a_former_topic_says_nothing_of_the_one_that_has_i
     refused: tuple[tuple[str, int], ...],
 ):
     ended = Committed(7, note({"@running": 1, "@from": 7, "@to": 8, "@alone": DEATHS - 1}))
-    doubt = Doubt(bound=10)
-    doubt.begin(replace(NOTHING, refused=refused).followed({AT: ended}), {AT: 7}, {AT: 9})
+    suspects = Suspects(bound=10)
+    suspects.begin(replace(NOTHING, refused=refused).followed({AT: ended}), {AT: 7}, {AT: 9})
     record = Record(*AT, 7, b"key", b"value")
-    assert doubt.is_poison(record) is (not refused)
+    assert suspects.is_poison(record) is (not refused)
 
 
 @pytest.mark.parametrize("foreign", ["", "not ours", "[]", "{}"])

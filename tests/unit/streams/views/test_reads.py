@@ -212,7 +212,7 @@ async def test_a_process_that_ends_ends_its_connections_with_the_next_read():
 
 
 async def test_known_heads_are_bounded(monkeypatch):
-    monkeypatch.setattr("openbsp.http.short_way._MOST_HEADS", 3)
+    monkeypatch.setattr("openbsp.http.fast_path._MOST_HEADS", 3)
     async with running() as server, Client(server) as client:
         known = server.world.views.app.reads.known_heads
         for number in range(10):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import typer
 
-from bridge.reconcile import audits, signing
+from bridge.reconcile import audit_topic, signing
 from bridge.reconcile.errors import ReconcileError
 from bridge.reconcile.report import text
 from bridge.reconcile.signing import Audit
@@ -17,7 +17,7 @@ from openbsp.terminal import printable
 def show(kafka: KafkaSettings, topics: TopicSettings, run: str | None, last: int, *, as_json: bool) -> ExitCode:
     """Print the latest audits, oldest first, or those of a run; report invalid records."""
     found: list[Audit] = []
-    for place, told in audits.read(kafka, topics):
+    for place, told in audit_topic.read(kafka, topics):
         try:
             found.append(signing.decode(told))
         except ReconcileError as error:
@@ -46,7 +46,7 @@ def verify(
             raise ReconcileError("no public key to verify with: give --key, or set RECONCILE_SIGNING_KEY_FILE")
         keys = [signing.load_key(key_file).public_key()]
     good = faults = 0
-    for place, told in _of_files(files) if files else audits.read(kafka, topics):
+    for place, told in _of_files(files) if files else audit_topic.read(kafka, topics):
         try:
             audit = signing.decode(told)
             where, fault = _run(audit), signing.fault(audit, keys)

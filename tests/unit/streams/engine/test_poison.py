@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from streams.engine.doubt import DEATHS, SLICE, Doubt
 from streams.engine.guard import note
 from streams.engine.membership import Committed
+from streams.engine.poison import DEATHS, SLICE, Suspects
 from streams.engine.source import Record
 
 AT = ("words", 0)
@@ -29,12 +29,12 @@ class Group:
 
     def live(self, dies: Callable[[Record], bool] = lambda _: False, *, ends_in_order: bool = True) -> None:
         """Work on everything that is left, as the engine does; `dies` says at which event it is killed."""
-        doubt = Doubt(100_000)
+        suspects = Suspects(100_000)
         positions = {at: self.committed[at].offset if at in self.committed else 0 for at in (AT, OTHER)}
-        doubt.begin(self.committed, positions, dict.fromkeys((AT, OTHER), len(self.records) // 2))
+        suspects.begin(self.committed, positions, dict.fromkeys((AT, OTHER), len(self.records) // 2))
 
         def commit() -> None:
-            self.committed = {at: Committed(offset, note(doubt.note(at))) for at, offset in positions.items()}
+            self.committed = {at: Committed(offset, note(suspects.note(at))) for at, offset in positions.items()}
 
         def work(part: list[Record]) -> None:
             self.sizes.append(len(part))
@@ -47,20 +47,20 @@ class Group:
 
         commit()
         left = [record for record in self.records if record.offset >= positions[record.topic, record.partition]]
-        if not doubt.careful:
+        if not suspects.careful:
             work(left)
         else:
-            for part, alone in doubt.parts(left):
-                if alone and doubt.is_poison(part[0]):
+            for part, alone in suspects.parts(left):
+                if alone and suspects.is_poison(part[0]):
                     self.set_aside += part
                     positions[part[0].topic, part[0].partition] = part[0].offset + 1
                 else:
-                    doubt.take(part, alone=alone)
+                    suspects.take(part, alone=alone)
                     commit()
                     work(part)
-                doubt.done(part)
+                suspects.done(part)
         if ends_in_order:
-            doubt.rest()
+            suspects.rest()
         commit()
 
     def lives(self, dies: Callable[[Record], bool], most: int = 20) -> int:
@@ -115,11 +115,11 @@ def test_an_end_in_order_clears_what_was_counted():
     for _ in range(3):
         with pytest.raises(Killed):
             group.live(lambda record: record == deadly)
-    doubt = Doubt(100_000)
+    suspects = Suspects(100_000)
     positions = {at: left.offset for at, left in group.committed.items()}
-    doubt.begin(group.committed, positions, dict.fromkeys(positions, 1_000))
-    doubt.rest()
-    group.committed = {at: Committed(offset, note(doubt.note(at))) for at, offset in positions.items()}
+    suspects.begin(group.committed, positions, dict.fromkeys(positions, 1_000))
+    suspects.rest()
+    group.committed = {at: Committed(offset, note(suspects.note(at))) for at, offset in positions.items()}
     with pytest.raises(Killed):
         group.live(lambda record: record == deadly)
     group.live()
@@ -127,25 +127,25 @@ def test_an_end_in_order_clears_what_was_counted():
 
 
 def test_an_end_that_is_not_the_events_fault_is_not_counted():
-    doubt = Doubt(100_000)
+    suspects = Suspects(100_000)
     record = Record(*AT, 5, b"", b"")
     left = {AT: Committed(5, note({"@running": 1, "@from": 5, "@to": 9, "@alone": 1}))}
-    doubt.begin(left, {AT: 5}, {AT: 20})
-    assert doubt.is_poison(record)
+    suspects.begin(left, {AT: 5}, {AT: 20})
+    assert suspects.is_poison(record)
     left = {AT: Committed(5, note({"@running": 1, "@from": 5, "@to": 9, "@alone": 0}))}
-    doubt.begin(left, {AT: 5}, {AT: 20})
-    doubt.take([record], alone=True)
-    doubt.absolve()
-    left = {AT: Committed(5, note(doubt.note(AT)))}
-    doubt.begin(left, {AT: 5}, {AT: 20})
-    assert not doubt.is_poison(record)
+    suspects.begin(left, {AT: 5}, {AT: 20})
+    suspects.take([record], alone=True)
+    suspects.absolve()
+    left = {AT: Committed(5, note(suspects.note(AT)))}
+    suspects.begin(left, {AT: 5}, {AT: 20})
+    assert not suspects.is_poison(record)
 
 
 def test_doubt_ends_where_nobody_can_have_been():
-    doubt = Doubt(2 * SLICE)
-    doubt.begin({AT: Committed(10, note({"@running": 1}))}, {AT: 10}, {AT: 5_000})
-    assert doubt.careful
-    doubt.done([Record(*AT, 9 + 2 * SLICE, b"", b"")])
-    assert not doubt.careful
-    doubt.begin({AT: Committed(10, "not ours")}, {AT: 10}, {AT: 5_000})
-    assert not doubt.careful
+    suspects = Suspects(2 * SLICE)
+    suspects.begin({AT: Committed(10, note({"@running": 1}))}, {AT: 10}, {AT: 5_000})
+    assert suspects.careful
+    suspects.done([Record(*AT, 9 + 2 * SLICE, b"", b"")])
+    assert not suspects.careful
+    suspects.begin({AT: Committed(10, "not ours")}, {AT: 10}, {AT: 5_000})
+    assert not suspects.careful

@@ -14,13 +14,13 @@ from avro.catalogue import ENTITIES
 from avro.rows import Row, organization_in, to_fields
 from bridge.cluster import STATE_TOPICS
 from bridge.erase.people import TABLES
-from bridge.reconcile import facts, names
+from bridge.reconcile import comparison, names
+from bridge.reconcile.comparison import Facts
 from bridge.reconcile.errors import ReconcileError
-from bridge.reconcile.facts import Facts
 from bridge.reconcile.index import State
 
 #: The topic with the known data of each entity's rows; in the order in which rows are deleted.
-TRUTHS: Mapping[str, str] = {**STATE_TOPICS, **TABLES}
+COUNTERPARTS: Mapping[str, str] = {**STATE_TOPICS, **TABLES}
 
 #: These, and their stored form, are those of `streams.state.contact` and of the modules that it builds on; a test of
 #: the project writes with the one and reads with the other.
@@ -41,7 +41,7 @@ Registers = Mapping[str, Register]
 def of_row(entity: str, row: Row) -> Facts:
     """Return the facts of a row as the platform has it."""
     if entity not in TABLES:
-        return facts.of_row(ENTITIES[entity], row)
+        return comparison.of_row(ENTITIES[entity], row)
     fields = to_fields(ENTITIES[entity], row)
     at = fields.get("updated_at")
     if at is None:
@@ -60,8 +60,8 @@ def _name(value: object) -> str | None:
 
 
 def _facts(shown: Mapping[str, str | None], stamp: int) -> Facts:
-    columns = {name: facts.digest(b"n" if text is None else b"t", text or "") for name, text in shown.items()}
-    return Facts(0, 0, stamp, {**columns, "updated_at": facts.digest(b"i", str(stamp))})
+    columns = {name: comparison.digest(b"n" if text is None else b"t", text or "") for name, text in shown.items()}
+    return Facts(0, 0, stamp, {**columns, "updated_at": comparison.digest(b"i", str(stamp))})
 
 
 class _Contact(NamedTuple):

@@ -1,4 +1,4 @@
-"""Doubt: which events may have ended a worker. An event that ended two workers as the only one in progress is poison.
+"""Which events may have ended a worker: suspects. One that ended two workers as the only one in progress is poison.
 
 A dying worker can write nothing, so events in progress are noted before, with the group's positions; the next owner
 reads the note. In the usual case that would cost too much, so an owner works in three ways:
@@ -52,7 +52,7 @@ def range_of(note: Mapping[str, int], position: int) -> Range | None:
     return Range(start, end, note[_ALONE] + 1 if _ALONE in note else note.get(_DEATHS, 0))
 
 
-class Doubt:
+class Suspects:
     """The ranges in doubt of one assignment's partitions."""
 
     def __init__(self, bound: int) -> None:

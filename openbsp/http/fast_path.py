@@ -1,7 +1,7 @@
-"""uvicorn's HTTP protocol with a short way, without parser, scope and task, for requests whose head is known.
+"""uvicorn's HTTP protocol with a fast path, without parser, scope and task, for requests whose head is known.
 
 A client sends the same head again and again, and the result of parsing depends on the bytes only. Which requests go the
-short way, and which heads are known, is up to each service.
+fast path, and which heads are known, is up to each service.
 """
 
 from collections.abc import Collection, Mapping
@@ -51,7 +51,7 @@ class _Nothing:
 
 
 class Exchange:
-    """A request that goes the short way: the part of RequestResponseCycle that a connection uses."""
+    """A request that goes the fast path: the part of RequestResponseCycle that a connection uses."""
 
     __slots__ = ("default_headers", "disconnected", "keep_alive", "response_complete", "response_started")
 
@@ -68,8 +68,8 @@ class Exchange:
         self.response_started = False
 
 
-class ShortWayProtocol(GuardedProtocol):
-    """Knows whether a request can go the short way, and has one timer for idle time instead of one for each answer."""
+class FastPathProtocol(GuardedProtocol):
+    """Knows whether a request can go the fast path, and has one timer for idle time instead of one for each answer."""
 
     def __init__(
         self, guard: Connections, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None

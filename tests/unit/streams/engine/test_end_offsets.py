@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from streams.engine.ends import Ends
+from streams.engine.end_offsets import Ends
 from streams.engine.outside import Clients, Outside
 
 _AT = ("messages", 0)

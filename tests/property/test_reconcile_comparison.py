@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from avro.catalogue import ENTITIES
-from bridge.reconcile import facts
-from bridge.reconcile.facts import Verdict
+from bridge.reconcile import comparison
+from bridge.reconcile.comparison import Verdict
 from streams.state import conversation, message
 from support.events import Envelope, events_of_a_conversation, events_of_a_message, histories
 from support.wire import event_of
@@ -25,7 +25,7 @@ def state_of(*envelopes: Envelope) -> dict[str, Any]:
 
 
 def compare(envelope: Envelope, state: dict[str, Any]) -> tuple[Verdict, list[str]]:
-    return facts.compare(facts.of_row(MESSAGES, envelope["data"]), facts.of_fields(MESSAGES, state))
+    return comparison.compare(comparison.of_row(MESSAGES, envelope["data"]), comparison.of_fields(MESSAGES, state))
 
 
 @patient
@@ -39,8 +39,8 @@ def test_the_state_of_a_message_that_was_told_once_is_equal(envelope: Envelope) 
 def test_the_state_of_a_conversation_that_was_told_once_is_equal(envelope: Envelope) -> None:
     told = conversation.facts_of(event_of(envelope))
     state = conversation.state("c1", told, conversation.Counting("c1").tally(told), None)
-    row = facts.of_row(CONVERSATIONS, envelope["data"])
-    assert facts.compare(row, facts.of_fields(CONVERSATIONS, state)) == (Verdict.EQUAL, [])
+    row = comparison.of_row(CONVERSATIONS, envelope["data"])
+    assert comparison.compare(row, comparison.of_fields(CONVERSATIONS, state)) == (Verdict.EQUAL, [])
 
 
 @patient
@@ -63,5 +63,5 @@ def test_whole_rows_of_which_some_were_not_told_are_repaired_by_telling_the_last
 
 
 def version(envelope: Envelope) -> tuple[int, int]:
-    row = facts.of_row(MESSAGES, envelope["data"])
+    row = comparison.of_row(MESSAGES, envelope["data"])
     return row.named, row.stamp
