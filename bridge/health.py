@@ -127,7 +127,7 @@ def details(service: "Service") -> dict[str, Any]:
 
 
 def _remarks(service: "Service") -> list[str]:
-    """Return notes for operators that do not affect the state."""
+    """Return notes for operators: events are stored, but the state is `degraded`."""
     clock = service.clock.remark
     others = [remark for remark in (clock, service.suppressions.problem) if remark is not None]
     return [*service.preparation.remarks, *others]

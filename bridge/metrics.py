@@ -19,7 +19,7 @@ class Metrics(ServiceMetrics):
         self.webhooks = self._counter(
             "bridge_webhooks",
             "Answers to POST /webhooks by entity (other: none of the catalogue), action, and outcome: published, "
-            "spooled, or the reason of the refusal.",
+            "spooled, client_gone (it left before its body had arrived), or the reason of the refusal.",
             "entity",
             "action",
             "outcome",
@@ -40,7 +40,9 @@ class Metrics(ServiceMetrics):
             "error",
         )
         self.producers_replaced = self._counter(
-            "bridge_producers_replaced", "Producers replaced after a fatal error of librdkafka."
+            "bridge_producers_replaced",
+            "Producers replaced: after a fatal error of librdkafka, or because topics were repaired or "
+            "created again (two for each worker process then).",
         )
         self.requests_in_progress = self._gauge(
             "bridge_requests_in_progress",
@@ -112,7 +114,9 @@ class Metrics(ServiceMetrics):
             "bridge_spool_commit_seconds", "Time of a commit to the spool, its fsync included.", _COMMIT_BUCKETS
         )
         self.spool_failures = self._counter(
-            "bridge_spool_failures", "Commits to the spool that failed, such as on a full disk."
+            "bridge_spool_failures",
+            "Failed uses of the spool: it could not be opened, a commit failed, or "
+            "the check of a failing one (once a second) failed again.",
         )
         self.spool_drained = self._counter(
             "bridge_spool_drained", "Events that left the spool by outcome: published, dead_letter.", "outcome"
@@ -126,7 +130,8 @@ class Metrics(ServiceMetrics):
         )
         self.kafka_verified = self._gauge(
             "bridge_kafka_verified",
-            "1 while the topics that the bridge writes to are as the catalogue has them; else events are spooled.",
+            "1 while the topics that the bridge writes to are as the catalogue has them; 0: events are spooled, "
+            "also until Kafka has answered for the first time.",
             across_processes="livemin",
         )
         self.topic_remarks = self._gauge(

@@ -58,7 +58,8 @@ PATIENCE_S = 3.0
 class Outside:
     """The external systems of the ingress.
 
-    `new_publisher` takes a record's time limit in seconds, callbacks for fatal errors and for the clocks of brokers.
+    `new_publisher` takes a record's time limit in seconds, a callback for each replaced producer,
+    and one for the times at which brokers appended records.
     """
 
     naming: TopicSettings

@@ -156,7 +156,8 @@ class KafkaPublisher:
     def renew(self) -> None:
         """Make a new producer: librdkafka caches a topic's former partitions for minutes; see Publisher."""
         _log.warning(
-            "the producer is replaced, because topics were created again; its unacknowledged events go to the spool",
+            "the producer is replaced, because topics were created or repaired; "
+            "its unacknowledged events go to the spool",
             extra=event("producer.renewed"),
         )
         self._replace()

@@ -99,4 +99,9 @@ class Eviction:
         if count:
             since = instants.render(before)
             removed = event("idle.removed", conversations=count, since=since)
-            logger.info("removing %d conversations that are idle since %s", count, since, extra=removed)
+            logger.info(
+                "asked to remove %d conversations that are idle since %s; one that has news by then stays",
+                count,
+                since,
+                extra=removed,
+            )
