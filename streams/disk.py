@@ -1,7 +1,26 @@
 """How much room the disk of the stores has: RocksDB ends the worker when it cannot write."""
 
+import asyncio
 import os
+from collections.abc import Callable
 from pathlib import Path
+
+from openbsp.threads import in_thread
+
+_EVERY_S = 10.0
+_SILENCE_S = 5.0
+
+
+async def watch(directory: Path, told: Callable[[float], object]) -> None:
+    """Call `told` with the free share regularly; with 0 while the disk does not answer."""
+    while True:
+        # Trap: a volume that hangs keeps whoever asks, and must not keep the event loop.
+        asked = asyncio.create_task(in_thread(free_share, directory))
+        done, _ = await asyncio.wait([asked], timeout=_SILENCE_S)
+        if not done:
+            told(0.0)
+        told(await asked)
+        await asyncio.sleep(_EVERY_S)
 
 
 def free_share(directory: Path) -> float:

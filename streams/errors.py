@@ -10,6 +10,7 @@ StreamsError
 ├── StoreDamagedError      a store on disk cannot be read; the next start sets it aside and reads the changelog
 ├── RestoreFailedError     a table could not be read from its changelog
 ├── RepartitionError       records cannot be copied to the topics with more partitions
+├── SourceReplacedError    a source topic was created again; the next start reads it from its first record
 ├── AssignmentError        the partitions of the sources are not assigned together
 └── PartitionsChangedError the tables were made with another number of partitions; the worker waits, and joins nothing
 """
@@ -49,6 +50,10 @@ class RestoreFailedError(StreamsError):
 
 class AssignmentError(StreamsError):
     """The partitions of the sources are not assigned together, so the join would be wrong."""
+
+
+class SourceReplacedError(StreamsError):
+    """A topic that is being read was deleted and created again."""
 
 
 class PartitionsChangedError(StreamsError):

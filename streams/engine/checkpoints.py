@@ -50,7 +50,8 @@ class Checkpoints:
         #: The positions with which the present assignment began; empty while nothing is owned.
         self._found: dict[At, int] = {}
         self._firsts: dict[At, int] = {}
-        self._identities: dict[str, int] = {}
+        #: What distinguishes the sources of this assignment from former topics of the same names.
+        self.identities: dict[str, int] = {}
         #: The last committed positions and notes of this assignment.
         self._committed: tuple[Ends, Mapping[At, str]] = ({}, {})
         self._committing = asyncio.Lock()
@@ -62,11 +63,12 @@ class Checkpoints:
         """
         self._found = dict(positions)
         self._firsts = dict(firsts)
-        self._identities = dict(identities)
+        self.identities = dict(identities)
 
     def end(self) -> None:
         """Nothing is owned any more."""
         self._found = {}
+        self.identities = {}
         self._committed = ({}, {})
 
     def acknowledged(self, topic: str, partition: int) -> int:
@@ -104,8 +106,8 @@ class Checkpoints:
         for at in positions:
             topic, partition = at
             noted = {NOTED: self._partitions, **self._suspects.note(at)}
-            if topic in self._identities:
-                noted[TOPIC] = self._identities[topic]
+            if topic in self.identities:
+                noted[TOPIC] = self.identities[topic]
             for name, log in self._noted.get(topic, {}).items():
                 noted[name] = verified[log, partition]
                 if (log, partition) in self._firsts:

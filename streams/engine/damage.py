@@ -4,6 +4,7 @@ Merging an event once more changes nothing, so wherever a position is in doubt, 
 record. Unrecoverable records are reported.
 """
 
+import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -15,6 +16,11 @@ At = tuple[str, int]
 
 #: The entry of a note that distinguishes the source's topic from another one of its name.
 TOPIC = "@topic"
+
+
+def numbers(identities: Mapping[str, str]) -> dict[str, int]:
+    """Return the ids of topics in the form of notes."""
+    return {topic: int.from_bytes(hashlib.sha256(text.encode()).digest()[:6]) for topic, text in identities.items()}
 
 
 def noted_identities(committed: Mapping[At, Committed]) -> dict[str, int]:

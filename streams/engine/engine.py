@@ -17,6 +17,7 @@ from openbsp.log import event
 from streams.engine.assignment import Assignment
 from streams.engine.barrier import Barrier
 from streams.engine.checkpoints import Checkpoints
+from streams.engine.damage import numbers
 from streams.engine.end_offsets import Ends
 from streams.engine.guard import Guard, KafkaLogs
 from streams.engine.hooks import Hook
@@ -36,7 +37,7 @@ from streams.engine.stream import Part
 from streams.engine.table import OwnedTable, TablePartition
 from streams.engine.takeover import NOTHING, Found, Identify, Takeover
 from streams.engine.writer import Checkpoint, Writer
-from streams.errors import MembershipError, PartitionsChangedError, WriteFailedError
+from streams.errors import MembershipError, PartitionsChangedError, SourceReplacedError, WriteFailedError
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ _IDLE_TICK_S = 0.02
 _RETRY_S = 0.2
 _LONGEST_RETRY_S = 2.0
 _CHECK_INTERVAL_S = 1.0
+_SOURCES_INTERVAL_S = 5.0
 _ABSOLVE_S = 1.0
 _LONGEST_TIDY_S = 60.0
 
@@ -196,6 +198,8 @@ class Engine:
             tasks.create_task(self._check_regularly())
             if self.settings.data_dir is not None:
                 tasks.create_task(self._tidy_regularly())
+            if self.identify is not dict:
+                tasks.create_task(self._watch_sources())
 
     @property
     def instance(self) -> str | None:
@@ -567,6 +571,21 @@ class Engine:
         while True:
             await asyncio.sleep(_CHECK_INTERVAL_S)
             await self.membership.check()
+
+    async def _watch_sources(self) -> None:
+        # Trap: librdkafka takes metadata with a lower leader epoch for old. A topic that was created again begins with
+        # the lowest, so a consumer of the former one may wait for ever, without an error.
+        while True:
+            await asyncio.sleep(_SOURCES_INTERVAL_S)
+            known = self._checkpoints.identities
+            if not known:
+                continue
+            told = numbers(await self.outside.threads.run(self.identify))
+            if known is not self._checkpoints.identities:
+                continue
+            for topic in {*self.sources} & known.keys() & told.keys():
+                if told[topic] != known[topic]:
+                    self.fail(SourceReplacedError(f"{topic} was created again; a restart reads all of it"))
 
     async def _tidy_regularly(self) -> None:
         interval_s = self.settings.store_compaction_s

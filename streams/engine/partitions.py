@@ -100,12 +100,14 @@ class Stores:
     def start_over(self, at: tuple[str, int], why: str) -> Store:
         """Set aside a standby copy that cannot go on, and return an empty store in its place. Blocking."""
         with self._opening:
-            store = self._open.pop(at)
+            # It is not open if a new store could not be made before.
+            store = self._open.pop(at, None)
             if isinstance(store, RocksStore):
                 store.distrust(why)
-            else:
+            elif store is not None:
                 store.clear()
-            store.close()
+            if store is not None:
+                store.close()
             self._open[at] = self._new(*at)
             return self._open[at]
 
@@ -184,8 +186,8 @@ class Stores:
         return GroupedMemoryStore() if self._grouped[table] else MemoryStore()
 
     def _found(self, at: tuple[str, int], error: StoreDamagedError) -> None:
-        # A copy is of no use to anybody yet: whoever follows it makes it again.
-        if at not in self._copies:
+        # A copy is of no use to anybody yet: whoever follows it makes it again. One that is given up is not open here.
+        if at in self._open and at not in self._copies:
             self._damaged(error)
 
 

@@ -1,6 +1,5 @@
 """Takeover: the findings of a new owner, and the tables restored from them."""
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from confluent_kafka import Consumer
 
 from openbsp.kafka.connection import Config
 from openbsp.log import event
-from streams.engine.damage import judge_changelog, judge_positions, noted_identities
+from streams.engine.damage import judge_changelog, judge_positions, noted_identities, numbers
 from streams.engine.guard import FIRST, noted
 from streams.engine.layout import check
 from streams.engine.membership import Committed
@@ -129,7 +128,7 @@ class Takeover:
             for at, changelog in changelogs.items():
                 log_ends[at] = changelog.store.position
             found = await thread.run(bounds, consumer, sources)
-            told = {topic: _number(text) for topic, text in (await thread.run(self._identify)).items()}
+            told = numbers(await thread.run(self._identify))
             judged = judge_positions(
                 sources,
                 committed,
@@ -171,11 +170,6 @@ def noted_ends(
         for name, end in noted(left.note).items()
         if name in names
     }
-
-
-def _number(identity: str) -> int:
-    """Return a topic's id in the form of notes."""
-    return int.from_bytes(hashlib.sha256(identity.encode()).digest()[:6])
 
 
 def _incomplete(

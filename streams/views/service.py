@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -16,8 +17,8 @@ from openbsp.kafka.connection import KafkaSettings, TopicSettings
 from openbsp.log import event
 from openbsp.otlp_metrics import MetricsSender
 from openbsp.otlp_metrics import start as start_metrics
+from streams import disk
 from streams.app import JoinApp
-from streams.disk import free_share
 from streams.engine.end_offsets import Ends
 from streams.engine.lag import LOOK_EVERY_S, Lag
 from streams.engine.outside import Outside
@@ -53,9 +54,10 @@ class ViewsService:
         outside = outside or Outside()
         ends = Ends(outside, connection)
         self.metrics = Metrics(CollectorRegistry())
+        self._disk: Path | None = None
         if settings.store is StoreKind.ROCKSDB:
             self.metrics.store_compaction.set(settings.store_compaction_s)
-            self.metrics.disk_free.set_function(partial(free_share, settings.data_dir))
+            self._disk = settings.data_dir
         self._lag = Lag(ends, settings.stalled_after_s, outside.clock)
         self._watching: list[asyncio.Task[None]] = []
         #: Decodes with the registry's schemas, once their ids are known.
@@ -98,6 +100,8 @@ class ViewsService:
     def start(self) -> None:
         """Start watching the tokens file, and send metrics to a collector if configured."""
         self.watch(self.access.watch(), "tokens file watcher")
+        if self._disk is not None:
+            self.watch(disk.watch(self._disk, self.metrics.disk_free.set), "disk watcher")
         self._sender = start_metrics("openbsp-streams", urlsplit(self._url).netloc, self._measured_now)
         if self._sender is not None:
             self.watch(self._sender.run(), "metrics sender")

@@ -10,6 +10,7 @@ from functools import partial
 import fastavro
 import httpx
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from avro.catalogue import ENTITIES, subject
 from avro.rows import to_fields
@@ -167,6 +168,24 @@ def test_a_broker_that_dies_under_load_and_comes_back_loses_nothing(own, broker,
         await_committed(own, within=90)
         assert outcome_of(own).differences(expected_of(events)) == []
         print(*running.reasons, [member.exits for member in running.members], sep="\n  ")
+
+
+def test_a_source_that_is_created_again_under_a_running_worker_is_read(own, broker, tmp_path):
+    """Its leader has a lower epoch than the reader remembers of the former one, and nobody saw it missing."""
+    sources = Sources(own)
+    topic = own.topic("messages")
+    before, after = [opened("c", 1), inserted("m", "c", "outgoing", 2)], [inserted("n", "c", "incoming", 3)]
+    broker.kill()
+    broker.start()
+    with fleet(own, tmp_path, 1) as running:
+        sources.send(before)
+        await_committed(own)
+        admin = AdminClient({"bootstrap.servers": own.kafka.bootstrap_servers, "log_level": 0})
+        admin.delete_topics([topic])[topic].result(10)
+        Topics(own.kafka, own.topics).apply()
+        Sources(own).send(after)
+        eventually(lambda: outcome_of(own).differences(expected_of([*before, *after])) == [], within=60, every=0.5)
+        assert any("was created again" in line for line in running.reasons)
 
 
 def test_a_stop_under_load_is_in_order_and_in_time(contract, tmp_path):

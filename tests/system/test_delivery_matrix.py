@@ -526,6 +526,7 @@ def test_nothing_is_lost_and_the_operator_sees_why(world: World, name: str):
     organization = f"case{[*CASES].index(name)}"
     world.send(organization)
     world.some_more()
+    lines = len(world.fleet.lines)
     seen = CASES[name](world, len(world.log))
     before = world.load.count("published")
     eventually(lambda: world.load.count("published") > before + 20, within=90)
@@ -545,8 +546,10 @@ def test_nothing_is_lost_and_the_operator_sees_why(world: World, name: str):
             raise AssertionError(error) from error
         return not differences
 
-    with contextlib.suppress(AssertionError):
+    try:
         eventually(shown, within=60, every=0.5)
+    except AssertionError:
+        print("the worker's log:", *world.fleet.lines[lines:], sep="\n")
     attempts = world.attempts_of(organization)
     accepted = {attempt.answer["event_id"] for attempt in attempts if attempt.status == 202}
     lost = accepted - world.stored - world.gone

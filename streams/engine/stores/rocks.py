@@ -168,8 +168,9 @@ class RocksStore:
         judged = self._judged(error)
         if isinstance(judged, StoreDamagedError):
             self.damage = str(error)
-            self.distrust(self.damage)
+            # First: a full disk takes no mark.
             self._damaged(judged)
+            self.distrust(self.damage)
         return judged
 
     def get(self, key: bytes) -> bytes | None:
