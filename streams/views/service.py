@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -38,6 +37,8 @@ from streams.views.live.events import EventStreams
 from streams.views.read.tables import Tables
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from streams.schema_ids import SchemaIds
 
 logger = logging.getLogger(__name__)
