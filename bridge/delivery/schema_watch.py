@@ -29,7 +29,7 @@ class SchemaIds(Protocol):
     def ids(self) -> Mapping[str, int]:
         """Return the schema id by record name. Raises RegistryError."""
 
-    def strangers(self, ids: Mapping[str, int]) -> list[str]:
+    def mismatched(self, ids: Mapping[str, int]) -> list[str]:
         """Return a line for each id under which the registry has another schema, or none. Raises RegistryError."""
 
 
@@ -123,9 +123,9 @@ class SchemaWatch:
         text = str(error) if isinstance(error, ContractError) else f"{type(error).__name__}: {error}"
         if self.ids is None and not self._recalled:
             await self.recall()
-        strangers = await self._strangers()
-        if strangers:
-            self._given_up = f"{'; '.join(strangers)}. "
+        mismatched = await self._mismatched()
+        if mismatched:
+            self._given_up = f"{'; '.join(mismatched)}. "
             self.ids = None
             self._metrics.schema_ids_known.set(0)
             await self._remember(None)
@@ -139,11 +139,11 @@ class SchemaWatch:
         self.wrong = wrong
         self._on_change()
 
-    async def _strangers(self) -> list[str]:
+    async def _mismatched(self) -> list[str]:
         if self.ids is None:
             return []
         try:
-            return await in_thread(self._registry.strangers, self.ids)
+            return await in_thread(self._registry.mismatched, self.ids)
         except Exception:  # noqa: BLE001 it cannot be asked, which is what the caller reports already
             return []
 

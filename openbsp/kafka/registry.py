@@ -123,17 +123,17 @@ class Registry:
             doing = f"looking up {record} under {name}"
             answer = self._ask(doing, self._client.lookup_schema, name, _wire(latest(record)), known_as=_LOOKED_UP)
             found[record] = self._usable(doing, answer.schema_id)
-        if strangers := self._strangers(found):
-            raise RegistryError(f"{self._url}: the registry contradicts itself: {'; '.join(strangers)}", refused=False)
+        if mismatched := self._mismatched(found):
+            raise RegistryError(f"{self._url}: the registry contradicts itself: {'; '.join(mismatched)}", refused=False)
         return found
 
-    def strangers(self, ids: Mapping[str, int]) -> list[str]:
+    def mismatched(self, ids: Mapping[str, int]) -> list[str]:
         """Return a line for each record under whose id the registry has another schema, or none. Never from a cache.
 
         Raises RegistryError when it is unavailable.
         """
         self._client.clear_caches()  # type: ignore[no-untyped-call]
-        return self._strangers(ids)
+        return self._mismatched(ids)
 
     def text(self, schema_id: int) -> str:
         """Return the schema text of an id. Raises RegistryError; `absent` means that there is no such id."""
@@ -143,7 +143,7 @@ class Registry:
             raise RegistryError(f"{self._url}: {doing}: no text in the answer", refused=False)
         return schema.schema_str
 
-    def _strangers(self, ids: Mapping[str, int]) -> list[str]:
+    def _mismatched(self, ids: Mapping[str, int]) -> list[str]:
         found = []
         for record, schema_id in ids.items():
             try:

@@ -24,7 +24,7 @@ def test_what_is_no_answer_of_a_registry_is_neither_a_refusal_nor_an_absence(bar
     with proxy(bare_contract.registry.url) as between:
         between.answer = lambda _method, _path: nonsense
         with Registry(RegistrySettings(url=between.url), bare_contract.prefix) as registry:
-            for ask in (registry.ids, lambda: registry.text(1), lambda: registry.strangers({"MessageEvent": 1})):
+            for ask in (registry.ids, lambda: registry.text(1), lambda: registry.mismatched({"MessageEvent": 1})):
                 if ask is not registry.ids and nonsense[0] == 200 and b'"schema"' in nonsense[1]:
                     continue  # a proper answer to that question
                 with pytest.raises(RegistryError) as failed:

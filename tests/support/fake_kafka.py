@@ -150,7 +150,7 @@ class FakeRegistry:
             raise RegistryError("no such subject", refused=True, absent=True)
         return self.known
 
-    def strangers(self, ids: Mapping[str, int]) -> list[str]:
+    def mismatched(self, ids: Mapping[str, int]) -> list[str]:
         self._answer()
         return [f"id {number} of {name} is another schema" for name, number in ids.items() if number in self.taken]
 
