@@ -92,7 +92,7 @@ def state(service: "Service") -> str:
     spool = service.spool
     normal = (
         service.preparation.maker is not None
-        and not service.preparation.open
+        and not service.preparation.waiting_for
         and not _remarks(service)
         and not spool.events
         and spool.failing is None
@@ -108,7 +108,7 @@ def details(service: "Service") -> dict[str, Any]:
     spool = service.spool
     return {
         "publishing": service.preparation.maker is not None and not spool.events,
-        "waiting_for": dict(service.preparation.open),
+        "waiting_for": dict(service.preparation.waiting_for),
         "faults": sorted(service.preparation.faults),
         "remarks": _remarks(service),
         "limits_reached": list(service.acceptor.reached),

@@ -167,7 +167,7 @@ async def running(
             spool,
             new_maker=new_maker,
             registry_url=world.registry_url,
-            on_replaced=renew,
+            on_outdated=renew,
             metrics=metrics,
         )
         memory = Memory(settings.memory_bytes)

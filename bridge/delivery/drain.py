@@ -15,7 +15,7 @@ from bridge.delivery.items import DeadLetter, Event, Item, UnreadableError, unpa
 from bridge.delivery.preparation import Preparation
 from bridge.delivery.publisher import Failure, Publisher, Report
 from bridge.delivery.records import Record, RecordMaker
-from bridge.delivery.spool.file import Row, is_damage
+from bridge.delivery.spool.file import StoredEvent, is_damage
 from bridge.delivery.spool.spool import Spool
 from bridge.metrics import Metrics
 from bridge.suppressions.hashes import NOBODY, SUPPRESSED, SUPPRESSED_DETAIL, Suppressed
@@ -74,7 +74,7 @@ class Drain:
         self._metrics = metrics
         self._cursor = 0  # the last number read in this pass
         self._held: set[bytes | None] = set()  # keys that failed in this pass: newer events must not overtake
-        self._done: set[Row] = set()  # published, but the disk is too full to remove them
+        self._done: set[StoredEvent] = set()  # published, but the disk is too full to remove them
         self._stuck = False  # an event of this pass can neither be published nor be quarantined
         self._unauthorized_since: dict[str, float] = {}
         self.last_failure: str | None = None
@@ -151,7 +151,7 @@ class Drain:
         await self._spool.shrink()
         return True
 
-    async def _window(self, rows: list[Row]) -> bool:
+    async def _window(self, rows: list[StoredEvent]) -> bool:
         """Publish some events. Returns False if all attempts failed, or publishing is suspended."""
         maker = self._preparation.maker
         if maker is None:
@@ -180,14 +180,14 @@ class Drain:
                 self._count(item)
                 gone.append(row)
             elif self._is_refusal(record, report.failure):
-                if await self._refused(row, item, record, report.failure, maker):
+                if await self._refused(row, item, record, maker):
                     gone.append(row)
             else:
                 self._hold(record, report.failure)
         await self._remove(gone)
         return bool(gone) or not batch
 
-    async def _refused(self, row: Row, item: Item, record: Record, failure: Failure, maker: RecordMaker) -> bool:
+    async def _refused(self, row: StoredEvent, item: Item, record: Record, maker: RecordMaker) -> bool:
         """Make a dead letter of an event that the broker rejected. Returns whether either was published."""
         # Trap: a broker rejects whole batches, so a rejection counts only for a record that was alone in its batch.
         (report,) = await self._publish([record])
@@ -219,7 +219,7 @@ class Drain:
             self._hold(record, failure)
         return False
 
-    async def _quarantine(self, row: Row, why: str) -> bool:
+    async def _quarantine(self, row: StoredEvent, why: str) -> bool:
         try:
             await self._spool.quarantine(row, why)
         except sqlite3.Error as error:
@@ -269,7 +269,7 @@ class Drain:
         else:
             self._metrics.spool_drained.labels("published").inc()
 
-    async def _remove(self, rows: list[Row]) -> None:
+    async def _remove(self, rows: list[StoredEvent]) -> None:
         """Remove events from the disk; if it is too full for that, remember not to publish them again."""
         self._spool.forget(rows)
         self._done.update(rows)
@@ -328,6 +328,6 @@ def _dead_letter(
     )
 
 
-async def _matching(rows: list[Row], is_wanted: Callable[[bytes], bool]) -> list[Row]:
+async def _matching(rows: list[StoredEvent], is_wanted: Callable[[bytes], bool]) -> list[StoredEvent]:
     # Trap: parsing large ones takes long. It would block the spool's thread, or the loop.
     return await in_thread(lambda: [row for row in rows if is_wanted(row.body)])

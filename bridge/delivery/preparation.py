@@ -19,8 +19,8 @@ _WANTED_S = 1.0
 class Preparation:
     """Watches both, in the background and for as long as the bridge runs. While either is missing, events are spooled.
 
-    `maker` is None and `ready` is cleared then. `open` has the problem of each server; a server in `faults` answered,
-    and does not match the contract. `remarks` are notes for operators that do not prevent publishing.
+    `maker` is None and `ready` is cleared then. `waiting_for` has the problem of each server; a server in `faults`
+    answered, and does not match the contract. `remarks` are notes for operators that do not prevent publishing.
     """
 
     def __init__(
@@ -31,11 +31,11 @@ class Preparation:
         *,
         new_maker: Callable[[Mapping[str, int]], RecordMaker],
         registry_url: str,
-        on_replaced: Callable[[], None],
+        on_outdated: Callable[[], None],
         metrics: Metrics,
     ) -> None:
-        """Assemble; nothing is asked yet. `on_replaced`: see TopicWatch."""
-        self._topics = TopicWatch(topics, self._changed, on_replaced, metrics)
+        """Assemble; nothing is asked yet. `on_outdated`: see TopicWatch."""
+        self._topics = TopicWatch(topics, self._changed, on_outdated, metrics)
         self._schemas = SchemaWatch(registry, registry_url, spool, self._changed, metrics)
         self._new_maker = new_maker
         self._made_for: Mapping[str, int] | None = None
@@ -45,7 +45,7 @@ class Preparation:
         self.ready = asyncio.Event()
 
     @property
-    def open(self) -> dict[str, str]:
+    def waiting_for(self) -> dict[str, str]:
         """What is missing, by server."""
         problems = {_KAFKA: self._topics.problem, _REGISTRY: self._schemas.problem}
         return {server: problem for server, problem in problems.items() if problem is not None}
@@ -83,7 +83,7 @@ class Preparation:
         self._topics.doubt()
 
     def _answered(self) -> bool:
-        return not self.open or (bool(self.faults) and self._topics.asked and self._schemas.asked)
+        return not self.waiting_for or (bool(self.faults) and self._topics.asked and self._schemas.asked)
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:

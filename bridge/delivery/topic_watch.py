@@ -36,16 +36,16 @@ class TopicWatch:
     """
 
     def __init__(
-        self, topics: TopicsCheck, on_change: Callable[[], None], on_replaced: Callable[[], None], metrics: Metrics
+        self, topics: TopicsCheck, on_change: Callable[[], None], on_outdated: Callable[[], None], metrics: Metrics
     ) -> None:
         """Assemble; nothing is checked yet.
 
-        `on_change` is called after each answer, `on_replaced` when topics were repaired or recreated: producers have
+        `on_change` is called after each answer, `on_outdated` when topics were repaired or recreated: producers have
         outdated metadata.
         """
         self._topics = topics
         self._on_change = on_change
-        self._on_replaced = on_replaced
+        self._on_outdated = on_outdated
         self._metrics = metrics
         self._doubted = asyncio.Event()
         self._identities: Mapping[str, str] = {}
@@ -119,7 +119,7 @@ class TopicWatch:
             _log.warning("topics are as in the catalogue again; the spool drains", extra=event("topics.repaired"))
         if self._outdated:
             self._outdated = False
-            self._on_replaced()
+            self._on_outdated()
         self.problem = None
         self.wrong = False
         self.usable = True

@@ -39,7 +39,7 @@ CREATE TABLE memory (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 
 
-class Row(NamedTuple):
+class StoredEvent(NamedTuple):
     """An event in the file. `received_at` is in microseconds since the epoch; `generation` identifies the file."""
 
     seq: int
@@ -195,14 +195,16 @@ class SpoolFile:
         with transaction(self._db):
             self._db.executemany("INSERT INTO event (received_at, crc, body) VALUES (?, ?, ?)", rows)
 
-    def delete(self, rows: Iterable[Row]) -> None:
+    def delete(self, rows: Iterable[StoredEvent]) -> None:
         """Remove events returned by `read`, all or none; those of a former file are ignored. Raises sqlite3.Error."""
         # Trap: numbers start again in a new file, where they are other events'.
         numbers = [(row.seq,) for row in rows if row.generation == self.generation]
         with transaction(self._db):
             self._db.executemany("DELETE FROM event WHERE seq = ?", numbers)
 
-    def read(self, after: int, count: int, size: int, on_damaged: Callable[[Row], None] = lambda _: None) -> list[Row]:
+    def read(
+        self, after: int, count: int, size: int, on_damaged: Callable[[StoredEvent], None] = lambda _: None
+    ) -> list[StoredEvent]:
         """Return up to `count` events after number `after`, in order, and no more than `size` bytes, but at least one.
 
         A damaged event is quarantined for good; `on_damaged` is called with it. Returns no events only when there are
@@ -210,11 +212,11 @@ class SpoolFile:
         """
         while True:
             found = self._rows(after, count, size)
-            sound: list[Row] = []
-            damaged: list[Row] = []
+            sound: list[StoredEvent] = []
+            damaged: list[StoredEvent] = []
             for seq, received_at, crc, body in found:
                 kind = sound if zlib.crc32(body) == crc else damaged
-                kind.append(Row(seq, received_at, body, self.generation))
+                kind.append(StoredEvent(seq, received_at, body, self.generation))
             if damaged:
                 self._quarantine(damaged, _BYTES_DAMAGED)
                 for row in damaged:
@@ -234,12 +236,12 @@ class SpoolFile:
             rows.append((seq, received_at, crc, body))
         return rows
 
-    def quarantine(self, row: Row, why: str) -> None:
+    def quarantine(self, row: StoredEvent, why: str) -> None:
         """Move an event to the quarantine, which is not retried before the next start. Raises sqlite3.Error."""
         if row.generation == self.generation:
             self._quarantine([row], why)
 
-    def _quarantine(self, rows: list[Row], why: str) -> None:
+    def _quarantine(self, rows: list[StoredEvent], why: str) -> None:
         with transaction(self._db):
             self._db.executemany(
                 "INSERT INTO quarantine SELECT seq, received_at, crc, body, ? FROM event WHERE seq = ?",
@@ -349,21 +351,21 @@ class SpoolFile:
         self.make_room(_PATIENCE_S)
         return removed
 
-    def read_quarantine(self, after: int, size: int) -> list[Row]:
+    def read_quarantine(self, after: int, size: int) -> list[StoredEvent]:
         """Return quarantined events after number `after`, no more than `size` bytes, but at least one.
 
         Raises sqlite3.Error.
         """
-        rows: list[Row] = []
+        rows: list[StoredEvent] = []
         found = self._db.execute("SELECT seq, received_at, body FROM quarantine WHERE seq > ? ORDER BY seq", (after,))
         for seq, received_at, body in found:
             size -= len(body)
             if rows and size < 0:
                 break
-            rows.append(Row(seq, received_at, body, self.generation))
+            rows.append(StoredEvent(seq, received_at, body, self.generation))
         return rows
 
-    def erase(self, rows: list[Row], *, quarantined: bool = False) -> None:
+    def erase(self, rows: list[StoredEvent], *, quarantined: bool = False) -> None:
         """Remove events for good, all or none; those in `quarantined` have their own numbers.
 
         What former versions of the pages hold is gone after `squeeze`. Raises sqlite3.Error.

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from bridge.delivery.spool.file import Row, SpoolFile
+from bridge.delivery.spool.file import SpoolFile, StoredEvent
 from bridge.delivery.spool.spool import Spool
 from bridge.errors import NotStoredError, SpoolError, SpoolFullError, SpoolInUseError
 from openbsp.log import event
@@ -32,7 +32,8 @@ class Leftovers:
     def __init__(self, spool: Spool, path: Path, workers: int, between: Callable[[SpoolFile], Awaitable[None]]) -> None:
         """Adopt into `spool`, whose file is at `path`, all spools but the `workers` numbered from its own on.
 
-        `between` is called with a file that is being adopted, whenever each of its events is in one of both files.
+        `between` is called with a file that is being adopted, at moments when each event is in exactly one of the two
+        files.
         """
         self._spool = spool
         self._between = between
@@ -80,7 +81,7 @@ class Leftovers:
         finally:
             file.close()
 
-    async def _store(self, rows: list[Row]) -> list[Row]:
+    async def _store(self, rows: list[StoredEvent]) -> list[StoredEvent]:
         """Return the events for which there is room, once they are on the disk. Raises NotStoredError."""
         waiting: list[asyncio.Future[None]] = []
         for row in rows:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from bridge.delivery.spool.file import Row, SpoolFile, Totals, is_damage
+from bridge.delivery.spool.file import SpoolFile, StoredEvent, Totals, is_damage
 from bridge.errors import NotStoredError, SpoolFullError
 from bridge.metrics import Metrics
 from openbsp.log import event
@@ -127,9 +127,9 @@ class Spool:
         self._forget(len(ticket.body))
         return True
 
-    async def read(self, after: int, count: int, size: int) -> list[Row]:
+    async def read(self, after: int, count: int, size: int) -> list[StoredEvent]:
         """Return events after number `after`; see SpoolFile.read. Damaged ones are no longer counted."""
-        damaged: list[Row] = []
+        damaged: list[StoredEvent] = []
         try:
             return await self._call(self._file.read, after, count, size, damaged.append)
         finally:
@@ -141,17 +141,17 @@ class Spool:
                     extra=event("spool.event_damaged", seq=row.seq),
                 )
 
-    async def remove(self, rows: list[Row]) -> None:
+    async def remove(self, rows: list[StoredEvent]) -> None:
         """Remove events from the disk. Raises sqlite3.Error."""
         await self._call(self._file.delete, rows)
 
-    def forget(self, rows: list[Row]) -> None:
+    def forget(self, rows: list[StoredEvent]) -> None:
         """Stop counting events: newer ones need not queue behind them."""
         for row in rows:
             if row.generation == self._generation:
                 self._forget(len(row.body))
 
-    async def quarantine(self, row: Row, why: str) -> None:
+    async def quarantine(self, row: StoredEvent, why: str) -> None:
         """Keep an unpublishable event until the next start. Raises sqlite3.Error."""
         await self._call(self._file.quarantine, row, why)
         self.forget([row])
@@ -178,12 +178,15 @@ class Spool:
         while await self._call(self._file.shrink) and not self.events:
             pass
 
-    async def read_quarantine(self, after: int, size: int) -> list[Row]:
+    async def read_quarantine(self, after: int, size: int) -> list[StoredEvent]:
         """Return some of the quarantined events; see SpoolFile.read_quarantine."""
         return await self._call(self._file.read_quarantine, after, size)
 
-    async def erase(self, rows: list[Row], *, quarantined: bool = False) -> None:
-        """Remove events for good, then call `forget`; see SpoolFile.erase."""
+    async def erase(self, rows: list[StoredEvent], *, quarantined: bool = False) -> None:
+        """Remove events for good; see SpoolFile.erase. The caller has to call `forget` afterwards.
+
+        Not for those in quarantine: they are not counted any more.
+        """
         await self._call(self._file.erase, rows, quarantined=quarantined)
 
     async def squeeze(self) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from bridge.delivery.spool.file import Row, SpoolFile, Totals
+from bridge.delivery.spool.file import SpoolFile, StoredEvent, Totals
 from bridge.delivery.spool.spool import Spool
 from bridge.errors import SpoolError, SpoolInUseError
 from bridge.metrics import Metrics
@@ -133,7 +133,7 @@ def test_damaged_events_are_told_stay_in_quarantine_and_hide_none_behind_them(pa
         database.execute("UPDATE event SET body = ? WHERE received_at = 1", (b"EVIL",))
     database.close()
     file = SpoolFile(path)
-    damaged: list[Row] = []
+    damaged: list[StoredEvent] = []
     assert [row.body for row in file.read(0, 1, MEBIBYTE, damaged.append)] == [b"good"]
     assert [row.body for row in damaged] == [b"EVIL", b"EVIL"]
     file.release_quarantine()
