@@ -1,7 +1,7 @@
 """The log of a process: a JSON object a line on standard output, or readable text on a terminal.
 
-Each line has an event, a name that stays the same when its text changes (`spool.drained`), for searches and alarms. A
-line gets its event by `extra=event(...)`.
+Each line has an event, a name that stays the same when its text changes (`spool.not_written`), for searches and
+alarms. A line gets its event by `extra=event(...)`.
 
 Exceptions are written by their type and where they were raised. The text of one is written only if the exception is
 ours, or the operating system's: others may quote received data.
