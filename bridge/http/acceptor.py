@@ -47,6 +47,8 @@ DESCRIPTORS = "descriptors"
 CONNECTIONS = "connections"
 MEMORY = "memory"
 
+_RESTING = "resting"  # not a limit: the heads of accepted connections are read first
+
 _ADVICE = {
     DESCRIPTORS: "no file descriptor is left: raise LimitNOFILE (ulimit -n) or BRIDGE_WORKERS",
     CONNECTIONS: "BRIDGE_CONNECTIONS is reached: raise it, or BRIDGE_WORKERS",
@@ -91,6 +93,7 @@ class Acceptor:
         self._unknown: deque[tuple[float, Any]] = deque()
         #: Connections paused although no request of theirs is in progress, in the order in which they resume.
         self._paused: deque[Any] = deque()
+        #: Why nothing is accepted now: a limit, or _RESTING; None while connections are accepted.
         self._closed_for: str | None = None
         self._reached: dict[str, float] = {}
         self._logged: dict[str, float] = {}
@@ -114,7 +117,7 @@ class Acceptor:
     async def close(self) -> None:
         """Accept what is in the backlog, then nothing more; paused connections are read again."""
         if self._listener is not None:
-            if not self._closed_for:
+            if self._closed_for in {None, _RESTING}:
                 self._closed_for = None
                 self._accept()
                 self._loop.remove_reader(self._listener)
@@ -173,7 +176,7 @@ class Acceptor:
         """Read the heads of the connections accepted first: they say how much memory they need."""
         if self._listener is not None:
             self._loop.remove_reader(self._listener)
-            self._closed_for = ""
+            self._closed_for = _RESTING
             self._loop.call_later(_REST_S, self._look_again)
 
     def _crowded(self) -> None:
@@ -192,7 +195,8 @@ class Acceptor:
         self._metrics.accept_pauses.labels(limit).inc()
         if now >= self._logged.get(limit, 0.0):
             self._logged[limit] = now + _LOGGED_EVERY_S
-            _log.warning("new connections wait in the backlog: %s", _ADVICE[limit], extra=event("gate.limit_reached"))
+            reached = event("gate.limit_reached", limit=limit)
+            _log.warning("new connections wait in the backlog: %s", _ADVICE[limit], extra=reached)
         if self._closed_for is None:
             # Otherwise a check is due already.
             self._loop.remove_reader(self._listener)
@@ -217,7 +221,7 @@ class Acceptor:
         while self._paused and len(self._unknown) < self._may_be_unknown():
             self._read_on(self._paused.popleft())
         if self._paused:
-            self._closed_for = ""
+            self._closed_for = _RESTING
             self._loop.call_later(_REST_S, self._look_again)
         else:
             self._loop.add_reader(self._listener, self._accept)
