@@ -30,7 +30,7 @@ from bridge.erase.requests import SpoolErasures
 from bridge.http.acceptor import Acceptor, most_connections
 from bridge.http.ingress import Ingress
 from bridge.http.request_log import RequestLog
-from bridge.http.webhook import Intake
+from bridge.http.webhook import Shared
 from bridge.metrics import Metrics
 from bridge.settings import BridgeSettings
 from bridge.supervisor import METRICS_VARIABLE, STARTED_NS
@@ -191,8 +191,8 @@ async def running(
         )
         requests = RequestLog(metrics, lines)
         keep = _with_traces(stack, keeper.keep)
-        intake = Intake(settings, access.authenticate, keep, metrics, requests, memory=memory, suppressed=suppressed)
-        ingress = Ingress(intake)
+        shared = Shared(settings, access.authenticate, keep, metrics, requests, memory=memory, suppressed=suppressed)
+        ingress = Ingress(shared)
         if lines is not None:
             lines.dropped = metrics.log_lines_dropped.inc
         failed = asyncio.get_running_loop().create_future()

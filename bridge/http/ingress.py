@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
 from bridge.delivery.memory import Memory, cost
-from bridge.http.head import HEAD_BYTES
+from bridge.http.body_ends import INSPECTED_BYTES
 from bridge.http.known_heads import KnownHeads
-from bridge.http.webhook import LENGTH_DIGITS, Intake, Respond, Scope, TooLargeError, TurnedDownError, Webhook
+from bridge.http.webhook import LENGTH_DIGITS, Respond, Scope, Shared, TooLargeError, TurnedDownError, Webhook
 from openbsp.http.problems import Answer
 from openbsp.http.refusals import BODY_TIMEOUT
 from openbsp.http.tokens import Token
@@ -37,36 +37,36 @@ class _ClientGoneError(Exception):
 class Ingress:
     """Answers webhooks."""
 
-    def __init__(self, intake: Intake) -> None:
-        """Handle webhooks with `intake`."""
-        self._intake = intake
-        self.authenticate = intake.authenticate
+    def __init__(self, shared: Shared) -> None:
+        """Handle webhooks with what they share."""
+        self._shared = shared
+        self.authenticate = shared.authenticate
         self.known_heads = KnownHeads()
 
     def reserve(self, headers: Iterable[tuple[bytes, bytes]]) -> int:
         """Reserve memory for a request whose body is still to come."""
         lengths = [value for name, value in headers if name == b"content-length"]
-        length = int(lengths[0].strip()[-LENGTH_DIGITS:]) if lengths else self._intake.max_body
-        reserved = cost(min(length, self._intake.max_body))
-        self._intake.memory.add(reserved)
+        length = int(lengths[0].strip()[-LENGTH_DIGITS:]) if lengths else self._shared.max_body
+        reserved = cost(min(length, self._shared.max_body))
+        self._shared.memory.add(reserved)
         return reserved
 
     @property
     def memory(self) -> Memory:
         """The memory that all events in progress share."""
-        return self._intake.memory
+        return self._shared.memory
 
     @property
     def in_progress(self) -> int:
         """Webhooks that are not answered yet."""
-        return self._intake.in_progress
+        return self._shared.in_progress
 
     def answer(self, scope: Scope, body: bytes, respond: Respond) -> bool:
         """Answer a request whose body is complete: call `respond` once, now or later. Return whether it is plain.
 
         No task, no messages: for small requests those cost more than publishing.
         """
-        webhook = Webhook(self._intake, respond)
+        webhook = Webhook(self._shared, respond)
         try:
             webhook.admit(scope["method"], scope["headers"], _client(scope))
         except Exception as error:  # noqa: BLE001 it is answered, and logged
@@ -77,7 +77,7 @@ class Ingress:
 
     def answer_known(self, token: Token, body: bytes, respond: Respond) -> None:
         """Answer a request whose head was admitted before, sent with this token, which is valid now."""
-        webhook = Webhook(self._intake, respond)
+        webhook = Webhook(self._shared, respond)
         webhook.admit_known(token)
         webhook.enter(len(body), functools.partial(_take, webhook, body))
 
@@ -88,7 +88,7 @@ class Ingress:
         answered: asyncio.Future[Answer] = loop.create_future()
         # Trap: when its time-out ends, uvicorn cancels the task that waits, and the answer would be lost.
         webhook = Webhook(
-            self._intake,
+            self._shared,
             lambda answer: None if answered.done() else answered.set_result(answer),
             scope.get("state", {}).pop(RESERVED, 0),
         )
@@ -129,7 +129,7 @@ class Ingress:
             chunks.append(message.get("body", b""))
             size += len(chunks[-1])
             more = message.get("more_body", False)
-            if not more or size > self._intake.max_body:
+            if not more or size > self._shared.max_body:
                 return b"".join(chunks), more
         raise _ClientGoneError
 
@@ -140,14 +140,14 @@ async def _ends(receive: Receive, body: bytes, *, more: bool) -> tuple[bytes, by
     The middle is discarded. Trap: clients based on curl announce larger bodies and wait for `100 Continue`; without it,
     nothing would be known of the event.
     """
-    beginning, end, size = body[:HEAD_BYTES], body[-HEAD_BYTES:], len(body)
+    beginning, end, size = body[:INSPECTED_BYTES], body[-INSPECTED_BYTES:], len(body)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_ENDS_S):
             while more and size < _LINGER_BYTES:
                 message = await receive()
                 part = message.get("body", b"")
-                beginning += part[: HEAD_BYTES - len(beginning)]
-                end = (end + part)[-HEAD_BYTES:] if message["type"] == "http.request" else b""
+                beginning += part[: INSPECTED_BYTES - len(beginning)]
+                end = (end + part)[-INSPECTED_BYTES:] if message["type"] == "http.request" else b""
                 more = message.get("more_body", False)
                 size += len(part)
     return beginning, b"" if more else end, more
@@ -166,7 +166,7 @@ def _take(webhook: Webhook, body: bytes, refusal: TurnedDownError | None) -> Non
 def _refuse(webhook: Webhook, error: Exception, body: bytes) -> None:
     try:
         if isinstance(error, TooLargeError):
-            webhook.refuse_large(error, body[:HEAD_BYTES], body[-HEAD_BYTES:])
+            webhook.refuse_large(error, body[:INSPECTED_BYTES], body[-INSPECTED_BYTES:])
         else:
             webhook.fail(error)
     except Exception as fault:  # noqa: BLE001 as above

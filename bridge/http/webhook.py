@@ -14,6 +14,7 @@ from bridge.delivery.memory import Memory, Waiter, cost
 from bridge.delivery.publisher import Report
 from bridge.errors import NotStoredError
 from bridge.http import receipts, refusals
+from bridge.http.body_ends import INSPECTED_BYTES, read_beginning, read_end
 from bridge.http.events import (
     RefusedError,
     check_organization,
@@ -22,7 +23,6 @@ from bridge.http.events import (
     name_of,
     read_event,
 )
-from bridge.http.head import HEAD_BYTES, read_end, read_head
 from bridge.http.request_log import RequestLine, RequestLog
 from bridge.metrics import Metrics
 from bridge.settings import BridgeSettings
@@ -92,7 +92,7 @@ class TooLargeError(TurnedDownError):
         self.beginning = beginning
 
 
-class Intake:
+class Shared:
     """What all webhooks share: tokens, limits, the keeper, counters."""
 
     def __init__(
@@ -132,7 +132,6 @@ class Webhook:
         "_expected",
         "_gzip",
         "_held",
-        "_intake",
         "_line",
         "_organizations",
         "_received_at",
@@ -140,15 +139,16 @@ class Webhook:
         "_redriven",
         "_refusal",
         "_respond",
+        "_shared",
         "_token",
         "_trace",
         "_unread",
         "_waiter",
     )
 
-    def __init__(self, intake: Intake, respond: Respond, reserved: int = 0) -> None:
+    def __init__(self, shared: Shared, respond: Respond, reserved: int = 0) -> None:
         """Record the arrival of a request, for which so many bytes of memory are counted already."""
-        self._intake = intake
+        self._shared = shared
         self._respond: Respond | None = respond
         self._arrived = time.monotonic()
         self._received_at = instants.now()
@@ -169,22 +169,22 @@ class Webhook:
         #: Bytes of memory that this request holds.
         self._held = reserved
         self._waiter: Waiter | None = None
-        intake.in_progress += 1
+        shared.in_progress += 1
 
     def admit(self, method: str, pairs: Collection[tuple[bytes, bytes]], client: str | None) -> None:
         """Check the head alone. Raises TurnedDownError."""
         if method != "POST":
             raise TurnedDownError(METHOD_NOT_ALLOWED, "send webhooks with POST", allow="POST")
-        intake = self._intake
+        shared = self._shared
         headers = dict(pairs)
         # Trap: the parser allows any number of leading zeros, and int only so many digits.
         length = int(headers.get(b"content-length", b"0").strip()[-LENGTH_DIGITS:])
-        too_large = length > intake.max_body
-        token = intake.authenticate(headers.get(b"authorization"))
+        too_large = length > shared.max_body
+        token = shared.authenticate(headers.get(b"authorization"))
         if token is None:
             self._line.client = client
             caller = caller_of(headers.get(b"authorization"), headers.get(b"user-agent", b""))
-            intake.metrics.unauthorized.labels(PATH, caller).inc()
+            shared.metrics.unauthorized.labels(PATH, caller).inc()
             close = too_large or b"transfer-encoding" in headers
             raise TurnedDownError(unauthorized.REASON, unauthorized.DETAIL, close=close)
         self._line.token = token.name
@@ -209,7 +209,7 @@ class Webhook:
         if narrower is not None:
             self._organizations = writers.narrowed(token.organizations, narrower)
         self._check_size(length)
-        self._expected = intake.max_body if self._gzip or b"transfer-encoding" in headers else length
+        self._expected = shared.max_body if self._gzip or b"transfer-encoding" in headers else length
         self._trace = headers.get(b"traceparent")
         redriven = headers.get(_REDRIVEN)
         if redriven is not None:
@@ -239,7 +239,7 @@ class Webhook:
 
         `size` is that of a received body. `go_on` gets a refusal if the request could no longer be answered in time.
         """
-        memory, held = self._intake.memory, cost(self._expected if size is None or self._gzip else size)
+        memory, held = self._shared.memory, cost(self._expected if size is None or self._gzip else size)
         memory.give(self._held)
         self._held = 0
         if memory.take(held):
@@ -269,17 +269,17 @@ class Webhook:
         line = self._line
         try:
             if self._gzip:
-                most = self._intake.max_body
+                most = self._shared.max_body
                 body = decompressed(body, most)
                 if len(body) > most:
-                    raise TooLargeError(len(body), most, beginning=body[:HEAD_BYTES])
-            event = read_event(body, self._received_at, self._trace, self._intake.max_depth)
+                    raise TooLargeError(len(body), most, beginning=body[:INSPECTED_BYTES])
+            event = read_event(body, self._received_at, self._trace, self._shared.max_depth)
             if self._organizations is not None:
                 check_organization(event, self._organizations)
                 named = event.organization_id
                 event.organizations = self._organizations if named is None else frozenset({named})
-            if self._intake.suppressed.active:
-                check_suppressed(event, self._intake.suppressed)
+            if self._shared.suppressed.active:
+                check_suppressed(event, self._shared.suppressed)
         except RefusedError as refusal:
             self._bury(refusal, body if refusal.keep else None, len(body))
             return
@@ -289,17 +289,17 @@ class Webhook:
         line.entity = event.entity.name
         line.action = event.action
         self._event = event
-        self._intake.keep(event, self._arrived, self._kept)
+        self._shared.keep(event, self._arrived, self._kept)
 
     def refuse_large(self, error: TooLargeError, beginning: bytes, end: bytes) -> None:
         """Keep a dead letter of what a body says that is too large; then answer. `end` is empty if it has not come."""
         if error.beginning is not None:
             beginning, end = error.beginning, b""
-        head, last = read_head(beginning), read_end(end)
-        entity, action = head.entity or last.entity, head.action or last.action
+        first, last = read_beginning(beginning), read_end(end)
+        entity, action = first.entity or last.entity, first.action or last.action
         known = entity is None or entity in ENTITIES
         # Trap: OpenBSP writes a row's short columns first, and `organization_id` is longer than `content` or `extra`.
-        organization = head.organization_id
+        organization = first.organization_id
         if organization is None and self._organizations is not None and len(self._organizations) == 1:
             (organization,) = self._organizations
         refusal = RefusedError(
@@ -307,7 +307,7 @@ class Webhook:
             error.detail,
             entity=None if entity is None else name_of(entity),
             action=action if action in ACTIONS else None,
-            key=head.id if known else None,
+            key=first.id if known else None,
             organization_id=organization if known else None,
         )
         self._bury(refusal, None, error.size)
@@ -319,7 +319,7 @@ class Webhook:
             answer = problem(error.reason, error.detail, allow=error.allow, close=error.close)
             self._end(error.reason.code, answer)
             return
-        # Without the content.
+        # Trap: an exception's text may quote the body; the log writes the types of foreign ones only (openbsp/log.py).
         _log.error("internal error while answering a webhook", exc_info=error, extra=event("webhook.internal_error"))
         self._end(
             INTERNAL_ERROR.code,
@@ -331,8 +331,8 @@ class Webhook:
         self._end("client_gone", None)
 
     def _check_size(self, size: int) -> None:
-        if size > self._intake.max_body:
-            raise TooLargeError(size, self._intake.max_body)
+        if size > self._shared.max_body:
+            raise TooLargeError(size, self._shared.max_body)
 
     def _kept(self, kept: Kept) -> None:
         event = self._event
@@ -370,14 +370,14 @@ class Webhook:
             redriven=self._redriven,
             organizations=self._organizations,
         )
-        self._intake.keep(letter, self._arrived, self._buried)
+        self._shared.keep(letter, self._arrived, self._buried)
 
     def _buried(self, kept: Kept) -> None:
         if isinstance(kept, NotStoredError):
             self._not_stored(kept)
             return
         refusal = self._refusal
-        self._intake.metrics.dead_letters.labels(refusal.reason.code).inc()
+        self._shared.metrics.dead_letters.labels(refusal.reason.code).inc()
         answer = problem(refusal.reason, refusal.detail, members={"event_id": refusal.event_id}, close=self._unread)
         self._end(refusal.reason.code, answer)
 
@@ -390,9 +390,9 @@ class Webhook:
         if respond is None:
             return
         self._line.outcome = outcome
-        self._intake.in_progress -= 1
+        self._shared.in_progress -= 1
         if self._held:
-            self._intake.memory.give(self._held)
+            self._shared.memory.give(self._held)
         if self._waiter is not None:
             self._waiter.on_end = None
         try:
@@ -400,7 +400,7 @@ class Webhook:
                 self._line.status = answer.status
                 respond(answer)
         finally:
-            self._intake.requests.add(self._line, self._received_at, time.monotonic() - self._arrived)
+            self._shared.requests.add(self._line, self._received_at, time.monotonic() - self._arrived)
 
 
 def _is_json(content_type: bytes) -> bool:

@@ -17,8 +17,8 @@ from avro.catalogue import MAX_BODY_BYTES, MAX_MEMBERS
 from avro.codec import Decoder
 from avro.schemas import latest
 from bridge.delivery.items import Event
+from bridge.http.body_ends import INSPECTED_BYTES, Metadata, read_beginning, read_end
 from bridge.http.events import RefusedError, read_event
-from bridge.http.head import HEAD_BYTES, Head, read_end, read_head
 from bridge.settings import BridgeSettings
 from openbsp_testkit.rows import Organization
 from support.fake_kafka import IDS, TIMED_OUT, FakeKafka
@@ -139,7 +139,7 @@ def test_of_a_body_that_is_announced_its_beginning_is_asked_for(ingress: Running
     body = envelope(100_000)
     with announced(ingress, len(body)) as client:
         assert client.recv(1000).startswith(b"HTTP/1.1 100 ")
-        client.sendall(body[:HEAD_BYTES])
+        client.sendall(body[:INSPECTED_BYTES])
         assert client.recv(1000).startswith(b"HTTP/1.1 413 ")
     assert told(letter_of(ingress)) == (None, None, "m1", ORGANIZATION, len(body))
 
@@ -206,52 +206,55 @@ def test_a_dead_letter_that_cannot_be_kept_is_not_told_as_kept(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("body", "head"),
+    ("body", "found"),
     [
-        (b'{"data":{"id":"1","organization_id":"o","content":"...', Head(None, None, "1", "o")),
-        (b'{"entity":"messages","action":"update","data":{"id":"1"', Head("messages", "update", "1")),
-        (b' { "data" : { "content" : {"id": "no"} , "id" : "1" } , "entity" : "messages"', Head("messages", None, "1")),
-        (b'{"data":{"id":"1"},"entity":"messages","action":"insert"}', Head("messages", "insert", "1")),
-        (b'{"data":{},"entity":"messages"}', Head("messages")),
-        (b'{"data":[{"id":"no"}],"id":"no","organization_id":"no","entity":"messages"', Head("messages")),
-        (b'{"data":{"id":7,"organization_id":null,"x":1', Head()),
-        (b'{"data":{"id":"cut o', Head()),
-        (b'{"data":{"id":"\\u00e9\xc3\xa9","x":"\xc3', Head(None, None, "\u00e9\u00e9")),
-        (b'{"data":{"id":"\\ud800","organization_id":"\\ud83d\\ude00"', Head(None, None, None, "\U0001f600")),
-        (b'{"data":{"content":"' + b"x" * HEAD_BYTES + b'","id":"1"}}', Head()),
-        (b'{"data":{"x":' + b"[" * 5000, Head()),
-        (b"{" * 5000, Head()),
-        (b'{"data":' * 5000, Head()),
-        (b"", Head()),
-        (b" ", Head()),
-        (b"\xff\xfe{}", Head()),
-        (b"[1]", Head()),
-        (b'{"entity"', Head()),
-        (b'{"entity":"messages",}', Head("messages")),
+        (b'{"data":{"id":"1","organization_id":"o","content":"...', Metadata(None, None, "1", "o")),
+        (b'{"entity":"messages","action":"update","data":{"id":"1"', Metadata("messages", "update", "1")),
+        (
+            b' { "data" : { "content" : {"id": "no"} , "id" : "1" } , "entity" : "messages"',
+            Metadata("messages", None, "1"),
+        ),
+        (b'{"data":{"id":"1"},"entity":"messages","action":"insert"}', Metadata("messages", "insert", "1")),
+        (b'{"data":{},"entity":"messages"}', Metadata("messages")),
+        (b'{"data":[{"id":"no"}],"id":"no","organization_id":"no","entity":"messages"', Metadata("messages")),
+        (b'{"data":{"id":7,"organization_id":null,"x":1', Metadata()),
+        (b'{"data":{"id":"cut o', Metadata()),
+        (b'{"data":{"id":"\\u00e9\xc3\xa9","x":"\xc3', Metadata(None, None, "\u00e9\u00e9")),
+        (b'{"data":{"id":"\\ud800","organization_id":"\\ud83d\\ude00"', Metadata(None, None, None, "\U0001f600")),
+        (b'{"data":{"content":"' + b"x" * INSPECTED_BYTES + b'","id":"1"}}', Metadata()),
+        (b'{"data":{"x":' + b"[" * 5000, Metadata()),
+        (b"{" * 5000, Metadata()),
+        (b'{"data":' * 5000, Metadata()),
+        (b"", Metadata()),
+        (b" ", Metadata()),
+        (b"\xff\xfe{}", Metadata()),
+        (b"[1]", Metadata()),
+        (b'{"entity"', Metadata()),
+        (b'{"entity":"messages",}', Metadata("messages")),
     ],
 )
-def test_the_beginning_tells_what_it_can(body: bytes, head: Head):
-    assert read_head(body) == head
+def test_the_beginning_tells_what_it_can(body: bytes, found: Metadata):
+    assert read_beginning(body) == found
 
 
 @pytest.mark.parametrize(
-    ("body", "end"),
+    ("body", "found"),
     [
-        (b'{"data":{"id":"1"},"action":"insert","entity":"messages"}', Head("messages", "insert")),
-        (b'..."}} , "entity" : "messages"\r\n}\n', Head("messages")),
-        (b'\xff\xa9"}},"action":"insert","entity":"\xc3\xa9"}', Head("\u00e9", "insert")),
-        (b'{"data":{"content":"}, \\"entity\\": \\"messages\\"}', Head()),
-        (b'{"data":{"content":"}, \\"entity\\": \\"messages\\"}"}}', Head()),
-        (b'{"entity":"messages","data":{"x":{},"entity":"no"}}', Head()),
-        (b'{"data":{},"entity":"messages","other":1}', Head()),
-        (b'{"data":{},"entity":"a","entity":"b"}', Head("b")),
-        (b'{"data":{},"entity":"' + b"x" * HEAD_BYTES + b'"}', Head()),
-        (b"", Head()),
-        (b"}}}}", Head()),
+        (b'{"data":{"id":"1"},"action":"insert","entity":"messages"}', Metadata("messages", "insert")),
+        (b'..."}} , "entity" : "messages"\r\n}\n', Metadata("messages")),
+        (b'\xff\xa9"}},"action":"insert","entity":"\xc3\xa9"}', Metadata("\u00e9", "insert")),
+        (b'{"data":{"content":"}, \\"entity\\": \\"messages\\"}', Metadata()),
+        (b'{"data":{"content":"}, \\"entity\\": \\"messages\\"}"}}', Metadata()),
+        (b'{"entity":"messages","data":{"x":{},"entity":"no"}}', Metadata()),
+        (b'{"data":{},"entity":"messages","other":1}', Metadata()),
+        (b'{"data":{},"entity":"a","entity":"b"}', Metadata("b")),
+        (b'{"data":{},"entity":"' + b"x" * INSPECTED_BYTES + b'"}', Metadata()),
+        (b"", Metadata()),
+        (b"}}}}", Metadata()),
     ],
 )
-def test_the_end_tells_what_it_can(body: bytes, end: Head):
-    assert read_end(body) == end
+def test_the_end_tells_what_it_can(body: bytes, found: Metadata):
+    assert read_end(body) == found
 
 
 @given(st.binary(max_size=2000) | st.text('{}[]":,\\ action entity0', max_size=200).map(str.encode))
@@ -261,13 +264,13 @@ def test_any_end_is_read(body: bytes):
 
 @given(st.binary(max_size=2000) | st.text('{}[]":,\\ data id entity0', max_size=200).map(str.encode))
 def test_any_beginning_is_read(body: bytes):
-    assert all(value is None or type(value) is str for value in read_head(body))
+    assert all(value is None or type(value) is str for value in read_beginning(body))
 
 
-@given(st.integers(0, HEAD_BYTES))
+@given(st.integers(0, INSPECTED_BYTES))
 def test_a_beginning_that_is_cut_off_anywhere_never_tells_half_of_something(at: int):
-    head = read_head(envelope()[:at])
-    assert set(head) <= {None, "m1", ORGANIZATION}
+    found = read_beginning(envelope()[:at])
+    assert set(found) <= {None, "m1", ORGANIZATION}
 
 
 def test_bodies_of_four_mebibytes_are_taken_unless_decided_otherwise(tmp_path: Path):

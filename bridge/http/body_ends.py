@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 #: How many bytes are inspected at the beginning and at the end. The sender writes short columns first, the id among
 #: them, and `action` and `entity` after all of them.
-HEAD_BYTES = 1024
+INSPECTED_BYTES = 1024
 
 _ENTITY, _ACTION = ("entity",), ("action",)
 _ID, _ORGANIZATION = ("data", "id"), ("data", "organization_id")
@@ -24,7 +24,7 @@ _LAST_MEMBER = re.compile(r'"(entity|action)"\s*:\s*"([^"]*)"')
 _read = json.JSONDecoder().raw_decode
 
 
-class Head(NamedTuple):
+class Metadata(NamedTuple):
     """Metadata of an event; None where the inspected bytes do not contain it."""
 
     entity: str | None = None
@@ -33,20 +33,20 @@ class Head(NamedTuple):
     organization_id: str | None = None
 
 
-def read_head(body: bytes) -> Head:
+def read_beginning(body: bytes) -> Metadata:
     """Return the metadata in the first bytes of an envelope. Never raises: they may be anything, cut off anywhere."""
     found: dict[tuple[str, ...], str] = {}
     # One of these means that the beginning ends here, or is not JSON.
     with contextlib.suppress(ValueError, IndexError, RecursionError):
-        _walk(body[:HEAD_BYTES].decode("utf-8", "ignore"), 0, (), found)
-    return Head(found.get(_ENTITY), found.get(_ACTION), found.get(_ID), found.get(_ORGANIZATION))
+        _walk(body[:INSPECTED_BYTES].decode("utf-8", "ignore"), 0, (), found)
+    return Metadata(found.get(_ENTITY), found.get(_ACTION), found.get(_ID), found.get(_ORGANIZATION))
 
 
-def read_end(body: bytes) -> Head:
+def read_end(body: bytes) -> Metadata:
     """Return the metadata in the last bytes of a whole envelope: action and entity, if they follow the row."""
-    found = _LAST.search(body[-HEAD_BYTES:].decode("utf-8", "ignore"))
+    found = _LAST.search(body[-INSPECTED_BYTES:].decode("utf-8", "ignore"))
     members = dict(_LAST_MEMBER.findall(found[1])) if found else {}
-    return Head(entity=members.get("entity"), action=members.get("action"))
+    return Metadata(entity=members.get("entity"), action=members.get("action"))
 
 
 def _walk(text: str, at: int, path: tuple[str, ...], found: dict[tuple[str, ...], str]) -> int:
