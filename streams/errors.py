@@ -1,4 +1,4 @@
-"""Errors that end a worker. Each leads to a restart, which replays what was not acknowledged.
+"""Errors that end a worker, but for CompactionError. Each leads to a restart, which replays what was not acknowledged.
 
 StreamsError
 ├── WriteFailedError       the broker rejected a record
@@ -7,10 +7,12 @@ StreamsError
 ├── MembershipError        Faust or its Kafka client has given up
 ├── ListenError            the address of the views cannot be listened on
 ├── DataDirectoryError     the stores' directory is another worker's, or cannot be used
+├── CompactionError        deleted data may still be in a store's files; the worker goes on, and tries again
 ├── StoreDamagedError      a store on disk cannot be read; the next start sets it aside and reads the changelog
 ├── RestoreFailedError     a table could not be read from its changelog
 ├── RepartitionError       records cannot be copied to the topics with more partitions
 ├── SourceReplacedError    a source topic was created again; the next start reads it from its first record
+├── AgentEndedError        an agent has returned, so its topic is no longer read
 ├── AssignmentError        the partitions of the sources are not assigned together
 └── PartitionsChangedError the tables were made with another number of partitions; the worker waits, and joins nothing
 """

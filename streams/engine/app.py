@@ -27,7 +27,7 @@ from mode.utils.queues import FlowControlEvent, ThrowableQueue
 
 from streams.engine import faust_internals as internals
 from streams.engine.credentials import credentials
-from streams.engine.engine import GUARD_INTERVAL_S, Engine, Hooks
+from streams.engine.engine import Engine, Hooks
 from streams.engine.membership import Committed, Notes, Positions
 from streams.engine.outside import Outside
 from streams.engine.settings import EngineSettings
@@ -40,7 +40,10 @@ _NEVER_S = 100 * 365 * 24 * 60 * 60.0
 _TOPICS_MS = 5_000
 _REBALANCE_S = 90.0
 _LEAVE_S = 3.0
+#: Events after which other tasks run, for agents that take events one by one.
 _SLICE = 250
+#: Seconds between two checks of the guarded logs.
+_GUARD_INTERVAL_S = 5.0
 
 Timer = Callable[[], Coroutine[Any, Any, None]]
 
@@ -99,7 +102,7 @@ def _message_of(record: Record) -> ConsumerMessage:
 
 
 def check_address(url: str, owned: Collection[int], owners: Mapping[int, str]) -> None:
-    """Raise AssertionError if another worker advertises the same address as this one, which owns partitions.
+    """Raise AssignmentError if another worker advertises the same address as this one, which owns partitions.
 
     `owners` are the addresses of the owners. They are keyed by address, so of two with the same one is missing.
     """
@@ -209,7 +212,7 @@ class App(faust.App):
             "store": "memory://",
         }
         super().__init__(settings.app_id, **(defaults | options))
-        self.timer(GUARD_INTERVAL_S, name="guard")(self._guard)
+        self.timer(_GUARD_INTERVAL_S, name="guard")(self._guard)
 
     @property
     def owner(self) -> "App":

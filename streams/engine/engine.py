@@ -53,9 +53,6 @@ _SOURCES_INTERVAL_S = 5.0
 _ABSOLVE_S = 1.0
 _LONGEST_TIDY_S = 60.0
 
-#: Seconds between two checks of the guarded logs.
-GUARD_INTERVAL_S = 5.0
-
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
@@ -210,9 +207,10 @@ class Engine:
         name = self._stores.identity
         if name is None:
             return None
-        standbys = (self.settings.standbys,) * bool(self.settings.standbys)
-        agreed = repr((self.settings.url, sorted(self.sources), self.settings.partitions, *standbys))
-        return f"{name}-{hashlib.sha256(agreed.encode()).hexdigest()[:16]}"
+        agreed: list[object] = [self.settings.url, sorted(self.sources), self.settings.partitions]
+        if self.settings.standbys:  # not added at 0: names of workers without copies stay
+            agreed.append(self.settings.standbys)
+        return f"{name}-{hashlib.sha256(repr(tuple(agreed)).encode()).hexdigest()[:16]}"
 
     def barrier(self) -> Barrier:
         """Return a barrier for sources, valid as long as the present assignment.
@@ -387,10 +385,11 @@ class Engine:
             return
         sources = [(topic, number) for topic in self.sources for number in partitions]
         try:
-            left = await self._left()
-            found = await takeover.run(sources, left, stores)
+            committed = await self._committed_positions()
+            found = await takeover.run(sources, committed, stores)
         except PartitionsChangedError as error:
-            # Joins nothing until the partitions are revoked: ending would be the same, without an answer why.
+            # The worker stays up and joins nothing: if it ended, it would restart for ever, and /readyz could not say
+            # why.
             logger.critical("%s", error, extra=event("engine.partitions_changed"))
             self.hooks.partitions_changed(error.remembered)
             return
@@ -407,14 +406,14 @@ class Engine:
         )
         self._guard.begin(found.verified)
         self._guard.owe(found.incomplete)
-        self._tell(found)
-        self._suspects.begin(found.followed(left), found.positions, found.ends)
+        self._report_damage(found)
+        self._suspects.begin(found.followed(committed), found.positions, found.ends)
         self._checkpoints.begin(found.positions, found.firsts, found.identities)
         # Before anything is written, a successor must know from where on to distrust the logs.
-        if await self._committed(takeover.going):
+        if await self._commit_until(takeover.going):
             self._own(partitions, stores, found)
 
-    def _tell(self, found: Found) -> None:
+    def _report_damage(self, found: Found) -> None:
         """Report damage to sources and changelogs."""
         for (topic, _), count in found.lost.items():
             self.hooks.records_lost(topic, count)
@@ -423,7 +422,7 @@ class Engine:
         for table in found.repaired:
             self.hooks.changelog_repaired(table)
 
-    async def _left(self) -> dict[At, Committed]:
+    async def _committed_positions(self) -> dict[At, Committed]:
         """Return the committed positions of all source partitions. Raises MembershipError, PartitionsChangedError."""
         # Also those of other workers: one that has new partitions only would not notice that they are new.
         everywhere = [(topic, number) for topic in self.sources for number in range(self.settings.partitions)]
@@ -495,7 +494,7 @@ class Engine:
                     await self._poison(work, part[0], self._set_aside)
                 else:
                     self._suspects.take(part, alone=alone)
-                    if not await self._committed(lambda: not work.ending.is_set()):
+                    if not await self._commit_until(lambda: not work.ending.is_set()):
                         return
                     if not await process(work, part, [], self._inbox, self.hooks):
                         return
@@ -506,7 +505,7 @@ class Engine:
         else:
             await process(work, batch.records, batch.ends, self._inbox, self.hooks)
 
-    async def _committed(self, going: Callable[[], bool]) -> bool:
+    async def _commit_until(self, going: Callable[[], bool]) -> bool:
         """Commit, however long it takes; False once it is not `going` any more."""
         pause_s = _RETRY_S
         while going():

@@ -11,9 +11,6 @@ from typing import Any
 from streams.engine.assignment import Assignment
 from streams.engine.source import Record
 
-#: Events after which other tasks run, for agents that take events one by one.
-_SLICE = 250
-
 
 class Part:
     """One agent's part of a batch."""

@@ -77,9 +77,9 @@ class _Followed(Generic[Row]):
             known = row.facts != self._empty.facts
             # Trap: followers join facts, so facts are removed from them only all together.
             if key in self._forgotten or not known:
-                self._tell(key, row, nothing=True)
+                self._update_followers(key, row, nothing=True)
             if known:
-                self._tell(key, row)
+                self._update_followers(key, row)
             yield
         self._news.clear()
         self._forgotten.clear()
@@ -109,7 +109,7 @@ class _Followed(Generic[Row]):
         del topic
         self.rows.rewrite(key)
 
-    def _tell(self, key: str, row: Row, *, nothing: bool = False) -> None:
+    def _update_followers(self, key: str, row: Row, *, nothing: bool = False) -> None:
         """Send all followers of a row its facts, or that `nothing` is known any more."""
         raise NotImplementedError
 
@@ -158,7 +158,7 @@ class ContactPartition(_Followed[ContactRow]):
             facts = row.facts if row.facts != NO_CONTACT else None
             self._write(link.address, ContactUpdate(key, facts, link.question))
 
-    def _tell(self, key: str, row: ContactRow, *, nothing: bool = False) -> None:
+    def _update_followers(self, key: str, row: ContactRow, *, nothing: bool = False) -> None:
         link = ContactUpdate(key, None if nothing else row.facts)
         for address in contact.all_of(row.followers):
             self._write(address, link)
@@ -251,7 +251,7 @@ class AddressPartition(_Followed[AddressRow]):
         self._following.clear()
         yield from super().publishing()
 
-    def _tell(self, key: str, row: AddressRow, *, nothing: bool = False) -> None:
+    def _update_followers(self, key: str, row: AddressRow, *, nothing: bool = False) -> None:
         link = AddressUpdate(key, None if nothing else row.facts)
         for conversation in row.followers:
             self._write(conversation, link)

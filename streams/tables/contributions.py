@@ -62,6 +62,7 @@ class VerdictRecord(Struct, array_like=True):
     deletes: list[str | None]
     rivals: existence.StoredRivals | None
     known: existence.Holder | None
+    #: Never read; it holds its place in the array.
     version: int = 1
     organization: str | None = None
     conversation: str | None = None
@@ -117,8 +118,8 @@ def _contribution_record(value: bytes) -> ContributionRecord:
         pass
     stored = _decode_stored(value)
     # Trap: a Raw is equal to no bytes.
-    told = bytes(stored.contribution)
-    part = None if told == _NOTHING else contributions.decode(told)
+    content = bytes(stored.contribution)
+    part = None if content == _NOTHING else contributions.decode(content)
     return ContributionRecord(stored.message_id, part, stored.announce, stored.received_at)
 
 

@@ -196,7 +196,7 @@ class ConversationPartition:
         """If a conversation is deleted, send that to all messages that were in it, one with each step."""
         told = self.in_use(conversation_id).told
         if told is not None and _has_deletes(told):
-            for message_id, contribution in self._told(conversation_id):
+            for message_id, contribution in self._stored_contributions(conversation_id):
                 self._tell_message(conversation_id, message_id, told, contribution)
                 yield
 
@@ -233,17 +233,17 @@ class ConversationPartition:
         if new is None:
             # Those announced before the removal are published too: once is never zero times.
             ids = conversation_id, message_id
-            self._tell([(ids, self._announced.pop(ids, set()))])
+            self._publish_changes([(ids, self._announced.pop(ids, set()))])
             self._merged.pop((conversation_id, message_id), None)
             entry.tally.replace(conversation_id, message_id, old, None)
             del self.rows[key]
             self.hooks.message_changed(conversation_id, message_id, old, None)
             return
-        told = new if known is None else contributions.join(known, new)
-        value = contributions.encode(told)
+        stored_facts = new if known is None else contributions.join(known, new)
+        value = contributions.encode(stored_facts)
         if len(value) > 2 * FACTS_BYTES:
             raise Refused("too_large", f"what the message adds would exceed {2 * FACTS_BYTES} bytes")
-        merged = contributions.effective(told)
+        merged = contributions.effective(stored_facts)
         owner = entry.tally.owner
         entry.tally.replace(conversation_id, message_id, old, merged)
         self.rows[key] = value
@@ -251,7 +251,7 @@ class ConversationPartition:
             self._announcing[conversation_id] = None
         self.hooks.message_changed(conversation_id, message_id, old, merged)
         if entry.told is not None and _has_deletes(entry.told):
-            self._tell_message(conversation_id, message_id, entry.told, told)
+            self._tell_message(conversation_id, message_id, entry.told, stored_facts)
         if record.announce:
             self._announced.setdefault((conversation_id, message_id), set()).update(record.announce)
             self._merged[conversation_id, message_id] = merged
@@ -263,13 +263,13 @@ class ConversationPartition:
         for conversation_id in self._announcing:
             yield from self._counting(conversation_id)
             for some in slices(self._all_announced(conversation_id), _weigh):
-                self._tell(some)
+                self._publish_changes(some)
                 yield
         self._announcing.clear()
         for some in slices(self._announced.items(), _weigh):
             for conversation_id in {conversation_id for (conversation_id, _), _ in some}:
                 yield from self._counting(conversation_id)
-            self._tell(some)
+            self._publish_changes(some)
             yield
         self._announced.clear()
         self._merged.clear()
@@ -281,7 +281,7 @@ class ConversationPartition:
             belongs = contributions.belongs_to(contribution, conversation_id)
             yield ids, self._announced.pop(ids, set()).union(contribution.announced) if belongs else set()
 
-    def _tell(self, announced: Iterable[tuple[tuple[str, str], set[str]]]) -> None:
+    def _publish_changes(self, announced: Iterable[tuple[tuple[str, str], set[str]]]) -> None:
         # One kind of work after the other: see streams.tables.in_slices.
         changes = [(ids[0], fields) for ids, keys in announced for fields in self._status_changes(*ids, keys)]
         encoded = [(conversation_id, *self._contract.status_change(fields)) for conversation_id, fields in changes]
@@ -508,10 +508,10 @@ class ConversationPartition:
 
     def contributions(self, conversation_id: str) -> Iterator[tuple[str, Contribution]]:
         """Yield what each message adds to a conversation, including those that have left it."""
-        for message_id, told in self._told(conversation_id):
-            yield message_id, contributions.effective(told)
+        for message_id, contribution in self._stored_contributions(conversation_id):
+            yield message_id, contributions.effective(contribution)
 
-    def _told(self, conversation_id: str) -> Iterator[tuple[str, Contribution]]:
+    def _stored_contributions(self, conversation_id: str) -> Iterator[tuple[str, Contribution]]:
         """Yield all facts of each message, of all writers."""
         for key, stored in self.rows.scan(prefix(conversation_id.encode())):
             _, member = split_key(key)

@@ -43,7 +43,7 @@ class MessagePartition:
     ) -> None:
         """Take over a restored partition; `sender` writes what follows from its rows.
 
-        `superseded` is called with each message that turns out to be superseded.
+        `superseded` is called, without arguments, once for each message that turns out to be superseded.
         """
         self.partition = rows.number
         self.rows = rows
@@ -190,9 +190,9 @@ class MessagePartition:
         to_all = None if facts.claims else message.contribution(facts)
         current = message.conversation_of(message.effective(facts))
         for conversation in conversations:
-            told = sorted(announce) if conversation == current else []
+            announced = sorted(announce) if conversation == current else []
             contribution = message.contribution(facts, conversation) if to_all is None else to_all
-            record = ContributionRecord(message_id, contribution, told, self._received_at)
+            record = ContributionRecord(message_id, contribution, announced, self._received_at)
             yield conversation.encode(), encode_record(record)
 
     def flushing(self) -> Generator[None, None, int | None]:

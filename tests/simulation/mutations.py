@@ -89,7 +89,7 @@ def _tell_once(original: Any, self: Any, conversation_id: str, record: Any) -> N
 
 
 @mutation("a contribution merged, its status changes not: it is told even if the message has moved on")
-@instead(program.conversations.ConversationPartition, "_tell")
+@instead(program.conversations.ConversationPartition, "_publish_changes")
 def _tell_where_it_is(original: Any, self: Any, announced: Any) -> None:
     def is_here(conversation_id: str, message_id: str) -> bool:
         known = self.contribution(conversation_id, message_id)
