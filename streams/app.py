@@ -6,7 +6,7 @@ messages ------> merge_messages -------> messages (table)
         streams-contributions
                     |
                     v
-              merge_contributions -----> conversations (table) <----- merge_rows <------ conversations
+              merge_contributions -----> conversations (table) <----- merge_conversations <------ conversations
                     |         `--------> conversation-state
                     v
               status-changes             evict_idle (timer) ------> streams-contributions
@@ -15,29 +15,25 @@ contacts ------------> merge_contacts --> contacts (table) --+
 contacts-addresses --> merge_addresses -> addresses (table) -+----> streams-contributions
 """
 
-import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from avro.catalogue import CHANGELOG_TOMBSTONES_MS
-from openbsp.errors import RegistryError
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
 from openbsp.kafka.registry import Registry
-from openbsp.log import event
 from openbsp.tracing import Tracing
+from streams import schema_ids
 from streams.agents.contacts import merge_addresses, merge_contacts
 from streams.agents.contributions import People, merge_contributions
-from streams.agents.conversations import merge_rows
+from streams.agents.conversations import merge_conversations
 from streams.agents.eviction import Eviction, interval_of
 from streams.agents.intake import Intake
 from streams.agents.messages import merge_messages
 from streams.agents.removal import Remover
-from streams.contract import Contract, Refused
+from streams.contract import Contract
 from streams.engine.app import App
 from streams.engine.hooks import Hook
 from streams.engine.outside import Outside
-from streams.engine.settings import EngineSettings
-from streams.settings import StoreKind, StreamsSettings
+from streams.settings import StreamsSettings, engine_settings
 from streams.tables import contacts, conversations, messages
 from streams.tables.contacts import AddressPartition, ContactPartition
 from streams.tables.conversations import ConversationPartition
@@ -47,8 +43,6 @@ from streams.tracing import TracedIntake, TracedSender, Trail
 
 if TYPE_CHECKING:
     from streams.engine.table import Sender
-
-logger = logging.getLogger(__name__)
 
 
 class JoinApp(App):
@@ -82,10 +76,14 @@ def create_app(
     def sender() -> "Sender":
         return app.engine.writer if trail is None else TracedSender(app.engine.writer, trail)
 
+    async def schema_text(schema_id: int) -> str:
+        return await app.outside.threads.run(app.registry.text, schema_id)
+
+    learn = partial(schema_ids.learn, contract, schema_text)
     if trail is None:
-        intake = Intake(contract, sender, partial(learn, app))
+        intake = Intake(contract, sender, learn)
     else:
-        intake = TracedIntake(contract, sender, partial(learn, app), trail=trail)
+        intake = TracedIntake(contract, sender, learn, trail=trail)
         app.hooks.acknowledged.add(trail.acknowledged)
     app.intake, app.set_aside = intake, intake.set_aside
     remover = Remover(intake, sender)
@@ -115,6 +113,7 @@ def create_app(
         help="The row of each conversation, and what each of its messages adds to it.",
     )
 
+    # Contacts do not write by `sender()`: what they cause is in no trace (`Trail`), and need not be read for one.
     contact_table = app.Table(
         "contacts",
         source="contacts",
@@ -133,7 +132,9 @@ def create_app(
     )
 
     app.agent(topic("messages"), name="merge_messages")(merge_messages(message_table.of, intake, remover))
-    app.agent(topic("conversations"), name="merge_rows")(merge_rows(conversation_table.of, intake, remover))
+    app.agent(topic("conversations"), name="merge_conversations")(
+        merge_conversations(conversation_table.of, intake, remover)
+    )
     app.agent(topic("contacts"), name="merge_contacts")(merge_contacts(contact_table.of, intake))
     app.agent(topic("contacts-addresses"), name="merge_addresses")(merge_addresses(address_table.of, intake))
     app.agent(topic("streams-contributions"), name="merge_contributions")(
@@ -152,37 +153,3 @@ def create_app(
         )
         app.timer(interval_of(settings.idle_after_s), name="evict_idle")(eviction.search)
     return app
-
-
-def engine_settings(settings: StreamsSettings, kafka: KafkaSettings, topics: TopicSettings) -> EngineSettings:
-    """Return the settings for the engine."""
-    return EngineSettings(
-        app_id=settings.app_id,
-        kafka=kafka,
-        url=settings.url,
-        partitions=topics.partitions,
-        topic_prefix=topics.prefix,
-        data_dir=settings.data_dir if settings.store is StoreKind.ROCKSDB else None,
-        rocksdb_memory_bytes=settings.rocksdb_memory_bytes,
-        store_compaction_s=settings.store_compaction_s,
-        tombstones_s=CHANGELOG_TOMBSTONES_MS // 1000,
-        coalesce_ms=settings.coalesce_ms,
-        batch_records=settings.batch_records,
-        in_flight_records=settings.in_flight_records,
-        commit_interval_ms=settings.commit_interval_ms,
-        session_timeout_s=settings.session_timeout_s,
-        standbys=settings.standbys,
-    )
-
-
-async def learn(app: JoinApp, name: str, schema_id: int) -> bool:
-    """Load a writer schema into the contract; see `intake.Learn`."""
-    try:
-        text = await app.outside.threads.run(app.registry.text, schema_id)
-    except RegistryError as error:
-        if error.absent:
-            raise Refused("unknown_schema", f"schema id {schema_id} is not registered") from None
-        logger.warning("waiting for the schema registry: %s", error, extra=event("registry.waiting"))
-        return False
-    app.contract.decoders[name].learn(schema_id, text)
-    return True

@@ -1,4 +1,4 @@
-"""Refreshes the schema ids with which states are written: they change if the registry loses its data."""
+"""Schema ids: those with which states are written, which change if the registry loses its data; those of events."""
 
 import asyncio
 import logging
@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from openbsp.backoff import Backoff
 from openbsp.errors import RegistryError
 from openbsp.log import event
+from streams.contract import Contract, Refused
 
 logger = logging.getLogger(__name__)
 
@@ -102,3 +103,18 @@ class SchemaIds:
                 extra=event("schemas.unknown"),
             )
         return news
+
+
+async def learn(
+    contract: Contract, schema_text: Callable[[int], Coroutine[None, None, str]], name: str, schema_id: int
+) -> bool:
+    """Load a writer schema into the contract; see `intake.Learn`. `schema_text` asks the registry: RegistryError."""
+    try:
+        text = await schema_text(schema_id)
+    except RegistryError as error:
+        if error.absent:
+            raise Refused("unknown_schema", f"schema id {schema_id} is not registered") from None
+        logger.warning("waiting for the schema registry: %s", error, extra=event("registry.waiting"))
+        return False
+    contract.decoders[name].learn(schema_id, text)
+    return True

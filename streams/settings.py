@@ -8,7 +8,10 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from avro.catalogue import CHANGELOG_TOMBSTONES_MS
 from openbsp.http.settings import ServiceSettings
+from openbsp.kafka.connection import KafkaSettings, TopicSettings
+from streams.engine.settings import EngineSettings
 
 #: Listen addresses that are not reachable from another machine.
 _WILDCARDS = {"0.0.0.0", "::"}
@@ -133,3 +136,24 @@ class StreamsSettings(ServiceSettings):
     def url(self) -> str:
         """Address of this worker's views, as other workers use it."""
         return self.advertised_url or f"http://{self.host}:{self.port}"
+
+
+def engine_settings(settings: StreamsSettings, kafka: KafkaSettings, topics: TopicSettings) -> EngineSettings:
+    """Return the settings for the engine."""
+    return EngineSettings(
+        app_id=settings.app_id,
+        kafka=kafka,
+        url=settings.url,
+        partitions=topics.partitions,
+        topic_prefix=topics.prefix,
+        data_dir=settings.data_dir if settings.store is StoreKind.ROCKSDB else None,
+        rocksdb_memory_bytes=settings.rocksdb_memory_bytes,
+        store_compaction_s=settings.store_compaction_s,
+        tombstones_s=CHANGELOG_TOMBSTONES_MS // 1000,
+        coalesce_ms=settings.coalesce_ms,
+        batch_records=settings.batch_records,
+        in_flight_records=settings.in_flight_records,
+        commit_interval_ms=settings.commit_interval_ms,
+        session_timeout_s=settings.session_timeout_s,
+        standbys=settings.standbys,
+    )

@@ -52,7 +52,7 @@ def merge_contributions(
             return conversations(event).bringing_into_use(intake.text(event.key))
         return ()
 
-    loop = Loop(intake, _read, merge, Removals(remover, removing, _asks_to_leave), before)
+    loop = Loop(intake, _read, merge, Removals(remover, removing, _asks_for_removal), before)
 
     async def agent(stream: Stream) -> None:
         """Count what messages add to their conversation, write its state, publish each new status."""
@@ -97,5 +97,5 @@ def _read(event: Record) -> ContributionRecord | HolderRecord | VerdictRecord | 
     return decode_record(event.value)
 
 
-def _asks_to_leave(event: Record) -> bool:
+def _asks_for_removal(event: Record) -> bool:
     return event.value is None or event.value.startswith(EVICTION)

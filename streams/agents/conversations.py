@@ -12,7 +12,7 @@ from streams.tables.conversations import ConversationPartition
 ConversationsOf = Callable[[Record], ConversationPartition]
 
 
-def merge_rows(conversations: ConversationsOf, intake: Intake, remover: Remover) -> Agent:
+def merge_conversations(conversations: ConversationsOf, intake: Intake, remover: Remover) -> Agent:
     """Return the agent."""
 
     def merge(event: Record, told: RowEvent) -> None:

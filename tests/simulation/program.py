@@ -30,7 +30,7 @@ from streams.engine.settings import EngineSettings
 from streams.engine.stores import split_key
 from streams.engine.stores.memory import GroupedMemoryStore, MemoryStore
 from streams.errors import FrozenError, LeaseLostError, MembershipError
-from streams.settings import StoreKind, StreamsSettings
+from streams.settings import StoreKind, StreamsSettings, engine_settings
 from streams.state import contact as people
 from streams.state import contribution as contributions
 from streams.state import conversation as tallies
@@ -247,7 +247,7 @@ class JoinProgram(Program):
         with patch.object(program, "Registry", lambda *_: registry), patch.object(program, "Eviction", _evicting):
             app = self._declared.pop() if self._declared else _declare(own, topics)
         app.outside, app.registry = outside, registry
-        app.engine_settings = replace(program.engine_settings(own, _KAFKA, topics), turn_s=turn_s)
+        app.engine_settings = replace(engine_settings(own, _KAFKA, topics), turn_s=turn_s)
         app.contract.__init__(PREFIX, registry.known)  # type: ignore[misc] # it knows no other schema
         super().__init__(app, member, open_store)
         self._queues: dict[str, asyncio.Queue[Any]] = {topic: asyncio.Queue() for topic in app.source_topics}

@@ -70,7 +70,7 @@ def answers(port: int) -> bool:
 @pytest.mark.parametrize(
     ("command", "named"),
     [
-        ("agents", ["merge_messages", "merge_rows", "merge_contributions", "openbsp.messages", "status"]),
+        ("agents", ["merge_messages", "merge_conversations", "merge_contributions", "openbsp.messages", "status"]),
         ("tables", ["messages", "conversations", "merged column by column"]),
     ],
 )
