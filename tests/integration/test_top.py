@@ -75,6 +75,7 @@ def top(*arguments: str) -> Iterator[tuple[Terminal, "subprocess.Popen[bytes]"]]
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 60, 200, 0, 0))
     streams = {"stdin": its, "stdout": its, "stderr": its}
     tokens = {"BRIDGE_METRICS_TOKEN": TOKEN, "STREAMS_METRICS_TOKEN": TOKEN, "TERM": "xterm"}
+    tokens |= {"COLUMNS": "200", "LINES": "60"}  # pytest-xdist sets those of its own
     command = [sys.executable, "-P", "-m", "bridge", "top", "--every", "0.3", *arguments]
     with subprocess.Popen(command, env={**clean_environment(), **tokens}, start_new_session=True, **streams) as process:
         os.close(its)
