@@ -507,6 +507,7 @@ class Engine:
 
     async def _commit_until(self, going: Callable[[], bool]) -> bool:
         """Commit, however long it takes; False once it is not `going` any more."""
+        # Not by openbsp.backoff, which spreads its pauses at random: a simulated history has to be repeatable.
         pause_s = _RETRY_S
         while going():
             if await self._checkpoints.commit():

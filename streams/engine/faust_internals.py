@@ -26,6 +26,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode import Service
 
+from openbsp.backoff import Backoff
 from streams.engine.membership import Committed, Notes, Positions
 from streams.errors import LeaseLostError, MembershipError
 
@@ -37,6 +38,7 @@ T = TypeVar("T")
 
 _SILENCE_S = 15.0
 _FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 10.0
 
 #: The names used, and for what: (module, class or None, name, purpose).
 NAMES = (
@@ -226,7 +228,7 @@ class _MemberThread(driver.AIOKafkaConsumerThread):
         if foreign := offsets.keys() - self._ensure_consumer().assignment():
             raise IllegalStateError(f"not assigned: {sorted(foreign)}")
         # Trap: aiokafka's own `commit` repeats what no repetition helps (a topic that is missing), ten times a second.
-        pause_s = _FIRST_PAUSE_S
+        backoff = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
         while True:
             await self._coordinator.ensure_coordinator_known()
             try:
@@ -238,8 +240,7 @@ class _MemberThread(driver.AIOKafkaConsumerThread):
                     raise
             else:
                 return
-            await asyncio.sleep(pause_s)
-            pause_s *= 2
+            await backoff.wait()
 
     async def committed(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Committed]:
         asked = [TopicPartition(*at) for at in partitions]

@@ -102,11 +102,11 @@ class Stores:
         with self._opening:
             # It is not open if a new store could not be made before.
             store = self._open.pop(at, None)
-            if isinstance(store, RocksStore):
-                store.distrust(why)
-            elif store is not None:
-                store.clear()
             if store is not None:
+                if isinstance(store, RocksStore):
+                    store.distrust(why)
+                else:
+                    store.clear()
                 store.close()
             self._open[at] = self._new(*at)
             return self._open[at]
