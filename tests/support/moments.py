@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 #: What the clock shows and where it hangs, in the three forms in which that can be said.
@@ -21,7 +22,13 @@ _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UT
 
 def read(value: Any) -> tuple[int | None, bool]:
     """Return the microseconds since 1970 that a value names, None for none, and whether it says more than those."""
-    for form, pattern in _FORMS.items() if isinstance(value, str) else ():
+    return _read(value) if isinstance(value, str) else (None, False)
+
+
+# The judges ask for the same few texts again and again: 4.5 million times of a row with 32,000 keys.
+@lru_cache(1 << 16)
+def _read(value: str) -> tuple[int | None, bool]:
+    for form, pattern in _FORMS.items():
         found = re.fullmatch(pattern, value, re.ASCII)
         if found is not None:
             day, minute, second, beyond, zone = (part or "" for part in found.groups())
