@@ -11,7 +11,7 @@ StreamsError
 ├── StoreDamagedError      a store on disk cannot be read; the next start sets it aside and reads the changelog
 ├── RestoreFailedError     a table could not be read from its changelog
 ├── RepartitionError       records cannot be copied to the topics with more partitions
-├── SourceReplacedError    a source topic was created again; the next start reads it from its first record
+├── TopicReplacedError     a source or a log was created again; the next start reads or writes all of it
 ├── AgentEndedError        an agent has returned, so its topic is no longer read
 ├── AssignmentError        the partitions of the sources are not assigned together
 └── PartitionsChangedError the tables were made with another number of partitions; the worker waits, and joins nothing
@@ -54,8 +54,8 @@ class AssignmentError(StreamsError):
     """The partitions of the sources are not assigned together, so the join would be wrong."""
 
 
-class SourceReplacedError(StreamsError):
-    """A topic that is being read was deleted and created again."""
+class TopicReplacedError(StreamsError):
+    """A source or a log was deleted and created again."""
 
 
 class PartitionsChangedError(StreamsError):

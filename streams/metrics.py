@@ -39,8 +39,8 @@ class Metrics(ServiceMetrics):
         )
         self.changelogs_repaired = self._counts(
             "streams_changelogs_repaired",
-            "Changelog partitions that were emptied or created again and are written again, from this worker's disk or "
-            "from the sources, by table; counted at the takeover.",
+            "Partitions of changelogs and state topics that were emptied or created again and are written again, from "
+            "this worker's disk or from the sources, by topic; counted at the takeover.",
             "table",
         )
         self.partitions_changed = self._gauge(

@@ -50,16 +50,16 @@ class Checkpoints:
         #: The positions with which the present assignment began; empty while nothing is owned.
         self._found: dict[At, int] = {}
         self._firsts: dict[At, int] = {}
-        #: What distinguishes the sources of this assignment from former topics of the same names.
+        #: What distinguishes the sources and guarded logs of this assignment from former topics of the same names.
         self.identities: dict[str, int] = {}
         #: The last committed positions and notes of this assignment.
         self._committed: tuple[Ends, Mapping[At, str]] = ({}, {})
         self._committing = asyncio.Lock()
 
     def begin(self, positions: Ends, firsts: Ends, identities: Mapping[str, int]) -> None:
-        """Start with the positions of a takeover; `firsts` are the first offsets of the changelogs.
+        """Start with the positions of a takeover; `firsts` are the first offsets of the guarded logs.
 
-        `identities` distinguish the sources (topics) from former ones of the same names.
+        `identities` distinguish the sources and guarded logs (topics) from former ones of the same names.
         """
         self._found = dict(positions)
         self._firsts = dict(firsts)
@@ -112,5 +112,7 @@ class Checkpoints:
                 noted[name] = verified[log, partition]
                 if (log, partition) in self._firsts:
                     noted[name + FIRST] = self._firsts[log, partition]
+                if log in self.identities:
+                    noted[name + TOPIC] = self.identities[log]
             notes[at] = note(noted)
         return notes

@@ -14,7 +14,7 @@ from streams.engine.membership import Committed
 
 At = tuple[str, int]
 
-#: The entry of a note that distinguishes the source's topic from another one of its name.
+#: The entry of a note that distinguishes the source's topic from another one of its name; after a log's name the log's.
 TOPIC = "@topic"
 
 
@@ -112,14 +112,26 @@ class Damage:
 
 
 def judge_changelog(
-    name: str, position: int, verified: int | None, first: int, end: int, *, holds: bool = False, known_first: int = 0
+    name: str,
+    position: int,
+    verified: int | None,
+    first: int,
+    end: int,
+    *,
+    holds: bool = False,
+    known_first: int = 0,
+    replaced: bool = False,
 ) -> Damage | None:
     """Return what is wrong with a changelog partition, None if it is complete.
 
     `position` is how far the store has read it, `verified` the last owner's note of it: 0 while its table is rebuilt,
     and by a first owner until it has noted more. `holds` says whether the store has any entry, `known_first` is the
-    first offset that the last owner noted: up to it the changelog was emptied before, and is complete again.
+    first offset that the last owner noted: up to it the changelog was emptied before, and is complete again. `replaced`
+    says whether its topic is another one than the last owner's.
     """
+    if replaced:
+        # Trap: it may have grown beyond both offsets by now.
+        return Damage(f"{name} is not the topic that its last owner wrote: it was created again", lost=True)
     if position > end or (verified is not None and verified > end):
         known = max(position, verified or 0)
         return Damage(f"{name} ends at {end}, but had {known} records: it was created again", lost=True)
@@ -131,4 +143,21 @@ def judge_changelog(
         return Damage(f"{name}: its last owner ended before it had noted that its table was complete", lost=False)
     if first > known_first and holds:
         return Damage(f"{name} begins at {first}: it was emptied, the store has all of it", lost=True, rebuild=False)
+    return None
+
+
+def judge_derived(
+    name: str, verified: int | None, first: int, end: int, *, known_first: int = 0, replaced: bool = False
+) -> Damage | None:
+    """Return why a log that is derived from a table lacks records of it, None if it is complete.
+
+    Everything as for a changelog. The table is complete by now, and nothing is read again.
+    """
+    if replaced or (verified is not None and verified > end):
+        return Damage(f"{name} was created again", lost=True, rebuild=False)
+    if first > known_first:
+        return Damage(f"{name} begins at {first}: it was emptied", lost=True, rebuild=False)
+    if verified == 0:
+        problem = f"{name}: its last owner ended before it had noted that it was complete"
+        return Damage(problem, lost=False, rebuild=False)
     return None

@@ -37,7 +37,7 @@ from streams.engine.stream import Part
 from streams.engine.table import OwnedTable, TablePartition
 from streams.engine.takeover import NOTHING, Found, Identify, Takeover
 from streams.engine.writer import Checkpoint, Writer
-from streams.errors import MembershipError, PartitionsChangedError, SourceReplacedError, WriteFailedError
+from streams.errors import MembershipError, PartitionsChangedError, TopicReplacedError, WriteFailedError
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ _IDLE_TICK_S = 0.02
 _RETRY_S = 0.2
 _LONGEST_RETRY_S = 2.0
 _CHECK_INTERVAL_S = 1.0
-_SOURCES_INTERVAL_S = 5.0
+_TOPICS_INTERVAL_S = 5.0
 _ABSOLVE_S = 1.0
 _LONGEST_TIDY_S = 60.0
 
@@ -78,8 +78,8 @@ class Hooks:
     records_lost: Hook[[str, int]] = field(default_factory=Hook)
     #: The committed position of a partition of a topic is not followed: reading begins with its first record.
     position_refused: Hook[[str]] = field(default_factory=Hook)
-    #: A partition of this changelog (its name) was emptied or recreated; it is rewritten.
-    changelog_repaired: Hook[[str]] = field(default_factory=Hook)
+    #: A partition of this guarded log (its name) was emptied or recreated; it is rewritten.
+    log_repaired: Hook[[str]] = field(default_factory=Hook)
     #: The tables were made with so many partitions, the topics have another number: nothing is joined.
     partitions_changed: Hook[[int]] = field(default_factory=Hook)
     #: A store of this table (its changelog's name) was damaged; it is set aside, and read from the changelog.
@@ -179,7 +179,7 @@ class Engine:
             self.writer,
             self._checkpoints.commit,
             lambda: self.assignment,
-            {self.topic(log): spec.changelog for spec in specs for log in spec.logs},
+            {self.topic(log): spec for spec in specs for log in spec.logs},
         )
 
     def topic(self, log: str) -> str:
@@ -196,7 +196,7 @@ class Engine:
             if self.settings.data_dir is not None:
                 tasks.create_task(self._tidy_regularly())
             if self.identify is not dict:
-                tasks.create_task(self._watch_sources())
+                tasks.create_task(self._watch_topics())
 
     @property
     def instance(self) -> str | None:
@@ -414,13 +414,13 @@ class Engine:
             self._own(partitions, stores, found)
 
     def _report_damage(self, found: Found) -> None:
-        """Report damage to sources and changelogs."""
+        """Report damage to sources and guarded logs."""
         for (topic, _), count in found.lost.items():
             self.hooks.records_lost(topic, count)
         for topic, _ in found.refused:
             self.hooks.position_refused(topic)
-        for table in found.repaired:
-            self.hooks.changelog_repaired(table)
+        for log in found.repaired:
+            self.hooks.log_repaired(log)
 
     async def _committed_positions(self) -> dict[At, Committed]:
         """Return the committed positions of all source partitions. Raises MembershipError, PartitionsChangedError."""
@@ -531,9 +531,18 @@ class Engine:
         await work.end([], complete=True, changed=True)
         self.hooks.event_set_aside(record.topic)
 
-    async def absolve(self, error: BaseException) -> None:
-        """Note, if there is time, that the events in progress did not end this worker: the broker rejected a record."""
+    async def prepare_end(self, error: BaseException) -> None:
+        """Save, if there is time, what would be lost with the process, for errors of the topics that it writes."""
+        if isinstance(error, WriteFailedError | TopicReplacedError):
+            # Trap: what no file of a store has yet is in its changelog only, and that may be gone.
+            try:
+                async with asyncio.timeout(self._lease.lease_s / 4):
+                    await self.outside.threads.run(self._stores.flush)
+            except Exception as failure:  # noqa: BLE001 the process has to end for the first reason
+                unsaved = event("store.not_flushed")
+                logger.warning("a store was not written to its disk before the end: %r", failure, extra=unsaved)
         if isinstance(error, WriteFailedError):
+            # The events in progress did not end this worker.
             self._suspects.absolve()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_ABSOLVE_S):
@@ -572,20 +581,22 @@ class Engine:
             await asyncio.sleep(_CHECK_INTERVAL_S)
             await self.membership.check()
 
-    async def _watch_sources(self) -> None:
+    async def _watch_topics(self) -> None:
         # Trap: librdkafka takes metadata with a lower leader epoch for old. A topic that was created again begins with
-        # the lowest, so a consumer of the former one may wait for ever, without an error.
+        # the lowest, so a consumer of the former one may wait for ever, without an error. A producer goes on, and
+        # nobody notices that what it wrote before is gone.
         while True:
-            await asyncio.sleep(_SOURCES_INTERVAL_S)
+            await asyncio.sleep(_TOPICS_INTERVAL_S)
             known = self._checkpoints.identities
             if not known:
                 continue
             told = numbers(await self.outside.threads.run(self.identify))
             if known is not self._checkpoints.identities:
                 continue
-            for topic in {*self.sources} & known.keys() & told.keys():
+            for topic in known.keys() & told.keys():
                 if told[topic] != known[topic]:
-                    self.fail(SourceReplacedError(f"{topic} was created again; a restart reads all of it"))
+                    does = "reads all of it" if topic in self.sources else "writes all of it once more"
+                    self.fail(TopicReplacedError(f"{topic} was created again; a restart {does}"))
 
     async def _tidy_regularly(self) -> None:
         interval_s = self.settings.store_compaction_s

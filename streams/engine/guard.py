@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 At = tuple[str, int]
 T = TypeVar("T")
 
-#: Suffix of a changelog's name, in notes: its first offset when its last owner took over.
+#: Suffix of a log's name, in notes: its first offset when its last owner took over.
 FIRST = "@first"
 
 _SILENT_READS = 100

@@ -167,6 +167,11 @@ class Stores:
         tables, self._set_aside = self._set_aside, []
         return tables
 
+    def flush(self) -> None:
+        """Write what is in memory of all open stores to their disk, if they have one. Blocking."""
+        for store in self._on_disk():
+            store.flush()
+
     def close(self) -> None:
         """Close all stores, and release the data directory. Blocking."""
         self.own(())

@@ -10,6 +10,8 @@ from confluent_kafka import KafkaException
 from openbsp.log import event
 from streams.engine.assignment import Assignment
 from streams.engine.guard import Guard
+from streams.engine.stores import split_key
+from streams.engine.table import TableSpec
 from streams.engine.writer import Writer
 
 logger = logging.getLogger(__name__)
@@ -29,7 +31,7 @@ class Repair:
         writer: Writer,
         commit: Callable[[], Coroutine[None, None, bool]],
         current: Callable[[], Assignment | None],
-        tables: Mapping[str, str],
+        tables: Mapping[str, TableSpec],
     ) -> None:
         """Start; `tables` has for each guarded log (topic) the table that it is derived from."""
         self._guard = guard
@@ -69,7 +71,7 @@ class Repair:
         )
         written = []
         for (topic, partition), found in keys.items():
-            contents = work.contents[self._tables[topic]][partition]
+            contents = work.contents[self._tables[topic].changelog][partition]
             # Trap: sorting a large table's keys takes longer than the loop may be blocked.
             keys_left = iter(found)
             while some := list(islice(keys_left, _SLICE)):
@@ -88,12 +90,15 @@ class Repair:
         self._guard.repaired(gaps)
 
     async def _stored(self, work: Assignment, topic: str, partition: int) -> set[bytes]:
-        """Return the keys of a table, fewer once the assignment has ended."""
+        """Return the keys that a log should have by its table, fewer once the assignment has ended."""
         # Trap: reading a large table takes longer than the loop may be blocked. Keys set meanwhile are written to the
         # changelog anyway.
         keys: set[bytes] = set()
-        entries = work.rows[self._tables[topic]][partition].store.scan(b"")
+        table = self._tables[topic]
+        rows = work.rows[table.changelog][partition]
+        by_group = table.grouped and topic != rows.changelog
+        entries = rows.store.scan(b"")
         while self._current() is work and (some := [key for key, _ in islice(entries, _SCANNED)]):
-            keys.update(some)
+            keys.update(split_key(key)[0] if by_group else key for key in some)
             await asyncio.sleep(0)
         return keys

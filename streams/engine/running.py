@@ -44,7 +44,7 @@ async def running(app: App, on_failure: Callable[[BaseException], None]) -> Asyn
 
 async def _watch(app: App, on_failure: Callable[[BaseException], None]) -> None:
     error = await app.engine.failure
-    await app.engine.absolve(error)
+    await app.engine.prepare_end(error)
     if isinstance(error, AssignmentError):
         # Trap: a member that comes back by name within its session is given the assignment that it had.
         try:

@@ -173,7 +173,8 @@ class TableSpec:
     #: The source whose events are merged into it; the table's marks are offsets of it.
     source: str
     changelog: str
-    #: Further logs that only the owner of a partition writes, all derived from the table.
+    #: Further logs that only the owner of a partition writes, all derived from the table, by its keys or, if it is
+    #: grouped, its groups.
     guarded: tuple[str, ...] = ()
     #: Joins two values of a key, either of which may be the newer one. Idempotent, commutative, associative.
     join: Callable[[bytes, bytes, bytes], bytes] = last_wins

@@ -1,14 +1,14 @@
 """Takeover: the findings of a new owner, and the tables restored from them."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from confluent_kafka import Consumer
 
 from openbsp.kafka.connection import Config
 from openbsp.log import event
-from streams.engine.damage import judge_changelog, judge_positions, noted_identities, numbers
+from streams.engine.damage import TOPIC, judge_changelog, judge_derived, judge_positions, noted_identities, numbers
 from streams.engine.guard import FIRST, noted
 from streams.engine.layout import check
 from streams.engine.membership import Committed
@@ -42,13 +42,13 @@ class Found:
     restored: int
     #: Records of each source partition that were deleted before they were read.
     lost: Ends
-    #: Changelogs (topic and partition) that lack data of the tables.
+    #: Guarded logs (topic and partition) that lack data of the tables.
     incomplete: frozenset[At]
     #: Names of those of them that had lost records, one for each partition.
     repaired: Sequence[str]
-    #: The first offsets of the changelogs.
+    #: The first offsets of the guarded logs.
     firsts: Ends
-    #: Distinguishes each source (topic) from others that had its name before.
+    #: Distinguishes each source and guarded log (topic) from others that had its name before.
     identities: Mapping[str, int]
     #: Source partitions whose committed positions are not followed.
     refused: Sequence[At]
@@ -101,20 +101,26 @@ class Takeover:
         """
         sources = list(sources)
         verified = noted_ends(self._tables, self._topic, committed)
-        guarded = {self._topic(log) for table in self._tables for log in table.logs}
+        logs = [log for table in self._tables for log in table.logs]
         joins = {table.changelog: table.join for table in self._tables}
         thread = self._outside.threads.thread("takeover")
         consumer = reader(self._outside.clients, self._connection, self._group)
         try:
             owned = {partition for _, partition in stores}
-            log_ends = await thread.run(end_offsets, consumer, [(log, number) for log in guarded for number in owned])
+            log_ends = await thread.run(
+                end_offsets, consumer, [(self._topic(log), number) for log in logs for number in owned]
+            )
             changelogs = {
                 (at := (self._topic(name), number)): Changelog(store, verified.get(at, 0), joins[name])
                 for (name, number), store in stores.items()
             }
-            firsts = await thread.run(first_offsets, consumer, changelogs)
+            firsts = await thread.run(first_offsets, consumer, log_ends)
+            known_firsts = noted_ends(self._tables, self._topic, committed, FIRST)
+            told = numbers(await thread.run(self._identify))
+            known = noted_ends(self._tables, self._topic, committed, TOPIC)
+            replaced = {at for at, identity in known.items() if told.get(at[0], identity) != identity}
             incomplete, rebuilt, repaired = await thread.run(
-                _incomplete, consumer, changelogs, verified, noted_ends(self._tables, self._topic, committed, FIRST)
+                _incomplete, consumer, changelogs, verified, known_firsts, replaced
             )
             restored = await restore(
                 consumer,
@@ -127,8 +133,15 @@ class Takeover:
             check(self._group, {store.partitions for store in stores.values()}, self._partitions)
             for at, changelog in changelogs.items():
                 log_ends[at] = changelog.store.position
+            derived = {
+                (self._topic(log), number): changelogs[self._topic(table.changelog), number].store
+                for table in self._tables
+                for log in table.guarded
+                for number in owned
+            }
+            bounds_of = {at: (firsts[at], log_ends[at]) for at in derived}
+            owing, republished = await thread.run(_lacking, derived, verified, bounds_of, known_firsts, replaced)
             found = await thread.run(bounds, consumer, sources)
-            told = numbers(await thread.run(self._identify))
             judged = judge_positions(
                 sources,
                 committed,
@@ -144,12 +157,15 @@ class Takeover:
                 ends={at: end for at, (_, end) in found.items()},
                 log_ends=log_ends,
                 verified={
-                    at: 0 if at in incomplete else min(end, verified.get(at, end)) for at, end in log_ends.items()
+                    at: 0 if at in incomplete | owing else min(end, verified.get(at, end))
+                    for at, end in log_ends.items()
                 },
                 restored=restored,
                 lost=judged.lost,
-                incomplete=incomplete,
-                repaired=[name for name, number in stores if (self._topic(name), number) in repaired],
+                incomplete=incomplete | owing,
+                repaired=[
+                    log for log in logs for number in owned if (self._topic(log), number) in repaired | republished
+                ],
                 firsts=firsts,
                 identities=noted_identities(committed) | told,
                 refused=judged.refused,
@@ -173,7 +189,7 @@ def noted_ends(
 
 
 def _incomplete(
-    consumer: Consumer, changelogs: Mapping[At, Changelog], verified: Ends, firsts: Ends
+    consumer: Consumer, changelogs: Mapping[At, Changelog], verified: Ends, firsts: Ends, replaced: Collection[At] = ()
 ) -> tuple[frozenset[At], frozenset[At], frozenset[At]]:
     """Return the incomplete changelogs; of them those to rebuild from the sources, and those that lost records.
 
@@ -186,7 +202,14 @@ def _incomplete(
         # Reading the store is costly, so it is done only where it matters.
         holds = (noted_end == 0 or first > known_first) and next(iter(store.scan(b"")), None) is not None
         damage = judge_changelog(
-            "{}[{}]".format(*at), store.position, noted_end, first, end, holds=holds, known_first=known_first
+            "{}[{}]".format(*at),
+            store.position,
+            noted_end,
+            first,
+            end,
+            holds=holds,
+            known_first=known_first,
+            replaced=at in replaced,
         )
         if damage is None:
             if store.position < first:
@@ -216,3 +239,34 @@ def _incomplete(
         changelogs[at].distrust()
         store.save_position(first)
     return frozenset(found), frozenset(rebuilt), frozenset(repaired)
+
+
+def _lacking(
+    derived: Mapping[At, Store],
+    verified: Ends,
+    found: Mapping[At, tuple[int, int]],
+    firsts: Ends,
+    replaced: Collection[At],
+) -> tuple[frozenset[At], frozenset[At]]:
+    """Return the derived logs that lack records of their tables, which are whole; of them those that lost records."""
+    lacking, lost = set(), set()
+    for at, store in derived.items():
+        damage = judge_derived(
+            "{}[{}]".format(*at),
+            verified.get(at),
+            *found[at],
+            known_first=firsts.get(at, 0),
+            replaced=at in replaced,
+        )
+        if damage is None or next(iter(store.scan(b"")), None) is None:
+            continue
+        lacking.add(at)
+        if damage.lost:
+            lost.add(at)
+        logger.log(
+            logging.ERROR if damage.lost else logging.WARNING,
+            "%s. All of its keys are written once more, from the table",
+            damage.problem,
+            extra=event("engine.log_incomplete"),
+        )
+    return frozenset(lacking), frozenset(lost)

@@ -1,4 +1,4 @@
-"""What others do to the join's logs and its group while no worker runs: nothing silent, and rebuilt where it can be."""
+"""What others do to the join's logs and its group, mostly while no worker runs: nothing is silent."""
 
 import asyncio
 
@@ -22,6 +22,8 @@ from support.wait import eventually
 pytestmark = pytest.mark.integration
 
 CHANGELOGS = ("streams-messages-changelog", "streams-conversations-changelog")
+STATES = ("message-state", "conversation-state")
+SOURCES = ("messages", "conversations", "streams-contributions")
 EVENTS = [
     *(opened(f"c{number}", 1) for number in range(20)),
     *(inserted(f"m{number}", f"c{number % 20}", "outgoing", 2) for number in range(40)),
@@ -100,12 +102,104 @@ def test_changelogs_that_were_created_again_are_complete_again_and_so_are_the_st
         assert outcome_of(contract).differences(expected_of([*EVENTS, *more, *final])) == []
 
 
+def create_again(admin, contract, names) -> None:
+    """Delete topics with all that they have, and create them at once."""
+    full = [contract.topic(name) for name in names]
+    for deleted in admin.delete_topics(full).values():
+        deleted.result(10)
+    eventually(lambda: sorted(Topics(contract.kafka, contract.topics).apply()) == sorted(full))
+
+
+def keys_of(contract, names) -> dict[str, set[bytes | None]]:
+    return {name: {record.key() for record in records(contract, name)} for name in names}
+
+
+def await_keys(contract, keys: dict[str, set[bytes | None]]) -> None:
+    """Wait until topics have all keys again."""
+    eventually(
+        lambda: all(found >= keys[name] for name, found in keys_of(contract, keys).items()), within=60, every=0.5
+    )
+
+
+def assert_whole_for_the_next(contract, tmp_path, sources, events) -> None:
+    """Let a worker without anything on its disk go on: it finds everything, and nothing wrong."""
+    events = [*events, status_of("m1", "deleted", 5)]
+    with fleet(contract, directory(tmp_path, "other"), 1, STREAMS_STORE="memory") as running:
+        sources.send(events[-1:])
+        await_committed(contract)
+        assert not said(running, "All of its keys are written once more")
+        assert_nothing_lost(contract, events, "created again, or emptied")
+
+
+@pytest.mark.parametrize("store", ["memory", "rocksdb"])
+@pytest.mark.parametrize("names", [CHANGELOGS, STATES], ids=["changelogs", "states"])
+def test_logs_that_are_created_again_under_a_worker_are_whole_again(contract, tmp_path, admin, names, store):
+    """Also when the events are gone, unless changelogs were the only copy of the tables."""
+    sources = Sources(contract)
+    sources.send(EVENTS)
+    with fleet(contract, directory(tmp_path), 1, STREAMS_STORE=store) as running:
+        await_committed(contract)
+        keys = keys_of(contract, names)
+        if (names, store) != (CHANGELOGS, "memory"):
+            empty(admin, contract, *SOURCES)
+        create_again(admin, contract, names)
+        more = [status_of("m1", "read", 4)]
+        sources.send(more)
+        await_keys(contract, keys)
+        await_committed(contract)
+        assert_nothing_lost(contract, [*EVENTS, *more], "created again")
+        eventually(lambda: metric(running.urls[0], "streams_changelogs_repaired_total{") > 0)
+        assert said(running, "created again")
+        running.remove(running.members[0])
+    assert_whole_for_the_next(contract, tmp_path, sources, [*EVENTS, *more])
+
+
+def test_changelogs_that_are_missing_until_their_worker_ends_are_whole_again(contract, tmp_path, admin):
+    """It cannot write then, and has on its disk what was in memory only, also when the events are gone."""
+    sources = Sources(contract)
+    sources.send(EVENTS)
+    more = [status_of("m1", "read", 4)]
+    with fleet(contract, directory(tmp_path), 1, STREAMS_SESSION_TIMEOUT_S="6") as running:
+        await_committed(contract)
+        keys = keys_of(contract, CHANGELOGS)
+        empty(admin, contract, *SOURCES)
+        for deleted in admin.delete_topics([contract.topic(name) for name in CHANGELOGS]).values():
+            deleted.result(10)
+        sources.send(more)
+        eventually(lambda: running.members[0].exits, within=60)
+        Topics(contract.kafka, contract.topics).apply()
+        await_committed(contract)
+        assert_nothing_lost(contract, [*EVENTS, *more], "the broker did not take a record")
+        await_keys(contract, keys)
+        running.remove(running.members[0])
+    assert_whole_for_the_next(contract, tmp_path, sources, [*EVENTS, *more])
+
+
+@pytest.mark.parametrize("emptied", [False, True], ids=["created again", "emptied"])
+@pytest.mark.parametrize("store", ["memory", "rocksdb"])
+def test_state_topics_that_were_damaged_while_no_worker_ran_have_all_states_again(
+    contract, tmp_path, admin, store, emptied
+):
+    sources = joined(contract, tmp_path, store)
+    empty(admin, contract, *SOURCES, *(STATES if emptied else ()))
+    if not emptied:
+        create_again(admin, contract, STATES)
+    more = [status_of("m1", "read", 4)]
+    with fleet(contract, directory(tmp_path), 1, STREAMS_STORE=store) as running:
+        sources.send(more)
+        await_committed(contract)
+        eventually(lambda: outcome_of(contract).differences(expected_of([*EVENTS, *more])) == [], every=0.5)
+        eventually(lambda: said(running, "emptied" if emptied else "created again"))
+        running.remove(running.members[0])
+    assert_whole_for_the_next(contract, tmp_path, sources, [*EVENTS, *more])
+
+
 def empty(admin, contract, *names: str) -> None:
     """Delete all records of topics, compacted ones too."""
     places = [
         TopicPartition(contract.topic(name), number) for name in names for number in range(contract.topics.partitions)
     ]
-    compacted = [contract.topic(name) for name in names if name in CHANGELOGS]
+    compacted = [contract.topic(name) for name in names if name in {*CHANGELOGS, *STATES}]
     for name in compacted:
         change_settings(admin, name, cleanup_policy="compact,delete")
     ends = admin.list_offsets({tp: OffsetSpec.latest() for tp in places})
@@ -126,7 +220,7 @@ def test_emptied_changelogs_are_written_back_from_the_disk(contract, tmp_path, a
     """Also when the events are gone, so that nothing else knows the states."""
     sources = joined(contract, tmp_path, "rocksdb")
     keys = {name: {record.key() for record in records(contract, name)} for name in CHANGELOGS}
-    empty(admin, contract, *CHANGELOGS, "messages", "conversations", "streams-contributions")
+    empty(admin, contract, *CHANGELOGS, *SOURCES)
     more = [status_of(f"m{number}", "read", 4) for number in range(40)]
     with fleet(contract, directory(tmp_path), 1, STREAMS_STORE="rocksdb") as running:
         eventually(lambda: said(running, "it was emptied, the store has all of it. It is written back"))
@@ -177,7 +271,7 @@ def damage(directory, number: int) -> None:
 def test_damaged_stores_are_set_aside_and_read_from_their_changelogs(contract, tmp_path, admin):
     """Each store in another way. The events are gone, so that only the changelogs know the states."""
     sources = joined(contract, tmp_path, "rocksdb")
-    empty(admin, contract, "messages", "conversations", "streams-contributions")
+    empty(admin, contract, *SOURCES)
     worker = directory(tmp_path) / "worker-1" / f"{contract.prefix}streams"
     stores = [store for name in CHANGELOGS for store in sorted((worker / name).iterdir())]
     assert len(stores) == 2 * contract.topics.partitions

@@ -249,7 +249,7 @@ class RocksStore:
         if it was closed, or is about to be. Raises CompactionError.
         """
         begun, failed_before = self._clock.time(), self._background_errors()
-        if not self._part(lambda: self._db.flush()):  # noqa: PLW0108 `clear` replaces the object
+        if not self.flush():
             return False
         start: Any = None
         for end in [*self._boundaries(), None]:
@@ -260,6 +260,10 @@ class RocksStore:
             # Trap: the library's call returns nothing, even if it failed.
             raise CompactionError(f"{self.path}: RocksDB could not compact all of it (a full disk?), its LOG says why")
         return self._part(lambda: self._save_compacted(begun))
+
+    def flush(self) -> bool:
+        """Write the memtable to disk; return False if the store was closed, or is about to be."""
+        return self._part(lambda: self._db.flush())  # noqa: PLW0108 `clear` replaces the object
 
     def _background_errors(self) -> int:
         counted: list[int] = []

@@ -101,7 +101,7 @@ class Tables:
         hooks.lost.add(self.lost)
         hooks.records_lost.add(self.records_lost)
         hooks.position_refused.add(lambda topic: self._metrics.positions_refused.add(self.sources[topic]))
-        hooks.changelog_repaired.add(self._metrics.changelogs_repaired.add)
+        hooks.log_repaired.add(self._metrics.changelogs_repaired.add)
         hooks.partitions_changed.add(self.partitions_changed)
         hooks.event_set_aside.add(lambda topic: self._metrics.events_set_aside.add(self.sources[topic]))
         hooks.store_set_aside.add(self._metrics.stores_set_aside.add)

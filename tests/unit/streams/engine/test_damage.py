@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from streams.engine.damage import TOPIC, judge_changelog, judge_positions, noted_identities
+from streams.engine.damage import TOPIC, judge_changelog, judge_derived, judge_positions, noted_identities
 from streams.engine.guard import note
 from streams.engine.membership import Committed
 from streams.engine.poison import DEATHS, Suspects
@@ -154,6 +154,32 @@ def test_what_was_emptied_and_filled_again_is_whole(position: int):
     again = judge_changelog("log[0]", position, 12, 10, 12, known_first=7, holds=True)
     assert again is not None
     assert again.rebuild is (position < 10)
+
+
+def test_a_changelog_that_is_another_topic_is_built_again_whatever_it_has():
+    damage = judge_changelog("log[0]", 7, 7, 0, 70, replaced=True)
+    assert damage is not None
+    assert (damage.lost, damage.rebuild) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("verified", "first", "end", "known_first", "replaced", "lost"),
+    [
+        (7, 0, 70, 0, True, True),
+        (7, 0, 3, 0, False, True),
+        (7, 7, 7, 0, False, True),
+        (7, 9, 12, 7, False, True),
+        (0, 0, 3, 0, False, False),
+        (7, 0, 7, 0, False, None),
+        (7, 3, 9, 3, False, None),
+        (None, 0, 9, 0, False, None),
+    ],
+)
+def test_a_derived_log_lacks_what_it_had_under_another_id_or_other_offsets(
+    verified: int | None, first: int, end: int, known_first: int, *, replaced: bool, lost: bool | None
+):
+    damage = judge_derived("log[0]", verified, first, end, known_first=known_first, replaced=replaced)
+    assert (None if damage is None else damage.lost) is lost
 
 
 class Watermarks:

@@ -6,9 +6,10 @@ from typing import Any
 from streams.engine.guard import Guard
 from streams.engine.repair import Repair
 from streams.engine.stores.memory import MemoryStore
-from streams.engine.table import PlainContents, TablePartition
+from streams.engine.table import PlainContents, TablePartition, TableSpec
 
 LOG = ("changelog", 0)
+TABLE = TableSpec(source="source", changelog="changelog")
 MANY = 10_001
 
 
@@ -49,8 +50,8 @@ class Work:
         rows = TablePartition(0, store, "changelog", written)
         self._written = written
         self.rooms = 0
-        self.rows = {"table": {0: rows}}
-        self.contents = {"table": {0: PlainContents(rows)}}
+        self.rows = {"changelog": {0: rows}}
+        self.contents = {"changelog": {0: PlainContents(rows)}}
 
     def caught_up(self, partition: int) -> bool:
         return partition == 0
@@ -88,7 +89,7 @@ def test_a_large_table_is_read_in_slices_and_written_whole():
                 turns_before_writing.append(turns)
                 await asyncio.sleep(0)
 
-        repair = Repair(guard, written, committed, lambda: work, {"changelog": "table"})
+        repair = Repair(guard, written, committed, lambda: work, {"changelog": TABLE})
         await asyncio.gather(others(), repair.look())
         assert sorted(written.keys) == sorted(b"%d" % number for number in range(MANY))
         assert len(turns_before_writing) > 3
@@ -105,7 +106,7 @@ def test_a_table_that_is_taken_away_while_it_is_read_is_left():
         guard = Guard(EmptyLogs())
         guard.begin({LOG: 0})
         guard.owe([LOG])
-        repair = Repair(guard, written, committed, lambda: current[0], {"changelog": "table"})
+        repair = Repair(guard, written, committed, lambda: current[0], {"changelog": TABLE})
 
         async def taken_away() -> None:
             await asyncio.sleep(0)

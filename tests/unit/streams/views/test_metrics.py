@@ -181,7 +181,7 @@ async def test_changelogs_that_are_written_again_are_counted_by_table():
     world = World()
     await world.own_and_index()
     for _ in range(2):
-        world.app.hooks.changelog_repaired("streams-messages-changelog")
+        world.app.hooks.log_repaired("streams-messages-changelog")
     assert (await samples(world))["streams_changelogs_repaired_total", "streams-messages-changelog"] == 2
 
 
