@@ -136,6 +136,11 @@ class WebhookProtocol(FastPathProtocol):
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Keep the connection for pending answers: a client may close its side after its request."""
+        if self.pipeline and self.cycle.more_body:
+            # The latest request stays incomplete; those before it are answered.
+            self.pipeline.popleft()
+            self.cycle = self.pipeline[0][0] if self.pipeline else self._ahead
+            self._gather(0)
         cycle = self.cycle
         if cycle is None or cycle.more_body or (cycle.response_complete and not self.pipeline):
             return False

@@ -125,6 +125,8 @@ class GuardedProtocol(HttpToolsProtocol):
         #: Bytes received since the last read that completed a head or had some of a body in it.
         self._fruitless_bytes = 0
         self._fruitful = False
+        #: The request in work, while others wait behind it: `cycle` is the latest of them.
+        self._ahead: Any = None
 
     @property
     def holds_back(self) -> bool:
@@ -166,6 +168,15 @@ class GuardedProtocol(HttpToolsProtocol):
             self._guard.refused.inc()
             self.refuse(refusals.TOO_MANY_CONNECTIONS, f"this process serves {most} connections at a time")
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the request in work; see asyncio.Protocol."""
+        super().connection_lost(exc)
+        # Trap: uvicorn tells the latest request only. Another one would go on, and fail when it writes its answer.
+        if self._ahead is not None and not self._ahead.response_complete:
+            self._ahead.disconnected = True
+            self._ahead.message_event.set()
+        self._ahead = None
+
     def data_received(self, data: bytes) -> None:
         """Parse the data; see asyncio.Protocol."""
         if self.transport.is_closing():
@@ -189,7 +200,10 @@ class GuardedProtocol(HttpToolsProtocol):
         self._fruitful = True
         if self._behind_proxy:
             self._guard.proxies.name_client(self.scope)
+        former = self.cycle
         super().on_headers_complete()
+        if len(self.pipeline) == 1:
+            self._ahead = former
         self.headers = _UNREAD
         if self._guard.ending:
             self.cycle.keep_alive = False
@@ -201,6 +215,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Start the next request; see HttpToolsProtocol."""
+        self._ahead = self.pipeline[-1][0] if self.pipeline else None
         super().on_response_complete()
         if self.pipeline and not self.transport.is_closing():
             # Trap: uvicorn resumes reading after each answer, and keeps any number of requests from a read.

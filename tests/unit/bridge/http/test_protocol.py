@@ -273,6 +273,23 @@ def test_a_client_that_ends_its_side_within_a_body_is_gone(ingress: RunningIngre
     assert ingress.service.ingress.memory.held == 0
 
 
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_requests_before_the_one_within_which_a_client_ends_its_side_are_answered(
+    ingress: RunningIngress, client: socket.socket, count: int
+):
+    ingress.kafka.stop_answering()
+    try:
+        client.sendall(b"".join(request(f"whole {number}") for number in range(count)) + request("torn")[:-5])
+        client.shutdown(socket.SHUT_WR)
+        eventually(lambda: ingress.service.ingress.in_progress >= 1)
+    finally:
+        ingress.kafka.answer()
+    found = answers(client, count + 1)
+    assert [(status, receipt["id"]) for status, _, receipt in found] == [(202, f"whole {n}") for n in range(count)]
+    eventually(lambda: ingress.service.ingress.in_progress == 0)
+    assert ingress.service.ingress.memory.held == 0
+
+
 def test_a_length_may_begin_with_any_number_of_zeros(client: socket.socket):
     client.sendall(request("zeros").replace(b"Content-Length: ", b"Content-Length: " + b"0" * 5000))
     ((status, _, receipt),) = answers(client, 1)

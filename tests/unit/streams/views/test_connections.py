@@ -9,6 +9,7 @@ import socket
 import pytest
 
 from openbsp.http.connections import MAX_HEAD_BYTES
+from streams.views.live import events
 from support.views_server import GET, Running, answer, running, until
 
 pytestmark = pytest.mark.anyio
@@ -68,6 +69,22 @@ async def test_event_streams_are_no_slow_clients():
         server.pass_time(3600)
         assert [c.transport.is_closing() for c in server.state.connections] == [False]
         writer.close()
+        await until(lambda: not server.world.views._streams.open)
+
+
+@pytest.mark.parametrize("waiting", [1, 2])
+async def test_an_event_stream_ends_with_its_client_whatever_was_asked_behind_it(waiting, monkeypatch):
+    """While requests wait, nothing is read of the connection: its next heartbeat finds the client gone."""
+    monkeypatch.setattr(events, "HEARTBEAT_S", 0.05)
+    async with running() as server:
+        reader, writer = await server.connect()
+        writer.write(GET.replace(b" HTTP", b"/events HTTP") + b"\r\n")
+        async with asyncio.timeout(10):
+            await reader.readuntil(b"event: ready")
+        (connection,) = server.state.connections
+        writer.write(waiting * (GET + b"\r\n"))
+        await until(lambda: len(connection.pipeline) == waiting)
+        writer.transport.abort()
         await until(lambda: not server.world.views._streams.open)
 
 
