@@ -1,5 +1,6 @@
 """Reads topics for people and tools: from any offset, without a group, committing nothing. Blocking."""
 
+import time
 from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self, cast
@@ -17,6 +18,15 @@ GROUP = "openbsp-tools"
 
 _TIMEOUT_S = 15.0
 _POLL_S = 0.2
+#: What brokers answer for moments of a partition that is new, or moves from one of them to another.
+_PASSING = frozenset(
+    {
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001 the code's public name in confluent-kafka
+    }
+)
 
 #: By partition: the offset to begin with, and the one to end before.
 Range = Mapping[int, tuple[int, int]]
@@ -146,12 +156,17 @@ class TopicReader:
         raise KafkaUnavailableError(f"{self._servers}: {self.topic} cannot be read: {error.str()}")
 
     def _ask(self, question: Any, *arguments: Any, **options: Any) -> Any:
-        try:
-            return question(*arguments, **options)
-        except KafkaException as error:
-            raise KafkaUnavailableError(
-                f"{self._servers}: no broker answered: {error.args[0].str()}; KAFKA_BOOTSTRAP_SERVERS says where"
-            ) from None
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                return question(*arguments, **options)
+            except KafkaException as refusal:
+                error = refusal.args[0]
+            if error.code() not in _PASSING or time.monotonic() >= deadline:
+                raise KafkaUnavailableError(
+                    f"{self._servers}: no broker answered: {error.str()}; KAFKA_BOOTSTRAP_SERVERS says where"
+                )
+            time.sleep(_POLL_S)
 
 
 class ValueReader:

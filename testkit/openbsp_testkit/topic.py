@@ -101,6 +101,17 @@ class TopicReader:
         self.close()
 
     def _positions(self, *, from_beginning: bool) -> list[Any]:
+        deadline = time.monotonic() + _METADATA_S
+        while True:
+            try:
+                return self._positions_now(from_beginning=from_beginning)
+            except self._kafka.KafkaException:
+                # Trap: on a busy machine a broker says for moments that it does not know, or lead, a new partition.
+                if time.monotonic() >= deadline:
+                    raise
+            time.sleep(_POLL_S)
+
+    def _positions_now(self, *, from_beginning: bool) -> list[Any]:
         position = self._kafka.TopicPartition
         partitions = self._consumer.list_topics(self.name, timeout=_METADATA_S).topics[self.name].partitions
         if not partitions:
