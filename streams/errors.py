@@ -9,6 +9,7 @@ StreamsError
 ├── DataDirectoryError     the stores' directory is another worker's, or cannot be used
 ├── CompactionError        deleted data may still be in a store's files; the worker goes on, and tries again
 ├── StoreDamagedError      a store on disk cannot be read; the next start sets it aside and reads the changelog
+├── StoreDiskError         the disk of a store is full or fails; the next start goes on once it does not
 ├── RestoreFailedError     a table could not be read from its changelog
 ├── RepartitionError       records cannot be copied to the topics with more partitions
 ├── TopicReplacedError     a source or a log was created again; the next start reads or writes all of it
@@ -73,6 +74,10 @@ class CompactionError(StreamsError):
 
 class StoreDamagedError(StreamsError):
     """A store on disk is damaged."""
+
+
+class StoreDiskError(StreamsError):
+    """The disk of a store cannot be written or read; nothing of the store is damaged."""
 
 
 class RepartitionError(StreamsError):

@@ -24,7 +24,7 @@ from rocksdict import BlockBasedOptions, Cache, Options, Rdict, ReadOptions, Wri
 
 from openbsp.log import event
 from streams.engine.outside import Clock
-from streams.errors import CompactionError, StoreDamagedError
+from streams.errors import CompactionError, StoreDamagedError, StoreDiskError
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,8 @@ _FOUND_DAMAGED = "damaged"
 
 #: RocksDB's messages about damage. A full disk, missing permissions and the like damage nothing.
 _DAMAGE = ("Corruption", "No such file or directory")
+#: How all others begin that an operating system has caused.
+_DISK = "IO error"
 
 
 class RocksMemory:
@@ -159,9 +161,14 @@ class RocksStore:
 
     def _judged(self, error: Exception) -> Exception:
         """Return the exception to raise for an error of rocksdict, which has one class for all."""
-        if not any(word in str(error) for word in _DAMAGE):
-            return error
-        return StoreDamagedError(f"{self.path}: {error}")
+        if any(word in str(error) for word in _DAMAGE):
+            return StoreDamagedError(f"{self.path}: {error}")
+        if _DISK in str(error):
+            return StoreDiskError(
+                f"{self.path}: its disk cannot be used: {error}. Nothing is lost: make room on it, or correct what the "
+                "message says, and the next start goes on"
+            )
+        return error
 
     def _found(self, error: Exception) -> Exception:
         """Record that the store in use is damaged, for when it is opened next; return the exception to raise."""

@@ -1,0 +1,110 @@
+"""The disk of a worker's stores is full or read-only: it ends with a sentence, and goes on by itself once it is not."""
+
+import contextlib
+import random
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from support.delivery_world import small_disk
+from support.join_cases import inserted, opened
+from support.join_fleet import TOKEN, Fleet
+from support.join_outcome import await_committed, expected_of, outcome_of
+from support.join_sources import Sources
+from support.wait import eventually
+
+pytestmark = pytest.mark.integration
+
+EVENTS = [opened("c", 1), *(inserted(f"m{number}", "c", "outgoing", 2) for number in range(40))]
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """Mount a disk of 64 MiB."""
+    with small_disk(tmp_path / "disk", "64m") as mounted:
+        if not mounted:
+            pytest.skip("only root can mount a small file system")
+        yield tmp_path / "disk"
+
+
+def large(number: int) -> dict:
+    """Return an event of 40 KB that nothing compresses."""
+    event = inserted(f"large{number}", "c", "incoming", 3)
+    text = random.Random(number).randbytes(20_000).hex()
+    return {**event, "data": {**event["data"], "content": {"type": "text", "kind": "text", "text": text}}}
+
+
+def variables(disk: Path) -> dict[str, str]:
+    return {"STREAMS_DATA_DIR": str(disk / "stores"), "STREAMS_ROCKSDB_MEMORY_BYTES": str(8 << 20)}
+
+
+def free_share(running: Fleet) -> float:
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    text = httpx.get(f"{running.urls[0]}/metrics", headers=headers, timeout=10, trust_env=False).text
+    (line,) = [line for line in text.splitlines() if line.startswith("streams_disk_free_share ")]
+    return float(line.split()[1])
+
+
+def told(running: Fleet, *words: str) -> bool:
+    """Return whether a line has these words."""
+    return any(all(word in line for word in words) for line in running.lines)
+
+
+def fill(ballast: Path) -> None:
+    """Leave no room on a disk."""
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+def assert_nothing_lost(contract, events, saw: str) -> None:
+    await_committed(contract, within=120)
+    differences = outcome_of(contract).differences(expected_of(events))
+    print(f"figure: lost: {len(differences)} of the states of {len(events)} events; the operator saw: {saw}")
+    assert differences == []
+
+
+def test_a_disk_that_becomes_full_under_a_worker(contract, tmp_path, disk):
+    """It ends at the first write that the disk does not take, and at each start until there is room."""
+    events = [*EVENTS, *map(large, range(300))]
+    sources = Sources(contract)
+    sources.send(EVENTS)
+    with Fleet(contract, tmp_path) as running:
+        running.add(**variables(disk))
+        running.wait_ready()
+        await_committed(contract)
+        ballast = disk / "ballast"
+        fill(ballast)
+        eventually(lambda: free_share(running) < 0.05)
+        sources.send(events[len(EVENTS) :])
+        (worker,) = running.members
+        eventually(lambda: len(worker.exits) >= 2, within=90)
+        assert set(worker.exits) <= {1, 3}
+        eventually(lambda: told(running, "CRITICAL", "No space left on device", "Nothing is lost"))
+        ballast.unlink()
+        running.wait_ready(90)
+        assert_nothing_lost(contract, events, "streams_disk_free_share under 0.05, No space left on device")
+
+
+def test_a_disk_that_is_read_only_at_a_start(contract, tmp_path, disk):
+    sources = Sources(contract)
+    sources.send(EVENTS)
+    with Fleet(contract, tmp_path) as running:
+        running.add(**variables(disk))
+        running.wait_ready()
+        await_committed(contract)
+        assert running.remove(running.members[0]) == 0
+    subprocess.check_call(["mount", "-o", "remount,ro", disk])
+    more = list(map(large, range(10)))
+    sources.send(more)
+    with Fleet(contract, tmp_path) as running:
+        worker = running.add(**variables(disk))
+        eventually(lambda: len(worker.exits) >= 2)
+        assert set(worker.exits) == {1}
+        eventually(lambda: told(running, "cannot be used: Read-only file system"))
+        subprocess.check_call(["mount", "-o", "remount,rw", disk])
+        running.wait_ready(90)
+        assert_nothing_lost(contract, [*EVENTS, *more], "cannot be used: Read-only file system")
