@@ -236,7 +236,9 @@ def connect(
         )
     token = token.strip()
     if not is_word(token):
-        raise typer.BadParameter("the token is empty, or has white space in it")
+        raise typer.BadParameter(
+            "the token is empty, or has white space or a letter beyond ASCII in it; it is given without `Bearer`"
+        )
     if check and (remove or dry_run):
         raise typer.BadParameter("--check changes nothing and removes nothing: give it alone")
     if openbsp is not None and not openbsp.startswith(("http://", "https://")):

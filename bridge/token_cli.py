@@ -102,6 +102,9 @@ def revoke(
         except TokensError as error:
             complain("bridge", str(error))
             sys.exit(ExitCode.NOT_STARTED)
+        except OSError as error:
+            complain("bridge", f"{path}: {error.strerror}")
+            sys.exit(ExitCode.NOT_STARTED)
     for prefix in _SERVICES if file is None else ():
         inline = _inline(prefix)
         if not isinstance(inline, TokensError) and name in {token.name for token in inline}:

@@ -6,9 +6,10 @@ import httpx
 def bearer(token: str) -> str:
     """Return the value of the header `Authorization`, without the line feed of the token's file.
 
-    Any other invalid character is left for the server to refuse.
+    Any other invalid character, and an empty token, are left for the server to refuse.
     """
-    return "Bearer " + token.strip().encode("ascii", "backslashreplace").decode()
+    # Trap: no client sends a header with a space at its end.
+    return f"Bearer {token.strip().encode('ascii', 'backslashreplace').decode()}".rstrip()
 
 
 def hindrance(error: httpx.HTTPError | TimeoutError) -> str:

@@ -32,7 +32,11 @@ def show(kafka: KafkaSettings, topics: TopicSettings, run: str | None, last: int
         for line in _lines(audit):
             typer.echo(printable(f"  {line}"))
     if not chosen:
-        typer.echo("no such run" if run is not None else "no audits yet")
+        typer.echo(
+            "no such run"
+            if run is not None
+            else "no audits yet: `bridge reconcile` keeps one if RECONCILE_SIGNING_KEY_FILE is set"
+        )
     return ExitCode.OK if chosen or run is None else ExitCode.NOT_STARTED
 
 

@@ -33,6 +33,13 @@ def test_the_line_feed_of_a_file_is_no_part_of_a_token():
     assert bearer("tök") == "Bearer t\\xf6k"
 
 
+@pytest.mark.parametrize("token", ["", "\n", "tök"])
+def test_a_token_that_nobody_has_is_for_the_server_to_refuse(url, token):
+    """Empty as well, as of a file that is not there: a header with a space at its end could not be sent."""
+    with httpx.Client(base_url=url) as client:
+        assert client.get("/", headers={"Authorization": bearer(token)}).status_code == 501
+
+
 def test_a_token_that_cannot_be_sent_is_not_shown(url):
     token = "hush-hush\nhush"
     with BridgeClient(url, token, patience_s=0, sleep=lambda _: None) as bridge, pytest.raises(StoppedError) as stopped:

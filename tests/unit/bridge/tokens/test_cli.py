@@ -96,5 +96,8 @@ def test_what_is_nowhere_is_said(run, file):
     status, out, err = run("revoke", "third", "--file", file)
     assert (status, out) == (1, "")
     assert "there is no token third" in err
+    for command in (["list"], ["revoke", "first"]):
+        status, out, err = run(*command, "--file", file.with_name("missing"))
+        assert (status, out, err) == (1, "", f"bridge: {file.with_name('missing')}: No such file or directory\n")
     assert run("revoke", "first")[0] == 2, "no file is known"
     assert run("list")[0] == 2
