@@ -53,9 +53,7 @@ def ask(client: httpx.Client, token: str | None) -> Reading:
         return Reading(time.monotonic(), "down", fault=f"does not answer: {hindrance(error)}")
     state, remarks = readiness(ready.status_code, _json(ready))
     if metrics.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}:
-        fault = (
-            "gives no metrics to this token: --bridge-token and --streams-token take one that is for all organizations"
-        )
+        fault = "gives no metrics to this token: --bridge-token, --streams-token (*_METRICS_TOKEN) are for all"
         return Reading(time.monotonic(), state, remarks, fault)
     if metrics.status_code != HTTPStatus.OK:
         return Reading(time.monotonic(), state, remarks, f"answers {metrics.status_code} to /metrics")
