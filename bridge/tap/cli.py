@@ -49,7 +49,7 @@ def tap(
     # Not refused: a newer version may have written a field that this one does not know.
     record = TOPICS[name.removeprefix(topics.prefix)].schema
     for fault in filter(None, (condition.fault(record) for condition in conditions)):
-        complain("bridge", fault)
+        complain("bridge", f"waiting, although perhaps no record will fit: {fault}")
     write = as_json_line if as_json else readable(make_console())
     # Ctrl-C is how it usually ends: the consumer is closed, and the exit code is 0.
     with Interrupts().interruptible(), Registry(registry, topics.prefix) as client, TopicReader(kafka, name) as reader:

@@ -8,7 +8,8 @@ from typing import NoReturn, Self
 from openbsp.local.errors import StartError
 from openbsp.local.process import ChildProcess
 
-START_SECONDS = 60.0
+#: One that ends is noticed at once. This is for one that hangs: a busy machine takes more than a minute.
+START_SECONDS = 180.0
 STOP_SECONDS = 15.0
 
 _POLL_SECONDS = 0.03
