@@ -109,7 +109,6 @@ def test_no_later_batch_overtakes_a_failed_event_of_its_key(tmp_path: Path):
 
 def test_a_record_that_the_broker_refuses_for_good_becomes_a_dead_letter(tmp_path: Path):
     kafka = FakeKafka()
-    kafka.verdict = fails(TOO_LARGE, "huge", topic="no such topic")
 
     def verdict(record: Record) -> object:
         return TOO_LARGE if record.key == b"huge" and record.topic.endswith("messages") else None
@@ -271,31 +270,25 @@ def test_a_disk_that_is_too_full_for_the_quarantine_costs_no_event(tmp_path: Pat
     print(f"\nfigure: lost: {2 - kept} of 2 spooled; the operator saw: {failure}")
 
 
-def test_an_unreadable_event_does_not_hold_up_the_others(tmp_path: Path):
+#: Its id is no text: it was spooled by another version, before the schema ids were known.
+_NOT_ENCODABLE = pack(Event(ENTITIES["messages"], "insert", {"id": 5}, jsontext.encode({"id": 5}), "id", 2, None))
+
+
+@pytest.mark.parametrize(
+    "useless",
+    [[b"\xc1 no msgpack", b"\x90"], [_NOT_ENCODABLE]],
+    ids=["cannot be read", "cannot be encoded"],
+)
+def test_events_that_cannot_be_used_do_not_hold_up_the_others(tmp_path: Path, useless: list[bytes]):
     spooled(tmp_path, ("first", 1))
     file = SpoolFile(spool_path(tmp_path / "spool", 0))
-    file.append([(2, b"\xc1 no msgpack"), (3, b"\x90")])
+    file.append([(2, body) for body in useless])
     file.close()
     spooled(tmp_path, ("last", 4))
     kafka = FakeKafka()
     with running_ingress(tmp_path, kafka=kafka) as ingress:
         eventually(emptied(ingress))
-        eventually(lambda: ingress.details()["spool"]["quarantined"] == 2)
-    assert keys(kafka) == ["first", "last"]
-
-
-def test_an_event_that_cannot_be_encoded_does_not_hold_up_the_others(tmp_path: Path):
-    """Such as one that was spooled by another version, before the schema ids were known."""
-    spooled(tmp_path, ("first", 1))
-    file = SpoolFile(spool_path(tmp_path / "spool", 0))
-    row = {"id": 5}
-    file.append([(2, pack(Event(ENTITIES["messages"], "insert", row, jsontext.encode(row), "id", 2, None)))])
-    file.close()
-    spooled(tmp_path, ("last", 4))
-    kafka = FakeKafka()
-    with running_ingress(tmp_path, kafka=kafka) as ingress:
-        eventually(emptied(ingress))
-        eventually(lambda: ingress.details()["spool"]["quarantined"] == 1)
+        eventually(lambda: ingress.details()["spool"]["quarantined"] == len(useless))
     assert keys(kafka) == ["first", "last"]
 
 

@@ -2,7 +2,7 @@
 
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -78,18 +78,6 @@ ACCIDENTS = [
     remove_log,
     empty_log,
 ]
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "spool" / "spool-0.db"
-
-
-@pytest.fixture
-def file(path: Path) -> Iterator[SpoolFile]:
-    opened = SpoolFile(path)
-    yield opened
-    opened.close()
 
 
 def bodies(file: SpoolFile) -> list[bytes]:

@@ -9,7 +9,6 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -22,18 +21,6 @@ from bridge.errors import SpoolError, SpoolInUseError
 from bridge.metrics import Metrics
 
 MEBIBYTE = 1024 * 1024
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "spool" / "spool-0.db"
-
-
-@pytest.fixture
-def file(path: Path) -> Iterator[SpoolFile]:
-    opened = SpoolFile(path)
-    yield opened
-    opened.close()
 
 
 def bodies(file: SpoolFile, after: int = 0) -> list[bytes]:
