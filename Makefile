@@ -71,7 +71,7 @@ simulate: setup ## run simulated histories: SEEDS=0-9999 (or SEED=17, shown with
 	cd tests && ../$(BIN)/python -m simulation.run $(or $(SEED),$(SEEDS),0-1999) $(if $(SEED),--verbose,--jobs 2)
 
 simulate-mutations: setup ## break each rule of the join once: the simulation has to find it
-	cd tests && ../$(BIN)/python -m simulation.run $(or $(SEEDS),0-2999) --mutation each
+	cd tests && ../$(BIN)/python -m simulation.run $(or $(SEEDS),0-1999) --mutation each
 
 lint: setup ## linters, types, and the rule which package may import which
 	$(BIN)/ruff check

@@ -27,6 +27,9 @@ _FORGOTTEN = ("messages", "conversations")
 #: The instants of rows that others may have spelled.
 _SECONDS = {text: datetime.fromisoformat(text) for text in map(at, range(100))}
 
+#: For how long at least a worker may die at a write or a step that is still to come.
+_ARMED_S = 0.5
+
 _STATUSES = ["accepted", "sent", "delivered", "read", "failed", "typing"]
 
 
@@ -79,6 +82,8 @@ class Plan:
     faults: tuple[Fault, ...]
     #: Conversations in which nothing happens are forgotten.
     idle: bool = False
+    #: What the history is aimed at, one of `AIMS`; empty if at nothing.
+    aim: str = ""
 
     def without(self, *, arrivals: set[int] = frozenset(), faults: set[int] = frozenset()) -> "Plan":  # type: ignore[assignment]
         """Return the plan without some of its arrivals and faults, by their places."""
@@ -154,6 +159,8 @@ def is_idle(key: str) -> bool:
 
 
 def _lasts(fault: Fault) -> float:
+    if fault.kind.startswith(("kill at a ", "kill after a ", "kill as ")):
+        return _ARMED_S
     return fault.amount if fault.kind in {"pause", "late", "away", "coordinator away", "registry away"} else 0.0
 
 
@@ -174,14 +181,15 @@ def plan_of(seed: int) -> Plan:
     """Return the history of a seed."""
     copies = Random(f"copies {seed}")
     if copies.random() < _COPIES:
-        return _aimed_at_standbys(seed, copies)
+        return replace(_aimed_at_standbys(seed, copies), aim="standbys")
     rows = Random(f"rows {seed}")
     kind = rows.random()
     if kind < _DEADLY:
-        return _aimed_at_poison(seed, rows)
+        return replace(_aimed_at_poison(seed, rows), aim="poison")
     aim = Random(f"aim {seed}")
     if aim.random() < _AIMED:
-        return aim.choice(_AIMS)(seed, aim)
+        name = aim.choice(sorted(_AIMS))
+        return replace(_AIMS[name](seed, aim), aim=name)
     of_database = kind < _DEADLY + _DATABASE
     random = Random(f"plan {seed}")
     partitions = random.choice([1, 1, 2, 3])
@@ -396,6 +404,30 @@ def _aimed_at_standbys(seed: int, random: Random) -> Plan:
     return replace(plan, durable=True, arrivals=tuple(arrivals), faults=faults)
 
 
+def _aimed_at_disks(seed: int, random: Random) -> Plan:
+    """Return a history in which workers die with news that is on their disks, or in the logs, and nowhere else.
+
+    Of some rows nothing is told later, of the others something that is right only if the news was not lost.
+    """
+    slowly = random.random() < 0.5
+    keys = [f"m{number}" for number in range(25 if slowly else random.randint(2, 8))]
+    events = [inserted(key, random.choice(["c0", "c1"]), "outgoing", 2) for key in keys]
+    arrivals = [Arrival(0.2, event["entity"], event["data"]["id"], event) for event in (opened("c0", 1), *events)]
+    # Slowly: each is acknowledged before the next one comes, so that no write of it is on its way.
+    news_s, every_s = 0.6, 0.1 if slowly else random.choice([0.0, 0.01, 0.03])
+    for place, key in enumerate(random.sample(keys, len(keys))):
+        arrivals.append(Arrival(news_s + place * every_s, "messages", key, status_of(key, "sent", 10)))
+    arrivals += [Arrival(5.0, "messages", key, status_of(key, "read", 20)) for key in keys if random.random() < 0.5]
+    workers = random.choice([1, 2])
+    faults = []
+    for worker in range(workers):
+        kind = "kill" if slowly else random.choice(["kill", "kill at a write", "kill after a write"])
+        at_s = news_s + random.uniform(0.0, 0.3 + len(keys) * every_s) if kind == "kill" else news_s - 0.01
+        faults.append(Fault(at_s, kind, worker, float(random.randint(0, 4 * len(keys)))))
+    plan = _aimed(seed, random, arrivals, faults, durable=True)
+    return replace(plan, workers=workers, coalesce_ms=random.choice([0, 10] if slowly else [0, 10, 200]))
+
+
 def _aimed_at_poison(seed: int, random: Random) -> Plan:
     """Return a history in which an event, or two, ends each worker that reads it.
 
@@ -452,7 +484,14 @@ _PEOPLE, _STRANGERS = 0.4, 0.3
 #: Histories in which events end workers, and those of a simulated database; of the others that are neither aimed nor
 #: forget anything, those with odd rows. Of all that are not aimed, those with records that cannot be used.
 _DEADLY, _DATABASE, _ODD, _UNUSABLE = 0.02, 0.3, 0.4, 0.2
-_AIMS = (_aimed_at_removals, _aimed_at_restores, _aimed_at_notes)
+_AIMS = {
+    "disks": _aimed_at_disks,
+    "notes": _aimed_at_notes,
+    "removals": _aimed_at_removals,
+    "restores": _aimed_at_restores,
+}
+#: Whatever a history can be aimed at.
+AIMS = frozenset({*_AIMS, "poison", "standbys"})
 
 
 def _events(random: Random) -> list[Envelope]:

@@ -10,7 +10,7 @@ from collections import Counter
 from contextlib import nullcontext
 
 from simulation.history import Outcome, run
-from simulation.mutations import MUTATIONS
+from simulation.mutations import AIMED, MUTATIONS
 from simulation.plan import plan_of
 from simulation.shrink import shrink
 from simulation.subjects import SUBJECTS
@@ -19,6 +19,8 @@ from simulation.subjects import SUBJECTS
 _MOST_LINES = 10
 #: Seeds that are shrunk.
 _MOST_FAILURES = 3
+#: Of the seeds, those in which one mutation is looked for.
+_MOST_HISTORIES = 300
 
 
 def main() -> int:
@@ -92,20 +94,18 @@ def _divide(seeds: range, jobs: int, options: list[str]) -> int:
 
 
 def _mutate(seeds: range) -> int:
-    """Return 1 if a mutation is not found."""
+    """Return 1 if a mutation is not found by the first histories of those that are made to find it."""
     logging.disable(logging.CRITICAL)
+    plans = [plan_of(seed) for seed in seeds]
     missed = 0
     for rule, mutation in MUTATIONS.items():
         began = time.process_time()
-        found: tuple[int, str] | None = None
+        aim = AIMED.get(rule)
+        chosen = [plan for plan in plans if aim in {None, plan.aim}][:_MOST_HISTORIES]
         with mutation():
-            for seed in seeds:
-                outcome = run(plan_of(seed))
-                if outcome.wrong:
-                    found = seed, outcome.wrong[0]
-                    break
+            found = next(((plan.seed, wrong[0]) for plan in chosen if (wrong := run(plan).wrong)), None)
         missed += found is None
-        told = "NOT FOUND" if found is None else f"found by seed {found[0]}: {found[1][:120]}"
+        told = f"NOT FOUND by {len(chosen)}" if found is None else f"found by seed {found[0]}: {found[1][:120]}"
         print(f"{time.process_time() - began:6.1f} s  {rule}\n          {told}", flush=True)
     return 1 if missed else 0
 
