@@ -14,13 +14,14 @@ from confluent_kafka import Consumer, KafkaException
 
 from openbsp.kafka.connection import Config
 from openbsp.log import event
+from streams.engine.damage import TOPIC
 from streams.engine.membership import Committed
 from streams.engine.outside import Outside, Thread
 from streams.engine.partitions import Stores, damage, is_stale
 from streams.engine.restore import Changelog
 from streams.engine.source import Read, assign, bounds, read, reader
 from streams.engine.table import TableSpec
-from streams.engine.takeover import noted_ends
+from streams.engine.takeover import is_former, noted_ends
 from streams.errors import MembershipError, RestoreFailedError, StoreDamagedError
 
 if TYPE_CHECKING:
@@ -133,6 +134,7 @@ class Standby:
         if left is None:
             return
         verified = noted_ends(self._tables.values(), self._topic, left)
+        identities = noted_ends(self._tables.values(), self._topic, left, TOPIC)
         names = {(self._topic(name), number): (name, number) for name, number in self._stores}
         found = await self._unless_ending(thread.run(bounds, consumer, names))
         if found is None:
@@ -140,11 +142,12 @@ class Standby:
         wanted, starts = {}, {}
         for at, (first, end) in found.items():
             name, noted = names[at], verified.get(at)
-            why = problem("{}[{}]".format(*at), self._stores[name].position, noted, first, end)
-            if why is None and self._stores[name].position and is_stale(self._stores[name]):
-                # Trap: its owner noted nothing for so long that tombstones after its position may be gone.
-                why = f"a standby copy of {at[0]}[{at[1]}] was not followed for as long as tombstones are kept"
+            log = "{}[{}]".format(*at)
+            why = problem(log, self._stores[name].position, noted, first, end)
+            why = why or distrusted(log, self._stores[name], identities.get(at))
             if why is not None and not await self._in_stores(thread, self._renew, name, why):
+                return
+            if at in identities and not await self._in_stores(thread, self._stores[name].save_topic, identities[at]):
                 return
             position = self._stores[name].position
             until = reach(position, noted, first, end)
@@ -243,6 +246,17 @@ def problem(name: str, position: int, noted: int | None, first: int, end: int) -
         return f"{name} begins at {first}, but a standby copy had only {position} records of it: it was emptied"
     if noted == 0:
         return f"{name} is being written once more by its owner, so a standby copy begins with its first record"
+    return None
+
+
+def distrusted(name: str, store: "Store", topic: int | None) -> str | None:
+    """Return why the rows of a copy cannot be relied upon though its position fits; `topic` is its owner's note."""
+    if is_former(store, topic):
+        # Trap: the new topic may have grown beyond the copy's position by now.
+        return f"{name} is not the topic that a standby copy followed: it was created again"
+    if store.position and is_stale(store):
+        # Trap: its owner noted nothing for so long that tombstones after its position may be gone.
+        return f"a standby copy of {name} was not followed for as long as tombstones are kept"
     return None
 
 

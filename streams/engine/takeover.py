@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from confluent_kafka import Consumer
 
@@ -119,9 +120,15 @@ class Takeover:
             told = numbers(await thread.run(self._identify))
             known = noted_ends(self._tables, self._topic, committed, TOPIC)
             replaced = {at for at, identity in known.items() if told.get(at[0], identity) != identity}
+            former = {at for at, changelog in changelogs.items() if is_former(changelog.store, told.get(at[0]))}
+            # Whose last owner noted nothing of it.
+            replaced |= former - known.keys()
             incomplete, rebuilt, repaired = await thread.run(
-                _incomplete, consumer, changelogs, verified, known_firsts, replaced
+                partial(_incomplete, replaced=replaced, former=former), consumer, changelogs, verified, known_firsts
             )
+            for (topic, _), changelog in changelogs.items():
+                if topic in told:
+                    await thread.run(changelog.store.save_topic, told[topic])
             restored = await restore(
                 consumer,
                 changelogs,
@@ -188,12 +195,24 @@ def noted_ends(
     }
 
 
+def is_former(store: Store, topic: int | None) -> bool:
+    """Return whether a store is a copy of a former topic of this name: neither its position nor its rows fit."""
+    return topic is not None and store.topic not in {0, topic}
+
+
 def _incomplete(
-    consumer: Consumer, changelogs: Mapping[At, Changelog], verified: Ends, firsts: Ends, replaced: Collection[At] = ()
+    consumer: Consumer,
+    changelogs: Mapping[At, Changelog],
+    verified: Ends,
+    firsts: Ends,
+    *,
+    replaced: Collection[At] = (),
+    former: Collection[At] = (),
 ) -> tuple[frozenset[At], frozenset[At], frozenset[At]]:
     """Return the incomplete changelogs; of them those to rebuild from the sources, and those that lost records.
 
-    Tables that are rebuilt are kept, and read their changelogs from the beginning.
+    Tables that are rebuilt are kept, and read their changelogs from the beginning. `former` are those whose stores are
+    copies of a former topic.
     """
     found, rebuilt, repaired = set(), set(), set()
     for at, (first, end) in bounds(consumer, changelogs).items():
@@ -212,8 +231,9 @@ def _incomplete(
             replaced=at in replaced,
         )
         if damage is None:
-            if store.position < first:
-                # It was emptied and refilled while this store was elsewhere; tombstones may be among the lost records.
+            if store.position < first or at in former:
+                # It was emptied, or created again, and refilled while this store was elsewhere; tombstones may be among
+                # the lost records.
                 store.clear()
                 store.save_position(first)
             continue

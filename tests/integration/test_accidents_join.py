@@ -6,12 +6,13 @@ import aiokafka
 import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, DeletedRecords, OffsetSpec
 
 from openbsp.kafka.topics import Topics
 from streams.engine.damage import TOPIC
-from streams.engine.guard import note
+from streams.engine.guard import note, noted
 from support.join_cases import inserted, opened, status_of
 from support.join_fleet import TOKEN, fleet
 from support.join_outcome import await_committed, expected_of, outcome_of, records
@@ -175,6 +176,31 @@ def test_changelogs_that_are_missing_until_their_worker_ends_are_whole_again(con
     assert_whole_for_the_next(contract, tmp_path, sources, [*EVENTS, *more])
 
 
+def test_a_store_that_was_elsewhere_while_its_changelog_was_created_again_reads_the_new_one(contract, tmp_path, admin):
+    """Another worker has made it whole, and longer than what the store had read of the former one."""
+    sources = joined(contract, tmp_path, "rocksdb")
+    early = [status_of(f"m{number % 40}", f"early{number // 40}", 4) for number in range(320)]
+    read, late = ([status_of(f"m{number}", *told) for number in range(40)] for told in (("read", 5), ("deleted", 7)))
+    more = [inserted(f"n{number}", f"c{number % 20}", "outgoing", 6) for number in range(600)]
+    with fleet(contract, directory(tmp_path), 1, STREAMS_STORE="rocksdb", STREAMS_COALESCE_MS="0") as running:
+        sources.send(early)
+        await_committed(contract)
+        running.remove(running.members[0])
+    create_again(admin, contract, CHANGELOGS)
+    with fleet(contract, directory(tmp_path, "other"), 1, STREAMS_STORE="rocksdb") as running:
+        sources.send(read)
+        await_committed(contract)
+        eventually(lambda: asyncio.run(is_whole(contract, CHANGELOGS[0])), within=60, every=0.5)
+        sources.send(more)
+        await_committed(contract)
+        running.remove(running.members[0])
+    with fleet(contract, directory(tmp_path), 1, STREAMS_STORE="rocksdb") as running:
+        sources.send(late)
+        await_committed(contract)
+        assert not said(running, "created again")
+        assert_nothing_lost(contract, [*EVENTS, *early, *read, *more, *late], "nothing")
+
+
 @pytest.mark.parametrize("emptied", [False, True], ids=["created again", "emptied"])
 @pytest.mark.parametrize("store", ["memory", "rocksdb"])
 def test_state_topics_that_were_damaged_while_no_worker_ran_have_all_states_again(
@@ -316,6 +342,18 @@ def committed_by_the_group(contract, partitions):
         return consumer.committed(partitions, timeout=10)
     finally:
         consumer.close()
+
+
+async def is_whole(contract, changelog: str) -> bool:
+    """Return whether all of a changelog is noted as complete: up to 0 while it is written again."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=contract.kafka.bootstrap_servers)
+    await admin.start()
+    try:
+        committed = await admin.list_consumer_group_offsets(f"{contract.prefix}streams")
+    finally:
+        await admin.close()
+    ends = [noted(left.metadata).get(changelog) for left in committed.values()]
+    return [end for end in ends if end is not None].count(0) == 0
 
 
 async def commit_late(contract, positions: dict[tuple[str, int], tuple[int, str]]) -> None:

@@ -20,7 +20,7 @@ class _Saved:
 
     def __init__(self) -> None:
         self.values: dict[bytes, bytes] = {}
-        self.position = self.mark = self.partitions = 0
+        self.position = self.mark = self.partitions = self.topic = 0
 
     def apply(self, operations: Iterator[tuple[str, Any, Any]]) -> None:
         for name, key, value in operations:
@@ -88,7 +88,8 @@ class _Durable:
         for key, value in saved.values.items():
             self.put(key, value)
         self.operations.clear()
-        self.position, self.mark, self.partitions = saved.position, saved.mark, saved.partitions
+        self.position, self.mark = saved.position, saved.mark
+        self.partitions, self.topic = saved.partitions, saved.topic
 
     def put(self, key: bytes, value: bytes) -> None:
         self.operations.append(("put", key, value))
@@ -109,6 +110,10 @@ class _Durable:
     def save_partitions(self, partitions: int) -> None:
         super().save_partitions(partitions)  # type: ignore[misc]
         self.operations.append(("partitions", None, partitions))
+
+    def save_topic(self, topic: int) -> None:
+        super().save_topic(topic)  # type: ignore[misc]
+        self.operations.append(("topic", None, topic))
 
     def clear(self) -> None:
         self.operations.append(("clear", None, None))

@@ -9,13 +9,15 @@ class Store(Protocol):
 
     `position` is the changelog offset up to which (exclusive) the store is certainly complete; it may have more. `mark`
     is an offset of the table's source: earlier events may have been merged, later ones were not. `partitions` is the
-    partition count with which the table was made, 0 while unknown. `generation` changes whenever anything but this
-    process's join has changed the store.
+    partition count with which the table was made, 0 while unknown. `topic` distinguishes the changelog that was
+    read from others of its name, 0 while unknown. `generation` changes whenever anything but this process's join has
+    changed the store.
     """
 
     position: int
     mark: int
     partitions: int
+    topic: int
     generation: int
 
     def get(self, key: bytes) -> bytes | None:
@@ -42,8 +44,11 @@ class Store(Protocol):
     def save_partitions(self, partitions: int) -> None:
         """Store the partition count with which the table was made."""
 
+    def save_topic(self, topic: int) -> None:
+        """Store which changelog the position is about."""
+
     def clear(self) -> None:
-        """Empty the store and start over: position, mark and partitions are 0."""
+        """Empty the store and start over: position, mark, partitions and topic are 0."""
 
     def close(self) -> None:
         """Release the store. The data stays if the store is on disk."""

@@ -12,6 +12,7 @@ class _Marks:
         self.position = 0
         self.mark = 0
         self.partitions = 0
+        self.topic = 0
         self.generation = 0
 
     def save_position(self, position: int) -> None:
@@ -26,8 +27,12 @@ class _Marks:
         """Store the partition count with which the table was made."""
         self.partitions = partitions
 
+    def save_topic(self, topic: int) -> None:
+        """Store which changelog the position is about."""
+        self.topic = topic
+
     def _start_over(self) -> None:
-        self.position = self.mark = self.partitions = 0
+        self.position = self.mark = self.partitions = self.topic = 0
         self.generation += 1
 
     def close(self) -> None:

@@ -35,6 +35,7 @@ _DATA = b"d"
 _POSITION = b"p"
 _MARK = b"m"
 _PARTITIONS = b"n"
+_TOPIC = b"i"
 _SAVED_AT = b"t"
 _COMPACTED_AT = b"v"
 
@@ -116,6 +117,7 @@ class RocksStore:
             self.position = self._number(_POSITION)
             self.mark = self._number(_MARK)
             self.partitions = self._number(_PARTITIONS)
+            self.topic = self._number(_TOPIC)
             self._saved_at: float = self._number(_SAVED_AT)
             #: When its files last had no data deleted before then, in seconds since 1970.
             self.compacted_at = self._number(_COMPACTED_AT)
@@ -239,13 +241,19 @@ class RocksStore:
             self.partitions = partitions
             self._save(_PARTITIONS, partitions)
 
+    def save_topic(self, topic: int) -> None:
+        """Store which changelog the position is about."""
+        if topic != self.topic:
+            self.topic = topic
+            self._save(_TOPIC, topic)
+
     def clear(self) -> None:
         """Empty the store and start over."""
         with self._use:
             self._db.close()
             Rdict.destroy(str(self.path), self._memory.options())
             self._db = self._open()
-        self.position = self.mark = self.partitions = 0
+        self.position = self.mark = self.partitions = self.topic = 0
         self.generation += 1
         self._save_compacted(self._clock.time())
 

@@ -80,14 +80,19 @@ def test_the_mark_only_rises(store: Store) -> None:
     assert store.mark == 7
 
 
-def test_rocksdb_finds_data_position_and_mark_again(tmp_path: Path) -> None:
+def test_rocksdb_finds_data_and_all_of_its_numbers_again(tmp_path: Path) -> None:
     first = RocksStore(tmp_path, MEMORY)
     first.put(b"k", b"v")
     first.save_mark(3)
     first.save_position(4)
+    first.save_partitions(5)
+    first.save_topic(2**48 - 1)
     first.close()
     again = RocksStore(tmp_path, MEMORY)
-    assert (again.get(b"k"), again.position, again.mark) == (b"v", 4, 3)
+    assert again.get(b"k") == b"v"
+    assert (again.position, again.mark, again.partitions, again.topic) == (4, 3, 5, 2**48 - 1)
+    again.clear()
+    assert (again.position, again.mark, again.partitions, again.topic) == (0, 0, 0, 0)
     again.close()
 
 

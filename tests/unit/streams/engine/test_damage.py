@@ -14,7 +14,7 @@ from streams.engine.poison import DEATHS, Suspects
 from streams.engine.restore import Changelog
 from streams.engine.source import Record
 from streams.engine.stores.memory import MemoryStore
-from streams.engine.takeover import NOTHING, _incomplete
+from streams.engine.takeover import NOTHING, _incomplete, is_former
 
 AT = ("messages", 0)
 OURS = note({"streams-messages-changelog": 5})
@@ -180,6 +180,27 @@ def test_a_derived_log_lacks_what_it_had_under_another_id_or_other_offsets(
 ):
     damage = judge_derived("log[0]", verified, first, end, known_first=known_first, replaced=replaced)
     assert (None if damage is None else damage.lost) is lost
+
+
+def test_a_store_of_a_former_changelog_is_read_again_where_the_present_one_is_whole():
+    changelogs = {}
+    for number in range(2):
+        store = MemoryStore()
+        store.put(b"key", b"value")
+        store.save_position(3)
+        changelogs["log", number] = Changelog(store, 9, lambda _key, _kept, read: read)
+    consumer = cast("Consumer", Watermarks((0, 9), (0, 9)))
+    found = _incomplete(consumer, changelogs, {("log", 0): 9, ("log", 1): 9}, {}, former={("log", 1)})
+    assert found == (frozenset(), frozenset(), frozenset())
+    left = [(each.store.position, each.store.get(b"key")) for each in changelogs.values()]
+    assert left == [(3, b"value"), (0, None)]
+
+
+@pytest.mark.parametrize(("known", "told", "former"), [(0, 5, False), (5, 5, False), (4, 5, True), (4, None, False)])
+def test_a_store_is_of_a_former_changelog_if_it_knows_another_id(known: int, told: int | None, *, former: bool):
+    store = MemoryStore()
+    store.save_topic(known)
+    assert is_former(store, told) is former
 
 
 class Watermarks:

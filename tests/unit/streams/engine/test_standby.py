@@ -47,6 +47,8 @@ class Broker:
         self.records: list[tuple[bytes, bytes | None]] = []
         self.first = 0
         self.noted: int | None = None
+        #: What distinguishes the changelog from others of its name; None: its owner notes none.
+        self.topic: int | None = None
         self.begun: list[int] = []
         self.failures: list[Exception] = []
         self.answers = threading.Event()
@@ -60,7 +62,8 @@ class Broker:
     async def left(self, sources: Any) -> Mapping[Any, Committed]:
         (at,) = sources
         assert at == ("p.events", 0)
-        return {} if self.noted is None else {at: Committed(7, note({"rows": self.noted}))}
+        noted = {"rows": self.noted} if self.topic is None else {"rows": self.noted, "rows@topic": self.topic}
+        return {} if self.noted is None else {at: Committed(7, note(noted))}
 
     def consumer(self, config: Mapping[str, Any]) -> "Broker":
         assert config["auto.offset.reset"] == "error"
@@ -168,6 +171,21 @@ def test_a_changelog_that_was_created_again_is_followed_from_its_first_record_an
         assert (world.store.get(b"a"), world.store.get(b"c")) == (None, b"1")
         assert former.with_name("0.damaged").is_dir()
         assert world.stores.set_aside() == ["rows"]
+        await made.stop()
+
+    followed(check)
+
+
+def test_a_changelog_that_was_created_again_and_has_grown_beyond_a_copy_is_noticed_by_its_id(world: World):
+    async def check() -> None:
+        made = await world.follow()
+        world.broker.topic = 1
+        world.broker.write((b"a", b"1"), (b"b", b"1"))
+        await world.until(lambda: world.store.position == 2)
+        world.broker.topic, world.broker.records = 2, []
+        world.broker.write((b"b", b"2"), (b"c", b"2"), (b"d", b"2"))
+        await world.until(lambda: world.store.position == 3 and world.store.topic == 2)
+        assert [world.store.get(key) for key in (b"a", b"b", b"c", b"d")] == [None, b"2", b"2", b"2"]
         await made.stop()
 
     followed(check)
