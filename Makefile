@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # What needs no servers, and so all processors.
 QUICK := tests/unit tests/property tests/simulation
 # The rest waits for servers most of its time: several processes can share it by files, each with a broker of its own.
-SERVER_PROCESSES ?= 0
+SERVER_PROCESSES ?= 2
 # Its sender waits five seconds for each answer while whole stacks are restarted: it has the machine for itself.
 ALONE := tests/system/test_delivery_matrix.py
 SERVERS := -n $(SERVER_PROCESSES) --dist loadfile --no-loadscope-reorder --ignore $(ALONE) \
