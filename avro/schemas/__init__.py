@@ -27,15 +27,18 @@ class Schema:
 
     def parsed_raw(self) -> Any:
         """Return the schema without logical types: instants are read as microseconds, much faster than datetimes."""
-        return fastavro.parse_schema(without_logical_types(json.loads(self.text)))
+        return fastavro.parse_schema(without(json.loads(self.text), "logicalType"))
 
 
-def without_logical_types(schema: Any) -> Any:
-    """Return the schema with each logical type replaced by the primitive that carries it."""
+def without(schema: Any, attribute: str) -> Any:
+    """Return the schema without an attribute, wherever it stands.
+
+    Without `logicalType`, each logical type is the primitive that carries it.
+    """
     if isinstance(schema, dict):
-        return {key: without_logical_types(value) for key, value in schema.items() if key != "logicalType"}
+        return {name: without(value, attribute) for name, value in schema.items() if name != attribute}
     if isinstance(schema, list):
-        return [without_logical_types(item) for item in schema]
+        return [without(part, attribute) for part in schema]
     return schema
 
 

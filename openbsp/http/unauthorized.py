@@ -1,4 +1,7 @@
-"""The answer for an unknown, revoked or missing token, the same in every service: all of it is decided here."""
+"""The answer for an unknown, revoked or missing token, the same in every service.
+
+The views, which have a page for people, append to `DETAIL` where one signs in.
+"""
 
 from openbsp.http.problems import Reason
 

@@ -16,7 +16,7 @@ from confluent_kafka.schema_registry.error import SchemaRegistryError
 from avro.catalogue import TOPICS, Topic, subject
 from avro.compatibility import COMPATIBILITY, differences
 from avro.errors import SchemasError
-from avro.schemas import Schema, latest, versions
+from avro.schemas import Schema, latest, versions, without
 from openbsp.errors import RegistryError
 from openbsp.kafka.connection import RegistrySettings
 
@@ -229,17 +229,9 @@ def _same(one: str, other: str) -> bool:
 def _meaning(text: str) -> object:
     """Return a schema's meaning, without its comments: some registries do not keep them."""
     try:
-        return _without_comments(json.loads(text))
+        return without(json.loads(text), "doc")
     except ValueError:
         return text
-
-
-def _without_comments(part: object) -> object:
-    if isinstance(part, dict):
-        return {name: _without_comments(value) for name, value in part.items() if name != "doc"}
-    if isinstance(part, list):
-        return [_without_comments(value) for value in part]
-    return part
 
 
 def _name(text: str) -> str:
