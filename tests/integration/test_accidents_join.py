@@ -122,6 +122,34 @@ def await_keys(contract, keys: dict[str, set[bytes | None]]) -> None:
     )
 
 
+def await_whole(contract) -> None:
+    """Wait until a worker has noted that all logs are complete; whoever follows one that ends before writes them again.
+
+    Notes say 0 of a log that is written again. Trap: confluent_kafka reads notes beyond their end.
+    """
+
+    async def noted_ends() -> list[int]:
+        admin = AIOKafkaAdminClient(bootstrap_servers=contract.kafka.bootstrap_servers)
+        await admin.start()
+        try:
+            committed = await admin.list_consumer_group_offsets(f"{contract.prefix}streams")
+        finally:
+            await admin.close()
+        notes = [noted(left.metadata) for left in committed.values()]
+        return [note[log] for note in notes for log in (*CHANGELOGS, *STATES) if log in note]
+
+    await_committed(contract)
+    eventually(lambda: all(asyncio.run(noted_ends())), within=60, every=0.5)
+
+
+def ends_of(admin, contract, names) -> dict[tuple[str, int], int]:
+    places = [
+        TopicPartition(contract.topic(name), number) for name in names for number in range(contract.topics.partitions)
+    ]
+    ends = admin.list_offsets({tp: OffsetSpec.latest() for tp in places})
+    return {(tp.topic, tp.partition): end.result(10).offset for tp, end in ends.items()}
+
+
 def assert_whole_for_the_next(contract, tmp_path, sources, events) -> None:
     """Let a worker without anything on its disk go on: it finds everything, and nothing wrong."""
     events = [*events, status_of("m1", "deleted", 5)]
@@ -151,6 +179,7 @@ def test_logs_that_are_created_again_under_a_worker_are_whole_again(contract, tm
         assert_nothing_lost(contract, [*EVENTS, *more], "created again")
         eventually(lambda: metric(running.urls[0], "streams_changelogs_repaired_total{") > 0)
         assert said(running, "created again")
+        await_whole(contract)
         running.remove(running.members[0])
     assert_whole_for_the_next(contract, tmp_path, sources, [*EVENTS, *more])
 
@@ -172,6 +201,7 @@ def test_changelogs_that_are_missing_until_their_worker_ends_are_whole_again(con
         await_committed(contract)
         assert_nothing_lost(contract, [*EVENTS, *more], "the broker did not take a record")
         await_keys(contract, keys)
+        await_whole(contract)
         running.remove(running.members[0])
     assert_whole_for_the_next(contract, tmp_path, sources, [*EVENTS, *more])
 
@@ -181,18 +211,21 @@ def test_a_store_that_was_elsewhere_while_its_changelog_was_created_again_reads_
     sources = joined(contract, tmp_path, "rocksdb")
     early = [status_of(f"m{number % 40}", f"early{number // 40}", 4) for number in range(320)]
     read, late = ([status_of(f"m{number}", *told) for number in range(40)] for told in (("read", 5), ("deleted", 7)))
-    more = [inserted(f"n{number}", f"c{number % 20}", "outgoing", 6) for number in range(600)]
     with fleet(contract, directory(tmp_path), 1, STREAMS_STORE="rocksdb", STREAMS_COALESCE_MS="0") as running:
         sources.send(early)
         await_committed(contract)
         running.remove(running.members[0])
+    former = ends_of(admin, contract, CHANGELOGS)
     create_again(admin, contract, CHANGELOGS)
+    more = []
     with fleet(contract, directory(tmp_path, "other"), 1, STREAMS_STORE="rocksdb") as running:
         sources.send(read)
-        await_committed(contract)
-        eventually(lambda: asyncio.run(is_whole(contract, CHANGELOGS[0])), within=60, every=0.5)
-        sources.send(more)
-        await_committed(contract)
+        await_whole(contract)
+        while any(end <= former[at] for at, end in ends_of(admin, contract, CHANGELOGS).items()):
+            some = [inserted(f"n{len(more) + n}", f"c{n % 20}", "outgoing", 6) for n in range(400)]
+            sources.send(some)
+            await_committed(contract)
+            more += some
         running.remove(running.members[0])
     with fleet(contract, directory(tmp_path), 1, STREAMS_STORE="rocksdb") as running:
         sources.send(late)
@@ -216,6 +249,7 @@ def test_state_topics_that_were_damaged_while_no_worker_ran_have_all_states_agai
         await_committed(contract)
         eventually(lambda: outcome_of(contract).differences(expected_of([*EVENTS, *more])) == [], every=0.5)
         eventually(lambda: said(running, "emptied" if emptied else "created again"))
+        await_whole(contract)
         running.remove(running.members[0])
     assert_whole_for_the_next(contract, tmp_path, sources, [*EVENTS, *more])
 
@@ -342,18 +376,6 @@ def committed_by_the_group(contract, partitions):
         return consumer.committed(partitions, timeout=10)
     finally:
         consumer.close()
-
-
-async def is_whole(contract, changelog: str) -> bool:
-    """Return whether all of a changelog is noted as complete: up to 0 while it is written again."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=contract.kafka.bootstrap_servers)
-    await admin.start()
-    try:
-        committed = await admin.list_consumer_group_offsets(f"{contract.prefix}streams")
-    finally:
-        await admin.close()
-    ends = [noted(left.metadata).get(changelog) for left in committed.values()]
-    return [end for end in ends if end is not None].count(0) == 0
 
 
 async def commit_late(contract, positions: dict[tuple[str, int], tuple[int, str]]) -> None:
