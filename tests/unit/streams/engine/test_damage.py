@@ -182,13 +182,19 @@ def test_a_derived_log_lacks_what_it_had_under_another_id_or_other_offsets(
     assert (None if damage is None else damage.lost) is lost
 
 
-def test_a_store_of_a_former_changelog_is_read_again_where_the_present_one_is_whole():
+def read_up_to(position: int, *, count: int) -> dict[tuple[str, int], Changelog]:
+    """Return changelogs of a topic, each with a store that has a row and has read so far."""
     changelogs = {}
-    for number in range(2):
+    for number in range(count):
         store = MemoryStore()
         store.put(b"key", b"value")
-        store.save_position(3)
+        store.save_position(position)
         changelogs["log", number] = Changelog(store, 9, lambda _key, _kept, read: read)
+    return changelogs
+
+
+def test_a_store_of_a_former_changelog_is_read_again_where_the_present_one_is_whole():
+    changelogs = read_up_to(3, count=2)
     consumer = cast("Consumer", Watermarks((0, 9), (0, 9)))
     found = _incomplete(consumer, changelogs, {("log", 0): 9, ("log", 1): 9}, {}, former={("log", 1)})
     assert found == (frozenset(), frozenset(), frozenset())
@@ -218,12 +224,7 @@ def test_of_changelogs_that_lack_something_those_that_lost_records_are_counted(c
     """Not one whose last owner ended too early, for nothing of it is gone."""
     # Emptied with all of it on this disk; created again; its owner ended early; in order.
     bounds, verified = [(9, 9), (0, 2), (0, 9), (0, 9)], [9, 9, 0, 9]
-    changelogs = {}
-    for number in range(4):
-        store = MemoryStore()
-        store.put(b"key", b"value")
-        store.save_position(9)
-        changelogs["log", number] = Changelog(store, 9, lambda _key, _kept, read: read)
+    changelogs = read_up_to(9, count=4)
     with caplog.at_level(logging.WARNING):
         found, rebuilt, repaired = _incomplete(
             cast("Consumer", Watermarks(*bounds)),

@@ -5,6 +5,7 @@ import contextlib
 import functools
 import json
 import socket
+from typing import Any
 
 import pytest
 
@@ -72,16 +73,22 @@ async def test_event_streams_are_no_slow_clients():
         await until(lambda: not server.world.views._streams.open)
 
 
+async def open_stream(server: Running) -> tuple[asyncio.StreamWriter, Any]:
+    """Return the client's side of an event stream, and the server's connection."""
+    reader, writer = await server.connect()
+    writer.write(GET.replace(b" HTTP", b"/events HTTP") + b"\r\n")
+    async with asyncio.timeout(10):
+        await reader.readuntil(b"event: ready")
+    (connection,) = server.state.connections
+    return writer, connection
+
+
 @pytest.mark.parametrize("waiting", [1, 2])
 async def test_an_event_stream_ends_with_its_client_whatever_was_asked_behind_it(waiting, monkeypatch):
     """While requests wait, nothing is read of the connection: its next heartbeat finds the client gone."""
     monkeypatch.setattr(events, "HEARTBEAT_S", 0.05)
     async with running() as server:
-        reader, writer = await server.connect()
-        writer.write(GET.replace(b" HTTP", b"/events HTTP") + b"\r\n")
-        async with asyncio.timeout(10):
-            await reader.readuntil(b"event: ready")
-        (connection,) = server.state.connections
+        writer, connection = await open_stream(server)
         writer.write(waiting * (GET + b"\r\n"))
         await until(lambda: len(connection.pipeline) == waiting)
         writer.transport.abort()
@@ -236,11 +243,7 @@ async def test_no_more_is_read_while_requests_wait():
 
 async def test_an_event_stream_has_its_own_time_for_a_client_that_does_not_read():
     async with running() as server:
-        reader, writer = await server.connect()
-        writer.write(GET.replace(b" HTTP", b"/events HTTP") + b"\r\n")
-        async with asyncio.timeout(10):
-            await reader.readuntil(b"event: ready")
-        (connection,) = server.state.connections
+        writer, connection = await open_stream(server)
         connection.pause_writing()
         server.pass_time(15)
         assert not connection.transport.is_closing()
