@@ -67,19 +67,25 @@ def assert_nothing_lost(contract, events, saw: str) -> None:
     assert differences == []
 
 
-def test_a_disk_that_becomes_full_under_a_worker(contract, tmp_path, disk):
-    """It ends at the first write that the disk does not take, and at each start until there is room."""
-    events = [*EVENTS, *map(large, range(300))]
-    sources = Sources(contract)
-    sources.send(EVENTS)
+@contextlib.contextmanager
+def joined(contract, tmp_path: Path, disk: Path) -> Iterator[Fleet]:
+    """Run a worker with its stores on a disk; it has joined the events."""
+    Sources(contract).send(EVENTS)
     with Fleet(contract, tmp_path) as running:
         running.add(**variables(disk))
         running.wait_ready()
         await_committed(contract)
+        yield running
+
+
+def test_a_disk_that_becomes_full_under_a_worker(contract, tmp_path, disk):
+    """It ends at the first write that the disk does not take, and at each start until there is room."""
+    events = [*EVENTS, *map(large, range(300))]
+    with joined(contract, tmp_path, disk) as running:
         ballast = disk / "ballast"
         fill(ballast)
         eventually(lambda: free_share(running) < 0.05)
-        sources.send(events[len(EVENTS) :])
+        Sources(contract).send(events[len(EVENTS) :])
         (worker,) = running.members
         eventually(lambda: len(worker.exits) >= 2, within=90)
         assert set(worker.exits) <= {1, 3}
@@ -90,16 +96,11 @@ def test_a_disk_that_becomes_full_under_a_worker(contract, tmp_path, disk):
 
 
 def test_a_disk_that_is_read_only_at_a_start(contract, tmp_path, disk):
-    sources = Sources(contract)
-    sources.send(EVENTS)
-    with Fleet(contract, tmp_path) as running:
-        running.add(**variables(disk))
-        running.wait_ready()
-        await_committed(contract)
+    with joined(contract, tmp_path, disk) as running:
         assert running.remove(running.members[0]) == 0
     subprocess.check_call(["mount", "-o", "remount,ro", disk])
     more = list(map(large, range(10)))
-    sources.send(more)
+    Sources(contract).send(more)
     with Fleet(contract, tmp_path) as running:
         worker = running.add(**variables(disk))
         eventually(lambda: len(worker.exits) >= 2)
