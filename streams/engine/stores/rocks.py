@@ -15,6 +15,7 @@ import math
 import os
 import shutil
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -46,6 +47,10 @@ _FOUND_DAMAGED = "damaged"
 _DAMAGE = ("Corruption", "No such file or directory")
 #: How all others begin that an operating system has caused.
 _DISK = "IO error"
+#: How it refuses a write that would have to wait.
+_WOULD_WAIT = "Write stall"
+#: Seconds between two looks whether writes go on.
+_LOOK_EVERY_S = 0.001
 
 
 class RocksMemory:
@@ -192,17 +197,38 @@ class RocksStore:
 
     def put(self, key: bytes, value: bytes) -> None:
         """Set the value of a key."""
-        try:
-            self._db[_DATA + key] = value
-        except Exception as error:
-            raise self._found(error) from error
+        self._write(self._db.put, _DATA + key, value)
 
     def delete(self, key: bytes) -> None:
         """Remove a key if it is there."""
-        try:
-            del self._db[_DATA + key]
-        except Exception as error:
-            raise self._found(error) from error
+        self._write(self._db.delete, _DATA + key)
+
+    def _write(self, write: Callable[..., object], *row: bytes) -> None:
+        """Write as soon as RocksDB takes it without a wait.
+
+        Trap: a write that RocksDB lets wait never ends while the disk is full. So none waits in there while all writes
+        are stopped, and one that is tried after a flush has failed raises why.
+        """
+        options: dict[str, WriteOptions] = {}
+        failed = False
+        while True:
+            try:
+                write(*row, **options)
+            except Exception as error:
+                if _WOULD_WAIT not in str(error):
+                    raise self._found(error) from error
+            else:
+                return
+            if failed:
+                raise StoreDiskError(
+                    f"{self.path}: its disk cannot be used: RocksDB has stopped writes and failed to make room for "
+                    "more; its LOG says why. Nothing is lost: correct that, and the next start goes on"
+                )
+            if self._db.property_int_value("rocksdb.is-write-stopped"):
+                failed = bool(self._db.property_int_value("rocksdb.background-errors"))
+                time.sleep(_LOOK_EVERY_S)
+            else:
+                options = {"write_opt": _options(no_slowdown=False)}  # slowed down only: that wait has an end
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield the keys that begin with a prefix."""
@@ -309,17 +335,12 @@ class RocksStore:
 
     def _open(self) -> Rdict:
         db = Rdict(str(self.path), self._memory.options())
-        write = WriteOptions()
-        write.disable_wal = True  # type: ignore[method-assign,assignment] # the library's stub is wrong: a property
-        db.set_write_options(write)
+        db.set_write_options(_options(no_slowdown=True))
         return db
 
     def _save(self, key: bytes, number: int) -> None:
         saved = number.to_bytes(8)
-        try:
-            self._db[key] = saved + zlib.crc32(key + saved).to_bytes(4)
-        except Exception as error:
-            raise self._found(error) from error
+        self._write(self._db.put, key, saved + zlib.crc32(key + saved).to_bytes(4))
 
     def _number(self, key: bytes) -> int:
         saved: bytes | None = self._checked(self._db.get, key)
@@ -348,11 +369,20 @@ class RocksStore:
             try:
                 self._db.close()
             except Exception as error:
-                if not isinstance(self._judged(error), StoreDamagedError):
-                    raise
+                judged = self._judged(error)
+                if not isinstance(judged, StoreDamagedError):
+                    raise judged from error
                 self.distrust(str(error))
         with contextlib.suppress(FileNotFoundError):
             os.utime(self.path)  # as above
+
+
+def _options(*, no_slowdown: bool) -> WriteOptions:
+    # The library's stub is wrong: these are properties.
+    options = WriteOptions()
+    options.disable_wal = True  # type: ignore[method-assign,assignment]
+    options.no_slowdown = no_slowdown
+    return options
 
 
 def _after(prefix: bytes) -> bytes:

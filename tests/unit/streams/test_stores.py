@@ -101,6 +101,16 @@ class LaterClock(Clock):
         return super().time() + STALE_AFTER_S + 1
 
 
+def test_rocksdb_takes_everything_that_is_written_faster_than_it_is_flushed(tmp_path: Path) -> None:
+    """RocksDB refuses writes for moments then, as it is asked not to let them wait."""
+    store = RocksStore(tmp_path / "store", RocksMemory(2 << 20))
+    value = bytes(100_000)
+    for number in range(500):
+        store.put(b"%d" % number, value)
+    assert sum(1 for _ in store.scan(b"")) == 500
+    store.close()
+
+
 def test_rocksdb_forgets_what_is_older_than_tombstones_are_kept(tmp_path: Path) -> None:
     first = RocksStore(tmp_path, MEMORY)
     first.put(b"k", b"deleted elsewhere meanwhile")
