@@ -38,6 +38,9 @@ from streams.errors import AgentEndedError, AssignmentError, MembershipError
 
 _NEVER_S = 100 * 365 * 24 * 60 * 60.0
 _TOPICS_MS = 5_000
+#: Seconds between heartbeats, or a fifth of the session time-out: it is by these that workers learn of a rebalance, and
+#: until the last one has, all others wait.
+_HEARTBEAT_S = 0.5
 _REBALANCE_S = 90.0
 _LEAVE_S = 3.0
 #: Events after which other tasks run, for agents that take events one by one.
@@ -201,7 +204,7 @@ class App(faust.App):
             "topic_allow_declare": False,
             "topic_disable_leader": True,
             "broker_session_timeout": settings.session_timeout_s,
-            "broker_heartbeat_interval": settings.session_timeout_s / 5,
+            "broker_heartbeat_interval": min(settings.session_timeout_s / 5, _HEARTBEAT_S),
             # Trap: a restarted broker may answer that it has no topics. The group's leader then assigns no partitions,
             # until it refreshes the metadata: after five minutes, unless set.
             "consumer_metadata_max_age_ms": _TOPICS_MS,

@@ -1,15 +1,22 @@
 """A worker with its tables on disk reads only what is new in the changelogs when it starts again, however it ended."""
 
+import contextlib
+import itertools
 import re
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from support.join_cases import at, message
+from support.join_cases import at, message, opened
 from support.join_fleet import TOKEN, Fleet, Member, fleet
 from support.join_outcome import await_committed, expected_of, outcome_of, records
 from support.join_sources import Sources
+from support.views_world import partition_of
 from support.wait import SESSION_S, eventually
 
 pytestmark = pytest.mark.integration
@@ -96,6 +103,86 @@ def test_a_worker_that_was_killed_has_its_partitions_again_at_once_and_nobody_el
         assert owned(running, "worker-1")[len(before) :] == before[-1:]
         assert owned(running, "worker-2") == others
         assert outcome_of(contract).differences(expected_of([*events, *more])) == []
+
+
+_INDEXED = re.compile(r"indexed (\d+) conversations in .* (\d+) were indexed before")
+
+
+def indexed(running: Fleet, worker: str) -> list[tuple[int, int]]:
+    """Return how many conversations each takeover of a worker has indexed, and how many it found indexed."""
+    found = [match for line in running.lines if line.startswith(worker) and (match := _INDEXED.search(line))]
+    return [(int(match[1]), int(match[2])) for match in found]
+
+
+@contextlib.contextmanager
+def reading(url: str, keys: Sequence[str]) -> Iterator[list[tuple[int, float]]]:
+    """Ask a worker for one conversation after the other; yield the statuses of its answers, and their seconds."""
+    answers: list[tuple[int, float]] = []
+    ended = threading.Event()
+
+    def read() -> None:
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        with httpx.Client(base_url=url, headers=headers, timeout=90, trust_env=False) as client:
+            for key in itertools.cycle(keys):
+                if ended.is_set():
+                    return
+                began = time.monotonic()
+                status = client.get(f"/conversations/{key}").status_code
+                answers.append((status, time.monotonic() - began))
+
+    with ThreadPoolExecutor(1) as pool:
+        reader = pool.submit(read)
+        try:
+            yield answers
+        finally:
+            ended.set()
+            reader.result()
+
+
+@pytest.mark.parametrize("store", ["memory", "rocksdb"])
+def test_partitions_that_stay_are_not_indexed_again_and_no_read_is_refused(contract, tmp_path, store):
+    """A third worker joins two others, and leaves them again, while one of these is asked all the time."""
+    conversations = [f"c{number}" for number in range(64)]
+    events = [opened(key, 1) for key in conversations]
+    Sources(contract).send(events)
+    partitions = set(range(contract.topics.partitions))
+    with fleet(contract, tmp_path, 2, STREAMS_STORE=store, STREAMS_READ_WAIT_S="60") as running:
+
+        def shared() -> bool:
+            last = [owned(running, member.part.name)[-1:] for member in running.wanted]
+            numbers = [number for one in last for own, _ in one for number in own]
+            return sorted(numbers) == sorted(partitions) and len({at for one in last for _, at in one}) == 1
+
+        def is_indexed(name: str) -> bool:
+            own = [line for line in running.lines if line.startswith(name)]
+            takeovers = [line for line in own if _OWNS.search(line) or _INDEXED.search(line)]
+            return _INDEXED.search(takeovers[-1]) is not None
+
+        eventually(shared, within=60)
+        await_committed(contract)
+        eventually(lambda: all(is_indexed(member.part.name) for member in running.members))
+        first, second = (member.part.name for member in running.members)
+        before = {name: (owned(running, name)[-1][0], len(indexed(running, name))) for name in (first, second)}
+        with reading(running.urls[0], conversations) as answers:
+            eventually(lambda: len(answers) > 100)
+            third = running.add(STREAMS_STORE=store)
+            eventually(lambda: owned(running, third.part.name) and shared(), within=60)
+            for name, (own, known) in before.items():
+                eventually(lambda name=name, known=known: len(indexed(running, name)) > known)
+                came = owned(running, name)[-1][0] - own
+                assert indexed(running, name)[known][0] == sum(
+                    partition_of(key, len(partitions)) in came for key in conversations
+                )
+            asked = len(answers)
+            eventually(lambda: len(answers) > asked + 100)
+            assert running.remove(third) == 0
+            eventually(shared, within=60)
+            asked = len(answers)
+            eventually(lambda: len(answers) > asked + 100)
+        slowest = max(seconds for _, seconds in answers)
+        print(f"figure: {len(answers)} reads, slowest {slowest:.1f} s")
+        assert {status for status, _ in answers} == {200}
+        assert outcome_of(contract).differences(expected_of(events)) == []
 
 
 def copies(worker: Member) -> dict[int, float]:
