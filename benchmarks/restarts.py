@@ -8,13 +8,14 @@ to standard output.
 
 import asyncio
 import itertools
+import math
 import os
 import random
 import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,11 +25,12 @@ from uuid import uuid4
 
 import aiohttp
 import typer
+from figures.budget import Budget
 from figures.goals import Goal, table
 from figures.results import Results
 from figures.section import put
 from join.cluster import INPUTS, Cluster
-from join.workload import MESSAGES, inserts
+from join.workload import MESSAGES, Event, inserts
 from support.say import say
 
 from avro import instants
@@ -47,6 +49,8 @@ _PROBES, _PROBE_S = 32, 0.05
 #: A read without an answer for so long has failed.
 _PATIENCE_S = 10.0
 _CONVERSATIONS = 200
+#: Writing messages may take this share of what is left of the budget without the kill: they are joined after that.
+_KILL_S, _FILL_SHARE = 45.0, 0.3
 
 
 @dataclass
@@ -131,6 +135,9 @@ def main(
     skip_kill: Annotated[bool, typer.Option("--skip-kill", help="Only the rolling restart.")] = False,
     skip_rolling: Annotated[bool, typer.Option("--skip-rolling", help="Only the kill.")] = False,
     logs: Annotated[Path | None, typer.Option(help="Leave the logs of all processes in this new directory.")] = None,
+    budget_s: Annotated[
+        float, typer.Option(help="Kill with fewer messages in the tables, if so many seconds are not enough for all.")
+    ] = math.inf,
     markdown: Annotated[Path | None, typer.Option(help="Write the page of the documentation here.")] = None,
     results: Annotated[Path | None, typer.Option(help="Write goals and figures here, as JSON.")] = None,
 ) -> None:
@@ -140,6 +147,7 @@ def main(
     killed: list[str] = []
     goals: list[Goal] = []
     messages = round(1_000_000 * scale)
+    budget = Budget(budget_s)
     local = LocalStack()
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-restarts-")))
@@ -151,7 +159,9 @@ def main(
         if not skip_rolling:
             rolled = asyncio.run(_rolling(cluster, directory / "rolling", store, scale, goals))
         if not skip_kill:
-            killed = asyncio.run(_kill(cluster, directory / "kill", store, messages, goals))
+            fill_s = max(0.0, budget.left_s - _KILL_S) * _FILL_SHARE
+            work = _kill(cluster, directory / "kill", store, messages=messages, fill_s=fill_s, goals=goals)
+            messages, killed = asyncio.run(work)
     said = f"`{machine.command()}` on {datetime.now(UTC).date()}. **Machine**: {described}."
     print("\n".join([said, "", *rolled, *killed, table(goals)]))
     if markdown is not None:
@@ -172,14 +182,15 @@ def _keep_logs(directory: Path, logs: Path) -> None:
 
 
 @asynccontextmanager
-async def _stage(cluster: Cluster, directory: Path, store: str, messages: int) -> AsyncIterator[Stage]:
+async def _stage(
+    cluster: Cluster, directory: Path, store: str, messages: int = 0, fill_s: float = math.inf
+) -> AsyncIterator[Stage]:
     cluster.reset()
     conversations: list[str] = []
     if messages:
         say(f"writing {messages:,} messages")
-        cluster.fill(inserts(messages // MESSAGES))
-        some = itertools.islice(inserts(messages // MESSAGES), 100_000)
-        conversations = [event.row["id"] for event in some if event.entity == "conversations"]
+        cluster.fill(_rows(messages, fill_s, conversations))
+        say(f"{len(conversations) * MESSAGES:,} messages are written")
     environment = {**os.environ, **cluster.environment}
     bridge = PythonPart(
         "bridge",
@@ -224,6 +235,17 @@ async def _stage(cluster: Cluster, directory: Path, store: str, messages: int) -
             yield stage
 
 
+def _rows(messages: int, fill_s: float, conversations: list[str]) -> Iterator[Event]:
+    """Yield the rows of conversations and of their messages for so many seconds at most; note the conversations."""
+    end = time.monotonic() + fill_s
+    for event in inserts(messages // MESSAGES):
+        if event.entity == "conversations":
+            if time.monotonic() >= end:
+                return
+            conversations.append(event.row["id"])
+        yield event
+
+
 async def _regularly(per_s: float, act: Callable[[int], Coroutine[None, None, None]], stop: asyncio.Event) -> None:
     begin = time.perf_counter()
     async with asyncio.TaskGroup() as tasks:
@@ -237,7 +259,7 @@ async def _regularly(per_s: float, act: Callable[[int], Coroutine[None, None, No
 async def _rolling(cluster: Cluster, directory: Path, store: str, scale: float, goals: list[Goal]) -> list[str]:
     reads, writes = 500 * scale, 200 * scale
     seen, stop = Seen(), asyncio.Event()
-    async with _stage(cluster, directory, store, 0) as stage:
+    async with _stage(cluster, directory, store) as stage:
         now = instants.render(instants.now())
         stage.conversations = [str(uuid4()) for _ in range(_CONVERSATIONS)]
         for key in stage.conversations:
@@ -308,8 +330,12 @@ async def _rolling(cluster: Cluster, directory: Path, store: str, scale: float, 
     ]
 
 
-async def _kill(cluster: Cluster, directory: Path, store: str, messages: int, goals: list[Goal]) -> list[str]:
-    async with _stage(cluster, directory, store, messages) as stage:
+async def _kill(
+    cluster: Cluster, directory: Path, store: str, *, messages: int, fill_s: float, goals: list[Goal]
+) -> tuple[int, list[str]]:
+    """Return how many messages were in the tables, and the part of the page."""
+    async with _stage(cluster, directory, store, messages, fill_s) as stage:
+        messages = len(stage.conversations) * MESSAGES
         keys = random.Random(1).sample(stage.conversations, min(_PROBES, len(stage.conversations)))
         calm = await _longest_silence(stage, keys, None)
         killed = await _longest_silence(stage, keys, stage.workers[0])
@@ -318,7 +344,7 @@ async def _kill(cluster: Cluster, directory: Path, store: str, messages: int, go
     what = f"kill -9 with {messages:,} messages: longest time without an answer for a key"
     goals.append(Goal(what, max(killed), at_most=SESSION_S, unit="s"))
     title = f"**kill -9** of one of {WORKERS} workers ({store}) with {messages:,} messages in the tables"
-    return [
+    return messages, [
         f"{title}; it is started again at once, and the session time-out is {SESSION_S:g} s.",
         f"Each of {len(keys)} conversations is asked for again {_PROBE_S * 1000:g} ms after each answer:",
         "",
