@@ -28,6 +28,7 @@ from support.join_views import MEMBERS, comparable
 from support.load import Attempt, Load
 from support.local_servers import LocalStack, listen, new_token
 from support.registry_proxy import Proxy, proxy
+from support.small_disk import mount, small_disk
 from support.wait import SESSION_S, eventually
 from support.wrong_clock import WrongClock
 
@@ -59,24 +60,6 @@ def events_of(organization: str) -> Callable[[int], Envelope]:
 def identity(envelope: Envelope) -> tuple[str, str, str]:
     """Return what tells an event of `events_of` apart from all others."""
     return envelope["entity"], envelope["action"], envelope["data"]["id"]
-
-
-@contextlib.contextmanager
-def small_disk(directory: Path, size: str) -> Iterator[bool]:
-    """Mount a small disk there, if that may be done; yield whether it was."""
-    directory.mkdir()
-    mounted = os.geteuid() == 0 and mount(directory, f"size={size}")
-    try:
-        yield mounted
-    finally:
-        if mounted:
-            subprocess.check_call(["umount", directory])
-
-
-def mount(directory: Path, options: str) -> bool:
-    """Mount an empty disk over a directory; return whether that may be done."""
-    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", directory]
-    return not subprocess.call(command, stderr=subprocess.DEVNULL)
 
 
 @dataclass

@@ -7,7 +7,6 @@ because they can be killed and started again; the rest is as an operator runs it
 import contextlib
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from support.bridge_process import TOKEN, Bridge
 from support.consume import headers_of, read_all
 from support.load import Load
 from support.local_servers import LocalStack
+from support.small_disk import small_disk
 from support.wait import eventually
 
 pytestmark = [pytest.mark.integration]
@@ -168,21 +168,15 @@ def test_a_spool_that_may_not_grow(servers: LocalStack, new_bridge: NewBridge):
 
 def test_a_full_disk(servers: LocalStack, new_bridge: NewBridge, tmp_path: Path):
     disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = os.geteuid() == 0 and not subprocess.call(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], stderr=subprocess.DEVNULL
-    )
-    if not mounted:
-        pytest.skip("only root can mount a small file system")
-    try:
+    with small_disk(disk, "2m") as mounted:
+        if not mounted:
+            pytest.skip("only root can mount a small file system")
         bridge = new_bridge(variables={"BRIDGE_SPOOL_DIR": str(disk / "spool")})
         bridge.start()
         try:
             fill_and_recover(servers, bridge)
         finally:
             bridge.close()
-    finally:
-        subprocess.check_call(["umount", disk])
 
 
 @outage(3, 60)

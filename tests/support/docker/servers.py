@@ -16,6 +16,7 @@ import docker
 from testcontainers.core.network import Network
 
 from openbsp.local.errors import StartError
+from openbsp.local.part import START_SECONDS
 from openbsp.local.ports import LOOPBACK, free_ports
 from openbsp_testkit.containers import KafkaContainer, RegistryContainer
 from openbsp_testkit.images import services_image
@@ -23,7 +24,6 @@ from openbsp_testkit.reaper import obstacle_to_ryuk
 from support.docker.image import build_image
 from support.look import look
 
-START_S = 60.0
 STOP_S = 15
 
 _OWN_VARIABLES = ("BRIDGE_", "STREAMS_", "KAFKA_", "SCHEMA_REGISTRY_", "TOPIC_")
@@ -131,7 +131,7 @@ class ContainerPart:
         self._container.reload()
         return self._container.status == "running"
 
-    def start(self, timeout: float = START_S) -> None:
+    def start(self, timeout: float = START_SECONDS) -> None:
         """Start a container and return when `/readyz` answers 200. StartError."""
         self.launch()
         self.wait_ready(timeout)
@@ -142,7 +142,7 @@ class ContainerPart:
         self.returncode = None
         self._container = self._client.containers.run(detach=True, **self._options)
 
-    def wait_ready(self, timeout: float = START_S) -> None:
+    def wait_ready(self, timeout: float = START_SECONDS) -> None:
         """Return when `/readyz` answers 200. StartError if it ends or `timeout` seconds pass; it is gone then."""
         deadline = time.monotonic() + timeout
         try:
