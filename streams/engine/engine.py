@@ -132,6 +132,8 @@ class Engine:
         self._set_aside = set_aside
         self._clock = outside.clock
         specs = [table.spec for table in tables.values()]
+        #: The topics that are read, or have to be written again: a new one of the same name ends this worker.
+        self._watched = frozenset(sources) | {self.topic(log) for spec in specs for log in spec.logs}
         loop = asyncio.get_running_loop()
 
         def damaged(error: BaseException) -> None:
@@ -536,7 +538,9 @@ class Engine:
         if isinstance(error, WriteFailedError | TopicReplacedError):
             # Trap: what no file of a store has yet is in its changelog only, and that may be gone.
             try:
-                async with asyncio.timeout(self._lease.lease_s / 4):
+                # Nothing watches the lease of a worker whose writes fail any more.
+                share = 1 if isinstance(error, TopicReplacedError) else 4
+                async with asyncio.timeout(self._lease.lease_s / share):
                     await self.outside.threads.run(self._stores.flush)
             except Exception as failure:  # noqa: BLE001 the process has to end for the first reason
                 unsaved = event("store.not_flushed")
@@ -593,7 +597,7 @@ class Engine:
             told = numbers(await self.outside.threads.run(self.identify))
             if known is not self._checkpoints.identities:
                 continue
-            for topic in known.keys() & told.keys():
+            for topic in self._watched & known.keys() & told.keys():
                 if told[topic] != known[topic]:
                     does = "reads all of it" if topic in self.sources else "writes all of it once more"
                     self.fail(TopicReplacedError(f"{topic} was created again; a restart {does}"))

@@ -168,9 +168,20 @@ class Stores:
         return tables
 
     def flush(self) -> None:
-        """Write what is in memory of all open stores to their disk, if they have one. Blocking."""
-        for store in self._on_disk():
-            store.flush()
+        """Write what is in memory of the owned stores to their disk, if they have one. Blocking.
+
+        Raises the first failure, after all have been tried.
+        """
+        failures: list[Exception] = []
+        for at, store in list(self._open.items()):
+            if at in self._copies or not isinstance(store, RocksStore):
+                continue
+            try:
+                store.flush()
+            except Exception as error:  # noqa: BLE001 the others have to be written all the same
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
     def close(self) -> None:
         """Close all stores, and release the data directory. Blocking."""

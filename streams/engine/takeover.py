@@ -174,7 +174,7 @@ class Takeover:
                     log for log in logs for number in owned if (self._topic(log), number) in repaired | republished
                 ],
                 firsts=firsts,
-                identities=noted_identities(committed) | told,
+                identities=noted_identities(committed) | _agreed(known) | told,
                 refused=judged.refused,
             )
         finally:
@@ -193,6 +193,14 @@ def noted_ends(
         for name, end in noted(left.note).items()
         if name in names
     }
+
+
+def _agreed(known: Ends) -> dict[str, int]:
+    """Return the noted id of each log, by its topic, where all of its partitions have the same."""
+    found: dict[str, set[int]] = {}
+    for (topic, _), identity in known.items():
+        found.setdefault(topic, set()).add(identity)
+    return {topic: identities.pop() for topic, identities in found.items() if len(identities) == 1}
 
 
 def is_former(store: Store, topic: int | None) -> bool:
@@ -218,11 +226,13 @@ def _incomplete(
     for at, (first, end) in bounds(consumer, changelogs).items():
         store = changelogs[at].store
         noted_end, known_first = verified.get(at), firsts.get(at, 0)
+        # How far a former topic of this name was read says nothing of this one.
+        position = 0 if at in former else store.position
         # Reading the store is costly, so it is done only where it matters.
         holds = (noted_end == 0 or first > known_first) and next(iter(store.scan(b"")), None) is not None
         damage = judge_changelog(
             "{}[{}]".format(*at),
-            store.position,
+            position,
             noted_end,
             first,
             end,

@@ -11,11 +11,11 @@ import pytest
 
 from streams.engine.stores.rocks import RocksMemory, RocksStore
 from streams.errors import StoreDiskError
-from support.delivery_world import small_disk
 from support.join_cases import inserted, opened
 from support.join_fleet import TOKEN, Fleet
 from support.join_outcome import await_committed, expected_of, outcome_of
 from support.join_sources import Sources
+from support.small_disk import small_disk
 from support.wait import eventually
 
 pytestmark = pytest.mark.integration
@@ -112,7 +112,7 @@ def test_a_disk_that_becomes_full_under_a_worker(contract, tmp_path, disk):
             fill(ballast)  # the end of a process may make some room
             return len(worker.exits) >= 2
 
-        eventually(ended_twice, within=60)
+        eventually(ended_twice, within=120)
         assert set(worker.exits) <= {1, 3}
         eventually(lambda: told(running, "CRITICAL", "No space left on device", "Nothing is lost"))
         ballast.unlink()
@@ -128,7 +128,7 @@ def test_a_disk_that_is_read_only_at_a_start(contract, tmp_path, disk):
     Sources(contract).send(more)
     with Fleet(contract, tmp_path) as running:
         worker = running.add(**variables(disk))
-        eventually(lambda: len(worker.exits) >= 2)
+        eventually(lambda: len(worker.exits) >= 2, within=90)
         assert set(worker.exits) == {1}
         eventually(lambda: told(running, "cannot be used: Read-only file system"))
         subprocess.check_call(["mount", "-o", "remount,rw", disk])

@@ -49,7 +49,7 @@ _DAMAGE = ("Corruption", "No such file or directory")
 _DISK = "IO error"
 #: How it refuses a write that would have to wait.
 _WOULD_WAIT = "Write stall"
-#: Seconds between two looks whether writes go on.
+#: Seconds until it is tried again.
 _LOOK_EVERY_S = 0.001
 
 
@@ -206,14 +206,14 @@ class RocksStore:
     def _write(self, write: Callable[..., object], *row: bytes) -> None:
         """Write as soon as RocksDB takes it without a wait.
 
-        Trap: a write that RocksDB lets wait never ends while the disk is full. So none waits in there while all writes
-        are stopped, and one that is tried after a flush has failed raises why.
+        Trap: a write that RocksDB lets wait never ends while the disk is full. So none waits in there, and one that is
+        tried after a flush has failed raises why.
         """
-        options: dict[str, WriteOptions] = {}
-        failed = False
+        failures: int | None = None
+        failed, pause_s = False, _LOOK_EVERY_S
         while True:
             try:
-                write(*row, **options)
+                write(*row)
             except Exception as error:
                 if _WOULD_WAIT not in str(error):
                     raise self._found(error) from error
@@ -224,11 +224,14 @@ class RocksStore:
                     f"{self.path}: its disk cannot be used: RocksDB has stopped writes and failed to make room for "
                     "more; its LOG says why. Nothing is lost: correct that, and the next start goes on"
                 )
+            # Trap: it counts from when the store was opened, also what was overcome long ago.
+            counted = self._db.property_int_value("rocksdb.background-errors") or 0
+            failures = counted if failures is None else failures
             if self._db.property_int_value("rocksdb.is-write-stopped"):
-                failed = bool(self._db.property_int_value("rocksdb.background-errors"))
-                time.sleep(_LOOK_EVERY_S)
+                failed = counted > failures
             else:
-                options = {"write_opt": _options(no_slowdown=False)}  # slowed down only: that wait has an end
+                pause_s *= 2  # Trap: writes are slowed down, and each one that is refused has to wait for longer
+            time.sleep(pause_s)
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield the keys that begin with a prefix."""
@@ -335,7 +338,11 @@ class RocksStore:
 
     def _open(self) -> Rdict:
         db = Rdict(str(self.path), self._memory.options())
-        db.set_write_options(_options(no_slowdown=True))
+        write = WriteOptions()
+        # The library's stub is wrong: these are properties.
+        write.disable_wal = True  # type: ignore[method-assign,assignment]
+        write.no_slowdown = True
+        db.set_write_options(write)
         return db
 
     def _save(self, key: bytes, number: int) -> None:
@@ -375,14 +382,6 @@ class RocksStore:
                 self.distrust(str(error))
         with contextlib.suppress(FileNotFoundError):
             os.utime(self.path)  # as above
-
-
-def _options(*, no_slowdown: bool) -> WriteOptions:
-    # The library's stub is wrong: these are properties.
-    options = WriteOptions()
-    options.disable_wal = True  # type: ignore[method-assign,assignment]
-    options.no_slowdown = no_slowdown
-    return options
 
 
 def _after(prefix: bytes) -> bytes:
