@@ -8,24 +8,12 @@ from typing import Any, NamedTuple, Self
 
 from avro import jsontext
 from bridge.client import BridgeClient, StoppedError
-from bridge.http import refusals
+from bridge.http.refusals import WRONG_ORGANIZATION
 from bridge.http.webhook import RECONCILED_HEADER
 from bridge.reconcile.errors import ReconcileError
-from openbsp.http.refusals import TOO_LARGE
 
 _AT_ONCE = 8
 _MARK = {RECONCILED_HEADER: "true"}
-#: The bridge has read the body and keeps a dead letter of it, or of its ids.
-_REFUSED = frozenset(
-    reason.code
-    for reason in (
-        refusals.MALFORMED_JSON,
-        refusals.INVALID_EVENT,
-        refusals.UNSUPPORTED_ENTITY,
-        refusals.SUPPRESSED,
-        TOO_LARGE,
-    )
-)
 
 
 class Repair(NamedTuple):
@@ -76,7 +64,9 @@ class Poster:
         except StoppedError as error:
             setting = "RECONCILE_BRIDGE_TOKEN" if error.refused else "RECONCILE_BRIDGE_URL"
             raise ReconcileError(f"{self._url} takes no repairs: {error.why}; check {setting}") from None
-        if outcome.taken or outcome.disposition in _REFUSED:
+        # Trap: a refusal of one row must not end the run. It has the id of the dead letter that the bridge keeps of it.
+        refused = outcome.event_id is not None and outcome.disposition != WRONG_ORGANIZATION.code
+        if outcome.taken or refused:
             return Receipt(repair, accepted=outcome.taken, answer=outcome.disposition)
         # A number is the status of an answer without a reason, so it is not from a bridge.
         is_bridge = not outcome.disposition.isdecimal()

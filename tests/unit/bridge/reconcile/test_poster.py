@@ -20,7 +20,7 @@ RECORDS = {"messages": "MessageEvent", "conversations": "ConversationEvent"}
 
 @pytest.fixture
 def ingress(tmp_path: Path) -> Iterator[RunningIngress]:
-    with running_ingress(tmp_path, kafka=FakeKafka(), deadline_s=0.2) as running:
+    with running_ingress(tmp_path, kafka=FakeKafka(), deadline_s=0.2, max_body_bytes=4096) as running:
         yield running
 
 
@@ -70,8 +70,15 @@ def test_the_mark_survives_the_spool(ingress: RunningIngress):
     assert set(marks(ingress)) == {("m1", True, b"true")}
 
 
-def test_what_the_bridge_cannot_use_is_named(ingress: RunningIngress):
-    assert post(ingress, Repair("messages", "update", {"id": 1})) == [(False, "invalid_event")]
+def test_what_the_bridge_cannot_use_is_named_and_ends_nothing(ingress: RunningIngress):
+    """Whatever the reason: a bridge of another version may have others."""
+    assert post(
+        ingress,
+        Repair("messages", "update", {"id": 1}),
+        Repair("logs", "update", {"id": "l1"}),
+        Repair("messages", "update", {"id": "m1", "organization_id": "o", "content": "x" * 10_000}),
+        Repair("messages", "update", {"id": "m2", "organization_id": "o"}),
+    ) == [(False, "invalid_event"), (False, "unsupported_entity"), (False, "too_large"), (True, "published")]
 
 
 def test_a_token_that_is_not_accepted_ends_it(ingress: RunningIngress):
