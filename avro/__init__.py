@@ -4,4 +4,4 @@ The name is also that of Apache's package on PyPI, which this project never depe
 """
 
 CONTRACT_OF = "openbsp-stream-bridge"
-"""Distinguishes this package from Apache's, which has the same name; see `openbsp.foreign`."""
+"""Distinguishes this package from Apache's, which has the same name; see `openbsp.avro_package`."""

@@ -1,6 +1,6 @@
 """The command `bridge`, also as `python -m bridge`."""
 
-from openbsp.foreign import refuse_foreign_avro
+from openbsp.avro_package import refuse_foreign_avro
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """The command `streams`, also as `python -m streams`."""
 
-from openbsp.foreign import refuse_foreign_avro
+from openbsp.avro_package import refuse_foreign_avro
 
 
 def main() -> None:

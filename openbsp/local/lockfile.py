@@ -77,7 +77,7 @@ def read_lock(path: Path = LOCK_FILE) -> dict[str, Bundle]:
 
 def write_lock(bundles: list[Bundle], path: Path = LOCK_FILE) -> None:
     """Replace a lock file."""
-    lines = ["# Made by `python -m openbsp.local.lock`: each file of the local stack, its sha256 and size in bytes."]
+    lines = ["# Made by `python -m openbsp.local.resolve`: each file of the local stack, its sha256 and size in bytes."]
     for bundle in bundles:
         lines += ["", f"[{bundle.name}]"]
         lines += [

@@ -1,4 +1,4 @@
-"""`python -m openbsp.local.lock` resolves the newest (or the given) versions and replaces the lock file."""
+"""`python -m openbsp.local.resolve` resolves the newest (or the given) versions and replaces the lock file."""
 
 import argparse
 import hashlib
@@ -15,7 +15,7 @@ from openbsp.local.maven import repository
 
 def main() -> None:
     """Resolve, download, hash and write; the network and some minutes are needed."""
-    parser = argparse.ArgumentParser(prog="python -m openbsp.local.lock", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m openbsp.local.resolve", description=__doc__)
     parser.add_argument("--kafka", metavar="VERSION", help="version of Apache Kafka (default: the newest release)")
     parser.add_argument(
         "--registry", metavar="VERSION", help="version of Apicurio Registry (default: the newest release)"
