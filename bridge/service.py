@@ -155,7 +155,7 @@ async def running(
         publishers = (publisher, drain_publisher)
         for each in publishers:
             # By then all requests are answered: what a producer still has is in the spool.
-            stack.push_async_callback(each.close, 0.0)
+            stack.callback(each.close)
 
         def renew() -> None:
             for each in publishers:

@@ -64,8 +64,8 @@ class Publisher(Protocol):
     def renew(self) -> None:
         """Drop cached metadata: topics were recreated, or have other partitions."""
 
-    async def close(self, flush_s: float) -> None:
-        """Wait up to `flush_s` seconds for records in flight, then give up. No reports follow."""
+    def close(self) -> None:
+        """Give up the records in flight. No reports follow."""
 
 
 def producer_config(connection: Config, message_timeout_s: float) -> dict[str, Any]:
@@ -162,11 +162,8 @@ class KafkaPublisher:
         )
         self._replace()
 
-    async def close(self, flush_s: float) -> None:
-        """Flush for up to `flush_s` seconds; see Publisher."""
-        deadline = time.monotonic() + flush_s
-        while (self._waiting or self._under_way) and time.monotonic() < deadline:  # noqa: ASYNC110 librdkafka is polled as well
-            await asyncio.sleep(_TICK_S)
+    def close(self) -> None:
+        """See Publisher."""
         self._closed = True
         self._timer.cancel()
         # librdkafka reports purged records to its caller: without this it would wait for them.

@@ -26,7 +26,7 @@ class TestKafkaPublisher(PublisherContract):
         async def open_it() -> AsyncIterator[Publisher]:
             publisher = KafkaPublisher(producer_config(contract.kafka.librdkafka(), 20))
             yield publisher
-            await publisher.close(5)
+            publisher.close()
 
         return open_it
 
@@ -44,7 +44,7 @@ def test_it_tells_when_the_broker_appended_a_record_by_the_brokers_clock(contrac
         try:
             return await asyncio.wait_for(appended, 20) / 1000
         finally:
-            await publisher.close(5)
+            publisher.close()
 
     before = time.time()
     # One machine, one clock.

@@ -112,7 +112,7 @@ class FakePublisher:
     def renew(self) -> None:
         self.renewed += 1
 
-    async def close(self, flush_s: float) -> None:  # noqa: ARG002 nothing is under way here
+    def close(self) -> None:
         self._closed = True
 
 

@@ -26,7 +26,7 @@ class TestFakePublisher(PublisherContract):
             kafka.verdict = lambda record: TOO_LARGE if len(record.value) > MAX_MESSAGE_BYTES else None
             publisher = kafka.new_publisher()
             yield publisher
-            await publisher.close(1)
+            publisher.close()
 
         return open_it
 
@@ -111,7 +111,7 @@ def test_after_a_fatal_error_there_is_a_new_producer_and_everything_was_reported
         await asyncio.wait_for(replaced.wait(), 10)
         publisher.publish(record, reports.put_nowait)
         assert (await asyncio.wait_for(reports.get(), 10)).offset == 7
-        await publisher.close(1)
+        publisher.close()
 
     asyncio.run(check())
     assert len(FatalProducer.made) == 2
@@ -150,7 +150,7 @@ def test_a_record_whose_offset_went_back_is_not_acknowledged_until_the_producer_
             publisher.publish(Record("t", None, b"", []), reports.put_nowait)
             failure = (await asyncio.wait_for(reports.get(), 10)).failure
             errors.append(failure and failure.error)
-        await publisher.close(1)
+        publisher.close()
         return errors
 
     again = "TOPIC_CREATED_AGAIN"
@@ -181,7 +181,7 @@ def test_late_reports_of_a_former_producer_say_nothing_of_the_topic_that_was_cre
             errors.append(failure and failure.error)
             if number == 0:
                 publisher.publish(Record("t", None, b"", []), reports.put_nowait)
-        await publisher.close(1)
+        publisher.close()
         return errors
 
     assert asyncio.run(check()) == [None, None]
@@ -205,7 +205,7 @@ def test_a_producer_that_cannot_be_made_when_topics_are_others_is_tried_again(mo
         publisher = KafkaPublisher(producer_config({}, 1), replaced.set)
         publisher.renew()
         await asyncio.wait_for(replaced.wait(), 10)
-        await publisher.close(1)
+        publisher.close()
 
     asyncio.run(check())
     assert len(attempts) == 3
@@ -234,7 +234,7 @@ def test_a_producer_that_cannot_be_made_is_tried_again(monkeypatch: pytest.Monke
         await asyncio.wait_for(replaced.wait(), 10)
         publisher.publish(record, reports.put_nowait)
         assert (await asyncio.wait_for(reports.get(), 10)).offset == 7
-        await publisher.close(1)
+        publisher.close()
 
     asyncio.run(check())
     assert len(attempts) == 4
@@ -279,7 +279,7 @@ def test_the_loop_waits_for_the_reports_of_few_records_and_not_for_long(
             publisher.publish(Record("t", None, b"", []), reports.put_nowait)
         for _ in range(records):
             await asyncio.wait_for(reports.get(), 10)
-        await publisher.close(1)
+        publisher.close()
 
     asyncio.run(check())
     assert len(WaitingProducer.waits) == 3
@@ -295,7 +295,7 @@ def test_a_full_queue_is_reported_and_not_raised():
             publisher.publish(Record("t", None, b"x", []), reports.put_nowait)
         report = await asyncio.wait_for(reports.get(), 10)
         assert report.failure.error == "_QUEUE_FULL"
-        await publisher.close(0)
+        publisher.close()
 
     asyncio.run(check())
 
