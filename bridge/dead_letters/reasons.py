@@ -7,7 +7,7 @@ from types import MappingProxyType
 from avro.dead_letters import MEANINGS
 from bridge.http.refusals import REASONS
 
-_RECONCILE = "The row itself is in OpenBSP, and comes with its next update."
+_RECONCILE = "The row itself is in OpenBSP: `bridge reconcile --since` a while before this refusal brings it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ _ADVICE: Mapping[tuple[str, str], tuple[str, str | None]] = MappingProxyType(
             "nothing of the row was kept: its sender had no right to write it",
         ),
         ("webhook", "too_large"): (
-            f"Raise BRIDGE_MAX_BODY_BYTES if such rows are legitimate. {_RECONCILE}",
+            f"If such rows are legitimate, raise BRIDGE_MAX_BODY_BYTES. {_RECONCILE}",
             "nothing of the body was kept: it was larger than the limit",
         ),
         ("webhook", "suppressed"): (_SUPPRESSED, _SUPPRESSED_HOPELESS),

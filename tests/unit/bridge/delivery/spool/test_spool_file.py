@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import random
+import re
 import signal
 import sqlite3
 import subprocess
@@ -126,6 +127,23 @@ def test_damaged_events_are_told_stay_in_quarantine_and_hide_none_behind_them(pa
     file.release_quarantine()
     assert file.totals() == Totals(1, 4)
     assert file.quarantined() == 2
+    file.close()
+
+
+def test_the_runbook_removes_damaged_events_and_no_others_while_the_bridge_runs(path: Path):
+    runbook = (Path(__file__).parents[5] / "docs" / "runbook.md").read_text("utf-8")
+    (statement,) = re.findall(r'`sqlite3 spool-N\.db "([^"]+)"`', runbook)
+    file = SpoolFile(path)
+    file.append([(1, b"evil"), (2, b"refused"), (3, b"good")])
+    with closing(sqlite3.connect(path)) as operator, operator:
+        operator.execute("UPDATE event SET body = ? WHERE received_at = 1", (b"EVIL",))
+    refused, _ = file.read(0, 10, MEBIBYTE)
+    file.quarantine(refused, "refused by Kafka")
+    with closing(sqlite3.connect(path)) as operator, operator:
+        operator.execute(statement)
+    assert [row.body for row in file.read_quarantine(0, MEBIBYTE)] == [b"refused"]
+    file.append([(4, b"new")])
+    assert bodies(file) == [b"good", b"new"]
     file.close()
 
 
