@@ -16,9 +16,11 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 QUICK := tests/unit tests/property tests/simulation
 # The rest waits for servers most of its time: several processes can share it by files, each with a broker of its own.
 SERVER_PROCESSES ?= 2
-# Its sender waits five seconds for each answer while whole stacks are restarted: it has the machine for itself.
-ALONE := tests/system/test_delivery_matrix.py
-SERVERS := -n $(SERVER_PROCESSES) --dist loadfile --no-loadscope-reorder --ignore $(ALONE) \
+# Their senders wait five seconds for each answer, and never ask again, while parts are restarted: they have the machine
+# for themselves.
+ALONE := tests/system/test_delivery_matrix.py tests/system/test_ingress_restarts.py \
+	tests/system/test_ingress_failures.py tests/system/test_stack_lifecycle.py tests/integration/test_accidents_topics.py
+SERVERS := -n $(SERVER_PROCESSES) --dist loadfile --no-loadscope-reorder $(addprefix --ignore=,$(ALONE)) \
 	tests/containers tests/system tests/integration
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"

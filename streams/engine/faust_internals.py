@@ -186,7 +186,7 @@ class _MemberThread(driver.AIOKafkaConsumerThread):
         Trap: aiokafka does not leave a group in which it has a name, and others would wait for the session to end. And
         a fenced member joins again at once, which would fence the present holder of the name.
         """
-        if self._consumer is not None:
+        if self._consumer is not None and self._coordinator is not None:
             self._coordinator._group_instance_id = None  # noqa: SLF001 aiokafka has no other way
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:

@@ -18,7 +18,7 @@ MEBIBYTE = 1 << 20
 
 
 def docker(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=180, check=False)
 
 
 def run(image: str, *command: str) -> subprocess.CompletedProcess[str]:

@@ -90,7 +90,7 @@ def bare_contract(stack: Servers) -> Iterator[Contract]:
     existing = admin.list_topics(timeout=10).topics
     if own := [name for name in map(contract.topic, TOPICS) if name in existing]:
         for deleted in admin.delete_topics(own).values():
-            deleted.result(10)
+            deleted.result(60)
 
 
 @pytest.fixture

@@ -45,7 +45,10 @@ def variables(disk: Path) -> dict[str, str]:
 
 def free_share(running: Fleet) -> float:
     headers = {"Authorization": f"Bearer {TOKEN}"}
-    text = httpx.get(f"{running.urls[0]}/metrics", headers=headers, timeout=10, trust_env=False).text
+    try:
+        text = httpx.get(f"{running.urls[0]}/metrics", headers=headers, timeout=10, trust_env=False).text
+    except httpx.TransportError as error:
+        raise AssertionError(f"it does not say: {error}") from error
     (line,) = [line for line in text.splitlines() if line.startswith("streams_disk_free_share ")]
     return float(line.split()[1])
 

@@ -191,7 +191,7 @@ def test_sighup_reads_the_tokens_again(start_bridge, tmp_path: Path):
     second, line = new_token("second")
     file.write_text(line)
     os.kill(bridge.pid, signal.SIGHUP)
-    eventually(lambda: post(bridge.url, message("x"), second).status_code == 202, within=5)
+    eventually(lambda: post(bridge.url, message("x"), second).status_code == 202)
 
 
 @pytest.fixture
@@ -209,7 +209,7 @@ def children(pid: int) -> list[int]:
 def test_workers_share_the_load_and_any_of_them_tells_the_metrics_of_all(workers):
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda number: post(workers.url, message(str(number))), range(200)))
-    assert {answer.json().get("disposition") for answer in answers} == {"published"}
+    assert {answer.status_code for answer in answers} == {202}
     for _ in range(5):
         lines = get(workers.url, "/metrics").text.splitlines()
         # The other worker brings its numbers up to date once a second.

@@ -129,7 +129,7 @@ def test_a_removal_that_a_kill_interrupts_is_completed(contract, tmp_path, store
             eventually(lambda number=number: worker.exits == [-signal.SIGKILL] * (number + 1))
             left = outcome_of(contract).conversations.keys() - expected_of(active).conversations.keys()
             print(f"killed with {len(left)} idle conversations left")
-            worker.part.wait_ready()
+            running.wait_ready()
         everything, kept = expected_of(events), expected_of(active)
         expected = Outcome(kept.messages, kept.conversations, everything.status_changes)
         await_outcome(contract, expected)

@@ -131,7 +131,7 @@ def test_a_worker_waits_for_a_registry_that_is_not_there_yet_and_can_be_stopped_
     registry_road.refuse()
     with Fleet(cut_off, tmp_path, STREAMS_STORE="memory") as running:
         stopped, patient = running.add(), running.add()
-        eventually(lambda: sum("waiting: " in line for line in running.lines) >= 2)
+        eventually(lambda: all(_has_logged(running, one, "waiting: ") for one in (stopped, patient)), within=90)
         assert running.remove(stopped) == 0
         registry_road.accept()
         patient.part.wait_ready()
@@ -142,7 +142,7 @@ def test_a_worker_waits_for_a_broker_that_is_not_there_yet_and_can_be_stopped_me
     broker.stop()
     with Fleet(own, tmp_path, STREAMS_STORE="memory") as running:
         stopped, patient = running.add(), running.add()
-        eventually(lambda: sum("waiting: " in line for line in running.lines) >= 2)
+        eventually(lambda: all(_has_logged(running, one, "waiting: ") for one in (stopped, patient)), within=90)
         assert running.remove(stopped) == 0
         broker.start()
         patient.part.wait_ready()

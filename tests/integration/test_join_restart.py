@@ -17,7 +17,7 @@ from support.join_fleet import TOKEN, Fleet, Member, fleet
 from support.join_outcome import await_committed, expected_of, outcome_of, records
 from support.join_sources import Sources
 from support.views_world import partition_of
-from support.wait import SESSION_S, eventually
+from support.wait import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -189,7 +189,11 @@ def copies(worker: Member) -> dict[int, float]:
     """Return of which partitions a worker keeps copies, and how many records these lack."""
     lags: dict[int, float] = {}
     headers = {"Authorization": f"Bearer {TOKEN}"}
-    text = httpx.get(f"{worker.part.url}/metrics", headers=headers, trust_env=False).raise_for_status().text
+    try:
+        answer = httpx.get(f"{worker.part.url}/metrics", headers=headers, timeout=10, trust_env=False)
+        text = answer.raise_for_status().text
+    except httpx.HTTPError as error:
+        raise AssertionError(f"{worker.part.name} does not say: {error}") from error
     for family in text_string_to_metric_families(text):
         if family.name == "streams_standby_lag_records":
             for sample in family.samples:
@@ -202,11 +206,13 @@ def test_a_worker_that_is_gone_for_good_is_followed_by_one_that_has_copies_and_r
     """Of three workers each keeps copies of what others own; the last one has copies of all that the others leave."""
     sources = Sources(contract)
     partitions = set(range(contract.topics.partitions))
-    with fleet(contract, tmp_path, 3, STREAMS_STANDBYS="1", STREAMS_SESSION_TIMEOUT_S=str(SESSION_S)) as running:
+    with fleet(contract, tmp_path, 3, STREAMS_STANDBYS="1", STREAMS_SESSION_TIMEOUT_S="6") as running:
 
         def followed() -> bool:
             """Whether each partition has an owner, and elsewhere a copy that is complete."""
-            own = [owned(running, member.part.name)[-1][0] for member in running.wanted]
+            takeovers = [owned(running, member.part.name) for member in running.wanted]
+            assert all(takeovers)
+            own = [one[-1][0] for one in takeovers]
             kept = [copies(member) for member in running.wanted]
             assert sorted(number for numbers in own for number in numbers) == sorted(partitions)
             assert sorted(number for numbers in kept for number in numbers) == sorted(partitions)

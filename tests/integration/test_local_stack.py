@@ -163,8 +163,8 @@ def test_when_the_parent_is_killed_no_child_is_left_and_nothing_is_lost(tmp_path
 def test_the_command_stops_in_order(number: signal.Signals) -> None:
     with command() as (process, _, pids):
         process.send_signal(number)
-        assert process.wait(20) == 0
-        assert running(pids) == []
+        assert process.wait(60) == 0
+        wait_until(lambda: running(pids) == [])
 
 
 def test_a_directory_in_use_is_refused(stack: LocalStack, directory: Path) -> None:

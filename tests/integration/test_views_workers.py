@@ -92,7 +92,7 @@ def test_each_worker_answers_for_all_keys_and_lists(contract, tmp_path, rows):
 def test_every_worker_waits_for_what_was_written(contract, tmp_path, rows):
     sources = Sources(contract)
     sources.send(rows)
-    with fleet(contract, tmp_path, 2, **CALM_SESSION) as running:
+    with fleet(contract, tmp_path, 2, **CALM_SESSION, STREAMS_READ_TIMEOUT_S="12") as running:
         clients = [client(url) for url in running.urls]
         for round_number in range(12):
             number = round_number % CONVERSATIONS

@@ -20,7 +20,7 @@ from support.wait import eventually
 
 BRIDGE = Path(sys.executable).with_name("bridge")
 TOKEN = "token-of-the-tests"
-START_S = 30.0
+START_S = 120.0
 
 
 def clean_environment() -> dict[str, str]:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from openbsp.local.errors import StartError
+from openbsp.local.part import START_SECONDS
 from openbsp.up.part import PythonPart
+from support.look import look
 from support.wait import eventually
 
 TOKEN = "token-of-the-tests"
@@ -126,17 +127,15 @@ class Fleet:
         """Why processes ended by themselves."""
         return [line for line in self.lines if '"level":"CRITICAL"' in line]
 
-    def wait_ready(self, within: float = 60.0) -> None:
+    def wait_ready(self, within: float = START_SECONDS) -> None:
         """Resume all, and return when every worker answers."""
         for member in self.wanted:
             self.resume(member)
 
         def ready(member: Member) -> bool:
-            try:
-                member.part.wait_ready(within)
-            except (StartError, FileNotFoundError):  # the log of one that has ended makes room for its successor's
-                return False
-            return True
+            # Trap: `Part.wait_ready` kills one that has ended, and that may be its successor by then.
+            answer = look(f"{member.part.url}/readyz")
+            return answer is not None and answer[0] == 200
 
         for member in self.wanted:
             eventually(lambda member=member: ready(member), within=within)

@@ -96,7 +96,7 @@ def plain(value: Any) -> Any:
     return value
 
 
-def await_committed(contract: Any, *, within: float = 60.0) -> None:
+def await_committed(contract: Any, *, within: float = 120.0) -> None:
     """Wait until everything in the source topics is done: committed up to the end, and nothing follows from it."""
     with _Positions(contract) as positions:
         eventually(lambda: positions.lag() == {}, within=within, every=0.2)

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 BRIDGE = Path(sys.executable).with_name("bridge")
-READY_S = 120.0
+READY_S = 270.0
 STOP_S = 60.0
 
 

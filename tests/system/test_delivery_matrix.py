@@ -349,7 +349,8 @@ def worker_stands_still(world: World, since: int) -> str:
     finally:
         world.fleet.resume(world.worker)
     world.fleet.wait_ready(90)
-    return world.said('"level":"CRITICAL"', first) if world.fleet.reasons else "nothing"
+    ended = any('"level":"CRITICAL"' in line for line in world.fleet.lines[first:])
+    return world.said('"level":"CRITICAL"', first) if ended else "nothing"
 
 
 def worker_without_room(world: World, since: int) -> str:

@@ -124,6 +124,6 @@ def test_at_the_limit_of_descriptors_connections_wait(new_bridge: NewBridge):
         before = len(load.accepted)
         eventually(lambda: len(load.accepted) > before + 100)
     print(f"\nfigure: at the limit of descriptors: {dict(load.outcomes)}, slowest answer: {load.slowest:.2f} s")
-    assert load.outcomes.keys() == {"published"}
+    assert load.outcomes.keys() <= {"published", "spooled"}
     readiness = bridge.readiness()
     assert (readiness["status"], readiness["limits_reached"]) == ("degraded", ["descriptors"])
