@@ -241,6 +241,10 @@ class Engine:
         """Whether no other worker can own these partitions yet: reads from the tables are not stale."""
         return self._lease.held
 
+    def identity(self, topic: str) -> int | None:
+        """Return what tells a source or guarded log from former topics of the same name; None if it is not known."""
+        return self._checkpoints.identities.get(topic)
+
     def settled(self, topic: str, partition: int) -> int:
         """Return the offset of an owned source up to which (exclusive) all effects of its records are acknowledged."""
         return self._checkpoints.acknowledged(topic, partition)

@@ -113,6 +113,6 @@ def _without_times(stream: str) -> str:
     """Return a stream's text with ids as if all was told at the same moment, after the same number of writes."""
 
     def same(found: re.Match[str]) -> str:
-        return re.sub(r":[1-9]\d*", ":5", found[1]) + "@1778124563"
+        return re.sub(r":[1-9]\d*", ":5", found[1]) + "@1778124563~5f0c2a91d37e"
 
-    return re.sub(r"^(id: .*)@\d+$", same, stream, flags=re.MULTILINE).rstrip("\n") + "\n"
+    return re.sub(r"^(id: .*)@\d+~[0-9a-f]+$", same, stream, flags=re.MULTILINE).rstrip("\n") + "\n"

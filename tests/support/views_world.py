@@ -79,6 +79,7 @@ class Worker:
         self.holds_lease = True
         self.others: dict[int, str] = {}
         self.commit_age_s = 0.0
+        self.identities: dict[str, int] = {}
         self.stores_compacted_at: int | None = None
         self.unacknowledged = 0
         self.failures: list[BaseException] = []
@@ -89,6 +90,9 @@ class Worker:
 
     def owners(self, _: str) -> dict[int, str]:
         return dict.fromkeys(range(self._partitions), self.settings.url) | self.others
+
+    def identity(self, topic: str) -> int | None:
+        return self.identities.get(topic)
 
     def settled(self, topic: str, partition: int) -> int:
         return self._writer.acknowledged.get((topic, partition), 0)

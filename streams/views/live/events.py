@@ -154,6 +154,8 @@ class EventStream:
         self._last_event_id = last_event_id
         self._sources: _Sources | None = None
         self._positions: dict[int, int] = {}
+        #: The id of the topic whose offsets the positions are.
+        self._topic: int | None = None
         self._gone = False
         self._revoked = False
         self._starts_over = False
@@ -188,7 +190,8 @@ class EventStream:
         try:
             partitions = self._partitions()
             resume = positions.resumable(self._last_event_id, partitions, time.time())
-            await self._attach(partitions, resume)
+            self._topic = None if resume is None else resume.topic
+            await self._attach(partitions, None if resume is None else resume.positions)
         except BaseException:
             self._streams.open.discard(self)
             raise
@@ -277,11 +280,17 @@ class EventStream:
                 return True
         return False
 
-    async def _attach(self, partitions: frozenset[int], resume: dict[int, int] | None) -> None:
+    async def _attach(self, partitions: frozenset[int], resume: Mapping[int, int] | None) -> None:
+        present = self._tables.states_identity
+        # Trap: the topic may have been created again, and be longer by now than the former one was.
+        if None not in {self._topic, present} and self._topic != present:
+            resume = None
+        if resume is None or self._topic is None:
+            self._topic = present
         try:
             self._sources = await self._find_sources(partitions, resume)
         except CannotResumeError:
-            resume = None
+            resume, self._topic = None, present
             self._sources = await self._find_sources(partitions, None)
         self._positions = dict(resume or {})
         self._starts_over = resume is None and self._asked.conversation_id is None
@@ -324,7 +333,8 @@ class EventStream:
     def _relay(self, url: str, partitions: frozenset[int], resume: Mapping[int, int] | None) -> Relay:
         last_event_id = None
         if resume is not None:
-            last_event_id = positions.text({number: resume[number] for number in partitions}, time.time())
+            theirs = {number: resume[number] for number in partitions}
+            last_event_id = positions.text(theirs, time.time(), self._topic)
         return Relay(
             self._streams.peers.stream(
                 url,
@@ -383,7 +393,7 @@ class EventStream:
             sources.ready = sources.ready or name == "ready"
             if sources.ready:
                 self._positions = sources.positions
-                event_id = positions.text(self._positions, time.time()).encode()
+                event_id = positions.text(self._positions, time.time(), self._topic).encode()
                 return b"event: %s\nid: %s\ndata: %s\n\n" % (name.encode(), event_id, data)
         return b"event: %s\ndata: %s\n\n" % (name.encode(), data)
 

@@ -119,6 +119,11 @@ class Tables:
         return self._worker
 
     @property
+    def states_identity(self) -> int | None:
+        """What tells the topic of the conversations' states from former ones of its name; None if it is not known."""
+        return self.worker.identity(self.states_topic)
+
+    @property
     def assignment(self) -> Assignment:
         """What this worker owns now."""
         if self.refused_partitions:

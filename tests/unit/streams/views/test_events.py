@@ -325,6 +325,37 @@ async def test_what_cannot_be_resumed_after_a_loss_begins_anew(world, monkeypatc
         assert client.names[-4:-1] == ["conversation"] * 3
 
 
+@pytest.mark.parametrize(("before", "after", "resumes"), [(7, 7, True), (7, 8, False), (None, 8, True), (7, None, True)])
+async def test_positions_of_a_former_topic_are_not_resumed_from(world, before, after, resumes):
+    """The new one may be longer by now. What is not known of either, as in ids of former versions, is not compared."""
+    topic = world.tables.states_topic
+    world.worker.identities = {} if before is None else {topic: before}
+    async with listen(world) as client, listen(world, "/conversations/c1/events") as one:
+        for each in (client, one):
+            await each.until(lambda each=each: "ready" in each.names)
+        last_ids = [each.events[-1].id for each in (client, one)]
+    world.worker.identities = {} if after is None else {topic: after}
+    for target, last_id, first in zip(
+        ("/events", "/conversations/c1/events"), last_ids, ("begin", "snapshot"), strict=True
+    ):
+        async with listen(world, target, last_id=last_id) as client:
+            await client.until(lambda client=client: "ready" in client.names)
+            assert client.names[0] == ("ready" if resumes else first)
+
+
+async def test_a_stream_that_lasts_starts_over_when_the_topic_was_created_again(world, monkeypatch):
+    monkeypatch.setattr(events, "_RETRY_S", (0.01, 0.01))
+    world.worker.identities = {world.tables.states_topic: 7}
+    async with listen(world) as client:
+        await client.until(lambda: "ready" in client.names)
+        world.tables.lost()
+        world.worker.identities = {world.tables.states_topic: 8}
+        await world.own_and_index()
+        await client.until(lambda: client.names.count("ready") == 2)
+        assert client.names.count("begin") == 2
+        assert positions.parse(client.events[-1].id).topic == 8
+
+
 async def test_a_deletion_that_is_not_remembered_begins_anew_for_the_bound(world, monkeypatch):
     """Whose the deleted conversation was cannot be known any more: so nothing is told of it, neither way."""
 
