@@ -325,7 +325,9 @@ async def test_what_cannot_be_resumed_after_a_loss_begins_anew(world, monkeypatc
         assert client.names[-4:-1] == ["conversation"] * 3
 
 
-@pytest.mark.parametrize(("before", "after", "resumes"), [(7, 7, True), (7, 8, False), (None, 8, True), (7, None, True)])
+@pytest.mark.parametrize(
+    ("before", "after", "resumes"), [(7, 7, True), (7, 8, False), (None, 8, True), (7, None, True)]
+)
 async def test_positions_of_a_former_topic_are_not_resumed_from(world, before, after, resumes):
     """The new one may be longer by now. What is not known of either, as in ids of former versions, is not compared."""
     topic = world.tables.states_topic
