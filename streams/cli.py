@@ -58,7 +58,7 @@ def repartition(
     follow: Annotated[bool, typer.Option("--follow", help="Go on with what comes, until SIGINT or SIGTERM.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and count only; nothing is written.")] = False,
 ) -> None:
-    """Copy the join's tables, states and events to topics with more partitions, beside everything that runs.
+    """Copy tables, states, events and lists to topics with more partitions, beside everything that runs.
 
     The environment names the present topics and group. The new topics must have been made (`bridge topics apply`,
     `bridge schemas register`), and their workers may start once "tables and states are copied" is printed. An
@@ -81,8 +81,8 @@ def repartition(
             return
         move.seed(lambda name, count: typer.echo(f"{name}: {count} records copied"))
         typer.echo(f"tables and states are copied: workers with STREAMS_APP_ID={to_app_id} may start")
-        count = move.copy(move.sources, until=stop if follow else None)
-        typer.echo(f"{count} more events copied, up to the end of the present topics")
+        count = move.copy(move.followed, until=stop if follow else None)
+        typer.echo(f"{count} more records copied, up to the end of the present topics")
     finally:
         move.close()
 

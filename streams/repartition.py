@@ -30,6 +30,9 @@ FACTS = (MESSAGES, CONVERSATIONS, CONTACTS, ADDRESSES)
 STATES = ("message-state", "conversation-state", "status-changes")
 #: Of each of the tables, in their order.
 SOURCES = ("messages", "conversations", "contacts", "contacts-addresses")
+#: What no worker has, but bridges and commands: the contacts that stay out, and what was found missing.
+LISTS = ("suppressions", "audits")
+_ALL = (*FACTS, *STATES, *SOURCES, *LISTS)
 
 _TIMEOUT_S = 30.0
 _BULK = 10_000
@@ -68,13 +71,13 @@ class Repartition:
         )
         self._failure: KafkaError | None = None
 
-    #: Copied for as long as the former topics get events.
-    sources = SOURCES
+    #: Copied for as long as the former topics are written to.
+    followed = (*SOURCES, *LISTS)
 
     def check(self) -> None:
         """Raise what prevents the move: TopicsError, KafkaUnavailableError, RepartitionError."""
         self._verified.check()
-        for name in (*FACTS, *STATES, *SOURCES):
+        for name in _ALL:
             self._partitions(name)
         if self.seeded:
             return
@@ -100,17 +103,17 @@ class Repartition:
 
     def left(self) -> dict[str, int]:
         """Return how many records of each topic are not copied yet, at most."""
-        names = SOURCES if self.seeded else (*FACTS, *STATES, *SOURCES)
+        names = self.followed if self.seeded else _ALL
         return {name: sum(end - start for start, end in self._bounds([name]).values()) for name in names}
 
     def seed(self, progress: Callable[[str, int], None]) -> None:
-        """Copy tables, states and sources, once; `progress` is called with the number of copied records of a topic.
+        """Copy everything, once; `progress` is called with the number of copied records of a topic.
 
         An interrupted copy resumes where it was. Raises RepartitionError, KafkaException.
         """
         if self.seeded:
             return
-        for name in (*FACTS, *STATES, *SOURCES):
+        for name in _ALL:
             progress(name, self.copy([name]))
         for table, source in zip(FACTS, SOURCES, strict=True):
             self._write_marks(topic_name(self._topics.prefix, table), topic_name(self._topics.prefix, source))

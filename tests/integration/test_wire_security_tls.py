@@ -12,7 +12,7 @@ from threading import Thread
 
 import httpx
 import pytest
-from confluent_kafka import KafkaError, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import (
     AclBindingFilter,
     AclOperation,
@@ -32,7 +32,9 @@ from openbsp.kafka.topics import Topics
 from openbsp.local.ports import free_ports
 from openbsp.local.stack import LocalStack
 from openbsp.up.part import PythonPart
-from support.acl import documented_rights
+from streams.errors import RepartitionError
+from streams.repartition import LISTS, SOURCES, STATES, Repartition
+from support.acl import documented_rights, documented_rights_to_move
 from support.authority import Authority
 from support.consume import AvroReader, read_all
 from support.documented import DocumentedEvents
@@ -41,7 +43,7 @@ from support.wait import eventually
 pytestmark = pytest.mark.integration
 
 TOKEN = "token-of-the-tests"
-USERS = ("deploy", "bridge", "streams")
+USERS = ("deploy", "bridge", "streams", "move")
 PASSWORDS = {user: f"pässword-of-{user}" for user in USERS}
 WAYS = ("SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN", "OAUTHBEARER", "mutual TLS")
 
@@ -317,6 +319,37 @@ def test_nobody_may_do_more(secured, deploy):
         )
         producer.flush(30)
     assert reports == [KafkaError.TOPIC_AUTHORIZATION_FAILED] * len(forbidden)
+
+
+def test_a_move_to_more_partitions_works_with_the_documented_rights(secured, deploy):
+    """Whoever copies may not be one of the bridge's or the workers' users."""
+    former, new = deploy("SCRAM-SHA-512").topics, deploy("SCRAM-SHA-512").topics
+    groups = [f"{topics.prefix}streams" for topics in (former, new)]
+    admin = AdminClient({"bootstrap.servers": secured.stack.kafka})
+    for done in admin.create_acls(documented_rights_to_move(former.prefix, groups[0], new.prefix, groups[1])).values():
+        done.result(30)
+    producer = Producer({"bootstrap.servers": secured.stack.kafka})
+    names = ("streams-messages-changelog", *STATES, *SOURCES, *LISTS)
+    for name in names:
+        producer.produce(former.prefix + name, name.encode(), b"a key")
+    assert producer.flush(30) == 0
+
+    def moved() -> bool:
+        move = Repartition(secured.settings("SCRAM-SHA-512", "move"), former, new, *groups)
+        try:
+            move.check()
+            move.seed(lambda *_: None)
+            move.copy(move.followed)
+        except (KafkaException, KafkaUnavailableError, TopicsError, RepartitionError) as error:
+            raise AssertionError(error) from error
+        finally:
+            move.close()
+        return True
+
+    eventually(moved, within=60)
+    for name in names:
+        values = [record.value() for record in read_all(secured.stack.kafka, new.prefix + name)]
+        assert name.encode() in values, name
 
 
 def test_what_the_bridge_may_not_write_becomes_a_dead_letter_after_a_time(deploy, running):
