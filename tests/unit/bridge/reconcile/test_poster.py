@@ -71,7 +71,6 @@ def test_the_mark_survives_the_spool(ingress: RunningIngress):
 
 
 def test_what_the_bridge_cannot_use_is_named_and_ends_nothing(ingress: RunningIngress):
-    """Whatever the reason: a bridge of another version may have others."""
     assert post(
         ingress,
         Repair("messages", "update", {"id": 1}),
@@ -88,25 +87,38 @@ def test_a_token_that_is_not_accepted_ends_it(ingress: RunningIngress):
             post(ingress, Repair("messages", "update", row), token=token)
 
 
-def test_something_else_at_the_address_is_no_bridge():
-    class Page(BaseHTTPRequestHandler):
+def post_to(status: int, answer: bytes) -> list[tuple[bool, str]]:
+    """Post a repair to a server that answers so."""
+
+    class Server(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", "2")
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
-            self.wfile.write(b"ok")
+            self.wfile.write(answer)
 
         def log_message(self, *_: object) -> None: ...
 
-    with HTTPServer(("127.0.0.1", 0), Page) as server:
+    with HTTPServer(("127.0.0.1", 0), Server) as server:
         thread = Thread(target=server.handle_request)
         thread.start()
-        with (
-            Poster(f"http://127.0.0.1:{server.server_port}", TOKEN, patience_s=0) as poster,
-            pytest.raises(ReconcileError, match="is a bridge at"),
-        ):
-            list(poster.post([Repair("messages", "update", {"id": "m"})]))
-        thread.join()
+        try:
+            with Poster(f"http://127.0.0.1:{server.server_port}", TOKEN, patience_s=0) as poster:
+                receipts = poster.post([Repair("messages", "update", {"id": "m"})])
+                return [(receipt.accepted, receipt.answer) for receipt in receipts]
+        finally:
+            thread.join()
+
+
+def test_a_refusal_with_a_dead_letter_is_of_this_row_alone_also_for_a_reason_of_another_version():
+    assert post_to(422, b'{"reason": "of_the_future", "event_id": "e"}') == [(False, "of_the_future")]
+    with pytest.raises(ReconcileError, match="answered of_the_future: check RECONCILE_BRIDGE_TOKEN"):
+        post_to(422, b'{"reason": "of_the_future"}')
+
+
+def test_something_else_at_the_address_is_no_bridge():
+    with pytest.raises(ReconcileError, match="is a bridge at"):
+        post_to(200, b"ok")
 
 
 def test_a_bridge_that_is_away_is_waited_for_and_then_given_up():
