@@ -129,5 +129,5 @@ def details(service: "Service") -> dict[str, Any]:
 def _remarks(service: "Service") -> list[str]:
     """Return notes for operators: events are stored, but the state is `degraded`."""
     clock = service.clock.remark
-    others = [remark for remark in (clock, service.suppressions.problem) if remark is not None]
-    return [*service.preparation.remarks, *others]
+    others = [] if clock is None else [clock]
+    return [*service.preparation.remarks, *others, *service.suppressions.problems]

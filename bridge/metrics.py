@@ -91,6 +91,11 @@ class Metrics(ServiceMetrics):
             "Contacts on the suppression list; webhooks of theirs are dead letters with the reason suppressed.",
             across_processes="livemax",
         )
+        self.suppressions_lost = self._gauge(
+            "bridge_suppressions_lost",
+            "Entries that the suppression list's topic has lost: they are in effect until the bridge is restarted.",
+            across_processes="livemax",
+        )
         self.spool_events = self._gauge("bridge_spool_events", "Events in the spool.", across_processes="livesum")
         self.spool_bytes = self._gauge(
             "bridge_spool_bytes", "Bytes of the events in the spool.", across_processes="livesum"

@@ -51,6 +51,10 @@ class Suppressed:
         """Return how many entries there are."""
         return len(self._hashes)
 
+    def beyond(self, entries: Mapping[str, bool]) -> set[str]:
+        """Return the entries that are not among these."""
+        return self._hashes.difference(entries)
+
     def take(self, entries: Mapping[str, bool]) -> None:
         """Apply hashes that were added (True) or lifted (False)."""
         for entry, added in entries.items():

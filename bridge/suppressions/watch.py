@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 from avro.catalogue import topic_name
 from avro.errors import ContractError
@@ -12,18 +14,24 @@ from bridge.metrics import Metrics
 from bridge.suppressions.hashes import Suppressed
 from bridge.suppressions.topic import TOPIC, changes
 from openbsp.backoff import Backoff
-from openbsp.errors import TopicsError
+from openbsp.errors import KafkaUnavailableError, TopicsError
 from openbsp.kafka.connection import KafkaSettings
-from openbsp.kafka.reading import TopicReader
+from openbsp.kafka.reading import Range, TopicReader
 from openbsp.log import event
 
 _log = logging.getLogger(__name__)
 
 _FIRST_RETRY_S = 1.0
 _LONGEST_RETRY_S = 30.0
+_LOOK_EVERY_S = 10.0
+_LOST = (
+    "the suppression list lacks %d of its entries, which nobody lifted: its topic was deleted or emptied. Their "
+    "contacts stay out until this bridge is restarted; restore the list before"
+)
 
-#: Yields changes of the list, endlessly: all existing entries at first, then new ones, and {} now and then. Blocking.
-#: Raises ContractError when it cannot be read, TopicsError when there is no such topic.
+#: Yields changes of the list: all existing entries at first, then new ones, and {} now and then. Blocking. Ends when
+#: records are gone, so that the list has to be read again. Raises ContractError when it cannot be read, TopicsError
+#: when there is no such topic.
 Changes = Callable[[], Iterator[Mapping[str, bool]]]
 
 
@@ -32,12 +40,35 @@ def changes_of(kafka: KafkaSettings, prefix: str) -> Iterator[Mapping[str, bool]
     with TopicReader(kafka, topic_name(prefix, TOPIC)) as reader:
         within = reader.range()
         yield changes((message.key(), message.value()) for message in reader.read(within))
+        looked_at = time.monotonic()
         for message in reader.follow({partition: end for partition, (_, end) in within.items()}):
             yield {} if message is None else changes(iter([(message.key(), message.value())]))
+            if time.monotonic() - looked_at >= _LOOK_EVERY_S:
+                # Trap: whoever waits at the end of a topic hears nothing when it is emptied, deleted or created again.
+                found = _range(reader)
+                if found is not None:
+                    nothing = (0, 0)
+                    now = {at: found.get(at, nothing) for at in within}
+                    if any(now[at][0] > start or now[at][1] < end for at, (start, end) in within.items()):
+                        return
+                    within = found
+                looked_at = time.monotonic()
+
+
+def _range(reader: TopicReader) -> Range | None:
+    """Return what the topic has, nothing if it was deleted; None while no broker answers."""
+    with contextlib.suppress(KafkaUnavailableError):
+        return reader.range()
+    with contextlib.suppress(KafkaUnavailableError):
+        return None if reader.is_there() else {}
+    return None
 
 
 class SuppressionWatch:
-    """Reads in a thread of its own, and updates `Suppressed` on the loop; `ready` is set once the list is known."""
+    """Reads in a thread of its own, and updates `Suppressed` on the loop; `ready` is set once the list is known.
+
+    What a topic has lost that was on the list before is kept for as long as this process runs, and told.
+    """
 
     def __init__(self, suppressed: Suppressed, read: Changes, metrics: Metrics) -> None:
         """Assemble; nothing is read yet."""
@@ -48,12 +79,18 @@ class SuppressionWatch:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="suppressions", daemon=True)
         self.ready = asyncio.Event()
-        #: Why the list cannot be read, None while it can.
-        self.problem: str | None = None
+        self._lost: set[str] = set()
+        self._unreadable: str | None = None
         if suppressed.known:
             self.ready.set()
         else:
             self._thread.start()
+
+    @property
+    def problems(self) -> list[str]:
+        """Why the list cannot be read, and what the topic has lost."""
+        lost = _LOST % len(self._lost) if self._lost else None
+        return [problem for problem in (self._unreadable, lost) if problem is not None]
 
     def close(self) -> None:
         """Stop the thread, which may take a moment longer."""
@@ -62,33 +99,41 @@ class SuppressionWatch:
     def _run(self) -> None:
         backoff = Backoff(_FIRST_RETRY_S, _LONGEST_RETRY_S)
         while not self._stopping.is_set():
+            complete = True
             try:
                 for entries in self._read():
                     if self._stopping.is_set():
                         return
                     backoff = Backoff(_FIRST_RETRY_S, _LONGEST_RETRY_S)
-                    self._tell(entries, None)
+                    self._tell(entries, None, complete=complete)
+                    complete = False
             except TopicsError:
                 # Not a reason to keep events from Kafka: no contact can be on a list that was never made.
-                self._tell({}, "the topic of suppressions is missing: run `bridge topics apply`")
+                self._tell({}, "the topic of suppressions is missing: run `bridge topics apply`", complete=True)
             except ContractError as error:
                 self._tell(None, f"the suppression list cannot be read: {error}")
             except Exception as error:  # noqa: BLE001 whatever the client library raises, it is read again
                 self._tell(None, f"the suppression list cannot be read: {type(error).__name__}: {error}")
             self._stopping.wait(backoff.next_s())
 
-    def _tell(self, entries: Mapping[str, bool] | None, problem: str | None) -> None:
-        if entries == {} and problem == self.problem and self._suppressed.known:
+    def _tell(self, entries: Mapping[str, bool] | None, problem: str | None, *, complete: bool = False) -> None:
+        if entries == {} and problem == self._unreadable and not complete:
             return
         with contextlib.suppress(RuntimeError):  # the loop has ended
-            self._loop.call_soon_threadsafe(self._take, entries, problem)
+            self._loop.call_soon_threadsafe(partial(self._take, entries, problem, complete=complete))
 
-    def _take(self, entries: Mapping[str, bool] | None, problem: str | None) -> None:
-        if problem is not None and problem != self.problem:
+    def _take(self, entries: Mapping[str, bool] | None, problem: str | None, *, complete: bool) -> None:
+        if problem is not None and problem != self._unreadable:
             _log.error("%s", problem, extra=event("suppressions.unreadable"))
-        self.problem = problem
+        self._unreadable = problem
         if entries is None:
             return
+        # A contact that was lifted has a record of that for a day; without it, it counts as lost, and stays out.
+        lost = self._suppressed.beyond(entries) if complete else self._lost.difference(entries)
+        if lost - self._lost:
+            _log.error(_LOST, len(lost), extra=event("suppressions.lost", entries=len(lost)))
+        self._lost = lost
+        self._metrics.suppressions_lost.set(len(lost))
         self._suppressed.take(entries)
         self._metrics.suppressions.set(len(self._suppressed))
         if not self._suppressed.known:

@@ -6,12 +6,17 @@ from pathlib import Path
 
 import httpx
 import pytest
-from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, DeletedRecords, NewPartitions, NewTopic, OffsetSpec
 
+from bridge.suppressions.hashes import Contact
+from openbsp.kafka.connection import KafkaSettings
+from openbsp.kafka.writing import write_one
 from openbsp.local.stack import LocalStack
 from support.bridge_process import TOKEN, Bridge
 from support.consume import headers_of, read_all
 from support.load import Load
+from support.topic_settings import change_settings
 from support.wait import eventually
 
 pytestmark = pytest.mark.integration
@@ -163,13 +168,80 @@ def test_it_starts_without_topics_and_with_settings_that_an_operator_chose(
         bridge.close()
 
 
-def post(bridge: Bridge, message_id: str) -> dict[str, str]:
-    answer = httpx.post(
+def empty(admin: AdminClient, topic: str) -> None:
+    """Delete all records of a compacted topic, which its policy forbids."""
+    change_settings(admin, topic, cleanup_policy="compact,delete")
+    places = [TopicPartition(topic, number) for number in admin.list_topics(topic, timeout=10).topics[topic].partitions]
+    ends = admin.list_offsets({place: OffsetSpec.latest() for place in places})
+    doomed = [TopicPartition(place.topic, place.partition, end.result(10).offset) for place, end in ends.items()]
+
+    def emptied() -> bool:
+        try:
+            return all(isinstance(gone.result(10), DeletedRecords) for gone in admin.delete_records(doomed).values())
+        except KafkaException as error:  # the policy is not everywhere yet
+            raise AssertionError from error
+
+    eventually(emptied)
+    change_settings(admin, topic, cleanup_policy="compact")
+
+
+@pytest.mark.parametrize("accident", ["deleted", "created again", "emptied"])
+def test_a_suppression_list_that_is_lost_stays_in_effect_and_is_told(
+    servers: LocalStack, admin: AdminClient, tmp_path: Path, accident: str
+):
+    key = "the key of a deployment, for tests alone"
+    bridge = Bridge(servers.kafka, servers.registry, tmp_path, {"BRIDGE_SUPPRESSION_KEY": key})
+    topic, kafka = f"{bridge.prefix}suppressions", KafkaSettings(bootstrap_servers=servers.kafka)
+
+    def suppress(address: str) -> None:
+        write_one(kafka, topic, Contact(address).hash(key.encode()).encode(), b"{}", [])
+
+    def refused(address: str) -> bool:
+        return send(bridge, {"id": f"m{address}", "contact_address": address}).status_code == 422
+
+    def lost() -> list[str]:
+        return [remark for remark in bridge.readiness()["remarks"] if "of its entries" in remark]
+
+    try:
+        bridge.prepare()
+        suppress("+1")
+        bridge.start()
+        eventually(lambda: refused("+1"))
+        suppress("+2")
+        eventually(lambda: refused("+2"))
+        if accident == "emptied":
+            empty(admin, topic)
+        else:
+            delete(admin, topic)
+        if accident == "created again":
+            bridge.prepare()
+        (told,) = eventually(lost, within=90)
+        assert "lacks 2 of its entries" in told
+        assert bridge.readiness()["status"] == "degraded"
+        let_in = [address for address in ("+1", "+2") if not refused(address)]
+        print(f"\nfigure: let in: {len(let_in)} of 2 suppressed contacts; the operator saw: degraded, {told}")
+        assert not let_in
+        assert '"suppressions.lost"' in bridge.log.read_text("utf-8")
+        bridge.prepare()
+        eventually(lambda: suppress("+1") is None)
+        eventually(lambda: "lacks 1 of its entries" in "".join(lost()), within=90)
+        suppress("+2")
+        eventually(lambda: ready(bridge), within=60)
+    finally:
+        bridge.close()
+
+
+def send(bridge: Bridge, data: dict[str, str]) -> httpx.Response:
+    return httpx.post(
         f"{bridge.url}/webhooks",
-        json={"entity": "messages", "action": "insert", "data": {"id": message_id}},
+        json={"entity": "messages", "action": "insert", "data": data},
         headers={"Authorization": f"Bearer {TOKEN}"},
         timeout=5,
         trust_env=False,
     )
+
+
+def post(bridge: Bridge, message_id: str) -> dict[str, str]:
+    answer = send(bridge, {"id": message_id})
     assert answer.status_code == 202
     return answer.json()

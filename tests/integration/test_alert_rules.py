@@ -73,6 +73,8 @@ HEALTHY = {
     "bridge_kafka_verified": steady(1),
     "bridge_topics_replaced_total": steady(0),
     "bridge_topic_remarks": steady(0),
+    # A broker that has just started says for a moment that there is no such topic.
+    "bridge_suppressions_lost": f"0x{AT - 1} 3 0x{MINUTES - AT}",
     "bridge_schema_ids_known": steady(1),
     "bridge_spool_recovered_files_total": steady(0),
     "bridge_spool_failures_total": steady(0),
@@ -185,6 +187,7 @@ CASES: dict[str, list[Case]] = {
     "BridgeTopicsWrong": [Case({"bridge_kafka_verified": then(1, 0)}, within=3)],
     "BridgeTopicReplaced": [Case({"bridge_topics_replaced_total": then(0, 1)}, within=2)],
     "BridgeTopicRemarks": [Case({"bridge_topic_remarks": then(0, 1)}, within=12)],
+    "BridgeSuppressionsLost": [Case({"bridge_suppressions_lost": then(0, 3)}, within=3)],
     "BridgeSchemaIdsUnknown": [Case({"bridge_schema_ids_known": then(1, 0)}, within=3)],
     "BridgeDeadLetters": [
         first('bridge_dead_letters_total{reason="invalid_event"}'),

@@ -160,23 +160,29 @@ class FakeRegistry:
 
 
 class FakeSuppressions:
-    """The topic of suppressions, as bridge.suppressions.watch.Changes reads it."""
+    """The topic of suppressions, as bridge.suppressions.watch.Changes reads it.
+
+    `entries` are all that it has, lifted ones as False; None in `news` has it read again.
+    """
 
     def __init__(self, *hashes: str, error: Exception | None = None) -> None:
-        self.hashes = hashes
+        self.entries = dict.fromkeys(hashes, True)
         #: Raised instead of the first answer, while it is set.
         self.error = error
-        self.news: queue.Queue[dict[str, bool]] = queue.Queue()
+        self.news: queue.Queue[dict[str, bool] | None] = queue.Queue()
 
     def __call__(self) -> Iterator[Mapping[str, bool]]:
         if self.error is not None:
             raise self.error
-        yield dict.fromkeys(self.hashes, True)
+        yield self.entries
         while True:
             try:
-                yield self.news.get(timeout=0.02)
+                news = self.news.get(timeout=0.02)
             except queue.Empty:
-                yield {}
+                news = {}
+            if news is None:
+                return
+            yield news
 
 
 def letters(kafka: FakeKafka) -> list[dict[str, Any]]:

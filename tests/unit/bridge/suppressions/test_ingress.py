@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from bridge.suppressions.hashes import Contact
 from openbsp.errors import KafkaUnavailableError, TopicsError
 from support.fake_kafka import FakeSuppressions, letters
@@ -79,6 +81,45 @@ def test_a_topic_that_was_never_made_keeps_nothing_from_kafka(tmp_path: Path):
         eventually(ingress.service.suppressions.ready.is_set)
         assert ingress.post(message("m1", contact_address=ADDRESS)).json()["disposition"] == "published"
         assert any("bridge topics apply" in remark for remark in ingress.details()["remarks"])
+
+
+@pytest.mark.parametrize("error", [None, TopicsError(["missing"])], ids=["empty", "missing"])
+def test_what_the_topic_has_lost_stays_in_effect_and_is_told_until_it_is_restored(tmp_path: Path, error, caplog):
+    kept = Contact(OTHER).hash(KEY.encode())
+    topic = FakeSuppressions(HASH, kept)
+    with running_ingress(tmp_path, suppression_key=KEY, suppressions=topic) as ingress:
+
+        def remarks() -> list[str]:
+            return [remark for remark in ingress.details()["remarks"] if "until this bridge is restarted" in remark]
+
+        eventually(lambda: ingress.metric("bridge_suppressions") == 2)
+        topic.entries, topic.error = {}, error
+        topic.news.put(None)
+        eventually(lambda: ingress.metric("bridge_suppressions_lost") == 2)
+        assert remarks()[0].startswith("the suppression list lacks 2 of its entries")
+        assert ingress.post(message("m1", contact_address=ADDRESS)).status_code == 422
+        topic.error = None
+        topic.news.put({HASH: True})
+        eventually(lambda: ingress.metric("bridge_suppressions_lost") == 1)
+        # All of it is read once more: what is still missing stays lost.
+        topic.entries = {HASH: True}
+        topic.news.put(None)
+        topic.news.put({kept: False})
+        eventually(lambda: ingress.metric("bridge_suppressions_lost") == 0)
+        assert remarks() == []
+        assert ingress.metric("bridge_suppressions") == 1
+    assert sum("until this bridge is restarted" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_what_was_lifted_while_the_topic_could_not_be_read_is_not_lost(tmp_path: Path):
+    topic = FakeSuppressions(HASH)
+    with running_ingress(tmp_path, suppression_key=KEY, suppressions=topic) as ingress:
+        eventually(lambda: ingress.metric("bridge_suppressions") == 1)
+        topic.entries = {HASH: False}
+        topic.news.put(None)
+        eventually(lambda: ingress.metric("bridge_suppressions") == 0)
+        assert ingress.metric("bridge_suppressions_lost") == 0
+        assert ingress.details()["remarks"] == []
 
 
 def test_without_a_key_nothing_is_read_and_nobody_is_suppressed(tmp_path: Path):
