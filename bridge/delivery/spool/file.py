@@ -492,10 +492,11 @@ class SpoolFile:
 
     def _set_aside(self) -> Path:
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-        for path in _files(self.path):
-            if path.exists():
-                path.rename(path.with_name(f"{path.name}.damaged-{stamp}"))
         aside = self.path.with_name(f"{self.path.name}.damaged-{stamp}")
+        # Under these names SQLite finds the other parts: events may be in the write-ahead log alone.
+        for path, beside in zip(_files(self.path), _files(aside), strict=True):
+            if path.exists():
+                path.rename(beside)
         self.set_aside.append(aside)
         return aside
 

@@ -5,6 +5,7 @@ import errno
 import os
 import random
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -179,6 +180,23 @@ def test_a_file_that_breaks_while_it_is_used_is_set_aside(file: SpoolFile, path:
     assert aside.exists()
     file.append([(1, b"new")])
     assert bodies(file) == [b"new"]
+
+
+def test_a_file_is_set_aside_with_the_log_that_sqlite_reads_with_it(file: SpoolFile, path: Path, tmp_path: Path):
+    """While another process reads the file, as where the disk fails, nothing of the log is folded into it."""
+    file.append([(1, b"in the file")])
+    file.make_room()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN")
+        assert other.execute("SELECT count(*) FROM event").fetchone() == (1,)
+        file.append([(2, b"in the log")])
+        aside = file.replace_damaged()
+        found = tmp_path / "found"
+        found.mkdir()
+        for part in aside.parent.glob(f"{aside.name}*"):
+            shutil.copy(part, found)
+    with closing(sqlite3.connect(found / aside.name)) as copy:
+        assert copy.execute("SELECT body FROM event").fetchall() == [(b"in the file",), (b"in the log",)]
 
 
 def full(*_: object, **__: object) -> None:
