@@ -42,7 +42,10 @@ _UNREAD: Any = deque(maxlen=0)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The maximum of connections, and the seconds that a client may take to send headers, and then a body."""
+    """The maximum of connections, and the seconds that a client may take to send headers, and then a body.
+
+    It may leave answers unread for as long as both together.
+    """
 
     connections: int
     header_timeout_s: float
@@ -93,14 +96,17 @@ class Connections:
             former, since = self._incomplete.get(connection, (None, now))
             since = since if former is request else now
             self._incomplete[connection] = (request, since)
-            limit = self.limits.header_timeout_s
-            if connection.holds_back or not connection.in_headers:
-                limit += self.limits.body_timeout_s
-            if now - since > limit:
+            if now - since > self._limit(connection):
                 if since != _COUNTED and not connection.transport.is_closing():
                     self._given_up.inc()
                 self._incomplete[connection] = (request, _COUNTED)
                 connection.give_up()
+
+    def _limit(self, connection: "GuardedProtocol") -> float:
+        limits = self.limits
+        if connection.holds_back:
+            return limits.header_timeout_s + limits.body_timeout_s
+        return limits.header_timeout_s if connection.in_headers else limits.body_timeout_s
 
     def _drop_closed(self, connections: Collection[Any]) -> None:
         for connection in [each for each in self._incomplete if each not in connections]:

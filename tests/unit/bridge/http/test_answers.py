@@ -525,6 +525,25 @@ def test_a_body_that_does_not_come_in_time(tmp_path: Path):
         eventually(lambda: ingress.service.ingress.in_progress == 0)
 
 
+def test_a_request_whose_body_does_not_come_in_time_is_answered_at_a_stop_as_well(tmp_path: Path):
+    """Whatever headers are given: a stop waits for a body, and not for longer."""
+    with (
+        running_ingress(tmp_path, header_timeout_s=60, body_timeout_s=2) as ingress,
+        socket.create_connection(ingress.service_address) as client,
+    ):
+        client.settimeout(10)
+        client.sendall(
+            b"POST /webhooks HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\nContent-Type: application/json\r\n"
+            b"Authorization: Bearer " + TOKEN.encode() + b"\r\n\r\n{"
+        )
+        eventually(lambda: ingress.service.ingress.in_progress == 1)
+        ingress.stop()
+        answer = b""
+        while data := client.recv(65536):
+            answer += data
+        assert answer.startswith(b"HTTP/1.1 408 ")
+
+
 def test_a_body_that_drips_on_after_its_refusal_ends_the_connection(tmp_path: Path):
     with (
         running_ingress(tmp_path, header_timeout_s=0.3, body_timeout_s=0.3) as ingress,

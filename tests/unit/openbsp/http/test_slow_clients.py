@@ -10,6 +10,7 @@ from uvicorn.server import ServerState
 
 from openbsp.http.connections import Connections, GuardedProtocol, Limits
 
+LIMITS = Limits(1, 5, 10)
 HEADERS = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n"
 
 
@@ -40,7 +41,7 @@ class Transport(asyncio.Transport):
 class Client:
     """A connection to an application that answers when the body is complete, or at once if it is `hasty`."""
 
-    def __init__(self, *, hasty: bool = False) -> None:
+    def __init__(self, *, hasty: bool = False, limits: Limits = LIMITS) -> None:
         self.hasty = hasty
         self.answered = 0
         config = uvicorn.Config(self.answer, interface="asgi3", lifespan="off", log_config=None, ws="none")
@@ -48,7 +49,7 @@ class Client:
         self.state = ServerState()
         self.transport = Transport()
         refused, given_up = (Counter(name, "-", registry=None) for name in ("refused", "given_up"))
-        self.guard = Connections(Limits(1, 5, 10), refused, given_up)
+        self.guard = Connections(limits, refused, given_up)
         self.protocol = GuardedProtocol(self.guard, config, self.state, {})
         self.protocol.connection_made(self.transport)
 
@@ -100,14 +101,29 @@ def test_a_body_that_does_not_come_is_refused_and_not_answered_twice():
     async def scenario() -> None:
         client = Client()
         await client.receives(HEADERS + b"x")
-        await client.looked_at(0, 15)
+        await client.looked_at(0, 10)
         assert not client.transport.written
-        await client.looked_at(15.1)
+        await client.looked_at(10.1)
         assert client.transport.written.startswith(b"HTTP/1.1 408")
         assert b'"reason":"body_timeout"' in client.transport.written
         assert client.transport.closed
         assert client.answered
         assert client.transport.written.count(b"HTTP/1.1") == 1
+
+    check(scenario)
+
+
+@pytest.mark.parametrize(("header_s", "body_s"), [(5, 10), (10, 1)])
+def test_a_body_has_its_own_time_however_long_its_headers_took(header_s: int, body_s: int):
+    async def scenario() -> None:
+        client = Client(limits=Limits(1, header_s, body_s))
+        await client.receives(HEADERS[:20])
+        await client.looked_at(0, header_s)
+        await client.receives(HEADERS[20:] + b"x")
+        await client.looked_at(header_s + 1, header_s + 1 + body_s)
+        assert not client.transport.written
+        await client.looked_at(header_s + 1.1 + body_s)
+        assert client.transport.written.startswith(b"HTTP/1.1 408")
 
     check(scenario)
 
@@ -118,7 +134,7 @@ def test_a_body_that_drips_on_after_the_answer_ends_the_connection():
         await client.receives(HEADERS)
         assert client.transport.written.startswith(b"HTTP/1.1 202")
         await client.receives(b"x")
-        await client.looked_at(0, 15.1)
+        await client.looked_at(0, 10.1)
         assert client.transport.closed
 
     check(scenario)
@@ -130,9 +146,9 @@ def test_an_idle_connection_is_kept_and_each_request_has_its_own_time():
         for start in (0, 100, 200):
             await client.looked_at(start)
             await client.receives(HEADERS)
-            await client.looked_at(start + 1, start + 14)
+            await client.looked_at(start + 1, start + 11)
             await client.receives(b"body")
-            await client.looked_at(start + 15, start + 99)
+            await client.looked_at(start + 12, start + 99)
         assert client.transport.written.count(b"HTTP/1.1 202") == 3
         assert not client.transport.closed
         assert b"HTTP/1.1 408" not in client.transport.written
@@ -157,9 +173,9 @@ def test_a_line_feed_too_many_does_not_keep_a_connection_for_ever():
         client = Client()
         await client.receives(HEADERS + b"body")
         await client.receives(b"\r\n")
-        await client.looked_at(0, 15)
+        await client.looked_at(0, 10)
         assert not client.transport.closed
-        await client.looked_at(15.1)
+        await client.looked_at(10.1)
         assert client.transport.closed
 
     check(scenario)
