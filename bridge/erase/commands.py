@@ -10,7 +10,7 @@ import httpx
 from avro.catalogue import TOPICS
 from bridge.client import BridgeClient
 from bridge.cluster import STATE_TOPICS, Cluster
-from bridge.erase import people, places, spools
+from bridge.erase import places, spools
 from bridge.erase.errors import EraseError
 from bridge.erase.find import Found, Row, States, Wanted
 from bridge.erase.places import Place
@@ -20,6 +20,7 @@ from bridge.erase.sought import Sought
 from bridge.erase.views import Views
 from bridge.suppressions.hashes import Contact
 from bridge.suppressions.topic import add, entries, suppress_rows
+from bridge.tables import TABLES
 from openbsp.bearer import bearer
 from openbsp.kafka.topics import Topics
 from openbsp.waiting import wait_until
@@ -29,9 +30,7 @@ _POLL_S = 0.25
 #: How long processing the deletes may take.
 _SETTLES_S = 10.0
 #: Printed for a row without a state that still exists.
-_LIVE = {
-    entity: f"the newest value in {topic} is of a row that is not deleted" for entity, topic in people.TABLES.items()
-}
+_LIVE = {entity: f"the newest value in {topic} is of a row that is not deleted" for entity, topic in TABLES.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from avro.codec import CodecError
 from avro.rows import organization_in
 from bridge.cluster import STATE_TOPICS, Cluster
 from bridge.erase import people
+from bridge.tables import TABLES, UnreadableRowError
 from openbsp.kafka.reading import Range, TopicReader, ValueReader
 
 
@@ -110,7 +111,7 @@ class Found:
     def all(self) -> list[Row]:
         """Return all rows, messages before their conversations, these before their contacts, and addresses last."""
         by_entity = {entity: list(rows.values()) for entity, rows in self.rows.items()} | {"contacts": self.contacts}
-        return [row for entity in (*STATE_TOPICS, *people.TABLES) for row in by_entity[entity]]
+        return [row for entity in (*STATE_TOPICS, *TABLES) for row in by_entity[entity]]
 
 
 class States:
@@ -126,7 +127,7 @@ class States:
         for entity, topic in STATE_TOPICS.items():
             self._readers[entity] = cluster.reader(topic)
             self._decoders[entity] = ValueReader(cast("str", TOPICS[topic].schema), cluster.registry)
-        for entity, topic in people.TABLES.items():
+        for entity, topic in TABLES.items():
             self._readers[entity] = cluster.reader(topic)
         #: The offsets up to which each was read.
         self._read: dict[str, dict[int, int]] = {}
@@ -245,7 +246,7 @@ class States:
                 continue
             try:
                 rows[key] = people.read(entity, key, value)
-            except people.UnreadableRowError:
+            except UnreadableRowError:
                 found.unreadable += 1
         return rows
 
@@ -279,8 +280,8 @@ class States:
 
 def _is_deleted(row: Row, value: bytes) -> bool:
     try:
-        return row.entity in people.TABLES and not people.read(row.entity, row.id, value).is_live(row.organization_id)
-    except people.UnreadableRowError:
+        return row.entity in TABLES and not people.read(row.entity, row.id, value).is_live(row.organization_id)
+    except UnreadableRowError:
         return False
 
 

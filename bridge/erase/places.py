@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from avro.catalogue import TOPICS
-from bridge.erase import people
 from bridge.erase.search import COMPACT, Trace
+from bridge.tables import ENTITIES
 
 Settings = Mapping[str, str | None]
 
@@ -218,7 +218,7 @@ def _left(name: str, trace: Trace) -> str:
 def _fault(name: str, trace: Trace, *, deleted: bool) -> str | None:
     if not deleted:
         return None
-    states = name.endswith("-state") or name in people.ENTITIES
+    states = name.endswith("-state") or name in ENTITIES
     if trace.live:
         more = f" and {len(trace.live) - 3} more" if len(trace.live) > 3 else ""  # noqa: PLR2004 as many as fit a line
         return f"no tombstone supersedes {', '.join(trace.live[:3])}{more}"

@@ -13,11 +13,12 @@ from avro.codec import CodecError
 from bridge.cluster import Cluster
 from bridge.erase import people
 from bridge.erase.sought import Sought
+from bridge.tables import ENTITIES, TABLES, UnreadableRowError
 from openbsp.errors import TopicsError
 from openbsp.kafka.reading import ValueReader
 
 COMPACT = "compact"
-_ADDRESSES = people.TABLES["contacts_addresses"]
+_ADDRESSES = TABLES["contacts_addresses"]
 
 
 class Kind(Enum):
@@ -87,7 +88,7 @@ def service_names(records: Iterator[Message], sought: Sought) -> dict[str, str |
     for message in records:
         key, value = (message.key() or b"").decode("utf-8", "replace"), message.value()
         names.pop(key, None)
-        with contextlib.suppress(people.UnreadableRowError):  # it is counted where the topic is searched
+        with contextlib.suppress(UnreadableRowError):  # it is counted where the topic is searched
             person = None if value is None else people.read("contacts_addresses", key, value)
             if person is not None and person.contact in sought.owners:
                 names[key] = person.name or None
@@ -153,7 +154,7 @@ def _of_table(found: Trace, entity: str, key: bytes, value: bytes, sought: Sough
     name = key.decode("utf-8", "replace")
     try:
         person = people.read(entity, name, value)
-    except people.UnreadableRowError:
+    except UnreadableRowError:
         found.unreadable += 1
         return Kind.CONTENT if sought.has_key(key) or sought.needles.within(value) else None
     erased = set(sought.owners.get(name, ())) if entity == "contacts" else set()
@@ -167,8 +168,8 @@ def _of_table(found: Trace, entity: str, key: bytes, value: bytes, sought: Sough
 
 
 def _of_internal(found: Trace, name: str, key: bytes, value: bytes, sought: Sought) -> Kind | None:
-    if name in people.ENTITIES:
-        return _of_table(found, people.ENTITIES[name], key, value, sought)
+    if name in ENTITIES:
+        return _of_table(found, ENTITIES[name], key, value, sought)
     own = sought.has_key(key)
     if TOPICS[name].cleanup_policy != COMPACT:
         return Kind.CONTENT if own or sought.needles.within(value) else None

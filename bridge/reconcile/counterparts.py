@@ -6,36 +6,28 @@ row; so a missed change to another column shows as an older instant.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
-
-from msgspec import DecodeError, msgpack
 
 from avro.catalogue import ENTITIES
 from avro.rows import Row, organization_in, to_fields
+from bridge import tables
 from bridge.cluster import STATE_TOPICS
-from bridge.erase.people import TABLES
 from bridge.reconcile import comparison, names
 from bridge.reconcile.comparison import Facts
 from bridge.reconcile.errors import ReconcileError
 from bridge.reconcile.index import State
+from bridge.tables import TABLES, Address, Contact, Register, UnreadableRowError
 
 #: The topic with the known data of each entity's rows; in the order in which rows are deleted.
 COUNTERPARTS: Mapping[str, str] = {**STATE_TOPICS, **TABLES}
 
-#: These, and their stored form, are those of `streams.state.contact` and of the modules that it builds on; a test of
-#: the project writes with the one and reads with the other.
-_FORMAT = 1
+#: These are those of `streams.state.contact` and of the modules that it builds on.
 _NAME_CHARACTERS = 280
 _KEY_BYTES = 1024
-_SEPARATOR = " "
 _UNDATED = 2 - 2**63
 
 _OWNER = "organization_id"
 #: Of a deleted row: later events of it stay out.
 _FINAL = 2**62
-
-Register = tuple[int, int, str | None]
-Registers = Mapping[str, Register]
 
 
 def of_row(entity: str, row: Row) -> Facts:
@@ -64,14 +56,6 @@ def _facts(shown: Mapping[str, str | None], stamp: int) -> Facts:
     return Facts(0, 0, stamp, {**columns, "updated_at": comparison.digest(b"i", str(stamp))})
 
 
-class _Contact(NamedTuple):
-    """The stored facts of a contact, by one kind of writers."""
-
-    columns: Registers
-    organizations: list[str]
-    deletes: list[str | None]
-
-
 def state_of(entity: str, key: str, value: bytes) -> State | None:
     """Return the state in a record of a table's changelog; None if it is of no row.
 
@@ -81,31 +65,29 @@ def state_of(entity: str, key: str, value: bytes) -> State | None:
         # The table's progress.
         return None
     try:
-        stored = msgpack.decode(value)[0]
-        if stored[0] != _FORMAT:
-            raise ReconcileError(f"{TABLES[entity]}: a row of format {stored[0]}: of another version of the workers")
-        return _address(key, stored) if entity == names.ADDRESSES else _contact(key, stored)
-    except (DecodeError, LookupError, TypeError, ValueError, AttributeError) as error:
-        raise ReconcileError(f"{TABLES[entity]}: no row of its table: {type(error).__name__}") from None
+        if entity == names.ADDRESSES:
+            return _address(key, tables.address_row(value).facts)
+        return _contact(key, tables.contact_row(value).facts)
+    except UnreadableRowError as error:
+        raise ReconcileError(f"{TABLES[entity]}: {error}") from None
 
 
-def _address(key: str, stored: list[Any]) -> State:
-    _, columns, newest, cut, _ = stored
-    if newest is None or (cut is not None and newest <= cut):
-        return State(key, cut=None if cut is None else cut >> 1)
-    shown = {"contact_id": _text(columns, "contact_id"), "extra.name": _text(columns, "extra")}
-    return State(key, _facts(shown, _instant(newest)), organization_in(key))
+def _address(key: str, facts: Address) -> State:
+    if facts.newest is None or not facts.live:
+        return State(key, cut=None if facts.cut is None else facts.cut >> 1)
+    columns = {"contact_id": "contact_id", "extra.name": "extra"}
+    shown = {name: tables.text_in(facts.columns, column) for name, column in columns.items()}
+    return State(key, _facts(shown, _instant(facts.newest)), organization_in(key))
 
 
-def _contact(key: str, stored: list[Any]) -> State:
+def _contact(key: str, facts: Contact) -> State:
     """Return the facts of its owner's writers: of trusted ones, and of its claims."""
-    _, columns, organizations, deletes, claims = stored
+    claims = facts.claims
     owner = (
-        _text(columns, _OWNER)
+        tables.text_in(facts.columns, _OWNER)
         or min(((at, writer) for writer, (at, _) in claims.items() if at is not None), default=(0, None))[1]
     )
-    said = [_Contact(columns, organizations, deletes)]
-    said += [_Contact(*told[1:4]) for writer, (_, told) in claims.items() if owner in writer.split(_SEPARATOR)]
+    said = [facts, *(told for writer, (_, told) in claims.items() if owner in tables.organizations_of(writer))]
     named = {name for each in said for name in each.organizations}
     if any(name is None or name in named or not named for each in said for name in each.deletes):
         return State(key, cut=_FINAL)
@@ -114,11 +96,6 @@ def _contact(key: str, stored: list[Any]) -> State:
         return State(key)
     shown = {"name": _newest(each.columns.get("name") for each in said), _OWNER: owner}
     return State(key, _facts(shown, _instant(max(stamp for _, stamp, _ in registers))), owner)
-
-
-def _text(columns: Registers, name: str) -> str | None:
-    value = columns[name][2] if name in columns else None
-    return value if type(value) is str else None
 
 
 def _newest(registers: Iterable[Register | None]) -> str | None:

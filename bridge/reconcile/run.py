@@ -9,7 +9,6 @@ from uuid import uuid4
 from avro import instants
 from avro.catalogue import DELETE, ENTITIES
 from avro.rows import id_of
-from bridge.erase.people import TABLES
 from bridge.http import refusals
 from bridge.reconcile import comparison, counterparts, gone, names
 from bridge.reconcile.comparison import Facts, Verdict
@@ -23,6 +22,7 @@ from bridge.reconcile.settings import ReconcileSettings
 from bridge.reconcile.source import Cursor, Range, Source, cursor_of
 from bridge.sender.errors import PlatformBusyError, PlatformError
 from bridge.sender.platform import Row
+from bridge.tables import TABLES
 from openbsp.commands import DISTRIBUTION
 from openbsp.waiting import wait_until
 

@@ -10,11 +10,11 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 
 from avro.catalogue import ENTITIES, TOPICS, topic_name
 from avro.codec import Decoder, UnknownSchemaIdError
-from bridge.erase.people import TABLES
 from bridge.reconcile import comparison, counterparts, names
 from bridge.reconcile.counterparts import COUNTERPARTS
 from bridge.reconcile.errors import ReconcileError
 from bridge.reconcile.index import Index, State
+from bridge.tables import TABLES
 from openbsp.kafka import clients
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
 from openbsp.kafka.reading import GROUP

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from avro.rows import made_id
-from bridge.erase import people
 from bridge.erase.find import Row, States, Wanted
+from bridge.tables import TABLES
 from openbsp.kafka.reading import Range
 from streams.state import contact
 from support.join_cases import address, at
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bridge.cluster import Cluster
 
 MADE, OTHER = made_id("org", "whatsapp", "+100"), made_id("org", "whatsapp", "+200")
-ADDRESSES, CONTACTS = people.TABLES["contacts_addresses"], people.TABLES["contacts"]
+ADDRESSES, CONTACTS = TABLES["contacts_addresses"], TABLES["contacts"]
 
 
 class Topics:

@@ -12,6 +12,7 @@ from bridge.erase import people
 from bridge.erase.find import Row, Wanted
 from bridge.erase.search import Trace, service_names, trace
 from bridge.erase.sought import Needles, Sought
+from bridge.tables import UnreadableRowError
 from streams.state import contact
 from support.join_cases import address
 from support.join_cases import contact as person
@@ -112,8 +113,11 @@ def test_rows_of_the_contact_tables_are_read_as_the_worker_writes_them():
         gone = contact.contact_facts(event_of({**row, "action": "delete"}), organizations)
         assert people.read("contacts", "contact-1", of_table(named))[:3] == (True, {"org"}, None)
         assert not people.read("contacts", "contact-1", of_table(named, gone)).live
-    for unreadable in (b"\x00", contact.encode([[2]]), contact.encode([[1, {}]])):
-        with pytest.raises(people.UnreadableRowError):
+    facts: list[Any] = [1, {}, [], [], {}]
+    others = [[[2]], [[1, {}]], [facts], [facts, []], [[*facts, 0], {}], [[1, {"name": [0, 0, 7]}, [], [], {}], {}]]
+    assert not people.read("contacts", "contact-1", contact.encode([facts, {}])).live
+    for unreadable in (b"\x00", *map(contact.encode, others)):
+        with pytest.raises(UnreadableRowError):
             people.read("contacts", "contact-1", unreadable)
     assert not people.read("contacts", "", b"how far the table is").live
     found = look("streams-contacts-changelog", (b"contact-9", b"\x00"), (b"", b"\x00"))
