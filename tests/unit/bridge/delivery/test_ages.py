@@ -85,7 +85,7 @@ def test_while_the_clock_is_known_to_be_wrong_no_event_is_too_old(tmp_path: Path
     kafka = FakeKafka()
     kafka.clock_ahead_s = -HOUR_S
     topics = FakeTopics()
-    with running_ingress(tmp_path, kafka=kafka, topics=topics, spool_max_age_s=0.001, deadline_s=5) as ingress:
+    with running_ingress(tmp_path, kafka=kafka, topics=topics, spool_max_age_s=0.001, deadline_s=4) as ingress:
         assert ingress.post(message("first")).json()["disposition"] == "published"
         eventually(lambda: ingress.service.clock.remark)
         ingress.on_loop(ingress.service.preparation.doubt)
