@@ -168,9 +168,9 @@ async def test_a_line_feed_too_many_does_not_keep_a_connection_for_ever():
         assert (await answer(reader))[0] == 200
         writer.write(b"\r\n")
         await until(lambda: [c.timeout_keep_alive_task for c in server.state.connections] == [None])
-        server.pass_time(9)
+        server.pass_time(4)
         assert [c.transport.is_closing() for c in server.state.connections] == [False]
-        server.pass_time(11)
+        server.pass_time(6)
         await ended(reader)
         writer.close()
 
