@@ -71,13 +71,13 @@ def test_a_restart_reads_only_the_new_part_of_the_changelogs(contract, tmp_path)
         assert outcome_of(contract).differences(expected_of(events)) == []
 
 
-_OWNS = re.compile(r"^(worker-\d): .*own partitions \[([\d, ]*)\] in generation (\d+)")
+_ASSIGNED = re.compile(r"^(worker-\d): .*(?:own partitions \[([\d, ]*)\]|no partitions) in generation (\d+)")
 
 
 def owned(running: Fleet, worker: str) -> list[tuple[set[int], int]]:
-    """Return which partitions a worker has taken over, each time, and in which generation of the group."""
-    found = [match for line in running.lines if (match := _OWNS.search(line)) and match[1] == worker]
-    return [({int(number) for number in match[2].split(",") if number}, int(match[3])) for match in found]
+    """Return which partitions a worker has taken over, each time, and in which generation of the group; maybe none."""
+    found = [match for line in running.lines if (match := _ASSIGNED.search(line)) and match[1] == worker]
+    return [({int(number) for number in (match[2] or "").split(",") if number}, int(match[3])) for match in found]
 
 
 def test_a_worker_that_was_killed_has_its_partitions_again_at_once_and_nobody_else_gives_up_any(contract, tmp_path):
@@ -155,7 +155,7 @@ def test_partitions_that_stay_are_not_indexed_again_and_no_read_is_refused(contr
 
         def is_indexed(name: str) -> bool:
             own = [line for line in running.lines if line.startswith(name)]
-            takeovers = [line for line in own if _OWNS.search(line) or _INDEXED.search(line)]
+            takeovers = [line for line in own if _ASSIGNED.search(line) or _INDEXED.search(line)]
             return _INDEXED.search(takeovers[-1]) is not None
 
         eventually(shared, within=60)

@@ -399,7 +399,7 @@ def test_an_event_source_of_the_browser_works_by_the_cookie(open_page):
             source.onerror = reject;
         })"""
     )
-    assert re.fullmatch(r"[\d:,]+@\d+", name)
+    assert re.fullmatch(r"[\d:,]+@\d+~[0-9a-f]+", name)
 
 
 @pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
