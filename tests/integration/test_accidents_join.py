@@ -7,7 +7,7 @@ import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, DeletedRecords, OffsetSpec
 
 from openbsp.kafka.topics import Topics
@@ -17,7 +17,7 @@ from support.join_cases import inserted, opened, status_of
 from support.join_fleet import TOKEN, fleet
 from support.join_outcome import await_committed, expected_of, outcome_of, records
 from support.join_sources import Sources
-from support.topic_settings import change_settings
+from support.topic_settings import empty
 from support.wait import eventually
 
 pytestmark = pytest.mark.integration
@@ -171,7 +171,7 @@ def test_logs_that_are_created_again_under_a_worker_are_whole_again(contract, tm
         await_committed(contract)
         keys = keys_of(contract, names)
         if (names, store) != (CHANGELOGS, "memory"):
-            empty(admin, contract, *SOURCES)
+            lose_records(admin, contract, *SOURCES)
         create_again(admin, contract, names)
         more = [status_of("m1", "read", 4)]
         sources.send(more)
@@ -193,7 +193,7 @@ def test_changelogs_that_are_missing_until_their_worker_ends_are_whole_again(con
     with fleet(contract, directory(tmp_path), 1, STREAMS_SESSION_TIMEOUT_S="15") as running:
         await_committed(contract)
         keys = keys_of(contract, CHANGELOGS)
-        empty(admin, contract, *SOURCES)
+        lose_records(admin, contract, *SOURCES)
         for deleted in admin.delete_topics([contract.topic(name) for name in CHANGELOGS]).values():
             deleted.result(10)
         sources.send(more)
@@ -245,7 +245,7 @@ def test_state_topics_that_were_damaged_while_no_worker_ran_have_all_states_agai
     contract, tmp_path, admin, store, emptied
 ):
     sources = joined(contract, tmp_path, store)
-    empty(admin, contract, *SOURCES, *(STATES if emptied else ()))
+    lose_records(admin, contract, *SOURCES, *(STATES if emptied else ()))
     if not emptied:
         create_again(admin, contract, STATES)
     more = [status_of("m1", "read", 4)]
@@ -259,33 +259,17 @@ def test_state_topics_that_were_damaged_while_no_worker_ran_have_all_states_agai
     assert_whole_for_the_next(contract, tmp_path, sources, [*EVENTS, *more])
 
 
-def empty(admin, contract, *names: str) -> None:
-    """Delete all records of topics, compacted ones too."""
-    places = [
-        TopicPartition(contract.topic(name), number) for name in names for number in range(contract.topics.partitions)
-    ]
-    compacted = [contract.topic(name) for name in names if name in {*CHANGELOGS, *STATES}]
-    for name in compacted:
-        change_settings(admin, name, cleanup_policy="compact,delete")
-    ends = admin.list_offsets({tp: OffsetSpec.latest() for tp in places})
-    doomed = [TopicPartition(tp.topic, tp.partition, end.result(10).offset) for tp, end in ends.items()]
-
-    def deleted() -> bool:
-        try:
-            return all(isinstance(gone.result(10), DeletedRecords) for gone in admin.delete_records(doomed).values())
-        except KafkaException as error:  # the policy is not everywhere yet
-            raise AssertionError from error
-
-    eventually(deleted)
-    for name in compacted:
-        change_settings(admin, name, cleanup_policy="compact")
+def lose_records(admin, contract, *names: str) -> None:
+    """Have all records of topics deleted."""
+    compacted = {*names} & {*CHANGELOGS, *STATES}
+    empty(admin, [*map(contract.topic, {*names} - compacted)], [*map(contract.topic, compacted)])
 
 
 def test_emptied_changelogs_are_written_back_from_the_disk(contract, tmp_path, admin):
     """Also when the events are gone, so that nothing else knows the states."""
     sources = joined(contract, tmp_path, "rocksdb")
     keys = {name: {record.key() for record in records(contract, name)} for name in CHANGELOGS}
-    empty(admin, contract, *CHANGELOGS, *SOURCES)
+    lose_records(admin, contract, *CHANGELOGS, *SOURCES)
     more = [status_of(f"m{number}", "read", 4) for number in range(40)]
     with fleet(contract, directory(tmp_path), 1, STREAMS_STORE="rocksdb") as running:
         eventually(lambda: said(running, "it was emptied, the store has all of it. It is written back"))
@@ -309,7 +293,7 @@ def test_emptied_changelogs_are_written_back_from_the_disk(contract, tmp_path, a
 def test_an_emptied_changelog_is_built_again_once(contract, tmp_path, admin):
     """With tables in memory whoever is next takes it for whole, although it does not begin with its first record."""
     joined(contract, tmp_path, "memory")
-    empty(admin, contract, *CHANGELOGS)
+    lose_records(admin, contract, *CHANGELOGS)
     for emptied in (True, False):
         with fleet(contract, directory(tmp_path), 1, STREAMS_STORE="memory") as running:
             await_committed(contract)
@@ -336,7 +320,7 @@ def damage(directory, number: int) -> None:
 def test_damaged_stores_are_set_aside_and_read_from_their_changelogs(contract, tmp_path, admin):
     """Each store in another way. The events are gone, so that only the changelogs know the states."""
     sources = joined(contract, tmp_path, "rocksdb")
-    empty(admin, contract, *SOURCES)
+    lose_records(admin, contract, *SOURCES)
     worker = directory(tmp_path) / "worker-1" / f"{contract.prefix}streams"
     stores = [store for name in CHANGELOGS for store in sorted((worker / name).iterdir())]
     assert len(stores) == 2 * contract.topics.partitions

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from confluent_kafka import KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, DeletedRecords, NewPartitions, NewTopic, OffsetSpec
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from bridge.suppressions.hashes import Contact
 from openbsp.kafka.connection import KafkaSettings
@@ -16,7 +15,7 @@ from openbsp.local.stack import LocalStack
 from support.bridge_process import TOKEN, Bridge
 from support.consume import headers_of, read_all
 from support.load import Load
-from support.topic_settings import change_settings
+from support.topic_settings import empty
 from support.wait import eventually
 
 pytestmark = pytest.mark.integration
@@ -168,23 +167,6 @@ def test_it_starts_without_topics_and_with_settings_that_an_operator_chose(
         bridge.close()
 
 
-def empty(admin: AdminClient, topic: str) -> None:
-    """Delete all records of a compacted topic, which its policy forbids."""
-    change_settings(admin, topic, cleanup_policy="compact,delete")
-    places = [TopicPartition(topic, number) for number in admin.list_topics(topic, timeout=10).topics[topic].partitions]
-    ends = admin.list_offsets({place: OffsetSpec.latest() for place in places})
-    doomed = [TopicPartition(place.topic, place.partition, end.result(10).offset) for place, end in ends.items()]
-
-    def emptied() -> bool:
-        try:
-            return all(isinstance(gone.result(10), DeletedRecords) for gone in admin.delete_records(doomed).values())
-        except KafkaException as error:  # the policy is not everywhere yet
-            raise AssertionError from error
-
-    eventually(emptied)
-    change_settings(admin, topic, cleanup_policy="compact")
-
-
 @pytest.mark.parametrize("accident", ["deleted", "created again", "emptied"])
 def test_a_suppression_list_that_is_lost_stays_in_effect_and_is_told(
     servers: LocalStack, admin: AdminClient, tmp_path: Path, accident: str
@@ -210,7 +192,7 @@ def test_a_suppression_list_that_is_lost_stays_in_effect_and_is_told(
         suppress("+2")
         eventually(lambda: refused("+2"))
         if accident == "emptied":
-            empty(admin, topic)
+            empty(admin, [], [topic])
         else:
             delete(admin, topic)
         if accident == "created again":

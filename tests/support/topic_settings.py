@@ -1,6 +1,17 @@
-"""Settings of topics, changed and looked at as somebody else than the project does."""
+"""Settings and records of topics, changed and looked at as somebody else than the project does."""
 
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from collections.abc import Sequence
+
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    DeletedRecords,
+    OffsetSpec,
+    ResourceType,
+)
 
 from support.wait import eventually
 
@@ -21,3 +32,23 @@ def change_settings(admin: AdminClient, topic: str, **settings: str) -> None:
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
     admin.incremental_alter_configs([resource])[resource].result(10)
     eventually(lambda: wanted.items() <= settings_of(admin, topic).items())
+
+
+def empty(admin: AdminClient, plain: Sequence[str], compacted: Sequence[str] = ()) -> None:
+    """Delete all records of topics, also of compacted ones, whose policy forbids it."""
+    for topic in compacted:
+        change_settings(admin, topic, cleanup_policy="compact,delete")
+    existing = admin.list_topics(timeout=10).topics
+    places = [TopicPartition(topic, number) for topic in (*plain, *compacted) for number in existing[topic].partitions]
+    ends = admin.list_offsets({place: OffsetSpec.latest() for place in places})
+    doomed = [TopicPartition(place.topic, place.partition, end.result(10).offset) for place, end in ends.items()]
+
+    def emptied() -> bool:
+        try:
+            return all(isinstance(gone.result(10), DeletedRecords) for gone in admin.delete_records(doomed).values())
+        except KafkaException as error:  # the policy is not everywhere yet
+            raise AssertionError from error
+
+    eventually(emptied)
+    for topic in compacted:
+        change_settings(admin, topic, cleanup_policy="compact")

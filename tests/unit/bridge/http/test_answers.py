@@ -282,6 +282,13 @@ def test_too_large_while_streaming(ingress: RunningIngress):
     assert answer.headers["connection"] == "close"
 
 
+def until_closed(client: socket.socket) -> bytes:
+    answer = b""
+    while data := client.recv(65536):
+        answer += data
+    return answer
+
+
 def test_the_answer_to_a_large_body_reaches_a_client_that_goes_on_sending(ingress: RunningIngress):
     with socket.create_connection(ingress.service_address) as client:
         client.settimeout(10)
@@ -290,9 +297,7 @@ def test_the_answer_to_a_large_body_reaches_a_client_that_goes_on_sending(ingres
             b"Authorization: Bearer " + TOKEN.encode() + b"\r\n\r\n"
         )
         client.sendall(b" " * 3_000_000)
-        answer = b""
-        while data := client.recv(65536):
-            answer += data
+        answer = until_closed(client)
         assert answer.startswith(b"HTTP/1.1 413 ")
         assert b'"reason":"too_large"' in answer
 
@@ -507,19 +512,21 @@ def test_every_outcome_is_counted_by_entity_action_and_reason(ingress: RunningIn
     assert "made up" not in ingress.get("/metrics", token=METRICS_TOKEN).text
 
 
+#: A request of whose body the first byte has come.
+BEGUN = (
+    b"POST /webhooks HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\nContent-Type: application/json\r\n"
+    b"Authorization: Bearer " + TOKEN.encode() + b"\r\n\r\n{"
+)
+
+
 def test_a_body_that_does_not_come_in_time(tmp_path: Path):
     with (
         running_ingress(tmp_path, header_timeout_s=0.2, body_timeout_s=0.2) as ingress,
         socket.create_connection(ingress.service_address) as client,
     ):
         client.settimeout(5)
-        client.sendall(
-            b"POST /webhooks HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\nContent-Type: application/json\r\n"
-            b"Authorization: Bearer " + TOKEN.encode() + b"\r\n\r\n{"
-        )
-        answer = b""
-        while data := client.recv(65536):
-            answer += data
+        client.sendall(BEGUN)
+        answer = until_closed(client)
         assert answer.startswith(b"HTTP/1.1 408 ")
         assert b'"reason":"body_timeout"' in answer
         eventually(lambda: ingress.service.ingress.in_progress == 0)
@@ -532,15 +539,10 @@ def test_a_request_whose_body_does_not_come_in_time_is_answered_at_a_stop_as_wel
         socket.create_connection(ingress.service_address) as client,
     ):
         client.settimeout(10)
-        client.sendall(
-            b"POST /webhooks HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\nContent-Type: application/json\r\n"
-            b"Authorization: Bearer " + TOKEN.encode() + b"\r\n\r\n{"
-        )
+        client.sendall(BEGUN)
         eventually(lambda: ingress.service.ingress.in_progress == 1)
         ingress.stop()
-        answer = b""
-        while data := client.recv(65536):
-            answer += data
+        answer = until_closed(client)
         assert answer.startswith(b"HTTP/1.1 408 ")
 
 
