@@ -203,7 +203,7 @@ def test_a_suppression_list_that_is_lost_stays_in_effect_and_is_told(
         let_in = [address for address in ("+1", "+2") if not refused(address)]
         print(f"\nfigure: let in: {len(let_in)} of 2 suppressed contacts; the operator saw: degraded, {told}")
         assert not let_in
-        assert '"suppressions.lost"' in bridge.log.read_text("utf-8")
+        eventually(lambda: '"suppressions.lost"' in bridge.log.read_text("utf-8"))
         bridge.prepare()
         eventually(lambda: suppress("+1") is None)
         eventually(lambda: "lacks 1 of its entries" in "".join(lost()), within=90)
