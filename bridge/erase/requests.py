@@ -42,14 +42,17 @@ _FORGOTTEN_S = 3600.0
 _Erase = Callable[[Callable[[bytes], bool]], Awaitable[int]]
 
 
-def request_path(spool: Path) -> Path:
-    """Return the path of a request to the bridge with this spool."""
-    return spool.with_suffix(".erase")
+def request_path(spool: Path, id_: str) -> Path:
+    """Return the path of a request to the bridge with this spool.
+
+    Each has a file of its own: whoever removes one cannot remove the next one instead.
+    """
+    return spool.with_suffix(f".{id_}.erase")
 
 
-def answer_path(spool: Path) -> Path:
-    """Return the path of its answer."""
-    return spool.with_suffix(".erased")
+def answer_path(request: Path) -> Path:
+    """Return the path of the answer to a request."""
+    return request.with_suffix(".erased")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,8 @@ def ask(spool: Path, rows: list[Row], wanted: Wanted, *, patience_s: float) -> i
     besides. Raises OSError, TimeoutError, ValueError with the bridge's reason.
     """
     request = Request(uuid4().hex, Sought.of(rows, wanted))
-    _write(request_path(spool), request.encode(rows), owner=spool)
+    path = request_path(spool, request.id)
+    _write(path, request.encode(rows), owner=spool)
     answer: dict[str, Any] = {}
     given_up = False
 
@@ -90,19 +94,20 @@ def ask(spool: Path, rows: list[Row], wanted: Wanted, *, patience_s: float) -> i
         # Trap: before the answer is looked for, as an answer may be the last thing that a bridge does with a spool.
         given_up = not is_held(spool)
         try:
-            answer = json.loads(answer_path(spool).read_text("utf-8"))
+            answer = json.loads(answer_path(path).read_text("utf-8"))
         except FileNotFoundError:
-            answer = {}
-        return answer.get("id") == request.id or given_up
+            return given_up
+        return True
 
     try:
         if not wait_until(is_answered, patience_s=patience_s + _IN_WORK_S, every_s=0.1):
             raise TimeoutError
     finally:
-        _unlink(request_path(spool), request.id)
-    if answer.get("id") != request.id:
+        with contextlib.suppress(OSError):
+            path.unlink()
+    if not answer:
         return None
-    answer_path(spool).unlink(missing_ok=True)
+    answer_path(path).unlink(missing_ok=True)
     if answer["error"] is not None:
         raise ValueError(answer["error"])
     return int(answer["removed"])
@@ -135,11 +140,11 @@ class SpoolErasures:
         await self._look(file.path, erase)
 
     async def _look(self, spool: Path, erase: _Erase) -> None:
-        path = request_path(spool)
-        if os.path.exists(path):  # noqa: ASYNC240, PTH110 microseconds, of a directory that is written to all the time
-            await self._answer(spool, path, erase)
+        # Some microseconds, of a small directory that is written to all the time.
+        for path in sorted(spool.parent.glob(f"{spool.stem}.*erase")):
+            await self._answer(path, erase)
 
-    async def _answer(self, spool: Path, path: Path, erase: _Erase) -> None:
+    async def _answer(self, path: Path, erase: _Erase) -> None:
         try:
             asked_at = (await in_thread(path.stat)).st_mtime
             if time.time() - asked_at > _FORGOTTEN_S:
@@ -170,8 +175,8 @@ class SpoolErasures:
             _log.info("%d events were removed from the spool by `bridge erase`", removed, extra=done)
         answer = json.dumps({"id": request.id, "removed": removed, "error": problem})
         try:
-            await in_thread(_write, answer_path(spool), answer, owner=path)
-            await in_thread(_unlink, path, request.id)
+            await in_thread(_write, answer_path(path), answer, owner=path)
+            await in_thread(path.unlink, missing_ok=True)
         except OSError as error:
             # The request still exists, and is answered again.
             _log.error("the answer to an erasure cannot be written: %s", error, extra=event("spool.erasure_incomplete"))
@@ -185,7 +190,7 @@ def sweep(directory: Path) -> None:
     """
     for path in directory.glob("spool-*.era*"):
         spool = path.with_name(path.name.partition(".")[0]).with_suffix(".db")
-        is_request = path == request_path(spool)
+        is_request = path.suffix == ".erase"
         try:
             if (is_request and (spool.exists() or is_held(spool))) or (
                 not is_request and time.time() - path.stat().st_mtime < _FORGOTTEN_S
@@ -197,13 +202,6 @@ def sweep(directory: Path) -> None:
         _log.warning(
             "%s was left by a `bridge erase` that ended early, and is removed", path, extra=event("spool.erasure_swept")
         )
-
-
-def _unlink(path: Path, id_: str) -> None:
-    """Remove a request, unless it was replaced by now."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        if json.loads(path.read_text("utf-8"))["id"] == id_:
-            path.unlink()
 
 
 def _write(path: Path, text: str, *, owner: Path) -> None:

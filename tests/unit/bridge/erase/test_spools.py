@@ -5,6 +5,7 @@ import os
 import sqlite3
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any, ClassVar
 
@@ -102,7 +103,7 @@ def test_a_bridge_that_does_not_answer_is_named_and_the_request_does_not_stay(tm
     monkeypatch.setattr(requests, "_IN_WORK_S", 0.0)
     with pytest.raises(EraseError, match="did not answer within 0 s"):
         spools.remove(tmp_path, ROWS, WANTED, patience_s=0)
-    assert not requests.request_path(tmp_path / "spool-0.db").exists()
+    assert list(tmp_path.glob("*.erase*")) == []
     assert spools.search(tmp_path, SOUGHT).waiting == 3
 
 
@@ -185,7 +186,7 @@ def test_a_request_that_was_left_long_ago_is_not_carried_out(tmp_path, caplog):
     kafka.verdict = lambda _: TIMED_OUT
     with running_ingress(tmp_path, kafka=kafka) as ingress:
         assert ingress.post(message("message-0001")).json()["disposition"] == "spooled"
-        left = requests.request_path(ingress.settings.spool_dir / "spool-0.db")
+        left = requests.request_path(ingress.settings.spool_dir / "spool-0.db", "a")
         new = left.with_suffix(".left")
         new.write_text(requests.Request("a", SOUGHT).encode(ROWS), "utf-8")
         os.utime(new, (1, 1))
@@ -195,13 +196,23 @@ def test_a_request_that_was_left_long_ago_is_not_carried_out(tmp_path, caplog):
         assert waits(ingress, "message-0001")
 
 
-def test_the_request_of_another_command_stays(tmp_path):
-    path = tmp_path / "spool-0.erase"
-    path.write_text(requests.Request("a", SOUGHT).encode(ROWS), "utf-8")
-    requests._unlink(path, "b")
-    assert path.exists()
-    requests._unlink(path, "a")
-    assert not path.exists()
+def test_commands_that_ask_at_once_or_right_after_each_other_are_all_answered(tmp_path):
+    """One removed the request of the next, or wrote over it, and that was waited for in vain."""
+    with running_ingress(tmp_path) as ingress, ThreadPoolExecutor(4) as commands:
+        asked = [
+            commands.submit(spools.remove, ingress.settings.spool_dir, ROWS, WANTED, patience_s=30) for _ in range(8)
+        ]
+        assert [removed.result() for removed in asked] == [0] * 8
+        assert list(ingress.settings.spool_dir.glob("*.erase*")) == []
+
+
+def test_a_command_of_the_former_version_is_answered(tmp_path):
+    with running_ingress(tmp_path) as ingress:
+        directory = ingress.settings.spool_dir
+        (directory / "spool-0.new").write_text(requests.Request("a", SOUGHT).encode(ROWS), "utf-8")
+        (directory / "spool-0.new").replace(directory / "spool-0.erase")
+        eventually(lambda: not (directory / "spool-0.erase").exists())
+        assert json.loads((directory / "spool-0.erased").read_text()) == {"id": "a", "removed": 0, "error": None}
 
 
 def test_what_a_running_bridge_has_in_quarantine_is_removed_too(tmp_path):
@@ -219,7 +230,7 @@ def test_what_a_running_bridge_has_in_quarantine_is_removed_too(tmp_path):
 
 def test_a_request_that_nobody_can_read_is_removed_and_hinders_nothing(tmp_path, caplog):
     with running_ingress(tmp_path) as ingress:
-        request = requests.request_path(ingress.settings.spool_dir / "spool-0.db")
+        request = requests.request_path(ingress.settings.spool_dir / "spool-0.db", "a")
         request.write_text("no request")
         eventually(lambda: not request.exists())
         assert "is not a `bridge erase` request" in caplog.text
@@ -284,7 +295,7 @@ def test_a_request_for_a_spool_that_is_being_adopted_is_answered_by_who_adopts_i
 
 
 def asked(directory, number: int) -> bool:
-    return requests.request_path(spool_path(directory, number)).exists()
+    return any(directory.glob(f"{spool_path(directory, number).stem}.*.erase"))
 
 
 def removed_while(directory, happens) -> int:
@@ -330,11 +341,11 @@ def test_requests_for_spools_that_are_not_there_any_more_do_not_stay(tmp_path, c
     """A command was killed, and its bridge has fewer workers by now: nobody would answer it."""
     directory = tmp_path / "spool"
     directory.mkdir()
-    for name in ("spool-7.erase", "spool-7.erased", "spool-0.erase.new", "spool-0.erased.new", "notes.erase"):
+    for name in ("spool-7.a.erase", "spool-7.a.erased", "spool-0.a.erase.new", "spool-0.a.erased.new", "notes.erase"):
         (directory / name).write_text(requests.Request("a", SOUGHT).encode(ROWS), "utf-8")
-    os.utime(directory / "spool-0.erase.new", (1, 1))
+    os.utime(directory / "spool-0.a.erase.new", (1, 1))
     with running_ingress(tmp_path):
-        left = ["notes.erase", "spool-0.erased.new", "spool-7.erased"]
+        left = ["notes.erase", "spool-0.a.erased.new", "spool-7.a.erased"]
         eventually(lambda: sorted(path.name for path in directory.glob("*.era*")) == left)
     assert "ended early" in caplog.text
 
