@@ -387,6 +387,11 @@ class Engine:
             logger.info(
                 "no partitions in generation %d", generation, extra=event("partitions.none", generation=generation)
             )
+            told = numbers(await self.outside.threads.run(self.identify))
+            if not takeover.going():
+                return
+            # It follows copies, and serves event streams: both need to know topics that are created again.
+            self._checkpoints.begin({}, {}, told)
             self._own(partitions, {}, NOTHING)
             return
         sources = [(topic, number) for topic in self.sources for number in partitions]
@@ -541,10 +546,10 @@ class Engine:
         """Save, if there is time, what would be lost with the process, for errors of the topics that it writes."""
         if isinstance(error, WriteFailedError | TopicReplacedError):
             # Trap: what no file of a store has yet is in its changelog only, and that may be gone.
+            lease_s = self._lease.lease_s
             try:
-                # Nothing watches the lease of a worker whose writes fail any more.
-                share = 1 if isinstance(error, TopicReplacedError) else 4
-                async with asyncio.timeout(self._lease.lease_s / share):
+                # Nothing watches the lease of a worker that has failed any more.
+                async with asyncio.timeout(max(lease_s - self._lease.renewed_age_s, lease_s / 4)):
                     await self.outside.threads.run(self._stores.flush)
             except Exception as failure:  # noqa: BLE001 the process has to end for the first reason
                 unsaved = event("store.not_flushed")
