@@ -3,13 +3,15 @@
 import asyncio
 import json
 import time
+from unittest.mock import Mock
 
 import pytest
+from confluent_kafka import KafkaError
 from hypothesis import given, note
 from hypothesis import strategies as st
 
 from openbsp.http.tokens import new_token
-from streams.engine.outside import Outside
+from streams.engine.outside import Clients, Outside
 from streams.views.live import backlog, events, feed, positions
 from streams.views.live.feed import Recent
 from support.sse_client import Copy, DirectClient
@@ -421,6 +423,23 @@ async def test_no_more_is_remembered_however_many_come_back(monkeypatch):
         await states.reach(followed, position)
     assert followed.start == 90
     assert len(followed._recent) == 10
+
+
+async def test_what_an_emptied_topic_has_lost_is_not_filled_with_what_came_after_it():
+    """The client would go on showing what was removed in between."""
+    asked = []
+
+    class Emptied(Clients):
+        def consumer(self, config):
+            asked.append(config["auto.offset.reset"])
+            lost = Mock(error=Mock(return_value=KafkaError(KafkaError._AUTO_OFFSET_RESET)))
+            return Mock(poll=Mock(return_value=lost), consume=Mock(return_value=[]))
+
+    states = backlog.Backlog(Outside(clients=Emptied()), {}, "group", "states")
+    followed = feed.Feed(0, 200)
+    await states.reach(followed, 100)
+    assert asked == ["error"]
+    assert followed.start == 200
 
 
 async def test_silence_is_filled_with_heartbeats(world, monkeypatch):
