@@ -6,6 +6,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from openbsp.log import event
 from streams.engine.outside import Clock
@@ -18,6 +19,8 @@ from streams.engine.stores.rocks import RocksMemory, RocksStore
 from streams.errors import DataDirectoryError, StoreDamagedError
 
 logger = logging.getLogger(__name__)
+
+_Store = TypeVar("_Store")
 
 #: The part of the tombstones' retention after which a store is no longer relied upon.
 _CERTAIN = 6 / 7
@@ -79,8 +82,7 @@ class Stores:
                 # that.
                 if isinstance(store, RocksStore):
                     store.leave()
-            for store in leaving:
-                store.close()
+            _each(leaving, lambda store: store.close())
             for at in sorted(owned - self._open.keys()):
                 self._open[at] = self._new(*at)
             return {at: store for at, store in self._open.items() if at in owned}
@@ -172,16 +174,8 @@ class Stores:
 
         Raises the first failure, after all have been tried.
         """
-        failures: list[Exception] = []
-        for at, store in list(self._open.items()):
-            if at in self._copies or not isinstance(store, RocksStore):
-                continue
-            try:
-                store.flush()
-            except Exception as error:  # noqa: BLE001 the others have to be written all the same
-                failures.append(error)
-        if failures:
-            raise failures[0]
+        owned = [store for at, store in list(self._open.items()) if at not in self._copies]
+        _each((store for store in owned if isinstance(store, RocksStore)), RocksStore.flush)
 
     def close(self) -> None:
         """Close all stores, and release the data directory. Blocking."""
@@ -205,6 +199,18 @@ class Stores:
         # A copy is of no use to anybody yet: whoever follows it makes it again. One that is given up is not open here.
         if at in self._open and at not in self._copies:
             self._damaged(error)
+
+
+def _each(stores: Iterable[_Store], act: Callable[[_Store], object]) -> None:
+    """Do something to each store, also if that fails for another one, and raise the first failure after that."""
+    failures: list[Exception] = []
+    for store in stores:
+        try:
+            act(store)
+        except Exception as error:  # noqa: BLE001 the others have to be written all the same
+            failures.append(error)
+    if failures:
+        raise failures[0]
 
 
 def damage(store: Store) -> str | None:

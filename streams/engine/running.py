@@ -17,7 +17,7 @@ from openbsp.commands import ExitCode, leave
 from openbsp.log import event
 from streams.engine.app import App
 from streams.engine.watchdog import watchdog
-from streams.errors import AssignmentError
+from streams.errors import AssignmentError, StreamsError
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,10 @@ async def running(app: App, on_failure: Callable[[BaseException], None]) -> Asyn
             yield app
     watch.cancel()
     work.cancel()
-    await engine.close()
+    try:
+        await engine.close()
+    except StreamsError as error:
+        on_failure(error)
 
 
 async def _watch(app: App, on_failure: Callable[[BaseException], None]) -> None:

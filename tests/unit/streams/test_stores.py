@@ -22,7 +22,7 @@ from streams.engine.stores import Store, group_key, prefix
 from streams.engine.stores.memory import GroupedMemoryStore, MemoryStore
 from streams.engine.stores.rocks import RocksMemory, RocksStore
 from streams.engine.table import OwnedTable, TableSpec
-from streams.errors import CompactionError, StoreDamagedError
+from streams.errors import CompactionError, StoreDamagedError, StoreDiskError
 from support.wait import eventually
 
 MEMORY = RocksMemory(16 * 1024 * 1024)
@@ -309,6 +309,20 @@ def test_stores_that_are_given_up_wait_for_one_part_of_a_compaction_and_not_for_
     stores = Stores(settings, [("table", False)], Clock())
     assert set(stores.own([0, 1])) == {("table", 0), ("table", 1)}
     stores.close()
+
+
+def test_a_store_that_cannot_be_closed_leaves_no_other_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = EngineSettings(app_id="app", kafka=KafkaSettings(), url="", partitions=2, data_dir=tmp_path)
+    stores = Stores(settings, [("table", False)], Clock())
+    first, second = (store for _, store in sorted(stores.own([0, 1]).items()))
+    assert isinstance(second, RocksStore)
+    second.put(b"k", b"v")
+    monkeypatch.setattr(first, "close", Mock(side_effect=StoreDiskError("full")))
+    with pytest.raises(StoreDiskError, match="full"):
+        stores.own(())
+    again = RocksStore(second.path, MEMORY)
+    assert again.get(b"k") == b"v"
+    again.close()
 
 
 def test_the_loop_goes_on_while_a_worker_that_stops_closes_its_stores(tmp_path: Path) -> None:
