@@ -210,7 +210,7 @@ class RocksStore:
         tried after a flush has failed raises why.
         """
         failures: int | None = None
-        failed, pause_s = False, _LOOK_EVERY_S
+        failed, size = False, sum(map(len, row))
         while True:
             try:
                 write(*row)
@@ -229,9 +229,9 @@ class RocksStore:
             failures = counted if failures is None else failures
             if self._db.property_int_value("rocksdb.is-write-stopped"):
                 failed = counted > failures
-            else:
-                pause_s *= 2  # Trap: writes are slowed down, and each one that is refused has to wait for longer
-            time.sleep(pause_s)
+            # Trap: where writes are slowed down to a rate, one that is refused has its turn taken all the same.
+            rate = self._db.property_int_value("rocksdb.actual-delayed-write-rate") or 0
+            time.sleep(_LOOK_EVERY_S + (2 * size / rate if rate else 0))
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield the keys that begin with a prefix."""
