@@ -58,5 +58,5 @@ class Console:
 
     def _show(self, name: str, done: int, total: int | None, count: str) -> None:
         if name not in self._tasks:
-            self._tasks[name] = self._progress.add_task(name, count="")
+            self._tasks[name] = self._progress.add_task(name, total=total, count="")
         self._progress.update(self._tasks[name], completed=done, total=total, count=count)
