@@ -66,7 +66,7 @@ test: lint ## linters, types and all tests but the long ones, against a real bro
 test-fast: lint ## linters, types, unit and property tests: no servers
 	$(BIN)/pytest -m "not long and not integration" -n auto $(QUICK)
 
-test-long: setup ## the tests that take minutes
+test-long: setup ## the tests that take minutes, and a soak of an hour (SOAK_S=300: of so many seconds)
 	$(BIN)/pytest -m long
 
 simulate: setup ## run simulated histories: SEEDS=0-9999 (or SEED=17, shown with what the workers log)

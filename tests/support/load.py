@@ -17,7 +17,10 @@ SENDER_PATIENCE_S = 5.0
 
 @dataclass
 class Attempt:
-    """One event, sent once at `started` (time.monotonic()). `status` is None if there was no answer."""
+    """One event, sent once at `started` (time.monotonic()). `status` is None if there was no answer.
+
+    `key` is empty for a row without an id.
+    """
 
     key: str
     seconds: float
@@ -121,7 +124,7 @@ class Load:
     async def _send(self, connections: "_Connections", envelope: Mapping[str, Any]) -> None:
         body = json.dumps(envelope).encode()
         started = time.monotonic()
-        attempt = Attempt(envelope["data"]["id"], 0.0, started, sent=envelope)
+        attempt = Attempt(envelope["data"].get("id", ""), 0.0, started, sent=envelope)
         self.waiting[id(attempt)] = started
         with contextlib.suppress(OSError, EOFError, TimeoutError):
             async with asyncio.timeout(SENDER_PATIENCE_S):
