@@ -54,13 +54,13 @@ def test_past_the_deadline_an_event_is_spooled_and_later_published(tmp_path: Pat
 
 def test_during_an_outage_only_the_first_waits_for_the_deadline(tmp_path: Path):
     kafka = FakeKafka()
-    with running_ingress(tmp_path, kafka=kafka, deadline_s=0.5) as ingress:
+    with running_ingress(tmp_path, kafka=kafka, deadline_s=2) as ingress:
         kafka.stop_answering()
         ingress.post(message("first"))
         started = time.monotonic()
         for number in range(5):
             assert ingress.post(message(str(number))).json()["disposition"] == "spooled"
-        assert time.monotonic() - started < 0.5
+        assert time.monotonic() - started < 2
 
 
 def test_what_comes_after_a_spooled_event_queues_behind_it(tmp_path: Path):
@@ -88,12 +88,12 @@ def test_a_failed_report_does_not_wait_for_the_deadline(tmp_path: Path):
 def test_the_deadline_counts_from_the_arrival_and_not_from_the_end_of_a_slow_body(tmp_path: Path):
     kafka = FakeKafka()
     kafka.stop_answering()
-    with running_ingress(tmp_path, kafka=kafka, deadline_s=0.6) as ingress:
+    with running_ingress(tmp_path, kafka=kafka, deadline_s=2) as ingress:
 
         def slow_body():
             body = b'{"entity":"messages","action":"insert","data":{"id":"slow"}}'
             yield body[:10]
-            time.sleep(0.4)  # the slowness of a client is time
+            time.sleep(1.5)  # the slowness of a client is time
             yield body[10:]
 
         started = time.monotonic()
@@ -103,7 +103,7 @@ def test_the_deadline_counts_from_the_arrival_and_not_from_the_end_of_a_slow_bod
             headers={"Content-Type": "application/json", "Authorization": f"Bearer {TOKEN}"},
         )
         assert answer.json()["disposition"] == "spooled"
-        assert 0.55 < time.monotonic() - started < 0.95
+        assert 1.95 < time.monotonic() - started < 3.4
 
 
 def test_nothing_is_published_before_the_topics_are_found_right(tmp_path: Path):
@@ -275,7 +275,7 @@ def test_a_disk_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: pytest
         started = time.monotonic()
         with ThreadPoolExecutor(2) as pool:
             answers = list(pool.map(ingress.post, [message("1"), message("2")]))
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 5
         assert {answer.status_code for answer in answers} == {503}
         hanging.set()
 
@@ -283,7 +283,7 @@ def test_a_disk_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: pytest
 def test_many_waiting_requests_share_a_commit(tmp_path: Path):
     kafka = FakeKafka()
     kafka.stop_answering()
-    with running_ingress(tmp_path, kafka=kafka, deadline_s=0.5) as ingress:
+    with running_ingress(tmp_path, kafka=kafka, deadline_s=2) as ingress:
         with ThreadPoolExecutor(40) as pool:
             answers = list(pool.map(ingress.post, [message(str(number)) for number in range(40)]))
         assert {answer.json()["disposition"] for answer in answers} == {"spooled"}
@@ -358,4 +358,4 @@ def test_an_answer_that_cannot_be_given_keeps_nobody_else_from_theirs(tmp_path: 
         kafka.answer()
         assert [each.result().json()["disposition"] for each in others] == ["published", "published"]
         assert faulty.recv(1) == b""
-        assert ingress.service.ingress.in_progress == 0
+        eventually(lambda: ingress.service.ingress.in_progress == 0)
