@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,16 @@ def clean_environment() -> dict[str, str]:
     """Return the environment without what would change our processes behind the test's back."""
     own = ("BRIDGE_", "STREAMS_", "KAFKA_", "SCHEMA_REGISTRY_", "TOPIC_")
     return {key: value for key, value in os.environ.items() if not key.startswith(own)}
+
+
+def as_systemd(listener: socket.socket, command: Sequence[str | Path]) -> list[str | Path]:
+    """Return what hands `listener`, which it must inherit, to `command` as systemd does (sd_listen_fds(3)).
+
+    As descriptor 3, with variables that are meant for the process with this id.
+    """
+    given = listener.fileno()
+    moved = "" if given == 3 else f" 3<&{given} {given}<&-"
+    return ["bash", "-c", f'export LISTEN_FDS=1 LISTEN_PID=$$; exec "$@"{moved}', "bash", *command]
 
 
 class Adopted:
@@ -79,7 +89,7 @@ class Bridge:
     file_size_limit: int | None = None
     prefix: str = field(default_factory=lambda: f"f{secrets.token_hex(4)}.")
     process: "subprocess.Popen[bytes] | Adopted | None" = None
-    #: Held here and given to each start, as by a service manager.
+    #: Held here and given to each start, as by systemd.
     listener: socket.socket | None = None
 
     def __post_init__(self) -> None:
@@ -128,14 +138,16 @@ class Bridge:
     def start(self) -> None:
         """Start the process and return when it answers."""
         with self.log.open("ab") as log:
-            command = [BRIDGE, "serve"]
+            command: list[str | Path] = [BRIDGE, "serve"]
             if self.file_size_limit is not None:
                 command = ["prlimit", f"--fsize={self.file_size_limit}", *command]
-            descriptors = () if self.listener is None else (self.listener.fileno(),)
-            variables = {} if self.listener is None else {"OPENBSP_LISTENER_FD": str(self.listener.fileno())}
+            descriptors: tuple[int, ...] = ()
+            if self.listener is not None:
+                descriptors = (self.listener.fileno(),)
+                command = as_systemd(self.listener, command)
             self.process = subprocess.Popen(
                 command,
-                env={**self.environment, **variables},
+                env=self.environment,
                 stdout=log,
                 stderr=log,
                 pass_fds=descriptors,

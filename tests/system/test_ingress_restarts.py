@@ -32,7 +32,7 @@ def new_bridge(servers: LocalStack, tmp_path: Path) -> Iterator[NewBridge]:
         def new(*, held: bool = False, **variables: str) -> Bridge:
             bridge = Bridge(servers.kafka, servers.registry, tmp_path, variables=variables)
             if held:
-                # As systemd or `bridge up` would.
+                # As systemd would.
                 bridge.listener = stack.enter_context(listen("127.0.0.1", bridge.port))
             stack.callback(bridge.close)
             bridge.prepare()
@@ -129,10 +129,10 @@ def test_restart_with_a_socket_held_by_a_service_manager(new_bridge: NewBridge):
     assert_nothing_lost(bridge, load, "two restarts", [])
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_an_upgrade_takes_the_socket_over(new_bridge: NewBridge, workers: str):
-    """SIGUSR2: the new process serves before the former ends; and once more, with the new one."""
-    bridge = new_bridge(BRIDGE_WORKERS=workers)
+@pytest.mark.parametrize(("workers", "held"), [("1", False), ("2", True)])
+def test_an_upgrade_takes_the_socket_over(new_bridge: NewBridge, workers: str, *, held: bool):
+    """SIGUSR2: the new process serves before the former ends; and once more, with the new one. Whoever opened it."""
+    bridge = new_bridge(held=held, BRIDGE_WORKERS=workers)
     with Load(bridge.url, TOKEN) as load:
         for _ in range(2):
             more_answers(load)

@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from openbsp.errors import InheritedSocketError
 from openbsp.handover import inherited_listener, notify, variables_for
 from openbsp.http.listener import listen
+from support.bridge_process import as_systemd
 
 
 @pytest.fixture
@@ -26,6 +29,23 @@ def test_a_socket_of_a_process_of_ours(listener: socket.socket):
     assert environment == {"OTHER": "stays"}, "a process that this one starts must not take the socket for its own"
     assert not found.get_inheritable()
     found.detach()
+
+
+def test_a_socket_of_systemd(listener: socket.socket):
+    """Descriptor 3, for the process with the id that the variables name; they are removed as well."""
+    program = (
+        "import os; from openbsp.handover import inherited_listener; found = inherited_listener(os.environ); "
+        "print(found.fileno(), found.getsockname()[1], [name for name in os.environ if name.startswith('LISTEN_')])"
+    )
+    done = subprocess.run(
+        as_systemd(listener, [sys.executable, "-c", program]),
+        pass_fds=[listener.fileno()],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout == f"3 {listener.getsockname()[1]} []\n", done.stderr
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,8 @@ def units() -> dict[str, configparser.ConfigParser]:
 
 def parsed(text: str) -> configparser.ConfigParser:
     unit = configparser.ConfigParser(interpolation=None, delimiters=["="], comment_prefixes=["#", ";"])
-    unit.optionxform = str  # type: ignore[assignment, method-assign]  # systemd tells capitals apart
+    # systemd tells capitals apart.
+    unit.optionxform = str
     unit.read_string(text)
     return unit
 
