@@ -78,13 +78,14 @@ def outside(kafka: KafkaSettings, registry: RegistrySettings, topics: TopicSetti
     ) -> Publisher:
         return KafkaPublisher(producer_config(kafka.producer(), message_timeout_s), on_replaced, on_appended)
 
+    known = Topics(kafka, topics)
     return Outside(
         topics,
         registry.url,
-        Topics(kafka, topics),
+        known,
         Registry(registry, topics.prefix),
         new_publisher,
-        functools.partial(changes_of, kafka, topics.prefix),
+        functools.partial(changes_of, kafka, known, topics.prefix),
     )
 
 

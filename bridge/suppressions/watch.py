@@ -16,7 +16,8 @@ from bridge.suppressions.topic import TOPIC, changes
 from openbsp.backoff import Backoff
 from openbsp.errors import KafkaUnavailableError, TopicsError
 from openbsp.kafka.connection import KafkaSettings
-from openbsp.kafka.reading import Range, TopicReader
+from openbsp.kafka.reading import TopicReader
+from openbsp.kafka.topics import Topics
 from openbsp.log import event
 
 _log = logging.getLogger(__name__)
@@ -35,8 +36,10 @@ _LOST = (
 Changes = Callable[[], Iterator[Mapping[str, bool]]]
 
 
-def changes_of(kafka: KafkaSettings, prefix: str) -> Iterator[Mapping[str, bool]]:
+def changes_of(kafka: KafkaSettings, topics: Topics, prefix: str) -> Iterator[Mapping[str, bool]]:
     """Read the topic; see Changes."""
+    # Asked first: a topic that is made anew before the reader has found it differs from this as well.
+    layout = topics.layout(TOPIC)
     with TopicReader(kafka, topic_name(prefix, TOPIC)) as reader:
         within = reader.range()
         yield changes((message.key(), message.value()) for message in reader.read(within))
@@ -44,24 +47,16 @@ def changes_of(kafka: KafkaSettings, prefix: str) -> Iterator[Mapping[str, bool]
         for message in reader.follow({partition: end for partition, (_, end) in within.items()}):
             yield {} if message is None else changes(iter([(message.key(), message.value())]))
             if time.monotonic() - looked_at >= _LOOK_EVERY_S:
-                # Trap: whoever waits at the end of a topic hears nothing when it is emptied, deleted or created again.
-                found = _range(reader)
-                if found is not None:
-                    nothing = (0, 0)
-                    now = {at: found.get(at, nothing) for at in within}
-                    if any(now[at][0] > start or now[at][1] < end for at, (start, end) in within.items()):
+                # Trap: whoever waits at the end of a topic hears nothing when it is emptied, deleted or created again,
+                # and nothing of one that was created again for ever: its leader has a lower epoch.
+                with contextlib.suppress(KafkaUnavailableError):
+                    if topics.layout(TOPIC) != layout:
+                        return
+                    found = reader.range()
+                    if any(found[at][0] > start or found[at][1] < end for at, (start, end) in within.items()):
                         return
                     within = found
                 looked_at = time.monotonic()
-
-
-def _range(reader: TopicReader) -> Range | None:
-    """Return what the topic has, nothing if it was deleted; None while no broker answers."""
-    with contextlib.suppress(KafkaUnavailableError):
-        return reader.range()
-    with contextlib.suppress(KafkaUnavailableError):
-        return None if reader.is_there() else {}
-    return None
 
 
 class SuppressionWatch:

@@ -77,10 +77,6 @@ class TopicReader:
         """Close the connections."""
         self._consumer.close()
 
-    def is_there(self) -> bool:
-        """Return whether the topic still exists."""
-        return self.topic in self._ask(self._consumer.list_topics, timeout=self._timeout_s).topics
-
     def range(self, since_ms: int | None = None) -> Range:
         """Return each partition's offsets, of all records or of those appended at `since_ms` or later."""
         ends = {partition: self._watermarks(partition) for partition in self.partitions}

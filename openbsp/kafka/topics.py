@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -126,7 +126,7 @@ class Topics:
         findings = []
         identities = {}
         present = []
-        asked = self._describe()
+        asked = self._describe(self._wanted())
         for full_name, topic in self._wanted().items():
             try:
                 description = self._answer(asked[full_name])
@@ -152,7 +152,7 @@ class Topics:
         A topic whose id no broker returns now is left out.
         """
         found = {}
-        asked = self._describe()
+        asked = self._describe(self._wanted())
         for full_name in self._wanted():
             try:
                 identity = self._answer(asked[full_name]).topic_id
@@ -168,15 +168,29 @@ class Topics:
                 found[full_name] = str(identity)
         return found
 
+    def layout(self, name: str) -> tuple[str, int] | None:
+        """Return the id and the number of partitions of a topic of the catalogue, None if there is none to be seen.
+
+        Raises KafkaUnavailableError when no broker answers.
+        """
+        full_name = topic_name(self._settings.prefix, name)
+        try:
+            found = self._answer(self._describe([full_name])[full_name])
+        except KafkaException as error:
+            if error.args[0].code() in _ANSWERED:
+                return None
+            raise self._unavailable(error) from error
+        return str(found.topic_id), len(found.partitions)
+
     def settings(self, names: list[str]) -> Mapping[str, Mapping[str, str | None]]:
         """Return the settings of topics, by catalogue name; none of one that is missing or cannot be read."""
         wanted = self._wanted()
         found, _ = self._configs([full_name for full_name, name in wanted.items() if name in names])
         return {wanted[full_name]: of_it for full_name, of_it in found.items()}
 
-    def _describe(self) -> dict[str, Future[Any]]:
+    def _describe(self, full_names: Iterable[str]) -> dict[str, Future[Any]]:
         self._refused = False
-        return self._admin.describe_topics(TopicCollection(list(self._wanted())), request_timeout=_TIMEOUT_S)
+        return self._admin.describe_topics(TopicCollection(list(full_names)), request_timeout=_TIMEOUT_S)
 
     def _answer(self, asked: Future[Answer]) -> Answer:
         """Wait for an answer, but at most until the last broker refuses this client. Raises KafkaException."""

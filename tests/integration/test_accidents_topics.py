@@ -213,6 +213,29 @@ def test_a_suppression_list_that_is_lost_stays_in_effect_and_is_told(
         bridge.close()
 
 
+def test_an_empty_suppression_list_whose_topic_is_created_again_is_followed(
+    servers: LocalStack, admin: AdminClient, tmp_path: Path
+):
+    """Its ends do not go back, and its leader has a lower epoch than the reader remembers of the former one."""
+    key = "the key of a deployment, for tests alone"
+    bridge = Bridge(servers.kafka, servers.registry, tmp_path, {"BRIDGE_SUPPRESSION_KEY": key})
+    topic, kafka = f"{bridge.prefix}suppressions", KafkaSettings(bootstrap_servers=servers.kafka)
+    try:
+        bridge.prepare()
+        servers.broker.kill()
+        servers.broker.start()
+        bridge.start()
+        eventually(lambda: post(bridge, "m1")["disposition"] == "published", within=30)
+        admin.delete_topics([topic])[topic].result(10)
+        create(admin, NewTopic(topic, 4, 1, config={"cleanup.policy": "compact"}))
+        write_one(kafka, topic, Contact("+1").hash(key.encode()).encode(), b"{}", [])
+        late = {"id": "m2", "contact_address": "+1"}
+        eventually(lambda: send(bridge, late).status_code == 422, within=60)
+        print("\nfigure: let in: 0 of 1 suppressed contacts, once the bridge has looked; the operator saw: nothing")
+    finally:
+        bridge.close()
+
+
 def send(bridge: Bridge, data: dict[str, str]) -> httpx.Response:
     return httpx.post(
         f"{bridge.url}/webhooks",

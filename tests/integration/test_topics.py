@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 import openbsp.kafka.topics
 from avro.catalogue import TOPICS
@@ -150,6 +150,16 @@ def test_a_topic_that_is_created_again_has_another_identity(bare_contract, topic
     eventually(lambda: topics.apply() == [name])
     after = topics.inspect().identities
     assert {topic for topic in TOPICS if before[topic] != after[topic]} == {"conversations"}
+
+
+def test_the_layout_of_a_topic_is_its_id_and_its_partitions(bare_contract, topics, admin):
+    assert topics.layout("suppressions") is None
+    topics.apply()
+    identity, partitions = topics.layout("suppressions")
+    assert (identity, partitions) == (topics.inspect().identities["suppressions"], bare_contract.topics.partitions)
+    name = bare_contract.topic("suppressions")
+    admin.create_partitions([NewPartitions(name, partitions + 1)])[name].result(10)
+    eventually(lambda: topics.layout("suppressions") == (identity, partitions + 1))
 
 
 def test_the_command_grades_what_it_finds_and_fails_only_for_what_is_wrong(bare_contract, topics, admin):
