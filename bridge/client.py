@@ -18,6 +18,8 @@ _LONGEST_RETRY_S = 5.0
 #: How long an unavailable bridge is retried.
 _PATIENCE_S = 30.0
 _MOST_CHARACTERS = 300
+#: Refusals before the bridge has looked at the event, whose cause passes.
+_NOT_YET = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 
 
 class StoppedError(Exception):
@@ -89,7 +91,7 @@ class BridgeClient:
                 why = f"answers {answer.status_code}: {answer.text[:_MOST_CHARACTERS]}"
                 if answer.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND}:
                     raise StoppedError(self._url, why, refused=True)
-                if not (answer.is_server_error or answer.status_code == HTTPStatus.TOO_MANY_REQUESTS):
+                if not (answer.is_server_error or answer.status_code in _NOT_YET):
                     return _outcome(answer)
                 after_s = _retry_after_s(answer)
             left_s = deadline - time.monotonic()

@@ -35,14 +35,15 @@ def test_it_is_a_webhook_like_any_other():
     assert request.headers["openbsp-redriven"] == "2"
 
 
-def test_while_there_is_no_room_or_no_bridge_it_is_tried_again():
+def test_while_there_is_no_room_no_bridge_or_a_body_is_too_slow_it_is_tried_again():
     made, requests = client(
         httpx.ConnectError("refused"),
         httpx.Response(503, json={"reason": "not_stored"}),
+        httpx.Response(408, json={"reason": "body_timeout"}),
         httpx.Response(202, json={"event_id": "e", "disposition": "published"}),
     )
     assert made.send(BODY).taken
-    assert len(requests) == 3
+    assert len(requests) == 4
 
 
 def test_it_waits_as_long_as_the_bridge_asks():
