@@ -493,8 +493,9 @@ class SpoolFile:
     def _set_aside(self) -> Path:
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
         aside = self.path.with_name(f"{self.path.name}.damaged-{stamp}")
-        # Under these names SQLite finds the other parts: events may be in the write-ahead log alone.
-        for path, beside in zip(_files(self.path), _files(aside), strict=True):
+        # Under these names SQLite finds the other parts: events may be in the write-ahead log alone. Trap: a start
+        # deletes one that has no file beside it, so the file comes last, for a kill in between.
+        for path, beside in reversed(list(zip(_files(self.path), _files(aside), strict=True))):
             if path.exists():
                 path.rename(beside)
         self.set_aside.append(aside)

@@ -199,6 +199,39 @@ def test_a_file_is_set_aside_with_the_log_that_sqlite_reads_with_it(file: SpoolF
         assert copy.execute("SELECT body FROM event").fetchall() == [(b"in the file",), (b"in the log",)]
 
 
+class KilledError(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("renames", [0, 1, 2])
+def test_a_kill_while_a_file_is_set_aside_leaves_what_is_in_the_log_alone(
+    file: SpoolFile, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renames: int
+):
+    """SQLite deletes a write-ahead log beside an empty file, as the next start would make one."""
+    rename, done = Path.rename, []
+
+    def until_killed(self: Path, target: Path) -> Path:
+        if len(done) == renames:
+            raise KilledError
+        done.append(self)
+        return rename(self, target)
+
+    file.make_room()
+    found = tmp_path / "found"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN")
+        assert other.execute("SELECT count(*) FROM event").fetchone() == (0,)
+        file.append([(2, b"in the log alone")])
+        with monkeypatch.context() as killed:
+            killed.setattr(Path, "rename", until_killed)
+            with pytest.raises(KilledError):
+                file.replace_damaged()
+        shutil.copytree(path.parent, found)
+    assert b"in the log alone" not in b"".join(each.read_bytes() for each in found.glob("*.db"))
+    SpoolFile(found / path.name).close()
+    assert b"in the log alone" in b"".join(each.read_bytes() for each in found.iterdir())
+
+
 def full(*_: object, **__: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
