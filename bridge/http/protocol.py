@@ -53,11 +53,6 @@ class WebhookProtocol(FastPathProtocol):
         """Whether no request is in progress in the data read so far."""
         return self.cycle is None or self.cycle.response_complete
 
-    @property
-    def incomplete(self) -> object | None:
-        """See GuardedProtocol; None while reading is paused, as the client is not the slow one then."""
-        return None if self.flow.read_paused and self.is_idle else super().incomplete
-
     def half_close(self) -> None:
         """Shut down the sending side of an idle connection, and keep reading.
 

@@ -10,6 +10,7 @@ from bridge.delivery.keeper import SPOOL_WAIT_S
 from bridge.http.acceptor import Acceptor
 from bridge.http.app import App
 from bridge.http.protocol import WebhookProtocol
+from bridge.http.webhook import ADMISSION_S
 from bridge.service import Service
 from openbsp.http.connections import Connections
 from openbsp.http.problems import CLOSE
@@ -31,8 +32,8 @@ async def serve_until(stop: asyncio.Event, service: Service, listener: socket.so
         App(service),
         Connections(settings.limits(), metrics.connections_refused, metrics.clients_given_up),
         keep_alive_s=settings.keep_alive_s,
-        # No request takes longer than its body, its deadline and the disk are given.
-        graceful_s=int(settings.body_timeout_s + settings.deadline_s + SPOOL_WAIT_S) + 1,
+        # No request takes longer than memory for its body, that body, its deadline and the disk are given.
+        graceful_s=int(ADMISSION_S + settings.body_timeout_s + settings.deadline_s + SPOOL_WAIT_S) + 1,
         protocol=WebhookProtocol,
     )
     service.failed.add_done_callback(lambda _: stop.set())

@@ -152,12 +152,14 @@ class GuardedProtocol(HttpToolsProtocol):
 
     @property
     def incomplete(self) -> object | None:
-        """Return what identifies the incomplete request, None if there is none.
+        """Return what identifies the incomplete request, None if there is none; or the unread answers.
 
-        Or the unread answers.
+        None also while reading is paused: the client is not the slow one then.
         """
         if self.holds_back:
             return self.flow
+        if self.flow.read_paused:
+            return None
         if self.in_headers:
             return self if self.scope is None else self.scope
         # Trap: an extra line feed ends uvicorn's limit for idle connections, and begins no request.

@@ -39,11 +39,13 @@ class Transport(asyncio.Transport):
 
 
 class Client:
-    """A connection to an application that answers when the body is complete, or at once if it is `hasty`."""
+    """A connection to an application that answers once `ready`, when the body is complete or, if `hasty`, before."""
 
     def __init__(self, *, hasty: bool = False, limits: Limits = LIMITS) -> None:
         self.hasty = hasty
         self.answered = 0
+        self.ready = asyncio.Event()
+        self.ready.set()
         config = uvicorn.Config(self.answer, interface="asgi3", lifespan="off", log_config=None, ws="none")
         config.load()
         self.state = ServerState()
@@ -54,6 +56,7 @@ class Client:
         self.protocol.connection_made(self.transport)
 
     async def answer(self, _scope, receive, send) -> None:
+        await self.ready.wait()
         more = not self.hasty
         while more:
             more = (await receive()).get("more_body", False)
@@ -123,6 +126,25 @@ def test_a_body_has_its_own_time_however_long_its_headers_took(header_s: int, bo
         await client.looked_at(header_s + 1, header_s + 1 + body_s)
         assert not client.transport.written
         await client.looked_at(header_s + 1.1 + body_s)
+        assert client.transport.written.startswith(b"HTTP/1.1 408")
+
+    check(scenario)
+
+
+def test_a_client_from_which_this_side_does_not_read_is_not_slow():
+    """A body that waits for memory: its time goes on when it is read again."""
+
+    async def scenario() -> None:
+        client = Client()
+        client.ready.clear()
+        await client.receives(HEADERS.replace(b": 4", b": 100000") + b"x" * 70_000)
+        await client.looked_at(0, 1000)
+        assert not client.transport.written
+        client.ready.set()
+        await client.settle()
+        await client.looked_at(1001, 1011)
+        assert not client.transport.written
+        await client.looked_at(1011.1)
         assert client.transport.written.startswith(b"HTTP/1.1 408")
 
     check(scenario)
