@@ -93,7 +93,8 @@ class Metrics(ServiceMetrics):
         )
         self.suppressions_lost = self._gauge(
             "bridge_suppressions_lost",
-            "Entries that the suppression list's topic has lost: they are in effect until the bridge is restarted.",
+            "Entries that the suppression list's topic has lost: in effect until the bridge is restarted, and told "
+            "after that as long as the list is empty.",
             across_processes="livemax",
         )
         self.spool_events = self._gauge("bridge_spool_events", "Events in the spool.", across_processes="livesum")

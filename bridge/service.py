@@ -173,7 +173,7 @@ async def running(
         )
         memory = Memory(settings.memory_bytes)
         suppressed = Suppressed(settings.key)
-        suppressions = SuppressionWatch(suppressed, world.suppressions, metrics)
+        suppressions = SuppressionWatch(suppressed, world.suppressions, metrics, spool)
         stack.callback(suppressions.close)
         keeper = Keeper(
             publisher, spool, preparation, settings.deadline_s, metrics, memory=memory, suppressed=suppressed
@@ -223,6 +223,8 @@ async def running(
             asyncio.create_task(access.watch(), name="tokens"),
             asyncio.create_task(_keep_house(service), name="housekeeping"),
         ]
+        if settings.key is not None:
+            tasks.append(asyncio.create_task(suppressions.run(), name="suppressions"))
         if number == 0:
             leftovers = Leftovers(spool, spool_file.path, settings.workers, erasures.answer_adopted)
             tasks.append(asyncio.create_task(leftovers.run(), name="leftovers"))

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -10,10 +11,11 @@ from functools import partial
 
 from avro.catalogue import topic_name
 from avro.errors import ContractError
+from bridge.delivery.spool.spool import Spool
 from bridge.metrics import Metrics
 from bridge.suppressions.hashes import Suppressed
 from bridge.suppressions.topic import TOPIC, changes
-from openbsp.backoff import Backoff
+from openbsp.backoff import Backoff, attempts
 from openbsp.errors import KafkaUnavailableError, TopicsError
 from openbsp.kafka.connection import KafkaSettings
 from openbsp.kafka.reading import TopicReader
@@ -29,6 +31,12 @@ _LOST = (
     "the suppression list lacks %d of its entries, which nobody lifted: its topic was deleted or emptied. Their "
     "contacts stay out until this bridge is restarted; restore the list before"
 )
+_FORGOTTEN = (
+    "the suppression list is empty, and had %d entries when this bridge ran before: its topic was deleted or emptied. "
+    "Their contacts are let in; restore the list"
+)
+#: In the memory of the spool: how many entries there were.
+_MEMORY = "suppressions"
 
 #: Yields changes of the list: all existing entries at first, then new ones, and {} now and then. Blocking. Ends when
 #: records are gone, so that the list has to be read again. Raises ContractError when it cannot be read, TopicsError
@@ -65,16 +73,20 @@ class SuppressionWatch:
     What a topic has lost that was on the list before is kept for as long as this process runs, and told.
     """
 
-    def __init__(self, suppressed: Suppressed, read: Changes, metrics: Metrics) -> None:
+    def __init__(self, suppressed: Suppressed, read: Changes, metrics: Metrics, spool: Spool) -> None:
         """Assemble; nothing is read yet."""
         self._suppressed = suppressed
         self._read = read
         self._metrics = metrics
+        self._spool = spool
         self._loop = asyncio.get_running_loop()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="suppressions", daemon=True)
         self.ready = asyncio.Event()
         self._lost: set[str] = set()
+        #: How many entries the topic had at a former start, if it has shown none since this one.
+        self._forgotten = 0
+        self._changed = asyncio.Event()
         self._unreadable: str | None = None
         if suppressed.known:
             self.ready.set()
@@ -85,11 +97,35 @@ class SuppressionWatch:
     def problems(self) -> list[str]:
         """Why the list cannot be read, and what the topic has lost."""
         lost = _LOST % len(self._lost) if self._lost else None
-        return [problem for problem in (self._unreadable, lost) if problem is not None]
+        forgotten = _FORGOTTEN % self._forgotten if self._forgotten else None
+        return [problem for problem in (self._unreadable, lost, forgotten) if problem is not None]
 
     def close(self) -> None:
         """Stop the thread, which may take a moment longer."""
         self._stopping.set()
+
+    async def run(self) -> None:
+        """Keep over restarts how many entries there are, endlessly; tell if a start finds none where there were some.
+
+        Trap: with the process ends what it kept in effect, and with that the alarm.
+        """
+        kept = 0
+        async for _ in attempts():
+            with contextlib.suppress(sqlite3.Error):  # the spool tells of it
+                kept = int(await self._spool.recall(_MEMORY) or 0)
+                break
+        await self.ready.wait()
+        if kept and not self._changed.is_set():
+            self._forgotten = kept
+            self._metrics.suppressions_lost.set(kept)
+            _log.error(_FORGOTTEN, kept, extra=event("suppressions.lost", entries=kept))
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            async for _ in attempts():
+                with contextlib.suppress(sqlite3.Error):
+                    await self._spool.remember(_MEMORY, str(len(self._suppressed)))
+                    break
 
     def _run(self) -> None:
         backoff = Backoff(_FIRST_RETRY_S, _LONGEST_RETRY_S)
@@ -128,11 +164,14 @@ class SuppressionWatch:
         if lost - self._lost:
             _log.error(_LOST, len(lost), extra=event("suppressions.lost", entries=len(lost)))
         self._lost = lost
-        self._metrics.suppressions_lost.set(len(lost))
+        if entries:
+            self._forgotten = 0
+        self._metrics.suppressions_lost.set(len(lost) + self._forgotten)
         self._suppressed.take(entries)
         self._metrics.suppressions.set(len(self._suppressed))
         if not self._suppressed.known:
             self._suppressed.known = True
             self.ready.set()
         if entries:
+            self._changed.set()
             _log.info("%d contacts are suppressed", len(self._suppressed), extra=event("suppressions.changed"))

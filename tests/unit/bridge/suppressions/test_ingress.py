@@ -1,6 +1,8 @@
 """Webhooks of suppressed contacts are turned away; what is not known yet waits in the spool."""
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -120,6 +122,46 @@ def test_what_was_lifted_while_the_topic_could_not_be_read_is_not_lost(tmp_path:
         eventually(lambda: ingress.metric("bridge_suppressions") == 0)
         assert ingress.metric("bridge_suppressions_lost") == 0
         assert ingress.details()["remarks"] == []
+
+
+def remembered(directory: Path) -> str | None:
+    """Return the number of entries that a bridge in a directory will know after a restart."""
+    with closing(sqlite3.connect(directory / "spool" / "spool-0.db")) as spool:
+        row = spool.execute("SELECT value FROM memory WHERE name = 'suppressions'").fetchone()
+    return None if row is None else row[0]
+
+
+@pytest.mark.parametrize("error", [None, TopicsError(["missing"])], ids=["empty", "missing"])
+def test_a_list_that_is_gone_at_a_restart_is_told_at_each_until_an_entry_is_there(tmp_path: Path, error, caplog):
+    """What the former process kept out comes in now, and its alarm ended with it."""
+    told = "the suppression list is empty, and had 2 entries when this bridge ran before"
+    with running_ingress(tmp_path, suppression_key=KEY, suppressions=FakeSuppressions(HASH, "another")):
+        eventually(lambda: remembered(tmp_path) == "2")
+    topic = FakeSuppressions(error=error)
+    with running_ingress(tmp_path, suppression_key=KEY, suppressions=topic) as ingress:
+        eventually(lambda: ingress.metric("bridge_suppressions_lost") == 2)
+    with running_ingress(tmp_path, suppression_key=KEY, suppressions=topic) as ingress:
+        eventually(lambda: ingress.metric("bridge_suppressions_lost") == 2)
+        assert ingress.details()["remarks"][-1].startswith(told)
+        topic.error = None
+        topic.news.put({HASH: True})
+        eventually(lambda: ingress.metric("bridge_suppressions_lost") == 0)
+        assert ingress.details()["remarks"] == []
+        eventually(lambda: remembered(tmp_path) == "1")
+    assert sum(told in record.getMessage() for record in caplog.records) == 2
+
+
+def test_a_list_of_which_all_was_lifted_is_not_lost_after_a_restart(tmp_path: Path):
+    with running_ingress(tmp_path, suppression_key=KEY, suppressions=FakeSuppressions(HASH)):
+        eventually(lambda: remembered(tmp_path) == "1")
+    topic = FakeSuppressions()
+    topic.entries = {HASH: False}
+    for entries in (topic, FakeSuppressions()):
+        with running_ingress(tmp_path, suppression_key=KEY, suppressions=entries) as ingress:
+            eventually(lambda: remembered(tmp_path) == "0")
+            eventually(ingress.service.suppressions.ready.is_set)
+            assert ingress.metric("bridge_suppressions_lost") == 0
+            assert ingress.details()["remarks"] == []
 
 
 def test_without_a_key_nothing_is_read_and_nobody_is_suppressed(tmp_path: Path):
