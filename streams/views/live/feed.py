@@ -8,6 +8,7 @@ changed (facts merged) -> written (state sent to Kafka) -> acknowledged (sent to
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import NamedTuple, Protocol, TypeVar
 
 from streams.state.registers import NEVER
@@ -17,6 +18,12 @@ Key = TypeVar("Key")
 
 #: How many changes a feed remembers, for clients that reconnect.
 RECENT = 20_000
+
+
+@lru_cache(10_000)
+def only(organization: str | None) -> frozenset[str | None]:
+    """Return the set of one organization. It is shared, as each remembered change has one: half of its memory."""
+    return frozenset({organization})
 
 
 class ChangedMessage(NamedTuple):
@@ -107,7 +114,9 @@ class Feed:
         `after` is as in Change, with the instant of the last activity.
         """
         facets, active_at = (None, NEVER) if after is None else after
-        organizations = before.organizations if facets is None else before.organizations | {facets.organization}
+        organizations = before.organizations
+        if facets is not None and facets.organization not in organizations:
+            organizations = organizations | {facets.organization} if organizations else only(facets.organization)
         body: bytes | None = None
         messages: tuple[ChangedMessage, ...] = ()
         if facets is not None and self._is_wanted(conversation_id, facets):

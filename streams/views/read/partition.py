@@ -15,7 +15,7 @@ from streams.state.conversation import Counting, Standing, Tally
 from streams.tables.conversations import ConversationPartition
 from streams.tables.owned import Owned
 from streams.views.http.problems import not_ready
-from streams.views.live.feed import Before, Feed
+from streams.views.live.feed import Before, Feed, only
 from streams.views.read import render
 from streams.views.read.index import ConversationIndex, Facets, Filter, Kind, Position
 from streams.views.read.message_index import MessageFilter, MessageIndex, read_key
@@ -389,7 +389,7 @@ class PartitionView:
         if entry is not None:
             facets, organization = entry[0], entry[0].organization
             if before is None:
-                self._before[conversation_id] = Before(facets, frozenset({organization}))
+                self._before[conversation_id] = Before(facets, only(organization))
             elif organization not in before.organizations:
                 self._before[conversation_id] = Before(before.facets, before.organizations | {organization})
             self._pages.changed(organization)

@@ -528,6 +528,17 @@ async def test_a_stream_ends_when_its_token_is_withdrawn(tmp_path):
         assert [stream.token.name for stream in world.views._streams.open] == ["kept"]
 
 
+async def test_remembered_changes_of_an_organization_share_its_set(world):
+    """Thousands are remembered of each partition: a set for each change would be half of their memory."""
+    for status in ("open", "closed"):
+        world.post(*(conversation(f"c{key}", f"org-{key % 2}", status=status) for key in range(10, 20)))
+        await world.settle()
+    recent = [change for view in world.tables.current.views.values() for change in view.feed._recent]
+    own = [change.organizations for change in recent if change.organizations <= {"org-0", "org-1"}]
+    assert len(own) == 20
+    assert len(set(map(id, own))) == 2
+
+
 async def test_only_so_much_is_remembered_and_older_ids_begin_anew(world, monkeypatch):
     monkeypatch.setattr(feed, "RECENT", 3)
     async with listen(world) as client:
