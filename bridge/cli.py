@@ -119,7 +119,7 @@ def serve(
 def topics_check() -> None:
     """Say how the cluster's topics differ from the catalogue, and how much that matters.
 
-    wrong: results would be wrong, a worker does not start and the bridge spools. risk: something can be lost or
+    wrong: results would be wrong, the bridge spools and a worker may not start. risk: something can be lost or
     refused. choice: another setting than the project's, which harms nothing. Exit code 1 if anything is wrong.
     """
     from openbsp.kafka.findings import Grade

@@ -29,7 +29,7 @@ from streams.agents.eviction import Eviction, interval_of
 from streams.agents.intake import Intake
 from streams.agents.messages import merge_messages
 from streams.agents.removal import Remover
-from streams.contract import Contract
+from streams.contract import SOURCES, Contract
 from streams.engine.app import App
 from streams.engine.hooks import Hook
 from streams.engine.outside import Outside
@@ -43,6 +43,13 @@ from streams.tracing import TracedIntake, TracedSender, Trail
 
 if TYPE_CHECKING:
     from streams.engine.table import Sender
+
+
+#: Catalogue names of all topics that the program reads or writes.
+JOINED = frozenset(
+    {*SOURCES, MESSAGES, CONVERSATIONS, CONTACTS, ADDRESSES}
+    | {"message-state", "conversation-state", "status-changes", "dead-letters"}
+)
 
 
 class JoinApp(App):

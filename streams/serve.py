@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from avro.errors import ContractError
@@ -21,7 +22,7 @@ from openbsp.kafka.connection import KafkaSettings, TopicSettings
 from openbsp.kafka.topics import Topics
 from openbsp.log import count_dropped_lines, describe, event, log_loop_faults
 from openbsp.threads import in_thread
-from streams.app import JoinApp
+from streams.app import JOINED, JoinApp
 from streams.engine.running import running
 from streams.errors import ListenError
 from streams.schema_ids import SchemaIds
@@ -102,7 +103,8 @@ async def _serve(
 async def _work(
     app: JoinApp, settings: StreamsSettings, topics: Topics, views: ViewsService, stopping: asyncio.Event
 ) -> None:
-    await _answered(topics.check, stopping)
+    for remark in await _answered(partial(topics.check, JOINED), stopping) or ():
+        logger.error("a topic differs from the catalogue: %s", remark.text, extra=event("topics.remark"))
     schema_ids = await _answered(app.registry.ids, stopping)
     if schema_ids is None:
         return
@@ -112,7 +114,7 @@ async def _work(
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
     engine = app.engine
-    engine.identify = topics.identities
+    engine.identify = partial(topics.identities, JOINED)
     views.tables.attach(engine)
     schemas = SchemaIds(lambda: in_thread(app.registry.ids), app.contract.use, schema_ids)
     app.intake.unknown_schema.add(schemas.complain)

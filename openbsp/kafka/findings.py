@@ -1,6 +1,6 @@
 """How a topic differs from the catalogue, and how much that matters. Pure."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -12,7 +12,8 @@ DAY_MS = 24 * 60 * 60 * 1000
 class Grade(Enum):
     """The consequence of a difference."""
 
-    #: Results would be wrong: a worker does not start, and the bridge publishes nothing to the topic.
+    #: Results would be wrong: a worker of the topic does not start (but see `if_read_late`), and the bridge publishes
+    #: nothing to it.
     WRONG = "wrong"
     #: Something can be lost, refused or deleted early.
     RISK = "risk"
@@ -27,6 +28,8 @@ class Finding:
     topic: str
     grade: Grade
     text: str
+    #: Only what is read late is lost by it, so a worker that did not start because of it would lose the most.
+    if_read_late: bool = False
 
     def __str__(self) -> str:
         """Return a line for people."""
@@ -47,9 +50,15 @@ class Inspection:
         """Return the findings of a grade."""
         return [finding for finding in self.findings if finding.grade is grade]
 
-    def demand(self) -> None:
-        """Raise TopicsError with everything that would make results wrong, if there is anything."""
-        if wrong := self.of(Grade.WRONG):
+    def demand(self, needed: Collection[str] | None = None) -> None:
+        """Raise TopicsError with everything that would make results wrong, if there is anything.
+
+        With `needed` (catalogue names): with what makes the results of a worker of these topics wrong.
+        """
+        wrong = self.of(Grade.WRONG)
+        if needed is not None:
+            wrong = [finding for finding in wrong if finding.topic in needed and not finding.if_read_late]
+        if wrong:
             raise TopicsError([finding.text for finding in wrong])
 
 
@@ -59,13 +68,17 @@ def judge(topic: str, full_name: str, setting: str, actual: str | None, wanted: 
         return None
     value = "unset" if actual is None else actual
     grade, consequence = _CONSEQUENCES[setting](actual, wanted)
-    return Finding(topic, grade, f"{full_name}: {setting} is {value}, the contract says {wanted}{consequence}")
+    text = f"{full_name}: {setting} is {value}, the contract says {wanted}{consequence}"
+    # Compaction leaves the segment alone that is written to.
+    return Finding(topic, grade, text, if_read_late=(setting, wanted) == ("cleanup.policy", "delete"))
 
 
 _Judged = tuple[Grade, str]
 
 
-def _policy(actual: str | None, _: str) -> _Judged:
+def _policy(actual: str | None, wanted: str) -> _Judged:
+    if wanted == "delete":
+        return Grade.WRONG, ": all but the newest record of a key can go unread; set it with kafka-configs"
     if actual == "delete":
         return Grade.WRONG, ": states would be deleted by age; set it with kafka-configs"
     return Grade.WRONG, ": records that are needed would be removed; set it with kafka-configs"

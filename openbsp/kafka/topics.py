@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -111,12 +111,14 @@ class Topics:
             raise TopicsError(faults)
         return changed
 
-    def check(self) -> None:
-        """Raise TopicsError with everything that would make results wrong, if there is anything.
+    def check(self, needed: Collection[str] | None = None) -> list[Finding]:
+        """Raise TopicsError with everything that would make results wrong; return what else can lose something.
 
-        Raises KafkaUnavailableError when no broker answers.
+        `needed`: see Inspection.demand. Raises KafkaUnavailableError when no broker answers.
         """
-        self.inspect().demand()
+        inspection = self.inspect()
+        inspection.demand(needed)
+        return [finding for finding in inspection.findings if finding.grade is not Grade.CHOICE]
 
     def inspect(self) -> Inspection:
         """Return every difference between the cluster and the catalogue. Changes nothing.
@@ -146,14 +148,14 @@ class Topics:
                 )
         return Inspection((*findings, *self._config_findings(present)), identities)
 
-    def identities(self) -> Mapping[str, str]:
-        """Return the id of each topic, by its full name: a recreated one has another.
+    def identities(self, names: Collection[str] = TOPICS) -> Mapping[str, str]:
+        """Return the id of each of these topics (catalogue names), by its full name: a recreated one has another.
 
         A topic whose id no broker returns now is left out.
         """
         found = {}
-        asked = self._describe(self._wanted())
-        for full_name in self._wanted():
+        asked = self._describe(topic_name(self._settings.prefix, name) for name in names)
+        for full_name in asked:
             try:
                 identity = self._answer(asked[full_name]).topic_id
             except KafkaException as error:

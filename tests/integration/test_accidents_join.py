@@ -14,10 +14,10 @@ from openbsp.kafka.topics import Topics
 from streams.engine.damage import TOPIC
 from streams.engine.guard import note, noted
 from support.join_cases import inserted, opened, status_of
-from support.join_fleet import TOKEN, fleet
+from support.join_fleet import TOKEN, Fleet, fleet
 from support.join_outcome import await_committed, expected_of, outcome_of, records
 from support.join_sources import Sources
-from support.topic_settings import empty
+from support.topic_settings import change_settings, empty
 from support.wait import eventually
 
 pytestmark = pytest.mark.integration
@@ -405,3 +405,34 @@ def test_a_source_that_was_created_again_and_has_grown_beyond_the_position_is_re
         sources.send([status_of("m1", "read", 7)])
         await_committed(contract)
         assert not said(running, "created again")
+
+
+def test_a_worker_starts_on_topics_that_differ_unless_that_makes_its_results_wrong(contract, tmp_path, admin):
+    """Not on another policy of states. What else is wrong is told, and of topics that it does not use as well."""
+    unused = [contract.topic(name) for name in ("audits", "suppressions")]
+    for deleted in admin.delete_topics(unused).values():
+        deleted.result(10)
+    eventually(lambda: not {*unused} & admin.list_topics(timeout=10).topics.keys())
+    messages, conversations, states = map(contract.topic, ("messages", "conversations", "message-state"))
+    change_settings(admin, messages, retention_ms="604800000", max_message_bytes="1000000")
+    change_settings(admin, conversations, cleanup_policy="compact")
+    sources = Sources(contract)
+    sources.send(EVENTS)
+    with fleet(contract, directory(tmp_path), 1, STREAMS_STORE="memory") as running:
+        await_committed(contract)
+        assert_nothing_lost(contract, EVENTS, "a topic differs from the catalogue")
+        for told in (
+            *(f"differs from the catalogue: {name}: missing" for name in unused),
+            f"differs from the catalogue: {messages}: max.message.bytes is 1000000",
+            f"differs from the catalogue: {conversations}: cleanup.policy is compact",
+        ):
+            eventually(lambda told=told: said(running, told))
+        assert not said(running, f"{messages}: retention.ms")
+        assert running.members[0].exits == []
+    change_settings(admin, states, cleanup_policy="delete")
+    with Fleet(contract, directory(tmp_path), STREAMS_STORE="memory") as running:
+        member = running.add()
+        eventually(lambda: member.exits, within=60)
+        eventually(lambda: said(running, f"{states}: cleanup.policy is delete"))
+        assert member.exits[0] == 1
+        assert not said(running, "cleanup.policy is compact")
