@@ -137,7 +137,7 @@ class JoinSubject:
         return [one for row, one in first.items() if row not in plan.removed]
 
     def finished(self, cluster: Cluster, plan: Plan) -> list[str]:
-        """See Subject: status changes are told, each under the id that it has."""
+        """See Subject: status changes are told, each under the id that it has; no state contradicts itself."""
         lasting = [event for event in plan.events if (event["entity"], event["data"].get("id")) not in plan.forgotten]
         expected = fold(lasting)[2]
         # What is superseded or deleted in the end may have been told of before.
@@ -153,6 +153,7 @@ class JoinSubject:
             never
             + self._left(cluster, plan)
             + self._not_set_aside(cluster, plan)
+            + _uncounted(cluster)
             + [
                 f"told by mistake: status change {pair}"
                 for key, pair in sorted(found.items())
@@ -242,6 +243,17 @@ class WordsSubject:
         """See Subject."""
         del cluster, plan
         return []
+
+
+def _uncounted(cluster: Cluster) -> list[str]:
+    """Return a line for each conversation state, also a former one, in which outgoing messages have no status."""
+    values = [one.value for log in cluster.topics[PREFIX + "conversation-state"] for one in log.records if one.key]
+    states = [wire.conversation_state.decode(value) for value in values if value is not None]
+    return [
+        f"conversation-state {one['id']}: {one['status_counts']} are not {one['outgoing_count']} outgoing messages"
+        for one in states
+        if sum(one["status_counts"].values()) != one["outgoing_count"]
+    ]
 
 
 def must_go(state: dict[str, Any]) -> bool:
