@@ -142,7 +142,8 @@ class MessagePartition:
         # While it was superseded its conversation published nothing of its status.
         is_again = exists and existence.has_deleted(record.rivals)
         self._announce.setdefault(message_id, set()).update(is_now.announced if is_again else ())
-        if self._superseded is not None and existed and not is_now.deletes and not exists:
+        # A verdict without rivals tells that its conversation is deleted.
+        if self._superseded is not None and record.rivals is not None and existed and not exists:
             self._superseded()
 
     def apply_holder(self, key: bytes, record: HolderRecord) -> None:
