@@ -1,4 +1,4 @@
-"""Superseded and deleted rows through a real broker, in several orders of arrival, twice, and after a kill."""
+"""Whatever happens to the rows of an OpenBSP, through a real broker, out of order, twice, and after a kill."""
 
 import random
 import re
@@ -6,10 +6,13 @@ import re
 import httpx
 import pytest
 
-from support.join_cases import at, inserted, opened, status_of
+from simulation.database import lived, rows_of
+from support.join_cases import Envelope, at, inserted, opened, status_of
+from support.join_fleet import Fleet
 from support.join_outcome import Outcome, await_committed, expected_of, outcome_of, records
 from support.join_sources import Sources
 from support.join_views import Views
+from support.wait import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -81,6 +84,48 @@ def test_superseded_and_deleted_rows_are_gone_and_stay_gone(contract, start_stre
             for key in (f"g{number}-ghost", f"d{number}-m2", f"d{number}-m3", f"d{number}-m4"):
                 assert views.get("messages", key) is None
             assert views.get("conversations", f"d{number}-gone") is None
+    assert records(contract, "dead-letters") == []
+
+
+def lives(seeds: range) -> list[Envelope]:
+    """Return the webhooks of several databases (`simulation.database`) with no row and no external id in common."""
+    told = []
+    for seed in seeds:
+        for webhook in lived(random.Random(seed)):
+            data = webhook["data"]
+            ids = [name for name in ("id", "conversation_id", "external_id") if data.get(name) is not None]
+            own = data | {name: f"{seed}-{data[name]}" for name in ids}
+            gone = [(entity, f"{seed}-{key}") for entity, key in webhook["gone"]]
+            told.append(webhook | {"data": own, "gone": gone})
+    return told
+
+
+STORES = {"memory": range(40), "rocksdb": range(40, 80)}
+
+
+@pytest.mark.parametrize(("store", "seeds"), STORES.items(), ids=STORES)
+def test_the_states_are_those_of_the_rows_that_databases_have_in_the_end(contract, tmp_path, store, seeds):
+    """Of all webhooks that they have sent, out of order and some of them twice, with a kill of the worker amid them."""
+    webhooks = lives(seeds)
+    order = random.Random(seeds.start)
+    came = webhooks + order.sample(webhooks, len(webhooks) // 2)
+    order.shuffle(came)
+    half = len(came) // 2
+    told, left = expected_of(webhooks), expected_of(rows_of(webhooks))
+    expected = Outcome(left.messages, left.conversations, told.status_changes, told.told)
+    sources = Sources(contract)
+    sources.send(came[:half])
+    with Fleet(contract, tmp_path, STREAMS_STORE=store) as running:
+        worker = running.add()
+        eventually(lambda: records(contract, "message-state"), within=60)
+        running.kill(worker)
+        sources.send(came[half:])
+        await_committed(contract)
+        print(len(came), "webhooks:", expected)
+        assert outcome_of(contract).differences(expected) == []
+        assert worker.exits == [-9]
+        with Views(running.urls, TOKEN) as views:
+            assert views.differences(expected) == []
     assert records(contract, "dead-letters") == []
 
 
