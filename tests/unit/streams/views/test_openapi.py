@@ -30,6 +30,16 @@ def test_it_is_valid():
     OpenAPIV31SpecValidator(DOCUMENT).validate()
 
 
+def test_generated_clients_find_the_server_and_the_filters_of_yes_or_no():
+    """A generator makes a boolean of them, and paths are relative to the worker that was asked for the document."""
+    assert [server["url"] for server in DOCUMENT["servers"]] == ["/"]
+    listing = DOCUMENT["paths"]["/conversations"]["get"]["parameters"]
+    schemas = {parameter["name"]: parameter["schema"] for parameter in listing}
+    booleans = {"archived", "awaiting_reply", "failed", "unanswered", "unread"}
+    assert {name for name, schema in schemas.items() if schema.get("type") == "boolean"} == booleans
+    assert DOCUMENT["components"]["schemas"]["Conversation"]["properties"]["awaiting_reply"] == {"type": "boolean"}
+
+
 def operations():
     for path, methods in DOCUMENT["paths"].items():
         for method, operation in methods.items():
