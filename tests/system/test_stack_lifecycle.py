@@ -10,6 +10,7 @@ import time
 import psutil
 import pytest
 
+from support.consume import read_all
 from support.documented import DocumentedEvents
 from support.load import SENDER_PATIENCE_S, Load
 from support.up import BRIDGE, RunningStack, start_up
@@ -166,11 +167,21 @@ def test_webhooks_wait_while_the_bridge_of_a_stack_is_killed(restarting_stack):
     unanswered = [attempt for attempt in load.attempts if attempt.status is None]
     # `up` notices the death within 0.2 s, and kills the workers, which are about to end by themselves.
     refused = [each for each in unanswered if not any(0 <= each.started + each.seconds - kill < 0.5 for kill in kills)]
+
+    def keys_of_all_accepted() -> set[str]:
+        stored = {message.key().decode() for message in read_all(stack.kafka, "openbsp.messages")}
+        assert load.accepted.keys() <= stored
+        return stored
+
+    stored = eventually(keys_of_all_accepted, within=60)
     print(
         f"\nfigure: bridge of `bridge up` killed twice: {len(load.attempts)} sent, never answered: {len(refused)},"
-        f" in the hands of a killed process: {len(unanswered) - len(refused)}, slowest answer: {load.slowest:.2f} s"
+        f" in the hands of a killed process: {len(unanswered) - len(refused)} (of these stored:"
+        f" {sum(attempt.key in stored for attempt in unanswered)}), slowest answer: {load.slowest:.2f} s"
     )
     assert refused == []
+    # As in test_ingress_restarts: a kill hits what is under way within milliseconds.
+    assert len(unanswered) <= 5 * len(kills)
     assert load.slowest < SENDER_PATIENCE_S
 
 
