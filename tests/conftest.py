@@ -1,9 +1,11 @@
-"""For all tests: how hard hypothesis looks, and the figures that tests found.
+"""For all tests: how hard hypothesis looks, the figures that tests found, and what several kinds of them need.
 
 HYPOTHESIS_PROFILE chooses the former; in CI the default is `ci`. A test prints a figure as a line `figure: ...`.
 """
 
 import os
+import resource
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
@@ -29,3 +31,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for test, line in found:
         path, _, name = test.partition("::")
         terminalreporter.write_line(f"{path.rpartition('/')[2]}::{name}: {line}")
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    """Let this process, and those that it starts, have some thousand connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 8192:
+        pytest.skip("the limit of descriptors is too low for so many connections")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 8192), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -8,7 +8,6 @@ import resource
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -51,16 +50,6 @@ def post_at_once(ingress: RunningIngress, bodies: list[bytes]) -> list[tuple[int
 
 def bodies(count: int, size: int = 0) -> list[bytes]:
     return [json.dumps(message(f"m{number}", content="x" * size)).encode() for number in range(count)]
-
-
-@pytest.fixture
-def many_descriptors() -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < 8192:
-        pytest.skip("the limit of descriptors is too low for so many connections")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 8192), hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.usefixtures("many_descriptors")
