@@ -2,12 +2,14 @@
 
 import argparse
 import logging
+import multiprocessing
 import os
-import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 
 from simulation.history import Outcome, run
 from simulation.mutations import AIMED, MUTATIONS
@@ -36,44 +38,61 @@ def main() -> int:
     seeds = range(int(first), int(last or first) + 1)
     if arguments.mutation == "each":
         return _mutate(seeds)
-    if arguments.jobs > 1:
-        options = ["--subject", arguments.subject]
-        if arguments.mutation:
-            options += ["--mutation", arguments.mutation]
-        return _divide(seeds, arguments.jobs, options)
-    if arguments.verbose:
+    size = -(-len(seeds) // arguments.jobs)
+    options = arguments.subject, arguments.mutation, arguments.verbose
+    parts = [(seeds[start : start + size], *options) for start in range(0, len(seeds), size)]
+    began, total = time.monotonic(), _Total()
+    # A part that is killed ends all others, and this process, with an exception.
+    for part in _run_each(parts) if len(parts) > 1 else map(_run, parts):
+        total.judged += part.judged
+        total.failed += part.failed
+        total.simulated_s += part.simulated_s
+        total.ends += part.ends
+    print(
+        f"{total.judged} histories in {time.monotonic() - began:.0f} s ({total.simulated_s:.0f} s simulated), "
+        f"{total.failed} failed; workers ended: {dict(total.ends)}",
+        flush=True,
+    )
+    return 1 if total.failed or total.judged != len(seeds) else 0
+
+
+@dataclass
+class _Total:
+    judged: int = 0
+    failed: int = 0
+    simulated_s: float = 0.0
+    ends: Counter[str] = field(default_factory=Counter)
+
+
+def _run_each(parts: list[tuple[range, str, str | None, bool]]) -> list[_Total]:
+    with ProcessPoolExecutor(len(parts), mp_context=multiprocessing.get_context("spawn")) as pool:
+        return list(pool.map(_run, parts))
+
+
+def _run(part: tuple[range, str, str | None, bool]) -> _Total:
+    seeds, subject, rule, verbose = part
+    if verbose:
         logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     else:
         logging.disable(logging.CRITICAL)
-    mutation = MUTATIONS[arguments.mutation] if arguments.mutation else nullcontext
-    with mutation():
-        return _run(seeds, arguments.subject, verbose=arguments.verbose)
-
-
-def _run(seeds: range, subject: str, *, verbose: bool) -> int:
-    make = SUBJECTS[subject]().plan
-    began, failed, ends, simulated_s = time.monotonic(), 0, Counter[str](), 0.0
-    for seed in seeds:
-        plan = make(seed)
-        if verbose:
-            print(plan, flush=True)
-        outcome = run(plan, subject)
-        ends += outcome.ends
-        simulated_s += outcome.seconds
-        if outcome.wrong:
-            failed += 1
-            _show(f"seed {seed} fails", outcome)
-            if failed <= _MOST_FAILURES:
-                small = shrink(plan, lambda part: bool(run(part, subject).wrong))
-                print(small, flush=True)
-                _show("  shrunk", run(small, subject))
-    seconds = time.monotonic() - began
-    print(
-        f"{len(seeds)} histories in {seconds:.0f} s ({simulated_s:.0f} s simulated), {failed} failed; "
-        f"workers ended: {dict(ends)}",
-        flush=True,
-    )
-    return 1 if failed else 0
+    make, total = SUBJECTS[subject]().plan, _Total()
+    with MUTATIONS[rule]() if rule else nullcontext():
+        for seed in seeds:
+            plan = make(seed)
+            if verbose:
+                print(plan, flush=True)
+            outcome = run(plan, subject)
+            total.judged += 1
+            total.ends += outcome.ends
+            total.simulated_s += outcome.seconds
+            if outcome.wrong:
+                total.failed += 1
+                _show(f"seed {seed} fails", outcome)
+                if total.failed <= _MOST_FAILURES:
+                    small = shrink(plan, lambda part: bool(run(part, subject).wrong))
+                    print(small, flush=True)
+                    _show("  shrunk", run(small, subject))
+    return total
 
 
 def _show(what: str, outcome: Outcome) -> None:
@@ -82,15 +101,6 @@ def _show(what: str, outcome: Outcome) -> None:
         print(f"    {line}")
     if len(outcome.wrong) > _MOST_LINES:
         print(f"    and {len(outcome.wrong) - _MOST_LINES} more")
-
-
-def _divide(seeds: range, jobs: int, options: list[str]) -> int:
-    size = -(-len(seeds) // jobs)
-    parts = [seeds[start : start + size] for start in range(0, len(seeds), size)]
-    running = [
-        subprocess.Popen([sys.executable, "-m", "simulation.run", f"{part[0]}-{part[-1]}", *options]) for part in parts
-    ]
-    return max(process.wait() for process in running)
 
 
 def _mutate(seeds: range) -> int:

@@ -4,16 +4,20 @@
 """
 
 import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from simulation.history import run
 from simulation.mutations import MUTATIONS
 from simulation.plan import plan_of
 from simulation.shrink import shrink
+from support.wait import eventually
 
 HISTORIES = 2_000 if os.environ.get("CI") else 200
 
@@ -24,27 +28,54 @@ SOON_FOUND = {
 }
 
 
-def simulate(*arguments: str) -> None:
+COMMAND = [sys.executable, "-m", "simulation.run"]
+TESTS = Path(__file__).parents[1]
+
+
+def simulate(*arguments: str) -> str:
+    """Run histories, none of which may fail, and return the last line."""
     done = subprocess.run(
-        [sys.executable, "-m", "simulation.run", *arguments],
-        cwd=Path(__file__).parents[1],
+        [*COMMAND, *arguments],
+        cwd=TESTS,
         capture_output=True,
         text=True,
         check=False,
     )
     print(done.stdout)
     assert done.returncode == 0, f"{done.stdout[-10_000:]}\n{done.stderr[-10_000:]}"
-    print("figure:", done.stdout.splitlines()[-1])
+    last = done.stdout.splitlines()[-1]
+    print("figure:", last)
+    return last
 
 
 @pytest.mark.timeout(900)
 def test_histories_end_as_the_plain_fold_says() -> None:
-    simulate(f"0-{HISTORIES - 1}", "--jobs", "2")
+    assert simulate(f"0-{HISTORIES - 1}", "--jobs", "2").startswith(f"{HISTORIES} histories ")
 
 
 @pytest.mark.timeout(900)
 def test_words_are_counted_exactly_in_histories_of_the_second_program() -> None:
-    simulate(f"0-{HISTORIES // 4 - 1}", "--jobs", "2", "--subject", "words")
+    count = HISTORIES // 4
+    assert simulate(f"0-{count - 1}", "--jobs", "2", "--subject", "words").startswith(f"{count} histories ")
+
+
+def test_histories_fail_when_a_process_of_them_is_killed() -> None:
+    """Its part was judged by nobody."""
+    command = [*COMMAND, "0-99999", "--jobs", "2"]
+    with subprocess.Popen(command, cwd=TESTS, stderr=subprocess.PIPE, start_new_session=True) as process:
+        try:
+            eventually(lambda: _parts(process.pid), within=120)[0].kill()
+            _, told = process.communicate(timeout=120)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 1
+    assert b"BrokenProcessPool" in told
+
+
+def _parts(pid: int) -> list[psutil.Process] | None:
+    found = [child for child in psutil.Process(pid).children() if "spawn_main" in " ".join(child.cmdline())]
+    return found if len(found) == 2 else None
 
 
 @pytest.mark.parametrize("seed", [3, 7])
