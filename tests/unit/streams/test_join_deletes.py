@@ -16,7 +16,7 @@ from streams.tables.conversations import ConversationPartition
 from streams.tables.messages import MessagePartition
 from streams.tables.owned import CONVERSATIONS, MESSAGES
 from support.wire import event_bytes, event_of
-from unit.streams.test_intake import World
+from unit.streams.agents.test_intake import World
 from unit.streams.test_join_cost import CountingStore, DeafWriter
 from unit.streams.test_join_turns import contract_of
 

@@ -19,7 +19,7 @@ from streams.tables.contributions import HolderRecord, decode_record, holders_ke
 from streams.tables.messages import MessagePartition
 from streams.tables.owned import MESSAGES
 from support.wire import event_bytes, event_of
-from unit.streams.test_intake import World
+from unit.streams.agents.test_intake import World
 from unit.streams.test_join_cost import contribution
 
 RECORDS = records()
