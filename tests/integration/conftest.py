@@ -3,7 +3,6 @@
 All of them are containers or processes of this machine, as the head of the test run says (see openbsp_testkit.backend).
 """
 
-import os
 import secrets
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from openbsp.local.stack import LocalStack
 from openbsp.up.part import PythonPart
 from openbsp_testkit.backend import Backend
 from support.docker.servers import ContainerPart, ContainerServers
+from support.environment import clean_environment
 from support.wait import SESSION_S, eventually
 
 TOKEN = "token-of-the-tests"
@@ -174,8 +174,6 @@ def _starter(
     make: MakePart, name: str, arguments: list[str], environment: dict[str, str], directory: Path
 ) -> Iterator[StartPart]:
     parts: list[Part] = []
-    own = ("BRIDGE_", "STREAMS_", "KAFKA_", "SCHEMA_REGISTRY_", "TOPIC_")
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(own)}
 
     def start(**variables: str) -> Part:
         label = f"{name}-{len(parts) + 1}"
@@ -184,7 +182,7 @@ def _starter(
             label,
             arguments,
             variables=name.upper(),
-            environment={**inherited, **environment, **defaults, **variables},
+            environment={**clean_environment(), **environment, **defaults, **variables},
             log=directory / f"{label}.log",
         )
         parts.append(part)

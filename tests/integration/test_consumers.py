@@ -26,6 +26,7 @@ from avro.identity import status_change_event_id
 from avro.promises import PROMISES
 from avro.schemas import latest
 from openbsp.kafka.registry import Registry
+from support.environment import clean_environment
 from support.guest import make_environment
 from support.tools import tool
 from support.wait import eventually
@@ -110,9 +111,8 @@ def accepted(record: str) -> list[dict[str, Any]]:
 
 
 def environment(contract, **variables: str) -> dict[str, str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("KAFKA_", "TOPIC_"))}
     return {
-        **inherited,
+        **clean_environment(),
         "KAFKA_BOOTSTRAP_SERVERS": contract.kafka.bootstrap_servers,
         "SCHEMA_REGISTRY_URL": contract.registry.url,
         "TOPIC_PREFIX": contract.prefix,

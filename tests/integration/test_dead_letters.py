@@ -28,8 +28,8 @@ from bridge.dead_letters.reasons import EXPLANATIONS
 from openbsp.kafka.connection import RegistrySettings
 from openbsp.kafka.registry import Registry
 from openbsp.up.part import PythonPart
-from support.bridge_process import clean_environment
 from support.consume import AvroReader, headers_of, newest_by_key, read_all
+from support.environment import clean_environment
 from support.registry_proxy import Answer, proxy
 from support.topic_settings import change_settings
 from support.wait import SESSION_S, eventually

@@ -1,7 +1,6 @@
 """`bridge erase` with a real bridge and worker: a person is gone from states and views, everybody else is as before."""
 
 import json
-import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -14,6 +13,7 @@ import pytest
 from avro.catalogue import TOPICS
 from support.bridge_process import Bridge
 from support.consume import AvroReader, newest_by_key, read_all
+from support.environment import clean_environment
 from support.wait import eventually
 
 pytestmark = pytest.mark.integration
@@ -34,11 +34,9 @@ ERASED = SHOWN | {("contacts", "contact-1"), ("contacts_addresses", made("+100")
 
 
 def erase(contract, *arguments: str) -> subprocess.CompletedProcess:
-    own = ("BRIDGE_", "KAFKA_", "SCHEMA_REGISTRY_", "TOPIC_")
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(own)}
     return subprocess.run(
         [sys.executable, "-P", "-m", "bridge", "erase", *arguments],
-        env={**inherited, **contract.environment, "BRIDGE_SUPPRESSION_KEY": KEY},
+        env={**clean_environment(), **contract.environment, "BRIDGE_SUPPRESSION_KEY": KEY},
         capture_output=True,
         text=True,
         check=False,

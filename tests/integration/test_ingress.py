@@ -18,6 +18,7 @@ from openbsp.http.tokens import new_token
 from openbsp.up.part import PythonPart
 from support.consume import AvroReader, headers_of, read_all
 from support.documented import DocumentedEvents
+from support.environment import clean_environment
 from support.topic_settings import change_settings
 from support.wait import eventually
 
@@ -128,11 +129,9 @@ def test_a_record_that_the_broker_refuses_becomes_a_dead_letter_and_does_not_tak
 
 
 def bridge_command(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess:
-    own = ("BRIDGE_", "KAFKA_", "SCHEMA_REGISTRY_", "TOPIC_")
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(own)}
     return subprocess.run(
         [sys.executable, "-P", "-m", "bridge", "serve", *arguments],
-        env={**inherited, **environment},
+        env={**clean_environment(), **environment},
         capture_output=True,
         text=True,
         check=False,

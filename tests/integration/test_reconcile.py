@@ -4,7 +4,6 @@ Afterwards each state is what the sender's database has, and no other is there.
 """
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from openbsp_testkit.postgrest import Postgrest, running_postgrest
 from openbsp_testkit.rows import Organization, Webhook
 from openbsp_testkit.sender import Delivery, FakeSender
 from support.consume import AvroReader, headers_of, newest_by_key, read_all
+from support.environment import clean_environment
 from support.join_outcome import await_committed
 from support.wait import eventually
 
@@ -290,7 +290,7 @@ def bridge_command(contract, directory: Path, *arguments: str, **variables: str)
 def environment(contract, directory: Path, **variables: str) -> dict[str, str]:
     """Return what a command of `bridge` needs to know here."""
     return {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("RECONCILE_", "OPENBSP_"))},
+        **clean_environment(),
         **contract.environment,
         "OPENBSP_API_KEY": "the-key-of-the-organization",
         "RECONCILE_SIGNING_KEY_FILE": str(directory / "audit.key"),

@@ -1,7 +1,6 @@
 """The registry behind what stands before it in use: rights to read only, basic authentication, TLS."""
 
 import base64
-import os
 import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,6 +16,7 @@ from openbsp.kafka.registry import Registry
 from openbsp.up.part import PythonPart
 from support.authority import Authority
 from support.documented import DocumentedEvents
+from support.environment import clean_environment
 from support.wait import eventually
 
 pytestmark = pytest.mark.integration
@@ -137,10 +137,9 @@ def test_both_processes_run_on_a_registry_that_lets_them_only_read(contract, tmp
     server.load_cert_chain(own.certificate, own.key)
     server.load_verify_locations(authority.file)
     server.verify_mode = ssl.CERT_REQUIRED
-    prefixes = ("BRIDGE_", "STREAMS_", "KAFKA_", "SCHEMA_REGISTRY_", "TOPIC_")
     with ExitStack() as cleanup:
         url = cleanup.enter_context(gate(contract.registry.url, read_only=True, user=f"reader:{password}", tls=server))
-        variables = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)} | {
+        variables = clean_environment() | {
             **contract.environment,
             "SCHEMA_REGISTRY_URL": url,
             "SCHEMA_REGISTRY_USERNAME": "reader",

@@ -1,7 +1,6 @@
 """`bridge tap` follows a topic of a real broker, ends in order, and leaves no trace in it; `bridge top` looks."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from openbsp.kafka.reading import GROUP
+from support.environment import clean_environment
 
 pytestmark = pytest.mark.integration
 
@@ -18,11 +18,9 @@ TOKEN = "token-of-the-tests"
 
 
 def command(contract, *arguments: str) -> subprocess.Popen:
-    own = ("BRIDGE_", "KAFKA_", "SCHEMA_REGISTRY_", "TOPIC_")
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(own)}
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "bridge", *arguments],
-        env={**inherited, **contract.environment},
+        env={**clean_environment(), **contract.environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -18,7 +18,7 @@ import pytest
 from confluent_kafka import Producer
 
 from openbsp.up.part import PythonPart
-from support.bridge_process import clean_environment
+from support.environment import clean_environment
 from support.registry_proxy import proxy
 from support.wait import eventually
 

@@ -1,6 +1,5 @@
 """Topics on a real broker: made once as the catalogue says, verified, never changed."""
 
-import os
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from openbsp.errors import KafkaUnavailableError, TopicsError
 from openbsp.kafka.connection import KafkaSettings, TopicSettings
 from openbsp.kafka.findings import Grade
 from openbsp.kafka.topics import Topics
+from support.environment import clean_environment
 from support.topic_settings import change_settings, settings_of
 from support.wait import eventually
 
@@ -165,11 +165,9 @@ def test_the_layout_of_a_topic_is_its_id_and_its_partitions(bare_contract, topic
 def test_the_command_grades_what_it_finds_and_fails_only_for_what_is_wrong(bare_contract, topics, admin):
     def check() -> tuple[int, list[str]]:
         bridge = Path(sys.executable).with_name("bridge")
-        own = ("BRIDGE_", "STREAMS_", "KAFKA_", "SCHEMA_REGISTRY_", "TOPIC_")
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(own)}
         done = subprocess.run(
             [bridge, "topics", "check"],
-            env={**environment, **bare_contract.environment},
+            env={**clean_environment(), **bare_contract.environment},
             capture_output=True,
             text=True,
             check=False,

@@ -1,6 +1,5 @@
 """Both processes on a broker that asks who they are: the right password works, a wrong one is said and never shown."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from openbsp.local.ports import free_ports
 from openbsp.local.stack import LocalStack
 from openbsp.up.part import PythonPart
 from support.documented import DocumentedEvents
+from support.environment import clean_environment
 from support.wait import eventually
 
 pytestmark = pytest.mark.integration
@@ -44,8 +44,7 @@ def secured() -> Iterator[tuple[LocalStack, str]]:
 
 
 def environment(stack: LocalStack, address: str, password: str) -> dict[str, str]:
-    own = ("BRIDGE_", "STREAMS_", "KAFKA_", "SCHEMA_REGISTRY_", "TOPIC_")
-    return {key: value for key, value in os.environ.items() if not key.startswith(own)} | {
+    return clean_environment() | {
         "KAFKA_BOOTSTRAP_SERVERS": address,
         "KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
         "KAFKA_SASL_MECHANISM": "PLAIN",

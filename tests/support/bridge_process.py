@@ -15,18 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from support.environment import clean_environment
 from support.look import look
 from support.wait import eventually
 
 BRIDGE = Path(sys.executable).with_name("bridge")
 TOKEN = "token-of-the-tests"
 START_S = 120.0
-
-
-def clean_environment() -> dict[str, str]:
-    """Return the environment without what would change our processes behind the test's back."""
-    own = ("BRIDGE_", "STREAMS_", "KAFKA_", "SCHEMA_REGISTRY_", "TOPIC_")
-    return {key: value for key, value in os.environ.items() if not key.startswith(own)}
 
 
 def as_systemd(listener: socket.socket, command: Sequence[str | Path]) -> list[str | Path]:

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from support.environment import clean_environment
+
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "test-your-consumer.md"
 #: The files that the page shows, by name.
@@ -16,7 +18,6 @@ PAGE_FILES: Mapping[str, str] = dict(
 PAGE_TESTS = sum(text.count("def test_") for text in PAGE_FILES.values())
 
 _UV = Path(sys.executable).with_name("uv")
-_OWN = ("BRIDGE_", "STREAMS_", "KAFKA_", "SCHEMA_REGISTRY_", "TOPIC_", "OPENBSP_TESTKIT_", "PYTEST_", "TESTCONTAINERS_")
 
 
 def make_environment(
@@ -39,7 +40,7 @@ class Project:
     def __init__(self, directory: Path, python: Path | str, files: Mapping[str, str], **variables: str) -> None:
         self.directory = directory
         self.environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(_OWN)},
+            **clean_environment("OPENBSP_TESTKIT_", "PYTEST_", "TESTCONTAINERS_"),
             "PYTHONDONTWRITEBYTECODE": "1",
             **variables,
         }

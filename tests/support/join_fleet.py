@@ -1,6 +1,5 @@
 """Workers of one application under a supervisor: each is started again when it ends, until it is no longer wanted."""
 
-import os
 import signal
 import threading
 from collections.abc import Iterator, Mapping
@@ -11,13 +10,13 @@ from typing import Any, Self
 
 from openbsp.local.part import START_SECONDS
 from openbsp.up.part import PythonPart
+from support.environment import clean_environment
 from support.look import look
 from support.wait import eventually
 
 TOKEN = "token-of-the-tests"
 
 _WATCH_S = 0.1
-_OWN = ("BRIDGE_", "STREAMS_", "KAFKA_", "SCHEMA_REGISTRY_", "TOPIC_")
 
 
 @dataclass
@@ -40,7 +39,7 @@ class Fleet:
         self.lines: list[str] = []
         self._directory = directory
         self._environment: Mapping[str, str] = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(_OWN)},
+            **clean_environment(),
             **contract.environment,
             "STREAMS_TOKENS": f"tests={TOKEN}",
             "STREAMS_APP_ID": f"{contract.prefix}streams",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from support.bridge_process import clean_environment
+from support.environment import clean_environment
 from support.wait import eventually
 
 #: By the name of the command line: what serves, a path that needs a token, and the method to ask it by.

@@ -1,7 +1,6 @@
 """`bridge up --json` as a user runs it. Imports nothing of the project."""
 
 import json
-import os
 import select
 import signal
 import subprocess
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
+from support.environment import clean_environment
 
 BRIDGE = Path(sys.executable).with_name("bridge")
 READY_S = 270.0
@@ -93,8 +94,6 @@ class RunningStack:
 
 def start_up(directory: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> RunningStack:
     """Start `bridge up --json` with more arguments and variables; return when it is ready."""
-    own = ("BRIDGE_", "STREAMS_", "KAFKA_", "SCHEMA_REGISTRY_", "TOPIC_")
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(own)}
     log = directory / f"up-{time.monotonic_ns()}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -102,7 +101,7 @@ def start_up(directory: Path, *arguments: str, environment: Mapping[str, str] | 
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=output,
-            env={**inherited, **(environment or {})},
+            env={**clean_environment(), **(environment or {})},
             cwd=directory,
         )
     try:
