@@ -21,6 +21,8 @@ from support.wait import eventually
 
 BRIDGE = Path(sys.executable).with_name("bridge")
 TOKEN = "token-of-the-tests"
+#: A tokens file: its token is the one with this hash, which nobody has.
+TOKENS_FILE = f"other {'0' * 64}\n"
 START_S = 120.0
 
 
@@ -129,6 +131,10 @@ class Bridge:
         ]
         for process, told in [(process, process.communicate(timeout=120)[0]) for process in started]:
             assert process.returncode == 0, told.decode()
+
+    def listen(self) -> socket.socket:
+        """Return a socket for `listener`, as systemd or `bridge up` would have it; the caller closes it."""
+        return socket.create_server(("127.0.0.1", self.port), backlog=2048)
 
     def start(self) -> None:
         """Start the process and return when it answers."""

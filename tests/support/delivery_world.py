@@ -19,14 +19,14 @@ from confluent_kafka import KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, DeletedRecords, OffsetSpec
 from prometheus_client.parser import text_string_to_metric_families
 
-from support.bridge_process import TOKEN, Bridge
+from support.bridge_process import TOKEN, TOKENS_FILE, Bridge
 from support.consume import headers_of, read_all
 from support.join_cases import at, conversation, inserted, status_of
 from support.join_fleet import Fleet, Member
 from support.join_outcome import Outcome, expected_of
 from support.join_views import MEMBERS, comparable
 from support.load import Attempt, Load
-from support.local_servers import LocalStack, listen, new_token
+from support.local_servers import LocalStack
 from support.registry_proxy import Proxy, proxy
 from support.small_disk import mount, small_disk
 from support.wait import SESSION_S, eventually
@@ -324,7 +324,7 @@ def running_world(directory: Path) -> Iterator[World]:
         properties = {"auto.create.topics.enable": "true", "group.min.session.timeout.ms": SESSION_S * 1000}
         servers = stack.enter_context(LocalStack(directory / "servers", kafka_properties=properties))
         between = stack.enter_context(proxy(servers.registry))
-        (directory / "tokens").write_text(new_token("other")[1])
+        (directory / "tokens").write_text(TOKENS_FILE)
         clock, disk, stores = WrongClock(directory), directory / "disk", directory / "stores"
         small = stack.enter_context(small_disk(disk, "32m")) and stack.enter_context(small_disk(stores, "128m"))
         bridge = Bridge(
@@ -339,7 +339,7 @@ def running_world(directory: Path) -> Iterator[World]:
                 **clock.variables,
             },
         )
-        bridge.listener = stack.enter_context(listen("127.0.0.1", bridge.port))
+        bridge.listener = stack.enter_context(bridge.listen())
         stack.callback(bridge.close)
         bridge.prepare()
         bridge.start()

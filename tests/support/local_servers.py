@@ -1,7 +1,5 @@
-"""Kafka and a registry on this machine, a socket and tokens: what system tests need, which import nothing of ours."""
+"""Kafka and a registry on this machine, for system tests, which import nothing else of ours."""
 
-from openbsp.http.listener import listen
-from openbsp.http.tokens import new_token
 from openbsp.local.stack import LocalStack
 
-__all__ = ["LocalStack", "listen", "new_token"]
+__all__ = ["LocalStack"]

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from support.bridge_process import TOKEN, Bridge
+from support.bridge_process import TOKEN, TOKENS_FILE, Bridge
 from support.consume import headers_of, read_all
 from support.load import SENDER_PATIENCE_S, Attempt, Load
-from support.local_servers import LocalStack, listen, new_token
+from support.local_servers import LocalStack
 from support.wait import eventually
 
 pytestmark = [pytest.mark.integration]
@@ -32,8 +32,7 @@ def new_bridge(servers: LocalStack, tmp_path: Path) -> Iterator[NewBridge]:
         def new(*, held: bool = False, **variables: str) -> Bridge:
             bridge = Bridge(servers.kafka, servers.registry, tmp_path, variables=variables)
             if held:
-                # As systemd would.
-                bridge.listener = stack.enter_context(listen("127.0.0.1", bridge.port))
+                bridge.listener = stack.enter_context(bridge.listen())
             stack.callback(bridge.close)
             bridge.prepare()
             bridge.start()
@@ -143,7 +142,7 @@ def test_an_upgrade_takes_the_socket_over(new_bridge: NewBridge, workers: str, *
 
 def test_an_upgrade_that_cannot_start_leaves_everything_as_it_was(new_bridge: NewBridge, tmp_path: Path):
     tokens = tmp_path / "tokens"
-    tokens.write_text(new_token("other")[1])
+    tokens.write_text(TOKENS_FILE)
     bridge = new_bridge(BRIDGE_TOKENS_FILE=str(tokens))
     before = bridge.workers
     with Load(bridge.url, TOKEN) as load:
