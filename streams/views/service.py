@@ -23,7 +23,6 @@ from streams.engine.lag import LOOK_EVERY_S, Lag
 from streams.engine.outside import Outside
 from streams.metrics import Metrics
 from streams.settings import StoreKind, StreamsSettings
-from streams.views.cluster.applied import Applied
 from streams.views.cluster.peers import Peers
 from streams.views.cluster.waits import Waits
 from streams.views.http.app import Views, create_app
@@ -34,6 +33,7 @@ from streams.views.http.reads import Reads
 from streams.views.http.requests import Requests
 from streams.views.live.backlog import Backlog
 from streams.views.live.events import EventStreams
+from streams.views.read.applied import Applied
 from streams.views.read.tables import Tables
 
 if TYPE_CHECKING:

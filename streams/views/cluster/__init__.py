@@ -1,1 +1,1 @@
-"""Several workers as one: owners, peers, relaying, waiting."""
+"""Several workers as one: peers, and waiting for them."""

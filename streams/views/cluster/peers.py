@@ -14,9 +14,9 @@ from functools import cached_property
 import aiohttp
 from yarl import URL
 
+from streams.views.access import HOP, WAIT, Reader
 from streams.views.cluster.waits import Changes
-from streams.views.http.access import HOP, WAIT, Reader
-from streams.views.http.problems import ProblemError, not_ready
+from streams.views.problems import ProblemError, not_ready
 
 _CONNECT_S = 1.0
 _CONNECTIONS = 64

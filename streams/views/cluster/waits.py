@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from streams.metrics import Metrics
-from streams.views.http.access import Reader
-from streams.views.http.problems import ProblemError, not_ready
+from streams.views.access import Reader
+from streams.views.problems import ProblemError, not_ready
 
 Answer = TypeVar("Answer")
 

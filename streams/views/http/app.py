@@ -18,19 +18,18 @@ from avro.jsontext import encode
 from openbsp.http.access import Access
 from openbsp.http.refusals import INTERNAL_ERROR, METHOD_NOT_ALLOWED, NOT_FOUND
 from streams.state import contribution as contributions
-from streams.views.cluster import applied
-from streams.views.cluster.applied import Applied
+from streams.views.access import METRICS, SYNC, Authentication, Reader, not_found, reader_of
 from streams.views.cluster.peers import Answered, Peers
 from streams.views.cluster.waits import Waits
-from streams.views.http.access import METRICS, SYNC, Authentication, Reader, not_found, reader_of
 from streams.views.http.openapi import document
 from streams.views.http.page.files import Page
-from streams.views.http.problems import ProblemError, not_ready, problem, relayed
 from streams.views.http.queries import FILTERS, MESSAGE_FILTERS, PAGING, Parameters
 from streams.views.http.reads import CONVERSATION, CONVERSATIONS, headers
 from streams.views.http.session import Sessions
 from streams.views.live.events import Asked, EventStream, EventStreams
-from streams.views.read import render
+from streams.views.problems import ProblemError, not_ready, problem, relayed
+from streams.views.read import applied, render
+from streams.views.read.applied import Applied
 from streams.views.read.index import Filter
 from streams.views.read.lists import Conversations, Listing, Lists, Messages, Orphans, encode_part
 from streams.views.read.pages import PageKey

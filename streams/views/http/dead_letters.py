@@ -18,8 +18,8 @@ from openbsp.errors import KafkaSettingsError, KafkaUnavailableError, RegistryEr
 from openbsp.kafka.connection import KafkaSettings
 from openbsp.kafka.reading import Range, TopicReader, ValueReader, tail
 from openbsp.threads import in_thread
-from streams.views.http.access import reader_of
-from streams.views.http.problems import not_ready
+from streams.views.access import reader_of
+from streams.views.problems import not_ready
 
 if TYPE_CHECKING:
     from openbsp.kafka.registry import Registry

@@ -10,7 +10,9 @@ from openbsp.http.openapi import TOKEN, description, metrics, probe, problem, re
 from openbsp.http.problems import Reason
 from openbsp.http.refusals import BODY_TIMEOUT, NOT_FOUND, TOO_LARGE, UNAUTHORIZED, UNSUPPORTED_MEDIA_TYPE
 from streams.views.http.queries import DEFAULT_LIMIT, MOST
-from streams.views.http.refusals import (
+from streams.views.read import render
+from streams.views.read.message_index import STATUSES
+from streams.views.refusals import (
     CROSS_SITE,
     INVALID_PARAMETER,
     MALFORMED_SESSION,
@@ -21,8 +23,6 @@ from streams.views.http.refusals import (
     TOO_MANY_ATTEMPTS,
     TOO_MANY_STREAMS,
 )
-from streams.views.read import render
-from streams.views.read.message_index import STATUSES
 
 _COMPONENTS = "#/components/schemas/{name}"
 _TOKENS: list[dict[str, list[str]]] = [{"token": []}, {"cookie": []}]

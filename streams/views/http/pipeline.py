@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from streams.views.http.access import reader_of
+from streams.views.access import reader_of
 from streams.views.http.completeness import Audits, Completeness
 
 PATH = "/pipeline"

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from openbsp.http.connections import Connections
 from openbsp.http.fast_path import END, MOST_BYTES, Exchange, FastPathProtocol, may_repeat, remember
-from streams.views.http.access import HOP, SYNC, WAIT, authorization_of
+from streams.views.access import HOP, SYNC, WAIT, authorization_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,20 +1,18 @@
 """Query parameters: each known, given once, and with a valid value."""
 
-import base64
-import binascii
 import hashlib
 from collections.abc import Collection
-from typing import Annotated, NamedTuple
 from urllib.parse import unquote
 
-from msgspec import DecodeError, Meta, ValidationError, msgpack
+from msgspec import msgpack
 from starlette.requests import Request
 
 from avro import instants
-from streams.views.http.problems import ProblemError
-from streams.views.http.refusals import INVALID_PARAMETER
+from streams.views.problems import ProblemError
 from streams.views.read.index import Filter, Position
 from streams.views.read.message_index import STATUSES, MessageFilter
+from streams.views.read.paging import Paging, position_of
+from streams.views.refusals import INVALID_PARAMETER
 
 DEFAULT_LIMIT = 50
 MOST = 500
@@ -26,20 +24,6 @@ MESSAGE_FILTERS = ("organization_id", "status", "since")
 PAGING = ("after", "cursor", "limit")
 
 _DIGEST_BYTES = 6
-_Micros = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
-_decode_cursor = msgpack.Decoder(tuple[_Micros, str, bytes]).decode
-
-
-class Paging(NamedTuple):
-    """A page: up to `limit` items below a position. `query` identifies the selection."""
-
-    below: Position | None
-    limit: int
-    query: bytes
-
-    def cursor_of(self, position: Position) -> str:
-        """Return the cursor for the items below a position, valid for the same query only."""
-        return base64.urlsafe_b64encode(msgpack.encode((*position, self.query))).decode().rstrip("=")
 
 
 class Parameters:
@@ -107,13 +91,9 @@ class Parameters:
         if value is None:
             return None
         try:
-            packed = base64.b64decode(value + "=" * (-len(value) % 4), altchars=b"-_", validate=True)
-            time, key, its_query = _decode_cursor(packed)
-        except (binascii.Error, DecodeError, ValidationError, ValueError):
-            raise _invalid("cursor is a next_cursor that an answer had") from None
-        if its_query != query:
-            raise _invalid("the cursor is of another query: path and filters must be those of the page before")
-        return time, key
+            return position_of(value, query)
+        except ValueError as error:
+            raise _invalid(str(error)) from None
 
     def filter(self, organizations: frozenset[str] | None) -> Filter:
         """Return the filter of conversations, within the visible organizations."""

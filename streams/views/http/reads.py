@@ -10,7 +10,7 @@ from openbsp.http.access import Access
 from openbsp.http.problems import Answer, Headers
 from openbsp.http.tokens import Token
 from streams.metrics import Metrics
-from streams.views.http.problems import ProblemError
+from streams.views.problems import ProblemError
 from streams.views.read.pages import Page, PageKey
 from streams.views.read.partition import Rendered
 from streams.views.read.tables import Tables

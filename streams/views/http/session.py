@@ -19,9 +19,9 @@ from avro.jsontext import encode
 from openbsp.http.refusals import TOO_LARGE, UNAUTHORIZED, UNSUPPORTED_MEDIA_TYPE
 from openbsp.http.tokens import Token
 from openbsp.log import event
-from streams.views.http.access import COOKIE, cookie_value
-from streams.views.http.problems import ProblemError, problem
-from streams.views.http.refusals import CROSS_SITE, MALFORMED_SESSION, TOO_MANY_ATTEMPTS
+from streams.views.access import COOKIE, cookie_value
+from streams.views.problems import ProblemError, problem
+from streams.views.refusals import CROSS_SITE, MALFORMED_SESSION, TOO_MANY_ATTEMPTS
 
 PATH = "/session"
 #: Seconds after which one has to sign in again.

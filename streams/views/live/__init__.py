@@ -1,1 +1,1 @@
-"""Event streams: conversations as they change."""
+"""Event streams: conversations as they change, also those of other workers."""

@@ -7,7 +7,7 @@ from openbsp.kafka.connection import Config
 from streams.engine.errors import UNAVAILABLE
 from streams.engine.outside import Outside
 from streams.engine.source import assign, read, reader
-from streams.views.live.feed import RECENT, Feed, Recent
+from streams.views.read.feed import RECENT, Feed, Recent
 
 _BULK = 5_000
 _WAIT_S = 0.2

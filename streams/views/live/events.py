@@ -23,13 +23,11 @@ from openbsp.backoff import Backoff
 from openbsp.http.refusals import NOT_FOUND
 from openbsp.http.tokens import Token
 from streams.metrics import Metrics
+from streams.views.access import Reader, not_found
 from streams.views.cluster.peers import Peers
-from streams.views.cluster.relay import Relay
-from streams.views.http.access import Reader, not_found
-from streams.views.http.problems import ProblemError, not_ready
-from streams.views.http.refusals import TOO_MANY_STREAMS
 from streams.views.live import positions
 from streams.views.live.backlog import Backlog
+from streams.views.live.relay import Relay
 from streams.views.live.subscription import (
     CannotResumeError,
     ConversationSubscription,
@@ -37,9 +35,11 @@ from streams.views.live.subscription import (
     ListSubscription,
     Subscription,
 )
+from streams.views.problems import ProblemError, not_ready
 from streams.views.read.index import Filter
 from streams.views.read.partition import PartitionView
 from streams.views.read.tables import Tables
+from streams.views.refusals import TOO_MANY_STREAMS
 
 if TYPE_CHECKING:
     from streams.tracing import Trail

@@ -14,8 +14,8 @@ from typing import NamedTuple, Protocol
 from avro.jsontext import encode
 from streams.state import contribution as contributions
 from streams.state.contribution import Contribution
-from streams.views.live.feed import Change, ChangedMessage
 from streams.views.read import render
+from streams.views.read.feed import Change, ChangedMessage
 from streams.views.read.index import Filter, Position
 from streams.views.read.partition import PartitionView
 

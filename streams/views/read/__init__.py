@@ -1,1 +1,1 @@
-"""Reading the tables: index, lists, timelines, rendering."""
+"""Reading the tables: index, lists, timelines, rendering, and what has changed."""

@@ -12,14 +12,14 @@ from typing import Any, NamedTuple, Protocol
 from msgspec import DecodeError, ValidationError, msgpack
 
 from streams.state.registers import NEVER
+from streams.views.access import Reader
 from streams.views.cluster.peers import Peers
-from streams.views.http.access import Reader
-from streams.views.http.problems import not_ready, relayed
-from streams.views.http.queries import Paging
+from streams.views.problems import not_ready, relayed
 from streams.views.read import render
 from streams.views.read.index import Filter, Position
 from streams.views.read.message_index import MessageFilter, order_of, read_key
 from streams.views.read.pages import Page
+from streams.views.read.paging import Paging
 from streams.views.read.partition import PartitionView, tag_of
 from streams.views.read.tables import Tables
 

@@ -14,9 +14,9 @@ from streams.state.contribution import Contribution
 from streams.state.conversation import Counting, Standing, Tally
 from streams.tables.conversations import ConversationPartition
 from streams.tables.owned import Owned
-from streams.views.http.problems import not_ready
-from streams.views.live.feed import Before, Feed, only
+from streams.views.problems import not_ready
 from streams.views.read import render
+from streams.views.read.feed import Before, Feed, only
 from streams.views.read.index import ConversationIndex, Facets, Filter, Kind, Position
 from streams.views.read.message_index import MessageFilter, MessageIndex, read_key
 from streams.views.read.pages import Pages

@@ -19,10 +19,10 @@ from streams.engine.partitioner import hash_of
 from streams.metrics import Metrics
 from streams.tables.owned import Owned
 from streams.views.cluster.waits import Changes
-from streams.views.http.problems import ProblemError, not_ready
-from streams.views.http.refusals import NOT_APPLIED
+from streams.views.problems import ProblemError, not_ready
 from streams.views.read.pages import Page, PageKey, Pages
 from streams.views.read.partition import IndexedBefore, PartitionView, RenderedConversations
+from streams.views.refusals import NOT_APPLIED
 
 if TYPE_CHECKING:
     from streams.engine.engine import Engine

@@ -14,7 +14,7 @@ from sortedcontainers import SortedList
 from streams.state import contribution as contributions
 from streams.state.contribution import Contribution
 from streams.tables.conversations import ConversationPartition
-from streams.views.http.problems import not_ready
+from streams.views.problems import not_ready
 from streams.views.read.index import Position
 
 #: Longest short conversation, in messages.

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bridge.http import refusals as of_the_bridge
-from streams.views.http import refusals as of_the_views
+from streams.views import refusals as of_the_views
 
 ROOT = Path(__file__).parents[4]
 

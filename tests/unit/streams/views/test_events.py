@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from openbsp.http.tokens import new_token
 from streams.engine.outside import Clients, Outside
-from streams.views.live import backlog, events, feed, positions
-from streams.views.live.feed import Recent
+from streams.views.live import backlog, events, positions
+from streams.views.read import feed
+from streams.views.read.feed import Recent
 from support.sse_client import Copy, DirectClient
 from support.views_world import ACME, ALL, World, conversation, instant, message, partition_of
 

@@ -9,10 +9,10 @@ import pytest
 
 from avro.catalogue import ENTITIES
 from openbsp.http.problems import TYPE
-from streams.views.http.access import COOKIE, cookie_value
-from streams.views.http.refusals import REASONS
+from streams.views.access import COOKIE, cookie_value
 from streams.views.read import partition, tables
 from streams.views.read.partition import PartitionView, Rendered, RenderedConversations
+from streams.views.refusals import REASONS
 from support.gate import hold
 from support.views_world import ACME, ALL, World, conversation, instant, message, partition_of
 

@@ -17,9 +17,9 @@ from schemathesis.specs.openapi.checks import (
 )
 from starlette.routing import Route
 
-from streams.views.cluster.applied import PATH as INTERNAL
 from streams.views.http.openapi import document
-from streams.views.http.refusals import REASONS
+from streams.views.read.applied import PATH as INTERNAL
+from streams.views.refusals import REASONS
 from support.views_world import ACME, ALL, World, conversation, message
 
 DOCUMENT = document()

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from streams.state import contribution as contributions
-from streams.views.http.problems import ProblemError
+from streams.views.problems import ProblemError
 from streams.views.read import timeline
 from support.gate import hold
 from support.views_world import World, conversation, instant, message, partition_of

@@ -8,9 +8,9 @@ import httpx
 import pytest
 from yarl import URL
 
+from streams.views.access import HOP, WAIT
 from streams.views.cluster import peers as cluster_peers
 from streams.views.cluster.peers import Answered
-from streams.views.http.access import HOP, WAIT
 from support.views_world import World, conversation, partition_of
 
 pytestmark = pytest.mark.anyio

@@ -13,8 +13,8 @@ from openbsp.http import unauthorized
 from openbsp.http.access import Access
 from openbsp.http.refusals import NOT_FOUND
 from openbsp.http.tokens import Token
-from streams.views.http.problems import ProblemError, problem
-from streams.views.http.refusals import NOT_PERMITTED
+from streams.views.problems import ProblemError, problem
+from streams.views.refusals import NOT_PERMITTED
 
 COOKIE = "openbsp_views"
 
@@ -38,7 +38,7 @@ class Reader(Struct, frozen=True):
 
     `authorization` is the header's value, for requests to other workers; `if_none_match` that header. `partitions` are
     those that another worker requests in the reader's name. `sync_s` is how long this one may wait for contributions of
-    messages to conversations (`streams.views.cluster.applied`); None: no worker asks, or there is nothing to wait for.
+    messages to conversations (`streams.views.read.applied`); None: no worker asks, or there is nothing to wait for.
     `wait_s` is how long it may wait for partitions to become ready; None: no worker asks, or one that does not wait.
     """
 

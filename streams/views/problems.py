@@ -7,7 +7,7 @@ from starlette.responses import Response
 from avro.jsontext import MalformedJsonError, decode
 from openbsp.http import problems
 from openbsp.http.problems import Reason, response
-from streams.views.http.refusals import NOT_READY, REASONS
+from streams.views.refusals import NOT_READY, REASONS
 
 
 class ProblemError(Exception):

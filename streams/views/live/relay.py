@@ -8,9 +8,9 @@ from http import HTTPStatus
 
 import aiohttp
 
-from streams.views.http.problems import ProblemError, not_ready, relayed
 from streams.views.live import positions
 from streams.views.live.subscription import CannotResumeError, Event
+from streams.views.problems import ProblemError, not_ready, relayed
 
 #: Events read ahead of the client from the other worker.
 _AHEAD = 200

@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 from streams.engine.end_offsets import Ends
 from streams.engine.errors import UNAVAILABLE, name_of
+from streams.views.access import Reader
 from streams.views.cluster.peers import Peers
-from streams.views.http.access import Reader
-from streams.views.http.problems import ProblemError, not_ready, relayed
-from streams.views.http.refusals import INVALID_PARAMETER
+from streams.views.problems import ProblemError, not_ready, relayed
 from streams.views.read.tables import Tables
+from streams.views.refusals import INVALID_PARAMETER
 
 #: Where other workers wait for a record (internal).
 PATH = "/internal/applied"
