@@ -17,10 +17,11 @@ from avro.dead_letters import REDRIVEN_HEADER, redrives
 from bridge.client import BridgeClient, Outcome, StoppedError
 from bridge.cluster import Cluster
 from bridge.dead_letters import show
-from bridge.dead_letters.letters import DeadLetterTopic, Letter, Position, PositionError, Wanted, header_of
+from bridge.dead_letters.letters import DeadLetterTopic, Letter, PositionError, Wanted, header_of, position_in
 from bridge.dead_letters.plan import NotRedrivableError, Planner, Redrive
 from openbsp.commands import complain
 from openbsp.console import make_console
+from openbsp.kafka.position import Position
 from openbsp.kafka.reading import Range, TopicReader, ValueReader
 from openbsp.log import as_text, event, line_of, start_logging
 from openbsp.terminal import printable
@@ -61,7 +62,7 @@ def list_letters(cluster: Cluster, wanted: Wanted, most: int, *, as_json: bool) 
 def show_letter(cluster: Cluster, position_text: str, *, as_json: bool, all_bytes: bool) -> bool:
     """Print a dead letter whole; return whether there is one. Raises PositionError for an invalid position."""
     with DeadLetterTopic(cluster) as topic:
-        position = Position.parse(position_text, topic.name)
+        position = position_in(topic.name, position_text)
         letter = topic.at(position)
         if letter is None:
             why = topic.unreadable.get(position, "there is no dead letter; retention may have deleted it")
@@ -138,7 +139,7 @@ def execute(cluster: Cluster, wanted: Wanted, position: str | None, client: Brid
 def _range(topic: DeadLetterTopic, wanted: Wanted, position: str | None) -> Range:
     if position is None:
         return topic.range(wanted)
-    place = Position.parse(position, topic.name)
+    place = position_in(topic.name, position)
     if topic.at(place) is None and place not in topic.unreadable:
         raise PositionError(f"{place}: there is no dead letter; retention may have deleted it")
     return {place.partition: (place.offset, place.offset + 1)}

@@ -1,9 +1,8 @@
 """The dead letters in their topic: their positions, their fields, and which of them are selected."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, Self, cast
 
 from confluent_kafka import Message
 
@@ -12,9 +11,8 @@ from avro.catalogue import ENTITIES, TOPICS
 from avro.codec import CodecError
 from avro.dead_letters import REDRIVEN_HEADER, redrives
 from bridge.cluster import Cluster
+from openbsp.kafka.position import Position, position_of
 from openbsp.kafka.reading import Range, ValueReader
-
-_POSITION = re.compile(r"(?:(?P<topic>[a-zA-Z0-9._-]+):)?(?P<partition>\d{1,9}):(?P<offset>\d{1,18})")
 
 #: How much earlier than its time in the topic a dead letter may have been made, by clocks that differ.
 _SLACK_MS = 60_000
@@ -24,26 +22,14 @@ class PositionError(ValueError):
     """An invalid position of a dead letter."""
 
 
-class Position(NamedTuple):
-    """The position of a record."""
-
-    topic: str
-    partition: int
-    offset: int
-
-    def __str__(self) -> str:
-        """Return it as commands print and take it."""
-        return f"{self.topic}:{self.partition}:{self.offset}"
-
-    @staticmethod
-    def parse(text: str, topic: str) -> "Position":
-        """Read `topic:partition:offset` or `partition:offset`. Raises PositionError unless it is one of `topic`."""
-        match = _POSITION.fullmatch(text)
-        if match is None:
-            raise PositionError(f"{text!r} is not a position: give topic:partition:offset, as `list` prints it")
-        if match["topic"] not in {None, topic}:
-            raise PositionError(f"the dead letters are in {topic}, not in {match['topic']}")
-        return Position(topic, int(match["partition"]), int(match["offset"]))
+def position_in(topic: str, text: str) -> Position:
+    """Read a position, with or without its topic. Raises PositionError unless it is one of `topic`."""
+    position = position_of(text, topic)
+    if position is None:
+        raise PositionError(f"{text!r} is not a position: give topic:partition:offset, as `list` prints it")
+    if position.topic != topic:
+        raise PositionError(f"the dead letters are in {topic}, not in {position.topic}")
+    return position
 
 
 @dataclass(frozen=True, slots=True)

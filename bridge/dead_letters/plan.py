@@ -8,11 +8,12 @@ from avro.catalogue import ENTITIES, topic_name
 from avro.codec import CodecError
 from avro.dead_letters import REDRIVEN_HTTP_HEADER
 from avro.rows import to_row
-from bridge.dead_letters.letters import Letter, Position
+from bridge.dead_letters.letters import Letter
 from bridge.dead_letters.reasons import explain
 from bridge.delivery.items import Event
 from bridge.http.events import RefusedError, read_event
 from bridge.http.webhook import RECONCILED_HEADER
+from openbsp.kafka.position import Position
 
 #: An event that became a dead letter again after so many attempts is no longer redriven.
 MOST_REDRIVES = 3

@@ -8,8 +8,8 @@ acknowledged, and what they did not commit is processed again by their successor
 
 import time
 from http import HTTPStatus
-from typing import NamedTuple
 
+from openbsp.kafka.position import Position, position_of
 from streams.engine.end_offsets import Ends
 from streams.engine.errors import UNAVAILABLE, name_of
 from streams.views.access import Reader
@@ -20,20 +20,6 @@ from streams.views.refusals import INVALID_PARAMETER
 
 #: Where other workers wait for a record (internal).
 PATH = "/internal/applied"
-
-_NUMBER_DIGITS = 18
-
-
-class Written(NamedTuple):
-    """A record of a topic, as in a receipt of the bridge."""
-
-    topic: str
-    partition: int
-    offset: int
-
-    def __str__(self) -> str:
-        """Return the value of the parameter `after`."""
-        return f"{self.topic}:{self.partition}:{self.offset}"
 
 
 class Applied:
@@ -46,24 +32,23 @@ class Applied:
         self._ends = ends
         self.timeout_s = timeout_s
 
-    def parse(self, text: str) -> Written:
-        """Read `<topic>:<partition>:<offset>`. Raises ProblemError."""
-        topic, partition, offset = [*text.rsplit(":", 2), "", ""][:3]
+    def parse(self, text: str) -> Position:
+        """Read the position of a record, as in a receipt of the bridge. Raises ProblemError."""
+        written = position_of(text)
         topics = (self._tables.messages_topic, self._tables.conversations_topic)
-        numbers = (partition, offset)
-        if topic not in topics or not all(n.isascii() and n.isdigit() and len(n) <= _NUMBER_DIGITS for n in numbers):
+        if written is None or written.topic not in topics:
             raise ProblemError(
                 INVALID_PARAMETER, f"after is <topic>:<partition>:<offset> of a receipt; topics are {', '.join(topics)}"
             )
-        if int(partition) >= self._tables.partition_count:
-            raise ProblemError(INVALID_PARAMETER, f"{topic} has {self._tables.partition_count} partitions")
-        return Written(topic, int(partition), int(offset))
+        if written.partition >= self._tables.partition_count:
+            raise ProblemError(INVALID_PARAMETER, f"{written.topic} has {self._tables.partition_count} partitions")
+        return written
 
-    def changes_conversations_late(self, written: Written) -> bool:
+    def changes_conversations_late(self, written: Position) -> bool:
         """Return whether conversations are updated through a second record."""
         return written.topic == self._tables.messages_topic
 
-    async def wait(self, written: Written, reader: Reader, deadline: float, until: float) -> None:
+    async def wait(self, written: Position, reader: Reader, deadline: float, until: float) -> None:
         """Return when the record, and all that it caused, is written. Raises ProblemError.
 
         Another worker may wait `until` that time for its partitions to become ready.
@@ -79,7 +64,7 @@ class Applied:
         if answer.status != HTTPStatus.NO_CONTENT:
             raise relayed(answer.content, {written.partition})
 
-    async def wait_here(self, written: Written, deadline: float) -> None:
+    async def wait_here(self, written: Position, deadline: float) -> None:
         """Do so for a partition of this worker. Raises ProblemError."""
         assignment = self._tables.assignment
         if written.partition not in assignment.views:

@@ -9,8 +9,9 @@ import pytest
 from avro import codec, identity, instants, jsontext
 from avro.codec import CodecError
 from avro.schemas import latest
-from bridge.dead_letters.letters import Letter, Position, PositionError, Wanted
+from bridge.dead_letters.letters import Letter, PositionError, Wanted, position_in
 from bridge.dead_letters.plan import MOST_REDRIVES, NotRedrivableError, Planner
+from openbsp.kafka.position import Position
 
 DECODER = codec.Decoder("MessageEvent")
 DECODER.learn(1, latest("MessageEvent").text)
@@ -160,11 +161,11 @@ def test_a_codec_error_of_an_unknown_schema_is_a_reason():
 
 def test_positions_are_read_as_they_are_printed():
     position = Position("openbsp.dead-letters", 3, 17)
-    assert Position.parse(str(position), position.topic) == position
-    assert Position.parse("3:17", position.topic) == position
+    assert position_in(position.topic, str(position)) == position
+    assert position_in(position.topic, "3:17") == position
     for text in ("", "3", "3:-1", "other:3:17", "a:b:c", "3:17\n"):
         with pytest.raises(PositionError):
-            Position.parse(text, position.topic)
+            position_in(position.topic, text)
 
 
 def test_filters_are_all_of_them_and_each_is_one_of_several():
