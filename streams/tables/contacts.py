@@ -212,10 +212,10 @@ class AddressPartition(_Followed[AddressRow]):
             facts = row.facts if row.facts != NO_ADDRESS else None
             self._write(link.conversation, AddressUpdate(key, facts, link.question))
 
-    def apply_contact(self, key: str, link: ContactUpdate, offset: int) -> None:
+    def apply_contact(self, key: str, link: ContactUpdate, number: int) -> None:
         """Store a contact's facts, if the address is of that contact.
 
-        If the record, at an `offset`, takes something away that is known, the contact is asked first.
+        If the record takes something away that is known, the contact is asked first, with the record's `number`.
         """
         row = self.row(key)
         if contact.contact_of(row.facts) != link.contact:
@@ -224,9 +224,9 @@ class AddressPartition(_Followed[AddressRow]):
         known = row.facts.contacts.get(link.contact)
         is_answer = self._questions.close(key, link)
         organization = organization_in(key)
-        asks = not is_answer and is_doubtful(link, known) and self._questions.open(key, link.contact, offset)
+        asks = not is_answer and is_doubtful(link, known) and self._questions.open(key, link.contact, number)
         if asks and organization is not None:
-            self._write(link.contact, ContactFollowed(organization, key, offset))
+            self._write(link.contact, ContactFollowed(organization, key, number))
         # Trap: a worker may have dropped the facts and died before it told the followers.
         if link.facts is None and link.answers is None and self.rows.caught_up():
             return

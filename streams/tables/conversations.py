@@ -163,12 +163,12 @@ class ConversationPartition:
     def _write_link(self, address: str, link: AddressFollowed) -> None:
         self._sender.write(self._contributions, address.encode(), encode_link(link))
 
-    def apply_address(self, conversation_id: str, link: AddressUpdate, offset: int) -> None:
+    def apply_address(self, conversation_id: str, link: AddressUpdate, number: int) -> None:
         """Store an address's facts if the conversation may have it, otherwise stop following it.
 
         A crash between the change of a row and the unfollow of its former address leaves it a follower: after the
-        replay the former address is no longer known. If the record, at an `offset`, takes something away that is known,
-        the address is asked first.
+        replay the former address is no longer known. If the record takes something away that is known, the address is
+        asked first, with the record's `number`.
         """
         entry = self.in_use(conversation_id)
         if entry.told is None or link.address not in conversation.addresses_of(entry.told):
@@ -178,9 +178,9 @@ class ConversationPartition:
             return
         known = entry.told.contacts.get(link.address)
         is_answer = self._questions.close(conversation_id, link)
-        if not is_answer and is_doubtful(link, known) and self._questions.open(conversation_id, link.address, offset):
+        if not is_answer and is_doubtful(link, known) and self._questions.open(conversation_id, link.address, number):
             age = conversation.age_of(entry.told)
-            self._write_link(link.address, AddressFollowed(conversation_id, age, offset))
+            self._write_link(link.address, AddressFollowed(conversation_id, age, number))
         if link.facts is None and link.answers in {None, LEFT}:
             return
         facts = link.facts
