@@ -71,6 +71,12 @@ def test_reads_only_what_came_after_the_position_tombstones_and_marks_among_it()
     assert (store.get(b"a"), store.get(b"b"), store.mark, store.position) == (b"1", None, 42, 8)
 
 
+def test_a_value_that_counts_as_false_is_one_also_after_a_tombstone_of_the_same_batch() -> None:
+    store = MemoryStore()
+    restored(Log([Message(0, b"a", b"1"), Message(1, b"a"), Message(2, b"a", b"")], 3), store, 3)
+    assert store.get(b"a") == b""
+
+
 def test_a_gap_of_millions_is_read_in_slices() -> None:
     log = Log([Message(offset, b"k%d" % (offset % 7), b"") for offset in range(3_000)], 3_000_000, at_once=10)
     assert guard._keys(log, Gap(TOPIC, 0, 0, 3_000_000)) == {b"k%d" % number for number in range(7)}
