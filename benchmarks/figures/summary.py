@@ -17,6 +17,21 @@ so only ratios say something about another one.
 
 """
 
+_NOT_MEASURED = """
+## What was not measured
+
+- **Growth** beyond 100,000 conversations (200,000 messages). A run with 1,000,000 takes half an hour and 10 GiB, nearly
+  all the time of `make bench`: `python benchmarks/growth.py --conversations 10000,100000,1000000` is that run. It
+  leaves out 16 partitions for the same reason; other numbers of workers and partitions are measured with 10,000
+  conversations. What is said of a cluster is computed from these points.
+- **Medians of five** are those of the ingress alone. Spool and views have three rounds, the join as many runs as fit
+  into its share of the time (its page says how many; two processes and Quix Streams run once), and growth and restarts
+  have one of each: a few percent between two of those say nothing.
+- **Python 3.14**: 3.13.0 and two builds of 3.11 were compared ([0190](decisions/0190-known-heads.md)).
+- **Strimzi's HTTP bridge**, or another endpoint on a JVM, beside the ingress: it was not tried. The references are
+  Bento, a minimal endpoint in Go, and one in Python that does nothing.
+"""
+
 
 def page(command: str, results: Mapping[str, Results], failed: Sequence[str], plots: Path) -> str:
     """Return the page; plots that are in the directory are shown."""
@@ -37,6 +52,7 @@ def page(command: str, results: Mapping[str, Results], failed: Sequence[str], pl
     )
     if {"ingress", "growth"} <= results.keys() and results["growth"].figures.get("tables"):
         text += "\n" + model.page(model.Costs.of(results["ingress"].figures, results["growth"].figures))
+    text += _NOT_MEASURED
     for part in results:
         text += "".join(f"\n![{plot.stem}](plots/{plot.name})\n" for plot in sorted(plots.glob(f"{part}*.svg")))
     return text
