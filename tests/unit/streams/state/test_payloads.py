@@ -8,6 +8,7 @@ import pytest
 
 from avro.catalogue import ENTITIES
 from avro.jsontext import decode
+from support.documented import DocumentedEvents
 from support.reference import fold
 from support.shipped import Shipped
 
@@ -157,6 +158,12 @@ def test_the_reference_model_says_the_same() -> None:
     assert conversations == {CONVERSATION: CONVERSATION_STATE}
     assert messages[OUTGOING] == OUTGOING_STATE
     assert set(status_changes.values()) == CHANGES.keys()
+
+
+def test_what_tests_of_whole_stacks_expect_is_the_same() -> None:
+    documented = DocumentedEvents(suffix="")
+    assert documented.contradictions(CONVERSATION_STATE) == {}
+    assert documented.status_changes == CHANGES.keys()
 
 
 @pytest.mark.parametrize("order", [(3, 0, 1, 2, 4), (3, 4, 2, 1, 0)], ids=["in time", "receipt before insert"])
