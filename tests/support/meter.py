@@ -28,7 +28,7 @@ class Meter:
         files = 0
         for name, pids in self._processes.items():
             found = list(pids())
-            sample[f"{name} MiB"] = sum(map(_proportional_bytes, found)) / _MIB
+            sample[f"{name} MiB"] = sum(map(_own_bytes, found)) / _MIB
             opened = [target for pid in found for target in _opened(pid)]
             in_stores = sum(target.startswith(f"{self._stores}/") for target in opened)
             sample[f"{name} descriptors"] = len(opened) - in_stores
@@ -49,11 +49,15 @@ class Meter:
         return [sample[name] for sample in self.samples]
 
 
-def _proportional_bytes(pid: int) -> int:
-    """Return the memory of a process: what it shares with others counts in parts, so that sums are right."""
+def _own_bytes(pid: int) -> int:
+    """Return the memory of a process but for files: what it shares with a fork counts in parts, so that sums are right.
+
+    Trap: pages of programs and libraries count for one process more when another one that has mapped them ends.
+    """
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    (kibibytes,) = [int(line.split()[1]) for line in lines if line.startswith("Pss:")]
-    return kibibytes * 1024
+    parts = [int(line.split()[1]) for line in lines if line.startswith(("Pss_Anon:", "Pss_Shmem:"))]
+    assert len(parts) == 2, "this kernel (before 5.9) does not tell the memory of its own of a process"
+    return sum(parts) * 1024
 
 
 def _opened(pid: int) -> list[str]:
