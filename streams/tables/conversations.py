@@ -175,6 +175,7 @@ class ConversationPartition:
             self._questions.forget(conversation_id, link.address)
             if link.answers != LEFT:
                 self._write_link(link.address, AddressFollowed(conversation_id, None))
+            self._drop_if_unknown(conversation_id)
             return
         known = entry.told.contacts.get(link.address)
         is_answer = self._questions.close(conversation_id, link)
@@ -355,6 +356,8 @@ class ConversationPartition:
             for conversation_id, fields, value, headers in encoded:
                 self._write_state(conversation_id, fields, value, headers)
             yield
+        for conversation_id in self._changed:
+            self._drop_if_unknown(conversation_id)
         self._changed.clear()
         received_at, self._received_at = self._received_at, None
         self.trim()
@@ -363,6 +366,12 @@ class ConversationPartition:
     def _weigh_row(self, conversation_id: str) -> int:
         entry = self._in_use.get(conversation_id)
         return 1 if entry is None else 1 + entry.size // USUAL_BYTES
+
+    def _drop_if_unknown(self, conversation_id: str) -> None:
+        """Evict the tally of a conversation of which nothing is known: what comes of forgotten ones makes them."""
+        entry = self._in_use.get(conversation_id)
+        if entry is not None and entry.told is None and entry.tally.empty:
+            del self._in_use[conversation_id]
 
     def trim(self) -> None:
         """Evict the least recently used tallies, if there are too many; reading makes some as well."""

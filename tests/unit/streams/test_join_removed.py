@@ -1,9 +1,15 @@
-"""Status changes of a message that a tombstone removes before its conversation's row is known."""
+"""What is left of messages and conversations that tombstones remove: status changes that were told, and no memory."""
+
+import asyncio
 
 import pytest
 
+from streams.engine.source import Record
+from streams.tables.contributions import ContributionRecord, encode_record
+from streams.tables.links import LEFT, AddressUpdate, encode_link
 from support.join_cases import inserted, opened
 from support.shipped import Shipped
+from support.views_world import World, conversation, message
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["in one batch", "before the row"])
@@ -33,3 +39,31 @@ def test_what_a_removed_message_has_announced_and_not_told_is_told_all_the_same(
     shipped.receive([opened("c", 5)], relayed=len(shipped.between) - shipped.read)
     told = [(one["message_id"], one["status"]) for one in shipped.status_changes.values()]
     assert told == [("m", "pending")]
+
+
+LATE = {
+    "it has left its address": encode_link(AddressUpdate("of 5215", None, LEFT)),
+    "its message is gone": encode_record(ContributionRecord("gone-m", None, [])),
+}
+
+
+@pytest.mark.parametrize("value", LATE.values(), ids=LATE)
+def test_a_forgotten_conversation_is_not_in_memory_whatever_it_is_told_later(value: bytes) -> None:
+    """It would take the place of another there."""
+
+    async def check() -> None:
+        world = World(partitions=1)
+        await world.own_and_index()
+        for key in ("gone", "kept"):
+            world.post(conversation(key, contact_address="5215"), message(f"{key}-m", key))
+        await world.settle()
+        world.delete("messages", "gone-m")
+        world.delete("conversations", "gone")
+        await world.settle()
+        table = world.join.conversations[0]
+        assert set(table._in_use) == {"kept"}
+        await world.join.process([Record(world.contract.topic("streams-contributions"), 0, 1_000, b"gone", value)])
+        await world.settle()
+        assert set(table._in_use) == {"kept"}
+
+    asyncio.run(check())
