@@ -1,7 +1,6 @@
 """`docker compose up --wait` with the image of this checkout ends ready, does what it should, and survives a death."""
 
 import json
-import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -151,8 +150,6 @@ def test_the_profile_reconcile_brings_what_no_webhook_told(project):
     try:
         settings.write_text(example, "utf-8")
         subprocess.run([*command, rows], check=True, capture_output=True, timeout=60)
-        (make_key,) = re.findall(r"^#   docker compose (.+ audit key .+)$", example, re.MULTILINE)
-        assert "public key" in project.run(*make_key.split())
         project.run("--profile", "reconcile", "up", "--detach", "--no-build", "--pull", "never", "reconcile")
 
         def shown() -> bool:
@@ -163,8 +160,6 @@ def test_the_profile_reconcile_brings_what_no_webhook_told(project):
 
         eventually(shown, within=120, every=1.0)
         assert project.states()["reconcile"][0] == "running"
-        verify = ("exec", "-T", "reconcile", "bridge", "audit", "verify")
-        assert "are signed and unchanged" in eventually(lambda: project.run(*verify), within=60, every=1.0)
     finally:
         settings.unlink(missing_ok=True)
         subprocess.run(["docker", "rm", "--force", stand_in], check=False, capture_output=True, timeout=60)
