@@ -3,6 +3,7 @@
 All of them are containers or processes of this machine, as the head of the test run says (see openbsp_testkit.backend).
 """
 
+import json
 import secrets
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from openbsp.up.part import PythonPart
 from openbsp_testkit.backend import Backend
 from support.docker.servers import ContainerPart, ContainerServers
 from support.environment import clean_environment
+from support.look import look
 from support.wait import SESSION_S, eventually
 
 TOKEN = "token-of-the-tests"
@@ -136,6 +138,8 @@ def make_part(stack: Servers) -> MakePart:
 def start_bridge(make_part: MakePart, contract: Contract, tmp_path: Path) -> Iterator[StartPart]:
     """Start `bridge serve` on the test's topics and return it when it is ready; keyword arguments are variables.
 
+    With the test's own servers and topics it publishes by then; led elsewhere it may have nothing but its spool.
+
     The spool is in `tmp_path / "spool"`; the token is `TOKEN`.
     """
     yield from _starter(
@@ -170,6 +174,11 @@ def start_streams(make_part: MakePart, contract: Contract, tmp_path: Path) -> It
     )
 
 
+def _is_publishing(bridge: Part) -> bool:
+    answer = look(f"{bridge.url}/readyz")
+    return answer is not None and json.loads(answer[1])["status"] == "ready"
+
+
 def _starter(
     make: MakePart, name: str, arguments: list[str], environment: dict[str, str], directory: Path
 ) -> Iterator[StartPart]:
@@ -187,6 +196,10 @@ def _starter(
         )
         parts.append(part)
         part.start()
+        elsewhere = any(key.startswith(("KAFKA_BOOTSTRAP", "SCHEMA_REGISTRY", "TOPIC")) for key in variables)
+        if name == "bridge" and not elsewhere:
+            # Trap: while its servers have not answered, it takes webhooks already, and spools them.
+            eventually(lambda: _is_publishing(part), within=60)
         return part
 
     try:

@@ -1,5 +1,6 @@
 """The ingress as a process, with a real broker and a real registry."""
 
+import contextlib
 import json
 import os
 import signal
@@ -202,7 +203,24 @@ def children(pid: int) -> list[int]:
     """Return the workers of a supervisor, which are copies of it."""
     found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     command = Path(f"/proc/{pid}/cmdline").read_bytes()
-    return [int(child) for child in found if Path(f"/proc/{child}/cmdline").read_bytes() == command]
+    return [int(child) for child in found if command_of(child) == command]
+
+
+def command_of(pid: str) -> bytes:
+    """Return the command line of a process, nothing if it has just ended."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
+def accepted(text: str) -> float:
+    """Return how many webhooks were accepted. Trap: a worker that Kafka has not answered yet spools its own."""
+    wanted = 'bridge_webhooks_total{action="insert",entity="messages",outcome='
+    return sum(
+        float(line.rpartition(" ")[2])
+        for line in text.splitlines()
+        if line.startswith((f'{wanted}"published"', f'{wanted}"spooled"'))
+    )
 
 
 def test_workers_share_the_load_and_any_of_them_tells_the_metrics_of_all(workers):
@@ -212,12 +230,7 @@ def test_workers_share_the_load_and_any_of_them_tells_the_metrics_of_all(workers
     for _ in range(5):
         lines = get(workers.url, "/metrics").text.splitlines()
         # The other worker brings its numbers up to date once a second.
-        eventually(
-            lambda: (
-                'bridge_webhooks_total{action="insert",entity="messages",outcome="published"} 200.0'
-                in get(workers.url, "/metrics").text
-            )
-        )
+        eventually(lambda: accepted(get(workers.url, "/metrics").text) == 200)
         assert any(line.startswith("bridge_spool_events ") for line in lines)
 
 

@@ -181,7 +181,8 @@ def test_of_several_workers_one_sends_the_metrics_of_all(collector, start_bridge
     bridge = start_bridge(**variables(collector), BRIDGE_WORKERS="2")
     for number in range(20):
         post(bridge, {"id": f"m{number}"}, secrets.token_hex(16))
-    eventually(lambda: counted_webhooks(collector, bridge) == {"published": 20})
+    # Trap: a worker that Kafka has not answered yet spools what it takes.
+    eventually(lambda: sum(counted_webhooks(collector, bridge).values()) == 20)
 
 
 def test_a_collector_that_is_away_hinders_nobody(contract, start_bridge):
