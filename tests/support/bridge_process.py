@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from support.environment import clean_environment
@@ -121,6 +122,13 @@ class Bridge:
             "BRIDGE_PORT": str(self.port),
             **self.variables,
         }
+
+    @property
+    def topics(self) -> SimpleNamespace:
+        """What a fleet of workers needs to know of its topics."""
+        own = ("KAFKA_", "SCHEMA_REGISTRY_", "TOPIC_")
+        environment = {name: value for name, value in self.environment.items() if name.startswith(own)}
+        return SimpleNamespace(environment=environment, prefix=self.prefix)
 
     def prepare(self) -> None:
         """Make the topics and register the schemas, both at once."""

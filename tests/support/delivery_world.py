@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -343,10 +342,7 @@ def running_world(directory: Path) -> Iterator[World]:
         stack.callback(bridge.close)
         bridge.prepare()
         bridge.start()
-        own = ("KAFKA_", "SCHEMA_REGISTRY_", "TOPIC_")
-        environment = {name: value for name, value in bridge.environment.items() if name.startswith(own)}
-        contract: Any = SimpleNamespace(environment=environment, prefix=bridge.prefix)
-        fleet = stack.enter_context(Fleet(contract, directory, STREAMS_SESSION_TIMEOUT_S=str(SESSION_S)))
+        fleet = stack.enter_context(Fleet(bridge.topics, directory, STREAMS_SESSION_TIMEOUT_S=str(SESSION_S)))
         fleet.add(STREAMS_STORE="rocksdb", STREAMS_DATA_DIR=str(stores / "worker"), **clock.variables)
         fleet.wait_ready()
         load = stack.enter_context(Load(bridge.url, TOKEN, per_second=60, event=events_of("before")))

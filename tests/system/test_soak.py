@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -86,10 +85,7 @@ def running(servers: LocalStack, directory: Path) -> Iterator[tuple[Bridge, Flee
         stack.callback(bridge.close)
         bridge.prepare()
         bridge.start()
-        own = ("KAFKA_", "SCHEMA_REGISTRY_", "TOPIC_")
-        environment = {name: value for name, value in bridge.environment.items() if name.startswith(own)}
-        contract: Any = SimpleNamespace(environment=environment, prefix=bridge.prefix)
-        fleet = stack.enter_context(Fleet(contract, directory))
+        fleet = stack.enter_context(Fleet(bridge.topics, directory))
         worker = fleet.add(
             STREAMS_STORE="rocksdb",
             STREAMS_IDLE_AFTER_S=str(IDLE_S),
