@@ -85,6 +85,8 @@ class ConversationPartition:
         self._sender = sender
         self._in_use: OrderedDict[str, InUse] = OrderedDict()
         self._in_use_limit = in_use_limit
+        #: Those in use of which nothing was known then: who asked for them, or what came of forgotten ones, made them.
+        self._unknown: set[str] = set()
         #: Conversations whose messages are kept in order, the one that was counted again last at the end.
         self._ordered: dict[str, None] = {}
         self._changed_rows: dict[str, ConversationFacts] = {}
@@ -175,7 +177,6 @@ class ConversationPartition:
             self._questions.forget(conversation_id, link.address)
             if link.answers != LEFT:
                 self._write_link(link.address, AddressFollowed(conversation_id, None))
-            self._drop_if_unknown(conversation_id)
             return
         known = entry.told.contacts.get(link.address)
         is_answer = self._questions.close(conversation_id, link)
@@ -356,8 +357,7 @@ class ConversationPartition:
             for conversation_id, fields, value, headers in encoded:
                 self._write_state(conversation_id, fields, value, headers)
             yield
-        for conversation_id in self._changed:
-            self._drop_if_unknown(conversation_id)
+        self._unknown |= self._changed
         self._changed.clear()
         received_at, self._received_at = self._received_at, None
         self.trim()
@@ -367,14 +367,13 @@ class ConversationPartition:
         entry = self._in_use.get(conversation_id)
         return 1 if entry is None else 1 + entry.size // USUAL_BYTES
 
-    def _drop_if_unknown(self, conversation_id: str) -> None:
-        """Evict the tally of a conversation of which nothing is known: what comes of forgotten ones makes them."""
-        entry = self._in_use.get(conversation_id)
-        if entry is not None and entry.told is None and entry.tally.empty:
-            del self._in_use[conversation_id]
-
     def trim(self) -> None:
-        """Evict the least recently used tallies, if there are too many; reading makes some as well."""
+        """Evict tallies of nothing, and the least recently used if there are too many; reading makes some as well."""
+        for conversation_id in self._unknown:
+            entry = self._in_use.get(conversation_id)
+            if entry is not None and entry.told is None and entry.tally.empty:
+                del self._in_use[conversation_id]
+        self._unknown.clear()
         while len(self._in_use) > self._in_use_limit:
             self._in_use.popitem(last=False)
 
@@ -441,6 +440,8 @@ class ConversationPartition:
             told, size = self._row(conversation_id)
             entry = InUse(size, Tally.of(conversation_id, self.contributions(conversation_id), told))
             self._in_use[conversation_id] = entry
+            if told is None:
+                self._unknown.add(conversation_id)
         else:
             self._in_use.move_to_end(conversation_id)
         return entry
@@ -455,6 +456,8 @@ class ConversationPartition:
         entry = self._in_use.get(conversation_id)
         if entry is None:
             self._in_use[conversation_id] = InUse(self._row(conversation_id)[1], tally)
+            if tally.told is None:
+                self._unknown.add(conversation_id)
         elif entry.tally.stale:
             entry.tally = tally
             tally.recounted = True

@@ -64,6 +64,11 @@ def test_a_forgotten_conversation_is_not_in_memory_whatever_it_is_told_later(val
         assert set(table._in_use) == {"kept"}
         await world.join.process([Record(world.contract.topic("streams-contributions"), 0, 1_000, b"gone", value)])
         await world.settle()
+        async with world.client() as client:
+            assert (await client.get("/conversations/gone")).status_code == 404
+            assert (await client.get("/conversations/never/messages")).status_code == 404
+        world.post(message("another", "kept"))
+        await world.settle()
         assert set(table._in_use) == {"kept"}
 
     asyncio.run(check())
