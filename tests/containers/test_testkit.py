@@ -40,7 +40,7 @@ def test_nothing_is_left_when_pytest_is_killed_without_ryuk(tmp_path):
     project = Project(tmp_path, sys.executable, {"test_killed.py": KILLED}, **WANTED, **ALONE)
     with subprocess.Popen(project.command("-s"), cwd=tmp_path, env=project.environment) as pytest_run:
         try:
-            eventually((tmp_path / "ready").exists, within=120)
+            eventually((tmp_path / "ready").exists, within=240)
         finally:
             pytest_run.send_signal(signal.SIGKILL)
     network = (tmp_path / "ready").read_text("utf-8")

@@ -32,7 +32,10 @@ def is_deleted(admin: AdminClient, group: str) -> bool:
 
 def metric(url: str, name: str) -> float:
     headers = {"Authorization": f"Bearer {TOKEN}"}
-    text = httpx.get(f"{url}/metrics", headers=headers, timeout=10, trust_env=False).text
+    try:
+        text = httpx.get(f"{url}/metrics", headers=headers, timeout=10, trust_env=False).text
+    except httpx.TransportError as error:
+        raise AssertionError(f"no metrics: {error}") from error
     return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
 
 

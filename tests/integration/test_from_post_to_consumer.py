@@ -15,7 +15,6 @@ from avro.schemas import versions
 from support.consume import AvroReader, read_all
 from support.join_cases import at, inserted, message, opened, status_of
 from support.join_outcome import await_committed
-from support.wait import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -112,7 +111,7 @@ def test_a_row_of_four_mebibytes_goes_from_post_to_view_and_one_byte_more_leaves
     assert post(bridge, status_of("large", "read", 20)).status_code == 202
     await_committed(contract)
 
-    view = eventually(lambda: get(worker, "/messages/large").json())
+    view = get(worker, "/messages/large").json()
     assert (view["content"]["text"], view["delivery_status"]) == (text, "read")
     for path in ("/conversations/c/messages", "/messages?organization_id=org"):
         listed = get(worker, path)

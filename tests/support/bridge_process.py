@@ -208,7 +208,7 @@ class Bridge:
         with _adopting():
             former.send_signal(signal.SIGUSR2)
             (successor,) = eventually(lambda: set(self.workers) - workers)
-            assert former.wait(30) == 0
+            assert former.wait(START_S) == 0
         self.process = Adopted(successor)
 
     def readiness(self) -> dict[str, Any]:

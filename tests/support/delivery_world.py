@@ -149,8 +149,8 @@ class World:
     @contextlib.contextmanager
     def without_worker(self) -> Iterator[None]:
         """End the worker in order, and start it again; return when it is ready."""
-        assert self.fleet.remove(self.worker) == 0
         try:
+            assert self.fleet.remove(self.worker) == 0
             yield
         finally:
             self.worker.wanted = True
@@ -168,7 +168,10 @@ class World:
     def metric(self, url: str, name: str, **labels: str) -> float:
         """Return the sum of the values of a metric that have these labels."""
         headers = {"Authorization": f"Bearer {TOKEN}"}
-        answer = httpx.get(f"{url}/metrics", headers=headers, timeout=10, trust_env=False)
+        try:
+            answer = httpx.get(f"{url}/metrics", headers=headers, timeout=10, trust_env=False)
+        except httpx.TransportError as error:
+            raise AssertionError(f"no metrics: {error}") from error
         samples = (
             sample
             for family in text_string_to_metric_families(answer.text)

@@ -146,7 +146,7 @@ def test_nothing_is_left_when_pytest_is_killed(tmp_path):
         )
     with pytest_run:
         try:
-            eventually((project.directory / "ready").exists, within=120)
+            eventually((project.directory / "ready").exists, within=240)
             processes = psutil.Process(pytest_run.pid).children(recursive=True)
             assert len(processes) >= 5
             assert any((tmp_path / "tmp").iterdir())
