@@ -11,13 +11,17 @@ registry = SchemaRegistryClient({"url": url, "timeout": 10})
 consumer = DeserializingConsumer(
     {
         "bootstrap.servers": os.environ.get("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:14000"),
-        "group.id": "my-team",
+        "group.id": os.environ.get("GROUP_ID", "my-team"),
         "auto.offset.reset": "earliest",
         "value.deserializer": AvroDeserializer(registry),
     }
 )
-consumer.subscribe(["openbsp.status-changes"])
+consumer.subscribe([os.environ.get("TOPIC_PREFIX", "openbsp.") + "status-changes"])
+seen = set()
 while (message := consumer.poll(10)) is not None:
-    change = message.value()
-    print(change["message_id"], change["status"], change["at"], change["conversation"])
+    event_id = dict(message.headers())["ce_id"]
+    if event_id not in seen:  # delivery is at least once
+        seen.add(event_id)
+        change = message.value()
+        print(change["message_id"], change["status"], change["at"], change["conversation"])
 consumer.close()

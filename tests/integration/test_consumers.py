@@ -184,7 +184,7 @@ def test_java_with_apache_avro(contract, changes, tmp_path, version):
     expected = {name: changes[0][name] for name in ("id", "message_id", "conversation_id", "status")} | {
         "at": changes[0]["at"].replace("+00:00", "Z")
     }
-    assert printed.count(expected) == 2
+    assert printed.count(expected) == 1
     assert {record["id"] for record in printed} == {change["id"] for change in changes}
 
 

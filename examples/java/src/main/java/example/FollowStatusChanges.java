@@ -2,13 +2,16 @@ package example;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
 import org.apache.avro.Schema;
 import org.apache.avro.generic.GenericRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
@@ -18,6 +21,7 @@ import org.apache.kafka.common.serialization.StringDeserializer;
 /** Prints each status change as a line of JSON. */
 public final class FollowStatusChanges {
     private static final Duration POLL = Duration.ofSeconds(1);
+    private static final int REMEMBERED = 100_000;
 
     private FollowStatusChanges() {}
 
@@ -38,11 +42,21 @@ public final class FollowStatusChanges {
         }
         var deserializer = new ConfluentAvro(registry, own);
 
+        Set<String> seen = Collections.newSetFromMap(new LinkedHashMap<String, Boolean>() {
+            @Override
+            protected boolean removeEldestEntry(Map.Entry<String, Boolean> eldest) {
+                return size() > REMEMBERED;
+            }
+        });
         try (var consumer = new KafkaConsumer<>(config, new StringDeserializer(), deserializer)) {
             consumer.subscribe(List.of(topic));
             do {
                 for (var message : consumer.poll(POLL)) {
-                    print(message.value());
+                    // Delivery is at least once; the same event has the same ce_id whenever it comes.
+                    var eventId = new String(message.headers().lastHeader("ce_id").value(), StandardCharsets.UTF_8);
+                    if (seen.add(eventId)) {
+                        print(message.value());
+                    }
                 }
                 consumer.commitSync();
             } while (!untilEnd || !atEnd(consumer));
