@@ -8,12 +8,14 @@ import signal
 import sqlite3
 import subprocess
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -26,8 +28,11 @@ from avro.identity import status_change_event_id
 from avro.promises import PROMISES
 from avro.schemas import latest
 from openbsp.kafka.registry import Registry
+from support.consume import AvroReader, headers_of, read_all
 from support.environment import clean_environment
 from support.guest import make_environment
+from support.join_cases import inserted, opened, status_of
+from support.join_outcome import await_committed, states
 from support.tools import tool
 from support.wait import eventually
 
@@ -35,6 +40,7 @@ pytestmark = pytest.mark.integration
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SCHEMAS = EXAMPLES.parent / "avro" / "schemas"
+TOKEN = "token-of-the-tests"
 RUN_S = 280
 #: Maven writes some even where there is no terminal.
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -77,7 +83,8 @@ class Writer:
         self._contract = contract
         with Registry(contract.registry, contract.prefix) as registry:
             self._ids = registry.ids()
-        self._producer = Producer({**contract.kafka.librdkafka(), "partitioner": "murmur2_random", "log_level": 0})
+        # It compresses as the project does.
+        self._producer = Producer({**contract.kafka.producer(), "partitioner": "murmur2_random", "log_level": 0})
 
     def write(self, topic: str, value: Mapping[str, Any] | None, key: str | None = None) -> None:
         """Write a value, given as an example is written."""
@@ -366,6 +373,47 @@ def test_a_position_that_the_topic_no_longer_has_makes_the_table_anew(contract, 
         database.execute("UPDATE positions SET next_offset = 1000")
         database.commit()
     assert update(contract, path).keys() == {state["id"]}
+
+
+# -- what bridge and worker write
+
+
+@pytest.mark.parametrize("topic_names", [TOPICS], ids=["all topics"])
+def test_they_read_what_bridge_and_worker_really_write(contract, start_bridge, start_streams, tmp_path):
+    """As they write it unless told otherwise: its headers, its schema ids, its compression."""
+    bridge, _ = start_bridge(), start_streams()
+    named, failed = opened("c1", 1), status_of("m1", "failed", 5)
+    # Larger than what a single record needs to be worth compressing; status changes have it as well.
+    named["data"]["name"] = "a long name " * 80
+    failed["data"]["status"]["errors"] = [{"code": 131026}]
+    rows = [named, opened("c2", 1), inserted("m1", "c1", "outgoing", 2), inserted("m2", "c2", "incoming", 3)]
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    for webhook in (*rows, status_of("m1", "sent", 4), failed):
+        answer = httpx.post(f"{bridge.url}/webhooks", json=webhook, headers=headers, timeout=10, trust_env=False)
+        assert answer.status_code == 202
+    await_committed(contract)
+    reader = AvroReader(contract.registry.url)
+    changes = read_all(contract.kafka.bootstrap_servers, contract.topic("status-changes"))
+    told = {headers_of(change)["ce_id"]: reader.value(change)["id"] for change in changes}
+    assert len(set(told.values())) == 4
+
+    path = tmp_path / "table.db"
+    with ThreadPoolExecutor() as pool:
+        scripts = [
+            ["follow_confluent.py"],
+            ["follow_aiokafka.py"],
+            ["failed_messages.py", "org", "1000000000"],
+            ["conversation_table.py", path],
+        ]
+        runs = [pool.submit(run, ["python", f"python/{script}", *rest], contract) for script, *rest in scripts]
+        *followed, failures, kept = [done.result() for done in runs]
+    for lines in followed:
+        assert sorted(json.loads(line)["id"] for line in lines) == sorted(told.values())
+    (failure,) = map(json.loads, failures)
+    assert (failure["message_id"], failure["conversation_id"], failure["errors"]) == ("m1", "c1", [{"code": 131026}])
+    assert kept == []
+    counts = {key: state["message_count"] for key, state in states(contract, "conversation-state").items()}
+    assert {key: row["message_count"] for key, row in table_of(path).items()} == counts == {"c1": 1, "c2": 1}
 
 
 def test_each_example_is_told_of_in_the_readme():
