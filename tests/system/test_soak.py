@@ -30,6 +30,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 SOAK_S = float(os.environ.get("SOAK_S") or 3_600)
 PER_SECOND = 100
+#: A slow machine must not lead to ever more connections, which would be taken for growth.
+AT_ONCE = 8
 #: Forty samples at least, however short it is.
 SAMPLE_S = min(10.0, SOAK_S / 40)
 #: Conversations that nothing happens in for so long are forgotten: as many come as go before the first quarter ends.
@@ -58,7 +60,7 @@ def test_a_steady_load_makes_nothing_grow(servers: LocalStack, tmp_path: Path):
             stores=tmp_path / "worker-1",
             spool=tmp_path / "spool",
         )
-        with Load(bridge.url, TOKEN, per_second=PER_SECOND, event=traffic) as load:
+        with Load(bridge.url, TOKEN, per_second=PER_SECOND, event=traffic, at_once=AT_ONCE) as load:
             eventually(
                 lambda: traffic.is_whole and traffic.expected().keys() <= shown(fleet).keys(), within=180, every=1
             )
