@@ -23,6 +23,7 @@ from openbsp.kafka.topics import Topics
 from openbsp.log import count_dropped_lines, describe, event, log_loop_faults
 from openbsp.threads import in_thread
 from streams.app import JOINED, JoinApp
+from streams.contract import SOURCES
 from streams.engine.running import running
 from streams.errors import ListenError
 from streams.schema_ids import SchemaIds
@@ -103,7 +104,7 @@ async def _serve(
 async def _work(
     app: JoinApp, settings: StreamsSettings, topics: Topics, views: ViewsService, stopping: asyncio.Event
 ) -> None:
-    for remark in await _answered(partial(topics.check, JOINED), stopping) or ():
+    for remark in await _answered(partial(topics.check, JOINED, SOURCES), stopping) or ():
         logger.error("a topic differs from the catalogue: %s", remark.text, extra=event("topics.remark"))
     schema_ids = await _answered(app.registry.ids, stopping)
     if schema_ids is None:

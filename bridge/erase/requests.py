@@ -140,8 +140,12 @@ class SpoolErasures:
         await self._look(file.path, erase)
 
     async def _look(self, spool: Path, erase: _Erase) -> None:
-        # Some microseconds, of a small directory that is written to all the time.
-        for path in sorted(spool.parent.glob(f"{spool.stem}.*erase")):
+        try:
+            # Some microseconds, of a small directory that is written to all the time.
+            found = sorted(spool.parent.glob(f"{spool.stem}.*erase"))
+        except OSError:
+            return  # a disk that fails ends no bridge; the next poll tries again
+        for path in found:
             await self._answer(path, erase)
 
     async def _answer(self, path: Path, erase: _Erase) -> None:
@@ -156,6 +160,8 @@ class SpoolErasures:
                 await in_thread(path.unlink, missing_ok=True)
                 return
             request = Request.decode(await in_thread(path.read_text, "utf-8"))
+        except FileNotFoundError:
+            return  # its command has given up
         except (OSError, ValueError, KeyError, TypeError) as error:
             _log.error("%s is not a `bridge erase` request: %s", path, error, extra=event("spool.erasure_unreadable"))
             await in_thread(path.unlink, missing_ok=True)
@@ -188,7 +194,11 @@ def sweep(directory: Path) -> None:
     Requests for existing spools are answered by their owners. A waiting command notices by itself that its spool is
     gone.
     """
-    for path in directory.glob("spool-*.era*"):
+    try:
+        left = list(directory.glob("spool-*.era*"))
+    except OSError:
+        return  # the disk fails; the next poll tries again
+    for path in left:
         spool = path.with_name(path.name.partition(".")[0]).with_suffix(".db")
         is_request = path.suffix == ".erase"
         try:

@@ -50,14 +50,19 @@ class Inspection:
         """Return the findings of a grade."""
         return [finding for finding in self.findings if finding.grade is grade]
 
-    def demand(self, needed: Collection[str] | None = None) -> None:
+    def demand(self, needed: Collection[str] | None = None, read: Collection[str] = ()) -> None:
         """Raise TopicsError with everything that would make results wrong, if there is anything.
 
-        With `needed` (catalogue names): with what makes the results of a worker of these topics wrong.
+        With `needed` (catalogue names): with what makes the results of a worker of these topics wrong, that reads
+        those of them that are in `read`.
         """
         wrong = self.of(Grade.WRONG)
         if needed is not None:
-            wrong = [finding for finding in wrong if finding.topic in needed and not finding.if_read_late]
+            wrong = [
+                finding
+                for finding in wrong
+                if finding.topic in needed and not (finding.if_read_late and finding.topic in read)
+            ]
         if wrong:
             raise TopicsError([finding.text for finding in wrong])
 

@@ -111,13 +111,13 @@ class Topics:
             raise TopicsError(faults)
         return changed
 
-    def check(self, needed: Collection[str] | None = None) -> list[Finding]:
+    def check(self, needed: Collection[str] | None = None, read: Collection[str] = ()) -> list[Finding]:
         """Raise TopicsError with everything that would make results wrong; return what else can lose something.
 
-        `needed`: see Inspection.demand. Raises KafkaUnavailableError when no broker answers.
+        `needed` and `read`: see Inspection.demand. Raises KafkaUnavailableError when no broker answers.
         """
         inspection = self.inspect()
-        inspection.demand(needed)
+        inspection.demand(needed, read)
         return [finding for finding in inspection.findings if finding.grade is not Grade.CHOICE]
 
     def inspect(self) -> Inspection:

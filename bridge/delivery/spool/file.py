@@ -8,7 +8,7 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -274,9 +274,25 @@ class SpoolFile:
         return int(count)
 
     def recall(self, name: str) -> str | None:
-        """Return the value passed to `remember`."""
-        row = self._db.execute("SELECT value FROM memory WHERE name = ?", (name,)).fetchone()
-        return None if row is None else str(row[0])
+        """Return the value passed to `remember`, here or else with another spool of the directory.
+
+        The process that an upgrade starts has a file of its own, and removes those of the former one. Raises
+        sqlite3.Error.
+        """
+        value = _recall(self._db, name)
+        if value is not None:
+            return value
+        siblings: list[Path] = []
+        with suppress(OSError):  # a disk that fails: then nothing is known
+            siblings = sorted(self.path.parent.glob("spool-*.db"))
+        for path in siblings:
+            read_only = f"{path.absolute().as_uri()}?mode=ro"
+            with suppress(sqlite3.Error), closing(sqlite3.connect(read_only, uri=True, timeout=_PATIENCE_S)) as other:
+                value = _recall(other, name)
+            if value is not None:
+                self.remember(name, value)
+                break
+        return value
 
     def remember(self, name: str, value: str) -> None:
         """Keep a value over restarts. Raises sqlite3.Error."""
@@ -500,6 +516,11 @@ class SpoolFile:
                 path.rename(beside)
         self.set_aside.append(aside)
         return aside
+
+
+def _recall(db: sqlite3.Connection, name: str) -> str | None:
+    row = db.execute("SELECT value FROM memory WHERE name = ?", (name,)).fetchone()
+    return None if row is None else str(row[0])
 
 
 def _check(db: sqlite3.Connection) -> None:

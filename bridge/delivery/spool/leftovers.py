@@ -1,6 +1,7 @@
 """Spools abandoned by a bridge that had more workers: their events are moved into this worker's spool."""
 
 import asyncio
+import contextlib
 import functools
 import logging
 import sqlite3
@@ -44,7 +45,10 @@ class Leftovers:
     async def run(self) -> None:
         """Look for them repeatedly: a former bridge may still be shutting down."""
         while True:
-            for path in sorted(self._directory.glob("spool-*.db")):
+            found: list[Path] = []
+            with contextlib.suppress(OSError):  # a disk that fails ends no bridge; the next look tries again
+                found = sorted(self._directory.glob("spool-*.db"))
+            for path in found:
                 if path not in self._own:
                     await self._adopt(path)
             await asyncio.sleep(_LOOK_EVERY_S)

@@ -101,6 +101,19 @@ def test_what_is_remembered_outlives_a_restart(path: Path):
     file.close()
 
 
+def test_what_is_remembered_outlives_an_upgrade(path: Path):
+    """Its processes have files of their own, and the former ones are removed."""
+    former = SpoolFile(path)
+    former.remember("name", "one")
+    successor = SpoolFile(path.with_name("spool-7.db"))
+    assert successor.recall("name") == "one"
+    assert successor.recall("another") is None
+    former.remove()
+    former.close()
+    assert successor.recall("name") == "one"
+    successor.close()
+
+
 def test_bytes_that_were_changed_are_noticed(path: Path):
     file = SpoolFile(path)
     file.append([(1, b"good"), (2, b"evil"), (3, b"good")])
