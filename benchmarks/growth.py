@@ -1,7 +1,7 @@
 """How the join's cost grows with conversations, workers and partitions: `make bench-growth`, about eight minutes.
 
 One broker on this machine. Starting from one worker, four partitions and the first number of conversations, each of the
-three grows by itself. `--conversations 10000,300000,1000000` takes half an hour and 10 GiB.
+three grows by itself. `--conversations 10000,1000000 --messages 1` takes half an hour and 10 GiB.
 """
 
 import tempfile
@@ -11,6 +11,7 @@ from typing import Annotated
 import psutil
 import typer
 from figures.results import Results
+from figures.section import put
 from growth_bench.points import Growth, Point, Tables
 from growth_bench.report import PLOTS, Report
 from join.cluster import PARTITIONS, Cluster
@@ -27,8 +28,11 @@ def main(
     *,
     conversations: Annotated[str, typer.Option(help="Numbers of them, comma-separated.")] = "10000,100000",
     workers: Annotated[str, typer.Option(help="Numbers of them besides one.")] = "2,4",
+    messages: Annotated[
+        int, typer.Option(min=1, help="Of each conversation. Few: more conversations in less time.")
+    ] = 2,
     partitions: Annotated[str, typer.Option(help=f"Numbers of them besides {PARTITIONS}.")] = "1,16,64",
-    markdown: Annotated[Path | None, typer.Option(help="Write the page of the documentation here.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write into the page of the documentation here.")] = None,
     results: Annotated[Path | None, typer.Option(help="Write figures here, as JSON.")] = None,
 ) -> None:
     """Measure how cost grows. Everything runs on this machine."""
@@ -46,7 +50,9 @@ def main(
         tempfile.TemporaryDirectory(prefix="bench-growth-") as directory,
         LocalStack(kafka_properties={"group.initial.rebalance.delay.ms": 3000}) as stack,
     ):
-        growth = Growth(Cluster(stack.kafka, stack.registry), psutil.Process(stack.broker.pid), Path(directory))
+        growth = Growth(
+            Cluster(stack.kafka, stack.registry), psutil.Process(stack.broker.pid), Path(directory), messages
+        )
         for point in wanted:
             try:
                 points.append(growth.point(*point))
@@ -56,7 +62,7 @@ def main(
             except (NotDoneError, StartError) as error:
                 failures.append(f"{point[0]:,} conversations, {point[1]} workers, {point[2]} partitions: {error}")
                 say(failures[-1])
-    report = Report(described, points, tables, *per_event)
+    report = Report(described, messages, points, tables, *per_event)
     print(f"\n{described}\n\n{report.lines()}")
     said = [failure.partition("\n")[0] for failure in failures]
     measured = Results(described, report.sizes(), [], report.figures(), said)
@@ -64,7 +70,7 @@ def main(
     if markdown is not None:
         plots = markdown.parent / "plots"
         draw("growth", measured, plots)
-        markdown.write_text(report.page(shown(plots, PLOTS), said), "utf-8")
+        put(markdown, "growth", report.page(shown(plots, PLOTS), said))
     if failures:
         raise typer.Exit(1)
     say("done")

@@ -14,8 +14,6 @@ from support.say import say
 
 from avro.catalogue import topic_name
 
-#: Of each conversation. Few, so that many conversations are joined in little time.
-MESSAGES = 2
 CHANGELOGS = tuple(
     topic_name(PREFIX, name) for name in ("streams-messages-changelog", "streams-conversations-changelog")
 )
@@ -68,10 +66,12 @@ class Tables:
 class Growth:
     """Measures points on one broker. The input of the latest number of conversations and partitions stays there."""
 
-    def __init__(self, cluster: Cluster, broker: psutil.Process, directory: Path) -> None:
+    def __init__(self, cluster: Cluster, broker: psutil.Process, directory: Path, messages: int) -> None:
+        """Each conversation has so many messages."""
         self._cluster = cluster
         self._broker = broker
         self._directory = directory
+        self._messages = messages
         self._workload = Workload(())
 
     def point(self, conversations: int, workers: int, partitions: int) -> Point:
@@ -111,7 +111,7 @@ class Growth:
         for store, how in (("rocksdb", "RocksDB, data directory lost"), ("memory", "in memory")):
             shutil.rmtree(kept)
             starts.append(self._start(name, store, kept, how))
-        return Tables(conversations, conversations * MESSAGES, records, changelog_bytes, reading_s, starts)
+        return Tables(conversations, conversations * self._messages, records, changelog_bytes, reading_s, starts)
 
     def bytes_per_event(self) -> tuple[float, float]:
         """Return the bytes in the inputs and in the outputs of the latest point, for each of its events."""
@@ -121,7 +121,7 @@ class Growth:
         self._cluster = replace(self._cluster, partitions=partitions)
         self._cluster.reset()
         if conversations != len(self._workload.conversations):
-            self._workload = Workload.generate(conversations, messages=MESSAGES)
+            self._workload = Workload.generate(conversations, messages=self._messages)
         say(f"writing {len(self._workload):,} events to {partitions} partitions")
         self._cluster.fill(self._workload.events())
 

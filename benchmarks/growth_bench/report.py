@@ -7,7 +7,7 @@ from typing import Any
 
 from support.machine import command
 
-from growth_bench.points import MESSAGES, Point, Tables
+from growth_bench.points import Point, Tables
 
 _MIB = 2**20
 #: Drawn by plots.py, if its library can be had.
@@ -28,9 +28,9 @@ for a cluster: [all benchmarks](benchmarks.md).
 
 {points}
 {failures}
-- Each point is one run: {conversations} conversations x (1 row + {messages} messages x (insert + 3 partial updates))
-  are in the topics, and workers with empty tables (RocksDB, default settings) join them. Everything that comes out is
-  compared with what must come out; a difference fails the benchmark.
+- Each point is one run: {conversations} conversations x (1 row + {messages} x (insert + 3 partial updates of a
+  message)) are in the topics, and workers with empty tables (RocksDB, default settings) join them. Everything that
+  comes out is compared with what must come out; a difference fails the benchmark.
 - **Events/s**: the time runs from the first event to the append time of the last record that was needed. **Join's
   time** and **broker's** are processor time for each event, starts and the reading of the comparison included.
 - **Out** are records in all outputs. A status change is told again if it came before the row of its conversation,
@@ -53,6 +53,8 @@ class Report:
     """Everything that was measured."""
 
     machine: str
+    #: Of each conversation.
+    messages: int
     points: Sequence[Point]
     tables: Sequence[Tables]
     input_bytes: float
@@ -73,7 +75,7 @@ class Report:
             failures="".join(f"\nFailed: {failure}\n" for failure in failures),
             points=self._points(),
             conversations=" or ".join(counts),
-            messages=MESSAGES,
+            messages=self.messages,
             tables=self._tables(),
             records=", ".join(f"{each.changelog_records:,} records" for each in self.tables),
             input_bytes=self.input_bytes,
