@@ -61,7 +61,7 @@ def main(
     with tempfile.TemporaryDirectory() as name, ExitStack() as running:
         directory, stack = Path(name), LocalStack()
         running.callback(stack.stop)
-        environment = stage.start(stack, ["minimal", "bento"])
+        environment = stage.start(stack, ["minimal", "bento", "camel"])
         found = []
         competing, left_out = _contestants(keys, stack.kafka, environment, directory)
         for contestant in competing:
@@ -119,6 +119,8 @@ def _contestant(key: str, ports: Mapping[str, int], servers: str, environment: M
         return contestants.minimal(port, servers, key)
     if key == "bento":
         return contestants.bento(port, servers, key)
+    if key == "camel":
+        return contestants.camel(port, servers, key)
     if key == "nothing":
         return contestants.nothing(port)
     return contestants.bridge(key, port, 2 if key == "bridge-2" else 1, environment)

