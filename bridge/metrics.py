@@ -134,6 +134,11 @@ class Metrics(ServiceMetrics):
             "bridge_spool_recovered_files",
             "Spool files that were removed or moved away under the running bridge, and made again with what they held.",
         )
+        self.spools_not_adopted = self._gauge(
+            "bridge_spools_not_adopted",
+            "Spools of workers that do not exist any more whose events cannot be taken over; it is tried every 20 s.",
+            across_processes="livesum",
+        )
         self.kafka_verified = self._gauge(
             "bridge_kafka_verified",
             "1 while the topics that the bridge writes to are as the catalogue has them; 0: events are spooled, "
@@ -158,6 +163,12 @@ class Metrics(ServiceMetrics):
         self.schema_ids_known = self._gauge(
             "bridge_schema_ids_known",
             "1 while there are schema ids to publish with; else events are spooled.",
+            across_processes="livemin",
+        )
+        self.registry_answered = self._gauge(
+            "bridge_registry_answered",
+            "1 while the registry's latest answer is one that can be used, which it is asked for every 15 s; "
+            "0: it cannot be asked, or has not got the schemas.",
             across_processes="livemin",
         )
 

@@ -226,7 +226,7 @@ async def running(
         if settings.key is not None:
             tasks.append(asyncio.create_task(suppressions.run(), name="suppressions"))
         if number == 0:
-            leftovers = Leftovers(spool, spool_file.path, settings.workers, erasures.answer_adopted)
+            leftovers = Leftovers(spool, spool_file.path, settings.workers, erasures.answer_adopted, metrics)
             tasks.append(asyncio.create_task(leftovers.run(), name="leftovers"))
         for task in tasks:
             stack.push_async_callback(_end, task)

@@ -117,6 +117,7 @@ class SchemaWatch:
         self.problem = None
         self.wrong = False
         self._given_up = ""
+        self._metrics.registry_answered.set(1)
         self._use(ids)
 
     async def _failed(self, error: Exception) -> None:
@@ -137,6 +138,7 @@ class SchemaWatch:
             _log.log(level, "schema registry: %s: %s", consequence, text, extra=event("schemas.unknown"))
         self.problem = text
         self.wrong = wrong
+        self._metrics.registry_answered.set(0)
         self._on_change()
 
     async def _mismatched(self) -> list[str]:

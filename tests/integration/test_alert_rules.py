@@ -76,6 +76,8 @@ HEALTHY = {
     # A broker that has just started says for a moment that there is no such topic.
     "bridge_suppressions_lost": f"0x{AT - 1} 3 0x{MINUTES - AT}",
     "bridge_schema_ids_known": steady(1),
+    # The registry is restarted.
+    "bridge_registry_answered": f"1x{AT - 1} 0x2 1x{MINUTES - AT}",
     "bridge_spool_recovered_files_total": steady(0),
     "bridge_spool_failures_total": steady(0),
     # Clocks differ a little, and now and then by more.
@@ -86,6 +88,8 @@ HEALTHY = {
     "bridge_spool_max_bytes": steady(1024 * 1024 * 1024),
     "bridge_spool_quarantined": steady(0),
     "bridge_spool_damaged_files_total": steady(0),
+    # A former bridge left one behind, whose disk was full for a moment.
+    "bridge_spools_not_adopted": f"0x{AT - 1} 1x2 0x{MINUTES - AT}",
     "streams_tokens": steady(1),
     # One restart, as for an upgrade.
     "streams_started_timestamp_seconds": then(1_700_000_000, 1_700_007_200),
@@ -189,6 +193,7 @@ CASES: dict[str, list[Case]] = {
     "BridgeTopicRemarks": [Case({"bridge_topic_remarks": then(0, 1)}, within=12)],
     "BridgeSuppressionsLost": [Case({"bridge_suppressions_lost": then(0, 3)}, within=3)],
     "BridgeSchemaIdsUnknown": [Case({"bridge_schema_ids_known": then(1, 0)}, within=3)],
+    "BridgeRegistryUnreachable": [Case({"bridge_registry_answered": then(1, 0)}, within=7)],
     "BridgeDeadLetters": [
         first('bridge_dead_letters_total{reason="invalid_event"}'),
         Case({'bridge_dead_letters_total{reason="invalid_event"}': then(7, 8)}, within=2),
@@ -216,6 +221,7 @@ CASES: dict[str, list[Case]] = {
     ],
     "BridgeSpoolQuarantined": [Case({"bridge_spool_quarantined": then(0, 1)}, within=1)],
     "BridgeSpoolDamaged": [Case({"bridge_spool_damaged_files_total": then(0, 1)}, within=2)],
+    "BridgeSpoolNotAdopted": [Case({"bridge_spools_not_adopted": then(0, 1)}, within=7)],
     "StreamsAbsent": [Case({"streams_tokens": f"1x{AT - 1} _x{MINUTES - AT}"})],
     "StreamsWorkerRestarts": [
         Case({"streams_started_timestamp_seconds": f"1x{AT - 1} 7200+300x3 8100x{MINUTES - AT - 4}"})

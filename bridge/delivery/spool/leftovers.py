@@ -11,6 +11,7 @@ from pathlib import Path
 from bridge.delivery.spool.file import SpoolFile, StoredEvent
 from bridge.delivery.spool.spool import Spool
 from bridge.errors import NotStoredError, SpoolError, SpoolFullError, SpoolInUseError
+from bridge.metrics import Metrics
 from openbsp.log import event
 from openbsp.threads import in_thread
 
@@ -30,7 +31,14 @@ def spool_path(directory: Path, worker: int) -> Path:
 class Leftovers:
     """Adopts the spools in a directory whose workers no longer exist."""
 
-    def __init__(self, spool: Spool, path: Path, workers: int, between: Callable[[SpoolFile], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        path: Path,
+        workers: int,
+        between: Callable[[SpoolFile], Awaitable[None]],
+        metrics: Metrics,
+    ) -> None:
         """Adopt into `spool`, whose file is at `path`, all spools but the `workers` numbered from its own on.
 
         `between` is called with a file that is being adopted, at moments when each event is in exactly one of the two
@@ -38,6 +46,7 @@ class Leftovers:
         """
         self._spool = spool
         self._between = between
+        self._metrics = metrics
         self._directory = path.parent
         first = int(path.stem.rpartition("-")[2])
         self._own = {spool_path(self._directory, number) for number in range(first, first + workers)}
@@ -48,19 +57,19 @@ class Leftovers:
             found: list[Path] = []
             with contextlib.suppress(OSError):  # a disk that fails ends no bridge; the next look tries again
                 found = sorted(self._directory.glob("spool-*.db"))
-            for path in found:
-                if path not in self._own:
-                    await self._adopt(path)
+            adopted = [await self._adopt(path) for path in found if path not in self._own]
+            self._metrics.spools_not_adopted.set(adopted.count(False))
             await asyncio.sleep(_LOOK_EVERY_S)
 
-    async def _adopt(self, path: Path) -> None:
+    async def _adopt(self, path: Path) -> bool:
+        """Take its events over. Returns False if some are left in it that no worker has."""
         try:
             file = await in_thread(SpoolFile, path)
         except SpoolInUseError:
-            return
+            return True
         except SpoolError as error:
             _log.error("an abandoned spool cannot be adopted: %s", error, extra=event("spool.not_adopted"))
-            return
+            return False
         adopted = 0
         try:
             await in_thread(file.release_quarantine)
@@ -75,15 +84,17 @@ class Leftovers:
             if await in_thread(file.quarantined):
                 left = event("spool.damaged_left_behind")
                 _log.error("%s: damaged events are left in its quarantine", path, extra=left)
-                return
+                return False
             await in_thread(file.remove)
             done = event("spool.adopted", events=adopted)
             _log.warning("%s was abandoned; its %d events are adopted", path, adopted, extra=done)
         except (sqlite3.Error, NotStoredError, OSError) as error:
             paused = event("spool.adoption_paused", events=adopted)
             _log.error("%s: adopting its events paused: %s", path, error, extra=paused)
+            return False
         finally:
             file.close()
+        return True
 
     async def _store(self, rows: list[StoredEvent]) -> list[StoredEvent]:
         """Return the events for which there is room, once they are on the disk. Raises NotStoredError."""

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "delivery.md"
@@ -17,6 +18,18 @@ NAMED = re.compile(r"`(?P<file>[\w/]+\.py)?(?:::)?(?P<test>test_\w+)?`")
 
 
 MATRIX = ROOT / "tests" / "system" / "test_delivery_matrix.py"
+ALERTS = {
+    rule["alert"]
+    for file in (ROOT / "deploy" / "prometheus" / "rules").glob("*.yml")
+    for group in yaml.safe_load(file.read_text("utf-8"))["groups"]
+    for rule in group["rules"]
+}
+#: The first cells of the runbook: alerts, events and messages.
+RUNBOOK = "\n".join(
+    line.split(" | ")[0]
+    for line in (ROOT / "docs" / "runbook.md").read_text("utf-8").splitlines()
+    if line.startswith("| ")
+)
 
 
 def rows(last: str = "test", place: int = -1) -> Iterator[tuple[str, str]]:
@@ -124,3 +137,20 @@ def test_each_row_is_in_the_matrix_or_says_why_not_and_each_case_of_the_matrix_i
             assert any(case.startswith(name) for case in names), f"{happening}: the matrix has no case {name!r}"
     told = re.findall(r'"([^"]+)"', page)
     assert [case for case in names if not any(case.startswith(name) for name in told)] == []
+
+
+def test_each_row_names_what_the_runbook_says_about_it_and_an_alert_or_why_there_is_none():
+    cells = dict(rows("in the runbook", -3))
+    assert len(cells) == len(ROWS)
+    for happening, cell in cells.items():
+        names = re.findall(r"`([^`]+)`", cell)
+        assert names or re.match(r"nothing: \w", cell), f"{happening}: what is the operator to do? {cell!r}"
+        assert [name for name in names if name not in RUNBOOK] == [], f"{happening}: not in the runbook"
+        alerts = {name for name in names if re.fullmatch("(Bridge|Streams|Reconcile|Completeness)[A-Z][A-Za-z]+", name)}
+        assert alerts <= ALERTS, f"{happening}: {alerts - ALERTS}"
+        assert not names or alerts or re.search(r"; no alert: \w", cell), f"{happening}: has no alert, and not why"
+
+
+def test_what_an_alert_is_called_in_the_runbook_is_its_name():
+    named = set(re.findall(r"`((?:Bridge|Streams|Reconcile|Completeness)[A-Z][A-Za-z]+)`", RUNBOOK))
+    assert named == ALERTS

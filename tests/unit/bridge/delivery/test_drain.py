@@ -326,6 +326,7 @@ def test_a_leftover_that_cannot_be_opened_does_not_end_the_bridge(tmp_path: Path
     (tmp_path / "spool" / "spool-7.db").mkdir(parents=True)
     with running_ingress(tmp_path) as ingress:
         eventually(lambda: "an abandoned spool cannot be adopted" in caplog.text)
+        eventually(lambda: ingress.metric("bridge_spools_not_adopted") == 1)
         assert ingress.post(message()).json()["disposition"] == "published"
         assert not ingress.service.failed.done()
 
@@ -365,12 +366,13 @@ def test_an_adoption_that_is_stopped_keeps_nobody_from_hearing_of_an_event(
 
     async def main() -> None:
         own = SpoolFile(spool_path(tmp_path / "spool", 0))
-        spool = Spool(own, 1 << 30, Metrics(CollectorRegistry()))
+        metrics = Metrics(CollectorRegistry())
+        spool = Spool(own, 1 << 30, metrics)
         monkeypatch.setattr(SpoolFile, "append", slow)
         heard: list[object] = []
         spool.put(1, b"first", heard.append)
         await in_thread(writing.wait, 30)
-        adopting = asyncio.create_task(Leftovers(spool, own.path, 1, nothing).run())
+        adopting = asyncio.create_task(Leftovers(spool, own.path, 1, nothing, metrics).run())
         async with asyncio.timeout(30):
             while spool.events < 2:  # noqa: ASYNC110 nothing tells of it
                 await asyncio.sleep(0)

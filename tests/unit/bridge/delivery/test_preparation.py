@@ -141,8 +141,10 @@ def test_what_a_registry_cannot_tell_leaves_the_known_ids_in_use(tmp_path: Path)
         eventually(lambda: "schema_registry" in ingress.details()["waiting_for"])
         assert ingress.post(message()).json()["disposition"] == "published"
         assert ingress.details()["status"] == "degraded"
+        assert (ingress.metric("bridge_registry_answered"), ingress.metric("bridge_schema_ids_known")) == (0, 1)
         registry.available = True
         eventually(lambda: ingress.details()["status"] == "ready")
+        assert ingress.metric("bridge_registry_answered") == 1
 
 
 def test_ids_that_mean_another_schema_now_are_given_up_until_ours_are_registered_again(tmp_path: Path):
