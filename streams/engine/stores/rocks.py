@@ -51,6 +51,8 @@ _DISK = "IO error"
 _WOULD_WAIT = "Write stall"
 #: Seconds until it is tried again.
 _LOOK_EVERY_S = 0.001
+#: Seconds between two looks at whether writes are still slowed down.
+_SLOWED_EVERY_S = 0.02
 
 
 class RocksMemory:
@@ -229,9 +231,17 @@ class RocksStore:
             failures = counted if failures is None else failures
             if self._db.property_int_value("rocksdb.is-write-stopped"):
                 failed = counted > failures
+            time.sleep(_LOOK_EVERY_S)
             # Trap: where writes are slowed down to a rate, one that is refused has its turn taken all the same.
-            rate = self._db.property_int_value("rocksdb.actual-delayed-write-rate") or 0
-            time.sleep(_LOOK_EVERY_S + (2 * size / rate if rate else 0))
+            turn_s = 2 * size / rate if (rate := self._slowed_to) else 0.0
+            while turn_s > 0 and self._slowed_to:
+                time.sleep(min(turn_s, _SLOWED_EVERY_S))
+                turn_s -= _SLOWED_EVERY_S
+
+    @property
+    def _slowed_to(self) -> int:
+        """Bytes a second that RocksDB takes; 0: as many as come."""
+        return self._db.property_int_value("rocksdb.actual-delayed-write-rate") or 0
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield the keys that begin with a prefix."""

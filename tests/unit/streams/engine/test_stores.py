@@ -18,7 +18,7 @@ from streams.engine.engine import Engine, Hooks
 from streams.engine.outside import Clock, Outside
 from streams.engine.partitions import Stores
 from streams.engine.settings import EngineSettings
-from streams.engine.stores import Store, group_key, prefix
+from streams.engine.stores import Store, group_key, prefix, rocks
 from streams.engine.stores.memory import GroupedMemoryStore, MemoryStore
 from streams.engine.stores.rocks import RocksMemory, RocksStore
 from streams.engine.table import OwnedTable, TableSpec
@@ -109,6 +109,30 @@ def test_rocksdb_takes_everything_that_is_written_faster_than_it_is_flushed(tmp_
         store.put(b"%d" % number, value)
     assert sum(1 for _ in store.scan(b"")) == 500
     store.close()
+
+
+@pytest.mark.parametrize(("ends_after_s", "waits_s"), [(0.3, 0.3), (5.0, 2.0)])
+def test_a_write_that_is_slowed_down_waits_for_its_turn_and_no_longer_than_writes_are_slowed_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends_after_s: float, waits_s: float
+) -> None:
+    """One of a megabyte waits two seconds at the rate, which RocksDB may give up at any moment."""
+    store = RocksStore(tmp_path / "store", MEMORY)
+    pauses: list[float] = []
+    tried_at: list[float] = []
+    monkeypatch.setattr(rocks.time, "sleep", pauses.append)
+
+    def put(*_: bytes) -> None:
+        tried_at.append(sum(pauses))
+        if len(tried_at) == 1:
+            raise OSError("Result incomplete: Write stall")
+
+    def number(name: str) -> int:
+        return 1_000_000 if name == "rocksdb.actual-delayed-write-rate" and sum(pauses) < ends_after_s else 0
+
+    monkeypatch.setattr(store, "_db", Mock(put=put, property_int_value=number))
+    store.put(b"", bytes(999_999))  # a byte says that it is a row
+    assert tried_at == [0, pytest.approx(waits_s, abs=0.05)]
+    assert max(pauses) <= 0.05
 
 
 def test_rocksdb_forgets_what_is_older_than_tombstones_are_kept(tmp_path: Path) -> None:
