@@ -79,14 +79,11 @@ class Checkpoints:
     async def commit(self) -> bool:
         """Commit up to where everything is acknowledged, with the verified ends of the guarded logs in the note.
 
-        Returns whether the coordinator has confirmed, now or a moment ago, that this worker is a member. With nothing
-        owned there is nothing to commit, and nothing that another worker could own by now.
+        Returns whether the coordinator has confirmed, now or a moment ago, that this worker is a member; with nothing
+        owned, that it has answered.
         """
         async with self._committing:
             asked_at = self._clock.monotonic()
-            if not self._found:
-                self._lease.confirm(asked_at)
-                return True
             positions = self._found | self._writer.acknowledged
             notes = self._notes(self._guard.verified(), positions)
             if self._committed == (positions, notes):

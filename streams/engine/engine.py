@@ -601,13 +601,14 @@ class Engine:
         while True:
             await asyncio.sleep(_TOPICS_INTERVAL_S)
             known = self._checkpoints.identities
-            if not known:
+            if not known and self.assignment is None:
                 continue
             told = numbers(await self.outside.threads.run(self.identify))
             if known is not self._checkpoints.identities:
                 continue
-            for topic in self._watched & known.keys() & told.keys():
-                if told[topic] != known[topic]:
+            for topic in self._watched & told.keys():
+                # No broker may have told it when the partitions were assigned.
+                if told[topic] != known.setdefault(topic, told[topic]):
                     does = "reads all of it" if topic in self.sources else "writes all of it once more"
                     self.fail(TopicReplacedError(f"{topic} was created again; a restart {does}"))
 

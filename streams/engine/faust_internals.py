@@ -227,6 +227,10 @@ class _MemberThread(driver.AIOKafkaConsumerThread):
         }
         if foreign := offsets.keys() - self._ensure_consumer().assignment():
             raise IllegalStateError(f"not assigned: {sorted(foreign)}")
+        if not offsets:
+            # Trap: aiokafka sends no commit of nothing, and a heartbeat in the middle of a rebalance can undo it.
+            await self.committed([(min(self.app.owner.sources), 0)])
+            return
         # Trap: aiokafka's own `commit` repeats what no repetition helps (a topic that is missing), ten times a second.
         backoff = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
         while True:

@@ -25,7 +25,8 @@ class Membership(Protocol):
     async def commit_positions(self, positions: Positions, notes: Notes, within_s: float) -> str | None:
         """Commit positions, each with its note if it has one, as this member. Returns None when done, else why not.
 
-        A member that the group has replaced is refused. A commit that timed out may still succeed later.
+        A member that the group has replaced is refused. A commit that timed out may still succeed later. With no
+        positions it is done once the coordinator has answered.
         """
 
     async def committed(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Committed]:
