@@ -21,7 +21,7 @@ _NOT_MEASURED = """
 ## What was not measured
 
 - **Growth** beyond 100,000 conversations (200,000 messages). A run with 1,000,000 takes half an hour and 10 GiB, nearly
-  all the time of `make bench`: `python benchmarks/growth.py --conversations 10000,100000,1000000` is that run. It
+  all the time of `make bench`: `python benchmarks/growth.py --conversations 10000,1000000 --messages 1` is that run. It
   leaves out 16 partitions for the same reason; other numbers of workers and partitions are measured with 10,000
   conversations. What is said of a cluster is computed from these points.
 - **Medians of five** are those of the ingress alone. Spool and views have three rounds, the join as many runs as fit
