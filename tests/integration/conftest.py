@@ -106,7 +106,9 @@ def contract(bare_contract: Contract, topic_names: Collection[str]) -> Contract:
     """Topics made and schemas registered, all of this test alone."""
     with ThreadPoolExecutor() as pool:
         made = pool.submit(make_topics, bare_contract, topic_names)
-        with Registry(bare_contract.registry, bare_contract.prefix) as registry:
+        # A registry on a busy machine is slow, and no test is about that here.
+        patient = bare_contract.registry.model_copy(update={"timeout_s": 60})
+        with Registry(patient, bare_contract.prefix) as registry:
             registry.register()
         made.result()
     return bare_contract
@@ -120,7 +122,7 @@ def make_topics(contract: Contract, names: Collection[str]) -> None:
     admin = AdminClient(contract.kafka.librdkafka())
     new = [NewTopic(contract.topic(name), PARTITIONS, 1, config=TOPICS[name].config()) for name in names]
     for made in admin.create_topics(new).values():
-        made.result(10)
+        made.result(60)
     eventually(lambda: {topic.topic for topic in new} <= admin.list_topics(timeout=10).topics.keys())
 
 

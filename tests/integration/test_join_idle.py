@@ -24,6 +24,8 @@ LONG_AGO, LATER = 2020, 2100
 #: After all of them: no activity counts for later than a day after it was received.
 RECEIVED_AT = int(datetime(LATER + 1, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
 IDLE_AFTER_S = "5"
+#: No worker loses its session because the machine is busy. One that is killed comes back under its name.
+CALM_SESSION = {"STREAMS_SESSION_TIMEOUT_S": "60"}
 _KEYS = re.compile(r'"(c|m|lost)(\d{5})')
 
 
@@ -75,7 +77,7 @@ def test_idle_conversations_leave_and_active_ones_stay_exact(contract, tmp_path)
     sources = Sources(contract, RECEIVED_AT)
     # All at once: what still comes of a message that is forgotten by then has no conversation, and stays.
     sources.send(events)
-    with fleet(contract, tmp_path, 2, STREAMS_IDLE_AFTER_S=IDLE_AFTER_S, STREAMS_SESSION_TIMEOUT_S="6") as running:
+    with fleet(contract, tmp_path, 2, STREAMS_IDLE_AFTER_S=IDLE_AFTER_S, **CALM_SESSION) as running:
         # What was told before it left has been told.
         expected = Outcome(kept.messages, kept.conversations, everything.status_changes)
         await_outcome(contract, expected)
@@ -103,17 +105,25 @@ def ends_of(contract, topic: str) -> int:
 
 
 @pytest.mark.parametrize(
-    "store", ["rocksdb", pytest.param("memory", marks=pytest.mark.long, id="memory, all of it from the changelogs")]
+    ("store", "session"),
+    [
+        pytest.param("rocksdb", CALM_SESSION, id="rocksdb"),
+        # A session has to end after each kill: it has no name.
+        pytest.param(
+            "memory",
+            {"STREAMS_SESSION_TIMEOUT_S": "15"},
+            marks=pytest.mark.long,
+            id="memory, all of it from the changelogs",
+        ),
+    ],
 )
-def test_a_removal_that_a_kill_interrupts_is_completed(contract, tmp_path, store):
+def test_a_removal_that_a_kill_interrupts_is_completed(contract, tmp_path, store, session):
     """Killed when the first of the messages' tombstones is there, when half of them are, and when all of them are."""
     active = told_in(LATER, workload(seed=31, size=200))
     events = list(active)
     sources = Sources(contract, RECEIVED_AT)
     sources.send(active)
-    with Fleet(
-        contract, tmp_path, STREAMS_STORE=store, STREAMS_IDLE_AFTER_S=IDLE_AFTER_S, STREAMS_SESSION_TIMEOUT_S="6"
-    ) as running:
+    with Fleet(contract, tmp_path, STREAMS_STORE=store, STREAMS_IDLE_AFTER_S=IDLE_AFTER_S, **session) as running:
         worker = running.add()
         worker.part.wait_ready()
         for number, share in enumerate((0.0, 0.5, 1.0)):
@@ -121,7 +131,8 @@ def test_a_removal_that_a_kill_interrupts_is_completed(contract, tmp_path, store
             events += idle
             told = ends_of(contract, "messages") + sum(event["entity"] == "messages" for event in idle)
             enough = told + max(1, int(share * len(expected_of(idle).messages)))
-            running.pause(worker)  # as above
+            # All at once, as in the test above.
+            running.pause(worker)
             sources.send(idle)
             running.resume(worker)
             eventually(lambda enough=enough: ends_of(contract, "messages") >= enough, within=60)
