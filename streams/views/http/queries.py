@@ -11,7 +11,7 @@ from avro import instants
 from streams.views.problems import ProblemError
 from streams.views.read.index import Filter, Position
 from streams.views.read.message_index import STATUSES, MessageFilter
-from streams.views.read.paging import Paging, position_of
+from streams.views.read.paging import Paging, position_after
 from streams.views.refusals import INVALID_PARAMETER
 
 DEFAULT_LIMIT = 50
@@ -91,7 +91,7 @@ class Parameters:
         if value is None:
             return None
         try:
-            return position_of(value, query)
+            return position_after(value, query)
         except ValueError as error:
             raise _invalid(str(error)) from None
 

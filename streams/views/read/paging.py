@@ -24,7 +24,7 @@ class Paging(NamedTuple):
         return base64.urlsafe_b64encode(msgpack.encode((*position, self.query))).decode().rstrip("=")
 
 
-def position_of(cursor: str, query: bytes) -> Position:
+def position_after(cursor: str, query: bytes) -> Position:
     """Return the position that a cursor of this query stands for. Raises ValueError."""
     try:
         packed = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
