@@ -19,11 +19,11 @@ import uvloop
 from prometheus_client import disable_created_metrics, values
 
 from avro.errors import ContractError
-from bridge import health
 from bridge.delivery.spool.file import SpoolFile, is_held
 from bridge.delivery.spool.leftovers import spool_path
 from bridge.errors import BridgeError, SpoolInUseError
 from bridge.exits import WORKER_NOT_STARTED
+from bridge.http import health
 from bridge.http.server import serve_until
 from bridge.service import PATIENCE_S, outside, running
 from bridge.settings import BridgeSettings

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 
-from bridge import health
 from bridge.delivery.ages import Ages
 from bridge.delivery.clock import ClockSkew
 from bridge.delivery.drain import Drain
@@ -27,6 +26,7 @@ from bridge.delivery.spool.spool import Spool, release_quarantine
 from bridge.delivery.topic_watch import TopicsCheck
 from bridge.delivery.traced import traced
 from bridge.erase.requests import SpoolErasures
+from bridge.http import health
 from bridge.http.acceptor import Acceptor, most_connections
 from bridge.http.ingress import Ingress
 from bridge.http.request_log import RequestLog

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from avro.asyncapi import document as asyncapi_document
-from bridge import health
+from bridge.http import health
 from bridge.http.ingress import Receive, Send
 from bridge.http.openapi import document
 from bridge.http.webhook import PATHS, Scope, caller_of
