@@ -29,6 +29,7 @@ from bridge.erase.requests import SpoolErasures
 from bridge.http import health
 from bridge.http.acceptor import Acceptor, most_connections
 from bridge.http.ingress import Ingress
+from bridge.http.parts import Observed, Service
 from bridge.http.request_log import RequestLog
 from bridge.http.webhook import Shared
 from bridge.metrics import Metrics
@@ -87,29 +88,6 @@ def outside(kafka: KafkaSettings, registry: RegistrySettings, topics: TopicSetti
         new_publisher,
         functools.partial(changes_of, kafka, known, topics.prefix),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """The running parts that answer requests and questions."""
-
-    settings: BridgeSettings
-    naming: TopicSettings
-    metrics: Metrics
-    access: Access
-    spool: Spool
-    suppressions: SuppressionWatch
-    preparation: Preparation
-    clock: ClockSkew
-    ages: Ages
-    keeper: Keeper
-    drain: Drain
-    ingress: Ingress
-    acceptor: Acceptor
-    requests: RequestLog
-    observed: health.Observed
-    #: Done when an endless background task failed; its exception says why.
-    failed: "asyncio.Future[None]"
 
 
 @contextlib.asynccontextmanager
@@ -212,7 +190,7 @@ async def running(
             ingress,
             Acceptor(most_connections(settings.connections), memory, metrics),
             requests,
-            health.Observed(),
+            Observed(),
             failed,
         )
         erasures = SpoolErasures(drain, spool_file.path)

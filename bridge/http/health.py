@@ -3,32 +3,18 @@
 import os
 import sqlite3
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prometheus_client import CollectorRegistry, multiprocess
 
+from bridge.http.parts import Service
 from bridge.supervisor import METRICS_VARIABLE
-
-if TYPE_CHECKING:
-    from bridge.service import Service
-
-
-@dataclass(slots=True)
-class Observed:
-    """The state of the disk at the last check."""
-
-    oldest_s: float = 0.0
-    quarantined: int = 0
-    #: The time of that check, as time.monotonic().
-    looked_at: float = float("-inf")
-
 
 #: For callers that anyone can trigger, the disk is not checked more often.
 _LOOK_EVERY_S = 1.0
 
 
-async def refresh(service: "Service", *, seldom: bool = False) -> None:
+async def refresh(service: Service, *, seldom: bool = False) -> None:
     """Update the gauges, and check whether a failing spool works again.
 
     `seldom`: a result of the last second suffices. Anyone may ask for /readyz, and a check costs an fsync while the
@@ -53,7 +39,7 @@ async def refresh(service: "Service", *, seldom: bool = False) -> None:
     service.requests.fold()
 
 
-async def measured(service: "Service") -> CollectorRegistry:
+async def measured(service: Service) -> CollectorRegistry:
     """Return the current metrics: of this worker, or of all workers of its supervisor if there are several."""
     await refresh(service)
     if METRICS_VARIABLE not in os.environ:
@@ -64,7 +50,7 @@ async def measured(service: "Service") -> CollectorRegistry:
     return registry
 
 
-async def _look(service: "Service") -> None:
+async def _look(service: Service) -> None:
     spool, observed = service.spool, service.observed
     if spool.failing is not None:
         await spool.probe()
@@ -76,7 +62,7 @@ async def _look(service: "Service") -> None:
         observed.oldest_s = 0.0 if oldest is None else service.ages.age_s(oldest)
 
 
-def can_store(service: "Service") -> bool:
+def can_store(service: Service) -> bool:
     """Return whether an event would be accepted now, as far as can be known."""
     spool = service.spool
     spool_takes = spool.failing is None and not spool.full
@@ -85,7 +71,7 @@ def can_store(service: "Service") -> bool:
     return spool_takes or kafka_takes
 
 
-def state(service: "Service") -> str:
+def state(service: Service) -> str:
     """Return `ready`, `degraded` (it stores, but an operator should look) or `unready` (it cannot store)."""
     if not can_store(service):
         return "unready"
@@ -103,7 +89,7 @@ def state(service: "Service") -> str:
     return "ready" if normal else "degraded"
 
 
-def details(service: "Service") -> dict[str, Any]:
+def details(service: Service) -> dict[str, Any]:
     """Return the details behind the state. For operators: they name servers and errors, never content."""
     spool = service.spool
     return {
@@ -126,7 +112,7 @@ def details(service: "Service") -> dict[str, Any]:
     }
 
 
-def _remarks(service: "Service") -> list[str]:
+def _remarks(service: Service) -> list[str]:
     """Return notes for operators: events are stored, but the state is `degraded`."""
     clock = service.clock.remark
     others = [] if clock is None else [clock]

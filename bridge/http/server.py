@@ -9,9 +9,9 @@ from typing import Any
 from bridge.delivery.keeper import SPOOL_WAIT_S
 from bridge.http.acceptor import Acceptor
 from bridge.http.app import App
+from bridge.http.parts import Service
 from bridge.http.protocol import WebhookProtocol
 from bridge.http.webhook import ADMISSION_S
-from bridge.service import Service
 from openbsp.http.connections import Connections
 from openbsp.http.problems import CLOSE
 from openbsp.http.server import Server

@@ -8,10 +8,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from typing import Protocol
 
 from avro.catalogue import topic_name
 from avro.errors import ContractError
-from bridge.delivery.spool.spool import Spool
 from bridge.metrics import Metrics
 from bridge.suppressions.hashes import Suppressed
 from bridge.suppressions.topic import TOPIC, changes
@@ -35,13 +35,23 @@ _FORGOTTEN = (
     "the suppression list is empty, and had %d entries when this bridge ran before: its topic was deleted or emptied. "
     "Their contacts are let in; restore the list"
 )
-#: In the memory of the spool: how many entries there were.
+#: The name of the note: how many entries there were.
 _MEMORY = "suppressions"
 
 #: Yields changes of the list: all existing entries at first, then new ones, and {} now and then. Blocking. Ends when
 #: records are gone, so that the list has to be read again. Raises ContractError when it cannot be read, TopicsError
 #: when there is no such topic.
 Changes = Callable[[], Iterator[Mapping[str, bool]]]
+
+
+class Notes(Protocol):
+    """Notes that outlive the process: the spool. Both methods raise sqlite3.Error."""
+
+    async def recall(self, name: str) -> str | None:
+        """Return what was remembered under a name, None if nothing was."""
+
+    async def remember(self, name: str, value: str) -> None:
+        """Remember a value, in place of the former one."""
 
 
 def changes_of(kafka: KafkaSettings, topics: Topics, prefix: str) -> Iterator[Mapping[str, bool]]:
@@ -73,12 +83,12 @@ class SuppressionWatch:
     What a topic has lost that was on the list before is kept for as long as this process runs, and told.
     """
 
-    def __init__(self, suppressed: Suppressed, read: Changes, metrics: Metrics, spool: Spool) -> None:
+    def __init__(self, suppressed: Suppressed, read: Changes, metrics: Metrics, notes: Notes) -> None:
         """Assemble; nothing is read yet."""
         self._suppressed = suppressed
         self._read = read
         self._metrics = metrics
-        self._spool = spool
+        self._notes = notes
         self._loop = asyncio.get_running_loop()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="suppressions", daemon=True)
@@ -112,7 +122,7 @@ class SuppressionWatch:
         kept = 0
         async for _ in attempts():
             with contextlib.suppress(sqlite3.Error):  # the spool tells of it
-                kept = int(await self._spool.recall(_MEMORY) or 0)
+                kept = int(await self._notes.recall(_MEMORY) or 0)
                 break
         await self.ready.wait()
         if kept and not self._changed.is_set():
@@ -124,7 +134,7 @@ class SuppressionWatch:
             self._changed.clear()
             async for _ in attempts():
                 with contextlib.suppress(sqlite3.Error):
-                    await self._spool.remember(_MEMORY, str(len(self._suppressed)))
+                    await self._notes.remember(_MEMORY, str(len(self._suppressed)))
                     break
 
     def _run(self) -> None:

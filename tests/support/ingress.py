@@ -14,8 +14,9 @@ import httpx
 
 from bridge.delivery.spool.file import SpoolFile
 from bridge.delivery.spool.leftovers import spool_path
+from bridge.http.parts import Service
 from bridge.http.server import serve_until
-from bridge.service import Outside, Service, running
+from bridge.service import Outside, running
 from bridge.settings import BridgeSettings
 from openbsp.http.listener import listen
 from openbsp.kafka.connection import TopicSettings
