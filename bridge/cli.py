@@ -188,7 +188,7 @@ def send(
 
     Exit code 1 if one of them is not accepted.
     """
-    from openbsp.demo.send import Payload, send
+    from openbsp.send import Payload, send
 
     payloads = [Payload(str(file), file.read_bytes()) for file in files] * repeat
     if shuffle:

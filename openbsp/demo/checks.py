@@ -6,7 +6,7 @@ from typing import Any
 
 from openbsp.demo.payloads import CONVERSATION_ID, INCOMING_ID, OUTGOING_ID
 from openbsp.demo.records import Record
-from openbsp.demo.send import Answer
+from openbsp.send import Answer
 
 _CONVERSATION = {
     "status": "closed",

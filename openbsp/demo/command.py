@@ -13,8 +13,8 @@ from openbsp.demo import ghost, show
 from openbsp.demo.checks import Check, Found, checks
 from openbsp.demo.payloads import CONVERSATION_ID, documented_payloads
 from openbsp.demo.records import RecordReader
-from openbsp.demo.send import Answer, Payload, send
 from openbsp.kafka.connection import TopicSettings
+from openbsp.send import Answer, Payload, send
 from openbsp.settings import load
 from openbsp.up.command import open_stack
 from openbsp.up.interrupts import Interrupts

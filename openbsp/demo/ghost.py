@@ -11,7 +11,7 @@ from typing import Any
 
 from openbsp.demo.checks import Check, accepted, compare
 from openbsp.demo.records import Record
-from openbsp.demo.send import Answer, Payload
+from openbsp.send import Answer, Payload
 
 CONVERSATION_ID = "6b1f9c2e-3d47-4a58-8e10-5c7d2a9f4b63"
 REAL_ID = "7e0d8a14-92c5-4f3b-a6d1-0b9e4c8f2a75"

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from openbsp.demo.send import Payload
+from openbsp.send import Payload
 
 DIRECTORY = Path(__file__).parents[2] / "examples" / "payloads"
 

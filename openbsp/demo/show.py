@@ -12,7 +12,7 @@ from rich.text import Text
 
 from openbsp.demo.checks import Check
 from openbsp.demo.records import Record
-from openbsp.demo.send import Answer
+from openbsp.send import Answer
 
 
 def show_answers(console: Console, answers: Sequence[Answer]) -> None:

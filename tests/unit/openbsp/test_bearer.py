@@ -11,7 +11,7 @@ import pytest
 from bridge.client import BridgeClient, StoppedError
 from bridge.top.readings import ask
 from openbsp.bearer import bearer
-from openbsp.demo.send import Payload, send
+from openbsp.send import Payload, send
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from openbsp.demo import ghost, show
 from openbsp.demo.checks import Found, checks
 from openbsp.demo.payloads import CONVERSATION_ID, INCOMING_ID, OUTGOING_ID, documented_payloads
 from openbsp.demo.records import Record
-from openbsp.demo.send import Answer
+from openbsp.send import Answer
 
 CONVERSATION = {
     "id": CONVERSATION_ID,

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from bridge import cli
-from openbsp.demo.send import BATCH, Payload, send
+from openbsp.send import BATCH, Payload, send
 
 
 class Receiver(ThreadingHTTPServer):
@@ -109,7 +109,7 @@ def test_a_refused_event_is_not_sent_again(receiver):
 
 
 def test_no_answer_in_time_is_an_answer_without_a_status(receiver, monkeypatch):
-    monkeypatch.setattr("openbsp.demo.send._TIMEOUT_S", 0.1)
+    monkeypatch.setattr("openbsp.send._TIMEOUT_S", 0.1)
     receiver.barrier = threading.Barrier(2)
     (answer,) = collect([Payload("one", b"{}")], receiver.url)
     receiver.barrier.wait(30)
