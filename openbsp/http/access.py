@@ -5,7 +5,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from openbsp.errors import TokensError
-from openbsp.http.settings import ServiceSettings
+from openbsp.http.token_settings import TokenSettings
 from openbsp.http.token_source import TokenSource
 from openbsp.http.tokens import Token, TokenSet, token_of
 from openbsp.log import event
@@ -22,7 +22,7 @@ _LOOK_EVERY_S = 1.0
 class Access:
     """Decides who gets answers, and who may read metrics too."""
 
-    def __init__(self, settings: ServiceSettings, metrics: ServiceMetrics, source: TokenSource | None = None) -> None:
+    def __init__(self, settings: TokenSettings, metrics: ServiceMetrics, source: TokenSource | None = None) -> None:
         """Take the tokens of `source`, such as a supervisor's, or read them. Raises TokensError."""
         self._metrics = metrics
         self._source = source or TokenSource(settings)

@@ -1,7 +1,7 @@
 """The latest usable tokens of variables and file; a changed file is read once it has settled."""
 
 from openbsp.errors import TokensError
-from openbsp.http.settings import ServiceSettings
+from openbsp.http.token_settings import TokenSettings
 from openbsp.http.tokens import TokenSet
 
 _FileState = tuple[int, int, int] | None
@@ -14,7 +14,7 @@ class TokenSource:
     same. Replacing it by a rename is safe even for a writer that pauses for longer.
     """
 
-    def __init__(self, settings: ServiceSettings) -> None:
+    def __init__(self, settings: TokenSettings) -> None:
         """Read the tokens. Raises TokensError."""
         self._settings = settings
         self._read = self._seen = self._file_state()
