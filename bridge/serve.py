@@ -34,7 +34,7 @@ from openbsp.errors import InheritedSocketError, TokensError
 from openbsp.handover import inherited_listener
 from openbsp.http.listener import listen
 from openbsp.http.settings import LogLevel
-from openbsp.http.token_source import TokenSource
+from openbsp.http.tokens.source import TokenSource
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
 from openbsp.log import LineWriter, event, log_loop_faults, start_logging, start_plain_logging
 

@@ -37,8 +37,8 @@ from bridge.settings import BridgeSettings
 from bridge.supervisor import METRICS_VARIABLE, STARTED_NS
 from bridge.suppressions.hashes import Suppressed
 from bridge.suppressions.watch import Changes, SuppressionWatch, changes_of
-from openbsp.http.access import Access
-from openbsp.http.token_source import TokenSource
+from openbsp.http.tokens.access import Access
+from openbsp.http.tokens.source import TokenSource
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
 from openbsp.kafka.registry import Registry
 from openbsp.kafka.topics import Topics

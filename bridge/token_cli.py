@@ -14,7 +14,7 @@ from openbsp.errors import TokensError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from openbsp.http.tokens import Token
+    from openbsp.http.tokens.token_set import Token
 
 #: Prefixes of the token variables, by service.
 _SERVICES = ("BRIDGE", "STREAMS")
@@ -50,7 +50,7 @@ def new(
 
     The line has the token's hash only. The services read the file again by themselves when it changes.
     """
-    from openbsp.http.tokens import new_token
+    from openbsp.http.tokens.token_set import new_token
 
     try:
         secret, line = new_token(name, organization or ())
@@ -88,7 +88,7 @@ def revoke(
 
     Exit code 1 if there is no such token, or the services could not read what would be left.
     """
-    from openbsp.http.token_file import revoke as revoke_in
+    from openbsp.http.tokens.file import revoke as revoke_in
 
     found = False
     for path, prefixes in _files(file).items():
@@ -117,7 +117,7 @@ def revoke(
 
 def _places(file: Path | None) -> "Iterator[tuple[str, list[Token] | Exception]]":
     """Yield each place's tokens, or why it cannot be read."""
-    from openbsp.http.token_file import read
+    from openbsp.http.tokens.file import read
 
     for path in _files(file, may_be_none=True):
         try:
@@ -148,7 +148,7 @@ def _files(file: Path | None, *, may_be_none: bool = False) -> dict[Path, list[s
 
 def _inline(prefix: str) -> "list[Token] | TokensError":
     """Return the tokens in a variable, or what is wrong with it."""
-    from openbsp.http.tokens import parse_inline
+    from openbsp.http.tokens.token_set import parse_inline
 
     text = os.environ.get(f"{prefix}_TOKENS", "")
     try:

@@ -17,9 +17,9 @@ from bridge.http.ingress import Receive, Send
 from bridge.http.openapi import document
 from bridge.http.parts import Service
 from bridge.http.webhook import PATHS, Scope, caller_of
-from openbsp.http import unauthorized
 from openbsp.http.problems import problem, response
 from openbsp.http.refusals import INTERNAL_ERROR, METHOD_NOT_ALLOWED, NOT_FOUND
+from openbsp.http.tokens import unauthorized
 
 
 class App:

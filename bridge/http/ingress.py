@@ -12,7 +12,7 @@ from bridge.http.known_heads import KnownHeads
 from bridge.http.webhook import LENGTH_DIGITS, Respond, Scope, Shared, TooLargeError, TurnedDownError, Webhook
 from openbsp.http.problems import Answer
 from openbsp.http.refusals import BODY_TIMEOUT
-from openbsp.http.tokens import Token
+from openbsp.http.tokens.token_set import Token
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]

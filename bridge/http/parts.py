@@ -15,7 +15,7 @@ from bridge.http.request_log import RequestLog
 from bridge.metrics import Metrics
 from bridge.settings import BridgeSettings
 from bridge.suppressions.watch import SuppressionWatch
-from openbsp.http.access import Access
+from openbsp.http.tokens.access import Access
 from openbsp.kafka.connection import TopicSettings
 
 

@@ -27,10 +27,10 @@ from bridge.http.request_log import RequestLine, RequestLog
 from bridge.metrics import Metrics
 from bridge.settings import BridgeSettings
 from bridge.suppressions.hashes import NOBODY, Suppressed
-from openbsp.http import unauthorized
 from openbsp.http.problems import Answer, Reason, problem
 from openbsp.http.refusals import INTERNAL_ERROR, METHOD_NOT_ALLOWED, TOO_LARGE, UNSUPPORTED_MEDIA_TYPE
-from openbsp.http.tokens import Token
+from openbsp.http.tokens import unauthorized
+from openbsp.http.tokens.token_set import Token
 from openbsp.log import event
 
 Scope = MutableMapping[str, Any]

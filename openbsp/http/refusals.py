@@ -1,7 +1,7 @@
 """Refusals that both services have, with the same texts. Each service adds its own."""
 
-from openbsp.http import unauthorized
 from openbsp.http.problems import Reason
+from openbsp.http.tokens import unauthorized
 
 UNAUTHORIZED = unauthorized.REASON
 NOT_FOUND = Reason("not_found", 404, "Not found", "Nothing is served at this path, or nothing the token may see.")

@@ -5,7 +5,7 @@ from enum import Enum
 from pydantic import Field
 
 from openbsp.http.connections import Limits
-from openbsp.http.token_settings import TokenSettings
+from openbsp.http.tokens.settings import TokenSettings
 
 
 class LogLevel(Enum):

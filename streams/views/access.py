@@ -9,10 +9,10 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from openbsp.http import unauthorized
-from openbsp.http.access import Access
 from openbsp.http.refusals import NOT_FOUND
-from openbsp.http.tokens import Token
+from openbsp.http.tokens import unauthorized
+from openbsp.http.tokens.access import Access
+from openbsp.http.tokens.token_set import Token
 from streams.views.problems import ProblemError, problem
 from streams.views.refusals import NOT_PERMITTED
 

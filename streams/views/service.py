@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from starlette.routing import Route
 
 from avro.catalogue import topic_name
-from openbsp.http.access import Access
+from openbsp.http.tokens.access import Access
 from openbsp.kafka.connection import KafkaSettings, TopicSettings
 from openbsp.log import event
 from openbsp.otlp_metrics import MetricsSender

@@ -15,7 +15,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from confluent_kafka.admin import AdminClient
 
 from avro import identity, jsontext
-from openbsp.http.tokens import new_token
+from openbsp.http.tokens.token_set import new_token
 from openbsp.up.part import PythonPart
 from support.consume import AvroReader, headers_of, read_all
 from support.documented import DocumentedEvents

@@ -15,8 +15,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from avro.jsontext import encode
-from openbsp.http.access import Access
 from openbsp.http.refusals import INTERNAL_ERROR, METHOD_NOT_ALLOWED, NOT_FOUND
+from openbsp.http.tokens.access import Access
 from streams.state import contribution as contributions
 from streams.views.access import METRICS, SYNC, Authentication, Reader, not_found, reader_of
 from streams.views.cluster.peers import Answered, Peers

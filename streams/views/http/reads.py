@@ -6,9 +6,9 @@ All others go through the routes (`app`), which give the same answers and fill t
 import re
 import time
 
-from openbsp.http.access import Access
 from openbsp.http.problems import Answer, Headers
-from openbsp.http.tokens import Token
+from openbsp.http.tokens.access import Access
+from openbsp.http.tokens.token_set import Token
 from streams.metrics import Metrics
 from streams.views.problems import ProblemError
 from streams.views.read.pages import Page, PageKey

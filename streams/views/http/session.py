@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from avro.jsontext import encode
 from openbsp.http.refusals import TOO_LARGE, UNAUTHORIZED, UNSUPPORTED_MEDIA_TYPE
-from openbsp.http.tokens import Token
+from openbsp.http.tokens.token_set import Token
 from openbsp.log import event
 from streams.views.access import COOKIE, cookie_value
 from streams.views.problems import ProblemError, problem

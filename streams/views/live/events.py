@@ -21,7 +21,7 @@ from starlette.types import Message, Receive, Scope, Send
 from avro.jsontext import encode
 from openbsp.backoff import Backoff
 from openbsp.http.refusals import NOT_FOUND
-from openbsp.http.tokens import Token
+from openbsp.http.tokens.token_set import Token
 from streams.metrics import Metrics
 from streams.views.access import Reader, not_found
 from streams.views.cluster.peers import Peers

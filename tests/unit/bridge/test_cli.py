@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from bridge import cli
-from openbsp.http.tokens import TokenSet, parse_file
+from openbsp.http.tokens.token_set import TokenSet, parse_file
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 from avro import jsontext
 from bridge.delivery.items import Event, unpack
-from openbsp.http.tokens import new_token
+from openbsp.http.tokens.token_set import new_token
 from support.bridge_process import TOKEN, Bridge
 from support.load import Load
 from support.processes import Process

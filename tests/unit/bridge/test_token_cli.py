@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bridge import cli
-from openbsp.http.tokens import TokenSet, new_token, parse_file
+from openbsp.http.tokens.token_set import TokenSet, new_token, parse_file
 
 SECRET = "a-secret-that-nobody-may-see"
 

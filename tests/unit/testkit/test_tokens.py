@@ -2,7 +2,7 @@
 
 import pytest
 
-from openbsp.http.tokens import TokenSet, parse_inline
+from openbsp.http.tokens.token_set import TokenSet, parse_inline
 from openbsp_testkit.errors import TestkitError
 from openbsp_testkit.tokens import TENANTS, Tokens
 

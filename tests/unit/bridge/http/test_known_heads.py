@@ -9,7 +9,7 @@ import pytest
 
 from bridge.http.protocol import WebhookProtocol
 from openbsp.http import fast_path
-from openbsp.http.tokens import new_token
+from openbsp.http.tokens.token_set import new_token
 from support.ingress import TOKEN, RunningIngress, message, running_ingress
 from support.parsed import parsed_by
 from support.wait import eventually

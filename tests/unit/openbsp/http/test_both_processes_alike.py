@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from openbsp.http import unauthorized
 from openbsp.http.connections import MAX_HEAD_BYTES
-from openbsp.http.tokens import new_token
+from openbsp.http.tokens import unauthorized
+from openbsp.http.tokens.token_set import new_token
 from support.processes import COMMANDS, Process, rewrite_unnoticed
 from support.services import SERVICES, TOKEN, Running
 from support.wait import eventually

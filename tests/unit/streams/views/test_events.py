@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError
 from hypothesis import given, note
 from hypothesis import strategies as st
 
-from openbsp.http.tokens import new_token
+from openbsp.http.tokens.token_set import new_token
 from streams.engine.outside import Clients, Outside
 from streams.views.live import backlog, events, positions
 from streams.views.read import feed

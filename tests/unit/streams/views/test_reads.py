@@ -6,7 +6,7 @@ from typing import Self
 
 import pytest
 
-from openbsp.http.tokens import TokenSet, token_of
+from openbsp.http.tokens.token_set import TokenSet, token_of
 from streams.views.http.protocol import ReadProtocol
 from streams.views.read import pages
 from streams.views.read.pages import Page, PageKey, Pages

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from openbsp.errors import TokensError
-from openbsp.http.tokens import Token, TokenSet, parse_file
+from openbsp.http.tokens.token_set import Token, TokenSet, parse_file
 
 
 def read(path: Path) -> list[Token]:

@@ -8,8 +8,8 @@ import pytest
 
 from bridge.settings import BridgeSettings
 from openbsp.errors import TokensError
-from openbsp.http.token_source import TokenSource
-from openbsp.http.tokens import TokenSet, new_token, parse_file, parse_inline
+from openbsp.http.tokens.source import TokenSource
+from openbsp.http.tokens.token_set import TokenSet, new_token, parse_file, parse_inline
 from support.ingress import TOKEN, message, running_ingress
 from support.wait import eventually
 

@@ -5,9 +5,9 @@ import logging
 from typing import TYPE_CHECKING
 
 from openbsp.errors import TokensError
-from openbsp.http.token_settings import TokenSettings
-from openbsp.http.token_source import TokenSource
-from openbsp.http.tokens import Token, TokenSet, token_of
+from openbsp.http.tokens.settings import TokenSettings
+from openbsp.http.tokens.source import TokenSource
+from openbsp.http.tokens.token_set import Token, TokenSet, token_of
 from openbsp.log import event
 from openbsp.metrics import ServiceMetrics
 

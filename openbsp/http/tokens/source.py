@@ -1,8 +1,8 @@
 """The latest usable tokens of variables and file; a changed file is read once it has settled."""
 
 from openbsp.errors import TokensError
-from openbsp.http.token_settings import TokenSettings
-from openbsp.http.tokens import TokenSet
+from openbsp.http.tokens.settings import TokenSettings
+from openbsp.http.tokens.token_set import TokenSet
 
 _FileState = tuple[int, int, int] | None
 

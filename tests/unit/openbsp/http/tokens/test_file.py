@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from openbsp.errors import TokensError
-from openbsp.http import token_file
-from openbsp.http.token_file import read, revoke
-from openbsp.http.tokens import new_token, parse_file
+from openbsp.http.tokens import file as token_file
+from openbsp.http.tokens.file import read, revoke
+from openbsp.http.tokens.token_set import new_token, parse_file
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings
 
 from openbsp.errors import TokensError
-from openbsp.http.tokens import TokenSet, gather
+from openbsp.http.tokens.token_set import TokenSet, gather
 
 
 class TokenSettings(BaseSettings):

@@ -1,0 +1,1 @@
+"""Bearer tokens: which are valid, and the answer for those that are not, the same in every service."""
