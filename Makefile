@@ -99,7 +99,7 @@ chart: setup ## copy alert rules, dashboard and the names of settings into the H
 	$(BIN)/python deploy/chart.py
 
 column: setup ## give a column a field of its own: make column TABLE=messages NAME=reply_to TYPE=text
-	@$(BIN)/python deploy/column.py "$(TABLE)" "$(NAME)" "$(TYPE)"
+	@$(BIN)/python docs/howto/column.py "$(TABLE)" "$(NAME)" "$(TYPE)"
 
 docs: setup chart ## write the generated pages of docs/ again, and what the Helm chart copies
 	$(BIN)/python docs/generate.py

@@ -76,7 +76,7 @@ def run(checkout, *command):
 
 
 def add(checkout, *arguments):
-    return run(checkout, "deploy/column.py", *arguments)
+    return run(checkout, "docs/howto/column.py", *arguments)
 
 
 def release(checkout):
@@ -160,7 +160,7 @@ def test_each_place_that_is_left_out_is_found(checkout, undo, fault):
     ],
 )
 def test_what_cannot_be_added_changes_nothing(arguments, sentence):
-    done = run(ROOT, "deploy/column.py", *arguments)
+    done = run(ROOT, "docs/howto/column.py", *arguments)
     assert done.returncode == 1
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
