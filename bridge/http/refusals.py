@@ -1,4 +1,8 @@
-"""Every refusal has one reason: the same code in the answer, the log line, the metric and the dead letter."""
+"""Every refusal has one reason: the same code in the answer, the log line, the metric and the dead letter.
+
+Here are those of webhooks. Those that both services have are in `openbsp/http/refusals.py`; that for an unknown token,
+with its answer, in `openbsp/http/tokens/unauthorized.py`.
+"""
 
 from bridge.suppressions import hashes
 from openbsp.http import refusals

@@ -1,4 +1,8 @@
-"""Every refusal of the views has one reason: the same code in the answer, the log and the documentation."""
+"""Every refusal of the views has one reason: the same code in the answer, the log and the documentation.
+
+Those that the bridge has as well are in `openbsp/http/refusals.py`; that for an unknown token, with its answer, in
+`openbsp/http/tokens/unauthorized.py`.
+"""
 
 from openbsp.http import refusals
 from openbsp.http.problems import Reason, by_code
