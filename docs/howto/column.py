@@ -1,7 +1,8 @@
 """`make column TABLE=messages NAME=reply_to TYPE=text`: gives a column a field of its own, in all its places.
 
-Schemas and examples of event and state, catalogue, views and their example, and the reference model of the tests. What
-is left to a person is said at the end; docs/howto/column.md has the whole way, and what readers are told.
+Schemas and examples of event and state, catalogue, views and their example, the reference model of the tests, and what
+the documented payloads lead to. What is left to a person is said at the end. docs/howto/column.md has the whole way,
+and what readers are told.
 """
 
 import argparse
@@ -75,6 +76,7 @@ class Column:
         if view is not None:
             self._views(view)
         self._model()
+        self._outcome()
         for path, text in self._changed.items():
             path.write_text(text, "utf-8")
         return list(self._changed)
@@ -182,6 +184,16 @@ class Column:
         if not found:
             raise ColumnError(f"{path}: the columns of {self._table} are not where they were: add it by hand")
         self._write(path, changed)
+
+    def _outcome(self) -> None:
+        """Put the column into its field in what the documented payloads lead to, where one of them has it."""
+        path = self._root / "examples" / "expected.json"
+        expected = json.loads(path.read_text("utf-8"))
+        rows = {"messages": expected["messages"], "conversations": [expected["conversation"]]}.get(self._table, [])
+        if any(self._name in row["extra"] for row in rows):
+            for row in rows:
+                self._out_of_extra(row)
+            self._write(path, _json(expected))
 
     def _write(self, path: Path, text: str) -> None:
         self._changed[path] = text

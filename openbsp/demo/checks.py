@@ -1,38 +1,13 @@
-"""The expected results of the five payloads."""
+"""Compares the results of the five payloads with what they must lead to."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from openbsp.demo.payloads import CONVERSATION_ID, INCOMING_ID, OUTGOING_ID
+from openbsp.demo.payloads import Expected
 from openbsp.demo.records import Record
 from openbsp.send import Answer
-
-_CONVERSATION = {
-    "status": "closed",
-    "known": True,
-    "message_count": 2,
-    "incoming_count": 1,
-    "outgoing_count": 1,
-    "internal_count": 0,
-    "status_counts": {"read": 1},
-    "unread_count": 1,
-    "first_response_seconds": 2.0,
-    "awaiting_reply": False,
-}
-_LAST_MESSAGE = {
-    "message_id": OUTGOING_ID,
-    "direction": "outgoing",
-    "preview": "Hi! How can I help you today?",
-    "delivery_status": "read",
-}
-_STATUS_CHANGES = {
-    (INCOMING_ID, "pending"),
-    (OUTGOING_ID, "pending"),
-    (OUTGOING_ID, "sent"),
-    (OUTGOING_ID, "delivered"),
-    (OUTGOING_ID, "read"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,44 +27,56 @@ class Check:
     faults: Sequence[str]
 
 
-def checks(found: Found) -> list[Check]:
+def checks(found: Found, expected: Expected) -> list[Check]:
     """Compare what was found with what is expected."""
     messages = _newest(found.records["message-state"])
     conversations = _newest(found.records["conversation-state"])
     changes = [record.value for record in found.records["status-changes"] if record.value is not None]
+    conversation_id = expected.conversation["id"]
     return [
         accepted("all five payloads were accepted", found.answers),
         Check("messages has three events", compare(len(found.records["messages"]), 3)),
         Check("conversations has two events", compare(len(found.records["conversations"]), 2)),
         Check("dead-letters is empty", compare(len(found.records["dead-letters"]), 0)),
-        Check("message-state has two messages", compare(set(messages), {INCOMING_ID, OUTGOING_ID})),
-        Check("conversation-state has one conversation", compare(set(conversations), {CONVERSATION_ID})),
+        Check(
+            "message-state has two messages", compare(set(messages), {message["id"] for message in expected.messages})
+        ),
+        Check("conversation-state has one conversation", compare(set(conversations), {conversation_id})),
         Check(
             "conversation-state: closed, two messages, the reply came after two seconds and was read",
-            _conversation_faults(conversations.get(CONVERSATION_ID)),
+            _conversation_faults(conversations.get(conversation_id), expected),
         ),
         Check(
             "status-changes: pending of both messages; sent, delivered and read of the reply",
-            compare({(change["message_id"], change["status"]) for change in changes}, _STATUS_CHANGES),
+            compare(_statuses(changes), _statuses(expected.status_changes)),
         ),
         Check(
             "each status change has its conversation",
-            compare({change["conversation_id"] for change in changes}, {CONVERSATION_ID}),
+            compare({change["conversation_id"] for change in changes}, {conversation_id}),
         ),
-        Check("the view shows the same conversation", _conversation_faults(found.view)),
+        Check("the view shows the same conversation", _conversation_faults(found.view, expected)),
     ]
 
 
-def _conversation_faults(state: Mapping[str, Any] | None) -> list[str]:
+def _statuses(changes: Iterable[Mapping[str, Any]]) -> set[tuple[str, str]]:
+    return {(change["message_id"], change["status"]) for change in changes}
+
+
+def _conversation_faults(state: Mapping[str, Any] | None, expected: Expected) -> list[str]:
     if state is None:
         return ["there is none"]
-    last = state.get("last_message") or {}
     return [
-        f"{name} is {given.get(name)!r}, not {value!r}"
-        for given, expected in ((state, _CONVERSATION), (last, _LAST_MESSAGE))
-        for name, value in expected.items()
-        if name not in given or given[name] != value
+        f"{name} is {state.get(name)!r}, not {value!r}"
+        for name, value in expected.conversation.items()
+        if name not in state or _plain(state[name]) != value
     ]
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with texts for instants, as the views write them."""
+    if isinstance(value, Mapping):
+        return {name: _plain(member) for name, member in value.items()}
+    return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value
 
 
 def accepted(text: str, answers: Sequence[Answer]) -> Check:

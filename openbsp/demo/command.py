@@ -11,7 +11,7 @@ from rich.console import Console
 from openbsp.console import make_console
 from openbsp.demo import ghost, show
 from openbsp.demo.checks import Check, Found, checks
-from openbsp.demo.payloads import CONVERSATION_ID, documented_payloads
+from openbsp.demo.payloads import Expected, documented_payloads, expected
 from openbsp.demo.records import RecordReader
 from openbsp.kafka.connection import TopicSettings
 from openbsp.send import Answer, Payload, send
@@ -34,29 +34,31 @@ _INTERRUPTED = 130
 def demo(ports: Ports, *, stay: bool) -> int:
     """Run the demo; return 0 if everything expected was there, else 1. With `stay`, go on running until Ctrl-C."""
     console = make_console()
-    payloads = documented_payloads()
+    payloads, outcome = documented_payloads(), expected()
     interrupts = Interrupts()
     status = _INTERRUPTED
     with interrupts.interruptible():
         console.print("Starting Kafka, a schema registry, the bridge and the streams worker ...")
         with open_stack(None, ports) as (stack, token):
-            missing = _present(console, stack.addresses, token, payloads)
+            missing = _present(console, stack.addresses, token, payloads, outcome)
             status = 1 if missing else 0
             if stay:
-                _invite(console, stack.addresses, token)
+                _invite(console, stack.addresses, token, outcome)
                 Supervisor(stack.parts, restart=True, say=console.print).watch(interrupts.wait)
     return status
 
 
-def _present(console: Console, addresses: Addresses, token: str, payloads: Sequence[Payload]) -> bool:
+def _present(
+    console: Console, addresses: Addresses, token: str, payloads: Sequence[Payload], outcome: Expected
+) -> bool:
     """Post the payloads, show everything, and return whether anything is missing."""
     answers = asyncio.run(_send(payloads, addresses.bridge, token))
     show.show_answers(console, answers)
-    found = _wait_for_result(answers, addresses, token)
+    found = _wait_for_result(answers, addresses, token, outcome)
     for topic, records in found.records.items():
         show.show_records(console, topic, records)
-    show.show_view(console, _view_url(addresses), found.view)
-    results = checks(found)
+    show.show_view(console, _view_url(addresses, outcome), found.view)
+    results = checks(found, outcome)
     show.show_checks(console, results)
     return any(check.faults for check in [*results, *_present_ghost(console, addresses, token)])
 
@@ -110,25 +112,29 @@ async def _send(payloads: Sequence[Payload], url: str, token: str) -> list[Answe
     return [answer async for answer in send(payloads, url, token)]
 
 
-def _wait_for_result(answers: Sequence[Answer], addresses: Addresses, token: str) -> Found:
+def _wait_for_result(answers: Sequence[Answer], addresses: Addresses, token: str, outcome: Expected) -> Found:
     """Return the results once nothing is missing, or when waiting ends."""
     (topics,) = load(TopicSettings)
     with RecordReader(addresses.kafka, addresses.schema_registry, topics.prefix) as reader:
 
         def look() -> Found:
-            view = _view(addresses, token)
+            view = _view(addresses, token, outcome)
             reader.read_to_end()
             return Found(answers, reader.records, view)
 
-        return _until_complete(look, checks)
+        return _until_complete(look, lambda found: checks(found, outcome))
 
 
-def _view_url(addresses: Addresses) -> str:
-    return f"{addresses.views}/conversations/{CONVERSATION_ID}"
+def _view_url(addresses: Addresses, outcome: Expected) -> str:
+    return f"{addresses.views}{_path(outcome)}"
 
 
-def _view(addresses: Addresses, token: str) -> dict[str, Any] | None:
-    response = _get(addresses, f"/conversations/{CONVERSATION_ID}", token)
+def _path(outcome: Expected) -> str:
+    return f"/conversations/{outcome.conversation['id']}"
+
+
+def _view(addresses: Addresses, token: str, outcome: Expected) -> dict[str, Any] | None:
+    response = _get(addresses, _path(outcome), token)
     return cast("dict[str, Any]", response.json()) if response.is_success else None
 
 
@@ -137,14 +143,14 @@ def _get(addresses: Addresses, path: str, token: str) -> httpx.Response:
     return httpx.get(addresses.views + path, headers=headers, timeout=_VIEW_S, trust_env=False)
 
 
-def _invite(console: Console, addresses: Addresses, token: str) -> None:
+def _invite(console: Console, addresses: Addresses, token: str, outcome: Expected) -> None:
     for name, value in asdict(addresses).items():
         console.print(f"{name.replace('_', ' '):16} {value}", soft_wrap=True)
     console.print(f"{'token':16} {token}", soft_wrap=True)
     console.print(f"{'page':16} {page_link(addresses.views, token)}\n", soft_wrap=True)
     console.print("Ask for the conversation, or send an event again:", style="bold")
     authorization = f"-H 'Authorization: Bearer {token}'"
-    console.print(f"  curl {authorization} {_view_url(addresses)}", soft_wrap=True)
+    console.print(f"  curl {authorization} {_view_url(addresses, outcome)}", soft_wrap=True)
     console.print(
         f"  curl {authorization} -H 'Content-Type: application/json'"
         f" --data @examples/payloads/{documented_payloads()[-1].name} {addresses.bridge}/webhooks",

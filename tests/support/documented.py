@@ -1,17 +1,19 @@
 """The five documented events, and what they must lead to. Imports nothing of the project."""
 
+import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-_FILES = sorted((Path(__file__).parents[2] / "examples" / "payloads").glob("*.json"))
-_IDS = {
-    "incoming": "a4a8f56f-4570-47e2-bc2a-2f0d7db288b1",
-    "outgoing": "b5b9f67g-5681-58f3-cd3b-3g1e8ec399c2",
-    "conversation": "c9e2f1a3-8b7d-4e5f-a123-456789abcdef",
-}
+_EXAMPLES = Path(__file__).parents[2] / "examples"
+_FILES = sorted((_EXAMPLES / "payloads").glob("*.json"))
+#: The one place that says what the five lead to.
+_EXPECTED = (_EXAMPLES / "expected.json").read_text("utf-8")
+_CONVERSATION = json.loads(_EXPECTED)["conversation"]["id"]
+_INCOMING, _OUTGOING = (message["id"] for message in json.loads(_EXPECTED)["messages"])
 
 
 @dataclass
@@ -22,15 +24,15 @@ class DocumentedEvents:
 
     @property
     def incoming(self) -> str:
-        return _IDS["incoming"] + self.suffix
+        return _INCOMING + self.suffix
 
     @property
     def outgoing(self) -> str:
-        return _IDS["outgoing"] + self.suffix
+        return _OUTGOING + self.suffix
 
     @property
     def conversation(self) -> str:
-        return _IDS["conversation"] + self.suffix
+        return _CONVERSATION + self.suffix
 
     @property
     def bodies(self) -> list[bytes]:
@@ -38,45 +40,29 @@ class DocumentedEvents:
         return [self._own(file.read_text("utf-8")).encode() for file in _FILES]
 
     def _own(self, text: str) -> str:
-        for original in _IDS.values():
+        for original in (_INCOMING, _OUTGOING, _CONVERSATION):
             text = text.replace(original, original + self.suffix)
         return text
 
     @property
+    def expected(self) -> dict[str, Any]:
+        """Return what they lead to, see `examples/expected.json`."""
+        return json.loads(self._own(_EXPECTED))
+
+    @property
     def status_changes(self) -> set[tuple[str, str]]:
         """Return message id and status of each change."""
-        outgoing = {(self.outgoing, status) for status in ("pending", "sent", "delivered", "read")}
-        return {(self.incoming, "pending"), *outgoing}
+        return {(change["message_id"], change["status"]) for change in self.expected["status_changes"]}
 
     def contradictions(self, state: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the fields of a conversation's state that are not what the five events add up to."""
-        expected = {
-            "id": self.conversation,
-            "organization_id": "00438702-d4a3-4411-9141-21febf13acbb",
-            "service": "whatsapp",
-            "organization_address": "375446602312881",
-            "contact_address": "5215588392274",
-            "status": "closed",
-            "known": True,
-            "message_count": 2,
-            "incoming_count": 1,
-            "outgoing_count": 1,
-            "internal_count": 0,
-            "status_counts": {"read": 1},
-            "unread_count": 1,
-            "awaiting_reply": False,
-            "first_response_seconds": 2.0,
+        """Return the fields of a conversation's state, or view, that are not what the five events add up to."""
+        return {
+            name: state[name] for name, value in self.expected["conversation"].items() if _plain(state[name]) != value
         }
-        last = {
-            "message_id": self.outgoing,
-            "direction": "outgoing",
-            "type": "text",
-            "preview": "Hi! How can I help you today?",
-            "delivery_status": "read",
-        }
-        actual_last = state["last_message"] or {}
-        return {name: state[name] for name, value in expected.items() if state[name] != value} | {
-            f"last_message.{name}": actual_last.get(name)
-            for name, value in last.items()
-            if actual_last.get(name) != value
-        }
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with texts for instants, as the views write them."""
+    if isinstance(value, Mapping):
+        return {name: _plain(member) for name, member in value.items()}
+    return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value
