@@ -28,9 +28,9 @@ class Backoff:
         self._next_s = self._first_s
 
 
-async def attempts(first_s: float = 0.25, longest_s: float = 10.0) -> AsyncIterator[None]:
-    """Yield at once, then after each of the growing pauses of a `Backoff`, endlessly."""
-    backoff = Backoff(first_s, longest_s)
+async def attempts() -> AsyncIterator[None]:
+    """Yield at once, then after each of the growing pauses of a `Backoff`, 10 s at most, endlessly."""
+    backoff = Backoff(0.25, 10.0)
     while True:
         yield
         await backoff.wait()

@@ -1,7 +1,6 @@
 """Intake: each event is merged, or becomes a dead letter."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -14,8 +13,6 @@ from streams.engine.source import Record
 from streams.engine.stream import Inbox
 from streams.engine.table import Sender
 from streams.limits import FORMER_ID_BYTES, ID_BYTES
-
-logger = logging.getLogger(__name__)
 
 #: Events that an agent takes at once.
 SLICE = 250

@@ -218,8 +218,8 @@ class App(faust.App):
         self.timer(_GUARD_INTERVAL_S, name="guard")(self._guard)
 
     @property
-    def owner(self) -> "App":
-        """The receiver of the member's events (`faust_internals.Owner`)."""
+    def owner(self) -> internals.Owner:
+        """The receiver of the member's events."""
         return self
 
     @property

@@ -9,7 +9,6 @@ forgotten when the owner ends before it could repair a log: its successor distru
 """
 
 import json
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -19,8 +18,6 @@ from confluent_kafka import Consumer, TopicPartition
 from openbsp.kafka.connection import Config
 from streams.engine.outside import Outside
 from streams.engine.source import end_offsets, read, reader
-
-logger = logging.getLogger(__name__)
 
 At = tuple[str, int]
 T = TypeVar("T")

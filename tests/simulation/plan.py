@@ -82,7 +82,7 @@ class Plan:
     faults: tuple[Fault, ...]
     #: Conversations in which nothing happens are forgotten.
     idle: bool = False
-    #: What the history is aimed at, one of `AIMS`; empty if at nothing.
+    #: What the history is aimed at, one of `_AIMS`, poison or standbys; empty if at nothing.
     aim: str = ""
 
     def without(self, *, arrivals: set[int] = frozenset(), faults: set[int] = frozenset()) -> "Plan":  # type: ignore[assignment]
@@ -490,8 +490,6 @@ _AIMS = {
     "removals": _aimed_at_removals,
     "restores": _aimed_at_restores,
 }
-#: Whatever a history can be aimed at.
-AIMS = frozenset({*_AIMS, "poison", "standbys"})
 
 
 def _events(random: Random) -> list[Envelope]:

@@ -1,7 +1,6 @@
 """`bridge serve` and `streams worker` as an operator runs them, with servers that never answer."""
 
 import os
-import secrets
 import signal
 import socket
 import subprocess
@@ -134,8 +133,3 @@ def rewrite_unnoticed(file: Path, text: str) -> None:
     assert len(text) == status.st_size
     file.write_text(text, "utf-8")
     os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
-
-
-def new_token() -> str:
-    """Return a token that is good enough."""
-    return secrets.token_urlsafe(24)

@@ -12,11 +12,11 @@ from support.views_askers import Askers
 class Readers(Askers):
     """A context manager: threads that ask for keys all the time. `failed` are answers other than 200."""
 
-    def __init__(self, urls: Callable[[], Sequence[str]], token: str, keys: Sequence[str], readers: int = 4) -> None:
+    def __init__(self, urls: Callable[[], Sequence[str]], token: str, keys: Sequence[str]) -> None:
         """Ask the workers that `urls` names at each moment for conversations."""
         self.answered = 0
         self.failed: Counter[str] = Counter()
-        super().__init__(self._run, urls, token, keys, readers)
+        super().__init__(self._run, urls, token, keys, 4)
 
     def _run(self, number: int) -> None:
         headers = {"Authorization": f"Bearer {self.token}"}

@@ -17,11 +17,11 @@ _ALLOWED = {200, 503}
 class Witness(Askers):
     """A context manager; `faults` are what was wrong, `answers` how often each status came."""
 
-    def __init__(self, urls: Callable[[], list[str]], token: str, keys: list[str], readers: int = 2) -> None:
+    def __init__(self, urls: Callable[[], list[str]], token: str, keys: list[str]) -> None:
         """Ask the workers that `urls` names at each moment for `keys`, and for the list of all of them."""
         self.faults: list[str] = []
         self.answers: Counter[str] = Counter()
-        super().__init__(self._run, urls, token, keys, readers)
+        super().__init__(self._run, urls, token, keys, 2)
         self._shown: dict[str, int] = {}
 
     def _run(self, number: int) -> None:
