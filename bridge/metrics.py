@@ -1,4 +1,7 @@
-"""Every metric of the ingress, declared once."""
+"""Every metric of the ingress, declared once.
+
+Parts count where it happens; `refresh` of `bridge/http/health.py` sets the gauges of the moment.
+"""
 
 from prometheus_client import CollectorRegistry
 

@@ -1,4 +1,8 @@
-"""Every metric of a worker, declared once."""
+"""Every metric of a worker, declared once.
+
+The join knows of none: `Tables` in `streams/views/read/tables.py` counts what the engine's hooks report (`listen`), and
+sets the join's gauges of the moment (`measure`). The views count where it happens.
+"""
 
 from prometheus_client import CollectorRegistry
 
