@@ -1,6 +1,9 @@
 """Each step of the join is short: whatever a conversation or a row holds, others have their turn in between."""
 
-from collections.abc import Iterable
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -136,6 +139,56 @@ def test_a_message_that_comes_to_have_too_many_columns_and_keys_is_refused_and_s
     with pytest.raises(Refused, match="columns and keys"):
         table.apply(told[1], 1_000_000, replayed=False)
     table.apply(row("messages", "m", conversation_id="c", status={"read": INSTANT}), 100, replayed=False)
+
+
+def steps_of(told: dict[str, Any]) -> Iterator[None]:
+    """Let a table take a message's row, and that of conversations what it contributes, in steps."""
+    contract, writer = contract_of(), DeafWriter()
+    table = MessagePartition(TablePartition(0, MemoryStore(), contract.topic(MESSAGES), writer), contract, writer)
+    task, keys = partition(CountingStore(), writer), dict.fromkeys(told["status"], 5)
+    yield
+    table.apply(told, 1_000_000, replayed=False)
+    yield
+    part = contribution(1_000, "outgoing", **keys)
+    yield
+    task.apply_contribution("c", ContributionRecord("m", part, [*keys][:64]))
+    yield
+    for steps in (table.publishing(), task.publishing(), table.flushing(), task.flushing()):
+        yield from steps
+
+
+def longest_ms(told: dict[str, Any]) -> float:
+    steps = steps_of(told)
+    next(steps)  # what is made once
+    longest, began = 0.0, time.thread_time()
+    for _ in steps:
+        longest = max(longest, time.thread_time() - began)
+        began = time.thread_time()
+    return 1000 * max(longest, time.thread_time() - began)
+
+
+def calls_of(told: dict[str, Any]) -> int:
+    """Return how many functions are called, those of C as well."""
+    calls: Counter[str] = Counter()
+    sys.setprofile(lambda _frame, event, _of: calls.update((event,)))
+    try:
+        for _ in steps_of(told):
+            pass
+    finally:
+        sys.setprofile(None)
+    return calls["call"] + calls["c_call"]
+
+
+def test_what_a_row_of_many_keys_costs_is_linear_in_its_bytes():
+    calls = []
+    for kib in (16, 256, 1024):
+        # As many as fit, or as may be.
+        keys = min((kib << 10) // len(f'"k00000":"{INSTANT}",'), MAX_MEMBERS - 100)
+        told = row("messages", "m", conversation_id="c", status={f"k{number:05}": INSTANT for number in range(keys)})
+        calls.append(calls_of(told) / keys)
+        longest = min(longest_ms(told) for _ in range(3))
+        print(f"\nfigure: {kib} KiB, {keys} keys: longest step {longest:.1f} ms of the processor")
+    assert max(calls[1:]) < 1.1 * calls[0]
 
 
 def test_others_cannot_have_a_message_refused_by_claiming_it_with_many_columns():
