@@ -35,6 +35,7 @@ Envelope = Mapping[str, Any]
 #: Messages of a conversation, and what else there is of each of them: its row, and a receipt that has no conversation.
 _OF_A_CONVERSATION = 10
 PAGE = 500
+CONNECTIONS = 512
 
 
 def events_of(organization: str) -> Callable[[int], Envelope]:
@@ -338,6 +339,7 @@ def running_world(directory: Path) -> Iterator[World]:
                 "BRIDGE_WORKERS": "1",
                 "BRIDGE_SPOOL_DIR": str(disk / "spool"),
                 "BRIDGE_MEMORY_BYTES": str(16 << 20),
+                "BRIDGE_CONNECTIONS": str(CONNECTIONS),
                 **clock.variables,
             },
         )

@@ -5,7 +5,10 @@ what was sent), and what the operator saw, in `/readyz`, a metric or the log. Wh
 has a test of its own, and its row says why.
 """
 
+import codecs
 import contextlib
+import gzip
+import http.client
 import itertools
 import json
 import os
@@ -25,11 +28,11 @@ from confluent_kafka.admin import NewTopic
 
 from support.bridge_process import TOKEN
 from support.consume import AvroReader, read_all
-from support.delivery_world import Envelope, World, events_of, running_world
+from support.delivery_world import CONNECTIONS, Envelope, World, events_of, running_world
 from support.join_cases import at, message
 from support.load import SENDER_PATIENCE_S, Attempt, Load
 from support.registry_proxy import NONSENSE
-from support.topic_settings import change_settings
+from support.topic_settings import change_settings, settings_of
 from support.wait import SESSION_S, eventually
 
 pytestmark = [pytest.mark.integration]
@@ -165,6 +168,68 @@ def many_at_once(world: World, _: int) -> str:
     # They count as its own.
     world.load.attempts.extend(flood.attempts)
     return f"nothing: {len(flood.attempts)} answered, the slowest after {flood.slowest:.1f} s"
+
+
+def more_connections_than_may_be(world: World, _: int) -> str:
+    """Open them and send nothing: they make room for those who have something to send."""
+    with contextlib.ExitStack() as silent:
+        for _number in range(CONNECTIONS + 50):
+            silent.enter_context(socket.create_connection(("127.0.0.1", world.bridge.port)))
+        seen = world.degraded("limits_reached", "connections")
+        world.some_more()
+    return seen
+
+
+def requests_in_other_forms(world: World, _: int) -> str:
+    """Post events as other clients, proxies and hands would write them, each in one of the forms."""
+    event = events_of(f"{world.organization}-form")
+    for number, (path, headers, form, ends) in zip(range(60), itertools.cycle(FORMS)):
+        envelope = event(number)
+        client = http.client.HTTPConnection("127.0.0.1", world.bridge.port, timeout=5)
+        with contextlib.closing(client):
+            began = time.monotonic()
+            content = {"Content-Type": "application/json", "Authorization": f"Bearer {TOKEN}"} | headers
+            client.request("POST", path, form(json.dumps(envelope).encode()), content)
+            if ends:
+                client.sock.shutdown(socket.SHUT_WR)
+            answer = client.getresponse()
+            attempt = Attempt(envelope["data"]["id"], time.monotonic() - began, began, answer.status)
+            attempt.answer, attempt.sent = json.loads(answer.read()), envelope
+            world.load.attempts.append(attempt)
+            assert answer.status == 202, (path, headers, attempt.answer)
+    return "nothing: they are taken"
+
+
+#: Path, headers, what is done to the body, and whether the client ends its side after it.
+FORMS: list[tuple[str, dict[str, str], Callable[[bytes], bytes], bool]] = [
+    ("/webhooks/", {}, bytes, False),
+    ("/webhooks", {"Content-Encoding": "gzip"}, gzip.compress, False),
+    ("/webhooks", {}, lambda body: codecs.BOM_UTF8 + body, False),
+    ("/webhooks", {"Content-Type": "application/json; profile=a; charset=UTF-8;"}, bytes, False),
+    (
+        "/webhooks",
+        # As Java's client sends it by default.
+        {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAEAAEAAAAIAAAABAAMAAABk"},
+        bytes,
+        False,
+    ),
+    ("/webhooks", {"Connection": "close"}, bytes, True),
+]
+
+
+def topic_with_settings_of_an_operators_choice(world: World, since: int) -> str:
+    """While both run, and at a start of the worker."""
+    first, topic = len(world.fleet.lines), world.bridge.topic
+    former = settings_of(world.admin, topic)
+    change_settings(world.admin, topic, retention_ms="3600000", max_message_bytes="500000")
+    world.fleet.restart(world.worker)
+    seen = world.degraded("remarks", "retention.ms is 3600000")
+    world.logged("topics.remark", since)
+    world.said("retention.ms is 3600000", first)
+    names = ("retention.ms", "max.message.bytes")
+    change_settings(world.admin, topic, **{name.replace(".", "_"): former[name] for name in names})
+    world.fleet.wait_ready(90)
+    return seen
 
 
 def disk_that_is_full(world: World, since: int) -> str:
@@ -387,6 +452,21 @@ def changelogs_are_made_anew(world: World, since: int) -> str:
     return f"{world.said('it was created again', first)}; {world.counted('streams_changelogs_repaired_total')}"
 
 
+def logs_are_made_anew_under_the_worker(world: World, since: int) -> str:
+    """Its changelogs, and the topics that it writes states to."""
+    del since
+    first, exits = len(world.fleet.lines), len(world.worker.exits)
+    names = ("streams-messages-changelog", "streams-conversations-changelog", "message-state", "conversation-state")
+    for deleted in world.admin.delete_topics([f"{world.bridge.prefix}{name}" for name in names]).values():
+        deleted.result(10)
+    world.bridge.prepare()
+    world.some_more()
+    eventually(lambda: len(world.worker.exits) > exits, within=60)
+    seen = world.said('"level":"CRITICAL"', first)
+    world.fleet.wait_ready(90)
+    return f"{seen}; {world.counted('streams_changelogs_repaired_total', 4)}"
+
+
 def retention_takes_what_was_not_read(world: World, since: int) -> str:
     """Those events are gone, and counted."""
     del since
@@ -481,6 +561,7 @@ CASES: dict[str, Case] = {
     "registry lost its data, and others registered first": registry_that_lost_its_data,
     "topic is deleted": topic_that_is_deleted,
     "topic has wrong settings": topic_with_wrong_settings,
+    "operator chose other settings of a topic": topic_with_settings_of_an_operators_choice,
     "spool is removed, and all processes die": spool_that_is_removed,
     "spool is moved, and all processes die": spool_that_is_moved,
     "spool is mounted over": spool_that_is_mounted_over,
@@ -488,6 +569,8 @@ CASES: dict[str, Case] = {
     "no descriptor is left": no_descriptor_is_left,
     "a thousand at once": many_at_once,
     "more bytes than memory": more_bytes_than_memory,
+    "more connections than may be": more_connections_than_may_be,
+    "requests in other forms": requests_in_other_forms,
     "wrong path": wrong_path,
     "disk is full": disk_that_is_full,
     "restart while the disk is full, and a process dies": restart_while_the_disk_is_full,
@@ -497,6 +580,7 @@ CASES: dict[str, Case] = {
     "worker's disk is full": worker_without_room,
     "changelogs are emptied": changelogs_are_emptied,
     "changelogs are made anew": changelogs_are_made_anew,
+    "changelogs and states are made anew under the worker": logs_are_made_anew_under_the_worker,
     "retention takes what was not read": retention_takes_what_was_not_read,
     "positions of somebody else": positions_of_somebody_else,
     "two workers with one address": two_workers_with_one_address,
@@ -536,7 +620,7 @@ def test_nothing_is_lost_and_the_operator_sees_why(world: World, name: str):
     eventually(lambda: world.bridge.spooled == 0, within=90)
     world.look_into_topics()
     organizations = {organization} | {
-        each for each in (f"{organization}-flood", f"{organization}-large") if world.attempts_of(each)
+        each for each in (f"{organization}-{kind}" for kind in ("flood", "large", "form")) if world.attempts_of(each)
     }
     differences = ["the views do not answer"]
 
