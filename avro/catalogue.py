@@ -1,4 +1,7 @@
-"""The topics and entities of the contract, as data. What is not listed here does not exist."""
+"""The topics and entities of the contract, as data. What is not listed here does not exist.
+
+A new column: `make column`, which docs/howto/column.md explains.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

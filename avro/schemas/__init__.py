@@ -1,4 +1,7 @@
-"""The published schemas: one file a version, `<Record>.v<N>.avsc`, never changed once released."""
+"""The published schemas: one file a version, `<Record>.v<N>.avsc`, never changed once released.
+
+A new column: `make column`, which docs/howto/column.md explains.
+"""
 
 import json
 import re

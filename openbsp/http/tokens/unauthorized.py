@@ -1,6 +1,7 @@
 """The answer for an unknown, revoked or missing token, the same in every service.
 
-The views, which have a page for people, append to `DETAIL` where one signs in.
+The views, which have a page for people, append to `DETAIL` where one signs in, and have a sentence of their own for a
+wrong token in its form (`streams/views/http/session.py`).
 """
 
 from openbsp.http.problems import Reason
