@@ -19,7 +19,7 @@ from typing import Any
 from uuid import uuid4
 
 from bridge.delivery.drain import Drain
-from bridge.delivery.spool.file import SpoolFile, is_held
+from bridge.delivery.spool.file import SpoolFile, is_held, listed
 from bridge.erase.find import Row, Wanted
 from bridge.erase.matching import matcher
 from bridge.erase.sought import Sought
@@ -140,12 +140,8 @@ class SpoolErasures:
         await self._look(file.path, erase)
 
     async def _look(self, spool: Path, erase: _Erase) -> None:
-        try:
-            # Some microseconds, of a small directory that is written to all the time.
-            found = sorted(spool.parent.glob(f"{spool.stem}.*erase"))
-        except OSError:
-            return  # a disk that fails ends no bridge; the next poll tries again
-        for path in found:
+        # Some microseconds, of a small directory that is written to all the time.
+        for path in listed(spool.parent, f"{spool.stem}.*erase"):
             await self._answer(path, erase)
 
     async def _answer(self, path: Path, erase: _Erase) -> None:
@@ -194,11 +190,7 @@ def sweep(directory: Path) -> None:
     Requests for existing spools are answered by their owners. A waiting command notices by itself that its spool is
     gone.
     """
-    try:
-        left = list(directory.glob("spool-*.era*"))
-    except OSError:
-        return  # the disk fails; the next poll tries again
-    for path in left:
+    for path in listed(directory, "spool-*.era*"):
         spool = path.with_name(path.name.partition(".")[0]).with_suffix(".db")
         is_request = path.suffix == ".erase"
         try:

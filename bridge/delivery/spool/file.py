@@ -282,10 +282,7 @@ class SpoolFile:
         value = _recall(self._db, name)
         if value is not None:
             return value
-        siblings: list[Path] = []
-        with suppress(OSError):  # a disk that fails: then nothing is known
-            siblings = sorted(self.path.parent.glob("spool-*.db"))
-        for path in siblings:
+        for path in listed(self.path.parent, "spool-*.db"):
             read_only = f"{path.absolute().as_uri()}?mode=ro"
             with suppress(sqlite3.Error), closing(sqlite3.connect(read_only, uri=True, timeout=_PATIENCE_S)) as other:
                 value = _recall(other, name)
@@ -516,6 +513,14 @@ class SpoolFile:
                 path.rename(beside)
         self.set_aside.append(aside)
         return aside
+
+
+def listed(directory: Path, pattern: str) -> list[Path]:
+    """Return the matching files of a spool directory, in order; none while its disk fails, which ends no bridge."""
+    try:
+        return sorted(directory.glob(pattern))
+    except OSError:
+        return []
 
 
 def _recall(db: sqlite3.Connection, name: str) -> str | None:

@@ -1,14 +1,13 @@
 """Spools abandoned by a bridge that had more workers: their events are moved into this worker's spool."""
 
 import asyncio
-import contextlib
 import functools
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from bridge.delivery.spool.file import SpoolFile, StoredEvent
+from bridge.delivery.spool.file import SpoolFile, StoredEvent, listed
 from bridge.delivery.spool.spool import Spool
 from bridge.errors import NotStoredError, SpoolError, SpoolFullError, SpoolInUseError
 from bridge.metrics import Metrics
@@ -54,9 +53,7 @@ class Leftovers:
     async def run(self) -> None:
         """Look for them repeatedly: a former bridge may still be shutting down."""
         while True:
-            found: list[Path] = []
-            with contextlib.suppress(OSError):  # a disk that fails ends no bridge; the next look tries again
-                found = sorted(self._directory.glob("spool-*.db"))
+            found = listed(self._directory, "spool-*.db")
             adopted = [await self._adopt(path) for path in found if path not in self._own]
             self._metrics.spools_not_adopted.set(adopted.count(False))
             await asyncio.sleep(_LOOK_EVERY_S)
