@@ -40,10 +40,11 @@ def answer(
         error = raised
         on_error(raised)
     with contextlib.suppress(RuntimeError):  # the loop has ended, nothing awaits the result
-        future.get_loop().call_soon_threadsafe(_settle, future, result, error)
+        future.get_loop().call_soon_threadsafe(settle, future, result, error)
 
 
-def _settle(future: "asyncio.Future[T]", result: T | None, error: BaseException | None) -> None:
+def settle(future: "asyncio.Future[T]", result: T | None, error: BaseException | None) -> None:
+    """Give a future its result, or its exception, unless whoever waited has given up."""
     if future.done():
         return
     if error is not None:

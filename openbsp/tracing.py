@@ -51,6 +51,16 @@ class Decision(NamedTuple):
     header: bytes
 
 
+def record_attributes(topic: str, partition: int, offset: int) -> dict[str, str | int]:
+    """Return what a span says of a Kafka record (OpenTelemetry's conventions for messaging)."""
+    return {
+        "messaging.system": "kafka",
+        "messaging.destination.name": topic,
+        "messaging.destination.partition.id": str(partition),
+        "messaging.kafka.offset": offset,
+    }
+
+
 def wanted(environment: Mapping[str, str]) -> bool:
     """Return whether traces are enabled: a collector is named, and they are not disabled."""
     return (

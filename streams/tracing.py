@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from avro.codec import CodecError
-from openbsp.tracing import HEADER, Kind, Tracing, header_of, is_sampled
+from openbsp.tracing import HEADER, Kind, Tracing, header_of, is_sampled, record_attributes
 from streams.agents.intake import Before, Intake, Merge, Read, Then
 from streams.contract import Contract, Refused
 from streams.engine.source import Record
@@ -99,12 +99,7 @@ class Trail:
             start_ns=started,
             # The time inside Kafka lies between the two.
             links=[parent],
-            attributes={
-                "messaging.system": "kafka",
-                "messaging.destination.name": event.topic,
-                "messaging.destination.partition.id": str(event.partition),
-                "messaging.kafka.offset": event.offset,
-            },
+            attributes=record_attributes(event.topic, event.partition, event.offset),
         )
         if reason is not None:
             self.tracing.failed(span, reason)

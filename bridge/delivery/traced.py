@@ -6,7 +6,7 @@ from bridge.delivery.items import DeadLetter, Item
 from bridge.delivery.keeper import Keep, Kept, OnKept
 from bridge.delivery.publisher import Report
 from bridge.errors import NotStoredError
-from openbsp.tracing import Kind, Tracing, header_of
+from openbsp.tracing import Kind, Tracing, header_of, record_attributes
 
 _WEBHOOK = "POST /webhooks"
 
@@ -40,14 +40,7 @@ def traced(keep: Keep, tracing: Tracing) -> Keep:
                 on_kept(kept)
             finally:
                 if isinstance(kept, Report):
-                    record.set_attributes(
-                        {
-                            "messaging.system": "kafka",
-                            "messaging.destination.name": kept.topic,
-                            "messaging.destination.partition.id": str(kept.partition),
-                            "messaging.kafka.offset": kept.offset,
-                        }
-                    )
+                    record.set_attributes(record_attributes(kept.topic, kept.partition, kept.offset))
                     outcome = "published"
                 elif isinstance(kept, NotStoredError):
                     outcome = "not_stored"

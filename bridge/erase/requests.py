@@ -23,6 +23,7 @@ from bridge.delivery.spool.file import SpoolFile, is_held, listed
 from bridge.erase.find import Row, Wanted
 from bridge.erase.matching import matcher
 from bridge.erase.sought import Sought
+from openbsp.files import replace
 from openbsp.log import describe, event
 from openbsp.threads import in_thread
 from openbsp.waiting import wait_until
@@ -208,17 +209,5 @@ def sweep(directory: Path) -> None:
 
 def _write(path: Path, text: str, *, owner: Path) -> None:
     """Write a whole file, with the owner of `owner` as far as the process may set it."""
-    new = path.with_name(f"{path.name}.new")
-    new.unlink(missing_ok=True)
-    its = owner.stat()
-    try:
-        # Trap: the directory is the bridge's user's, and this may run as root: only the new file is written.
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            if os.geteuid() == 0 and its.st_uid != 0:
-                os.fchown(file.fileno(), its.st_uid, its.st_gid)
-        new.replace(path)
-    except BaseException:
-        new.unlink(missing_ok=True)
-        raise
+    its, own = owner.stat(), (os.geteuid(), os.getegid())
+    replace(path, text, mode=0o600, owner=own if os.geteuid() else (its.st_uid, its.st_gid))

@@ -13,6 +13,7 @@ from bridge.http.webhook import LENGTH_DIGITS, Respond, Scope, Shared, TooLargeE
 from openbsp.http.problems import Answer
 from openbsp.http.refusals import BODY_TIMEOUT
 from openbsp.http.tokens.token_set import Token
+from openbsp.threads import settle
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -96,7 +97,7 @@ class Ingress:
         try:
             try:
                 webhook.admit(scope["method"], scope["headers"], _client(scope))
-                webhook.enter(None, functools.partial(_settle, turn))
+                webhook.enter(None, functools.partial(settle, turn, None))
                 await turn
                 body, more = await self._body(scope, receive)
                 webhook.take(body)
@@ -171,15 +172,6 @@ def _refuse(webhook: Webhook, error: Exception, body: bytes) -> None:
             webhook.fail(error)
     except Exception as fault:  # noqa: BLE001 as above
         webhook.fail(fault)
-
-
-def _settle(turn: "asyncio.Future[None]", refusal: TurnedDownError | None) -> None:
-    if turn.done():
-        return
-    if refusal is None:
-        turn.set_result(None)
-    else:
-        turn.set_exception(refusal)
 
 
 def _client(scope: Scope) -> str | None:

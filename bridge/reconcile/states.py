@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined] # as documented
 
 from avro.catalogue import ENTITIES, TOPICS, topic_name
-from avro.codec import Decoder, UnknownSchemaIdError
+from avro.codec import CodecError
 from bridge.reconcile import comparison, counterparts, names
 from bridge.reconcile.counterparts import COUNTERPARTS
 from bridge.reconcile.errors import ReconcileError
@@ -17,7 +17,7 @@ from bridge.reconcile.index import Index, State
 from bridge.tables import TABLES
 from openbsp.kafka import clients
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
-from openbsp.kafka.reading import GROUP
+from openbsp.kafka.reading import GROUP, ValueReader
 from openbsp.kafka.registry import Registry
 from openbsp.kafka.topics import Topics
 
@@ -73,8 +73,8 @@ class States:
         self._topics = Topics(kafka, topics)
         self._names = {entity: topic_name(topics.prefix, COUNTERPARTS[entity]) for entity in entities}
         self._entities = {topic: entity for entity, topic in self._names.items()}
-        self._decoders = {
-            entity: Decoder(record)
+        self._values = {
+            entity: ValueReader(record, self._registry)
             for entity in entities
             if (record := TOPICS[COUNTERPARTS[entity]].schema) is not None
         }
@@ -234,12 +234,8 @@ class States:
             except ReconcileError as error:
                 self._give_up(entity, error)
                 return None
-        return state_of(entity, id_, self._fields(entity, value))
-
-    def _fields(self, entity: str, value: bytes) -> dict[str, Any]:
-        decoder = self._decoders[entity]
         try:
-            return decoder.decode(value)
-        except UnknownSchemaIdError as unknown:
-            decoder.learn(unknown.schema_id, self._registry.text(unknown.schema_id))
-            return decoder.decode(value)
+            fields = self._values[entity].decode(value)
+        except CodecError as error:
+            raise ReconcileError(f"{self._names[entity]}: the state of {id_} cannot be read: {error}") from None
+        return state_of(entity, id_, fields)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bridge.errors import SpoolError, SpoolInUseError, SpoolUnavailableError
+from openbsp.files import sync_directory
 from openbsp.locks import LockHeldError, is_locked, lock_file
 from openbsp.sqlite import transaction
 
@@ -497,7 +498,7 @@ class SpoolFile:
                 f"BEGIN IMMEDIATE; {_TABLES} PRAGMA application_id = {_APPLICATION_ID};"
                 f" PRAGMA user_version = {_VERSION}; COMMIT;"
             )
-            _sync_directory(self.path.parent)
+            sync_directory(self.path.parent)
         elif version != _VERSION:
             raise SpoolError(
                 self.path, f"written by another version of the bridge (format {version}, this one is {_VERSION})"
@@ -581,12 +582,4 @@ def _make_directory(path: Path) -> None:
     missing = [each for each in (path, *path.parents) if not each.exists()]
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     for each in missing:
-        _sync_directory(each.parent)
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync_directory(each.parent)

@@ -12,7 +12,7 @@ from bridge.delivery.spool.spool import Spool
 from bridge.errors import NotStoredError, SpoolError, SpoolFullError, SpoolInUseError
 from bridge.metrics import Metrics
 from openbsp.log import event
-from openbsp.threads import in_thread
+from openbsp.threads import in_thread, settle
 
 _log = logging.getLogger(__name__)
 
@@ -97,9 +97,10 @@ class Leftovers:
         """Return the events for which there is room, once they are on the disk. Raises NotStoredError."""
         waiting: list[asyncio.Future[None]] = []
         for row in rows:
+            # If the adoption is stopped, the event is in both files until the next one.
             stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             try:
-                self._spool.put(row.received_at, row.body, functools.partial(_settle, stored))
+                self._spool.put(row.received_at, row.body, functools.partial(settle, stored, None))
             except SpoolFullError:
                 break
             waiting.append(stored)
@@ -107,12 +108,3 @@ class Leftovers:
             if outcome is not None:
                 raise outcome
         return rows[: len(waiting)]
-
-
-def _settle(stored: "asyncio.Future[None]", error: NotStoredError | None) -> None:
-    if stored.cancelled():
-        return  # the adoption was stopped; the event is in both files until the next one
-    if error is None:
-        stored.set_result(None)
-    else:
-        stored.set_exception(error)

@@ -3,12 +3,12 @@
 import fcntl
 import os
 import stat
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from openbsp.errors import TokensError
+from openbsp.files import replace
 from openbsp.http.tokens.token_set import Token, TokenSet, parse_file
 
 
@@ -85,22 +85,4 @@ def _replace(path: Path, text: str) -> None:
     # Trap: replacing a link would leave the file behind it as it was.
     target = path.resolve()
     former = target.stat()
-    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, stat.S_IMODE(former.st_mode))
-            if (former.st_uid, former.st_gid) != (os.geteuid(), os.getegid()):
-                os.fchown(descriptor, former.st_uid, former.st_gid)
-            file.write(text.encode())
-            file.flush()
-            os.fsync(descriptor)
-        Path(name).replace(target)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            Path(name).unlink()
-        raise
-    directory = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    replace(target, text, mode=stat.S_IMODE(former.st_mode), owner=(former.st_uid, former.st_gid))

@@ -85,13 +85,14 @@ def summary(audits: Iterable[bytes]) -> Completeness | None:
     verified = None if unverified else min(until.values(), default=None)
     missing, different = sum(row.missing for row in latest.rows), sum(row.different for row in latest.rows)
     gone, confirmed = sum(row.gone for row in latest.rows), sum(row.confirmed for row in latest.rows)
+    conflicts = sum(row.conflicts for row in latest.rows)
     return Completeness(
         None if verified is None else verified.isoformat(),
         latest.ended_at.isoformat(),
         sum(row.compared for row in latest.rows),
         missing,
         different,
-        max(0, missing + different + gone - confirmed),
+        max(0, missing + different + gone - confirmed) + conflicts,
     )
 
 
@@ -105,6 +106,7 @@ class _Row(Struct):
     different: int
     gone: int
     confirmed: int
+    conflicts: int
     verified_until: datetime | None
 
 

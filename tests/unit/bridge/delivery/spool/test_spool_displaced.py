@@ -240,7 +240,7 @@ def test_a_directory_that_cannot_be_synced_leaves_the_file_displaced(
             raise PermissionError(13, "Permission denied")
 
     with monkeypatch.context() as patched:
-        patched.setattr("bridge.delivery.spool.file._sync_directory", refuse)
+        patched.setattr("bridge.delivery.spool.file.sync_directory", refuse)
         with pytest.raises(sqlite3.OperationalError, match="cannot be created again"):
             file.recover()
         assert file.displaced()

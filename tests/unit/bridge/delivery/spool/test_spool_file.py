@@ -461,7 +461,7 @@ def test_every_commit_is_synced(file: SpoolFile):
 def test_a_new_directory_is_synced_into_those_above_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Else a machine that loses its power forgets the directory, and all that was answered with spooled."""
     synced = []
-    monkeypatch.setattr("bridge.delivery.spool.file._sync_directory", synced.append)
+    monkeypatch.setattr("bridge.delivery.spool.file.sync_directory", synced.append)
     SpoolFile(tmp_path / "data" / "spool" / "spool-0.db").close()
     assert set(synced) == {tmp_path, tmp_path / "data", tmp_path / "data" / "spool"}
 
