@@ -55,6 +55,15 @@ _LONGEST_TIDY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
+class Given:
+    """What a rebalance has given to this worker."""
+
+    partitions: frozenset[int]
+    generation: int
+    standbys: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
 class Hooks:
     """The engine's events."""
 
@@ -151,6 +160,11 @@ class Engine:
         self._looking: asyncio.Task[None] | None = None
         self._takeover: tuple[Takeover, asyncio.Task[None]] | None = None
         self._standby: Standby | None = None
+        #: None once it was revoked.
+        self._given: Given | None = None
+        #: Those of the given partitions that are read from their changelogs while the others are at work.
+        self.late: frozenset[int] = frozenset()
+        self._widening: asyncio.Task[None] | None = None
         self._losing = asyncio.Lock()
         self._lease = Lease(settings.lease_s, self._clock)
         self._guard = Guard(KafkaLogs(outside, self.connection, settings.app_id))
@@ -282,7 +296,14 @@ class Engine:
         await self.outside.threads.run(self._stores.close)
 
     def on_owned(self, partitions: frozenset[int], generation: int, standbys: frozenset[int] = frozenset()) -> None:
-        """Take over the partitions with these numbers, of all sources alike. Keep copies of `standbys`."""
+        """Take over the partitions with these numbers, of all sources alike. Keep copies of `standbys`.
+
+        Those of which much has to be read come after the others: these go on meanwhile.
+        """
+        self._given = Given(partitions, generation, standbys)
+        self._take(self._given, whole=False)
+
+    def _take(self, given: Given, *, whole: bool) -> None:
         self.lifecycle.to(State.RESTORING)
         takeover = Takeover(
             self.outside,
@@ -295,7 +316,7 @@ class Engine:
             self.identify,
         )
         # Trap: the task exists before any other code can run, so that losing the partitions again finds it.
-        task = asyncio.create_task(self._restore_and_confirm(takeover, partitions, generation, standbys))
+        task = asyncio.create_task(self._restore_and_confirm(takeover, given, whole=whole))
         self._takeover = (takeover, task)
         task.add_done_callback(self._fail_with)
 
@@ -304,40 +325,55 @@ class Engine:
 
         Raises the error that prevented writing everything, after `fail` was called: the process has to end.
         """
+        self._given = None
         # A stop can come during a rebalance: it has to wait as well.
         async with self._losing:
-            if self._standby is not None:
-                self._standby.cancel()
-            if self._takeover is not None:
-                takeover, task = self._takeover
-                takeover.cancel()
-                await asyncio.wait([task])
-                self._takeover = None
-            work, source = self.assignment, self._source
-            self.assignment = self._source = None
-            if self.lifecycle.state is State.RUNNING:
-                self.lifecycle.to(State.GIVING_UP)
-            self.hooks.lost()
-            if source is not None:
-                await source.stop()
-            if work is not None and work.partitions:
-                await self._give_up(work)
-            if self._processing is not None:
-                self._processing.cancel()
-                await asyncio.wait([self._processing])
-                self._processing = None
-            for table in self._tables.values():
-                table.contents = {}
-                table.rows = {}
-            self._checkpoints.end()
-            self._suspects.end()
-            self._guard.begin({})
-            self.writer.forget()
-            if self._standby is not None:
-                await self._standby.stop()
-                self._standby = None
-            if self.lifecycle.state is not State.REVOKED:
-                self.lifecycle.to(State.REVOKED)
+            await self._lose()
+
+    async def _widen(self, given: Given) -> None:
+        """Give up what is at work, and take over all that was given: nothing is late any more."""
+        async with self._losing:
+            if self._given is not given:
+                return
+            await self._lose()
+            # Trap: the partitions may have been revoked meanwhile; nothing is awaited from here on.
+            if self._given is given:
+                self._take(given, whole=True)
+
+    async def _lose(self) -> None:
+        if self._standby is not None:
+            self._standby.cancel()
+        if self._takeover is not None:
+            takeover, task = self._takeover
+            takeover.cancel()
+            await asyncio.wait([task])
+            self._takeover = None
+        work, source = self.assignment, self._source
+        self.assignment = self._source = None
+        if self.lifecycle.state is State.RUNNING:
+            self.lifecycle.to(State.GIVING_UP)
+        self.hooks.lost()
+        if source is not None:
+            await source.stop()
+        if work is not None and work.partitions:
+            await self._give_up(work)
+        if self._processing is not None:
+            self._processing.cancel()
+            await asyncio.wait([self._processing])
+            self._processing = None
+        for table in self._tables.values():
+            table.contents = {}
+            table.rows = {}
+        self._checkpoints.end()
+        self._suspects.end()
+        self._guard.begin({})
+        self.writer.forget()
+        if self._standby is not None:
+            await self._standby.stop()
+            self._standby = None
+        self.late = frozenset()
+        if self.lifecycle.state is not State.REVOKED:
+            self.lifecycle.to(State.REVOKED)
 
     async def _give_up(self, work: Assignment) -> None:
         try:
@@ -354,8 +390,10 @@ class Engine:
         logger.info("released partitions %s: all writes are acknowledged", sorted(work.partitions), extra=released)
 
     def _follow(self) -> None:
-        """Follow the changelogs of the standby copies, if there are any."""
-        if not self._stores.copies:
+        """Follow the changelogs of the standby copies, if there are any; those of late partitions before all others."""
+        copies = self._stores.copies
+        late = [at for at in copies if at[1] in self.late]
+        if not copies:
             return
         self._standby = Standby(
             self.outside,
@@ -366,21 +404,28 @@ class Engine:
             lambda sources: self.membership.committed(sources),  # noqa: PLW0108 the membership is set later
             self._stores,
             self._on_followed,
+            self._on_passed,
+            late,
         )
         self._standby.start().add_done_callback(self._fail_with)
+
+    def _on_passed(self) -> None:
+        # Whatever could not be read by now: the takeover reads it, and says what is wrong.
+        given = self._given
+        if given is not None and self.late and (self._widening is None or self._widening.done()):
+            self._widening = asyncio.create_task(self._widen(given))
+            self._widening.add_done_callback(self._fail_with)
 
     def _fail_with(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self.fail(error)
 
-    async def _restore_and_confirm(
-        self, takeover: Takeover, partitions: frozenset[int], generation: int, standbys: frozenset[int]
-    ) -> None:
+    async def _restore_and_confirm(self, takeover: Takeover, given: Given, *, whole: bool) -> None:
         began = self._clock.monotonic()
-        stores = await self.outside.threads.run(self._stores.own, partitions, standbys)
-        for table in self._stores.set_aside():
-            self.hooks.store_set_aside(table)
+        generation = given.generation
+        stores = await self._open(takeover, given, whole=whole)
+        partitions = given.partitions - self.late
         if not takeover.going():
             return
         if not partitions:
@@ -423,6 +468,35 @@ class Engine:
         # Before anything is written, a successor must know from where on to distrust the logs.
         if await self._commit_until(takeover.going):
             self._own(partitions, stores, found)
+
+    async def _open(self, takeover: Takeover, given: Given, *, whole: bool) -> Mapping[At, Store]:
+        """Return the stores of the partitions to take over now: all, or all but late ones."""
+        stores = await self.outside.threads.run(self._stores.own, given.partitions, given.standbys)
+        for table in self._stores.set_aside():
+            self.hooks.store_set_aside(table)
+        if whole or not takeover.going():
+            return stores
+        self.late = await self._much_to_read(takeover, stores)
+        if not self.late:
+            return stores
+        now = given.partitions - self.late
+        return await self.outside.threads.run(self._stores.own, now, given.standbys | self.late)
+
+    async def _much_to_read(self, takeover: Takeover, stores: Mapping[At, Store]) -> frozenset[int]:
+        """Return the partitions for which the others need not wait, if there are others."""
+        if len({number for _, number in stores}) < 2:  # noqa: PLR2004 one has no other
+            return frozenset()
+        lacking = await takeover.lacks(stores)
+        late = frozenset(number for number, count in lacking.items() if count > self.settings.late_records)
+        if not late or late == lacking.keys():
+            return frozenset()
+        logger.info(
+            "partitions %s are read from their changelogs first, at most %d records; the others are at work meanwhile",
+            sorted(late),
+            sum(lacking[number] for number in late),
+            extra=event("partitions.late", partitions=sorted(late)),
+        )
+        return late
 
     def _report_damage(self, found: Found) -> None:
         """Report damage to sources and guarded logs."""

@@ -9,6 +9,7 @@
 | restoring  | partitions are revoked  | revoked    | what is restored stays in the stores                    |
 | confirming | partitions are revoked  | revoked    | nothing was written, so nothing is left to do           |
 | running    | partitions are revoked  | giving up  | reading stops, the batch in work ends at its next slice |
+| running    | late ones are read      | giving up  | as above, and then all are taken over                   |
 | giving up  | all is committed        | revoked    | everything was written and acknowledged before          |
 
 An error in any state ends the process at once; so does giving up that takes longer than the lease. Nothing is written

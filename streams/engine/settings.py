@@ -33,6 +33,9 @@ class EngineSettings:
     in_flight_records: int = 100_000
     commit_interval_ms: int = 1_000
     session_timeout_s: float = 10.0
+    #: A partition whose changelogs have more records than this to be read is taken over after the others, which go on
+    #: meanwhile.
+    late_records: int = 20_000
     #: How many workers beside its owner have a standby copy of each partition; needs a data directory.
     standbys: int = 0
 

@@ -7,7 +7,7 @@ closed at that offset. Nothing is written to any topic, and nothing is committed
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaException
@@ -55,8 +55,15 @@ class Standby:
         left: Callable[[Iterable[At]], Awaitable[Mapping[At, Committed]]],
         opened: Stores,
         followed: Callable[[Mapping[At, int]], None],
+        passed: Callable[[], object],
+        late: Collection[At] = (),
     ) -> None:
-        """Prepare; `left` returns the committed positions of sources."""
+        """Prepare to follow all copies that are `opened`, or those of late partitions alone.
+
+        `left` returns the committed positions of sources. `passed` is called each time when all have been followed as
+        far as their owners' notes go, or could not be. Late ones are read without pauses, and kept as they are if they
+        cannot be followed: with a changelog that is not what it was, one of them may be all that is left of its table.
+        """
         self._outside = outside
         self._connection = connection
         self._group = group
@@ -64,7 +71,9 @@ class Standby:
         self._topic = topic
         self._left = left
         self._opened = opened
-        self._copies = opened.copies
+        self._copies = sorted(late) or opened.copies
+        self._late = bool(late)
+        self._passed = passed
         self._stores: dict[At, Store] = {}
         self._followed = followed
         self._ending: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -95,7 +104,7 @@ class Standby:
     async def _run(self) -> None:
         partitions = sorted({number for _, number in self._copies})
         logger.info(
-            "keep standby copies of partitions %s",
+            "read late partitions %s" if self._late else "keep standby copies of partitions %s",
             partitions,
             extra=event("standby.following", partitions=partitions),
         )
@@ -116,6 +125,8 @@ class Standby:
                         error,
                         extra=event("standby.not_followed"),
                     )
+                if self._going:
+                    self._passed()
                 await asyncio.wait([self._ending], timeout=EVERY_S)
         finally:
             await thread.run(consumer.close)
@@ -123,7 +134,7 @@ class Standby:
 
     async def _mend(self, thread: Thread) -> None:
         """Set aside the copies in which damage was found: their changelogs are followed from the first records."""
-        for name, store in list(self._stores.items()):
+        for name, store in [] if self._late else list(self._stores.items()):
             if (why := damage(store)) is not None:
                 await self._in_stores(thread, self._renew, name, why)
 
@@ -136,16 +147,14 @@ class Standby:
         verified = noted_ends(self._tables.values(), self._topic, left)
         identities = noted_ends(self._tables.values(), self._topic, left, TOPIC)
         names = {(self._topic(name), number): (name, number) for name, number in self._stores}
-        found = await self._unless_ending(thread.run(bounds, consumer, names))
-        if found is None:
-            return
+        found = await self._unless_ending(thread.run(bounds, consumer, names)) or {}
+        unfit = self._unfit(found, names, verified, identities)
+        if self._late:
+            found = {at: each for at, each in found.items() if at not in unfit}
         wanted, starts = {}, {}
         for at, (first, end) in found.items():
             name, noted = names[at], verified.get(at)
-            log = "{}[{}]".format(*at)
-            why = problem(log, self._stores[name].position, noted, first, end)
-            why = why or distrusted(log, self._stores[name], identities.get(at))
-            if why is not None and not await self._in_stores(thread, self._renew, name, why):
+            if at in unfit and not await self._in_stores(thread, self._renew, name, unfit[at]):
                 return
             if at in identities and not await self._in_stores(thread, self._stores[name].save_topic, identities[at]):
                 return
@@ -167,6 +176,23 @@ class Standby:
             logger.info(
                 "standby copies are caught up; read %d records", count, extra=event("standby.caught_up", records=count)
             )
+
+    def _unfit(
+        self,
+        found: Mapping[At, tuple[int, int]],
+        names: Mapping[At, At],
+        verified: Mapping[At, int],
+        identities: Mapping[At, int],
+    ) -> dict[At, str]:
+        """Return the changelogs that cannot be followed from where their copies are, and why."""
+        unfit = {}
+        for at, (first, end) in found.items():
+            store, log = self._stores[names[at]], "{}[{}]".format(*at)
+            why = problem(log, store.position, verified.get(at), first, end)
+            why = why or distrusted(log, store, identities.get(at))
+            if why is not None:
+                unfit[at] = why
+        return unfit
 
     async def _read(
         self,
@@ -202,7 +228,7 @@ class Standby:
                 if not await self._in_stores(thread, _apply, found, changelogs):
                     return count
                 count += len(found.records)
-                await asyncio.wait([self._ending], timeout=_RESTS * (clock.monotonic() - now))
+                await asyncio.wait([self._ending], timeout=0 if self._late else _RESTS * (clock.monotonic() - now))
         finally:
             if self._going:
                 await thread.run(consumer.unassign)

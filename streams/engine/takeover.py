@@ -95,6 +95,21 @@ class Takeover:
         """Return whether the partitions have not been revoked."""
         return not self._cancelled
 
+    async def lacks(self, stores: Mapping[At, Store]) -> dict[int, int]:
+        """Return for each partition how many changelog records its stores lack, at most."""
+        thread = self._outside.threads.thread("takeover")
+        consumer = reader(self._outside.clients, self._connection, self._group)
+        try:
+            names = {(self._topic(name), number): store for (name, number), store in stores.items()}
+            found = await thread.run(bounds, consumer, names)
+        finally:
+            await thread.run(consumer.close)
+            thread.close()
+        lacking = dict.fromkeys((number for _, number in stores), 0)
+        for at, (first, end) in found.items():
+            lacking[at[1]] += max(0, end - max(first, names[at].position))
+        return lacking
+
     async def run(self, sources: Iterable[At], committed: Mapping[At, Committed], stores: Mapping[At, Store]) -> Found:
         """Bring the stores (by changelog's name and partition) up to date, and return the findings.
 

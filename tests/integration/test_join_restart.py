@@ -236,3 +236,30 @@ def test_a_worker_that_is_gone_for_good_is_followed_by_one_that_has_copies_and_r
         assert written > len(events)
         assert restored(running)[-1] == 0
         assert outcome_of(contract).differences(expected_of(events)) == []
+
+
+def test_partitions_that_stay_are_at_work_while_those_of_a_worker_that_is_gone_are_read(contract, tmp_path):
+    """The changelogs of one partition have more records than the others wait for, and nobody has a copy of it."""
+    sources, every = Sources(contract), set(range(contract.topics.partitions))
+    here = [key for key in map(str, range(60_000)) if partition_of(key, contract.topics.partitions) == 0]
+    rows = here[:12_000]
+    events = [message(f"{row}", "insert", conversation_id=here[-1], created_at=at(int(row))) for row in rows]
+    with fleet(contract, tmp_path, 2, STREAMS_SESSION_TIMEOUT_S="6") as running:
+        sources.send(events)
+        await_committed(contract)
+        written = sum(len(records(contract, log)) for log in CHANGELOGS)
+        (gone,) = (member for member in running.wanted if 0 in owned(running, member.part.name)[-1][0])
+        (last,) = (member.part.name for member in running.wanted if member is not gone)
+        before = len(owned(running, last))
+        gone.wanted = False
+        running.kill(gone)
+        more = events_of(1, 200)
+        sources.send(more)
+        eventually(lambda: owned(running, last)[-1][0] == every, within=60)
+        await_committed(contract)
+        takeovers = [partitions for partitions, _ in owned(running, last)[before:]]
+        print(f"figure: {written} records in the changelogs, {restored(running)[-2:]} read by the last takeovers")
+        assert takeovers == [every - {0}, every]
+        assert any("partitions [0] are read from their changelogs first" in line for line in running.lines)
+        assert restored(running)[-1] < written / 2
+        assert outcome_of(contract).differences(expected_of([*events, *more])) == []

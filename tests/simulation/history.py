@@ -143,6 +143,7 @@ class World:
             slot.disk.open if self.plan.durable else None,
             coalesce_ms=self.plan.coalesce_ms,
             turn_s=self.plan.turn_s,
+            late_records=self.plan.late_records,
             session_timeout_s=SESSION_S,
             commit_interval_ms=self.plan.commit_ms,
             idle=self.plan.idle,

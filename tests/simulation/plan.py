@@ -104,6 +104,11 @@ class Plan:
         return self.durable and Random(f"standbys {self.seed}").random() < 0.5
 
     @property
+    def late_records(self) -> int:
+        """How much of a partition may be left to be read before others go on without it; 0: nothing."""
+        return Random(f"late records {self.seed}").choice([0, 5, 20_000])
+
+    @property
     def end_s(self) -> float:
         """When nothing comes and nothing goes wrong any more."""
         return max([0.0, *(one.at_s for one in self.arrivals), *(one.at_s + _lasts(one) for one in self.faults)])

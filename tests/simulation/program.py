@@ -239,7 +239,8 @@ class JoinProgram(Program):
     def __init__(
         self, outside: Outside, member: Any, partitions: int, registry: Any, open_store: Any, **settings: Any
     ) -> None:
-        idle, turn_s = settings.pop("idle"), settings.pop("turn_s")
+        idle = settings.pop("idle")
+        engine = {name: settings.pop(name) for name in ("turn_s", "late_records")}
         own, topics = _settings(partitions, idle=idle)
         own = own.model_copy(update=settings)
         self._declared = _declared[idle]
@@ -247,7 +248,7 @@ class JoinProgram(Program):
         with patch.object(program, "Registry", lambda *_: registry), patch.object(program, "Eviction", _evicting):
             app = self._declared.pop() if self._declared else _declare(own, topics)
         app.outside, app.registry = outside, registry
-        app.engine_settings = replace(engine_settings(own, _KAFKA, topics), turn_s=turn_s)
+        app.engine_settings = replace(engine_settings(own, _KAFKA, topics), **engine)
         app.contract.__init__(PREFIX, registry.known)  # type: ignore[misc] # it knows no other schema
         super().__init__(app, member, open_store)
         self._queues: dict[str, asyncio.Queue[Any]] = {topic: asyncio.Queue() for topic in app.source_topics}

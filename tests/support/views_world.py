@@ -80,6 +80,7 @@ class Worker:
         self.others: dict[int, str] = {}
         self.commit_age_s = 0.0
         self.identities: dict[str, int] = {}
+        self.late: frozenset[int] = frozenset()
         self.stores_compacted_at: int | None = None
         self.unacknowledged = 0
         self.failures: list[BaseException] = []

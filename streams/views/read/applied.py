@@ -53,7 +53,7 @@ class Applied:
 
         Another worker may wait `until` that time for its partitions to become ready.
         """
-        if written.partition in self._tables.assignment.views:
+        if self._tables.owns(written.partition):
             await self.wait_here(written, deadline)
             return
         url = self._tables.owner(written.partition)
@@ -66,8 +66,7 @@ class Applied:
 
     async def wait_here(self, written: Position, deadline: float) -> None:
         """Do so for a partition of this worker. Raises ProblemError."""
-        assignment = self._tables.assignment
-        if written.partition not in assignment.views:
+        if not self._tables.owns(written.partition):
             raise not_ready("the partition is another worker's", {written.partition}, passing=False)
         worker = self._tables.worker
         await self._tables.wait_until(

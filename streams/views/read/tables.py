@@ -140,7 +140,8 @@ class Tables:
     def unready(self) -> frozenset[int]:
         """The owned partitions that this worker cannot fully answer for yet. Raises if it can own none."""
         views = self.assignment.views
-        return frozenset(number for number, view in views.items() if not (view.caught_up and view.indexed))
+        behind = frozenset(number for number, view in views.items() if not (view.caught_up and view.indexed))
+        return behind | self.worker.late
 
     @property
     def stalled(self) -> frozenset[int]:
@@ -181,9 +182,15 @@ class Tables:
         self.leaving = True
         self.changes.changed()
 
+    def owns(self, partition: int) -> bool:
+        """Return whether this worker owns a partition. Raises if it does, and has not taken it over yet."""
+        if partition in self.worker.late:
+            raise not_ready("the partition is being restored", {partition})
+        return partition in self.assignment.views
+
     def view(self, partition: int, *, indexed: bool = False) -> PartitionView | None:
         """Return an owned partition that is ready, None if this worker does not own it."""
-        view = self.assignment.views.get(partition)
+        view = self.assignment.views[partition] if self.owns(partition) else None
         if view is not None and not view.caught_up:
             raise not_ready("the partition is being caught up with", {partition})
         if view is not None and indexed and not view.indexed:

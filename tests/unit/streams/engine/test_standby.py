@@ -112,14 +112,19 @@ class World:
         self.broker = Broker()
         self.lags: list[Mapping[Any, int]] = []
         self.ending: list[StoreDamagedError] = []
+        self.passed = 0
         self.stores = stores_in(directory, damaged=self.ending.append)
         self.stores.own([], [0])
 
-    async def follow(self) -> Standby:
+    async def follow(self, *late: tuple[str, int]) -> Standby:
         outside: Any = Outside(clients=self.broker)  # type: ignore[arg-type] # what is asked of them
-        made = Standby(outside, {}, "app", [SPEC], "p.{}".format, self.broker.left, self.stores, self.lags.append)
+        left, topic = self.broker.left, "p.{}".format
+        made = Standby(outside, {}, "app", [SPEC], topic, left, self.stores, self.lags.append, self.passes, late)
         self.task = made.start()
         return made
+
+    def passes(self) -> None:
+        self.passed += 1
 
     @property
     def store(self) -> RocksStore:
@@ -171,6 +176,47 @@ def test_a_changelog_that_was_created_again_is_followed_from_its_first_record_an
         assert (world.store.get(b"a"), world.store.get(b"c")) == (None, b"1")
         assert former.with_name("0.damaged").is_dir()
         assert world.stores.set_aside() == ["rows"]
+        await made.stop()
+
+    followed(check)
+
+
+@pytest.mark.parametrize("case", ["emptied", "created again", "created again, and longer"])
+def test_a_late_partition_keeps_what_it_has_of_a_changelog_that_is_not_what_it_was(world: World, case: str):
+    """Its store may be all that is left of the table: a takeover judges, and writes it back."""
+    broker = world.broker
+
+    async def check() -> None:
+        broker.topic = 1
+        made = await world.follow(TABLE)
+        broker.write((b"a", b"1"), (b"b", b"1"))
+        await world.until(lambda: world.store.position == 2 and world.passed)
+        if case == "emptied":
+            broker.write(*[(b"c", b"1")] * 3)
+            broker.first = 4
+        else:
+            broker.topic = 2
+            broker.records = []
+            broker.write(*[(b"c", b"1")] * (1 if case == "created again" else 3))
+        before = world.passed
+        await world.until(lambda: world.passed > before + 2)
+        assert (world.store.position, world.store.get(b"a"), world.store.get(b"c")) == (2, b"1", None)
+        assert world.stores.set_aside() == []
+        await made.stop()
+
+    followed(check)
+
+
+def test_late_partitions_are_passed_once_they_are_read_and_also_where_that_cannot_be(world: World):
+    """Whoever waits for them goes on either way: the takeover reads what is left, and says what is wrong."""
+
+    async def check() -> None:
+        world.broker.failures = [KafkaException(KafkaError(KafkaError._TRANSPORT))]
+        world.broker.write(*[(b"%d" % number, b"1") for number in range(20_000)])
+        made = await world.follow(TABLE)
+        await world.until(lambda: world.passed == 1)
+        await world.until(lambda: world.passed > 1)
+        assert world.store.position == 20_000
         await made.stop()
 
     followed(check)

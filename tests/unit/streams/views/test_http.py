@@ -567,6 +567,29 @@ async def test_a_partition_that_is_behind_what_its_former_owner_may_have_shown_i
         assert (await client.get("/readyz")).status_code == 200
 
 
+async def test_a_late_partition_is_not_ready_and_the_others_answer(world):
+    """Its changelogs are being read. Lists have all partitions, so they wait as well."""
+    mine = partition_of("c1", 4)
+    late = next(number for number in range(4) if number != mine)
+    elsewhere = next(key for key in map(str, range(100)) if partition_of(key, 4) == late)
+    world.post(conversation("c1"))
+    await world.settle()
+    world.tables.lost()
+    world.own({0, 1, 2, 3} - {late})
+    world.worker.late = frozenset({late})
+    await world.tables._indexing
+    async with world.client() as client:
+        assert (await client.get("/conversations/c1")).status_code == 200
+        paths = [
+            f"/conversations/{elsewhere}",
+            f"/conversations/c1?after={world.tables.messages_topic}:{late}:0",
+            "/readyz",
+        ]
+        for path in [*paths, "/conversations", "/events"]:
+            problem = assert_problem(await client.get(path), "not_ready")
+            assert problem["partitions"] == [late]
+
+
 async def test_partitions_without_an_owner_are_named(world):
     world.tables.lost()
     mine = partition_of("c1", 4)
