@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 
 from avro.rows import made_id, organization_in
 from bridge import tables
-from bridge.tables import Address, Contact
+from openbsp.merge import claims
+from openbsp.merge.contact import CONTACT, EXTRA, OWNER, AddressFacts, ContactFacts, is_known
+from openbsp.merge.registers import text_of
 
 #: Services of OpenBSP, for which ids of addresses are made, besides those that conversations have.
 SERVICES = frozenset({"whatsapp", "instagram", "local"})
@@ -42,19 +44,20 @@ def read(entity: str, key: str, value: bytes) -> Person:
     return _contact(row.facts)._replace(followers=frozenset(chain.from_iterable(row.followers.values())))
 
 
-def _address(key: str, facts: Address) -> Person:
+def _address(key: str, facts: AddressFacts) -> Person:
     organization = organization_in(key)
     owners = frozenset() if organization is None else frozenset({organization})
-    contact, name = tables.text_in(facts.columns, "contact_id"), tables.text_in(facts.columns, "extra")
-    return Person(facts.live, owners, contact, name, live_for=owners if facts.live else frozenset())
+    live, columns = is_known(facts), facts.columns
+    contact, name = text_of(columns.get(CONTACT)), text_of(columns.get(EXTRA))
+    return Person(live, owners, contact, name, live_for=owners if live else frozenset())
 
 
-def _contact(facts: Contact, writers: Collection[str] = ()) -> Person:
+def _contact(facts: ContactFacts, writers: Collection[str] = ()) -> Person:
     """Return the person in facts, those that `writers` claimed or (if there are none) those of any writer."""
-    owners = frozenset(filter(None, {*facts.organizations, tables.text_in(facts.columns, "organization_id")}))
+    owners = frozenset(filter(None, {*facts.organizations, text_of(facts.columns.get(OWNER))}))
     live_for: frozenset[str | None] = frozenset(owners or writers or (None,)) if facts.columns else frozenset()
     for writer, (_, claimed) in facts.claims.items():
-        told = _contact(claimed, tables.organizations_of(writer))
+        told = _contact(claimed, claims.organizations_of(writer))
         live_for, owners = live_for | told.live_for, owners | told.organizations
     return Person(bool(live_for), owners, live_for=live_for)
 

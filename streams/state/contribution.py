@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 from msgspec import DecodeError, Struct, json, msgpack, structs
 
 from avro import jsontext
-from streams.state import claims, existence, former, registers
+from openbsp.merge import claims, deletion, registers
+from openbsp.merge.registers import NEVER, Register, Registers, Version, later, moment_of, newer, shown, text_of
+from streams.state import existence, former
 from streams.state import status as statuses
-from streams.state.registers import NEVER, Register, Registers, Version, later, moment_of, newer, shown, text_of
 
 PREVIEW_CHARACTERS = 280
 REACTION = "reaction"
@@ -157,7 +158,7 @@ def effective(part: Contribution) -> Contribution:
 
 
 def _join_unclaimed(a: Contribution, b: Contribution) -> Contribution:
-    names, limit = existence.join_names, existence.NAMES_LIMIT
+    names, limit = deletion.join_names, deletion.NAMES_LIMIT
     joined = Contribution(
         columns=_join_columns(a.columns, b.columns),
         status=registers.join(a.status, b.status),
@@ -169,13 +170,13 @@ def _join_unclaimed(a: Contribution, b: Contribution) -> Contribution:
         announced=names(a.announced, b.announced),
         organizations=names(a.organizations, b.organizations, limit),
         received_at=later(a.received_at, b.received_at),
-        deletes=existence.join_deletes(a.deletes, b.deletes),
+        deletes=deletion.join_deletes(a.deletes, b.deletes),
         rivals=existence.join_rivals(a.rivals, b.rivals),
         stays=existence.join_stays(a.stays, b.stays),
         created_at=later(a.created_at, b.created_at),
         entered=claims.earlier(a.entered, b.entered),
     )
-    if existence.is_certain(joined.deletes, joined.organizations):
+    if deletion.is_certain(joined.deletes, joined.organizations):
         return _stripped(joined)
     cut = existence.cut_of(joined.stays, joined.organizations)
     return joined if cut is None else _cut(joined, cut)
@@ -256,7 +257,7 @@ def age_of(
 
 def exists(part: Contribution) -> bool:
     """Return whether the message exists: neither deleted nor superseded."""
-    if part.deletes and existence.is_deleted(part.deletes, part.organizations):
+    if part.deletes and deletion.is_deleted(part.deletes, part.organizations):
         return False
     if part.stays and is_gone_with(part.stays, part.organizations, text_of(register_at(part, _CONVERSATION))):
         return False

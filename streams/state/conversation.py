@@ -12,11 +12,12 @@ from msgspec import DecodeError, Struct, json, msgpack, structs
 
 from avro import instants
 from avro.catalogue import ENTITIES
-from streams.state import claims, contact, existence, former, registers
+from openbsp.merge import claims, contact, deletion, registers
+from openbsp.merge.registers import NEVER, Register, Registers, fields_of, later, moment_of, stamp_of, text_of
 from streams.state import contribution as contributions
+from streams.state import existence, former
 from streams.state.contribution import DAY_US, Contribution, Role
 from streams.state.order import Order, Position
-from streams.state.registers import NEVER, Register, Registers, fields_of, later, moment_of, stamp_of, text_of
 
 _NAMES = tuple(name for name in ENTITIES["conversations"].columns if name != "id")
 
@@ -118,12 +119,12 @@ def _join_unclaimed(a: ConversationFacts, b: ConversationFacts) -> ConversationF
     joined = ConversationFacts(
         columns=registers.join(a.columns, b.columns),
         newest=later(a.newest, b.newest),
-        organizations=existence.join_names(a.organizations, b.organizations, existence.NAMES_LIMIT),
+        organizations=deletion.join_names(a.organizations, b.organizations, deletion.NAMES_LIMIT),
         received_at=later(a.received_at, b.received_at),
-        deletes=existence.join_deletes(a.deletes, b.deletes),
+        deletes=deletion.join_deletes(a.deletes, b.deletes),
         contacts=contact.join_known(a.contacts, b.contacts),
     )
-    return _stripped(joined) if existence.is_certain(joined.deletes, joined.organizations) else joined
+    return _stripped(joined) if deletion.is_certain(joined.deletes, joined.organizations) else joined
 
 
 def _stripped(facts: ConversationFacts) -> ConversationFacts:
@@ -172,7 +173,7 @@ def deletes_for(facts: ConversationFacts, part: Contribution) -> list[str | None
     # any delete that reaches it counts.
     named = {*part.organizations, *(name for _, told in part.claims.values() for name in told.organizations)}
     claimed: list[str | None] = [name for _, told in facts.claims.values() for name in told.deletes if name in named]
-    return existence.join_deletes(facts.deletes, claimed)
+    return deletion.join_deletes(facts.deletes, claimed)
 
 
 def is_known(facts: ConversationFacts | None) -> bool:
@@ -182,7 +183,7 @@ def is_known(facts: ConversationFacts | None) -> bool:
 
 def is_deleted(facts: ConversationFacts | None) -> bool:
     """Return whether the conversation is deleted, and all its messages with it."""
-    return facts is not None and existence.is_deleted(facts.deletes, facts.organizations)
+    return facts is not None and deletion.is_deleted(facts.deletes, facts.organizations)
 
 
 def exists(facts: ConversationFacts | None, tally: "Tally") -> bool:
@@ -191,7 +192,7 @@ def exists(facts: ConversationFacts | None, tally: "Tally") -> bool:
         # While no row names the organization, its messages do: another organization cannot hide them. A message that
         # names none now may have named one; the message itself knows whether a delete applies to it.
         owner = tally.owner
-        return tally.newest is not None and (owner is None or not existence.is_deleted(facts.deletes, [owner]))
+        return tally.newest is not None and (owner is None or not deletion.is_deleted(facts.deletes, [owner]))
     return (tally.known or tally.newest is not None) and not is_deleted(facts)
 
 

@@ -6,7 +6,8 @@ Facts about that are only ever added, so the result does not depend on the order
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from streams.state.registers import NEVER, UNFIT, Version, instant_of, join_each
+from openbsp.merge.deletion import is_certain, join_deletes
+from openbsp.merge.registers import NEVER, UNFIT, Version, instant_of, join_each
 
 #: The age of a message by which those with one external id are compared: `(keys ever named, stamp)`.
 Age = Version
@@ -50,24 +51,8 @@ _UNNAMED = ""
 #: A holder that is too old to be remembered; it needs no further verdict.
 FORGOTTEN = Holder(2**31, 0, 2**63 - 1, deleted=True)
 
-#: At most so many organizations, and external ids, are remembered of one message; more than two were never seen.
-NAMES_LIMIT = 8
-
 #: At most so many holders of one external id are remembered, the newest ones.
 HOLDERS_LIMIT = 64
-
-
-def is_deleted(deletes: Sequence[str | None], organizations: Sequence[str]) -> bool:
-    """Return whether one of the deletes applies to a row: an organization cannot delete another one's.
-
-    `deletes` are the organizations that the deletes name (None: none), `organizations` those that the row ever named.
-    """
-    return bool(deletes) and (not organizations or is_certain(deletes, organizations))
-
-
-def is_certain(deletes: Sequence[str | None], organizations: Sequence[str]) -> bool:
-    """Return whether a row is deleted whatever else arrives."""
-    return bool(deletes) and (None in deletes or any(name in organizations for name in deletes))
 
 
 #: `(keys, stamp, deletes)` of a conversation that rows placed a message in: the newest version of those rows, UNFIT if
@@ -184,20 +169,6 @@ def _join_rivals(a: Rivals, b: Rivals) -> Rivals:
 
 def _later(a: Holder, b: Holder) -> Holder:
     return Holder(*max(a.age, b.age), max(a.created_at, b.created_at), a.deleted or b.deleted)
-
-
-def join_names(a: list[str], b: list[str], limit: int | None = None) -> list[str]:
-    """Return the sorted union, cut to its first members."""
-    if not b or a == b:
-        return a
-    return sorted({*a, *b})[:limit]
-
-
-def join_deletes(a: list[str | None], b: list[str | None]) -> list[str | None]:
-    """Return the sorted union, null first."""
-    if not b or a == b:
-        return a
-    return sorted({*a, *b}, key=lambda name: (name is not None, name or ""))
 
 
 def join_holders(a: dict[str, Holder], b: dict[str, Holder]) -> dict[str, Holder]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import Struct, msgpack
 
-from streams.state.registers import NEVER, UNFIT, Register, Registers, Version, newer, undated
+from openbsp.merge.registers import NEVER, UNFIT, Register, Registers, Version, newer, undated
 
 _UNFIT = NEVER - 1
 

@@ -7,11 +7,8 @@ from typing import Any
 from msgspec import Struct, msgpack, structs
 
 from avro.catalogue import ENTITIES, Kind
-from streams.state import claims, existence, former, registers
-from streams.state import contribution as contributions
-from streams.state import status as statuses
-from streams.state.contribution import ContentSummary, Contribution, summarize, summary_order
-from streams.state.registers import (
+from openbsp.merge import claims, deletion, registers
+from openbsp.merge.registers import (
     UNFIT,
     Register,
     Registers,
@@ -24,6 +21,10 @@ from streams.state.registers import (
     stamp_of,
     text_of,
 )
+from streams.state import contribution as contributions
+from streams.state import existence, former
+from streams.state import status as statuses
+from streams.state.contribution import ContentSummary, Contribution, summarize, summary_order
 
 _NAMES = tuple(name for name, kind in ENTITIES["messages"].columns.items() if kind is not Kind.STATUS and name != "id")
 
@@ -169,7 +170,7 @@ def _named(facts: MessageFacts) -> str | None:
 
 
 def _join_unclaimed(a: MessageFacts, b: MessageFacts) -> MessageFacts:
-    names, limit = existence.join_names, existence.NAMES_LIMIT
+    names, limit = deletion.join_names, deletion.NAMES_LIMIT
     stays = existence.join_stays(a.conversations, b.conversations)
     joined = MessageFacts(
         columns=_join_columns(a.columns, b.columns),
@@ -183,12 +184,12 @@ def _join_unclaimed(a: MessageFacts, b: MessageFacts) -> MessageFacts:
         external_ids=names(a.external_ids, b.external_ids, limit),
         announced=names(a.announced, b.announced),
         received_at=later(a.received_at, b.received_at),
-        deletes=existence.join_deletes(a.deletes, b.deletes),
+        deletes=deletion.join_deletes(a.deletes, b.deletes),
         rivals=existence.join_rivals(a.rivals, b.rivals),
         created_at=later(a.created_at, b.created_at),
         entered=registers.join_each(a.entered, b.entered, min),
     )
-    if existence.is_certain(joined.deletes, joined.organizations):
+    if deletion.is_certain(joined.deletes, joined.organizations):
         return _stripped(joined)
     cut = existence.cut_of(stays, joined.organizations)
     return joined if cut is None else _cut(joined, cut)
@@ -312,7 +313,7 @@ def exists(facts: MessageFacts) -> bool:
     """
     if facts.newest is None and facts.newest_partial is None:
         return False
-    if facts.deletes and existence.is_deleted(facts.deletes, facts.organizations):
+    if facts.deletes and deletion.is_deleted(facts.deletes, facts.organizations):
         return False
     if facts.rivals and existence.is_superseded(holder(facts), facts.rivals.get(_named(facts) or "")):
         return False

@@ -5,8 +5,8 @@ It costs memory for each message, so a tally has one only where it has been coun
 
 from sortedcontainers import SortedList
 
+from openbsp.merge.registers import NEVER
 from streams.state.contribution import Role
-from streams.state.registers import NEVER
 
 Position = tuple[int, str]
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from streams.state.registers import Registers, Version, instant_of, moment_of
+from openbsp.merge.registers import Registers, Version, instant_of, moment_of
 
 #: Delivery statuses, lowest first. Other keys (typing, edited, ...) are not about delivery.
 RANKS: Mapping[str, int] = {

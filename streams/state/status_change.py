@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from avro.identity import status_change_id
+from openbsp.merge.registers import instant_of
 from streams.state import contribution as contributions
 from streams.state import status as statuses
 from streams.state.contribution import Contribution
-from streams.state.registers import instant_of
 
 #: Longest text of a conversation, and direction, in a status change. Each status of each message repeats them: a name
 #: of megabytes would be thousands of records of megabytes.

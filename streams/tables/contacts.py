@@ -7,10 +7,18 @@ from msgspec import structs
 
 from avro.catalogue import DELETE
 from avro.rows import made_id, organization_in
+from openbsp.merge import contact
+from openbsp.merge.contact import NO_ADDRESS, NO_CONTACT, AddressRow, ContactRow
 from streams.contract import Contract, Refused
 from streams.engine.table import Sender, TablePartition
-from streams.state import contact
-from streams.state.contact import NO_ADDRESS, NO_CONTACT, AddressRow, ContactRow, Row
+from streams.state.followers import (
+    Row,
+    all_of,
+    follow_address,
+    follow_contact,
+    join_address_rows,
+    join_contact_rows,
+)
 from streams.tables.links import (
     LEFT,
     AddressFollowed,
@@ -30,13 +38,13 @@ FACTS_BYTES = 256 * 1024
 def join_stored_contacts(key: bytes, a: bytes, b: bytes) -> bytes:
     """Merge two changelog records of the same key."""
     del key
-    return contact.encode(contact.join_contact_rows(contact.decode_contact_row(a), contact.decode_contact_row(b)))
+    return contact.encode(join_contact_rows(contact.decode_contact_row(a), contact.decode_contact_row(b)))
 
 
 def join_stored_addresses(key: bytes, a: bytes, b: bytes) -> bytes:
     """Merge two changelog records of the same key."""
     del key
-    return contact.encode(contact.join_address_rows(contact.decode_address_row(a), contact.decode_address_row(b)))
+    return contact.encode(join_address_rows(contact.decode_address_row(a), contact.decode_address_row(b)))
 
 
 class _Followed(Generic[Row]):
@@ -145,7 +153,7 @@ class ContactPartition(_Followed[ContactRow]):
 
         A follower that the limit drops is sent that nothing is known.
         """
-        row, dropped, leaving = contact.follow_contact(self.row(key), link.organization, link.address)
+        row, dropped, leaving = follow_contact(self.row(key), link.organization, link.address)
         self._changed[key] = row
         asked = set(self._to_ask(key, link.address, leaving))
         for organization, addresses in row.followers.items() if asked else ():
@@ -160,7 +168,7 @@ class ContactPartition(_Followed[ContactRow]):
 
     def _update_followers(self, key: str, row: ContactRow, *, nothing: bool = False) -> None:
         link = ContactUpdate(key, None if nothing else row.facts)
-        for address in contact.all_of(row.followers):
+        for address in all_of(row.followers):
             self._write(address, link)
 
 
@@ -200,7 +208,7 @@ class AddressPartition(_Followed[AddressRow]):
             # Trap: a former owner may have said so, and the conversation may be back.
             self._write(link.conversation, AddressUpdate(key, None, LEFT))
             return
-        row, dropped, leaving = contact.follow_address(known, link.conversation, link.age)
+        row, dropped, leaving = follow_address(known, link.conversation, link.age)
         self._changed[key] = row
         for conversation in self._to_ask(key, link.conversation, leaving):
             self._write(key, AddressFollowed(conversation, row.followers[conversation]))

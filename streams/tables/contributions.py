@@ -8,11 +8,12 @@ from hashlib import sha256
 from msgspec import DecodeError, Raw, Struct, ValidationError, msgpack
 
 from avro.instants import FIRST, LAST
+from openbsp.merge import claims
+from openbsp.merge.registers import Register, Registers
 from streams.contract import Refused
-from streams.state import claims, existence
 from streams.state import contribution as contributions
+from streams.state import existence
 from streams.state.contribution import Contribution
-from streams.state.registers import Register, Registers
 from streams.tables.links import Link, decode_link, is_link
 
 

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from avro.catalogue import DELETE, MAX_MEMBERS
 from avro.cloudevents import Header
+from openbsp.merge.contact import is_key, join_addresses
 from streams.contract import Contract, Encoded, Refused
 from streams.engine.hooks import Hook
 from streams.engine.stores import group_key, prefix, split_key
@@ -13,7 +14,6 @@ from streams.engine.table import Sender, TablePartition
 from streams.limits import FACTS_BYTES, FEW_MEMBERS_BYTES, GROWTH, JUDGED_BYTES
 from streams.state import contribution as contributions
 from streams.state import conversation
-from streams.state.contact import is_key, join_addresses
 from streams.state.contribution import Contribution
 from streams.state.conversation import ConversationFacts, Counting, Tally
 from streams.state.status_change import status_changes

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from msgspec import DecodeError, Struct, ValidationError, msgpack
 
+from openbsp.merge.registers import NEVER, Register, instant_of, moment_of
 from streams.contract import Refused
 from streams.engine.stores import split_key
 from streams.engine.table import TablePartition
@@ -16,7 +17,6 @@ from streams.state import contribution as contributions
 from streams.state import conversation
 from streams.state.contribution import Contribution
 from streams.state.conversation import ConversationFacts
-from streams.state.registers import NEVER, Register, instant_of, moment_of
 
 #: The first bytes of each eviction: no Avro record and no contribution begins like that.
 EVICTION = b"\x92\xa0"

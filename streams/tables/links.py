@@ -8,10 +8,11 @@ answer has.
 
 from msgspec import DecodeError, Struct, ValidationError, msgpack
 
+from openbsp.merge import claims
+from openbsp.merge.contact import AddressFacts, ContactFacts, is_key
+from openbsp.merge.registers import Registers
 from streams.contract import Refused
-from streams.state import claims, existence
-from streams.state.contact import AddressFacts, ContactFacts, is_key
-from streams.state.registers import Registers
+from streams.state import existence
 
 
 class AddressFollowed(Struct, array_like=True, tag=1):

@@ -15,9 +15,9 @@ from avro.catalogue import ENTITIES
 from avro.rows import id_of, ids_of
 from bridge.reconcile import names
 from bridge.reconcile.counterparts import of_row, state_of
+from openbsp.merge import claims, contact
+from openbsp.merge.registers import text_of
 from openbsp_testkit.postgrest import Postgrest, running_postgrest
-from streams.state import claims, contact
-from streams.state.registers import text_of
 from support.reconcile_world import LONG_AGO, World, address_row, at, contact_row
 from support.wire import event_of
 

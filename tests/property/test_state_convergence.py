@@ -5,7 +5,7 @@ from unittest.mock import patch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streams.state import contact
+from streams.state import followers
 from support import join_cases
 from support.events import Envelope, arrivals, claimed_event_sets, event_sets
 from support.reference import fold
@@ -106,7 +106,7 @@ _PEOPLE = [
 def test_who_shows_the_name_of_a_contact_that_too_many_have_does_not_depend_on_order_or_crashes(
     data: st.DataObject,
 ) -> None:
-    with patch.object(contact, "FOLLOWERS_LIMIT", 2):
+    with patch.object(followers, "FOLLOWERS_LIMIT", 2):
         shipped, read, written, kept, since = Shipped(), 0, 0, 0, []
         for batch in data.draw(arrivals(_PEOPLE)):
             shipped.receive(batch, replayed=data.draw(st.booleans()))

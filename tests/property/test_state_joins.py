@@ -8,11 +8,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from streams.state import contact, conversation, existence, message
+from openbsp.merge import contact
+from openbsp.merge.registers import UNFIT, content_order, newer
 from streams.state import contribution as contributions
+from streams.state import conversation, existence, followers, message
 from streams.state.conversation import ConversationFacts
 from streams.state.message import MessageFacts
-from streams.state.registers import UNFIT, content_order, newer
 from support.events import (
     CONVERSATION_IDS,
     Envelope,
@@ -264,7 +265,7 @@ address_rows = st.builds(
 def test_rows_of_contacts_join_in_any_grouping_order_and_number(
     a: contact.ContactRow, b: contact.ContactRow, c: contact.ContactRow
 ) -> None:
-    join = contact.join_contact_rows
+    join = followers.join_contact_rows
     assert join(a, a) == a
     assert join(a, b) == join(b, a)
     assert join(join(a, b), b) == join(a, b)
@@ -277,7 +278,7 @@ def test_rows_of_contacts_join_in_any_grouping_order_and_number(
 def test_rows_of_addresses_join_in_any_grouping_order_and_number(
     a: contact.AddressRow, b: contact.AddressRow, c: contact.AddressRow
 ) -> None:
-    join = contact.join_address_rows
+    join = followers.join_address_rows
     assert join(a, a) == a
     assert join(a, b) == join(b, a)
     assert join(join(a, b), b) == join(a, b)

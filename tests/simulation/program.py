@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from avro import catalogue, codec, compiled, instants
 from avro.schemas import Schema
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
+from openbsp.merge import contact as people
 from simulation.loop import KilledError, current_process
 from simulation.plan import IDLE_BEFORE, IDLE_NOW
 from simulation.poison import CRASHES, RAISES
@@ -31,7 +32,6 @@ from streams.engine.stores import split_key
 from streams.engine.stores.memory import GroupedMemoryStore, MemoryStore
 from streams.errors import FrozenError, LeaseLostError, MembershipError
 from streams.settings import StoreKind, StreamsSettings, engine_settings
-from streams.state import contact as people
 from streams.state import contribution as contributions
 from streams.state import conversation as tallies
 from streams.state import status as statuses

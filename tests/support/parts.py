@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from openbsp.merge.registers import undated
 from streams.state import contribution as contributions
 from streams.state.contribution import Contribution
-from streams.state.registers import undated
 
 
 def part_of(columns: dict[str, Any], at: int | None, status: dict[str, int] | None = None) -> Contribution:

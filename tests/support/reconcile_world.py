@@ -18,8 +18,9 @@ from bridge.reconcile.source import Source
 from bridge.reconcile.states import state_of
 from bridge.sender.platform import Platform
 from bridge.sender.settings import OpenBspSettings
+from openbsp.merge import contact
 from openbsp_testkit.postgrest import Postgrest
-from streams.state import contact, conversation, message
+from streams.state import conversation, followers, message
 from support.wire import event_of
 
 HOUR = 3600 * 1_000_000
@@ -147,10 +148,12 @@ class Streams:
         """Return what the table of contacts, or of addresses, has of a row then."""
         if entity == "contacts":
             told = contact.ContactRow(contact.contact_facts(event, writers))
-            merged = self.contacts[id_] = contact.join_contact_rows(self.contacts.get(id_, contact.ContactRow()), told)
+            merged = self.contacts[id_] = followers.join_contact_rows(
+                self.contacts.get(id_, contact.ContactRow()), told
+            )
             return contact.encode(merged)
         said = contact.AddressRow(contact.address_facts(event))
-        joined = self.addresses[id_] = contact.join_address_rows(self.addresses.get(id_, contact.AddressRow()), said)
+        joined = self.addresses[id_] = followers.join_address_rows(self.addresses.get(id_, contact.AddressRow()), said)
         return contact.encode(joined)
 
 

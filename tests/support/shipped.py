@@ -6,10 +6,10 @@ import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from openbsp.merge.contact import AddressRow, decode_address_row
 from streams.engine.hooks import Hook
 from streams.engine.source import Record
 from streams.engine.writer import Checkpoint
-from streams.state.contact import AddressRow, decode_address_row
 from streams.tables.owned import ADDRESSES
 from support.join import Join, empty_stores, program
 from support.wire import Fields, change, conversation_state, event_bytes, headers_of, message_state, source_of

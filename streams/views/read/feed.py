@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import NamedTuple, Protocol, TypeVar
 
-from streams.state.registers import NEVER
+from openbsp.merge.registers import NEVER
 from streams.views.read.index import Facets
 
 Key = TypeVar("Key")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from sortedcontainers import SortedList
 
-from streams.state.registers import NEVER
+from openbsp.merge.registers import NEVER
 
 #: `(active_at, conversation id)`: the order of lists, newest first. NEVER stands for no instant.
 Position = tuple[int, str]

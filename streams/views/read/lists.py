@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from msgspec import DecodeError, ValidationError, msgpack
 
-from streams.state.registers import NEVER
+from openbsp.merge.registers import NEVER
 from streams.views.access import Reader
 from streams.views.cluster.peers import Peers
 from streams.views.problems import not_ready, relayed

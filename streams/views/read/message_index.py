@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from sortedcontainers import SortedList
 
+from openbsp.merge.registers import NEVER
 from streams.state import contribution as contributions
 from streams.state import status as statuses
 from streams.state.contribution import Contribution
-from streams.state.registers import NEVER
 from streams.views.read.index import Position
 
 #: The delivery status of messages that have none.

@@ -9,8 +9,9 @@ import msgspec
 import pytest
 
 from avro.rows import made_id
+from openbsp.merge import contact
 from streams.contract import Refused
-from streams.state import contact, conversation
+from streams.state import conversation, followers
 from streams.tables.contacts import AddressPartition
 from streams.tables.contributions import decode_record
 from streams.tables.links import AddressFollowed, AddressUpdate, ContactUpdate, encode_link
@@ -143,7 +144,7 @@ def test_names_are_cut_and_odd_values_are_no_names():
 
 
 def test_of_too_many_conversations_of_an_address_the_newest_are_told():
-    limit = contact.FOLLOWERS_LIMIT
+    limit = followers.FOLLOWERS_LIMIT
     rows = [opened(f"c{number:03}", number) for number in range(limit + 6)]
     for order in (rows, rows[::-1]):
         shipped = Shipped()
@@ -190,8 +191,8 @@ RENAMED = of("k", name="Ana Ruiz", updated_at=at(500))
 @pytest.mark.parametrize("lost", range(8))
 def test_a_conversation_that_newer_ones_drop_knows_no_name_any_more(monkeypatch, leaving, lost):
     """Also if the worker dies before it has told the one that it dropped; with no room for those who leave it may."""
-    monkeypatch.setattr(contact, "FOLLOWERS_LIMIT", 2)
-    monkeypatch.setattr(contact, "LEAVING_LIMIT", leaving)
+    monkeypatch.setattr(followers, "FOLLOWERS_LIMIT", 2)
+    monkeypatch.setattr(followers, "LEAVING_LIMIT", leaving)
     rows = [opened(f"c{number}", number) for number in (1, 3, 2, 5, 4)]
     shipped = Shipped()
     shipped.receive([ADDRESS, CONTACT, *rows[:2]])
@@ -213,7 +214,7 @@ def test_a_conversation_that_newer_ones_drop_knows_no_name_any_more(monkeypatch,
 
 
 def test_a_conversation_that_is_too_old_for_its_address_knows_no_name():
-    rows = [opened(f"c{number:03}", number) for number in range(contact.FOLLOWERS_LIMIT + 70)]
+    rows = [opened(f"c{number:03}", number) for number in range(followers.FOLLOWERS_LIMIT + 70)]
     for order in (rows, rows[::-1]):
         shipped = Shipped()
         shipped.receive([ADDRESS, CONTACT])
@@ -229,7 +230,7 @@ def test_a_conversation_that_is_too_old_for_its_address_knows_no_name():
 
 
 def test_an_address_that_others_drop_from_its_contact_knows_no_name_any_more(monkeypatch):
-    monkeypatch.setattr(contact, "FOLLOWERS_LIMIT", 2)
+    monkeypatch.setattr(followers, "FOLLOWERS_LIMIT", 2)
     texts = sorted(map(str, range(6)), key=lambda text: made_id("org", "whatsapp", text))
     for order in list(permutations(texts, 4))[::7]:
         shipped = Shipped()
@@ -333,7 +334,7 @@ def test_a_removal_that_can_be_given_up_has_not_taken_a_conversation_from_its_ad
 
 
 def test_other_organizations_that_name_a_contact_do_not_keep_its_own_from_hearing_of_it():
-    evil = [f"evil{number}" for number in range(contact.ORGANIZATIONS_LIMIT + 2)]
+    evil = [f"evil{number}" for number in range(followers.ORGANIZATIONS_LIMIT + 2)]
     named = [by(name, address(organization_id=name, contact_id="k", updated_at=at(1)), 5_000) for name in evil]
     claims = [by(name, of("k", organization_id=name, name="evil", updated_at=at(99)), 5_000) for name in evil]
     for mine in (CONTACT, by("org", CONTACT, 1_000)):

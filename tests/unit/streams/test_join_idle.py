@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avro.codec import encoder
+from openbsp.merge.registers import undated
 from streams.engine.source import Record
 from streams.engine.stores import Store, group_key, prefix
 from streams.engine.stores.memory import GroupedMemoryStore
@@ -18,7 +19,6 @@ from streams.state import contribution as contributions
 from streams.state import conversation
 from streams.state.contribution import Contribution
 from streams.state.conversation import ConversationFacts
-from streams.state.registers import undated
 from streams.tables.contributions import ContributionRecord, encode_record
 from streams.tables.idle import encode_eviction, idle_conversations, last_activity
 from streams.tables.owned import CONVERSATIONS

@@ -11,7 +11,7 @@ from avro.rows import made_id
 from bridge.erase.find import Row, States, Wanted
 from bridge.tables import TABLES
 from openbsp.kafka.reading import Range
-from streams.state import contact
+from openbsp.merge import contact
 from support.join_cases import address, at
 from support.join_cases import contact as person
 from support.wire import event_of

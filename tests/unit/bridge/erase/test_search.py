@@ -13,7 +13,8 @@ from bridge.erase.find import Row, Wanted
 from bridge.erase.search import Trace, service_names, trace
 from bridge.erase.sought import Needles, Sought
 from bridge.tables import UnreadableRowError
-from streams.state import contact
+from openbsp.merge import contact
+from streams.state import followers
 from support.join_cases import address
 from support.join_cases import contact as person
 from support.wire import event_of
@@ -96,8 +97,8 @@ def test_a_state_under_a_tombstone_goes_from_the_tombstone_on_and_another_one_st
 def of_table(*facts: contact.AddressFacts | contact.ContactFacts) -> bytes:
     """Return a row as the worker stores it, of several facts joined."""
     if isinstance(facts[0], contact.AddressFacts):
-        return contact.encode(reduce(contact.join_address_rows, map(contact.AddressRow, facts)))
-    return contact.encode(reduce(contact.join_contact_rows, map(contact.ContactRow, facts)))
+        return contact.encode(reduce(followers.join_address_rows, map(contact.AddressRow, facts)))
+    return contact.encode(reduce(followers.join_contact_rows, map(contact.ContactRow, facts)))
 
 
 def test_rows_of_the_contact_tables_are_read_as_the_worker_writes_them():

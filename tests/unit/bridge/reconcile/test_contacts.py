@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec import msgpack
 
 from avro import instants
 from avro.catalogue import ENTITIES
@@ -13,7 +14,7 @@ from bridge.reconcile.index import State
 from bridge.reconcile.report import text
 from bridge.reconcile.settings import ReconcileSettings
 from bridge.reconcile.states import state_of as state_of_state
-from streams.state import contact
+from openbsp.merge import contact
 from support.reconcile_world import (
     HOUR,
     LONG_AGO,
@@ -272,6 +273,11 @@ def test_a_record_of_another_version_of_the_workers_is_named():
         state_of("contacts", "p1", stored)
     with pytest.raises(ReconcileError, match="no row of its table"):
         state_of("contacts", "p1", b"\x01")
+    facts = [1, {}, ["acme"], [], {}]
+    assert state_of("contacts", "p1", msgpack.encode([facts, {}])) == State("p1")
+    for other in ([*facts, "one more"], facts[:-1]):
+        with pytest.raises(ReconcileError, match="it has other members"):
+            state_of("contacts", "p1", msgpack.encode([other, {}]))
     # How far the table is.
     assert state_of("contacts", "", b"\x01") is None
 

@@ -11,7 +11,7 @@ from bridge.reconcile.errors import ReconcileError
 from bridge.reconcile.index import Index
 from bridge.reconcile.states import States
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
-from streams.state import contact
+from openbsp.merge import contact
 
 CONTACTS, MESSAGES = "openbsp.streams-contacts-changelog", "openbsp.message-state"
 

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from msgspec import msgpack
 
-from streams.state import claims, conversation, message
-from streams.state.registers import undated
+from openbsp.merge import claims
+from openbsp.merge.registers import undated
+from streams.state import conversation, message
 from support.join_cases import Envelope, at, inserted, opened
 from support.join_cases import conversation as told_of_conversation
 from support.join_cases import message as told_of

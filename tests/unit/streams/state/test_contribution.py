@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from avro.jsontext import encode_text
-from streams.state import contact, conversation, message
+from openbsp.merge import contact
 from streams.state import contribution as contributions
+from streams.state import conversation, message
 from streams.state import status as statuses
 from streams.state.contribution import Contribution, summarize
 from streams.state.status_change import status_changes

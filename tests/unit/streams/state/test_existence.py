@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from streams.state import existence, message
+from openbsp.merge import deletion
+from streams.state import message
 from support.reference import fold
 from support.shipped import Shipped
 from support.wire import event_of
@@ -230,4 +231,4 @@ def test_many_names_of_one_message_are_bounded() -> None:
     facts = message.facts_of(event_of(rows[0]))
     for row in rows:
         facts = message.join(facts, message.facts_of(event_of(row)))
-    assert len(message.holdings(facts)) == existence.NAMES_LIMIT**2
+    assert len(message.holdings(facts)) == deletion.NAMES_LIMIT**2

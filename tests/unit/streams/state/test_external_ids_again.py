@@ -4,9 +4,9 @@ from itertools import permutations
 
 import pytest
 
+from openbsp.merge.registers import NEVER
 from streams.state import existence, message
 from streams.state.existence import HOLDERS_LIMIT, Holder
-from streams.state.registers import NEVER
 from support.shipped import Shipped
 from unit.streams.state.test_existence import FOUND, GHOST, REAL, at, event, outcome, told
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.state.registers import NEVER
+from openbsp.merge.registers import NEVER
 from streams.views.read.index import ConversationIndex, Facets, Filter, Kind
 
 IDS = ["a", "b", "c", "d", "\u00e9", "\U0001f600"]

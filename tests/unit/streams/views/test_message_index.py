@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openbsp.merge.registers import NEVER
 from streams.state.contribution import Contribution, of, placed
-from streams.state.registers import NEVER
 from streams.views.read.message_index import MessageFilter, MessageIndex, order_of, read_key
 
 UUID = "a4a8f56f-4570-47e2-bc2a-2f0d7db288b1"

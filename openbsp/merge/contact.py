@@ -1,20 +1,20 @@
-"""Contacts and their addresses: what is stored of both, and the contact that a conversation shows.
+"""Contacts and their addresses: what the workers' tables store of both, and the contact that a conversation shows.
 
 A conversation names an address: `(organization, service, address)`. The row of that address names a contact, whose row
 has the name. So facts travel towards the conversation: an address has those of its contact beside its own, and a
 conversation those of its address.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from functools import reduce
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any
 
 from msgspec import DecodeError, Struct, json, msgpack, structs
 
 from avro import jsontext
 from avro.rows import made_id
-from streams.state import claims, existence, registers
-from streams.state.registers import Register, Registers, Version, join_each, later, stamp_of, text_of
+from openbsp.merge import claims, deletion, registers
+from openbsp.merge.registers import Register, Registers, Version, join_each, later, stamp_of, text_of
 
 #: Longest shown name.
 NAME_CHARACTERS = 280
@@ -22,24 +22,23 @@ NAME_CHARACTERS = 280
 #: Longer ids (UTF-8) have no contact: records made of facts have a size limit, whatever the number of facts.
 KEY_BYTES = 1024
 
-#: At most so many conversations follow an address, and so many addresses of an organization a contact.
-FOLLOWERS_LIMIT = 64
-#: So many more of either are stored until they are sent that nothing is known any more.
-LEAVING_LIMIT = 64
-#: Addresses of at most so many organizations may name a contact, as claims of so many writers are stored.
-ORGANIZATIONS_LIMIT = claims.LIMIT
-
 #: The number with which stored facts begin.
 FORMAT = 1
 
-_NAME, _OWNER, _CONTACT, _EXTRA = "name", "organization_id", "contact_id", "extra"
+NAME, OWNER, CONTACT, EXTRA = "name", "organization_id", "contact_id", "extra"
+#: The columns of a contact's row, and of an address's, that are stored: of `extra` its member `name`.
+CONTACT_COLUMNS, ADDRESS_COLUMNS = (NAME, OWNER), (CONTACT, EXTRA)
+
+
+#: Registers of texts.
+Texts = dict[str, tuple[int, int, str | None]]
 
 
 class ContactFacts(Struct, array_like=True, frozen=True, gc=False):
     """The facts of a contact's row: its organization and its name."""
 
     format: int = FORMAT
-    columns: Registers = {}
+    columns: Texts = {}
     organizations: list[str] = []
     deletes: list[str | None] = []
     claims: "dict[str, tuple[int | None, ContactFacts]]" = {}
@@ -53,7 +52,7 @@ class AddressFacts(Struct, array_like=True, frozen=True, gc=False):
     """
 
     format: int = FORMAT
-    columns: Registers = {}
+    columns: Texts = {}
     newest: int | None = None
     cut: int | None = None
     contacts: dict[str, ContactFacts] = {}
@@ -64,11 +63,11 @@ NO_CONTACT, NO_ADDRESS = ContactFacts(), AddressFacts()
 
 def contact_facts(event: dict[str, Any], organizations: Collection[str] | None = None) -> ContactFacts:
     """Return the facts in one ContactEvent of a writer for some organizations only (None: all)."""
-    organization = event[_OWNER]
+    organization = event[OWNER]
     if event["action"] == "delete":
         told = ContactFacts(deletes=[organization])
     else:
-        columns = _columns_of(event, (_NAME, _OWNER))
+        columns = columns_of(event, CONTACT_COLUMNS)
         told = ContactFacts(columns=columns, organizations=[] if organization is None else [organization])
     if organizations is None:
         return told
@@ -80,24 +79,25 @@ def address_facts(event: dict[str, Any]) -> AddressFacts:
     if event["action"] == "delete":
         # Trap: a delete has no time but when it was received, which is after all rows that it deletes.
         return AddressFacts(cut=int(event["received_at"]) * 2 + 1)
-    return AddressFacts(columns=_columns_of(event, (_CONTACT, _EXTRA)), newest=stamp_of(event))
+    return AddressFacts(columns=columns_of(event, ADDRESS_COLUMNS), newest=stamp_of(event))
 
 
-def _columns_of(event: dict[str, Any], names: tuple[str, ...]) -> Registers:
+def columns_of(event: dict[str, Any], names: tuple[str, ...]) -> Registers:
+    """Return what is stored of these columns of an event's row."""
     version: Version = (0, stamp_of(event))
-    columns = registers.columns_of(event, tuple(name for name in names if name in event and name != _EXTRA), version)
+    columns = registers.columns_of(event, tuple(name for name in names if name in event and name != EXTRA), version)
     return {name: (*version, _shown(name, columns[name])) for name in names if name in columns}
 
 
 def _shown(column: str, register: Register) -> str | None:
     value = register[2]
-    if column == _EXTRA:
+    if column == EXTRA:
         value = _name_in(value) if type(value) is bytes else None
     if type(value) is not str:
         return None
-    if column in (_NAME, _EXTRA):
+    if column in (NAME, EXTRA):
         return value[:NAME_CHARACTERS]
-    return value if column == _OWNER or is_key(value) else None
+    return value if column == OWNER or is_key(value) else None
 
 
 def is_key(text: str) -> bool:
@@ -133,10 +133,10 @@ def join_contacts(a: ContactFacts, b: ContactFacts) -> ContactFacts:
 def _join_unclaimed(a: ContactFacts, b: ContactFacts) -> ContactFacts:
     joined = ContactFacts(
         columns=registers.join(a.columns, b.columns),
-        organizations=existence.join_names(a.organizations, b.organizations, existence.NAMES_LIMIT),
-        deletes=existence.join_deletes(a.deletes, b.deletes),
+        organizations=deletion.join_names(a.organizations, b.organizations, deletion.NAMES_LIMIT),
+        deletes=deletion.join_deletes(a.deletes, b.deletes),
     )
-    return _stripped(joined) if existence.is_certain(joined.deletes, joined.organizations) else joined
+    return _stripped(joined) if deletion.is_certain(joined.deletes, joined.organizations) else joined
 
 
 def _stripped(facts: ContactFacts) -> ContactFacts:
@@ -169,7 +169,7 @@ def is_known(facts: AddressFacts) -> bool:
 
 def contact_of(facts: AddressFacts) -> str | None:
     """Return the id of the contact whose address it is, None if it is of none."""
-    return text_of(facts.columns.get(_CONTACT)) or None
+    return text_of(facts.columns.get(CONTACT)) or None
 
 
 def of_its_contact(facts: AddressFacts) -> AddressFacts:
@@ -187,15 +187,26 @@ def with_contact(facts: AddressFacts, contact: str, told: ContactFacts | None) -
     return structs.replace(facts, contacts=contacts if told is None else contacts | {contact: told})
 
 
+def owner_of(facts: ContactFacts) -> str | None:
+    """Return the organization whose contact it is, None if none is known."""
+    return claims.owner(text_of(facts.columns.get(OWNER)), facts.claims)
+
+
+def counting_for(facts: ContactFacts, organization: str | None) -> ContactFacts:
+    """Return the facts that count if a contact is that organization's: of trusted writers, and of its own."""
+    if not facts.claims:
+        return facts
+    return reduce(_join_unclaimed, claims.of(facts.claims, organization), structs.replace(facts, claims={}))
+
+
 def name_of(facts: ContactFacts, organization: str) -> str | None:
     """Return the name of a contact for an organization, None if it has none, or is another's."""
-    named = text_of(facts.columns.get(_OWNER))
-    if claims.owner(named, facts.claims) != organization:
+    if owner_of(facts) != organization:
         return None
-    found = reduce(_join_unclaimed, claims.of(facts.claims, organization), structs.replace(facts, claims={}))
-    if existence.is_deleted(found.deletes, found.organizations):
+    found = counting_for(facts, organization)
+    if deletion.is_deleted(found.deletes, found.organizations):
         return None
-    return text_of(found.columns.get(_NAME)) or None
+    return text_of(found.columns.get(NAME)) or None
 
 
 def shown(facts: AddressFacts | None, organization: str, address: str) -> dict[str, str | None] | None:
@@ -205,12 +216,12 @@ def shown(facts: AddressFacts | None, organization: str, address: str) -> dict[s
     contact = contact_of(facts)
     told = None if contact is None else facts.contacts.get(contact)
     name = None if told is None else name_of(told, organization)
-    return {"id": contact, "name": name or text_of(facts.columns.get(_EXTRA)) or None, "address": address}
+    return {"id": contact, "name": name or text_of(facts.columns.get(EXTRA)) or None, "address": address}
 
 
 def address_id(columns: Mapping[str, Register]) -> str | None:
     """Return the id of the address that a conversation's row names, None if it names none that could be a key."""
-    organization, service, address = (text_of(columns.get(name)) for name in (_OWNER, "service", "contact_address"))
+    organization, service, address = (text_of(columns.get(name)) for name in (OWNER, "service", "contact_address"))
     if not (organization and service and address):
         return None
     made = made_id(organization, service, address)
@@ -218,14 +229,6 @@ def address_id(columns: Mapping[str, Register]) -> str | None:
 
 
 Followers = dict[str, list[str]]
-
-
-def join_followers(a: Followers, b: Followers) -> Followers:
-    """Return the addresses that follow a contact, by their organization."""
-    joined = dict(a)
-    for organization, addresses in b.items():
-        joined[organization] = existence.join_names(joined.get(organization, []), addresses)
-    return joined
 
 
 class ContactRow(Struct, array_like=True, frozen=True, gc=False):
@@ -239,84 +242,9 @@ class AddressRow(Struct, array_like=True, frozen=True, gc=False):
     """A stored address: its facts, and the conversations that follow it, with their age."""
 
     facts: AddressFacts = NO_ADDRESS
-    followers: dict[str, existence.Age] = {}
-
-
-Row = TypeVar("Row", bound=ContactRow | AddressRow)
-
-
-def join_contact_rows(a: ContactRow, b: ContactRow) -> ContactRow:
-    """Merge two rows. Idempotent, commutative, associative."""
-    return ContactRow(join_contacts(a.facts, b.facts), join_followers(a.followers, b.followers))
-
-
-def join_address_rows(a: AddressRow, b: AddressRow) -> AddressRow:
-    """Merge two rows. Idempotent, commutative, associative."""
-    return AddressRow(join_addresses(a.facts, b.facts), existence.join_ages(a.followers, b.followers))
-
-
-class Followed(NamedTuple, Generic[Row]):
-    """A row with followers.
-
-    `dropped` are followers removed by a limit: the one just added, or asked to follow again, and all beyond
-    LEAVING_LIMIT. `leaving` are those beyond the limit that are still in it, and have to be asked to follow again.
-    """
-
-    # Trap: dropped followers need an update, and a crash may keep the row and lose that. A record that names the
-    # dropped one is replayed then; one that names another would find the row without it, and send it nothing.
-    row: Row
-    dropped: list[str]
-    leaving: list[str]
-
-
-def follow_contact(row: ContactRow, organization: str, address: str) -> Followed[ContactRow]:
-    """Return the row of a contact that an address of an organization follows.
-
-    Of too many organizations the contact's own comes first, then those that claim it: any writer can name the contact
-    in addresses of its own, and must not crowd out the owner's.
-    """
-    joined = join_followers(row.followers, {organization: [address]})
-    facts = row.facts
-    owner = claims.owner(text_of(facts.columns.get(_OWNER)), facts.claims)
-    order = sorted(
-        joined,
-        key=lambda name: (name != owner, name not in facts.organizations and name not in facts.claims, name),
-    )
-    beyond = [
-        one
-        for place, name in enumerate(order)
-        for one in joined[name][FOLLOWERS_LIMIT if place < ORGANIZATIONS_LIMIT else 0 :]
-    ]
-    dropped, leaving = _parted(beyond, address)
-    kept = {name: [one for one in addresses if one not in dropped] for name, addresses in joined.items()}
-    kept = {name: addresses for name, addresses in kept.items() if addresses}
-    return Followed(ContactRow(facts, kept), dropped, leaving)
-
-
-def follow_address(row: AddressRow, conversation: str, age: existence.Age) -> Followed[AddressRow]:
-    """Return the row of an address that a conversation of that age follows. Of too many the newest are kept."""
-    joined = existence.join_ages(row.followers, {conversation: age})
-    beyond = [name for name, _ in existence.newest_first(joined)[FOLLOWERS_LIMIT:]]
-    dropped, leaving = _parted(beyond, conversation)
-    for name in dropped:
-        del joined[name]
-    return Followed(AddressRow(row.facts, joined), dropped, leaving)
-
-
-def _parted(beyond: list[str], asker: str) -> tuple[list[str], list[str]]:
-    """Return which followers beyond a limit are dropped now, and which stay until they follow again."""
-    others = [one for one in beyond if one != asker]
-    dropped = others[LEAVING_LIMIT:]
-    if len(others) < len(beyond):
-        dropped.append(asker)
-    return dropped, others[:LEAVING_LIMIT]
+    followers: dict[str, Version] = {}
 
 
 encode = msgpack.Encoder().encode
 decode_contact_row = msgpack.Decoder(ContactRow).decode
 decode_address_row = msgpack.Decoder(AddressRow).decode
-
-
-def all_of(followers: Followers) -> Iterable[str]:
-    """Yield all addresses that follow a contact."""
-    return (address for addresses in followers.values() for address in addresses)

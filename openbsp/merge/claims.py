@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 from msgspec import structs
 
-from streams.state import existence
+from openbsp.merge import deletion
 
 #: At most so many claims of one row are stored: those received first.
 LIMIT = 8
@@ -49,6 +49,11 @@ class Writer(NamedTuple):
 def writer_of(organizations: Collection[str], named: str | None) -> Writer:
     """Return the writer of a row that names `named`, sent by a writer for `organizations`."""
     return Writer(_SEPARATOR.join(sorted(organizations)), names=False) if named is None else Writer(named, names=True)
+
+
+def organizations_of(key: str) -> list[str]:
+    """Return the organizations that the writers of a claim may write for, by its key."""
+    return key.split(_SEPARATOR)
 
 
 def claimed(event: Mapping[str, Any], told: F, organizations: Collection[str]) -> Claims[F]:
@@ -107,7 +112,7 @@ def different(claims: Mapping[str, Claim[Any]]) -> list[str]:
     """Return one organization for each set of claims that count together: a token may be bound to hundreds of them."""
     keys: dict[str, list[str]] = {}
     for key in claims:
-        for organization in key.split(_SEPARATOR):
+        for organization in organizations_of(key):
             keys.setdefault(organization, []).append(key)
     return list({tuple(sorted(owned)): organization for organization, owned in keys.items()}.values())
 
@@ -124,7 +129,7 @@ def join_facts(a: F, b: F, join_unclaimed: Callable[[F, F], F], strip: Callable[
     if not told:
         return cast("F", joined)
     if deletes := deleting(joined, told):
-        joined = strip(structs.replace(joined, deletes=existence.join_deletes(joined.deletes, deletes)))
+        joined = strip(structs.replace(joined, deletes=deletion.join_deletes(joined.deletes, deletes)))
     return cast("F", structs.replace(joined, claims=stripped(joined, told, strip)))
 
 
@@ -147,6 +152,6 @@ def stripped(trusted: F, claims: Claims[F], strip: Callable[[F], F]) -> Claims[F
 
 
 def _is_gone(key: str, facts: _Facts, deletes: list[str | None]) -> bool:
-    return existence.is_certain(facts.deletes, facts.organizations) or (
+    return deletion.is_certain(facts.deletes, facts.organizations) or (
         bool(deletes) and (None in deletes or all(name in deletes for name in key.split(_SEPARATOR)))
     )
