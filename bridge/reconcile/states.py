@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined] # as documented
+from confluent_kafka.admin import AdminClient
 
 from avro.catalogue import ENTITIES, TOPICS, topic_name
 from avro.codec import CodecError
@@ -15,7 +15,7 @@ from bridge.reconcile.counterparts import COUNTERPARTS
 from bridge.reconcile.errors import ReconcileError
 from bridge.reconcile.index import Index, State
 from bridge.tables import TABLES
-from openbsp.kafka import clients
+from openbsp.kafka import clients, ends
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
 from openbsp.kafka.reading import GROUP, ValueReader
 from openbsp.kafka.registry import Registry
@@ -134,11 +134,11 @@ class States:
     def catch_up(self, on_read: OnRead | None = None) -> None:
         """Read all current records of the topics."""
         began = time.time()
-        ends = self._ends()
-        total = sum(max(0, end - self._next[place]) for place, end in ends.items())
+        until = self._ends()
+        total = sum(max(0, end - self._next[place]) for place, end in until.items())
         read = 0
         patient_until = time.monotonic() + _PATIENCE_S
-        while any(self._next.get(place, end) < end for place, end in ends.items()):
+        while any(self._next.get(place, end) < end for place, end in until.items()):
             messages = self._consumer.consume(_BATCH, _POLL_S)
             if self._take(messages):
                 patient_until = time.monotonic() + _PATIENCE_S
@@ -161,21 +161,10 @@ class States:
         self._next = {place: at for place, at in self._next.items() if place[0] != self._names[entity]}
 
     def _ends(self) -> dict[tuple[str, int], int]:
-        # Trap: asked through the consumer, each partition waits for the answer to a fetch in flight, up to 0.1 s.
         try:
-            return self._ask_for_ends()
-        except KafkaException:
-            # Trap: this request does not make librdkafka refresh the partition leaders; see streams.engine.end_offsets.
-            try:
-                self._admin.list_topics(timeout=_TIMEOUT_S)
-                return self._ask_for_ends()
-            except KafkaException as error:
-                raise ReconcileError(f"where the state topics end: no broker answered: {error.args[0].str()}") from None
-
-    def _ask_for_ends(self) -> dict[tuple[str, int], int]:
-        latest = {TopicPartition(*place): OffsetSpec.latest() for place in self._next}  # type: ignore[no-untyped-call]
-        answers = self._admin.list_offsets(latest, request_timeout=_TIMEOUT_S)
-        return {(asked.topic, asked.partition): answer.result().offset for asked, answer in answers.items()}
+            return ends.wait_for(self._admin, self._next, _TIMEOUT_S)
+        except KafkaException as error:
+            raise ReconcileError(f"where the state topics end: no broker answered: {error.args[0].str()}") from None
 
     def _bounds(self, topic: str, partition: int) -> tuple[int, int]:
         try:
