@@ -79,7 +79,7 @@ class Authentication:
             if reader is not None:
                 scope["reader"] = reader
             elif not self._is_open(scope):
-                error = ProblemError(unauthorized.REASON, f"{unauthorized.DETAIL}, or sign in at /")
+                error = ProblemError(unauthorized.REASON, unauthorized.DETAIL_WITH_PAGE)
                 await problem(error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)

@@ -1,8 +1,4 @@
-"""The answer for an unknown, revoked or missing token, the same in every service.
-
-The views, which have a page for people, append to `DETAIL` where one signs in, and have a sentence of their own for a
-wrong token in its form (`streams/views/http/session.py`).
-"""
+"""The answer for an unknown, revoked or missing token, the same in every service, with all of its sentences."""
 
 from openbsp.http.problems import Reason
 
@@ -16,3 +12,7 @@ REASON = Reason(
 
 #: `detail` of the answer. It is the same whatever is wrong with the token: more would help to guess one.
 DETAIL = "a valid token is required: `Authorization: Bearer <token>`"
+#: The same of a service that has a page for people.
+DETAIL_WITH_PAGE = f"{DETAIL}, or sign in at /"
+#: The same for a token that somebody gives to sign in, which the page shows.
+DETAIL_OF_SIGN_IN = "the token is not valid"

@@ -16,7 +16,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from avro.jsontext import encode
-from openbsp.http.refusals import TOO_LARGE, UNAUTHORIZED, UNSUPPORTED_MEDIA_TYPE
+from openbsp.http.refusals import TOO_LARGE, UNSUPPORTED_MEDIA_TYPE
+from openbsp.http.tokens import unauthorized
 from openbsp.http.tokens.token_set import Token
 from openbsp.log import event
 from streams.views.access import COOKIE, cookie_value
@@ -110,7 +111,7 @@ class Sessions:
             self._attempts.failed(address)
             refused = event("session.refused", client=address)
             logger.warning("sign-in from %s refused: wrong token", address, extra=refused)
-            raise ProblemError(UNAUTHORIZED, "the token is not valid")
+            raise ProblemError(unauthorized.REASON, unauthorized.DETAIL_OF_SIGN_IN)
         logger.info("signed in with token %s", token.name, extra=event("session.opened", token=token.name))
         answer = _answer(token)
         _set_cookie(request, answer, cookie_value(given), LIFETIME_S)

@@ -22,9 +22,11 @@ class Admin:
         self.asked = 0
 
     def list_topics(self, *, timeout: float) -> None:
+        assert timeout > 0
         self.known = self.epoch
 
     def list_offsets(self, asked: dict[Any, Any], *, request_timeout: float) -> dict[Any, "Future[Any]"]:
+        assert request_timeout > 0
         self.asked += 1
         futures: dict[Any, Future[Any]] = {place: Future() for place in asked}
         for future in futures.values():
