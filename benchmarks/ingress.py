@@ -30,6 +30,7 @@ from figures.results import Results
 from ingress_bench import contestants, load, report, stage
 from ingress_bench.contestants import Contestant, Running
 from ingress_bench.stage import TOKEN
+from support.closed_loop import generator
 from support.draw import draw, shown
 from support.missing import MissingError
 from support.say import say
@@ -84,8 +85,8 @@ def main(
         say("200 events a second")
         steady = asyncio.run(load.steady(found[0].contestant.port, TOKEN, per_second=200, seconds=_STEADY_S))
         floor_s = load.fsync_s(directory) + load.round_trip_s(stack.kafka, stage.MESSAGES)
-    findings = report.Findings(described, load.generator(), done, seconds, rows, steady, floor_s)
-    print(f"\n{described}; load generator: {load.generator()}\n\n{findings.tables()}\n\n{table(findings.goals())}")
+    findings = report.Findings(described, generator(), done, seconds, rows, steady, floor_s)
+    print(f"\n{described}; load generator: {generator()}\n\n{findings.tables()}\n\n{table(findings.goals())}")
     sizes = f"{done} rounds of {seconds} s at {', '.join(map(str, CONNECTIONS))} connections"
     measured = Results(described, sizes, findings.goals(), findings.figures(), left_out)
     measured.write(results)

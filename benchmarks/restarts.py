@@ -9,7 +9,6 @@ to standard output.
 import asyncio
 import itertools
 import math
-import os
 import random
 import shutil
 import tempfile
@@ -36,11 +35,10 @@ from support.say import say
 from avro import instants
 from openbsp.local.stack import LocalStack
 from openbsp.up.part import PythonPart
-from support import machine
+from support import machine, parts
 
 WORKERS = 3
 SESSION_S = 10.0
-_TOKEN = "token-of-the-benchmark"
 _GROUP = "restarts"
 _READY_S = 900.0
 _QUIET_S = 3.0
@@ -191,33 +189,15 @@ async def _stage(
         say(f"writing {messages:,} messages")
         cluster.fill(_rows(messages, fill_s, conversations))
         say(f"{len(conversations) * MESSAGES:,} messages are written")
-    environment = {**os.environ, **cluster.environment}
-    bridge = PythonPart(
-        "bridge",
-        ["bridge", "serve"],
-        variables="BRIDGE",
-        environment={
-            **environment,
-            "BRIDGE_TOKENS": f"benchmark={_TOKEN}",
-            "BRIDGE_SPOOL_DIR": str(directory / "spool"),
-            "BRIDGE_LOG_LEVEL": "WARNING",
-        },
-        log=directory / "bridge.log",
-    )
+    bridge = parts.bridge(cluster.environment, directory)
     workers = [
-        PythonPart(
-            f"worker-{number}",
-            ["streams", "worker"],
-            variables="STREAMS",
-            environment={
-                **environment,
-                "STREAMS_TOKENS": f"benchmark={_TOKEN}",
-                "STREAMS_APP_ID": _GROUP,
-                "STREAMS_STORE": store,
-                "STREAMS_SESSION_TIMEOUT_S": str(SESSION_S),
-                "STREAMS_DATA_DIR": str(directory / f"data-{number}"),
-            },
-            log=directory / f"worker-{number}.log",
+        parts.worker(
+            cluster.environment,
+            directory,
+            number,
+            STREAMS_APP_ID=_GROUP,
+            STREAMS_STORE=store,
+            STREAMS_SESSION_TIMEOUT_S=str(SESSION_S),
         )
         for number in range(WORKERS)
     ]
@@ -227,7 +207,7 @@ async def _stage(
             part.launch()
         for part in (bridge, *workers):
             await asyncio.to_thread(part.wait_ready, _READY_S)
-        headers = {"Authorization": f"Bearer {_TOKEN}"}
+        headers = {"Authorization": f"Bearer {parts.TOKEN}"}
         async with aiohttp.ClientSession(headers=headers, connector=aiohttp.TCPConnector(limit=0)) as client:
             stage = Stage(cluster, bridge, workers, client, conversations)
             say("the workers join what is there")

@@ -12,8 +12,9 @@ import typer
 from figures.budget import Budget
 from figures.results import Results
 from join.cluster import Cluster
+from support.closed_loop import generator
 from support.say import say
-from views_bench import clients, cost, reads, watching
+from views_bench import cost, reads, watching
 from views_bench.report import Report
 from views_bench.stage import open_stage
 from views_bench.tables import Conversations
@@ -60,7 +61,7 @@ def main(
         )
         heard = None if skip_streams else watching.measure(stage, table, watchers, watch_seconds)
         found = None if skip_cost else cost.measure(stage, table, messages, budget.rounds(rounds))
-    report = Report(described, clients.generator(), conversations, rows, heard, found)
+    report = Report(described, generator(), conversations, rows, heard, found)
     print("\n".join([described, "", *report.lines()]))
     Results(described, report.sizes(), list(report.goals()), report.figures()).write(results)
     if markdown is not None:

@@ -13,6 +13,7 @@ from support.missing import MissingError, run
 from support.say import say
 
 from openbsp.local.process import ChildProcess
+from support import parts
 from support.maven import package
 
 _HERE = Path(__file__).resolve().parent
@@ -90,7 +91,7 @@ def traced(port: int, collector: str, environment: Mapping[str, str]) -> Contest
 
 def nothing(port: int) -> Contestant:
     """Return the endpoint that answers 202 and does nothing."""
-    return Contestant("nothing", port, [sys.executable, str(_HERE / "reference.py"), str(port)], {})
+    return Contestant("nothing", port, parts.reference(port), {})
 
 
 def minimal(port: int, servers: str, topic: str) -> Contestant:

@@ -2,20 +2,17 @@
 
 import asyncio
 import os
-import re
-import shutil
-import subprocess
-import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
 from confluent_kafka import Producer
+from support.closed_loop import Measured as Answers
+from support.closed_loop import has_wrk, of_times, wrk
 from support.post import Poster
 
 _PAYLOADS = Path(__file__).parents[2] / "examples" / "payloads"
-_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 _MESSAGE_ID = "a4a8f56f-4570-47e2-bc2a-2f0d7db288b1"
 
 #: Every event is another one: nothing on the way can be quick because it has seen it before.
@@ -34,12 +31,9 @@ end
 
 
 @dataclass(frozen=True)
-class Measured:
-    """Answers per second, how long they took, and the processor time of endpoint and broker for each of them."""
+class Measured(Answers):
+    """The processor time of endpoint and broker for each answer, too."""
 
-    per_second: float
-    p50_s: float
-    p99_s: float
     cpu_s: float = 0.0
     broker_s: float = 0.0
 
@@ -47,11 +41,6 @@ class Measured:
         """Return the same with what endpoint and broker used in all, in so many seconds."""
         answers = self.per_second * seconds
         return replace(self, cpu_s=used_s / answers, broker_s=broker_s / answers)
-
-
-def generator() -> str:
-    """Return the name of the load generator."""
-    return "wrk, one thread" if shutil.which("wrk") else "asyncio with httptools, one process"
 
 
 def wait_for(port: int, token: str) -> None:
@@ -74,29 +63,15 @@ def wait_for(port: int, token: str) -> None:
 
 def closed_loop(port: int, token: str, connections: int, seconds: float) -> Measured:
     """Send with so many connections, each as fast as it is answered. Every answer must be a 2xx."""
-    if shutil.which("wrk") is None:
+    if not has_wrk():
         return asyncio.run(_closed_loop(port, token, connections, seconds))
-    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(
-            _SCRIPT.replace("{token}", token)
-            .replace("{body}", str(_PAYLOADS / "1-incoming-message-insert.json"))
-            .replace("{id}", _MESSAGE_ID.replace("-", "%-"))
-            .replace("{stamp}", f"{time.monotonic_ns():x}")
-        )
-        script.flush()
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "5s", "--latency", "-s", script.name]
-        output = subprocess.run(
-            [*command, f"http://127.0.0.1:{port}/webhooks"], check=True, capture_output=True, text=True
-        ).stdout
-    if "Non-2xx" in output or "Socket errors" in output:
-        raise RuntimeError(output)
-    return Measured(
-        float(_found(r"Requests/sec:\s+([\d.]+)", output)[0]),
-        *(
-            float(value) * _UNITS[unit]
-            for value, unit in (_found(rf"{part}%\s+([\d.]+)(us|ms|s)", output) for part in (50, 99))
-        ),
+    script = (
+        _SCRIPT.replace("{token}", token)
+        .replace("{body}", str(_PAYLOADS / "1-incoming-message-insert.json"))
+        .replace("{id}", _MESSAGE_ID.replace("-", "%-"))
+        .replace("{stamp}", f"{time.monotonic_ns():x}")
     )
+    return _measured(wrk(f"http://127.0.0.1:{port}/webhooks", script, connections, seconds, ["--timeout", "5s"]))
 
 
 async def _closed_loop(port: int, token: str, connections: int, seconds: float) -> Measured:
@@ -112,7 +87,7 @@ async def _closed_loop(port: int, token: str, connections: int, seconds: float) 
     async with Poster("127.0.0.1", port, "/webhooks", token) as poster, asyncio.TaskGroup() as group:
         for number in range(connections):
             group.create_task(client(poster, number))
-    return _measured(times, seconds)
+    return _measured(of_times(times, seconds))
 
 
 async def steady(port: int, token: str, per_second: int, seconds: int) -> Measured:
@@ -129,7 +104,7 @@ async def steady(port: int, token: str, per_second: int, seconds: int) -> Measur
     async with Poster("127.0.0.1", port, "/webhooks", token) as poster, asyncio.TaskGroup() as group:
         for number in range(per_second * seconds):
             group.create_task(client(poster, number))
-    return _measured(times, seconds)
+    return _measured(of_times(times, seconds))
 
 
 def fsync_s(directory: Path) -> float:
@@ -165,16 +140,8 @@ async def _timed(poster: Poster, key: str) -> float:
     return time.monotonic() - started
 
 
-def _measured(times: list[float], seconds: float) -> Measured:
-    ordered = sorted(times)
-    return Measured(len(ordered) / seconds, ordered[len(ordered) // 2], ordered[len(ordered) * 99 // 100])
-
-
-def _found(pattern: str, output: str) -> tuple[str, ...]:
-    match = re.search(pattern, output)
-    if match is None:
-        raise RuntimeError(output)
-    return match.groups()
+def _measured(answers: Answers) -> Measured:
+    return Measured(answers.per_second, answers.p50_s, answers.p99_s)
 
 
 _BODY = (

@@ -15,7 +15,7 @@ from avro.identity import NAMESPACE
 from avro.schemas import latest
 from join.cluster import INPUTS, PREFIX, Cluster
 from openbsp.local.process import ChildProcess
-from openbsp.up.part import PythonPart
+from support import parts
 
 HERE = Path(__file__).resolve().parent.parent
 JAVA = HERE / "java"
@@ -158,23 +158,10 @@ class Ours(Contestant):
         super().__init__(cluster, directory, group)
         self.key = f"ours-{store}" + (f"-{workers}" if workers > 1 else "")
         self.name = f"this project, {_STORES[store]}" + (f", {workers} processes" if workers > 1 else "")
-        self._logs = [directory / f"worker-{number}.log" for number in range(workers)]
+        self._logs = [parts.worker_log(directory, number) for number in range(workers)]
         self._workers = [
-            PythonPart(
-                f"worker-{number}",
-                ["streams", "worker"],
-                variables="STREAMS",
-                environment={
-                    **os.environ,
-                    **cluster.environment,
-                    "STREAMS_APP_ID": group,
-                    "STREAMS_STORE": store,
-                    "STREAMS_DATA_DIR": str(directory / f"data-{number}"),
-                    "STREAMS_TOKENS": "benchmark=token-of-the-benchmark",
-                },
-                log=log,
-            )
-            for number, log in enumerate(self._logs)
+            parts.worker(cluster.environment, directory, number, STREAMS_APP_ID=group, STREAMS_STORE=store)
+            for number in range(workers)
         ]
 
     def launch(self) -> None:

@@ -6,7 +6,6 @@ A bare record goes from a producer to a consumer on the same broker at the same 
 """
 
 import asyncio
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -30,14 +29,13 @@ from avro.codec import Decoder
 from avro.schemas import latest
 from join.cluster import PREFIX, Cluster
 from join.workload import STATUSES
-from openbsp.up.part import PythonPart
+from support import parts
 
 RATE = 200  # events per second
 ROUND_TRIPS = 20  # per second
 _BETWEEN_S = 5  # two events of a conversation
 _WARM_UP_S = 5
 _LAST_S = 20  # for the last event to come through
-_TOKEN = "token-of-the-benchmark"
 
 
 @dataclass(frozen=True)
@@ -64,30 +62,7 @@ class NotThroughError(Exception):
 def measure(cluster: Cluster, directory: Path, seconds: int) -> list[Distribution]:
     """Send RATE events per second for `seconds` through a bridge and a worker."""
     cluster.reset()
-    environment = {**os.environ, **cluster.environment}
-    bridge = PythonPart(
-        "bridge",
-        ["bridge", "serve"],
-        variables="BRIDGE",
-        environment={
-            **environment,
-            "BRIDGE_TOKENS": f"benchmark={_TOKEN}",
-            "BRIDGE_SPOOL_DIR": str(directory / "spool"),
-            "BRIDGE_LOG_LEVEL": "WARNING",
-        },
-        log=directory / "bridge.log",
-    )
-    worker = PythonPart(
-        "streams",
-        ["streams", "worker"],
-        variables="STREAMS",
-        environment={
-            **environment,
-            "STREAMS_TOKENS": f"benchmark={_TOKEN}",
-            "STREAMS_DATA_DIR": str(directory / "data"),
-        },
-        log=directory / "worker.log",
-    )
+    bridge, worker = parts.bridge(cluster.environment, directory), parts.worker(cluster.environment, directory)
     with ExitStack() as stack:
         for part in (worker, bridge):
             stack.callback(part.stop)
@@ -136,7 +111,7 @@ class _Load:
         address = urlsplit(url)
         assert address.hostname is not None
         assert address.port is not None
-        async with Poster(address.hostname, address.port, "/webhooks", _TOKEN) as poster:
+        async with Poster(address.hostname, address.port, "/webhooks", parts.TOKEN) as poster:
             begin = time.perf_counter()
             async with asyncio.TaskGroup() as posts:
                 for event in range(len(self.sent)):

@@ -49,16 +49,12 @@ class Connection(asyncio.Protocol):
         return await self._answer
 
 
-class Poster:
-    """Posts bodies to one address, over as many kept connections as there are answers outstanding."""
+class Pool:
+    """Asks one address, over as many kept connections as there are answers outstanding."""
 
-    def __init__(self, host: str, port: int, path: str, token: str) -> None:
+    def __init__(self, host: str, port: int) -> None:
         self._host = host
         self._port = port
-        self._head = (
-            f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nAuthorization: Bearer {token}\r\n"
-            "Content-Type: application/json\r\nUser-Agent: pg_net/0.19.5\r\nContent-Length: "
-        ).encode()
         self._idle: list[Connection] = []
 
     async def __aenter__(self) -> Self:
@@ -71,12 +67,27 @@ class Poster:
             assert connection.transport is not None
             connection.transport.close()
 
-    async def post(self, body: bytes) -> tuple[int, bytes]:
+    async def ask(self, request: bytes) -> tuple[int, bytes]:
         """Return the status and the body of the answer. OSError if there is none."""
         if self._idle:
             connection = self._idle.pop()
         else:
             _, connection = await asyncio.get_running_loop().create_connection(Connection, self._host, self._port)
-        answer = await connection.ask(b"%b%d\r\n\r\n%b" % (self._head, len(body), body))
+        answer = await connection.ask(request)
         self._idle.append(connection)
         return answer
+
+
+class Poster(Pool):
+    """Posts bodies to one address."""
+
+    def __init__(self, host: str, port: int, path: str, token: str) -> None:
+        super().__init__(host, port)
+        self._head = (
+            f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nAuthorization: Bearer {token}\r\n"
+            "Content-Type: application/json\r\nUser-Agent: pg_net/0.19.5\r\nContent-Length: "
+        ).encode()
+
+    async def post(self, body: bytes) -> tuple[int, bytes]:
+        """Return the status and the body of the answer. OSError if there is none."""
+        return await self.ask(b"%b%d\r\n\r\n%b" % (self._head, len(body), body))

@@ -12,9 +12,10 @@ from random import Random
 
 from support.say import say
 
+from support.parts import TOKEN
 from views_bench.clients import Getter, open_stream
 from views_bench.reads import PAGE
-from views_bench.stage import TOKEN, Stage
+from views_bench.stage import Stage
 from views_bench.tables import ORGANIZATIONS, Conversations
 
 GETS = 200  # per second

@@ -8,9 +8,10 @@ from random import Random
 
 from support.say import say
 
+from support.parts import TOKEN
 from views_bench import clients
 from views_bench.clients import Measured
-from views_bench.stage import TOKEN, Stage
+from views_bench.stage import Stage
 from views_bench.tables import ORGANIZATIONS, Conversations
 
 PAGE = 50

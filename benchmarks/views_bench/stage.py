@@ -1,10 +1,8 @@
 """What is measured: a bridge and one worker with a full table, and beside them an endpoint that does nothing."""
 
 import http.client
-import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,11 +14,10 @@ from join.cluster import Cluster
 from support.say import say
 
 from openbsp.local.ports import free_ports
-from openbsp.up.part import PythonPart
+from support import parts
+from support.parts import TOKEN
 from views_bench.tables import Conversations
 
-TOKEN = "token-of-the-benchmark"
-_HERE = Path(__file__).parent
 _PATIENCE_S = 600
 #: Of those who ask while streams are open.
 _OTHER_CONNECTIONS = 500
@@ -61,35 +58,16 @@ def open_stage(cluster: Cluster, conversations: Conversations, directory: Path, 
     cluster.reset()
     say(f"writing {len(conversations.ids)} conversations")
     cluster.fill(conversations.events())
-    environment = {**os.environ, **cluster.environment}
-    bridge = PythonPart(
-        "bridge",
-        ["bridge", "serve"],
-        variables="BRIDGE",
-        environment={
-            **environment,
-            "BRIDGE_TOKENS": f"benchmark={TOKEN}",
-            "BRIDGE_SPOOL_DIR": str(directory / "spool"),
-            "BRIDGE_LOG_LEVEL": "WARNING",
-        },
-        log=directory / "bridge.log",
-    )
-    worker = PythonPart(
-        "streams",
-        ["streams", "worker"],
-        variables="STREAMS",
-        environment={
-            **environment,
-            "STREAMS_TOKENS": f"benchmark={TOKEN}",
-            "STREAMS_EVENT_STREAMS": str(streams),
-            "STREAMS_CONNECTIONS": str(streams + _OTHER_CONNECTIONS),
-            "STREAMS_DATA_DIR": str(directory / "data"),
-        },
-        log=directory / "worker.log",
+    bridge = parts.bridge(cluster.environment, directory)
+    worker = parts.worker(
+        cluster.environment,
+        directory,
+        STREAMS_EVENT_STREAMS=str(streams),
+        STREAMS_CONNECTIONS=str(streams + _OTHER_CONNECTIONS),
     )
     (reference_port,) = free_ports(1)
     with ExitStack() as stack:
-        reference = subprocess.Popen([sys.executable, str(_HERE / "reference.py"), str(reference_port)])
+        reference = subprocess.Popen(parts.reference(reference_port))
         stack.callback(reference.wait, 30)
         stack.callback(reference.terminate)
         for part in (worker, bridge):

@@ -14,8 +14,9 @@ from support.post import Poster
 from support.say import say
 
 from avro import instants
+from support.parts import TOKEN
 from views_bench.clients import Stream, open_stream
-from views_bench.stage import TOKEN, Stage
+from views_bench.stage import Stage
 from views_bench.tables import ORGANIZATIONS, Conversations
 
 RATE = 200
