@@ -22,12 +22,11 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 from support.topics import Offsets, ends
 
-from avro import cloudevents
-from avro.catalogue import ACTIONS, ENTITIES, topic_name
-from avro.codec import encoder
+from avro.catalogue import ENTITIES, topic_name
 from avro.identity import event_id
 from avro.jsontext import encode
-from avro.rows import to_fields
+from bridge.delivery import items
+from bridge.delivery.records import RecordMaker
 from join.workload import Event
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
 from openbsp.kafka.registry import Registry
@@ -140,26 +139,15 @@ class Cluster:
 
     def records(self, events: Iterable[Event]) -> Iterator[Encoded]:
         """Yield the records that the bridge makes of the events."""
-        encoders = {
-            "messages": encoder("MessageEvent", self.schema_ids["MessageEvent"]),
-            "conversations": encoder("ConversationEvent", self.schema_ids["ConversationEvent"]),
-        }
-        headers = {
-            (entity, action): cloudevents.header_maker("openbsp", f"openbsp.{entity}.{action}")
-            for entity in encoders
-            for action in ACTIONS
-        }
+        maker = RecordMaker(PREFIX, "openbsp", self.schema_ids)
         for event in events:
             data = encode(event.row)
             identity = event_id(event.entity, event.action, data)
-            fields = to_fields(ENTITIES[event.entity], event.row)
-            fields |= {"event_id": identity, "action": event.action, "received_at": event.at + 50_000}
-            yield (
-                topic_name(PREFIX, ENTITIES[event.entity].topic),
-                encoders[event.entity](fields),
-                event.row["id"].encode(),
-                dict(headers[event.entity, event.action](identity, event.row["id"], event.at)),
+            made = maker.record(
+                items.Event(ENTITIES[event.entity], event.action, event.row, data, identity, event.at + 50_000)
             )
+            assert made.key is not None
+            yield made.topic, made.value, made.key, dict(made.headers)
 
     def ends(self, topics: Iterable[str]) -> Offsets:
         """Return the end of each partition of the topics; waits for leaders, which new topics may lack for a moment."""

@@ -3,8 +3,10 @@
 import time
 from collections.abc import Iterable
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+
+from openbsp.kafka.ends import ask
 
 _TIMEOUT_S = 30.0
 _RETRY_S = 0.1
@@ -31,13 +33,11 @@ def create(servers: str, names: list[str], partitions: int) -> None:
 
 def ends(admin: AdminClient, topics: Iterable[str], partitions: int) -> Offsets:
     """Return the end of each partition of the topics; waits for leaders. Raises KafkaException."""
-    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-    asked = {TopicPartition(topic, partition): latest for topic in topics for partition in range(partitions)}
+    asked = [(topic, partition) for topic in topics for partition in range(partitions)]
     deadline = time.monotonic() + _TIMEOUT_S
     while True:
-        futures = admin.list_offsets(asked)
         try:
-            return {(tp.topic, tp.partition): future.result(_TIMEOUT_S).offset for tp, future in futures.items()}
+            return {at: future.result().offset for at, future in ask(admin, asked, _TIMEOUT_S).items()}
         except KafkaException as error:
             if error.args[0].code() not in _NO_LEADER_YET or time.monotonic() > deadline:
                 raise
