@@ -18,6 +18,7 @@ from openbsp.otlp_metrics import MetricsSender
 from openbsp.otlp_metrics import start as start_metrics
 from streams import disk
 from streams.app import JoinApp
+from streams.counting import Counting
 from streams.engine.end_offsets import Ends
 from streams.engine.lag import LOOK_EVERY_S, Lag
 from streams.engine.outside import Outside
@@ -66,6 +67,7 @@ class ViewsService:
         self._url = settings.url
         self._sender: MetricsSender | None = None
         self.tables = Tables(topics.partitions, topics.prefix, self.metrics, self._lag)
+        self._counting = Counting(self.metrics, self.tables.sources)
         # A relayed request may wait as long as the settings allow, plus transit.
         self._peers = Peers(settings.read_timeout_s + 1, self.tables.changes)
         self.tables.on_owners = self._peers.reassigned
@@ -92,9 +94,8 @@ class ViewsService:
     def listen(self, app: JoinApp) -> None:
         """Subscribe to a program's hooks, and monitor its lag."""
         self.tables.listen(app.hooks)
+        self._counting.listen(app)
         self._dead_letters.registry = app.registry
-        app.intake.refused.add(self.tables.refused)
-        app.superseded.add(self.metrics.superseded.inc)
         self._streams.trail = app.trail
         app.timer(LOOK_EVERY_S, name="watch_lag")(self._lag.look)
 
@@ -142,6 +143,7 @@ class ViewsService:
         self.metrics.schema_ids_known.set(not self._remarks())
         self.metrics.event_streams.set(len(self._streams.open))
         self.metrics.reads_waiting.set(self._waits.waiting)
+        self._counting.fold()
         self.metrics.fold()
         return self.metrics.registry
 

@@ -3,15 +3,12 @@
 import asyncio
 import logging
 import time
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
-from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from avro.catalogue import topic_name
 from openbsp.log import event
-from openbsp.metrics import Counts
 from streams.engine.assignment import Assignment as Work
 from streams.engine.engine import Hooks
 from streams.engine.lag import Lag
@@ -26,7 +23,6 @@ from streams.views.refusals import NOT_APPLIED
 
 if TYPE_CHECKING:
     from streams.engine.engine import Engine
-    from streams.engine.source import Record
 
 logger = logging.getLogger(__name__)
 
@@ -92,20 +88,10 @@ class Tables:
         """Subscribe to the engine's hooks."""
         hooks.restoring.add(self.restoring)
         hooks.began.add(self.began)
-        hooks.took.add(self.took)
-        hooks.joined.add(self.joined)
-        hooks.flushed.add(self.flushed)
-        hooks.settled.add(self.settled)
         hooks.advanced.add(self.advanced)
         hooks.acknowledged.add(self.acknowledged)
         hooks.lost.add(self.lost)
-        hooks.records_lost.add(self.records_lost)
-        hooks.position_refused.add(lambda topic: self._metrics.positions_refused.add(self.sources[topic]))
-        hooks.log_repaired.add(self._metrics.changelogs_repaired.add)
         hooks.partitions_changed.add(self.partitions_changed)
-        hooks.event_set_aside.add(lambda topic: self._metrics.events_set_aside.add(self.sources[topic]))
-        hooks.store_set_aside.add(self._metrics.stores_set_aside.add)
-        hooks.followed.add(self.followed)
 
     def attach(self, worker: "Engine") -> None:
         """Read from a worker from now on."""
@@ -244,21 +230,10 @@ class Tables:
         finally:
             del self._waiting[future]
 
-    def records_lost(self, topic: str, count: int) -> None:
-        """Count records that were deleted before they were read."""
-        self._metrics.records_lost.add(self.sources[topic], number=count)
-
     def partitions_changed(self, remembered: int) -> None:
         """See streams.engine.engine.Hooks."""
         self.refused_partitions = remembered
-        self._metrics.partitions_changed.set(remembered)
         self.changes.changed()
-
-    def followed(self, lags: Mapping[tuple[str, int], int]) -> None:
-        """See streams.engine.engine.Hooks."""
-        self._metrics.standby_lag.clear()
-        for (table, partition), lag in lags.items():
-            self._metrics.standby_lag.labels(table, partition).set(lag)
 
     def restoring(self, done: int, total: int) -> None:
         """See streams.engine.engine.Hooks."""
@@ -284,30 +259,11 @@ class Tables:
         self._indexed_before = {}
         self.current = Assignment(join, views)
         self._lag.follow(join, [(topic, number) for topic in self.sources for number in views])
-        self._metrics.assignments.inc()
         self._behind = set(views)
         self.on_owners(set(self.worker.owners(self.messages_topic).values()))
         self.changes.changed()
         self._indexing = asyncio.create_task(_index_all(views.values(), self.changes.changed))
         self._indexing.add_done_callback(self._indexed)
-
-    def took(self, records: "Sequence[Record]") -> None:
-        """See streams.engine.engine.Hooks."""
-        self._count(self._metrics.consumed, records)
-
-    def joined(self, records: "Sequence[Record]") -> None:
-        """See streams.engine.engine.Hooks."""
-        self._count(self._metrics.applied, records)
-
-    def flushed(self, waited_s: float) -> None:
-        """See streams.engine.engine.Hooks."""
-        self._metrics.coalesce_seconds.observe(waited_s)
-
-    def settled(self, received_at: int | None) -> None:
-        """See streams.engine.engine.Hooks."""
-        if received_at is not None:
-            # The bridge's clock and this one may differ a little.
-            self._metrics.event_seconds.observe(max(0.0, time.time() - received_at / 1e6))
 
     def advanced(self) -> None:
         """See streams.engine.engine.Hooks."""
@@ -325,17 +281,11 @@ class Tables:
 
     def acknowledged(self, topic: str, partition: int, offset: int) -> None:
         """See streams.engine.engine.Hooks."""
-        self._metrics.written.add(topic)
         if topic == self.states_topic and self.current is not None:
             self.current.views[partition].feed.acknowledged(offset)
 
-    def refused(self, reason: str) -> None:
-        """See streams.engine.engine.Hooks."""
-        self._metrics.dead_letters.add(reason)
-
     def lost(self) -> None:
         """See streams.engine.engine.Hooks."""
-        self._metrics.standby_lag.clear()
         if self.current is None:
             return
         for number, view in self.current.views.items():
@@ -384,13 +334,6 @@ class Tables:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self.worker.fail(error)
-
-    def _count(self, counts: Counts, records: "Sequence[Record]") -> None:
-        for topic, number in Counter(map(_topic_of, records)).items():
-            counts.add(self.sources[topic], number=number)
-
-
-_topic_of = itemgetter(0)
 
 
 @lru_cache(maxsize=50_000)

@@ -64,10 +64,10 @@ async def test_the_time_from_webhook_to_state_is_measured_through_both_stages():
 async def test_what_standby_copies_lack_is_said_until_partitions_are_distributed_again():
     world = World(metrics_token=METRICS_TOKEN)
     await world.own_and_index()
-    world.tables.followed({("streams-messages-changelog", 2): 7})
+    world.app.hooks.followed({("streams-messages-changelog", 2): 7})
     found = {name: value for name, value in (await samples(world)).items() if name[0] == "streams_standby_lag_records"}
     assert [(set(name[1:]), value) for name, value in found.items()] == [({"streams-messages-changelog", "2"}, 7)]
-    world.tables.lost()
+    world.app.hooks.lost()
     assert not any(name[0] == "streams_standby_lag_records" for name in await samples(world))
 
 
