@@ -16,7 +16,7 @@ all in-sync replicas. An exception ends the worker; its supervisor starts it aga
 import functools
 import inspect
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any, cast
 
 import faust
@@ -365,13 +365,11 @@ class App(faust.App):
 
     async def commit_positions(self, positions: Positions, notes: Notes, within_s: float) -> str | None:
         """See Membership."""
-        try:
-            await internals.commit_positions(self, positions, notes, within_s)
-        except TimeoutError:
-            return f"the coordinator has not answered within {within_s:.1f} s"
-        except KafkaError as error:
-            return f"{type(error).__name__}: {error}"
-        return None
+        return await _hindrance(internals.commit_positions(self, positions, notes, within_s), within_s)
+
+    async def ask_coordinator(self, within_s: float) -> str | None:
+        """See Membership."""
+        return await _hindrance(internals.ask_coordinator(self, within_s), within_s)
 
     async def leave(self) -> None:
         """Leave the group, so that it assigns the partitions again. Raises TimeoutError, or KafkaError."""
@@ -390,3 +388,14 @@ class App(faust.App):
     def owners(self, topic: str) -> dict[int, str]:
         """See Membership."""
         return internals.owners(self, topic)
+
+
+async def _hindrance(asking: Awaitable[None], within_s: float) -> str | None:
+    """Return why the coordinator has not answered, or has refused; None if it has done what it was asked."""
+    try:
+        await asking
+    except TimeoutError:
+        return f"the coordinator has not answered within {within_s:.1f} s"
+    except KafkaError as error:
+        return f"{type(error).__name__}: {error}"
+    return None

@@ -71,6 +71,13 @@ class Checkpoints:
         self.identities = {}
         self._committed = ({}, {})
 
+    def replaced(self, identities: Mapping[str, int]) -> list[str]:
+        """Return the topics that are others now than in this assignment, by what distinguishes them.
+
+        One of which no broker had told when the partitions were assigned is known from now on.
+        """
+        return [topic for topic, told in identities.items() if self.identities.setdefault(topic, told) != told]
+
     def acknowledged(self, topic: str, partition: int) -> int:
         """Return the offset of an owned source up to which (exclusive) all effects of its records are acknowledged."""
         at = (topic, partition)
@@ -91,7 +98,11 @@ class Checkpoints:
                 self._lease.renew(asked_at)
                 if self._lease.confirmed_within(self._lease.lease_s / 4, asked_at):
                     return True
-            problem = await self._membership().commit_positions(positions, notes, self._lease.lease_s / 2)
+            membership, within_s = self._membership(), self._lease.lease_s / 2
+            if positions:
+                problem = await membership.commit_positions(positions, notes, within_s)
+            else:
+                problem = await membership.ask_coordinator(within_s)
             if problem is not None:
                 logger.warning("offsets not committed, retrying: %s", problem, extra=event("checkpoint.not_committed"))
                 return False

@@ -680,11 +680,9 @@ class Engine:
             told = numbers(await self.outside.threads.run(self.identify))
             if known is not self._checkpoints.identities:
                 continue
-            for topic in self._watched & told.keys():
-                # No broker may have told it when the partitions were assigned.
-                if told[topic] != known.setdefault(topic, told[topic]):
-                    does = "reads all of it" if topic in self.sources else "writes all of it once more"
-                    self.fail(TopicReplacedError(f"{topic} was created again; a restart {does}"))
+            for topic in self._checkpoints.replaced({topic: told[topic] for topic in self._watched & told.keys()}):
+                does = "reads all of it" if topic in self.sources else "writes all of it once more"
+                self.fail(TopicReplacedError(f"{topic} was created again; a restart {does}"))
 
     async def _tidy_regularly(self) -> None:
         interval_s = self.settings.store_compaction_s

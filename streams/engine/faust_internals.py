@@ -221,16 +221,16 @@ class _MemberThread(driver.AIOKafkaConsumerThread):
         async with asyncio.timeout(within_s):
             return await self.call_thread(bounded)  # type: ignore[no-any-return]
 
+    async def ask_coordinator(self) -> None:
+        # Trap: aiokafka sends no commit of nothing, and a heartbeat in the middle of a rebalance can undo it.
+        await self.committed([(min(self.app.owner.sources), 0)])
+
     async def commit_positions(self, positions: Positions, notes: Notes) -> None:
         offsets = {
             TopicPartition(*at): OffsetAndMetadata(offset, notes.get(at, "")) for at, offset in positions.items()
         }
         if foreign := offsets.keys() - self._ensure_consumer().assignment():
             raise IllegalStateError(f"not assigned: {sorted(foreign)}")
-        if not offsets:
-            # Trap: aiokafka sends no commit of nothing, and a heartbeat in the middle of a rebalance can undo it.
-            await self.committed([(min(self.app.owner.sources), 0)])
-            return
         # Trap: aiokafka's own `commit` repeats what no repetition helps (a topic that is missing), ten times a second.
         backoff = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
         while True:
@@ -322,6 +322,12 @@ async def commit_positions(app: Any, positions: Positions, notes: Notes, within_
     """Commit as this member. Raises KafkaError, TimeoutError."""
     thread = thread_of(app)
     await thread.ask(within_s, thread.commit_positions, positions, notes)
+
+
+async def ask_coordinator(app: Any, within_s: float) -> None:
+    """Return when the coordinator has answered a question. Raises KafkaError, TimeoutError."""
+    thread = thread_of(app)
+    await thread.ask(within_s, thread.ask_coordinator)
 
 
 async def committed(app: Any, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Committed]:

@@ -25,9 +25,12 @@ class Membership(Protocol):
     async def commit_positions(self, positions: Positions, notes: Notes, within_s: float) -> str | None:
         """Commit positions, each with its note if it has one, as this member. Returns None when done, else why not.
 
-        A member that the group has replaced is refused. A commit that timed out may still succeed later. With no
-        positions it is done once the coordinator has answered.
+        A member that the group has replaced is refused. A commit that timed out may still succeed later. A commit of
+        nothing proves nothing: see `ask_coordinator`.
         """
+
+    async def ask_coordinator(self, within_s: float) -> str | None:
+        """Return None when the coordinator has answered a question, else why it has not."""
 
     async def committed(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Committed]:
         """Return the committed positions, only of partitions that have one. Raises MembershipError."""

@@ -259,9 +259,16 @@ class Member:
             return "not a member"
         if any(number not in self._owned for _, number in positions):
             return "IllegalStateError: not assigned"
+        return await self._told(within_s, self._group.commit, self._id, self._generation, dict(positions), dict(notes))
+
+    async def ask_coordinator(self, within_s: float) -> str | None:
+        """Return None when the coordinator has answered, else why not."""
+        return await self._told(within_s, lambda: None)
+
+    async def _told(self, within_s: float, function: Callable[..., str | None], *args: Any) -> str | None:
         try:
             async with asyncio.timeout(within_s):
-                return await self._ask(self._group.commit, self._id, self._generation, dict(positions), dict(notes))
+                return await self._ask(function, *args)
         except TimeoutError:
             return f"the coordinator has not answered within {within_s:.1f} s"
 

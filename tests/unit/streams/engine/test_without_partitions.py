@@ -33,7 +33,7 @@ async def without_partitions(clock: Clock, identify: Mapping[str, str]) -> Engin
     engine = Engine(settings, sources=["words"], tables=tables, inbox=Mock(), hooks=Hooks(), outside=outside)
     engine.identify = lambda: identify
     engine.membership = AsyncMock()
-    engine.membership.commit_positions.return_value = None
+    engine.membership.ask_coordinator.return_value = None
     engine._lease.start()
     engine.on_owned(frozenset(), generation=1)
     assert engine._takeover is not None
@@ -65,7 +65,7 @@ def test_it_answers_no_longer_than_a_lease_while_the_group_is_silent() -> None:
         clock, found = Now(), []
         engine = await without_partitions(clock, TOPICS)
         for silent in (True, True, False):
-            engine.membership.commit_positions = AsyncMock(return_value="silent" if silent else None)
+            engine.membership.ask_coordinator = AsyncMock(return_value="silent" if silent else None)
             clock.seconds += engine._lease.lease_s * 3 / 4
             engine._lease.tick(owning=True)
             assert await engine._checkpoints.commit() is not silent
@@ -90,23 +90,23 @@ class Coordinator:
 
 
 @pytest.mark.parametrize("silent", [False, True])
-def test_its_commit_of_nothing_asks_the_coordinator(silent: bool) -> None:  # noqa: FBT001 a parameter
-    """Of itself aiokafka is done with such a commit without a request."""
+def test_in_place_of_a_commit_it_asks_the_coordinator(silent: bool) -> None:  # noqa: FBT001 a parameter
+    """Aiokafka is done with a commit of nothing without a request."""
     coordinator = Coordinator(silent=silent)
     consumer = Mock(_coordinator=coordinator, assignment=set)
     thread = Mock(app=Mock(owner=Mock(sources=frozenset({"words", "letters"}))), _ensure_consumer=lambda: consumer)
     thread._coordinator = coordinator
     thread.committed = lambda partitions: _MemberThread.committed(thread, partitions)
 
-    async def commit() -> None:
+    async def ask() -> None:
         async with asyncio.timeout(0.01 if silent else 30):
-            await _MemberThread.commit_positions(thread, {}, {})
+            await _MemberThread.ask_coordinator(thread)
 
     if silent:
         with pytest.raises(TimeoutError):
-            asyncio.run(commit())
+            asyncio.run(ask())
     else:
-        asyncio.run(commit())
+        asyncio.run(ask())
     assert coordinator.asked == [("letters", 0)]
 
 
