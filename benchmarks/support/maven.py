@@ -9,7 +9,7 @@ from support.say import say
 
 def package(directory: Path, what: str) -> None:
     """Compile a program and fetch its libraries, if that is not done. Raises MissingError."""
-    sources = [directory / "pom.xml", *directory.glob("src/**/*.java")]
+    sources = [directory.parent / "pom.xml", directory / "pom.xml", *directory.glob("src/**/*.java")]
     built = directory / "target" / "built"
     if built.exists() and built.stat().st_mtime > max(source.stat().st_mtime for source in sources):
         return
