@@ -14,8 +14,9 @@ mpl.use("svg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-#: What a panel of growth varies, and where the other two stay.
-_AXES = {"conversations": ("workers", "partitions"), "workers": ("partitions",), "partitions": ("workers",)}
+#: What a panel of growth varies: all else stays as it is at the point with the most conversations, or at the first.
+_AXES = ("conversations", "workers", "partitions")
+_WHAT = (*_AXES, "messages", "statuses")
 #: By plot: field of a point, what one of it is, words.
 _GROWTH = {
     "throughput": ("per_second", 1, "events/s"),
@@ -50,17 +51,18 @@ def join(figures: dict[str, Any], directory: Path) -> None:
 def growth(figures: dict[str, Any], directory: Path) -> None:
     """Draw throughput, memory and restart, each by conversations, workers and partitions."""
     points = figures["points"]
+    most = max(points, key=lambda point: point["conversations"])
     for name, (field, unit, words) in _GROWTH.items():
         figure, panels = plt.subplots(1, len(_AXES), figsize=(10, 3), sharey=True)
-        for axes, (varied, fixed) in zip(panels, _AXES.items(), strict=True):
-            _panel(axes, varied, [point for point in points if _stays(point, points[0], varied, fixed)], field, unit)
+        for axes, varied in zip(panels, _AXES, strict=True):
+            fixed = most if varied == "conversations" else points[0]
+            _panel(axes, varied, [point for point in points if _stays(point, fixed, varied)], field, unit)
         panels[0].set(ylabel=words, ylim=(0, None))
         _save(figure, directory / f"growth-{name}.svg")
 
 
-def _stays(point: dict[str, Any], first: dict[str, Any], varied: str, fixed: tuple[str, ...]) -> bool:
-    others = set(fixed) if varied == "conversations" else {*fixed, "conversations"}
-    return all(point[other] == first[other] for other in others)
+def _stays(point: dict[str, Any], fixed: dict[str, Any], varied: str) -> bool:
+    return all(point[other] == fixed[other] for other in _WHAT if other != varied)
 
 
 def _panel(axes: Axes, varied: str, points: list[dict[str, Any]], field: str, unit: int) -> None:

@@ -47,8 +47,8 @@ _PROBES, _PROBE_S = 32, 0.05
 #: A read without an answer for so long has failed.
 _PATIENCE_S = 10.0
 _CONVERSATIONS = 200
-#: Writing messages may take this share of what is left of the budget without the kill: they are joined after that.
-_KILL_S, _FILL_SHARE = 45.0, 0.3
+#: Writing messages may take this share of the time without the kill: joining them takes five times as long.
+_KILL_S, _FILL_SHARE = 45.0, 0.17
 
 
 @dataclass

@@ -85,7 +85,7 @@ class Kept:
 
 def main(
     *,
-    rounds: Annotated[int, typer.Option(min=1, help="Turns of each; the table has the medians.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of each; the table has the medians.")] = 5,
     seconds: Annotated[int, typer.Option(min=1, help="For how long events come in a turn.")] = 8,
     markdown: Annotated[
         Path | None, typer.Option(dir_okay=False, help="Write the page of the documentation here.")

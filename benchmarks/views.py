@@ -30,7 +30,7 @@ def main(
     *,
     conversations: Annotated[int, typer.Option(min=1_000, help="Conversations in the table.")] = 100_000,
     connections: Annotated[str, typer.Option(help="Connections of the closed loop, comma-separated.")] = "1,64",
-    rounds: Annotated[int, typer.Option(min=1, help="How often everything is measured; medians count.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="How often everything is measured; medians count.")] = 5,
     seconds: Annotated[int, typer.Option(min=1, help="How long each round of reads takes.")] = 5,
     watchers: Annotated[int, typer.Option(min=2, help="Clients that watch.")] = 5_000,
     watch_seconds: Annotated[int, typer.Option(min=2, help="How long they do.")] = 30,

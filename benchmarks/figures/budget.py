@@ -30,6 +30,14 @@ class Budget:
             longest = max(longest, self._clock() - begin)
 
 
+def expected_s(before: Sequence[tuple[float, float]], size: float) -> float:
+    """Return how long something takes by sizes and times of the same so far: as the last two, and a tenth more."""
+    if len(before) < 2:
+        return before[-1][1] * size / before[-1][0] if before else 0.0
+    (smaller, less_s), (larger, more_s) = before[-2:]
+    return 1.1 * (more_s + max(0.0, more_s - less_s) * (size - larger) / (larger - smaller))
+
+
 def share_s(left_s: float, planned_s: Sequence[float]) -> float:
     """Return what the first of the parts that are left may take: its share of the time that is left."""
     return max(0.0, left_s) * planned_s[0] / sum(planned_s)

@@ -32,20 +32,18 @@ class Costs:
     changelog_bytes: float
 
     @classmethod
-    def of(cls, ingress: Mapping[str, Any], growth: Mapping[str, Any]) -> "Costs":
-        """Take them from the figures of both parts: the most connections, the most conversations of one worker."""
+    def of(cls, ingress: Mapping[str, Any], join: Mapping[str, Any], growth: Mapping[str, Any]) -> "Costs":
+        """Take them from the figures of these parts: the most connections, RocksDB, and growth's first point."""
         bridge = max((row for row in ingress["rows"] if row["key"] == "bridge"), key=lambda row: row["connections"])
-        alone = [point for point in growth["points"] if point["workers"] == 1]
-        point = max(alone, key=lambda each: each["conversations"])
-        tables = max(growth["tables"], key=lambda each: each["conversations"])
+        joined = next(row for row in join["rows"] if row["key"] == "ours-rocksdb")
         return cls(
             bridge["cpu_s"],
             bridge["broker_s"],
-            point["cpu_s"],
-            point["broker_s"],
+            joined["cpu_s"],
+            growth["points"][0]["broker_s"],
             growth["input_bytes"],
             growth["output_bytes"],
-            tables["changelog_bytes"] / point["events"],
+            growth["changelog_bytes"],
         )
 
     @property
@@ -115,9 +113,10 @@ Computed from the figures of this run, not measured. Processor time is that of t
 | join, outputs | {join:.0f} us | {join_broker:.0f} us | {outputs} |
 | changelogs | | | {changelogs} |
 
-A message makes {events_per_message} events: its insert, three statuses, a tenth of its conversation's row. Each of
-{replicas} replicas is taken to cost the broker as much as the one that was measured, which is too much. A processor is
-used to {utilisation:.0%}.
+A message makes {events_per_message} events: its insert, three statuses, a tenth of its conversation's row, as in the
+input of the join. Bytes and the broker's time with the join are those of growth's first point. Each of {replicas}
+replicas is taken to cost the broker as much as the one that was measured, which is too much. A processor is used to
+{utilisation:.0%}.
 
 **A million messages a day** are {events:.1f} million events, {average:.0f} a second on average:
 

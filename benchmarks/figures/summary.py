@@ -20,13 +20,11 @@ so only ratios say something about another one.
 _NOT_MEASURED = """
 ## What was not measured
 
-- **Growth** beyond 100,000 conversations (200,000 messages). A run with 1,000,000 takes half an hour and 10 GiB, nearly
-  all the time of `make bench`: `python benchmarks/growth.py --conversations 10000,1000000 --messages 1` is that run. It
-  leaves out 16 partitions for the same reason; other numbers of workers and partitions are measured with 10,000
-  conversations. What is said of a cluster is computed from these points.
-- **Medians of five** are those of the ingress alone. Spool and views have three rounds, the join as many runs as fit
-  into its share of the time (its page says how many; two processes and Quix Streams run once), and growth and restarts
-  have one of each: a few percent between two of those say nothing.
+- **Growth** to 1,000,000 conversations with more than a row and a message each, or with other numbers of workers and
+  partitions than its page shows: those grow with 10,000 conversations. 16 partitions are left to `make bench-growth`.
+  What is said of a cluster is computed from these points.
+- **Medians of five** are those of parts that have so many rounds or runs above: five, or what fits into a part's share
+  of the time. Growth and restarts have one of each: a few percent between two of those say nothing.
 - **Python 3.14** could not be had: 3.13.0 and two builds of 3.11 were compared ([0190](decisions/0190-known-heads.md)).
 - **Strimzi's HTTP bridge** beside the ingress: it is not among the artifacts that Maven finds. Apache Camel is the
   endpoint on a JVM.
@@ -50,8 +48,9 @@ def page(command: str, results: Mapping[str, Results], failed: Sequence[str], pl
         for part, each in results.items()
         for goal in each.goals
     )
-    if {"ingress", "growth"} <= results.keys() and results["growth"].figures.get("tables"):
-        text += "\n" + model.page(model.Costs.of(results["ingress"].figures, results["growth"].figures))
+    figures = [results[part].figures for part in ("ingress", "join", "growth") if part in results]
+    if len(figures) == 3 and all(each.get("rows") or each.get("points") for each in figures):
+        text += "\n" + model.page(model.Costs.of(*figures))
     text += _NOT_MEASURED
     for part in results:
         text += "".join(f"\n![{plot.stem}](plots/{plot.name})\n" for plot in sorted(plots.glob(f"{part}*.svg")))

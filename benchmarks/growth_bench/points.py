@@ -1,15 +1,15 @@
-"""One point: so many conversations, workers and partitions; how fast they are joined, and how a worker starts again."""
+"""One point: so many conversations, workers and partitions; how fast they are joined, and how workers start again."""
 
 import shutil
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 
 import psutil
 from join.cluster import INPUTS, OUTPUTS, PREFIX, Cluster
 from join.contestants import Ours
-from join.race import run
-from join.workload import Workload
+from join.race import GIVE_UP_S, run
+from join.workload import STATUSES, Workload
 from support.say import say
 
 from avro.catalogue import topic_name
@@ -17,17 +17,29 @@ from avro.catalogue import topic_name
 CHANGELOGS = tuple(
     topic_name(PREFIX, name) for name in ("streams-messages-changelog", "streams-conversations-changelog")
 )
-_READY_S = 900.0
 _MIB = 2**20
 
 
-@dataclass(frozen=True)
-class Point:
-    """What a point is, and what one run of it has shown."""
+@dataclass(frozen=True, kw_only=True)
+class What:
+    """What is joined at a point, and by whom; each status after a message's first is an event of its own."""
 
     conversations: int
     workers: int
     partitions: int
+    messages: int = 2
+    statuses: int = len(STATUSES)
+
+    def __str__(self) -> str:
+        """Say it in a line."""
+        each = f"{self.messages} x {self.statuses} events of messages each"
+        return f"{self.conversations:,} conversations ({each}), {self.workers} workers, {self.partitions} partitions"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point(What):
+    """What one run of it has shown."""
+
     events: int
     per_second: float
     #: Processor time of the workers, and of the broker, for each event; the starts are in it.
@@ -52,10 +64,11 @@ class Start:
 
 @dataclass(frozen=True)
 class Tables:
-    """The tables of a point: records and bytes of their changelogs, and the starts of one worker."""
+    """The tables of a point: records and bytes of their changelogs, and the starts of its workers."""
 
     conversations: int
     messages: int
+    workers: int
     changelog_records: int
     changelog_bytes: int
     #: Seconds of a bare consumer over the changelogs.
@@ -64,77 +77,86 @@ class Tables:
 
 
 class Growth:
-    """Measures points on one broker. The input of the latest number of conversations and partitions stays there."""
+    """Measures points on one broker. The input of the latest point stays there, for points that have the same."""
 
-    def __init__(self, cluster: Cluster, broker: psutil.Process, directory: Path, messages: int) -> None:
-        """Each conversation has so many messages."""
+    def __init__(self, cluster: Cluster, broker: psutil.Process, directory: Path) -> None:
         self._cluster = cluster
         self._broker = broker
         self._directory = directory
-        self._messages = messages
         self._workload = Workload(())
+        self._latest: What | None = None
 
-    def point(self, conversations: int, workers: int, partitions: int) -> Point:
-        """Join so many conversations with empty tables (RocksDB), and judge what came out. Raises NotDoneError."""
-        if conversations != len(self._workload.conversations) or partitions != self._cluster.partitions:
-            self._fill(conversations, partitions)
-        name = f"{conversations}-{workers}-{partitions}"
-        say(f"{conversations:,} conversations, {workers} workers, {partitions} partitions")
+    def point(self, what: What, give_up_s: float = GIVE_UP_S) -> Point:
+        """Join it with empty tables (RocksDB), and judge what came out. Raises NotDoneError, StartError.
+
+        Starts and joins take no longer than `give_up_s` each.
+        """
+        self._fill(what)
+        say(str(what))
         before_s = sum(self._broker.cpu_times()[:2])
-        directory = self._directory / name
-        result = run(self._cluster, self._workload, Ours(self._cluster, directory, name, "rocksdb", workers))
+        name, directory = self._place(what)
+        joined = Ours(self._cluster, directory, name, "rocksdb", what.workers)
+        result = run(self._cluster, self._workload, joined, give_up_s)
         broker_s = sum(self._broker.cpu_times()[:2]) - before_s
-        again = self._start(name, "rocksdb", directory, "RocksDB, data directory there", workers)
+        again = self._start(what, "rocksdb", "RocksDB, data directory there", give_up_s)
         return Point(
-            conversations,
-            workers,
-            partitions,
-            result.events,
-            result.rate,
-            result.cpu_seconds / result.events,
-            broker_s / result.events,
-            result.peak_bytes,
-            result.written,
-            again.seconds,
-            again.resident_bytes,
+            **asdict(what),
+            events=result.events,
+            per_second=result.rate,
+            cpu_s=result.cpu_seconds / result.events,
+            broker_s=broker_s / result.events,
+            peak_bytes=result.peak_bytes,
+            written=result.written,
+            restart_s=again.seconds,
+            resident_bytes=again.resident_bytes,
         )
 
-    def tables(self) -> Tables:
-        """Start a worker again and again over the tables of the latest point, which had one."""
-        conversations = len(self._workload.conversations)
-        name = f"{conversations}-1-{self._cluster.partitions}"
+    def tables(self, what: What, give_up_s: float = GIVE_UP_S) -> Tables:
+        """Start workers again and again over the tables of the latest point, which was this. Raises StartError."""
         begin = time.perf_counter()
         records, changelog_bytes = self._size(CHANGELOGS)
         reading_s = time.perf_counter() - begin
-        kept = self._directory / name
         starts = []
         for store, how in (("rocksdb", "RocksDB, data directory lost"), ("memory", "in memory")):
-            shutil.rmtree(kept)
-            starts.append(self._start(name, store, kept, how))
-        return Tables(conversations, conversations * self._messages, records, changelog_bytes, reading_s, starts)
+            shutil.rmtree(self._place(what)[1])
+            starts.append(self._start(what, store, how, give_up_s))
+        messages = what.conversations * what.messages
+        return Tables(what.conversations, messages, what.workers, records, changelog_bytes, reading_s, starts)
 
-    def bytes_per_event(self) -> tuple[float, float]:
-        """Return the bytes in the inputs and in the outputs of the latest point, for each of its events."""
-        return tuple(self._size(topics)[1] / len(self._workload) for topics in (INPUTS, OUTPUTS))
+    def bytes_per_event(self) -> tuple[float, float, float]:
+        """Return the bytes in inputs, outputs and changelogs of the latest point, for each of its events."""
+        topics = (INPUTS, OUTPUTS, CHANGELOGS)
+        inputs, outputs, changelogs = (self._size(each)[1] / len(self._workload) for each in topics)
+        return inputs, outputs, changelogs
 
-    def _fill(self, conversations: int, partitions: int) -> None:
-        self._cluster = replace(self._cluster, partitions=partitions)
+    def _fill(self, what: What) -> None:
+        there = self._latest
+        self._latest = what
+        if there is not None and replace(there, workers=what.workers) == what:
+            return
+        self._cluster = replace(self._cluster, partitions=what.partitions)
         self._cluster.reset()
-        if conversations != len(self._workload.conversations):
-            self._workload = Workload.generate(conversations, messages=self._messages)
-        say(f"writing {len(self._workload):,} events to {partitions} partitions")
+        if there is None or replace(there, workers=what.workers, partitions=what.partitions) != what:
+            self._workload = Workload.generate(what.conversations, messages=what.messages, statuses=what.statuses)
+        say(f"writing {len(self._workload):,} events to {what.partitions} partitions")
         self._cluster.fill(self._workload.events())
 
-    def _start(self, group: str, store: str, directory: Path, how: str, workers: int = 1) -> Start:
-        worker = Ours(self._cluster, directory, group, store, workers)
+    def _place(self, what: What) -> tuple[str, Path]:
+        """Return the group's name, and the directory of its workers."""
+        name = "-".join(map(str, astuple(what)))
+        return name, self._directory / name
+
+    def _start(self, what: What, store: str, how: str, give_up_s: float) -> Start:
+        group, directory = self._place(what)
+        workers = Ours(self._cluster, directory, group, store, what.workers)
         try:
             begin = time.perf_counter()
-            worker.launch()
-            worker.wait_ready(_READY_S)
+            workers.launch()
+            workers.wait_ready(give_up_s)
             seconds = time.perf_counter() - begin
-            resident = sum(psutil.Process(process.pid).memory_info().rss for process in worker.processes)
+            resident = sum(psutil.Process(process.pid).memory_info().rss for process in workers.processes)
         finally:
-            worker.stop()
+            workers.stop()
         say(f"{how}: {seconds:.1f} s, {resident / _MIB:.0f} MiB")
         return Start(how, seconds, resident)
 

@@ -10,6 +10,7 @@ from join.workload import STATUSES, Conversation, Message
 def message_state(conversation: Conversation, message: Message) -> dict[str, Any]:
     """Return the MessageState of a message after all events: the fields that are not null."""
     at = message.moments[0]
+    after = zip(STATUSES[1:], message.moments[1:], strict=False)
     return {
         "id": message.id,
         "organization_id": conversation.organization,
@@ -20,16 +21,14 @@ def message_state(conversation: Conversation, message: Message) -> dict[str, Any
         "service": "whatsapp",
         "organization_address": conversation.organization_address,
         "content": encode_text({"version": "1", "type": "text", "kind": "text", "text": message.text}),
-        "status": dict(zip(STATUSES, message.moments, strict=True)),
+        "status": dict(zip(STATUSES, message.moments, strict=False)),
         "timestamp": at,
         "created_at": at,
         "updated_at": message.moments[-1],
         "extra": {},
         "nulls": ["agent_id"],
-        "delivery_status": "read",
-        "sent_after_ms": (message.moments[1] - at) // 1000,
-        "delivered_after_ms": (message.moments[2] - at) // 1000,
-        "read_after_ms": (message.moments[3] - at) // 1000,
+        "delivery_status": _delivery_status(message),
+        **{f"{status}_after_ms": (moment - at) // 1000 for status, moment in after},
     }
 
 
@@ -58,8 +57,8 @@ def conversation_state(conversation: Conversation) -> dict[str, Any]:
         "incoming_count": counts["incoming"],
         "outgoing_count": counts["outgoing"],
         "internal_count": 0,
-        "status_counts": {"read": counts["outgoing"]} if outgoing else {},
-        "unread_count": 0,
+        "status_counts": dict(Counter(map(_delivery_status, outgoing))),
+        "unread_count": sum(_delivery_status(message) != "read" for message in incoming),
         "last_message": {
             "message_id": last.id,
             "direction": last.direction,
@@ -67,7 +66,7 @@ def conversation_state(conversation: Conversation) -> dict[str, Any]:
             "kind": "text",
             "preview": last.text[:280],
             "timestamp": last.moments[0],
-            "delivery_status": "read",
+            "delivery_status": _delivery_status(last),
         },
         "last_incoming_at": max(incoming, key=_order).moments[0],
         "awaiting_reply": last.incoming,
@@ -76,6 +75,10 @@ def conversation_state(conversation: Conversation) -> dict[str, Any]:
         state["last_outgoing_at"] = max(outgoing, key=_order).moments[0]
         state["first_response_seconds"] = (min(replies) - first) / 1_000_000
     return state
+
+
+def _delivery_status(message: Message) -> str:
+    return STATUSES[len(message.moments) - 1]
 
 
 def _order(message: Message) -> tuple[int, str]:

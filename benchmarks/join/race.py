@@ -13,7 +13,7 @@ from join.judge import judge
 from join.workload import Workload
 
 _POLL_SECONDS = 1.0
-_GIVE_UP_SECONDS = 1800.0
+GIVE_UP_S = 1800.0
 
 
 class NotDoneError(Exception):
@@ -47,13 +47,13 @@ class Result:
         return self.events / 2 / self.late_seconds
 
 
-def run(cluster: Cluster, workload: Workload, contestant: Contestant) -> Result:
-    """Let a contestant do the job on fresh topics, and judge it. Raises NotDoneError."""
+def run(cluster: Cluster, workload: Workload, contestant: Contestant, give_up_s: float = GIVE_UP_S) -> Result:
+    """Let a contestant do the job on fresh topics, and judge it. Raises NotDoneError, at the latest after that time."""
     cluster.reset(keep=INPUTS)
     contestant.directory.mkdir(parents=True)
     try:
         contestant.launch()
-        wait(cluster, contestant)
+        wait(cluster, contestant, give_up_s)
         used = [psutil.Process(process.pid) for process in contestant.processes]
         cpu_seconds = sum(sum(process.cpu_times()[:2]) for process in used)
         peak_bytes = sum(_peak_bytes(process) for process in used)
@@ -76,9 +76,9 @@ def run(cluster: Cluster, workload: Workload, contestant: Contestant) -> Result:
     return result
 
 
-def wait(cluster: Cluster, contestant: Contestant) -> None:
+def wait(cluster: Cluster, contestant: Contestant, give_up_s: float) -> None:
     """Return when the end of the input is committed and nothing was written for a while. Raises NotDoneError."""
-    deadline = time.monotonic() + _GIVE_UP_SECONDS
+    deadline = time.monotonic() + give_up_s
     seen: object = None
     changed = time.monotonic()
     with cluster.positions(contestant.group, contestant.sources) as positions:
@@ -97,7 +97,7 @@ def wait(cluster: Cluster, contestant: Contestant) -> None:
             if done and now - changed >= contestant.quiet_seconds:
                 return
             if now > deadline:
-                raise NotDoneError(f"{contestant.name} was not done after {_GIVE_UP_SECONDS:.0f} s")
+                raise NotDoneError(f"{contestant.name} was not done after {give_up_s:.0f} s")
 
 
 def _peak_bytes(process: psutil.Process) -> int:

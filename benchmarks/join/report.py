@@ -59,6 +59,7 @@ def throughput(results: Sequence[Result]) -> Sheet:
     sheet = Sheet(
         "The join: events per second",
         "contestant",
+        "runs",
         "events/s",
         "lowest-highest",
         "second half",
@@ -72,6 +73,7 @@ def throughput(results: Sequence[Result]) -> Sheet:
         rates = sorted(run.rate for run in runs)
         sheet.add(
             runs[0].name,
+            str(len(runs)),
             f"{rate:,.0f}",
             f"{rates[0]:,.0f}-{rates[-1]:,.0f}",
             f"{median(run.late_rate for run in runs):,.0f}",
@@ -124,11 +126,13 @@ def figures(results: Sequence[Result], distributions: Sequence[Distribution]) ->
 
 def sizes(results: Sequence[Result]) -> str:
     """Return in a line what was measured."""
-    return f"{results[0].events:,} events, {_runs(results)} runs" if results else "no race"
+    return f"{results[0].events:,} events, {_runs(results)}" if results else "no race"
 
 
-def _runs(results: Sequence[Result]) -> int:
-    return max(map(len, _by_key(results).values()), default=0)
+def _runs(results: Sequence[Result]) -> str:
+    counts = [len(runs) for runs in _by_key(results).values()]
+    fewest, most = min(counts), max(counts)
+    return f"{most} runs" if fewest == most else f"{fewest} to {most} runs"
 
 
 def _by_key(results: Sequence[Result]) -> dict[str, list[Result]]:
@@ -163,8 +167,8 @@ contestant starts, and are the same bytes for all.
 - **Time** runs from the first event that the contestant takes to the append time (the broker's clock) of the last
   record that was needed. The start of the process is not in it. The Kafka Streams and Quix Streams jobs tell when
   they take the first event; for this project it is when its log says that it owns its partitions, just before it
-  begins to read them. *events/s* is the median of {runs} runs, the contestants taking turns
-  (two processes and Quix Streams: one run). *Second half* is the rate between half and all of the outputs: a JVM has
+  begins to read them. All figures are medians of so many *runs*, the contestants taking turns; two processes and
+  Quix Streams run again if there is time. *Second half* is the rate between half and all of the outputs: a JVM has
   warmed up by then, and the fewer events there are, the more of its time is warming up.
 - **CPU s** and **peak MiB** are those of the contestant's processes, start included, without the broker.
 - **Kafka Streams** {kafka_streams}: `benchmarks/java`, one thread, default cache (10 MiB), at least once, default
@@ -214,7 +218,6 @@ def page(
         conversations_per_s=conversations_per_s,
         throughput=throughput(results).markdown(),
         left_out="".join(f"\nNot measured here: {reason}\n" for reason in left_out),
-        runs=_runs(results),
         kafka_streams=versions["kafka-streams"],
         quix=versions["quix"],
     )

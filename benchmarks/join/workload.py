@@ -63,7 +63,7 @@ class Event(NamedTuple):
 
 @dataclass(frozen=True)
 class Workload:
-    """`conversations` x (a row + messages x (insert + an update for each further status)).
+    """`conversations` x (a row + messages x (insert + an update for each further status that it reaches)).
 
     An insert has the columns of a running system; an update has what the documentation shows: the id, the merged
     status and `updated_at`. Updates come within ten seconds of their insert, and events in the order of their time.
@@ -72,15 +72,21 @@ class Workload:
     conversations: tuple[Conversation, ...]
 
     @classmethod
-    def generate(cls, conversations: int, seed: int = 5, messages: int = MESSAGES) -> "Workload":
-        """Make the conversations up."""
+    def generate(
+        cls, conversations: int, seed: int = 5, messages: int = MESSAGES, statuses: int = len(STATUSES)
+    ) -> "Workload":
+        """Make the conversations up; each message reaches so many of STATUSES."""
         random = Random(seed)
         organizations = [(_uuid(random), str(random.randrange(10**14, 10**15))) for _ in range(20)]
         span = conversations / BEGIN_PER_S
         return cls(
             tuple(
                 _conversation(
-                    random, *random.choice(organizations), BEGIN + int(random.random() * span * _SECOND), messages
+                    random,
+                    *random.choice(organizations),
+                    BEGIN + int(random.random() * span * _SECOND),
+                    count=messages,
+                    statuses=statuses,
                 )
                 for _ in range(conversations)
             )
@@ -88,7 +94,9 @@ class Workload:
 
     def __len__(self) -> int:
         """Return the number of events."""
-        return sum(1 + len(conversation.messages) * len(STATUSES) for conversation in self.conversations)
+        return sum(
+            1 + sum(len(message.moments) for message in conversation.messages) for conversation in self.conversations
+        )
 
     def events(self) -> Iterator[Event]:
         """Yield the events in the order in which they were sent."""
@@ -106,7 +114,7 @@ class Workload:
         """Yield the id of each status change."""
         for conversation in self.conversations:
             for message in conversation.messages:
-                for status in STATUSES:
+                for status, _ in zip(STATUSES, message.moments, strict=False):
                     yield status_change_id(message.id, status)
 
 
@@ -123,14 +131,20 @@ def inserts(conversations: int, seed: int = 6) -> Iterator[Event]:
 
 
 def _conversation(
-    random: Random, organization: str, organization_address: str, begin: int, count: int = MESSAGES
+    random: Random,
+    organization: str,
+    organization_address: str,
+    begin: int,
+    *,
+    count: int = MESSAGES,
+    statuses: int = len(STATUSES),
 ) -> Conversation:
     at = begin
     messages = []
     for number in range(count):
         at += _SECOND // 10 + int(random.expovariate(1 / _GAP_S) * _SECOND)
         moments = [at]
-        for low, high in _STEPS_S:
+        for low, high in _STEPS_S[: statuses - 1]:
             moments.append(moments[-1] + int(random.uniform(low, high) * _SECOND))
         text = " ".join(random.choices(_WORDS, k=random.randint(2, 25)))
         incoming = number == 0 or random.random() < 0.5

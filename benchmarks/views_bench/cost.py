@@ -28,6 +28,7 @@ class Cost:
     """Messages joined per second: medians of both, and how many queries were answered meanwhile."""
 
     messages: int
+    rounds: int
     alone: float
     asked: float
     answers: int
@@ -58,7 +59,7 @@ def measure(stage: Stage, conversations: Conversations, messages: int, rounds: I
         if number:
             rates[asked].append(messages / took)
             answers += count[0]
-    return Cost(messages, statistics.median(rates[False]), statistics.median(rates[True]), answers)
+    return Cost(messages, len(rates[True]), statistics.median(rates[False]), statistics.median(rates[True]), answers)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from views_bench.tables import ORGANIZATIONS, Conversations
 
 PAGE = 50
 _PATHS = 20_000
+_WARM_UP_S = 1
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def measure(
         for count, row in found.items():
             for name, (port, paths) in contestants.items():
                 say(f"{count} connections, {name}, {f'round {number}' if number else 'warm-up'}")
-                measured = clients.closed_loop(port, TOKEN, paths, count, seconds)
+                measured = clients.closed_loop(port, TOKEN, paths, count, seconds if number else _WARM_UP_S)
                 if number:
                     row[name].append(measured)
     return [

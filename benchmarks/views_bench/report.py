@@ -33,13 +33,14 @@ on this machine. Three things are measured:
 
 - **Reads**: `GET /conversations/{{id}}` of conversations at random, and a page of {page} filtered by organization and
   status, in turns with a Starlette endpoint on the same server that answers 200 and does nothing. Closed loop; medians
-  of {rounds} rounds.
+  of the rounds.
 - **Streams**: so many clients, half of them watching the list of one of 100 organizations, half a conversation, while
   webhooks come to the bridge at a steady rate. The time is from sending the webhook to the event at each client. Memory
   is what the worker grew by when all streams were open, for each of them. `STREAMS_EVENT_STREAMS` and
   `STREAMS_CONNECTIONS` allow as many.
 - **The join's cost**: a bulk of messages is written at once, alone and while {gets} GETs and {pages} pages a second are
-  asked for and {streams} streams are open, in turns. The rate is from the first write until all are in the tables.
+  asked for and {streams} streams are open, in turns; medians of the rounds. The rate is from the first write until all
+  are in the tables.
 
 """
 
@@ -59,13 +60,13 @@ class Report:
         """Yield the tables."""
         if self.rows:
             yield (
-                "| connections | does nothing | p50 | p99 | GET by key | p50 | p99 | page of 50 | p50 | p99 "
+                "| connections | rounds | does nothing | p50 | p99 | GET by key | p50 | p99 | page of 50 | p50 | p99 "
                 "| key / nothing | page cost |"
             )
-            yield "|---|---|---|---|---|---|---|---|---|---|---|---|"
+            yield f"|{'---|' * 13}"
             for row in self.rows:
                 cells = " | ".join(_cells(each) for each in (row.nothing, row.by_key, row.page))
-                yield f"| {row.connections} | {cells} | {row.share:.2f} | {row.page_cost:.1f} |"
+                yield f"| {row.connections} | {row.rounds} | {cells} | {row.share:.2f} | {row.page_cost:.1f} |"
             yield ""
         if self.heard is not None:
             heard = self.heard
@@ -79,20 +80,19 @@ class Report:
             yield ""
         if self.cost is not None:
             found = self.cost
-            yield "| messages at once | alone | with queries | ratio | queries answered |"
-            yield "|---|---|---|---|---|"
+            yield "| messages at once | rounds | alone | with queries | ratio | queries answered |"
+            yield "|---|---|---|---|---|---|"
             rates = f"{found.alone:.0f}/s | {found.asked:.0f}/s | {found.share:.2f}"
-            yield f"| {found.messages} | {rates} | {found.answers} |"
+            yield f"| {found.messages} | {found.rounds} | {rates} | {found.answers} |"
             yield ""
         yield table(self.goals())
 
     def sizes(self) -> str:
         """Return in a line what was measured."""
         streams = "" if self.heard is None else f", {self.heard.clients:,} streams"
-        return f"{self.conversations:,} conversations{streams}, {self._rounds()} rounds of reads"
-
-    def _rounds(self) -> int:
-        return self.rows[0].rounds if self.rows else 0
+        reads = f", {self.rows[0].rounds} rounds of reads" if self.rows else ""
+        bulks = f", {self.cost.rounds} of bulks" if self.cost else ""
+        return f"{self.conversations:,} conversations{streams}{reads}{bulks}"
 
     def figures(self) -> dict[str, Any]:
         """Return what the summary needs."""
@@ -104,7 +104,6 @@ class Report:
             command=command(),
             date=datetime.now(UTC).date().isoformat(),
             machine=self.machine,
-            rounds=self._rounds(),
             generator=self.generator,
             conversations=self.conversations,
             page=PAGE,

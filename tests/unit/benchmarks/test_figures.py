@@ -2,7 +2,7 @@
 
 import pytest
 from figures import summary
-from figures.budget import Budget, share_s
+from figures.budget import Budget, expected_s, share_s
 from figures.goals import Goal, table
 from figures.results import Results
 from figures.section import put
@@ -75,6 +75,20 @@ def test_each_part_has_its_share_of_what_is_left():
     assert share_s(100, [30, 10, 10]) == 60
     assert share_s(40, [10]) == 40
     assert share_s(-5, [10, 10]) == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "seconds"),
+    [
+        ([], 0),
+        ([(10, 20)], 2000),
+        ([(10, 20), (100, 110)], 1.1 * (110 + 900)),
+        ([(1, 500), (10, 20), (100, 110)], 1.1 * (110 + 900)),
+        ([(10, 50), (100, 40)], 1.1 * 40),
+    ],
+)
+def test_a_step_is_expected_to_take_as_long_as_the_smaller_ones_say(before, seconds):
+    assert expected_s(before, 1000) == pytest.approx(seconds)
 
 
 def test_results_are_read_as_they_were_written(tmp_path):

@@ -14,7 +14,7 @@ COSTS = Costs(
 )
 
 
-def test_costs_are_those_of_the_largest_points():
+def test_costs_are_those_of_the_most_connections_of_rocksdb_and_of_the_first_point():
     ingress = {
         "rows": [
             {"key": "bridge", "connections": 64, "cpu_s": 9, "broker_s": 9},
@@ -22,17 +22,10 @@ def test_costs_are_those_of_the_largest_points():
             {"key": "nothing", "connections": 256, "cpu_s": 9, "broker_s": 9},
         ]
     }
-    growth = {
-        "points": [
-            {"workers": 1, "conversations": 10, "cpu_s": 9, "broker_s": 9, "events": 90},
-            {"workers": 4, "conversations": 100, "cpu_s": 9, "broker_s": 9, "events": 900},
-            {"workers": 1, "conversations": 100, "cpu_s": 3, "broker_s": 4, "events": 900},
-        ],
-        "tables": [{"conversations": 10, "changelog_bytes": 1}, {"conversations": 100, "changelog_bytes": 6300}],
-        "input_bytes": 5,
-        "output_bytes": 6,
-    }
-    assert Costs.of(ingress, growth) == Costs(1, 2, 3, 4, 5, 6, 7)
+    join = {"rows": [{"key": "ours-memory", "cpu_s": 9}, {"key": "ours-rocksdb", "cpu_s": 3}]}
+    points = [{"cpu_s": 9, "broker_s": 4}, {"cpu_s": 9, "broker_s": 9}]
+    growth = {"points": points, "input_bytes": 5, "output_bytes": 6, "changelog_bytes": 7}
+    assert Costs.of(ingress, join, growth) == Costs(1, 2, 3, 4, 5, 6, 7)
 
 
 def test_a_day_is_the_product():
