@@ -8,8 +8,8 @@ from uuid import uuid4
 def replace(path: Path, text: str, *, mode: int, owner: tuple[int, int]) -> None:
     """Write a whole file in the place of another, or of none: readers see the former one or the new one.
 
-    `owner` are the ids of its user and group. It is on the disk when this returns. Raises OSError, and leaves what was
-    there.
+    `owner` are the ids of its user and group. It is on the disk when this returns. Raises OSError: what was there is
+    left then, unless it is the directory that cannot be synced.
     """
     new = path.with_name(f"{path.name}.{uuid4().hex}.new")
     # Trap: the directory may be another user's, and this may run as root: only the new file is written.

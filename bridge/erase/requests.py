@@ -86,7 +86,6 @@ def ask(spool: Path, rows: list[Row], wanted: Wanted, *, patience_s: float) -> i
     """
     request = Request(uuid4().hex, Sought.of(rows, wanted))
     path = request_path(spool, request.id)
-    _write(path, request.encode(rows), owner=spool)
     answer: dict[str, Any] = {}
     given_up = False
 
@@ -101,6 +100,7 @@ def ask(spool: Path, rows: list[Row], wanted: Wanted, *, patience_s: float) -> i
         return True
 
     try:
+        _write(path, request.encode(rows), owner=spool)
         if not wait_until(is_answered, patience_s=patience_s + _IN_WORK_S, every_s=0.1):
             raise TimeoutError
     finally:

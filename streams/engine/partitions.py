@@ -170,12 +170,12 @@ class Stores:
         return tables
 
     def flush(self) -> None:
-        """Write what is in memory of the owned stores to their disk, if they have one. Blocking.
+        """Write what is in memory of all stores to their disk, if they have one. Blocking.
 
-        Raises the first failure, after all have been tried.
+        Damaged copies are left out. Raises the first failure, after all have been tried.
         """
-        owned = [store for at, store in list(self._open.items()) if at not in self._copies]
-        _each((store for store in owned if isinstance(store, RocksStore)), RocksStore.flush)
+        stores = [store for at, store in list(self._open.items()) if at not in self._copies or damage(store) is None]
+        _each((store for store in stores if isinstance(store, RocksStore)), RocksStore.flush)
 
     def close(self) -> None:
         """Close all stores, and release the data directory. Blocking."""

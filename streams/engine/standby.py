@@ -8,20 +8,22 @@ closed at that offset. Nothing is written to any topic, and nothing is committed
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from confluent_kafka import Consumer, KafkaException
 
 from openbsp.kafka.connection import Config
 from openbsp.log import event
 from streams.engine.damage import TOPIC
+from streams.engine.guard import FIRST
 from streams.engine.membership import Committed
 from streams.engine.outside import Outside, Thread
 from streams.engine.partitions import Stores, damage, is_stale
 from streams.engine.restore import Changelog
 from streams.engine.source import Read, assign, bounds, read, reader
 from streams.engine.table import TableSpec
-from streams.engine.takeover import is_former, noted_ends
+from streams.engine.takeover import Ends, is_former, noted_ends
 from streams.errors import MembershipError, RestoreFailedError, StoreDamagedError
 
 if TYPE_CHECKING:
@@ -37,9 +39,19 @@ _BULK = 1_000
 #: processor.
 _RESTS = 3.0
 _STALLED_S = 60.0
+#: After so many failures in a row nobody waits for late partitions any more.
+_TRIES = 5
 
 At = tuple[str, int]
 T = TypeVar("T")
+
+
+class _Notes(NamedTuple):
+    """What the owners have noted of their changelogs: verified ends, the topics' ids, and first offsets."""
+
+    verified: Ends
+    topics: Ends
+    firsts: Ends
 
 
 class Standby:
@@ -61,8 +73,9 @@ class Standby:
         """Prepare to follow all copies that are `opened`, or those of late partitions alone.
 
         `left` returns the committed positions of sources. `passed` is called each time when all have been followed as
-        far as their owners' notes go, or could not be. Late ones are read without pauses, and kept as they are if they
-        cannot be followed: with a changelog that is not what it was, one of them may be all that is left of its table.
+        far as their owners' notes go, or could not be in several tries. Late ones are read without pauses, and kept as
+        they are if they cannot be followed: with a changelog that is not what it was, one of them may be all that is
+        left of its table.
         """
         self._outside = outside
         self._connection = connection
@@ -115,17 +128,22 @@ class Standby:
             # One after the other: a rebalance waits for one at most.
             for at in self._copies:
                 await self._in_stores(thread, self._open, at)
+            failures = 0
             while self._going:
                 try:
                     await self._mend(thread)
                     await self._follow(thread, consumer)
+                    passed, failures = True, 0
                 except (KafkaException, MembershipError, RestoreFailedError, StoreDamagedError) as error:
+                    failures += 1
+                    passed = failures >= _TRIES or isinstance(error, StoreDamagedError)
                     logger.warning(
-                        "standby copies were not followed, trying again: %s",
+                        "%s, trying again: %s",
+                        "late partitions were not read" if self._late else "standby copies were not followed",
                         error,
                         extra=event("standby.not_followed"),
                     )
-                if self._going:
+                if passed and self._going:
                     self._passed()
                 await asyncio.wait([self._ending], timeout=EVERY_S)
         finally:
@@ -144,52 +162,54 @@ class Standby:
         left = await self._unless_ending(self._left(sources))
         if left is None:
             return
-        verified = noted_ends(self._tables.values(), self._topic, left)
-        identities = noted_ends(self._tables.values(), self._topic, left, TOPIC)
+        notes = _Notes(*(noted_ends(self._tables.values(), self._topic, left, of) for of in ("", TOPIC, FIRST)))
         names = {(self._topic(name), number): (name, number) for name, number in self._stores}
         found = await self._unless_ending(thread.run(bounds, consumer, names)) or {}
-        unfit = self._unfit(found, names, verified, identities)
+        unfit = self._unfit(found, names, notes)
         if self._late:
             found = {at: each for at, each in found.items() if at not in unfit}
-        wanted, starts = {}, {}
+        wanted = {}
         for at, (first, end) in found.items():
-            name, noted = names[at], verified.get(at)
+            name, noted = names[at], notes.verified.get(at)
             if at in unfit and not await self._in_stores(thread, self._renew, name, unfit[at]):
                 return
-            if at in identities and not await self._in_stores(thread, self._stores[name].save_topic, identities[at]):
+            if at in notes.topics and not await self._in_stores(
+                thread, self._stores[name].save_topic, notes.topics[at]
+            ):
                 return
             position = self._stores[name].position
-            until = reach(position, noted, first, end)
+            until = reach(position, noted, first, end, notes.firsts.get(at, 0))
             if until is not None:
-                wanted[at], starts[at] = until, max(position, first)
+                wanted[at] = max(position, first), until
             elif noted == position == end and not await self._in_stores(
                 thread, self._stores[name].save_position, position
             ):
                 return  # a complete copy is current: no delete is missing
-        count = await self._read(thread, consumer, names, wanted, starts)
+        self._tell(found, names)
+        count = await self._read(thread, consumer, names, wanted, partial(self._tell, found, names))
+        if self._going and not self._caught_up and names.keys() <= notes.verified.keys():
+            self._caught_up = True
+            logger.info(
+                "%s; read %d records",
+                "late partitions are read" if self._late else "standby copies are caught up",
+                count,
+                extra=event("standby.caught_up", records=count),
+            )
+
+    def _tell(self, found: Mapping[At, tuple[int, int]], names: Mapping[At, At]) -> None:
+        """Say how many records of the changelogs the copies lack."""
         if not self._going:
             return
         lacks = {names[at]: end - max(first, self._stores[names[at]].position) for at, (first, end) in found.items()}
         self._followed({name: max(0, count) for name, count in lacks.items()})
-        if not self._caught_up and all(noted is not None for noted in map(verified.get, names)):
-            self._caught_up = True
-            logger.info(
-                "standby copies are caught up; read %d records", count, extra=event("standby.caught_up", records=count)
-            )
 
-    def _unfit(
-        self,
-        found: Mapping[At, tuple[int, int]],
-        names: Mapping[At, At],
-        verified: Mapping[At, int],
-        identities: Mapping[At, int],
-    ) -> dict[At, str]:
+    def _unfit(self, found: Mapping[At, tuple[int, int]], names: Mapping[At, At], notes: "_Notes") -> dict[At, str]:
         """Return the changelogs that cannot be followed from where their copies are, and why."""
         unfit = {}
         for at, (first, end) in found.items():
             store, log = self._stores[names[at]], "{}[{}]".format(*at)
-            why = problem(log, store.position, verified.get(at), first, end)
-            why = why or distrusted(log, store, identities.get(at))
+            why = problem(log, store.position, notes.verified.get(at), first, end)
+            why = why or distrusted(log, store, notes.topics.get(at))
             if why is not None:
                 unfit[at] = why
         return unfit
@@ -199,18 +219,22 @@ class Standby:
         thread: Thread,
         consumer: Consumer,
         names: Mapping[At, At],
-        wanted: Mapping[At, int],
-        starts: Mapping[At, int],
+        wanted: Mapping[At, tuple[int, int]],
+        tell: Callable[[], None],
     ) -> int:
-        """Read changelogs from the copies' positions up to the wanted ones; return the number of records."""
+        """Read changelogs from offsets to others; return the number of records.
+
+        `tell` is called after each bulk.
+        """
         changelogs = {
-            at: Changelog(self._stores[names[at]], end, self._tables[names[at][0]].join) for at, end in wanted.items()
+            at: Changelog(self._stores[names[at]], end, self._tables[names[at][0]].join)
+            for at, (_, end) in wanted.items()
         }
         if not changelogs:
             return 0
         clock, count = self._outside.clock, 0
         progressed = clock.monotonic()
-        await self._unless_ending(thread.run(assign, consumer, starts))
+        await self._unless_ending(thread.run(assign, consumer, {at: start for at, (start, _) in wanted.items()}))
         try:
             while changelogs:
                 found = await self._unless_ending(thread.run(read, consumer, _BULK, 0.2))
@@ -228,6 +252,7 @@ class Standby:
                 if not await self._in_stores(thread, _apply, found, changelogs):
                     return count
                 count += len(found.records)
+                tell()
                 await asyncio.wait([self._ending], timeout=0 if self._late else _RESTS * (clock.monotonic() - now))
         finally:
             if self._going:
@@ -286,8 +311,15 @@ def distrusted(name: str, store: "Store", topic: int | None) -> str | None:
     return None
 
 
-def reach(position: int, noted: int | None, first: int, end: int) -> int | None:
-    """Return up to where a copy may follow a changelog now, None if it is there, or there is no note."""
+def reach(position: int, noted: int | None, first: int, end: int, known_first: int) -> int | None:
+    """Return up to where a copy may follow a changelog now, None if it is there, or there is no note.
+
+    `known_first` is the first offset that the owner has noted, 0 if none.
+    """
+    # Trap: what an emptied changelog has left is not all of its table. Until its owner has noted where it begins, it
+    # lacks something, and a copy that had read no more than the rest would look whole.
+    if position < first and first > known_first:
+        return None
     return noted if noted is not None and max(position, first) < noted <= end else None
 
 
@@ -308,6 +340,8 @@ def _apply(found: Read, changelogs: dict[At, Changelog]) -> None:
     at_end = {(topic, partition) for topic, partition, _ in found.ends}
     for at, position in reached.items():
         changelog = changelogs[at]
-        changelog.store.save_position(position)
         if position >= changelog.doubtful or at in at_end:
+            changelog.store.save_position(position)
             del changelogs[at]
+        else:
+            changelog.store.advance(position)

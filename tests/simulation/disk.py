@@ -103,6 +103,10 @@ class _Durable:
         self.operations.append(("position", None, position))
         super().save_position(position)  # type: ignore[misc]
 
+    def advance(self, position: int) -> None:
+        self.operations.append(("position", None, position))
+        super().advance(position)  # type: ignore[misc]
+
     def save_mark(self, mark: int) -> None:
         super().save_mark(mark)  # type: ignore[misc]
         self.operations.append(("mark", None, self.mark))

@@ -198,9 +198,9 @@ def _last_wins(original: Any, self: Any, record: Any) -> None:
 
 @mutation("a standby copy follows no further than its owner has verified", aim="standbys")
 @instead(program.standby, "reach")
-def _follow_all(original: Any, position: int, noted: int | None, first: int, end: int) -> int | None:
+def _follow_all(original: Any, position: int, noted: int | None, first: int, end: int, *rest: int) -> int | None:
     del noted
-    return original(position, end, first, end)  # type: ignore[no-any-return] # as it returns
+    return original(position, end, first, end, *rest)  # type: ignore[no-any-return] # as it returns
 
 
 @mutation("a worker that the group has put out ends")

@@ -38,6 +38,12 @@ class Store(Protocol):
     def save_position(self, position: int) -> None:
         """Store the changelog position; as durable as the data itself, and never before it."""
 
+    def advance(self, position: int) -> None:
+        """Store a position from which more is to be read: as `save_position`, but the store is no fresher than before.
+
+        How old a store may be is about the tombstones after its position.
+        """
+
     def save_mark(self, mark: int) -> None:
         """Raise the mark, before any value that it has to cover is put."""
 

@@ -19,6 +19,10 @@ class _Marks:
         """Store the changelog position."""
         self.position = position
 
+    def advance(self, position: int) -> None:
+        """Store a position from which more is to be read."""
+        self.position = position
+
     def save_mark(self, mark: int) -> None:
         """Raise the mark."""
         self.mark = max(self.mark, mark)

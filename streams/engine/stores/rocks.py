@@ -263,10 +263,16 @@ class RocksStore:
 
     def save_position(self, position: int) -> None:
         """Store the changelog position."""
+        self._saved_at = 0.0
+        self.advance(position)
+
+    def advance(self, position: int) -> None:
+        """Store a position from which more is to be read: the store is no fresher than before, if it had one."""
         self.position = position
         self._save(_POSITION, position)
-        self._saved_at = int(self._clock.time())
-        self._save(_SAVED_AT, self._saved_at)
+        if not self._saved_at:
+            self._saved_at = int(self._clock.time())
+            self._save(_SAVED_AT, self._saved_at)
 
     def save_mark(self, mark: int) -> None:
         """Raise the mark."""
@@ -293,6 +299,7 @@ class RocksStore:
             Rdict.destroy(str(self.path), self._memory.options())
             self._db = self._open()
         self.position = self.mark = self.partitions = self.topic = 0
+        self._saved_at = 0.0
         self.generation += 1
         self._save_compacted(self._clock.time())
 

@@ -74,7 +74,12 @@ class Applied:
         )
 
     async def wait_for_contributions(self, partitions: frozenset[int], deadline: float) -> None:
-        """Return when this worker's conversations have all contributions that messages have sent so far."""
+        """Return when this worker's conversations have all contributions that messages have sent so far.
+
+        Raises ProblemError.
+        """
+        for partition in partitions:
+            self._tables.owns(partition)
         join = self._tables.assignment.join
         topic = self._tables.contributions_topic
         try:

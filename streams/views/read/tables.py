@@ -170,9 +170,10 @@ class Tables:
 
     def owns(self, partition: int) -> bool:
         """Return whether this worker owns a partition. Raises if it does, and has not taken it over yet."""
+        views = self.assignment.views
         if partition in self.worker.late:
             raise not_ready("the partition is being restored", {partition})
-        return partition in self.assignment.views
+        return partition in views
 
     def view(self, partition: int, *, indexed: bool = False) -> PartitionView | None:
         """Return an owned partition that is ready, None if this worker does not own it."""
@@ -309,7 +310,7 @@ class Tables:
         """Bring the metrics that describe this moment up to date."""
         metrics, current, worker = self._metrics, self.current, self._worker
         views = {} if current is None else current.views
-        metrics.owned.set(len(views))
+        metrics.owned.set(len(views) + (0 if worker is None else len(worker.late)))
         whole = worker is not None and worker.holds_lease
         metrics.ready.set(sum(view.caught_up and view.indexed for view in views.values()) if whole else 0)
         metrics.conversations.set(sum(view.size for view in views.values()))

@@ -47,6 +47,7 @@ class Broker:
         self.records: list[tuple[bytes, bytes | None]] = []
         self.first = 0
         self.noted: int | None = None
+        self.known_first = 0
         #: What distinguishes the changelog from others of its name; None: its owner notes none.
         self.topic: int | None = None
         self.begun: list[int] = []
@@ -62,7 +63,8 @@ class Broker:
     async def left(self, sources: Any) -> Mapping[Any, Committed]:
         (at,) = sources
         assert at == ("p.events", 0)
-        noted = {"rows": self.noted} if self.topic is None else {"rows": self.noted, "rows@topic": self.topic}
+        noted = {"rows": self.noted, "rows@topic": self.topic, "rows@first": self.known_first}
+        noted = {name: value for name, value in noted.items() if value is not None}
         return {} if self.noted is None else {at: Committed(7, note(noted))}
 
     def consumer(self, config: Mapping[str, Any]) -> "Broker":
@@ -113,6 +115,8 @@ class World:
         self.lags: list[Mapping[Any, int]] = []
         self.ending: list[StoreDamagedError] = []
         self.passed = 0
+        #: How many times the broker was still to fail, each time when all had been followed or given up.
+        self.failures_left: list[int] = []
         self.stores = stores_in(directory, damaged=self.ending.append)
         self.stores.own([], [0])
 
@@ -125,6 +129,7 @@ class World:
 
     def passes(self) -> None:
         self.passed += 1
+        self.failures_left.append(len(self.broker.failures))
 
     @property
     def store(self) -> RocksStore:
@@ -207,16 +212,26 @@ def test_a_late_partition_keeps_what_it_has_of_a_changelog_that_is_not_what_it_w
     followed(check)
 
 
-def test_late_partitions_are_passed_once_they_are_read_and_also_where_that_cannot_be(world: World):
-    """Whoever waits for them goes on either way: the takeover reads what is left, and says what is wrong."""
+def test_late_partitions_are_passed_once_they_are_read_and_after_failures_in_a_row(world: World):
+    """A takeover reads what is left then, and says what is wrong. One failure stops nobody who is at work."""
 
     async def check() -> None:
-        world.broker.failures = [KafkaException(KafkaError(KafkaError._TRANSPORT))]
         world.broker.write(*[(b"%d" % number, b"1") for number in range(20_000)])
+        failures = [KafkaException(KafkaError(KafkaError._TRANSPORT)) for _ in range(standby._TRIES - 1)]
+        world.broker.failures = list(failures)
         made = await world.follow(TABLE)
-        await world.until(lambda: world.passed == 1)
-        await world.until(lambda: world.passed > 1)
+        await world.until(lambda: world.passed)
         assert world.store.position == 20_000
+        assert set(world.failures_left) == {0}
+        world.failures_left.clear()
+        world.broker.write((b"more", b"1"))
+        world.broker.failures = [*failures, *failures]
+        await world.until(lambda: world.store.position == 20_001)
+        assert [left for left in world.failures_left if left] == [
+            3,
+            2,
+            1,
+        ]  # of eight, after the fifth and those after it
         await made.stop()
 
     followed(check)
@@ -391,22 +406,81 @@ def test_a_copy_knows_what_it_cannot_follow(position: int, noted: int | None, fi
 
 
 @pytest.mark.parametrize(
-    ("position", "noted", "first", "end", "until"),
+    ("position", "noted", "first", "end", "known_first", "until"),
     [
-        (0, 5, 0, 9, 5),
-        (0, 5, 4, 9, 5),
-        (5, 5, 0, 9, None),
-        (7, 5, 0, 9, None),
-        (0, None, 0, 9, None),
-        (0, 0, 0, 9, None),
-        (5, 9, 0, 8, None),
-        (0, 5, 7, 9, None),  # its owner has not seen yet that it was emptied
+        (0, 5, 0, 9, 0, 5),
+        (0, 5, 4, 9, 4, 5),
+        (5, 5, 0, 9, 0, None),
+        (7, 5, 0, 9, 0, None),
+        (0, None, 0, 9, 0, None),
+        (0, 0, 0, 9, 0, None),
+        (5, 9, 0, 8, 0, None),
+        (0, 5, 7, 9, 0, None),  # its owner has not seen yet that it was emptied
+        (0, 5, 4, 9, 0, None),  # nor here, and what is left is not all
+        (0, 5, 4, 9, 3, None),
+        (4, 5, 4, 9, 0, 5),  # this copy has what is gone
     ],
 )
-def test_a_copy_reads_nothing_that_is_not_verified(
-    position: int, noted: int | None, first: int, end: int, until: int | None
+def test_a_copy_reads_nothing_that_is_not_verified(  # noqa: PLR0917 parameters
+    position: int, noted: int | None, first: int, end: int, known_first: int, until: int | None
 ):
-    assert reach(position, noted, first, end) == until
+    assert reach(position, noted, first, end, known_first) == until
+
+
+@pytest.mark.parametrize("late", [(), (TABLE,)], ids=["copy", "late partition"])
+def test_what_is_left_of_an_emptied_changelog_is_not_taken_for_the_whole_table(world: World, late: Any):
+    """Else a takeover would find it whole, and read nothing of the sources: what is gone would be lost for good."""
+    broker = world.broker
+
+    async def check() -> None:
+        broker.write(*[(b"gone", b"1")] * 2, *[(b"left", b"1")] * 3)
+        broker.first = 2
+        made = await world.follow(*late)
+        await world.until(lambda: len(world.lags) > 4)
+        assert (world.store.position, world.store.get(b"left")) == (0, None)
+        assert world.lags[-1] == {TABLE: 3}
+        # The next owner has written all of it once more, and notes where it begins.
+        broker.write((b"gone", b"1"))
+        broker.known_first = 2
+        await world.until(lambda: world.store.position == 6)
+        assert (world.store.get(b"gone"), world.store.get(b"left")) == (b"1", b"1")
+        await made.stop()
+
+    followed(check)
+
+
+def test_what_is_read_of_a_late_partition_makes_its_store_no_fresher_before_all_is_read(tmp_path: Path):
+    """Tombstones behind its position may be gone by then, and what they deleted would come back."""
+    clock = SetClock()
+    stores = stores_in(tmp_path, clock)
+    store = stores.own([0])[TABLE]
+    store.save_position(5)
+    clock.at += 50
+    store.advance(8)
+    clock.at += 50
+    stores.own([])
+    assert stores.own([0])[TABLE].position == 0  # it was too old, and is read again
+    store = stores.own([0])[TABLE]
+    store.advance(3)
+    clock.at += 50
+    store.save_position(9)
+    clock.at += 50
+    stores.own([])
+    assert stores.own([0])[TABLE].position == 9
+    stores.close()
+
+
+def test_what_copies_and_late_partitions_have_in_memory_is_written_before_a_worker_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    stores = stores_in(tmp_path)
+    stores.own([0], [1])
+    stores.open_copy(("rows", 1))
+    flushed: list[str] = []
+    monkeypatch.setattr(RocksStore, "flush", lambda store: flushed.append(store.path.name))
+    stores.flush()
+    assert sorted(flushed) == ["0", "1"]
+    stores.close()
 
 
 class SetClock(Clock):

@@ -9,7 +9,7 @@ import pytest
 
 from avro.catalogue import ENTITIES
 from openbsp.http.problems import TYPE
-from streams.views.access import COOKIE, cookie_value
+from streams.views.access import COOKIE, HOP, SYNC, cookie_value
 from streams.views.read import partition, tables
 from streams.views.read.partition import PartitionView, Rendered, RenderedConversations
 from streams.views.refusals import REASONS
@@ -588,6 +588,10 @@ async def test_a_late_partition_is_not_ready_and_the_others_answer(world):
         for path in [*paths, "/conversations", "/events"]:
             problem = assert_problem(await client.get(path), "not_ready")
             assert problem["partitions"] == [late]
+        hop = {HOP.decode(): f"{mine},{late}", SYNC.decode(): "30"}
+        assert assert_problem(await client.get("/conversations", headers=hop), "not_ready")["partitions"] == [late]
+        for name, count in (("owned", 4), ("ready", 3)):
+            assert f"\nstreams_partitions_{name} {count}.0\n" in (await client.get("/metrics")).text
 
 
 async def test_partitions_without_an_owner_are_named(world):
