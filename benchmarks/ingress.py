@@ -38,7 +38,7 @@ from support.say import say
 from support import machine
 
 CONNECTIONS = (1, 64, 256)
-_WARM_UP_S = 3
+_WARM_UP_S = 2
 _STEADY_S = 10
 
 
@@ -128,9 +128,10 @@ def _contestant(key: str, ports: Mapping[str, int], servers: str, environment: M
 
 
 def _warm_up(running: list[Running]) -> None:
-    for one in running:
-        say(f"warm-up: {one.contestant.name}")
-        load.closed_loop(one.contestant.port, TOKEN, max(CONNECTIONS), _WARM_UP_S)
+    for connections in CONNECTIONS:
+        for one in running:
+            say(f"warm-up: {connections} connections, {one.contestant.name}")
+            load.closed_loop(one.contestant.port, TOKEN, connections, _WARM_UP_S)
 
 
 def _turn(one: Running, broker: psutil.Process, connections: int, seconds: int) -> load.Measured:
