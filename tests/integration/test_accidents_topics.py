@@ -1,7 +1,5 @@
 """Topics that go wrong under a running bridge, on a broker that creates topics by itself, as Kafka's default is."""
 
-import json
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +14,6 @@ from openbsp.kafka.writing import write_one
 from openbsp.local.stack import LocalStack
 from support.bridge_process import TOKEN, Bridge
 from support.consume import headers_of, read_all
-from support.delivery_world import World, running_world
 from support.load import Load
 from support.topic_settings import empty
 from support.wait import eventually
@@ -237,51 +234,6 @@ def test_an_empty_suppression_list_whose_topic_is_created_again_is_followed(
         print("\nfigure: let in: 0 of 1 suppressed contacts, once the bridge has looked; the operator saw: nothing")
     finally:
         bridge.close()
-
-
-def test_a_broker_whose_disk_was_emptied(tmp_path: Path):
-    """It comes back as another cluster without a topic: what was spooled meanwhile and what comes later is kept."""
-    with running_world(tmp_path) as world:
-        world.some_more(100)
-        world.servers.broker.kill()
-        shutil.rmtree(tmp_path / "servers" / "kafka")
-        eventually(lambda: world.bridge.spooled > 20, within=60)
-        # What was in its topics is gone, and nobody else had it.
-        world.lose(0)
-        world.send("while")
-        world.some_more(100)
-        world.servers.broker.start(120)
-        seen = world.degraded("waiting_for", f"{world.bridge.topic}: missing")
-        world.send("without-topics")
-        world.some_more()
-        world.bridge.prepare()
-        eventually(lambda: world.bridge.spooled == 0, within=90)
-        world.send("after")
-        before = world.load.count("published")
-        eventually(lambda: world.load.count("published") > before + 50, within=90)
-        world.fleet.wait_ready(90)
-        world.load.stop()
-        eventually(lambda: world.bridge.spooled == 0, within=90)
-        world.look_into_topics()
-        accepted = set(world.load.accepted.values()) - world.gone
-        lost = accepted - world.stored
-
-        def different() -> list[str]:
-            return [line for name in ("while", "without-topics", "after") for line in world.differences(name)]
-
-        eventually(lambda: different() == [], within=90)
-        eventually(lambda: ready(world.bridge), within=60)
-        print(
-            f"\nfigure: lost: {len(lost)} of {len(accepted)} accepted and not yet in a topic of the former disk; "
-            f"the operator saw: degraded, {seen}; the worker: {'; '.join(reasons(world))}"
-        )
-        assert not lost
-        assert set(world.load.outcomes) <= {"published", "spooled"}
-        assert world.load.slowest < 5
-
-
-def reasons(world: World) -> list[str]:
-    return sorted({json.loads(line[line.index("{") :])["message"] for line in world.fleet.reasons})
 
 
 def send(bridge: Bridge, data: dict[str, str]) -> httpx.Response:

@@ -76,6 +76,15 @@ def _adopting() -> Iterator[None]:
         assert prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) == 0
 
 
+#: The commands that make what a bridge needs.
+APPLY_TOPICS, REGISTER_SCHEMAS = ("topics", "apply"), ("schemas", "register")
+
+
+def _await_success(process: "subprocess.Popen[bytes]") -> None:
+    told, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, told.decode()
+
+
 @dataclass
 class Bridge:
     """A bridge with topics of its own on a running Kafka. It can be killed, ended and started again on its port."""
@@ -132,13 +141,17 @@ class Bridge:
 
     def prepare(self) -> None:
         """Make the topics and register the schemas, both at once."""
-        commands = (["topics", "apply"], ["schemas", "register"])
-        started = [
-            subprocess.Popen([BRIDGE, *command], env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-            for command in commands
-        ]
-        for process, told in [(process, process.communicate(timeout=120)[0]) for process in started]:
-            assert process.returncode == 0, told.decode()
+        started = [self._command(*command) for command in (APPLY_TOPICS, REGISTER_SCHEMAS)]
+        for process in started:
+            _await_success(process)
+
+    def command(self, *arguments: str) -> None:
+        """Run a command with its settings, which must succeed."""
+        _await_success(self._command(*arguments))
+
+    def _command(self, *arguments: str) -> "subprocess.Popen[bytes]":
+        command = [BRIDGE, *arguments]
+        return subprocess.Popen(command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
     def listen(self) -> socket.socket:
         """Return a socket for `listener`, as systemd or `bridge up` would have it; the caller closes it."""

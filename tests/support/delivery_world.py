@@ -8,22 +8,19 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-from confluent_kafka import KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, DeletedRecords, OffsetSpec
 from prometheus_client.parser import text_string_to_metric_families
 
 from support.bridge_process import TOKEN, TOKENS_FILE, Bridge
-from support.consume import headers_of, read_all
+from support.delivery_judge import Envelope, Judge
 from support.join_cases import at, conversation, inserted, status_of
 from support.join_fleet import Fleet, Member
-from support.join_outcome import Outcome, expected_of
-from support.join_views import MEMBERS, comparable
 from support.load import Attempt, Load
 from support.local_servers import LocalStack
 from support.registry_proxy import Proxy, proxy
@@ -31,11 +28,10 @@ from support.small_disk import mount, small_disk
 from support.wait import SESSION_S, eventually
 from support.wrong_clock import WrongClock
 
-Envelope = Mapping[str, Any]
 #: Messages of a conversation, and what else there is of each of them: its row, and a receipt that has no conversation.
 _OF_A_CONVERSATION = 10
-PAGE = 500
 CONNECTIONS = 512
+MEMORY_MIB = 16
 
 
 def events_of(organization: str) -> Callable[[int], Envelope]:
@@ -57,11 +53,6 @@ def events_of(organization: str) -> Callable[[int], Envelope]:
     return event
 
 
-def identity(envelope: Envelope) -> tuple[str, str, str]:
-    """Return what tells an event of `events_of` apart from all others."""
-    return envelope["entity"], envelope["action"], envelope["data"]["id"]
-
-
 @dataclass
 class World:
     """What happens to it is told by the cases; nothing of it ends before the last of them."""
@@ -72,6 +63,7 @@ class World:
     fleet: Fleet
     admin: AdminClient
     load: Load
+    judge: Judge
     #: Where the spool is, and where the stores are; whether those are small disks; and the clock of the machine.
     disk: Path
     stores: Path
@@ -79,11 +71,6 @@ class World:
     clock: WrongClock
     #: Of which events are sent at the moment.
     organization: str = "before"
-    #: Ids of events that were in a topic when somebody deleted them there.
-    gone: set[str] = field(default_factory=set)
-    #: Ids of the events that were found in the topics, and what tells them apart.
-    stored: set[str] = field(default_factory=set)
-    found: set[tuple[str, str, str]] = field(default_factory=set)
 
     # The load.
 
@@ -112,7 +99,22 @@ class World:
         self.all_answered()
         for attempt in list(self.load.attempts):
             if since < attempt.started <= now and attempt.answer.get("disposition") == "published":
-                self.gone.add(attempt.answer["event_id"])
+                self.judge.gone.add(attempt.answer["event_id"])
+
+    def posted(self, envelope: Envelope, content: bytes | None = None, **headers: str) -> Attempt:
+        """Send an event once, as another sender would; `content` is how it is written, with more `headers`."""
+        began = time.monotonic()
+        own = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json", **headers}
+        body = json.dumps(envelope).encode() if content is None else content
+        answer = httpx.post(f"{self.bridge.url}/webhooks", content=body, headers=own, timeout=5, trust_env=False)
+        key, seconds = envelope["data"]["id"], time.monotonic() - began
+        return Attempt(key, seconds, began, answer.status_code, answer.json(), envelope)
+
+    def post(self, envelope: Envelope, content: bytes | None = None, **headers: str) -> Attempt:
+        """Do that, and count it as the load's own."""
+        attempt = self.posted(envelope, content, **headers)
+        self.load.attempts.append(attempt)
+        return attempt
 
     # The bridge.
 
@@ -146,6 +148,13 @@ class World:
     @property
     def worker(self) -> Member:
         return self.fleet.members[0]
+
+    def start_worker(self) -> None:
+        """Start one for the topics of the bridge, with nothing on its disk, and return when it is ready."""
+        own = {"STREAMS_APP_ID": f"{self.bridge.prefix}streams", "STREAMS_STORE": "rocksdb"}
+        directory = str(self.stores / f"{self.bridge.prefix}worker")
+        self.fleet.add(**self.bridge.topics.environment, **own, STREAMS_DATA_DIR=directory, **self.clock.variables)
+        self.fleet.wait_ready()
 
     @contextlib.contextmanager
     def without_worker(self) -> Iterator[None]:
@@ -196,10 +205,13 @@ class World:
         return AdminClient({"bootstrap.servers": self.servers.kafka, "log_level": 0})
 
     def ends(self, *names: str) -> list[TopicPartition]:
-        """Return where the partitions of topics end."""
+        """Return where the partitions of topics end; raise AssertionError if that is not known yet."""
         admin = self.new_admin()
-        asked = admin.list_offsets({place: OffsetSpec.latest() for place in self.partitions(*names)})
-        return [TopicPartition(place.topic, place.partition, end.result(10).offset) for place, end in asked.items()]
+        try:
+            asked = admin.list_offsets({place: OffsetSpec.latest() for place in self.partitions(*names)})
+            return [TopicPartition(place.topic, place.partition, end.result(10).offset) for place, end in asked.items()]
+        except KafkaException as error:
+            raise AssertionError(error) from error
 
     def delete_records(self, *names: str) -> bool:
         """Delete all records of topics, as retention does; raise AssertionError if their policy is not known yet."""
@@ -250,75 +262,6 @@ class World:
         if not self.small:
             pytest.skip("only root can mount a small file system")
 
-    # The judge.
-
-    def look_into_topics(self) -> None:
-        """Note which events are in their topics."""
-        for entity in ("messages", "conversations"):
-            for message in read_all(self.bridge.kafka, f"{self.bridge.prefix}{entity}"):
-                if message.headers() is not None and "ce_id" in (headers := headers_of(message)):
-                    self.stored.add(headers["ce_id"])
-                    self.found.add((entity, headers["ce_type"].rpartition(".")[2], _key(message)))
-
-    def attempts_of(self, organization: str) -> list[Attempt]:
-        """Return what was sent of an organization. A receipt does not name it."""
-        return [attempt for attempt in list(self.load.attempts) if attempt.key.startswith(f"{organization}-")]
-
-    def differences(self, organization: str) -> list[str]:
-        """Return a line for each state in the views of an organization that is not what was sent."""
-        sent = [
-            one for one in self.attempts_of(organization) if one.status == httpx.codes.ACCEPTED or self.is_found(one)
-        ]
-        expected = expected_of([attempt.sent for attempt in sent])
-        # Who deleted an event before the worker had read it has deleted it, and it is not known when that was.
-        lost = [attempt.sent["data"] for attempt in sent if attempt.answer.get("event_id") in self.gone]
-        spared = {row["id"] for row in lost} | {row["id"].rpartition("-")[0] for row in lost}
-        return [
-            f"{kind} {key}: {difference}"
-            for kind, shown in self.shown(organization).items()
-            for key, difference in _differences(kind, shown, expected, organization)
-            if key not in spared
-        ]
-
-    def is_found(self, attempt: Attempt) -> bool:
-        return identity(attempt.sent) in self.found
-
-    def shown(self, organization: str) -> dict[str, dict[str, dict[str, Any]]]:
-        """Return what the views have of an organization: messages and conversations by their ids."""
-        (url,) = self.fleet.urls
-        shown: dict[str, dict[str, dict[str, Any]]] = {"messages": {}, "conversations": {}}
-        headers = {"Authorization": f"Bearer {TOKEN}"}
-        with httpx.Client(base_url=url, headers=headers, timeout=20, trust_env=False) as views:
-            for kind, found in shown.items():
-                query = {"organization_id": organization, "limit": str(PAGE)}
-                while "cursor" not in query or query["cursor"]:
-                    answer = views.get(f"/{kind}", params=query)
-                    assert answer.status_code == httpx.codes.OK, answer.text
-                    page = answer.json()
-                    found.update((item["id"], item) for item in page[kind])
-                    query["cursor"] = page["next_cursor"]
-        return shown
-
-
-def _key(message: Message) -> str:
-    return message.key().decode("utf-8", "replace")
-
-
-def _differences(
-    kind: str, shown: Mapping[str, dict[str, Any]], expected: Outcome, organization: str
-) -> Iterator[tuple[str, str]]:
-    states = getattr(expected, kind)
-    # Of a message of which only a receipt was accepted nobody knows whose it is.
-    wanted = {key: state for key, state in states.items() if state["organization_id"] == organization}
-    for key in shown.keys() | wanted.keys():
-        if key not in shown or key not in wanted:
-            yield key, "not shown" if key in wanted else "shown, and was never accepted"
-            continue
-        names = [name for name in MEMBERS[kind] if name in shown[key]]
-        wrong = [name for name in names if comparable(shown[key][name]) != wanted[key][name]]
-        if wrong:
-            yield key, ", ".join(f"{name} {shown[key][name]} instead of {wanted[key][name]}" for name in wrong)
-
 
 @contextlib.contextmanager
 def running_world(directory: Path) -> Iterator[World]:
@@ -328,28 +271,48 @@ def running_world(directory: Path) -> Iterator[World]:
         servers = stack.enter_context(LocalStack(directory / "servers", kafka_properties=properties))
         between = stack.enter_context(proxy(servers.registry))
         (directory / "tokens").write_text(TOKENS_FILE)
-        clock, disk, stores = WrongClock(directory), directory / "disk", directory / "stores"
+        clock = WrongClock(directory)
+        own = {"BRIDGE_TOKENS_FILE": str(directory / "tokens"), **clock.variables}
+        world = stack.enter_context(_bridge_and_worker(directory, servers, between, clock, own))
+        world.bridge.prepare()
+        world.bridge.start()
+        world.start_worker()
+        stack.enter_context(world.load)
+        yield world
+
+
+@contextlib.contextmanager
+def another_world(world: World, directory: Path, **variables: str) -> Iterator[World]:
+    """Make a bridge and a worker with topics of their own on the servers of a world, and start nothing of it."""
+    directory.mkdir()
+    with _bridge_and_worker(directory, world.servers, world.between, world.clock, variables) as other:
+        yield other
+
+
+@contextlib.contextmanager
+def _bridge_and_worker(
+    directory: Path, servers: LocalStack, between: Proxy, clock: WrongClock, variables: Mapping[str, str]
+) -> Iterator[World]:
+    """Make what starts neither of them yet, nor the load."""
+    with contextlib.ExitStack() as stack:
+        disk, stores = directory / "disk", directory / "stores"
         small = stack.enter_context(small_disk(disk, "32m")) and stack.enter_context(small_disk(stores, "128m"))
         bridge = Bridge(
             servers.kafka,
             between.url,
             directory,
             variables={
-                "BRIDGE_TOKENS_FILE": str(directory / "tokens"),
                 "BRIDGE_WORKERS": "1",
                 "BRIDGE_SPOOL_DIR": str(disk / "spool"),
-                "BRIDGE_MEMORY_BYTES": str(16 << 20),
+                "BRIDGE_MEMORY_BYTES": str(MEMORY_MIB << 20),
                 "BRIDGE_CONNECTIONS": str(CONNECTIONS),
-                **clock.variables,
+                **variables,
             },
         )
         bridge.listener = stack.enter_context(bridge.listen())
         stack.callback(bridge.close)
-        bridge.prepare()
-        bridge.start()
         fleet = stack.enter_context(Fleet(bridge.topics, directory, STREAMS_SESSION_TIMEOUT_S=str(SESSION_S)))
-        fleet.add(STREAMS_STORE="rocksdb", STREAMS_DATA_DIR=str(stores / "worker"), **clock.variables)
-        fleet.wait_ready()
-        load = stack.enter_context(Load(bridge.url, TOKEN, per_second=60, event=events_of("before")))
+        load = Load(bridge.url, TOKEN, per_second=60, event=events_of("before"))
         admin = AdminClient({"bootstrap.servers": servers.kafka, "log_level": 0})
-        yield World(servers, between, bridge, fleet, admin, load, disk, stores, small, clock)
+        judge = Judge(servers.kafka, bridge.prefix, lambda: fleet.urls[0], load)
+        yield World(servers, between, bridge, fleet, admin, load, judge, disk, stores, small, clock)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 from support.environment import clean_environment
 
@@ -83,6 +84,13 @@ class RunningStack:
     @property
     def authorization(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token}"}
+
+    def supervisor_of_the_bridge(self) -> psutil.Process:
+        """Return that which runs now."""
+        children = psutil.Process(self.process.pid).children()
+        found = [child for child in children if child.cmdline()[-2:] == ["bridge", "serve"]]
+        (process,) = [each for each in found if "-c" not in each.cmdline()]
+        return process
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> int:
         """Send a signal to `bridge up` and return its exit code; without effect when it ended already."""

@@ -14,6 +14,7 @@ import pytest
 
 from support.bridge_process import TOKEN, Bridge
 from support.consume import read_all
+from support.largest_mib import largest_mib
 from support.load import Load
 from support.local_servers import LocalStack
 from support.wait import eventually
@@ -41,12 +42,6 @@ def new_bridge(servers: LocalStack, tmp_path: Path) -> Iterator[NewBridge]:
 
 def descriptors(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
-
-
-def largest_mib(pid: int) -> int:
-    """Return the most memory that a process ever had, in MiB."""
-    (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
-    return int(line.split()[1]) // 1024
 
 
 class Answered(NamedTuple):

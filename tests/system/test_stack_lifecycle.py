@@ -148,7 +148,7 @@ def test_webhooks_wait_while_the_bridge_of_a_stack_is_killed(restarting_stack):
     with Load(stack.bridge, stack.token) as load:
         for _ in range(2):
             eventually(lambda: len(load.accepted) > 100)
-            bridge = bridge_of(stack)
+            bridge = stack.supervisor_of_the_bridge()
             # `up` notices the death, and kills the workers, which are about to end by themselves.
             pids = [bridge.pid, *(worker.pid for worker in bridge.children())]
             kills.append(kill(pids, bridge.kill))
@@ -180,7 +180,7 @@ def test_a_killed_part_comes_back_and_nothing_is_lost(restarting_stack):
     stack = restarting_stack
     for part, body in zip(["bridge", "streams", "kafka", "schema_registry"], events.bodies, strict=False):
         before = stack.log.stat().st_size
-        killed = bridge_of(stack).pid if part == "bridge" else stack.pids[part]
+        killed = stack.supervisor_of_the_bridge().pid if part == "bridge" else stack.pids[part]
         os.kill(killed, signal.SIGKILL)
         eventually(lambda part=part, before=before: f"{part} is back" in said(stack)[before:], within=60)
         post(stack, body)
@@ -189,12 +189,3 @@ def test_a_killed_part_comes_back_and_nothing_is_lost(restarting_stack):
     processes = family(stack)
     assert stack.stop(signal.SIGTERM) == 0
     eventually(lambda: survivors(processes) == [])
-
-
-def bridge_of(stack: RunningStack) -> psutil.Process:
-    """Return the supervisor of the bridge that runs now."""
-    found = [
-        child for child in psutil.Process(stack.process.pid).children() if child.cmdline()[-2:] == ["bridge", "serve"]
-    ]
-    (process,) = [each for each in found if "-c" not in each.cmdline()]
-    return process

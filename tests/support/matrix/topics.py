@@ -1,0 +1,53 @@
+"""Topics that the bridge writes to, as somebody else changes them."""
+
+from confluent_kafka.admin import NewTopic
+
+from support.delivery_world import World
+from support.topic_settings import change_settings, settings_of
+from support.wait import eventually
+
+
+def topic_that_is_deleted(world: World, since: int) -> str:
+    topic = world.bridge.topic
+    world.admin.delete_topics([topic])[topic].result(10)
+    world.lose(0)
+    seen = world.degraded("waiting_for", f"{topic}: missing")
+    world.some_more()
+    world.bridge.prepare()
+    return f"{seen}; {world.logged('topics.wrong', since)}"
+
+
+def topic_with_wrong_settings(world: World, since: int) -> str:
+    topic = world.bridge.topic
+
+    def delete() -> None:
+        world.admin.delete_topics([topic])[topic].result(10)
+        eventually(lambda: topic not in world.admin.list_topics(timeout=10).topics, within=30)
+
+    def create() -> bool:
+        world.admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(10)
+        return True
+
+    delete()
+    eventually(create)
+    world.lose(0)
+    seen = world.degraded("waiting_for", f"{topic}: 1 partitions")
+    world.some_more()
+    delete()
+    world.bridge.prepare()
+    return f"{seen}; {world.logged('topics.replaced', since)}"
+
+
+def topic_with_settings_of_an_operators_choice(world: World, since: int) -> str:
+    """While both run, and at a start of the worker."""
+    first, topic = len(world.fleet.lines), world.bridge.topic
+    former = settings_of(world.admin, topic)
+    change_settings(world.admin, topic, retention_ms="3600000", max_message_bytes="500000")
+    world.fleet.restart(world.worker)
+    seen = world.degraded("remarks", "retention.ms is 3600000")
+    world.logged("topics.remark", since)
+    world.said("retention.ms is 3600000", first)
+    names = ("retention.ms", "max.message.bytes")
+    change_settings(world.admin, topic, **{name.replace(".", "_"): former[name] for name in names})
+    world.fleet.wait_ready(90)
+    return seen
