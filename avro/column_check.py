@@ -1,7 +1,7 @@
 """Where a column with a field of its own has to be. One that is missing in a schema would be lost there, silently.
 
 Typed columns of the catalogue are no longer in `extra`: a schema without the field would leave the column out, since
-writers ignore fields that their schema does not have.
+writers ignore fields that their schema does not have. A new column: docs/howto/column.md.
 """
 
 import json

@@ -4,6 +4,7 @@ A column of the expected type becomes a typed field; every other one, and every 
 text in `extra`; explicit nulls are listed in `nulls`, so that they differ from absent columns. An instant whose text
 has more than microseconds has both: the field, and its text in `extra`. The members of a status do the same with
 `status` and `status_extra`. A row without an id gets one in its fields (`id_of`), which is not a column of it.
+Nothing here names a column: `avro/catalogue.py` lists them.
 """
 
 from hashlib import sha256

@@ -1,4 +1,4 @@
-"""Every metric of the ingress, declared once.
+"""Every metric of the ingress, declared once. A new one: docs/howto/metric.md.
 
 Parts count where it happens; `refresh` of `bridge/http/health.py` sets the gauges of the moment.
 """

@@ -1,7 +1,7 @@
-"""Every metric of a worker, declared once.
+"""Every metric of a worker, declared once. A new one: docs/howto/metric.md.
 
-The join knows of none: `Tables` in `streams/views/read/tables.py` counts what the engine's hooks report (`listen`), and
-sets the join's gauges of the moment (`measure`). The views count where it happens.
+The join knows of none: `streams/counting.py` counts what the engine's hooks report, and `measure` of
+`streams/views/read/tables.py` sets the gauges of the moment. The views count where it happens.
 """
 
 from prometheus_client import CollectorRegistry

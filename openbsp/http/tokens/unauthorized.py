@@ -1,4 +1,7 @@
-"""The answer for an unknown, revoked or missing token, the same in every service, with all of its sentences."""
+"""The answer for an unknown, revoked or missing token, the same in every service, with all of its sentences.
+
+Who reads its status, and who repeats its words: docs/howto/answer.md.
+"""
 
 from openbsp.http.problems import Reason
 
