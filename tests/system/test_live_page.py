@@ -597,7 +597,7 @@ def keep_audit(stack: RunningStack, ago: timedelta, **counts: int) -> None:
         "entity": "messages",
         "organization_id": "acme",
         "compared": 1_200,
-        **dict.fromkeys(("missing", "different", "gone", "confirmed"), 0),
+        **dict.fromkeys(("missing", "different", "gone", "confirmed", "conflicts"), 0),
         **counts,
         "verified_until": (now - ago).isoformat(),
     }
