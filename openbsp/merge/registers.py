@@ -58,7 +58,10 @@ def join_each(a: dict[str, T], b: dict[str, T], join_two: Callable[[T, T], T]) -
     joined = dict(a)
     for name, said in b.items():
         known = joined.get(name)
-        joined[name] = said if known is None else join_two(known, said)
+        if known is None:
+            joined[name] = said
+        elif known != said:
+            joined[name] = join_two(known, said)
     return joined
 
 

@@ -224,18 +224,10 @@ def _stripped(facts: MessageFacts) -> MessageFacts:
 
 
 def _join_columns(a: Registers, b: Registers) -> Registers:
-    if not b or a is b:
-        return a
-    if not a:
-        return b
-    columns = dict(a)
-    for name, register in b.items():
-        known = columns.get(name)
-        if known is None:
-            columns[name] = register
-        elif known != register:
-            same_age = name == "content" and known[:2] == register[:2]
-            columns[name] = _newer_content(known, register) if same_age else newer(known, register)
+    columns = registers.join(a, b)
+    known, said = a.get("content"), b.get("content")
+    if known is not None and said is not None and known[:2] == said[:2] and known != said:
+        return {**columns, "content": _newer_content(known, said)}
     return columns
 
 
