@@ -170,14 +170,17 @@ class Tables:
 
     def owns(self, partition: int) -> bool:
         """Return whether this worker owns a partition. Raises if it does, and has not taken it over yet."""
-        views = self.assignment.views
-        if partition in self.worker.late:
+        return self._owned(partition) is not None
+
+    def _owned(self, partition: int) -> PartitionView | None:
+        view = self.assignment.views.get(partition)
+        if view is None and partition in self.worker.late:
             raise not_ready("the partition is being restored", {partition})
-        return partition in views
+        return view
 
     def view(self, partition: int, *, indexed: bool = False) -> PartitionView | None:
         """Return an owned partition that is ready, None if this worker does not own it."""
-        view = self.assignment.views[partition] if self.owns(partition) else None
+        view = self._owned(partition)
         if view is not None and not view.caught_up:
             raise not_ready("the partition is being caught up with", {partition})
         if view is not None and indexed and not view.indexed:
