@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -118,6 +119,14 @@ class World:
 
     # The bridge.
 
+    def run(self, program: str, *arguments: str, **variables: str) -> None:
+        """Run a command with the settings of the bridge and the worker, and others; it must succeed."""
+        own = {"STREAMS_TOKENS": f"tests={TOKEN}", "STREAMS_APP_ID": f"{self.bridge.prefix}streams"}
+        command = [Path(sys.executable).with_name(program), *arguments]
+        environment = {**self.bridge.environment, **own, **variables}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, done
+
     @property
     def log(self) -> str:
         return self.bridge.log.read_text("utf-8", "replace")
@@ -149,12 +158,22 @@ class World:
     def worker(self) -> Member:
         return self.fleet.members[0]
 
-    def start_worker(self) -> None:
+    def start_worker(self, **variables: str) -> None:
         """Start one for the topics of the bridge, with nothing on its disk, and return when it is ready."""
-        own = {"STREAMS_APP_ID": f"{self.bridge.prefix}streams", "STREAMS_STORE": "rocksdb"}
-        directory = str(self.stores / f"{self.bridge.prefix}worker")
-        self.fleet.add(**self.bridge.topics.environment, **own, STREAMS_DATA_DIR=directory, **self.clock.variables)
+        self.add_worker(**variables)
         self.fleet.wait_ready()
+
+    def add_worker(self, **variables: str) -> Member:
+        """Start one, and do not wait for it."""
+        own = {"STREAMS_APP_ID": f"{self.bridge.prefix}streams", "STREAMS_STORE": "rocksdb"}
+        own["STREAMS_DATA_DIR"] = str(self.stores / f"{self.bridge.prefix}worker")
+        return self.fleet.add(**self.bridge.topics.environment, **own, **self.clock.variables, **variables)
+
+    def view(self, path: str) -> int:
+        """Return the status with which the worker answers for a view."""
+        (url,) = self.fleet.urls
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        return httpx.get(f"{url}/{path}", headers=headers, timeout=10, trust_env=False).status_code
 
     @contextlib.contextmanager
     def without_worker(self) -> Iterator[None]:
@@ -166,13 +185,13 @@ class World:
             self.worker.wanted = True
         self.fleet.wait_ready(90)
 
-    def said(self, words: str, since: int) -> str:
+    def said(self, words: str, since: int, within: float = 60) -> str:
         """Return what the worker has logged with these words in it, once it has, behind `since` lines."""
 
         def look() -> str:
             return next((line for line in self.fleet.lines[since:] if words in line), "")
 
-        line = eventually(look, within=60)
+        line = eventually(look, within=within)
         return str(json.loads(line[line.index("{") :])["message"])
 
     def metric(self, url: str, name: str, **labels: str) -> float:

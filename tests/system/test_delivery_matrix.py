@@ -1,8 +1,7 @@
 """A bridge and a worker under load from a sender that never retries; one accident after the other happens to them.
 
 For each: what was lost of what was answered with a 2xx (nothing: it is in its topic, and every state in the views is
-what was sent), and what the operator saw, in `/readyz`, a metric or the log. What the documentation lists besides these
-has a test of its own, and its row says why.
+what was sent), and what the operator saw, in `/readyz`, a metric or the log. All that docs/delivery.md lists is here.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,7 +10,7 @@ import pytest
 
 from support.delivery_world import World, running_world
 from support.load import SENDER_PATIENCE_S
-from support.matrix import first, join, machine, power, processes, requests, servers, topics
+from support.matrix import first, join, machine, move, power, processes, requests, servers, topics
 from support.wait import eventually
 
 pytestmark = [pytest.mark.integration]
@@ -36,6 +35,8 @@ CASES: dict[str, Case] = {
     "topic is deleted": topics.topic_that_is_deleted,
     "topic has wrong settings": topics.topic_with_wrong_settings,
     "operator chose other settings of a topic": topics.topic_with_settings_of_an_operators_choice,
+    "suppression list is lost": topics.suppression_list_that_is_lost,
+    "more partitions, and a move to other topics": move.more_partitions,
     "spool is removed, and all processes die": machine.spool_that_is_removed,
     "spool is moved, and all processes die": machine.spool_that_is_moved,
     "spool is mounted over": machine.spool_that_is_mounted_over,
@@ -52,6 +53,7 @@ CASES: dict[str, Case] = {
     "conversation whose row comes last": requests.conversation_whose_row_comes_last,
     "request that waits too long for memory": requests.request_that_waits_too_long_for_memory,
     "disk is full": machine.disk_that_is_full,
+    "no room for the quarantine": machine.quarantine_without_room,
     "restart while the disk is full, and a process dies": machine.restart_while_the_disk_is_full,
     "machine's clock is wrong": machine.clock_that_is_wrong,
     "SIGKILL of the worker": join.worker_is_killed,
@@ -64,6 +66,9 @@ CASES: dict[str, Case] = {
     "changelogs are made anew while the store is elsewhere": join.changelogs_are_made_anew_while_the_store_is_elsewhere,
     "retention takes what was not read": join.retention_takes_what_was_not_read,
     "positions of somebody else": join.positions_of_somebody_else,
+    "positions from a backup, of a topic that was created again": join.positions_from_a_backup,
+    "row of a former version": join.row_that_a_former_version_took,
+    "event that ends workers": join.event_that_ends_workers,
     "two workers with one address": join.two_workers_with_one_address,
     "files of stores are missing": join.files_of_stores_are_missing,
     "poison": join.poison,
@@ -84,6 +89,7 @@ KILLED = {name: 1 for name in CASES if "die" in name or "SIGKILL of a process" i
 #: What can be stored nowhere is refused, and so is what no memory comes for in time.
 REFUSED = {
     "disk is full": "not_stored",
+    "no room for the quarantine": "not_stored",
     "spool is read-only": "not_stored",
     "more bytes than memory": "overloaded",
     "request that waits too long for memory": "overloaded",

@@ -1,12 +1,22 @@
 """What happens to the worker, its tables and its logs."""
 
+import asyncio
+import secrets
 import time
+from collections.abc import Mapping
 
+import aiokafka
+from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.structs import OffsetAndMetadata
 from confluent_kafka import ConsumerGroupTopicPartitions, Producer
+from msgspec import msgpack
 
-from support.delivery_world import World
-from support.join_cases import at, message
+from support.consume import newest_by_key, read_all
+from support.delivery_world import World, another_world
+from support.join_cases import at, inserted, message, status_of
 from support.load import SENDER_PATIENCE_S
+from support.matrix.first import started
 from support.topic_settings import change_settings
 from support.wait import SESSION_S, eventually
 
@@ -175,3 +185,100 @@ def poison(world: World, since: int) -> str:
         f"{reason}: {world.counted('streams_dead_letters_total', 8, reason=reason)}"
         for reason in ("not_wire_format", "unknown_schema")
     )
+
+
+def positions_from_a_backup(world: World, since: int) -> str:
+    """Of a topic that was deleted and created again since, and has grown beyond them: they are another topic's."""
+    del since
+    first, topic, group = len(world.fleet.lines), world.bridge.topic, f"{world.bridge.prefix}streams"
+    with world.without_worker():
+        saved = asyncio.run(_committed(world.bridge.kafka, group))
+        world.admin.delete_topics([topic])[topic].result(10)
+        world.lose(0)
+        world.degraded("waiting_for", f"{topic}: missing")
+        world.bridge.prepare()
+        grown = eventually(lambda: (e := world.ends("messages")) and all(p.offset > 20 for p in e) and e, within=60)
+        restored = {(p.topic, p.partition): (p.offset // 2, saved[p.topic, p.partition].metadata) for p in grown}
+        asyncio.run(_restore(world.bridge.kafka, group, restored))
+    seen = world.said("the topic was deleted and created again", first)
+    return f"{seen}; {world.counted('streams_positions_refused_total')}"
+
+
+async def _committed(kafka: str, group: str) -> dict[tuple[str, int], OffsetAndMetadata]:
+    # Trap: confluent_kafka reads what is committed with a position up to a zero byte, which may come later.
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    try:
+        found = await admin.list_consumer_group_offsets(group)
+    finally:
+        await admin.close()
+    return {(at.topic, at.partition): committed for at, committed in found.items()}
+
+
+async def _restore(kafka: str, group: str, positions: Mapping[tuple[str, int], tuple[int, str]]) -> None:
+    async with AIOKafkaConsumer(bootstrap_servers=kafka, group_id=group, enable_auto_commit=False) as member:
+        named = {aiokafka.TopicPartition(*at): position for at, position in positions.items()}
+        member.assign(list(named))
+        await member.commit(named)
+
+
+def row_that_a_former_version_took(world: World, since: int) -> str:
+    """With more columns than a row may have now: it is in the changelog, and can be deleted."""
+    del since
+    key, own = f"{world.organization}-former", {"organization_id": "former"}
+    row = inserted(key, f"{key}-c", "outgoing", 1)
+    assert world.posted({**row, "data": row["data"] | own | {"x": "extra"}}).status == 202
+    eventually(lambda: world.view(f"messages/{key}") == 200, within=60)
+    with world.without_worker():
+        topic = f"{world.bridge.prefix}{CHANGELOGS[0]}"
+        stored = newest_by_key([one for one in read_all(world.bridge.kafka, topic) if one.key()])[key]
+        facts = msgpack.decode(stored.value())
+        columns = facts[1]
+        columns |= {f"x{number}": columns["x"] for number in range(33_000)}
+        producer = Producer({"bootstrap.servers": world.bridge.kafka})
+        producer.produce(topic, msgpack.encode(facts), stored.key(), partition=stored.partition())
+        assert producer.flush(10) == 0
+    assert world.posted(status_of(key, "read", 2)).status == 202
+    seen = world.counted("streams_dead_letters_total", reason="too_large")
+    assert world.view(f"messages/{key}") == 200
+    assert world.posted(message(key, "delete", **own)).status == 202
+    eventually(lambda: world.view(f"messages/{key}") == 404, within=60)
+    return seen
+
+
+#: What Python runs first in a worker: its msgpack has a fault, as a library in C may, and ends the process where it
+#: meets a certain text.
+_FAULT = """
+import os, signal
+from msgspec import msgpack
+
+class Encoder:
+    def __init__(self, *arguments, **named):
+        self._encoder = sound(*arguments, **named)
+
+    def encode(self, value):
+        encoded = self._encoder.encode(value)
+        if b"%s" in encoded:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return encoded
+
+sound, msgpack.Encoder = msgpack.Encoder, Encoder
+"""
+
+
+def event_that_ends_workers(world: World, since: int) -> str:
+    """Beside the world, where a library of the worker has a fault: only what meets it is set aside."""
+    del since
+    directory, text = world.bridge.directory / "fault", f"deadly-{secrets.token_hex(8)}"
+    with another_world(world, directory) as other:
+        (directory / "sitecustomize.py").write_text(_FAULT % text)
+        other.bridge.prepare()
+        with started(other):
+            other.start_worker(PYTHONPATH=str(directory))
+            first = len(other.fleet.lines)
+            row = inserted("deadly", "deadly-c", "outgoing", 1, external_id=text)
+            assert other.posted({**row, "data": row["data"] | {"organization_id": "deadly"}}).status == 202
+            seen = other.said("ended workers each time it was the only event in work", first, within=150)
+            other.fleet.wait_ready(90)
+            assert other.posted(status_of("deadly", "read", 2)).status == 202
+        return f"{seen}, after {len(other.worker.exits)} ends"

@@ -2,14 +2,18 @@
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
+import sqlite3
 import subprocess
 import time
 
-from support.consume import read_all
+from support.consume import headers_of, read_all
 from support.delivery_world import World
+from support.join_cases import message
 from support.matrix.processes import restart
+from support.topic_settings import change_settings, settings_of
 from support.wait import eventually
 
 
@@ -71,6 +75,38 @@ def disk_that_is_full(world: World, since: int) -> str:
             os.kill(kafka, signal.SIGCONT)
     world.logged("spool.repaired", since)
     return f"status: unready; {seen}"
+
+
+def quarantine_without_room(world: World, since: int) -> str:
+    """Neither an event nor its dead letter is taken by Kafka, and the disk has no room for moving it aside.
+
+    Trap: SQLite writes into free pages of its files, and a full disk does not show. The write-ahead log has none after
+    a checkpoint, which an operator's backup may make, and the event is larger than what is spooled until the disk is
+    full.
+    """
+    own = {"organization_id": "large", "conversation_id": "large", "created_at": "2026-05-06T00:00:00Z"}
+    large = message(f"{world.organization}-large", "insert", **own, content={"text": secrets.token_hex(1_500_000)})
+    topics = [f"{world.bridge.prefix}{name}" for name in ("messages", "dead-letters")]
+    former = {topic: settings_of(world.admin, topic)["max.message.bytes"] for topic in topics}
+    for topic in topics:
+        change_settings(world.admin, topic, max_message_bytes="100000")
+    kafka = world.servers.pids["kafka"]
+    os.kill(kafka, signal.SIGSTOP)
+    try:
+        sent = world.posted(large)
+        assert sent.answer["disposition"] == "spooled"
+        with contextlib.closing(sqlite3.connect(world.disk / "spool" / "spool-0.db", timeout=30)) as spool:
+            assert spool.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+        with world.full(world.disk):
+            os.kill(kafka, signal.SIGCONT)
+            seen = world.logged("spool.event_not_quarantined", since)
+            for topic in topics:
+                change_settings(world.admin, topic, max_message_bytes=former[topic])
+            eventually(lambda: world.bridge.spooled == 0, within=60)
+    finally:
+        os.kill(kafka, signal.SIGCONT)
+    assert sent.answer["event_id"] in {headers_of(one)["ce_id"] for one in read_all(world.bridge.kafka, topics[0])}
+    return seen
 
 
 def restart_while_the_disk_is_full(world: World, since: int) -> str:
