@@ -47,15 +47,25 @@ async def running(app: App, on_failure: Callable[[BaseException], None]) -> Asyn
 
 async def _watch(app: App, on_failure: Callable[[BaseException], None]) -> None:
     error = await app.engine.failure
-    await app.engine.prepare_end(error)
-    if isinstance(error, AssignmentError):
-        # Trap: a member that comes back by name within its session is given the assignment that it had.
-        try:
-            await app.leave()
-        except (TimeoutError, KafkaError) as failure:
-            not_left = event("group.not_left")
-            logger.warning("group not left, it assigns again once the session has ended: %r", failure, extra=not_left)
-    on_failure(error)
+    # Trap: without `finally`, whatever fails here would leave a worker that goes on, and that nobody ends.
+    try:
+        await app.engine.prepare_end(error)
+        if isinstance(error, AssignmentError):
+            await _leave(app)
+    except Exception as failure:
+        not_prepared = event("process.end_not_prepared")
+        logger.warning("the end was not prepared: %r", failure, exc_info=True, extra=not_prepared)
+    finally:
+        on_failure(error)
+
+
+async def _leave(app: App) -> None:
+    # Trap: a member that comes back by name within its session is given the assignment that it had.
+    try:
+        await app.leave()
+    except (TimeoutError, KafkaError) as failure:
+        not_left = event("group.not_left")
+        logger.warning("group not left, it assigns again once the session has ended: %r", failure, extra=not_left)
 
 
 def _error_of(task: "asyncio.Task[None]") -> BaseException:
