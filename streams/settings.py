@@ -156,4 +156,9 @@ def engine_settings(settings: StreamsSettings, kafka: KafkaSettings, topics: Top
         commit_interval_ms=settings.commit_interval_ms,
         session_timeout_s=settings.session_timeout_s,
         standbys=settings.standbys,
+        url_setting="STREAMS_ADVERTISED_URL",
+        data_dir_setting="STREAMS_DATA_DIR",
+        more_partitions=(
+            "Move to topics with more partitions by `streams repartition` (docs/operations.md, More partitions)"
+        ),
     )

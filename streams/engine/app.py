@@ -104,15 +104,16 @@ def _message_of(record: Record) -> ConsumerMessage:
     return ConsumerMessage(topic, partition, offset, 0.0, 0, {}, key, value, None, tp=TP(topic, partition))
 
 
-def check_address(url: str, owned: Collection[int], owners: Mapping[int, str]) -> None:
+def check_address(url: str, owned: Collection[int], owners: Mapping[int, str], setting: str = "url") -> None:
     """Raise AssignmentError if another worker advertises the same address as this one, which owns partitions.
 
     `owners` are the addresses of the owners. They are keyed by address, so of two with the same one is missing.
+    `setting` is the operator's name of what gives a worker its address.
     """
     if any(number not in owners for number in owned):
         raise AssignmentError(
             f"another worker advertises {url} as well, so requests for this one's partitions would not "
-            "reach it; give each worker an address of its own (STREAMS_ADVERTISED_URL)"
+            f"reach it; give each worker an address of its own ({setting})"
         )
 
 
@@ -323,7 +324,8 @@ class App(faust.App):
         self._assigned_at = None
         try:
             owned = self._owned()
-            check_address(self.engine_settings.url, owned, self.owners(self.source_topics[0]))
+            settings = self.engine_settings
+            check_address(settings.url, owned, self.owners(self.source_topics[0]), settings.url_setting)
             self.engine.on_owned(owned, self.consumer_generation_id, self._standbys())
         except (AssignmentError, AssertionError) as error:
             self.on_failed(error)

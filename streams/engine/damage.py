@@ -74,13 +74,14 @@ def judge_positions(
             # Trap: it may have grown beyond the position by now, and the records before that would never be read.
             judged.remarks.append(
                 f"{name}: the topic was deleted and created again. What it had that was not read is gone, and missing "
-                "in the states until OpenBSP sends it again; reading begins with its first record"
+                "in the tables until it is sent again; reading begins with its first record"
             )
         elif left.offset < first:
             judged.lost[at] = first - left.offset
             judged.remarks.append(
                 f"{name}: {first - left.offset} records were deleted before they were read, up to offset "
-                f"{first}: their changes are missing in the states. Raise the topic's retention; OpenBSP has the rows"
+                f"{first}: their changes are missing in the tables until they are sent again. Raise the topic's "
+                "retention"
             )
         elif left.offset > end:
             judged.remarks.append(

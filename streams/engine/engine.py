@@ -446,7 +446,8 @@ class Engine:
         except PartitionsChangedError as error:
             # The worker stays up and joins nothing: if it ended, it would restart for ever, and /readyz could not say
             # why.
-            logger.critical("%s", error, extra=event("engine.partitions_changed"))
+            advice = self.settings.more_partitions
+            logger.critical("%s. %s", error, advice, extra=event("engine.partitions_changed"))
             self.hooks.partitions_changed(error.remembered)
             return
         if not takeover.going():

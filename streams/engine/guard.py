@@ -1,4 +1,4 @@
-"""Guards the logs that only the owner of a partition may write: its changelogs and its state topics.
+"""Guards the logs that only the owner of a partition may write: changelogs, and what is derived from its tables.
 
 A worker that was paused in the middle of sending may continue when it wakes up, after another has taken over; its old
 state would then be the last of its key. The new owner detects foreign records by gaps in the offsets of its own ones.

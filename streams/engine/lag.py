@@ -1,4 +1,4 @@
-"""The join's lag, and whether it makes progress at all."""
+"""How far a worker is behind its sources, and whether it makes progress at all."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -19,7 +19,7 @@ At = tuple[str, int]
 
 
 class Reading(Protocol):
-    """What is being read: the join of an assignment."""
+    """How far an assignment is."""
 
     def position(self, topic: str, partition: int) -> int:
         """Return the offset up to which (exclusive) a source partition is in the tables."""
@@ -38,26 +38,26 @@ class Lag:
         self._ends = ends
         self._clock = clock or Clock()
         self._stalled_after_s = stalled_after_s
-        self._join: Reading | None = None
+        self._reading: Reading | None = None
         self._known: dict[At, int] = {}
         self._standing: dict[At, _Standing] = {}
 
-    def follow(self, join: Reading | None, sources: Iterable[At] = ()) -> None:
+    def follow(self, reading: Reading | None, sources: Iterable[At] = ()) -> None:
         """Watch the partitions of a new assignment, and drop those of the former one."""
-        self._join = join
+        self._reading = reading
         self._known = {}
         now = self._clock.monotonic()
-        self._standing = {at: _Standing(join.position(*at), now) for at in sources} if join is not None else {}
+        self._standing = {at: _Standing(reading.position(*at), now) for at in sources} if reading is not None else {}
 
     async def look(self) -> None:
         """Read the ends once."""
-        join = self._join
+        reading = self._reading
         try:
             ends = await self._ends.of(self._standing, LOOK_EVERY_S)
         except KafkaException as error:
             logger.warning("lag not measured: no end offsets: %s", error.args[0], extra=event("lag.not_measured"))
             ends = self._known
-        if self._join is join:
+        if self._reading is reading:
             self._known = ends
             self._note(self._clock.monotonic())
 
@@ -83,4 +83,4 @@ class Lag:
         )
 
     def _position(self, at: At) -> int:
-        return 0 if self._join is None else self._join.position(*at)
+        return 0 if self._reading is None else self._reading.position(*at)

@@ -38,7 +38,6 @@ def check(group: str, known: Iterable[int], partitions: int) -> None:
     if others:
         raise PartitionsChangedError(
             f"the tables of group {group} were made with {others[0]} partitions, the topics have {partitions} now: "
-            "a key that moves to another partition would get a second state, so nothing is joined. Move to topics with "
-            "more partitions by `streams repartition` (docs/operations.md, More partitions)",
+            "a key that moves to another partition would get a second state, so nothing is joined",
             others[0],
         )

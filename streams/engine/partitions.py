@@ -52,7 +52,7 @@ class Stores:
         self.identity: str | None = None
         if settings.data_dir is not None:
             self._directory = settings.data_dir / settings.app_id
-            self._lock = DirectoryLock(self._directory)
+            self._lock = DirectoryLock(self._directory, settings.data_dir_setting)
             self.identity = _identity(self._directory)
             self._memory = RocksMemory(settings.rocksdb_memory_bytes)
         self._open: dict[tuple[str, int], Store] = {}

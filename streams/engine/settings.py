@@ -38,6 +38,11 @@ class EngineSettings:
     late_records: int = 20_000
     #: How many workers beside its owner have a standby copy of each partition; needs a data directory.
     standbys: int = 0
+    #: The operator's names of `url` and `data_dir`, for sentences that ask for others.
+    url_setting: str = "url"
+    data_dir_setting: str = "data_dir"
+    #: What the operator can do about topics that were given more partitions: a sentence, without its full stop.
+    more_partitions: str = "Move to other topics with more partitions"
 
     def __post_init__(self) -> None:
         """Raise ValueError if standby copies have no data directory."""

@@ -271,7 +271,7 @@ def _incomplete(
         if damage.lost:
             logger.error(
                 "%s. Its table is built again from the sources, with what is on this worker's disk, and written back; "
-                "states of conversations that are in neither are lost until OpenBSP sends them again",
+                "rows that are in neither are lost until they are sent again",
                 damage.problem,
                 extra=event("engine.changelog_incomplete"),
             )

@@ -1,4 +1,4 @@
-"""Writing: one idempotent producer for every record of the join, and one place to wait for it.
+"""Writing: one idempotent producer for every record of a worker, and one place to wait for it.
 
 A checkpoint gathers the writes of a stretch of input. Its positions may be committed once all of them are acknowledged,
 and those of every checkpoint before it.
@@ -30,7 +30,7 @@ class Checkpoint:
         """Start open: positions are None until the stretch has ended."""
         self.pending = 0
         self.positions: Positions | None = None
-        #: When the bridge received the oldest event that led to a conversation's state in it; None: unknown.
+        #: When the oldest event that led to something in it was received, as the tables tell; None: unknown.
         self.received_at: int | None = None
 
 

@@ -10,7 +10,7 @@ class Store(Protocol):
     `position` is the changelog offset up to which (exclusive) the store is certainly complete; it may have more. `mark`
     is an offset of the table's source: earlier events may have been merged, later ones were not. `partitions` is the
     partition count with which the table was made, 0 while unknown. `topic` distinguishes the changelog that was
-    read from others of its name, 0 while unknown. `generation` changes whenever anything but this process's join has
+    read from others of its name, 0 while unknown. `generation` changes whenever anything but what this process has put
     changed the store.
     """
 

@@ -10,8 +10,11 @@ from streams.errors import DataDirectoryError
 class DirectoryLock:
     """Held from the start of a worker to its end, however that comes: the system releases it with the process."""
 
-    def __init__(self, directory: Path) -> None:
-        """Create the directory if missing, and take the lock. Raises DataDirectoryError."""
+    def __init__(self, directory: Path, setting: str = "data_dir") -> None:
+        """Create the directory if missing, and take the lock; `setting` is the operator's name of what gives it.
+
+        Raises DataDirectoryError.
+        """
         try:
             # Trap: the mode is that of the last directory only, and this one's parent is of the worker alone, too.
             directory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -22,7 +25,7 @@ class DirectoryLock:
         except LockHeldError as error:
             raise DataDirectoryError(
                 f"{directory}: in use by another worker (process {error.holder or 'unknown'}); "
-                "give each worker a STREAMS_DATA_DIR of its own"
+                f"give each worker a {setting} of its own"
             ) from None
 
     def release(self) -> None:

@@ -3,7 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from streams.settings import StreamsSettings
+from openbsp.kafka.connection import KafkaSettings, TopicSettings
+from streams.settings import StreamsSettings, engine_settings
 
 TOKENS = "dashboard=a-token-that-is-long-enough"
 
@@ -26,3 +27,12 @@ def test_standby_copies_are_kept_on_disk_only():
     assert StreamsSettings(tokens=TOKENS, standbys=1).standbys == 1
     with pytest.raises(ValidationError, match="STREAMS_STANDBYS=1 needs STREAMS_STORE=rocksdb"):
         StreamsSettings(tokens=TOKENS, standbys=1, store="memory")
+
+
+def test_the_engine_tells_operators_of_settings_and_commands_that_they_know():
+    """It knows no environment, and no command."""
+    told = engine_settings(StreamsSettings(tokens=TOKENS), KafkaSettings(), TopicSettings())
+    assert {told.url_setting, told.data_dir_setting} <= {
+        f"STREAMS_{name.upper()}" for name in StreamsSettings.model_fields
+    }
+    assert "`streams repartition`" in told.more_partitions

@@ -66,8 +66,8 @@ def test_two_workers_with_one_address_are_refused_with_what_to_do():
     """Faust tells of owners by address, so that of two with one address one is missing."""
     check_address("http://a", {0, 2}, {0: "http://a", 1: "http://b", 2: "http://a"})
     check_address("http://c", set(), {0: "http://a"})
-    with pytest.raises(AssignmentError, match=r"another worker advertises http://a as well.*STREAMS_ADVERTISED_URL"):
-        check_address("http://a", {0, 2}, {1: "http://a"})
+    with pytest.raises(AssignmentError, match=r"another worker advertises http://a as well.*\(THE_URL\)"):
+        check_address("http://a", {0, 2}, {1: "http://a"}, "THE_URL")
 
 
 def test_who_distributes_partitions_asks_soon_again_for_topics_that_it_took_to_be_missing():

@@ -1,15 +1,23 @@
 """With how many partitions tables were made is remembered, and another number is refused."""
 
+import asyncio
+from unittest.mock import AsyncMock, Mock
+
 import pytest
 
+from openbsp.kafka.connection import KafkaSettings
+from streams.engine.engine import Engine, Hooks
 from streams.engine.guard import note
 from streams.engine.layout import NOTED, check, mark_value, marked, remembered
+from streams.engine.lifecycle import State
 from streams.engine.membership import Committed
+from streams.engine.outside import Outside
 from streams.engine.restore import Changelog
+from streams.engine.settings import EngineSettings
 from streams.engine.source import Record
 from streams.engine.stores import MARK_KEY
 from streams.engine.stores.memory import MemoryStore
-from streams.engine.table import TablePartition, last_wins
+from streams.engine.table import OwnedTable, TablePartition, TableSpec, last_wins
 from streams.errors import PartitionsChangedError
 
 
@@ -32,12 +40,31 @@ def test_the_same_number_or_none_is_taken(known):
     check("group", known, 7)
 
 
-def test_another_number_is_refused_with_what_to_do():
-    with pytest.raises(
-        PartitionsChangedError, match=r"made with 4 partitions, the topics have 7.*streams repartition"
-    ) as refused:
+def test_another_number_is_refused():
+    with pytest.raises(PartitionsChangedError, match=r"made with 4 partitions, the topics have 7") as refused:
         check("group", {0, 7, 4}, 7)
     assert refused.value.remembered == 4
+
+
+def test_a_worker_whose_tables_have_another_number_says_what_to_do_and_waits(caplog: pytest.LogCaptureFixture):
+    async def refused() -> Engine:
+        advice = "Ask whoever runs it"
+        settings = EngineSettings(app_id="app", kafka=KafkaSettings(), url="", partitions=1, more_partitions=advice)
+        tables = {"counts": OwnedTable(TableSpec(source="words", changelog="counts"))}
+        outside = Outside(clients=Mock())
+        engine = Engine(settings, sources=["words"], tables=tables, inbox=Mock(), hooks=Hooks(), outside=outside)
+        engine.membership = AsyncMock()
+        engine.membership.committed.return_value = {("words", 0): Committed(0, note({NOTED: 4}))}
+        engine.on_owned(frozenset({0}), generation=1)
+        assert engine._takeover is not None
+        await engine._takeover[1]
+        return engine
+
+    engine = asyncio.run(refused())
+    assert "with 4 partitions, the topics have 1 now" in caplog.text
+    assert "nothing is joined. Ask whoever runs it" in caplog.text
+    assert engine.lifecycle.state is State.RESTORING
+    assert not engine.failure.done()
 
 
 def test_mark_and_number_travel_in_one_record_and_a_former_versions_mark_has_none():
