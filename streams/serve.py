@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import gc
 import logging
-import os
 import signal
 import socket
 from collections.abc import Callable
@@ -20,11 +19,11 @@ from openbsp.http.listener import listen
 from openbsp.http.server import Server
 from openbsp.kafka.connection import KafkaSettings, TopicSettings
 from openbsp.kafka.topics import Topics
-from openbsp.log import count_dropped_lines, describe, event, log_loop_faults
+from openbsp.log import count_dropped_lines, event, log_loop_faults
 from openbsp.threads import in_thread
 from streams.app import JOINED, JoinApp
 from streams.contract import SOURCES
-from streams.engine.running import running
+from streams.engine.running import end_failed, end_process, running
 from streams.errors import ListenError
 from streams.schema_ids import SchemaIds
 from streams.settings import StreamsSettings
@@ -122,15 +121,11 @@ async def _work(
     app.intake.refused.add(schemas.refused)
     views.schemas = schemas
     views.watch(schemas.watch(), "schema ids")
-    async with running(app, on_failure=_end):
+    async with running(app, on_failure=end_failed):
         await stopping.wait()
         logger.info("stopping", extra=event("process.stopping"))
-        loop = asyncio.get_running_loop()
-        loop.call_later(settings.shutdown_timeout_s, abort, f"not stopped within {settings.shutdown_timeout_s} s")
-
-
-def _end(error: BaseException) -> None:
-    abort(f"unrecoverable error: {describe(error)}", error)
+        late = f"not stopped within {settings.shutdown_timeout_s} s"
+        asyncio.get_running_loop().call_later(settings.shutdown_timeout_s, end_process, late)
 
 
 async def _answered(ask: Callable[[], Answer], stopping: asyncio.Event) -> Answer | None:
@@ -160,10 +155,3 @@ async def _unless(stopping: asyncio.Event, answer: asyncio.Future[Answer]) -> An
     finally:
         answer.cancel()
         stop.cancel()
-
-
-def abort(message: str, error: BaseException | None = None) -> None:
-    """End the process at once: pending writes must not be sent any more."""
-    logger.critical("%s", message, exc_info=error, extra=event("process.aborted"))
-    logging.shutdown()
-    os._exit(ExitCode.FAILED)

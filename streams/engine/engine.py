@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, ParamSpec
+from typing import Any
 
 from openbsp.log import event
 from streams.engine.assignment import Assignment
@@ -41,7 +41,6 @@ from streams.errors import MembershipError, PartitionsChangedError, TopicReplace
 
 logger = logging.getLogger(__name__)
 
-P = ParamSpec("P")
 At = tuple[str, int]
 
 _TICK_S = 0.002
@@ -132,8 +131,8 @@ class Engine:
         self.assignment: Assignment | None = None
         #: Joins the group; set before anything is owned.
         self.membership: Membership
-        #: Asked at each takeover; set before anything is owned, or recreated topics are not recognised.
-        self.identify: Identify = dict
+        #: Asked at each takeover; set before anything is owned. None: recreated topics are not recognised.
+        self.identify: Identify | None = None
         self.lifecycle = Lifecycle()
         self.connection = settings.kafka.librdkafka()
         self._tables = tables
@@ -211,7 +210,7 @@ class Engine:
             tasks.create_task(self._check_regularly())
             if self.settings.data_dir is not None:
                 tasks.create_task(self._tidy_regularly())
-            if self.identify is not dict:
+            if self.identify is not None:
                 tasks.create_task(self._watch_topics())
 
     @property
@@ -313,7 +312,7 @@ class Engine:
             self.topic,
             self.hooks.restoring,
             self.settings.partitions,
-            self.identify,
+            self.identify or dict,
         )
         # Trap: the task exists before any other code can run, so that losing the partitions again finds it.
         task = asyncio.create_task(self._restore_and_confirm(takeover, given, whole=whole))
@@ -432,7 +431,7 @@ class Engine:
             logger.info(
                 "no partitions in generation %d", generation, extra=event("partitions.none", generation=generation)
             )
-            told = numbers(await self.outside.threads.run(self.identify))
+            told = await self._identities()
             if not takeover.going():
                 return
             # It follows copies, and serves event streams: both need to know topics that are created again.
@@ -507,6 +506,11 @@ class Engine:
             self.hooks.position_refused(topic)
         for log in found.repaired:
             self.hooks.log_repaired(log)
+
+    async def _identities(self) -> dict[str, int]:
+        """Return what distinguishes topics from others that had their names, as far as known."""
+        identify: Identify = self.identify or dict
+        return numbers(await self.outside.threads.run(identify))
 
     async def _committed_positions(self) -> dict[At, Committed]:
         """Return the committed positions of all source partitions. Raises MembershipError, PartitionsChangedError."""
@@ -678,7 +682,7 @@ class Engine:
             known = self._checkpoints.identities
             if not known and self.assignment is None:
                 continue
-            told = numbers(await self.outside.threads.run(self.identify))
+            told = await self._identities()
             if known is not self._checkpoints.identities:
                 continue
             for topic in self._checkpoints.replaced({topic: told[topic] for topic in self._watched & told.keys()}):

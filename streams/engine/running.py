@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 from faust.contrib.asgi import faust_app_running
 
 from openbsp.commands import ExitCode, leave
-from openbsp.log import event
+from openbsp.log import describe, event
 from streams.engine.app import App
 from streams.engine.watchdog import watchdog
 from streams.errors import AssignmentError, StreamsError
@@ -79,14 +79,19 @@ async def run(app: App) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
-    async with running(app, on_failure=end_process):
+    async with running(app, on_failure=end_failed):
         await stopping.wait()
     return 0
 
 
-def end_process(error: BaseException) -> None:
+def end_failed(error: BaseException) -> None:
+    """End the process at once, because of an error."""
+    end_process(f"unrecoverable error: {describe(error)}", error)
+
+
+def end_process(message: str, error: BaseException | None = None) -> None:
     """End the process at once: pending writes must not be sent any more."""
-    logger.critical("engine failed: %s", error, exc_info=error, extra=event("process.aborted"))
+    logger.critical("%s", message, exc_info=error, extra=event("process.aborted"))
     logging.shutdown()
     os._exit(ExitCode.FAILED)
 

@@ -50,27 +50,19 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Records in the order of their partitions, and the ends reached with the last of them."""
+    """A consumer's available records, in the order of their partitions, and the ends reached with the last of them."""
 
     records: list[Record]
     ends: list[tuple[str, int, int]]
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
-    """A consumer's available records, and the ends of partitions reached, with their offsets."""
-
-    records: list[Record]
-    ends: list[tuple[str, int, int]]
-
-
-def read(consumer: Consumer, limit: int, wait_s: float) -> Read:
+def read(consumer: Consumer, limit: int, wait_s: float) -> Batch:
     """Return up to `limit` records, waiting up to `wait_s` seconds for the first. Blocking.
 
     Raises KafkaException for errors that librdkafka does not recover from.
     """
     first = consumer.poll(wait_s)
-    found = Read([], [])
+    found = Batch([], [])
     if first is None:
         return found
     # Trap: consume(n, timeout) waits for n records; only with no time-out does it return the available ones.
@@ -179,4 +171,4 @@ class Source:
             await self._room.acquire()
             if not self._going():
                 return
-            await self._deliver(Batch(found.records, found.ends))
+            await self._deliver(found)

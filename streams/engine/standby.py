@@ -21,7 +21,7 @@ from streams.engine.membership import Committed
 from streams.engine.outside import Outside, Thread
 from streams.engine.partitions import Stores, damage, is_stale
 from streams.engine.restore import Changelog
-from streams.engine.source import Read, assign, bounds, read, reader
+from streams.engine.source import Batch, assign, bounds, read, reader
 from streams.engine.table import TableSpec
 from streams.engine.takeover import Ends, is_former, noted_ends
 from streams.errors import MembershipError, RestoreFailedError, StoreDamagedError
@@ -323,7 +323,7 @@ def reach(position: int, noted: int | None, first: int, end: int, known_first: i
     return noted if noted is not None and max(position, first) < noted <= end else None
 
 
-def _apply(found: Read, changelogs: dict[At, Changelog]) -> None:
+def _apply(found: Batch, changelogs: dict[At, Changelog]) -> None:
     """Apply what was read, and leave out the changelogs that are read as far as allowed."""
     reached: dict[At, int] = {}
     for record in found.records:
