@@ -27,7 +27,8 @@ from mode.utils.queues import FlowControlEvent, ThrowableQueue
 
 from streams.engine import faust_internals as internals
 from streams.engine.credentials import credentials
-from streams.engine.engine import Engine, Hooks
+from streams.engine.engine import Engine
+from streams.engine.hooks import Hooks
 from streams.engine.membership import Committed, Notes, Positions
 from streams.engine.outside import Outside
 from streams.engine.settings import EngineSettings

@@ -8,7 +8,8 @@ from typing import Any
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
 from streams.app import JoinApp, create_app
 from streams.engine.assignment import Assignment
-from streams.engine.engine import Hooks, own_tables, process
+from streams.engine.engine import own_tables, process
+from streams.engine.hooks import Hooks
 from streams.engine.outside import Clock
 from streams.engine.source import Record
 from streams.engine.stores import Store

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from avro.catalogue import topic_name
 from openbsp.log import event
 from streams.engine.assignment import Assignment as Work
-from streams.engine.engine import Hooks
+from streams.engine.hooks import Hooks
 from streams.engine.lag import Lag
 from streams.engine.partitioner import hash_of
 from streams.metrics import Metrics
@@ -235,16 +235,16 @@ class Tables:
             del self._waiting[future]
 
     def partitions_changed(self, remembered: int) -> None:
-        """See streams.engine.engine.Hooks."""
+        """See streams.engine.hooks.Hooks."""
         self.refused_partitions = remembered
         self.changes.changed()
 
     def restoring(self, done: int, total: int) -> None:
-        """See streams.engine.engine.Hooks."""
+        """See streams.engine.hooks.Hooks."""
         self.restored = (done, total)
 
     def began(self, work: Work, guarded: Mapping[tuple[str, int], int]) -> None:
-        """See streams.engine.engine.Hooks."""
+        """See streams.engine.hooks.Hooks."""
         join = Owned(work)
         self.partitions_changed(0)
         # While nothing was owned, changes of conversations were not reported.
@@ -270,7 +270,7 @@ class Tables:
         self._indexing.add_done_callback(self._indexed)
 
     def advanced(self) -> None:
-        """See streams.engine.engine.Hooks."""
+        """See streams.engine.hooks.Hooks."""
         for future, reached in self._waiting.items():
             if not future.done() and reached():
                 future.set_result(None)
@@ -284,12 +284,12 @@ class Tables:
         self._held = held
 
     def acknowledged(self, topic: str, partition: int, offset: int) -> None:
-        """See streams.engine.engine.Hooks."""
+        """See streams.engine.hooks.Hooks."""
         if topic == self.states_topic and self.current is not None:
             self.current.views[partition].feed.acknowledged(offset)
 
     def lost(self) -> None:
-        """See streams.engine.engine.Hooks."""
+        """See streams.engine.hooks.Hooks."""
         if self.current is None:
             return
         for number, view in self.current.views.items():

@@ -6,8 +6,9 @@ from unittest.mock import AsyncMock, Mock
 import pytest
 
 from openbsp.kafka.connection import KafkaSettings
-from streams.engine.engine import Engine, Hooks
+from streams.engine.engine import Engine
 from streams.engine.guard import note
+from streams.engine.hooks import Hooks
 from streams.engine.layout import NOTED, check, mark_value, marked, remembered
 from streams.engine.lifecycle import State
 from streams.engine.membership import Committed

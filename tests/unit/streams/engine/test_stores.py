@@ -14,7 +14,8 @@ import pytest
 from rocksdict import Rdict
 
 from openbsp.kafka.connection import KafkaSettings
-from streams.engine.engine import Engine, Hooks
+from streams.engine.engine import Engine
+from streams.engine.hooks import Hooks
 from streams.engine.outside import Clock, Outside
 from streams.engine.partitions import Stores
 from streams.engine.settings import EngineSettings

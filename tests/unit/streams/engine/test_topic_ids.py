@@ -9,7 +9,8 @@ import pytest
 from openbsp.kafka.connection import KafkaSettings
 from streams.engine import engine as module
 from streams.engine.damage import numbers
-from streams.engine.engine import Engine, Hooks
+from streams.engine.engine import Engine
+from streams.engine.hooks import Hooks
 from streams.engine.outside import Outside
 from streams.engine.settings import EngineSettings
 from streams.engine.table import OwnedTable, TableSpec
