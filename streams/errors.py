@@ -1,21 +1,25 @@
-"""Errors that end a worker, but for CompactionError. Each leads to a restart, which replays what was not acknowledged.
+"""Errors of workers and of `streams repartition`. Most end a worker; its restart replays what was not acknowledged.
 
 StreamsError
 ├── WriteFailedError       the broker rejected a record
-├── FrozenError            the process was paused for so long that others have taken over
+├── FrozenError            the event loop stood still for so long that others may have taken over
 ├── LeaseLostError         no commit succeeded for as long, or the group has removed the worker
-├── MembershipError        Faust or its Kafka client has given up
-├── ListenError            the address of the views cannot be listened on
-├── DataDirectoryError     the stores' directory is another worker's, or cannot be used
-├── CompactionError        deleted data may still be in a store's files; the worker goes on, and tries again
+├── MembershipError        Faust or its Kafka client has given up, or does not answer
+├── ListenError            the address of the views cannot be listened on: the worker does not start
+├── DataDirectoryError     the stores' directory is another worker's, or cannot be used: the worker does not start
+├── CompactionError        deleted data may still be in a store's files
 ├── StoreDamagedError      a store on disk cannot be read; the next start sets it aside and reads the changelog
 ├── StoreDiskError         the disk of a store is full or fails; the next start goes on once it does not
 ├── RestoreFailedError     a table could not be read from its changelog
-├── RepartitionError       records cannot be copied to the topics with more partitions
+├── RepartitionError       records cannot be copied to the topics with more partitions: ends that command
 ├── TopicReplacedError     a source or a log was created again; the next start reads or writes all of it
 ├── AgentEndedError        an agent has returned, so its topic is no longer read
-├── AssignmentError        the partitions of the sources are not assigned together
-└── PartitionsChangedError the tables were made with another number of partitions; the worker waits, and joins nothing
+├── AssignmentError        the sources are not assigned together, or two workers have one address
+└── PartitionsChangedError the tables were made with another number of partitions
+
+These end no worker: PartitionsChangedError (it waits, and joins nothing) and CompactionError (tried again). Nor do
+MembershipError, RestoreFailedError and StoreDamagedError where standby copies are followed, and MembershipError in the
+search for idle conversations: both are tried again.
 """
 
 
@@ -28,7 +32,7 @@ class WriteFailedError(StreamsError):
 
 
 class FrozenError(StreamsError):
-    """The process was paused for longer than the session time-out."""
+    """The event loop stood still: for the lease, or as the watchdog finds, for twice the session time-out."""
 
 
 class LeaseLostError(StreamsError):
@@ -36,7 +40,7 @@ class LeaseLostError(StreamsError):
 
 
 class MembershipError(StreamsError):
-    """The component that keeps this worker in the group has given up."""
+    """The component that keeps this worker in the group has given up, or does not say what the group knows."""
 
 
 class ListenError(StreamsError):
@@ -52,7 +56,7 @@ class RestoreFailedError(StreamsError):
 
 
 class AssignmentError(StreamsError):
-    """The partitions of the sources are not assigned together, so the join would be wrong."""
+    """The sources are not assigned together, so the join would be wrong; or another worker has the same address."""
 
 
 class TopicReplacedError(StreamsError):
