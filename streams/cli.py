@@ -31,10 +31,10 @@ def worker() -> None:
     end_when_asked()
     settings, kafka, registry, topics = load(*SETTINGS)
     start_logging(settings.log_level.value)
-    import uvloop  # noqa: PLC0415 as above
+    import uvloop  # noqa: PLC0415 --help need not wait for it
 
-    from streams.app import create_app  # noqa: PLC0415 as below
-    from streams.serve import serve  # noqa: PLC0415 Faust takes a second to import, which --help need not wait for
+    from streams.app import create_app  # noqa: PLC0415 Faust takes a second to import, which --help need not wait for
+    from streams.serve import serve  # noqa: PLC0415 as above
 
     program = create_app(settings, kafka, registry, topics, tracing=start_tracing("openbsp-streams"))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

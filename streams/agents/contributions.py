@@ -55,7 +55,11 @@ def merge_contributions(
     loop = Loop(intake, _read, merge, Removals(remover, removing, _asks_for_removal), before)
 
     async def agent(stream: Stream) -> None:
-        """Count what messages add to their conversation, write its state, publish each new status."""
+        """Count what messages add to their conversation, write its state, publish each new status.
+
+        Messages that are superseded or deleted get their verdicts, conversations and addresses the contacts that they
+        follow; idle conversations are removed.
+        """
         await loop.run(stream)
 
     return agent

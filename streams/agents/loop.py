@@ -12,7 +12,7 @@ from streams.engine.stream import Inbox
 
 
 class Stream(Protocol):
-    """What an agent iterates over (`streams.engine.app.Stream`)."""
+    """What an agent iterates over (`streams.engine.app.BatchStream`)."""
 
     @property
     def inbox(self) -> Inbox:
