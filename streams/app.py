@@ -6,10 +6,12 @@ messages ------> merge_messages -------> messages (table)
         streams-contributions
                     |
                     v
-              merge_contributions -----> conversations (table) <----- merge_conversations <------ conversations
-                    |         `--------> conversation-state
-                    v
-              status-changes             evict_idle (timer) ------> streams-contributions
+              merge_contributions -----> conversations (table) <--+-- merge_conversations <------ conversations
+                    |         `--------> conversation-state <-----+          |
+                    v                                             |          v
+              status-changes <------------------------------------'   streams-contributions
+                                                                             ^
+                                                                    evict_idle (timer)
 
 contacts ------------> merge_contacts --> contacts (table) --+
 contacts-addresses --> merge_addresses -> addresses (table) -+----> streams-contributions

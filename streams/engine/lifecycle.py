@@ -12,9 +12,10 @@
 | running    | late ones are read      | giving up  | as above, and then all are taken over                   |
 | giving up  | all is committed        | revoked    | everything was written and acknowledged before          |
 
-An error in any state ends the process at once; so does giving up that takes longer than the lease. Nothing is written
-but in running and giving up, and only a confirmed commit leads to running: an owner that the group does not know any
-more never writes.
+An error in any state ends the process at once; so does giving up that takes longer than the lease. Only a worker whose
+tables were made with another number of partitions (PartitionsChangedError) stays, in restoring, until its partitions
+are revoked: it joins nothing. Nothing is written but in running and giving up, and only a confirmed commit leads to
+running: an owner that the group does not know any more never writes.
 """
 
 from enum import Enum
