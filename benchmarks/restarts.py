@@ -315,7 +315,7 @@ async def _kill(
 ) -> tuple[int, list[str]]:
     """Return how many messages were in the tables, and the part of the page."""
     async with _stage(cluster, directory, store, messages, fill_s) as stage:
-        messages = len(stage.conversations) * MESSAGES
+        asked, messages = messages // MESSAGES * MESSAGES, len(stage.conversations) * MESSAGES
         keys = random.Random(1).sample(stage.conversations, min(_PROBES, len(stage.conversations)))
         calm = await _longest_silence(stage, keys, None)
         killed = await _longest_silence(stage, keys, stage.workers[0])
@@ -323,9 +323,11 @@ async def _kill(
     # Longer would mean that the others waited for the end of its session.
     what = f"kill -9 with {messages:,} messages: longest time without an answer for a key"
     goals.append(Goal(what, max(killed), at_most=SESSION_S, unit="s"))
+    fewer = f"All would be {asked:,} messages: the time of this run (`--budget-s`) was for so many."
     title = f"**kill -9** of one of {WORKERS} workers ({store}) with {messages:,} messages in the tables"
     return messages, [
         f"{title}; it is started again at once, and the session time-out is {SESSION_S:g} s.",
+        *([fewer] if messages < asked else []),
         f"Each of {len(keys)} conversations is asked for again {_PROBE_S * 1000:g} ms after each answer:",
         "",
         "| longest time without an answer for a key | median of the keys | the longest without a kill |",
