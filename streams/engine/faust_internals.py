@@ -1,9 +1,9 @@
-"""Everything that touches private names of Faust and aiokafka, and nothing else.
+"""What touches private names of Faust and aiokafka, but for three methods of Faust's app that `app.App` overrides.
 
 The aiokafka consumer of Faust joins the group, sends heartbeats and commits. Its partitions stay paused: reading
 (source), writing (writer) and tables (stores, takeover) are the engine's, which avoids every way in which a plain Faust
-program loses events. `NAMES` lists the names used; test_faust_internals.py fails with a sentence for each that a new
-Faust lacks.
+program loses events. `NAMES` lists the names used, those of `app.App` among them; test_faust_internals.py fails with a
+sentence for each that a new Faust lacks.
 """
 
 import asyncio
@@ -40,18 +40,23 @@ _SILENCE_S = 15.0
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 10.0
 
-#: The names used, and for what: (module, class or None, name, purpose).
+#: The names used, and for what: (module, class or None, name, purpose). Attributes are those of the class's instances.
 NAMES = (
     ("faust.transport.drivers.aiokafka", None, "AIOKafkaConsumerThread", "the member's thread"),
     ("faust.transport.drivers.aiokafka", None, "DEFAULT_GENERATION_ID", "knowing that the group has removed a member"),
     ("faust.transport.drivers.aiokafka", "AIOKafkaConsumerThread", "_ensure_consumer", "reaching aiokafka's consumer"),
     ("faust.transport.drivers.aiokafka", "AIOKafkaConsumerThread", "call_thread", "calling in the member's thread"),
+    ("faust.transport.drivers.aiokafka", "AIOKafkaConsumerThread", "_consumer", "knowing that there is one"),
+    ("faust.transport.drivers.aiokafka", "AIOKafkaConsumerThread", "on_thread_started", "when calls are answered"),
+    ("faust.transport.drivers.aiokafka", "AIOKafkaConsumerThread", "on_thread_stop", "leaving in the end"),
     ("faust.transport.drivers.aiokafka", "AIOKafkaConsumerThread", "on_partitions_revoked", "losing partitions"),
     ("faust.transport.drivers.aiokafka", "AIOKafkaConsumerThread", "on_partitions_assigned", "owning partitions"),
     ("faust.transport.drivers.aiokafka", "Consumer", "_new_consumer_thread", "putting that thread in"),
     ("faust.transport.drivers.aiokafka", "Consumer", "_commit_livelock_detector", "switching it off"),
     ("faust.transport.drivers.aiokafka", "Consumer", "wait_empty", "writing everything before partitions are given up"),
     ("faust.transport.drivers.aiokafka", "Transport", "Fetcher", "fetching nothing through Faust"),
+    ("faust.transport.consumer", "ThreadDelegateConsumer", "_thread", "reaching the member's thread"),
+    ("faust.app.base", "App", "_consumer", "reaching the member's thread"),
     ("faust.app.base", "App", "_new_transport", "putting the transport in"),
     ("faust.app.base", "App", "_on_agent_error", "ending the worker when an agent raises"),
     ("faust.app.base", "App", "_create_directories", "making no directories for Faust's own stores"),
@@ -59,12 +64,18 @@ NAMES = (
     ("faust.app.base", "App", "FlowControlQueue", "queues that Faust never empties or suspends"),
     ("faust.tables.manager", "TableManager", "_update_channels", "reading no changelogs through Faust"),
     ("faust.tables.manager", "TableManager", "recovery", "restoring nothing through Faust"),
+    ("faust.tables.manager", "TableManager", "_recovery", "restoring nothing through Faust"),
+    ("faust.tables.manager", "TableManager", "_tables_finalized", "letting nothing wait for Faust's tables"),
+    ("faust.tables.manager", "TableManager", "_tables_registered", "letting nothing wait for Faust's tables"),
+    ("faust.tables.manager", "TableManager", "_recovery_started", "letting no table be added any more"),
     ("faust.tables.recovery", "Recovery", "_restart_recovery", "going on at once after a rebalance"),
     ("faust.tables.recovery", None, "RebalanceAgain", "a rebalance in the middle of resuming"),
     ("faust.tables.recovery", None, "ServiceStopped", "a stop in the middle of resuming"),
     ("faust.tables.recovery", "Recovery", "signal_recovery_start", "hearing of a rebalance"),
     ("faust.tables.recovery", "Recovery", "_resume_streams", "resuming Faust's flow after a rebalance"),
+    ("faust.tables.recovery", "Recovery", "_generation_id", "knowing which rebalance is resumed"),
     ("faust.assignor.partition_assignor", "PartitionAssignor", "_assign", "the co-partitioned assignment"),
+    ("faust.assignor.partition_assignor", "PartitionAssignor", "_external_tps_url", "who owns a partition"),
     ("faust.assignor.partition_assignor", "PartitionAssignor", "assigned_standbys", "which copies a worker keeps"),
     (
         "faust.assignor.copartitioned_assignor",
@@ -74,7 +85,11 @@ NAMES = (
     ),
     ("faust.streams", None, "_current_event", "telling a table which event a change belongs to"),
     ("aiokafka.consumer.consumer", None, "Fetcher", "what it has as `_fetcher`"),
+    ("aiokafka.consumer.consumer", "AIOKafkaConsumer", "_fetcher", "asking for no topics"),
+    ("aiokafka.consumer.consumer", "AIOKafkaConsumer", "_coordinator", "all that is about the group"),
     ("aiokafka.consumer.fetcher", "Fetcher", "close", "asking for no topics"),
+    ("aiokafka.consumer.group_coordinator", "GroupCoordinator", "_group_instance_id", "giving up a member's name"),
+    ("aiokafka.consumer.group_coordinator", "GroupCoordinator", "generation", "whether the group has removed it"),
     ("aiokafka.consumer.group_coordinator", "GroupCoordinator", "check_errors", "errors that aiokafka keeps"),
     ("aiokafka.consumer.group_coordinator", "GroupCoordinator", "ensure_coordinator_known", "committing"),
     ("aiokafka.consumer.group_coordinator", "GroupCoordinator", "_do_commit_offsets", "committing once"),

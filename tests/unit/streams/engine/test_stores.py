@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import Mock, call
 
 import pytest
 from rocksdict import Rdict
@@ -22,7 +22,7 @@ from streams.engine.settings import EngineSettings
 from streams.engine.stores import Store, group_key, prefix, rocks
 from streams.engine.stores.memory import GroupedMemoryStore, MemoryStore
 from streams.engine.stores.rocks import RocksMemory, RocksStore
-from streams.engine.table import OwnedTable, TableSpec
+from streams.engine.table import OwnedTable, TablePartition, TableSpec
 from streams.errors import CompactionError, StoreDamagedError, StoreDiskError
 from support.wait import eventually
 
@@ -333,6 +333,41 @@ def test_stores_that_are_given_up_wait_for_one_part_of_a_compaction_and_not_for_
         thread.join()
     stores = Stores(settings, [("table", False)], Clock())
     assert set(stores.own([0, 1])) == {("table", 0), ("table", 1)}
+    stores.close()
+
+
+def test_rows_are_kept_and_written_as_the_bytes_that_they_are(store: Store) -> None:
+    sender = Mock()
+    rows = TablePartition(1, store, "changelog", sender)
+    key = group_key(b"\xff", b"\x00")
+    rows[key] = b"\x00\xff"
+    list(rows.flushing())
+    assert (rows[key], store.get(key)) == (b"\x00\xff", b"\x00\xff")
+    assert sender.write.mock_calls == [call("changelog", key, b"\x00\xff", 1)]
+
+
+def test_all_stores_share_one_limit(tmp_path: Path) -> None:
+    limit = 4 << 20
+    settings = EngineSettings(
+        app_id="app", kafka=KafkaSettings(), url="", partitions=3, data_dir=tmp_path, rocksdb_memory_bytes=limit
+    )
+    stores = Stores(settings, [("table", False), ("other", False)], Clock())
+    opened = [store for store in stores.own(range(3)).values() if isinstance(store, RocksStore)]
+    assert len(opened) == 6
+
+    def figures(name: str) -> list[int]:
+        return [store._db.property_int_value(f"rocksdb.{name}") or 0 for store in opened]
+
+    for store in opened:
+        # Too little for one store to be flushed alone.
+        for number in range(9):
+            store.put(b"%d" % number, os.urandom(100_000))
+    eventually(lambda: list(tmp_path.rglob("*.sst")))
+    opened[0].compact()
+    opened[0].get(b"1")
+    assert figures("block-cache-capacity") == [limit // 2] * 6
+    (usage,) = set(figures("block-cache-usage"))
+    assert usage > 0
     stores.close()
 
 
