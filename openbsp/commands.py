@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from enum import IntEnum
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -54,12 +55,19 @@ def new_app(name: str, about: str) -> typer.Typer:
 
 
 def run(name: str, app: typer.Typer, *errors: type[Exception]) -> None:
-    """Run a command line and end the process (see ExitCode).
+    """Run a command line and end the process; see `failures_told`."""
+    with failures_told(name, *errors):
+        app()
+
+
+@contextlib.contextmanager
+def failures_told(name: str, *errors: type[Exception]) -> Iterator[None]:
+    """End the process if the block fails (see ExitCode).
 
     Of `errors`, and the operating system's, only the message is shown: no directory can be made, a disk is full.
     """
     try:
-        app()
+        yield
     except ConfigurationError as error:
         complain(name, f"{error}\nall settings: {name} settings")
         sys.exit(ExitCode.MISUSE)

@@ -1,7 +1,6 @@
 """The command `streams`."""
 
 import asyncio
-import logging
 import signal
 import threading
 from typing import Annotated
@@ -9,15 +8,13 @@ from typing import Annotated
 import typer
 
 from avro.errors import ContractError
-from openbsp.commands import ExitCode, end_when_asked, ignore_hangups, leave, new_app, print_settings, run
+from openbsp.commands import end_when_asked, ignore_hangups, leave, new_app, print_settings, run
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
-from openbsp.log import event, start_logging
+from openbsp.log import start_logging
 from openbsp.settings import load
 from openbsp.tracing import start as start_tracing
 from streams.errors import StreamsError
 from streams.settings import StreamsSettings
-
-logger = logging.getLogger(__name__)
 
 SETTINGS = (StreamsSettings, KafkaSettings, RegistrySettings, TopicSettings)
 
@@ -34,18 +31,11 @@ def worker() -> None:
     import uvloop  # noqa: PLC0415 --help need not wait for it
 
     from streams.app import create_app  # noqa: PLC0415 Faust takes a second to import, which --help need not wait for
-    from streams.serve import serve  # noqa: PLC0415 as above
+    from streams.serve import run_worker  # noqa: PLC0415 as above
 
     program = create_app(settings, kafka, registry, topics, tracing=start_tracing("openbsp-streams"))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        try:
-            code = runner.run(serve(program, settings, kafka, topics))
-        except (ContractError, StreamsError) as error:
-            logger.critical("not started: %s", error, extra=event("process.not_started"))
-            raise
-        except Exception as error:
-            logger.critical("worker failed", exc_info=error, extra=event("process.failed"))
-            code = ExitCode.FAILED
+        code = runner.run(run_worker(program, settings, kafka, topics))
     leave(code)
 
 

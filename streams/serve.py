@@ -24,7 +24,7 @@ from openbsp.threads import in_thread
 from streams.app import JOINED, JoinApp
 from streams.contract import SOURCES
 from streams.engine.running import end_failed, end_process, running
-from streams.errors import ListenError
+from streams.errors import ListenError, StreamsError
 from streams.schema_ids import SchemaIds
 from streams.settings import StreamsSettings
 from streams.views.http.protocol import ReadProtocol
@@ -40,6 +40,18 @@ def _listen(host: str, port: int) -> socket.socket:
         return listen(host, port)
     except OSError as error:
         raise ListenError(f"{host}:{port}: {error.strerror}") from error
+
+
+async def run_worker(app: JoinApp, settings: StreamsSettings, kafka: KafkaSettings, topics: TopicSettings) -> int:
+    """`serve`, and log why it did not start or has failed. Raises ContractError, StreamsError: it did not start."""
+    try:
+        return await serve(app, settings, kafka, topics)
+    except (ContractError, StreamsError) as error:
+        logger.critical("not started: %s", error, extra=event("process.not_started"))
+        raise
+    except Exception as error:
+        logger.critical("worker failed", exc_info=error, extra=event("process.failed"))
+        return ExitCode.FAILED
 
 
 async def serve(app: JoinApp, settings: StreamsSettings, kafka: KafkaSettings, topics: TopicSettings) -> int:

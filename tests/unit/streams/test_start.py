@@ -12,8 +12,13 @@ import pytest
 from support.join import program
 from support.wait import eventually
 
+LINES = [
+    pytest.param(["streams", "worker"], id="streams"),
+    pytest.param(["faust", "-A", "streams.program", "worker"], id="faust"),
+]
 
-@pytest.fixture(params=[["streams", "worker"], ["faust", "-A", "streams.program", "worker"]], ids=["streams", "faust"])
+
+@pytest.fixture(params=LINES)
 def start(request, tmp_path, unused_port):
     """Start a worker whose broker never answers, in each way there is; end it after the test."""
     started = []
@@ -87,3 +92,44 @@ def test_fausts_command_line_lists_the_program(command):
     assert done.returncode == 0, done.stderr
     for text in named:
         assert text in done.stdout + done.stderr
+
+
+#: Runs a command line in which `serve` does something else.
+_SERVING = """
+import os, runpy, signal, sys
+import streams.serve
+
+async def serve(*_):
+    {does}
+
+streams.serve.serve = serve
+module, *sys.argv[1:] = sys.argv[1:]
+runpy.run_module(f"{{module}}.__main__", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize("line", LINES)
+@pytest.mark.parametrize(
+    ("does", "code", "logged"),
+    [
+        ("os.kill(os.getpid(), signal.SIGTERM)", 0, ""),
+        ("raise OSError('no room')", 3, "process.failed"),
+    ],
+    ids=["asked to end", "failed"],
+)
+def test_both_ways_to_start_end_alike(line, does, code, logged):
+    command = [sys.executable, "-c", _SERVING.format(does=does), *line]
+    environment = os.environ | {"STREAMS_TOKENS": "all=a-token-that-is-long-enough"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == code, done.stderr
+    assert logged in done.stdout
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_setting_that_cannot_be_is_told_with_where_all_are_listed(line):
+    environment = os.environ | {"STREAMS_PORT": "none"}
+    command = [sys.executable, "-m", *line]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.startswith("streams: the settings are not usable:\n  STREAMS_PORT: ")
+    assert done.stderr.endswith("\nall settings: streams settings\n")
