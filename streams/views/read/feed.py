@@ -98,8 +98,12 @@ class Feed:
         """Record that a conversation, and maybe one of its messages, has changed in the table."""
         self._sequence += 1
         self._unsettled[conversation_id] = self._sequence
-        if message_id is not None and conversation_id in self._watchers:
+        if message_id is not None and self.is_watched(conversation_id):
             self._touched.setdefault(conversation_id, {})[message_id] = self._sequence
+
+    def is_watched(self, conversation_id: str) -> bool:
+        """Return whether a subscription is for this conversation's messages."""
+        return conversation_id in self._watchers
 
     def written(
         self,

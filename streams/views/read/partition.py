@@ -323,9 +323,18 @@ class PartitionView:
     ) -> None:
         """See ConversationHooks."""
         self._changed(conversation_id)
-        self.feed.changed(conversation_id, message_id)
+        told = self.feed.is_watched(conversation_id) and self._was_or_is_shown(conversation_id, old, new)
+        self.feed.changed(conversation_id, message_id if told else None)
         self._timelines.message_changed(conversation_id, message_id, old, new)
         self._message_index.changed(conversation_id, message_id, old, new)
+
+    def _was_or_is_shown(self, conversation_id: str, *parts: Contribution | None) -> bool:
+        # Trap: the id alone of a message that names another organization must not reach who watches the conversation.
+        owner = self._task.in_use(conversation_id).tally.owner
+        return any(
+            part is not None and contributions.belongs_to(part, conversation_id) and contributions.is_of(part, owner)
+            for part in parts
+        )
 
     def removed(self, conversation_id: str) -> None:
         """See ConversationHooks."""

@@ -204,6 +204,8 @@ async def test_one_conversation_with_its_messages(world):
             message("m003", "c1", timestamp=instant(3), status={"read": instant(99)}, updated_at=instant(99)),
             message("m004", "c2", timestamp=instant(4), updated_at=instant(99)),
             message("x1-m2", "x1", "other"),
+            # Of another organization: it is not in this conversation, and its id is nobody's business here.
+            message("foreign", "c1", "other"),
         )
         world.delete("messages", "m005")
         await world.settle()
