@@ -21,6 +21,15 @@ _EVERY_S = 10.0
 WRITTEN = frozenset({"dead-letters", *(entity.topic for entity in ENTITIES.values())})
 
 
+#: And those whose loss nobody else tells, and nothing mends.
+_COMPARED = WRITTEN | {"audits", "status-changes"}
+#: Only a person can tell when that has been seen to.
+_REPLACED = (
+    "deleted and created again, so that their former records are lost: {}. `bridge reconcile` sends again what OpenBSP "
+    "still has; this is said until the bridge is restarted"
+)
+
+
 class TopicsCheck(Protocol):
     """As openbsp.kafka.topics.Topics."""
 
@@ -49,6 +58,7 @@ class TopicWatch:
         self._metrics = metrics
         self._doubted = asyncio.Event()
         self._identities: Mapping[str, str] = {}
+        self._replaced: set[str] = set()
         self._outdated = False  # producers have outdated metadata
         self.usable = False
         #: Why the topics are unusable, None once they are verified; and whether the cluster answered that they are
@@ -56,7 +66,7 @@ class TopicWatch:
         self.problem: str | None = "has not answered yet"
         self.wrong = False
         self.asked = False
-        self.remarks: list[str] = []
+        self._differences: list[str] = []
 
     def doubt(self) -> None:
         """Stop publishing until the topics are verified again: a record was not acknowledged as it should have been."""
@@ -127,9 +137,10 @@ class TopicWatch:
 
     def _compare(self, identities: Mapping[str, str]) -> None:
         """Detect topics that were recreated since the last check."""
-        for topic in sorted(WRITTEN & identities.keys() & self._identities.keys()):
+        for topic in sorted(_COMPARED & identities.keys() & self._identities.keys()):
             if identities[topic] != self._identities[topic]:
-                self._outdated = True
+                self._outdated |= topic in WRITTEN
+                self._replaced.add(topic)
                 self._metrics.topics_replaced.inc()
                 _log.error(
                     "the topic %s was deleted and created again: its former records are lost",
@@ -139,9 +150,16 @@ class TopicWatch:
         self._identities = {**self._identities, **identities}
 
     def _take_remarks(self, findings: list[Finding]) -> None:
-        remarks = [finding.text for finding in findings if finding.grade is not Grade.CHOICE]
-        for remark in remarks:
-            if remark not in self.remarks:
-                _log.error("a topic differs from the catalogue: %s", remark, extra=event("topics.remark"))
-        self.remarks = remarks
-        self._metrics.topic_remarks.set(len(remarks))
+        differences = [finding.text for finding in findings if finding.grade is not Grade.CHOICE]
+        for difference in differences:
+            if difference not in self._differences:
+                _log.error("a topic differs from the catalogue: %s", difference, extra=event("topics.remark"))
+        self._differences = differences
+        self._metrics.topic_remarks.set(len(differences))
+
+    @property
+    def remarks(self) -> list[str]:
+        """What an operator has to know of topics that are used all the same."""
+        if not self._replaced:
+            return self._differences
+        return [*self._differences, _REPLACED.format(", ".join(sorted(self._replaced)))]

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Coroutine
 from functools import partial
 from typing import TYPE_CHECKING
@@ -44,6 +45,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: What the states lack, as long as nobody has seen to it; only a person can tell when that is.
+_LOST = (
+    "{} records of {} were deleted before they were read, so states lack what they said: `bridge reconcile` sends it "
+    "again; this is said until the worker is restarted"
+)
+_REFUSED = (
+    "{} committed positions in {} were not followed, because the topic was created again or another program committed "
+    "them: it is read from its first record; `bridge reconcile` finds what states lack; this is said until the worker "
+    "is restarted"
+)
+
 
 class ViewsService:
     """The ASGI application `app`, and `tables`, which follows the worker."""
@@ -62,6 +74,9 @@ class ViewsService:
             self._disk = settings.data_dir
         self._lag = Lag(ends, settings.stalled_after_s, outside.clock)
         self._watching: list[asyncio.Task[None]] = []
+        #: By topic: records that were deleted before they were read, and partitions whose positions were refused.
+        self._lost: Counter[str] = Counter()
+        self._refused: Counter[str] = Counter()
         #: Decodes with the registry's schemas, once their ids are known.
         self.schemas: SchemaIds | None = None
         self._url = settings.url
@@ -95,6 +110,8 @@ class ViewsService:
         """Subscribe to a program's hooks, and monitor its lag."""
         self.tables.listen(app.hooks)
         self._counting.listen(app)
+        app.hooks.records_lost.add(lambda topic, count: self._lost.update({topic: count}))
+        app.hooks.position_refused.add(lambda topic: self._refused.update([topic]))
         self._dead_letters.registry = app.registry
         self._streams.trail = app.trail
         app.timer(LOOK_EVERY_S, name="watch_lag")(self._lag.look)
@@ -133,14 +150,18 @@ class ViewsService:
     def _remarks(self) -> list[str]:
         """Return notes for operators that do not affect readiness."""
         problem = None if self.schemas is None else self.schemas.problem
-        return [] if problem is None else [problem]
+        return [
+            *([] if problem is None else [problem]),
+            *(_LOST.format(count, topic) for topic, count in self._lost.items()),
+            *(_REFUSED.format(count, topic) for topic, count in self._refused.items()),
+        ]
 
     async def _measured_now(self) -> CollectorRegistry:
         return self._measured()
 
     def _measured(self) -> CollectorRegistry:
         self.tables.measure()
-        self.metrics.schema_ids_known.set(not self._remarks())
+        self.metrics.schema_ids_known.set(self.schemas is None or self.schemas.problem is None)
         self.metrics.event_streams.set(len(self._streams.open))
         self.metrics.reads_waiting.set(self._waits.waiting)
         self._counting.fold()

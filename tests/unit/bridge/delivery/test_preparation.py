@@ -63,6 +63,19 @@ def test_a_topic_that_was_created_again_between_two_looks_is_noticed(tmp_path: P
         eventually(lambda: ingress.metric("bridge_topics_replaced_total") == 1)
         assert [publisher.renewed for publisher in ingress.kafka.publishers] == [1, 1]
         assert ingress.post(message()).json()["disposition"] == "published"
+        (told,) = ingress.details()["remarks"]
+        assert "former records are lost: messages. `bridge reconcile`" in told
+        assert ingress.details()["status"] == "degraded"
+
+
+def test_status_changes_that_were_created_again_are_told_and_no_producer_is_replaced(tmp_path: Path):
+    topics = FakeTopics()
+    topics.identities = {"messages": "first", "status-changes": "first"}
+    with running_ingress(tmp_path, topics=topics) as ingress:
+        topics.identities = {"messages": "first", "status-changes": "second"}
+        eventually(lambda: "former records are lost: status-changes." in "".join(ingress.details()["remarks"]))
+        assert ingress.metric("bridge_topics_replaced_total") == 1
+        assert [publisher.renewed for publisher in ingress.kafka.publishers] == [0, 0]
 
 
 def test_after_a_record_was_not_acknowledged_nothing_is_published_before_the_topics_are_verified(

@@ -220,6 +220,23 @@ async def test_a_registry_without_the_schemas_is_said_with_what_to_do():
     assert (await samples(world))["streams_schema_ids_known",] == 1
 
 
+async def test_what_states_lack_is_said_although_the_worker_is_ready():
+    world = World()
+    await world.own_and_index()
+    world.app.hooks.records_lost("openbsp.messages", 40)
+    world.app.hooks.position_refused("openbsp.conversations")
+    world.app.hooks.position_refused("openbsp.conversations")
+    async with world.client() as client:
+        answer = await client.get("/readyz")
+    assert answer.status_code == 200
+    assert answer.json()["status"] == "degraded"
+    lost, refused = answer.json()["remarks"]
+    assert lost.startswith("40 records of openbsp.messages were deleted before they were read")
+    assert refused.startswith("2 committed positions in openbsp.conversations were not followed")
+    assert all("`bridge reconcile`" in remark for remark in (lost, refused))
+    assert (await samples(world))["streams_schema_ids_known",] == 1
+
+
 async def test_a_worker_whose_join_stands_still_is_not_ready():
     world = World(stalled_after_s=0.001)
     await world.own_and_index()
