@@ -429,6 +429,7 @@ class Engine:
         self._checkpoints.begin(found.positions, found.firsts, found.identities)
         # Before anything is written, a successor must know from where on to distrust the logs.
         if await self._commit_until(takeover.going):
+            found.settle({(self.topic(name), number): store for (name, number), store in stores.items()})
             self._own(partitions, stores, found)
 
     async def _open(self, takeover: Takeover, given: Given, *, whole: bool) -> Mapping[At, Store]:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from openbsp.log import event
 from streams.engine.layout import marked
@@ -36,10 +36,29 @@ class Changelog:
     store: Store
     doubtful: int
     join: Callable[[bytes, bytes, bytes], bytes]
+    _apart: int | None = None
 
-    def distrust(self) -> None:
-        """Join all of its records with the store's values."""
+    @property
+    def position(self) -> int:
+        """The offset up to which the changelog has been read."""
+        return self.store.position if self._apart is None else self._apart
+
+    def rebuild(self, first: int) -> None:
+        """Join all of its records, from the first one on, with the store's values.
+
+        The store keeps its position.
+        """
+        # Trap: that may be the only sign that the table is incomplete until this is noted. A takeover that is cut off
+        # must not leave a store that looks as if it had read all that there was.
         self.doubtful = 0
+        self._apart = first
+
+    def reach(self, position: int) -> None:
+        """Record how far it has been read."""
+        if self._apart is None:
+            self.store.save_position(position)
+        else:
+            self._apart = position
 
     def apply(self, record: Record) -> None:
         """Apply a record. Raises RestoreFailedError if it is not a changelog's."""
@@ -73,8 +92,9 @@ async def restore(
 ) -> int:
     """Bring each store up to the end of its changelog partition; return the number of records read.
 
-    Consumer and stores are used in `thread` only. `progress` is called with the records read, and at most to be read.
-    Returns early once `going()` is false. Raises RestoreFailedError when records stop coming before the end is reached.
+    Consumer and stores are used in `thread` only; for the consumer a position without a record is an error. `progress`
+    is called with the records read, and at most to be read. Returns early once `going()` is false. Raises
+    RestoreFailedError when records stop coming before the end is reached, or are deleted before they are read.
     """
     starts, ends = await thread.run(_bounds, consumer, changelogs)
     waiting = {at for at, start in starts.items() if start < ends[at]}
@@ -118,14 +138,20 @@ async def restore(
 def _bounds(consumer: Consumer, changelogs: Mapping[At, Changelog]) -> tuple[dict[At, int], dict[At, int]]:
     """Return where reading begins and where it ends."""
     ends = end_offsets(consumer, list(changelogs))
-    return {at: changelog.store.position for at, changelog in changelogs.items()}, ends
+    return {at: changelog.position for at, changelog in changelogs.items()}, ends
 
 
 def _read_on(consumer: Consumer, changelogs: Mapping[At, Changelog]) -> tuple[int, set[At]]:
     """Apply the available records; return how many, and which changelogs have been read to their ends."""
-    found = read(consumer, _BULK, 0.2)
+    try:
+        found = read(consumer, _BULK, 0.2)
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 the library has no other name for it
+            raise
+        problem = "records of a changelog were deleted while it was read; a restart judges what is left of it"
+        raise RestoreFailedError(problem) from error
     for record in found.records:
         changelogs[record.topic, record.partition].apply(record)
     for topic, partition, end in found.ends:
-        changelogs[topic, partition].store.save_position(end)
+        changelogs[topic, partition].reach(end)
     return len(found.records), {(topic, partition) for topic, partition, _ in found.ends}

@@ -53,10 +53,22 @@ class Found:
     identities: Mapping[str, int]
     #: Source partitions whose committed positions are not followed.
     refused: Sequence[At]
+    #: Changelogs whose tables are built from the sources once more.
+    rebuilt: frozenset[At] = frozenset()
 
     def followed(self, committed: Mapping[At, Committed]) -> dict[At, Committed]:
         """Return the commits of the followed positions: notes of others do not apply to the present topics."""
         return {at: left for at, left in committed.items() if at not in self.refused}
+
+    def settle(self, stores: Mapping[At, Store]) -> None:
+        """Save in the stores (by changelog's topic and partition) of rebuilt tables what they have read.
+
+        Not before it is committed that these are incomplete: until then only the stores show it.
+        """
+        for at in self.rebuilt:
+            if at[0] in self.identities:
+                stores[at].save_topic(self.identities[at[0]])
+            stores[at].save_position(self.log_ends[at])
 
 
 NOTHING = Found({}, {}, {}, {}, 0, {}, frozenset(), (), {}, {}, ())
@@ -120,7 +132,8 @@ class Takeover:
         logs = [log for table in self._tables for log in table.logs]
         joins = {table.changelog: table.join for table in self._tables}
         thread = self._outside.threads.thread("takeover")
-        consumer = reader(self._outside.clients, self._connection, self._group)
+        # Trap: what is deleted after it was judged must not be skipped: the rest would pass for the whole table.
+        consumer = reader(self._outside.clients, self._connection, self._group, missing="error")
         try:
             owned = {partition for _, partition in stores}
             log_ends = await thread.run(
@@ -141,9 +154,9 @@ class Takeover:
             incomplete, rebuilt, repaired = await thread.run(
                 partial(_incomplete, replaced=replaced, former=former), consumer, changelogs, verified, known_firsts
             )
-            for (topic, _), changelog in changelogs.items():
-                if topic in told:
-                    await thread.run(changelog.store.save_topic, told[topic])
+            for at, changelog in changelogs.items():
+                if at[0] in told and at not in rebuilt:
+                    await thread.run(changelog.store.save_topic, told[at[0]])
             restored = await restore(
                 consumer,
                 changelogs,
@@ -154,7 +167,7 @@ class Takeover:
             )
             check(self._group, {store.partitions for store in stores.values()}, self._partitions)
             for at, changelog in changelogs.items():
-                log_ends[at] = changelog.store.position
+                log_ends[at] = changelog.position
             derived = {
                 (self._topic(log), number): changelogs[self._topic(table.changelog), number].store
                 for table in self._tables
@@ -191,6 +204,7 @@ class Takeover:
                 firsts=firsts,
                 identities=noted_identities(committed) | _agreed(known) | told,
                 refused=judged.refused,
+                rebuilt=rebuilt,
             )
         finally:
             await thread.run(consumer.close)
@@ -281,8 +295,7 @@ def _incomplete(
             )
         rebuilt.add(at)
         # Its records are joined with the store's values, as either may be newer.
-        changelogs[at].distrust()
-        store.save_position(first)
+        changelogs[at].rebuild(first)
     return frozenset(found), frozenset(rebuilt), frozenset(repaired)
 
 

@@ -202,6 +202,22 @@ def test_a_store_of_a_former_changelog_is_read_again_where_the_present_one_is_wh
     assert left == [(3, b"value"), (0, None)]
 
 
+@pytest.mark.parametrize("topic", [0, 5])
+def test_a_takeover_that_is_cut_off_leaves_the_signs_that_a_table_is_incomplete(topic: int):
+    """The next one has no other: nothing was noted of it. Once that is, the store has read what there is."""
+    changelogs = read_up_to(3, count=1)
+    at, changelog = next(iter(changelogs.items()))
+    changelog.store.save_topic(4)
+    consumer = cast("Consumer", Watermarks((7, 9)))
+    for _ in range(2):
+        assert _incomplete(consumer, changelogs, {at: 9}, {})[1] == {at}
+        changelog.reach(9)
+        assert (changelog.store.position, changelog.store.topic) == (3, 4)
+    identities = {"log": topic} if topic else {}
+    replace(NOTHING, rebuilt=frozenset({at}), log_ends={at: 9}, identities=identities).settle({at: changelog.store})
+    assert (changelog.store.position, changelog.store.topic) == (9, topic or 4)
+
+
 @pytest.mark.parametrize(("known", "told", "former"), [(0, 5, False), (5, 5, False), (4, 5, True), (4, None, False)])
 def test_a_store_is_of_a_former_changelog_if_it_knows_another_id(known: int, told: int | None, *, former: bool):
     store = MemoryStore()

@@ -14,6 +14,7 @@ from streams.engine.restore import Changelog, restore
 from streams.engine.source import read
 from streams.engine.stores import MARK_KEY
 from streams.engine.stores.memory import MemoryStore
+from streams.errors import RestoreFailedError
 
 TOPIC = "changelog"
 
@@ -69,6 +70,28 @@ def test_reads_only_what_came_after_the_position_tombstones_and_marks_among_it()
     log = Log([Message(0, b"a", b"0"), Message(6, b"b"), Message(7, MARK_KEY, (42).to_bytes(8))], 8)
     assert restored(log, store, 8) == 2
     assert (store.get(b"a"), store.get(b"b"), store.mark, store.position) == (b"1", None, 42, 8)
+
+
+def test_a_store_whose_table_is_built_again_keeps_its_position() -> None:
+    """A takeover may be cut off before it is noted that the table is incomplete, and the next one has to see it."""
+    store = MemoryStore()
+    store.put(b"a", b"1")
+    store.save_position(3)
+    changelog = Changelog(store, 8, lambda _key, kept, read: kept + read)
+    changelog.rebuild(6)
+    log = Log([Message(6, b"a", b"0"), Message(7, b"b", b"0")], 8)
+    assert asyncio.run(restore(log, {(TOPIC, 0): changelog}, thread=Threads().thread("restore"), clock=Clock())) == 2
+    assert (store.get(b"a"), store.get(b"b")) == (b"10", b"0")
+    assert (changelog.position, store.position) == (8, 3)
+
+
+def test_records_that_are_deleted_before_they_are_read_end_it_and_the_position_stays() -> None:
+    """Else what is left of the changelog would be taken for the whole table."""
+    store = MemoryStore()
+    log = Log([Message(0, b"a", b"1"), Message(1, error=KafkaError(KafkaError._AUTO_OFFSET_RESET))], 3)
+    with pytest.raises(RestoreFailedError, match="deleted while it was read"):
+        restored(log, store, 3)
+    assert store.position == 0
 
 
 def test_a_value_that_counts_as_false_is_one_also_after_a_tombstone_of_the_same_batch() -> None:
