@@ -67,6 +67,11 @@ class RealBench:
     def admin(self) -> AdminClient:
         return AdminClient(self._connection)
 
+    def delete(self, partition: int, before: int) -> None:
+        admin = self.admin()  # Trap: without a name it is gone before it can answer.
+        (deleted,) = admin.delete_records([TopicPartition(self.topic, partition, before)]).values()
+        assert deleted.result(10).low_watermark == before
+
     def cut_off(self, **config: Any) -> Producer:
         return self.producer(**{"bootstrap.servers": f"127.0.0.1:{free_ports(1)[0]}", **config})
 

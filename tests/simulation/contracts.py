@@ -35,6 +35,9 @@ class Bench(Protocol):
     def cut_off(self, **config: Any) -> Any:
         """Return a producer that reaches no broker."""
 
+    def delete(self, partition: int, before: int) -> None:
+        """Delete the records of the topic's partition before an offset."""
+
     def until(self, condition: Callable[[], object]) -> None:
         """Let time pass until a condition holds."""
 
@@ -192,6 +195,41 @@ class LogContract:
         consumer.assign([TopicPartition(bench.topic, 0, 1_000)])
         assert heard(bench, consumer, 2) == [("record", 0, 0), ("end", 0, 1)]
         consumer.close()
+
+    @pytest.mark.parametrize("begins", [0, 2, 9])
+    def test_a_consumer_that_is_to_begin_where_no_record_is_any_more_says_so_if_that_is_asked_for(
+        self, bench: Bench, begins: int
+    ) -> None:
+        reports = Reports(bench, bench.producer())
+        for _ in range(5):
+            reports.send(partition=0)
+        reports.places()
+        bench.delete(0, 3)
+        assert watermarks(bench, 0) == (3, 5)
+        lenient = bench.consumer()
+        lenient.assign([TopicPartition(bench.topic, 0, begins)])
+        assert heard(bench, lenient, 3) == [("record", 0, 3), ("record", 0, 4), ("end", 0, 5)]
+        lenient.close()
+        strict = bench.consumer(**{"auto.offset.reset": "error"})
+        strict.assign([TopicPartition(bench.topic, 0, begins)])
+        found: list[Any] = []
+        bench.until(lambda: found.append(strict.poll(0.05)) or found[-1] is not None)
+        assert (found[-1].error().code(), found[-1].partition()) == (KafkaError._AUTO_OFFSET_RESET, 0)
+        strict.close()
+
+    def test_a_partition_of_which_all_is_deleted_goes_on_at_its_end(self, bench: Bench) -> None:
+        reports = Reports(bench, bench.producer())
+        for _ in range(3):
+            reports.send(partition=0)
+        reports.places()
+        bench.delete(0, 3)
+        assert watermarks(bench, 0) == (3, 3)
+        reports.send(partition=0)
+        assert reports.places()[-1] == (0, 3)
+        strict = bench.consumer(**{"auto.offset.reset": "error"})
+        strict.assign([TopicPartition(bench.topic, 0, 3)])
+        assert heard(bench, strict, 2) == [("record", 0, 3), ("end", 0, 4)]
+        strict.close()
 
     def test_what_is_assigned_anew_replaces_what_was_read(self, bench: Bench) -> None:
         reports = Reports(bench, bench.producer())

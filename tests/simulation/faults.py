@@ -126,9 +126,12 @@ def _remove(world: Any, slot: Slot, __: Fault) -> None:
 
 
 @strike("lose directory")
-def _lose(_: Any, slot: Slot, __: Fault) -> None:
+def _lose(_: Any, slot: Slot, fault: Fault) -> None:
+    """Let it start with an empty directory, and perhaps kill it once more while it restores that."""
     if slot.running:
         slot.before_start.append(slot.disk.lose)
+        if fault.amount:
+            slot.steps_left = int(fault.amount)
         slot.running.kill()
 
 
@@ -167,6 +170,31 @@ def _compact(world: Any, _: Slot, __: Fault) -> None:
     for name in COMPACTED:
         for log in world.cluster.topics.get(PREFIX + name, ()):
             log.compact(log.end)
+
+
+@strike("empty changelog")
+def _empty_one(world: Any, _: Slot, fault: Fault) -> None:
+    """Delete a part of what is in one partition of a changelog."""
+    number, table = divmod(fault.other, len(CHANGELOGS))
+    logs = world.cluster.topics.get(PREFIX + CHANGELOGS[table])
+    if logs is not None:
+        log = logs[number % len(logs)]
+        log.delete(log.start + round(fault.amount * (log.end - log.start)))
+
+
+@strike("empty changelogs")
+def _empty_all(world: Any, _: Slot, __: Fault) -> None:
+    for name in CHANGELOGS:
+        for log in world.cluster.topics.get(PREFIX + name, ()):
+            log.delete(log.end)
+
+
+@strike("empty while read")
+def _empty_while_read(world: Any, _: Slot, __: Fault) -> None:
+    """Delete all of each partition of a changelog as soon as somebody has read a part of it."""
+    for name in CHANGELOGS:
+        for log in world.cluster.topics.get(PREFIX + name, ()):
+            log.doomed = True
 
 
 #: Seconds that a record of a changelog certainly stays: many sessions, as the hour of real ones is.

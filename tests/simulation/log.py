@@ -43,6 +43,8 @@ class Log:
         self.leader = 0
         #: Nobody answers for it until then.
         self.away_until = 0.0
+        #: All of it is deleted as soon as somebody has read a part of it.
+        self.doomed = False
 
     def append(self, key: bytes | None, value: bytes | None, headers: Any = None, writer: str = "") -> int:
         """Add a record, and return its offset."""
@@ -55,6 +57,11 @@ class Log:
         """Return at most so many of the records that are left from an offset on."""
         index = bisect_left(self.records, offset, key=lambda record: record.offset)
         return self.records[index : index + limit]
+
+    def delete(self, before: int) -> None:
+        """Delete all records before an offset, as DeleteRecords does."""
+        self.start = max(self.start, min(before, self.end))
+        self.records = [one for one in self.records if one.offset >= self.start]
 
     def compact(self, before: int) -> None:
         """Keep of what is before an offset only the last record of each key in the whole log."""
@@ -384,6 +391,8 @@ class SimulatedConsumer:
         self._cluster = cluster
         self._network = cluster.network
         self._ends = bool(config.get("enable.partition.eof"))
+        #: Whether a position that does not exist is an error. Else it is reset to the earliest one.
+        self._strict = config.get("auto.offset.reset") == "error"
         self._positions: dict[At, int] = {}
         self._told: dict[At, int] = {}
         self._ready: deque[SimulatedMessage] = deque()
@@ -396,10 +405,8 @@ class SimulatedConsumer:
         self._told.clear()
         self._positions = {}
         for one in partitions:
-            log = self._cluster.log(one.topic, one.partition)
-            offset = one.offset
-            # What does not exist is reset to the earliest one.
-            self._positions[one.topic, one.partition] = offset if log.start <= offset <= log.end else log.start
+            self._cluster.log(one.topic, one.partition)
+            self._positions[one.topic, one.partition] = one.offset
 
     def unassign(self) -> None:
         """Read nothing."""
@@ -462,6 +469,13 @@ class SimulatedConsumer:
             position = self._positions[at]
             if log.away_until > self._network.loop.now:
                 continue
+            if not log.start <= position <= log.end:
+                if self._strict:
+                    del self._positions[at]
+                    lost = KafkaError(KafkaError._AUTO_OFFSET_RESET)
+                    self._ready.append(SimulatedMessage(at, position, None, None, None, lost))
+                    continue
+                position = self._positions[at] = log.start
             if position < log.end:
                 limit = random.randint(1, network.fetch_records)
                 found = log.since(position, limit)
@@ -472,6 +486,9 @@ class SimulatedConsumer:
                 # What compaction has left out at the end is no record, but it has an offset.
                 position = found[-1].offset + 1 if len(found) == limit else log.end
                 self._positions[at] = position
+                if log.doomed and position < log.end:
+                    log.doomed = False
+                    log.delete(log.end)
             if self._ends and position == log.end and self._told.get(at) != position:
                 self._told[at] = position
                 end = KafkaError(KafkaError._PARTITION_EOF)

@@ -203,6 +203,37 @@ def _follow_all(original: Any, position: int, noted: int | None, first: int, end
     return original(position, end, first, end, *rest)  # type: ignore[no-any-return] # as it returns
 
 
+@mutation("what is left of an emptied changelog is not all of it: a copy waits for its owner's word", aim="emptied")
+@instead(program.standby, "reach")
+def _follow_what_is_left(  # noqa: PLR0917 what it replaces
+    original: Any, position: int, noted: int | None, first: int, end: int, known_first: int
+) -> int | None:
+    del known_first
+    return original(position, noted, first, end, first)  # type: ignore[no-any-return] # as it returns
+
+
+@mutation("of an emptied changelog a store lacks what it had not read: the sources are read again", aim="emptied")
+@instead(program.takeover, "judge_changelog")
+def _trust_what_is_left(
+    original: Any, name: str, position: int, verified: Any, first: int, *end: int, **told: Any
+) -> Any:
+    return original(name, position, verified, first, *end, **told | {"known_first": first})
+
+
+@mutation("a changelog that is emptied while it is read ends who takes it over", aim="emptied")
+@instead(program.takeover, "reader")
+def _read_what_is_left(original: Any, *args: Any, **named: Any) -> Any:
+    return original(*args, **named | {"missing": "earliest"})
+
+
+@mutation("a store whose table is built again lacks what it lacked until that is noted", aim="emptied")
+@instead(program.restoring.Changelog, "rebuild")
+def _whole_at_once(original: Any, self: Any, first: int) -> None:
+    original(self, first)
+    self.store.save_position(first)
+    self._apart = None
+
+
 @mutation("a worker that the group has put out ends")
 @instead(program.Program, "fail")
 def _stay(original: Any, self: Any, error: BaseException) -> None:

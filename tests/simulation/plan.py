@@ -1,6 +1,6 @@
 """What happens in a history: events, and what goes wrong meanwhile. One seed decides it, and parts can be left out."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from random import Random
@@ -82,7 +82,7 @@ class Plan:
     faults: tuple[Fault, ...]
     #: Conversations in which nothing happens are forgotten.
     idle: bool = False
-    #: What the history is aimed at, one of `_AIMS`, poison or standbys; empty if at nothing.
+    #: What the history is aimed at, one of `_AIMS`, emptied, poison or standbys; empty if at nothing.
     aim: str = ""
 
     def without(self, *, arrivals: set[int] = frozenset(), faults: set[int] = frozenset()) -> "Plan":  # type: ignore[assignment]
@@ -184,6 +184,18 @@ def _told(one: Arrival | Fault) -> str:
 
 def plan_of(seed: int) -> Plan:
     """Return the history of a seed."""
+    emptied = Random(f"changelogs {seed}")
+    if emptied.random() < _EMPTIED:
+        return replace(_aimed_at_emptied(seed, emptied), aim="emptied")
+    plan = _plan_of(seed)
+    # Who dies while it reads all again may have events set aside that ended nobody.
+    if plan.aim == "poison" or emptied.random() >= _EMPTIED_TOO:
+        return plan
+    faults = [_emptying(emptied, plan.arrivals, plan.partitions) for _ in range(emptied.choice([1, 1, 2]))]
+    return replace(plan, faults=tuple(sorted((*plan.faults, *faults), key=lambda one: one.at_s)))
+
+
+def _plan_of(seed: int) -> Plan:
     copies = Random(f"copies {seed}")
     if copies.random() < _COPIES:
         return replace(_aimed_at_standbys(seed, copies), aim="standbys")
@@ -409,6 +421,50 @@ def _aimed_at_standbys(seed: int, random: Random) -> Plan:
     return replace(plan, durable=True, arrivals=tuple(arrivals), faults=faults)
 
 
+def _aimed_at_emptied(seed: int, random: Random) -> Plan:
+    """Return a history in which others take over what is left of changelogs that were emptied while they grew.
+
+    Some of their rows are heard of again before that, so that something is left, and all of them after it.
+    """
+    keys = [f"m{number}" for number in range(random.choice([8, 16]))]
+    homes = ["c0", "c1", "c2"]
+    events = [opened(home, 1) for home in homes]
+    events += [inserted(key, random.choice(homes), random.choice(["incoming", "outgoing"]), 2) for key in keys]
+    arrivals = [Arrival(0.2, event["entity"], event["data"]["id"], event) for event in events]
+    emptied_s = random.uniform(0.8, 1.4)
+    # Copies are always a bit behind while something is written.
+    some = random.sample(keys, len(keys) // 2)
+    arrivals += [
+        Arrival(emptied_s + random.uniform(-0.4, 0.6), "messages", key, status_of(key, status, second))
+        for key in some
+        for status, second in (("sent", 10), ("delivered", 11))
+    ]
+    arrivals += [Arrival(5.0, "messages", key, status_of(key, "read", 20)) for key in keys]
+    kind = random.choice(["empty changelogs", "empty changelog", "empty while read"])
+    share = random.choice([1.0, random.random()])
+    # Of the messages or conversations, in one of three partitions.
+    faults = [Fault(emptied_s, kind, 0, share, random.randrange(3) * 4 + random.choice([0, 0, 1]))]
+    after_s = emptied_s + random.uniform(0.0, 1.2)
+    if random.random() < 0.35:
+        # Its takeover is cut off at one of its last steps; the next one may find what it has left half done.
+        faults.append(Fault(after_s, "lose directory", 0, float(random.randint(90, 160))))
+        return replace(_aimed(seed, random, arrivals, faults, durable=True), workers=1, fetch_records=3)
+    kinds = ["remove", "lose directory", "lose directory", "add", "add", "kill", "kill all", "kill as it starts"]
+    for _ in range(random.choice([1, 2, 3])):
+        faults.append(Fault(after_s, random.choice(kinds), random.randrange(2), float(random.randint(5, 160))))
+        after_s += random.choice([random.uniform(0.0, 0.1), random.uniform(0.1, 1.5)])
+    # Little comes at a time, so that there is a middle of reading it.
+    return replace(_aimed(seed, random, arrivals, faults, durable=random.random() < 0.7), fetch_records=3)
+
+
+def _emptying(random: Random, arrivals: Sequence[Arrival], partitions: int) -> Fault:
+    """Return the loss of what is in changelogs, while something comes or soon after."""
+    kind = random.choice(["empty changelog", "empty changelogs", "empty while read"])
+    at_s = max(0.01, random.choice(arrivals).at_s + random.uniform(-0.1, 1.0))
+    share = random.choice([1.0, random.random()])
+    return Fault(at_s, kind, 0, share, random.randrange(partitions * 4))
+
+
 def _aimed_at_disks(seed: int, random: Random) -> Plan:
     """Return a history in which workers die with news that is on their disks, or in the logs, and nowhere else.
 
@@ -482,8 +538,11 @@ def _aimed(seed: int, random: Random, arrivals: list[Arrival], faults: list[Faul
 #: Parts of the histories: aimed at what hardly happens by itself; of the others, those that forget idle conversations,
 #: and of the rest those with external ids that several messages have, and those with deletes.
 _AIMED, _IDLE, _RIVALS, _DELETES = 0.2, 0.3, 0.4, 0.4
-#: Histories that are aimed at standby copies; all others are of the rest.
-_COPIES = 0.03
+#: Histories that are aimed at emptied changelogs; of the rest those that are aimed at standby copies; all others are of
+#: the rest.
+_EMPTIED, _COPIES = 0.03, 0.03
+#: Of those that are aimed neither at emptied changelogs nor at poison, those in which changelogs are emptied as well.
+_EMPTIED_TOO = 0.08
 #: Of those that are not aimed, the part with contacts; of those that forget nothing, that with strangers.
 _PEOPLE, _STRANGERS = 0.4, 0.3
 #: Histories in which events end workers, and those of a simulated database; of the others that are neither aimed nor

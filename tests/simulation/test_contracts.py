@@ -36,6 +36,9 @@ class SimulatedBench:
         producer.unplugged = True
         return producer
 
+    def delete(self, partition: int, before: int) -> None:
+        self.cluster.log(self.topic, partition).delete(before)
+
     def until(self, condition: Callable[[], object]) -> None:
         assert self.loop.until(lambda: bool(condition()), within=60)
 
