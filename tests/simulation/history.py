@@ -3,6 +3,7 @@
 import asyncio
 import zlib
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -16,6 +17,7 @@ from simulation.outside import Threads
 from simulation.plan import SESSION_S, Arrival, Fault, Plan
 from simulation.program import CHANGELOGS, FORGIVEN, PREFIX, Outside, Program
 from simulation.subjects import SUBJECTS, Subject
+from simulation.views import Reads
 
 #: Seconds after the last fault in which everything has to be as it should.
 CALM_S = 60.0
@@ -61,6 +63,7 @@ class World:
         self.group.with_standbys = plan.standbys
         self.slots: list[Slot] = []
         self._programs: list[Program] = []
+        self.reads = Reads(plan, self.loop, self.outcome.wrong, self._awake, self._read_of_messages)
 
     def run(self) -> Outcome:
         """Let it happen."""
@@ -72,6 +75,7 @@ class World:
                 loop.outside(arrival.at_s, self.arrive, arrival)
             for fault in plan.faults:
                 loop.outside(fault.at_s, self.strike, fault)
+            self.reads.start()
             loop.run_until_complete(asyncio.sleep(plan.end_s + 0.01))
             self.calm()
             self.expect("in the end")
@@ -93,6 +97,7 @@ class World:
         """Let an event come to its topic, as the bridge writes it."""
         key, value, headers = self.subject.record(arrival)
         log = self.cluster.log(PREFIX + arrival.topic, partition_of(key or b"", self.plan.partitions))
+        self.reads.came(arrival, log.end)
         log.append(key, value, headers, "bridge")
         self._came.append(arrival)
 
@@ -161,7 +166,17 @@ class World:
 
         self._programs.append(program)
         program.failure.add_done_callback(failed)
+        self.reads.attach(process, program)
         program.start()
+
+    def _awake(self) -> Iterator[tuple[Process, Program]]:
+        for slot in self.slots:
+            if slot.running and not slot.running.paused and slot.program is not None:
+                yield slot.running, slot.program
+
+    def _read_of_messages(self, partition: int) -> int:
+        committed = self.group.committed.get((PREFIX + "messages", partition))
+        return 0 if committed is None else committed.offset
 
     def _killed(self, slot: Slot) -> None:
         slot.disk.crash()
@@ -223,18 +238,19 @@ class World:
         wanted = self.subject.expected(self._came, self.plan)
         logs = [log for name in self.subject.judged for log in self.cluster.topics[PREFIX + name]]
         looked_at: list[int] | None = None
-        wrong = ["nothing was committed"]
+        wrong, unread = ["nothing was committed"], list[str]()
         deadline = self.loop.now + CALM_S
         while True:
             if not self.lag():
                 ends = [log.end for log in logs]
                 if looked_at != ends:
                     looked_at, wrong = ends, self.subject.differences(self.cluster, wanted, self.plan)
-                if not wrong:
+                unread = [] if wrong else self.subject.unread(self.reads, wanted)
+                if not (wrong or unread):
                     return
             if self.loop.now > deadline:
                 lag = self.lag()
-                wrong += [f"not committed: {lag}"] if lag else []
+                wrong += [f"not committed: {lag}"] if lag else unread
                 self.outcome.wrong += [f"{when}: {line}" for line in wrong]
                 return
             self.loop.run_until_complete(asyncio.sleep(_LOOK_S))

@@ -377,3 +377,19 @@ def _fail_without_a_reason(original: Any, known: Any, merged: Any) -> Any:
 def _active_in_days(original: Any, at: Any, received_at: Any) -> Any:
     del original, received_at
     return at
+
+
+@mutation("a worker that may have been put out answers no reads")
+def _answer_beyond_the_lease() -> contextlib.AbstractContextManager[Any]:
+    return patch.object(program.engine.Engine, "holds_lease", property(lambda _: True))
+
+
+@mutation("partitions that were taken away are not answered for")
+@instead(program.Tables, "lost")
+def _answer_for_ever(original: Any, self: Any) -> None:
+    del original, self
+
+
+@mutation("a new owner answers when it has all that former ones can have told")
+def _answer_at_once() -> contextlib.AbstractContextManager[Any]:
+    return patch.object(program.views.PartitionView, "caught_up", property(lambda view: not view._closed))

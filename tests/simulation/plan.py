@@ -129,6 +129,11 @@ class Plan:
         return any(one.kind.startswith("late") or one.kind == "long pause" for one in self.faults)
 
     @property
+    def crashes(self) -> int:
+        """How often workers are killed at least."""
+        return sum(2 if "starts" in one.kind else 1 for one in self.faults if "kill" in one.kind)
+
+    @property
     def forgotten(self) -> set[tuple[str, str]]:
         """Entity and id of the rows that are idle, and so may be gone."""
         if not self.idle:

@@ -3,11 +3,12 @@
 import asyncio
 import functools
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 from unittest.mock import patch
 
 from confluent_kafka import KafkaException
+from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from avro import catalogue, codec, compiled, instants
@@ -25,18 +26,26 @@ from streams.agents.intake import Intake
 from streams.contract import SOURCES
 from streams.engine import engine, guard, poison, repair, source, standby, table, takeover, writer
 from streams.engine import restore as restoring
+from streams.engine.end_offsets import Ends
+from streams.engine.hooks import Hooks
+from streams.engine.lag import Lag
 from streams.engine.membership import Committed
 from streams.engine.outside import Outside
 from streams.engine.settings import EngineSettings
 from streams.engine.stores import split_key
 from streams.engine.stores.memory import GroupedMemoryStore, MemoryStore
 from streams.errors import FrozenError, LeaseLostError, MembershipError
+from streams.metrics import Metrics
 from streams.settings import StoreKind, StreamsSettings, engine_settings
 from streams.state import contribution as contributions
 from streams.state import conversation as tallies
 from streams.state import status as statuses
 from streams.tables import contacts, conversations, links, messages
 from streams.tables.owned import ADDRESSES, CONTACTS, CONVERSATIONS, MESSAGES
+from streams.views.problems import ProblemError
+from streams.views.read import partition as views
+from streams.views.read import render
+from streams.views.read.tables import Tables
 from support import words
 from support.join import IDS, Stream
 from support.join_cases import at
@@ -59,6 +68,7 @@ __all__ = [
     "MemoryStore",
     "Outside",
     "Program",
+    "Tables",
     "WordsProgram",
     "contacts",
     "contributions",
@@ -71,6 +81,7 @@ __all__ = [
     "people",
     "poison",
     "removal",
+    "render",
     "repair",
     "restoring",
     "source",
@@ -80,6 +91,7 @@ __all__ = [
     "table",
     "takeover",
     "tallies",
+    "views",
     "writer",
 ]
 
@@ -173,6 +185,19 @@ class Program:
             self._tasks.append(task)
         self._member.start(self)
 
+    def read(self, entity: str, key: str) -> tuple[int, bytes | None] | None:
+        """Return the partition of a row, and its state, as its owner's views answer; None if they do not."""
+        del entity, key
+
+    def has(self, partition: int) -> bool:
+        """Return whether a partition is given to this worker, and not taken away."""
+        work = self._engine.assignment
+        return work is not None and partition in work.partitions
+
+    def on_began(self, listener: Callable[[Iterable[int]], None]) -> None:
+        """Call a function with the partitions of each assignment as it begins."""
+        self._engine.hooks.began.add(lambda work, _: listener(work.partitions))
+
     def on_owned(self, partitions: frozenset[int], generation: int, standbys: frozenset[int]) -> None:
         """Hear what is owned, and of what copies are to be kept."""
         self._engine.on_owned(partitions, generation, standbys)
@@ -224,6 +249,8 @@ def _deadly(read: Callable[[bytes | None], str]) -> Callable[[bytes | None], str
     return text
 
 
+#: Nobody reads them.
+_metrics = Metrics(CollectorRegistry())
 _evicting = functools.partial(Eviction, now=lambda: instants.parse(at(IDLE_NOW)) or 0)
 
 
@@ -253,6 +280,21 @@ class JoinProgram(Program):
         super().__init__(app, member, open_store)
         self._queues: dict[str, asyncio.Queue[Any]] = {topic: asyncio.Queue() for topic in app.source_topics}
         self._engine._inbox = self._queues.__getitem__
+        self._listeners = {one.name: getattr(app.hooks, one.name)._listeners for one in fields(Hooks)}
+        self._views = Tables(partitions, PREFIX, _metrics, Lag(Ends(outside, {}), 60.0, outside.clock))
+        self._views.listen(app.hooks)
+        self._views.attach(self._engine)
+
+    def read(self, entity: str, key: str) -> tuple[int, bytes | None] | None:
+        """See Program."""
+        try:
+            view = self._views.view_of(key)
+            if view is None:
+                return None
+            found = view.message(key) if entity == "messages" else view.conversation(key)
+        except ProblemError:
+            return None
+        return view.number, None if found is None else found.body
 
     def agents(self) -> Iterable[Coroutine[Any, Any, Any]]:
         """See Program."""
@@ -262,6 +304,8 @@ class JoinProgram(Program):
     def release(self) -> None:
         """See Program."""
         self._app._engine = None
+        for name, listeners in self._listeners.items():
+            getattr(self._app.hooks, name)._listeners = listeners
         for one in self._app.tables.values():
             one.owned.contents, one.owned.rows = {}, {}
         self._declared.append(self._app)

@@ -24,6 +24,7 @@ from simulation.program import (
     split_key,
 )
 from simulation.registry import SimulatedRegistry
+from simulation.views import Reads
 from support import wire
 from support.reference import fold
 from support.told import contradictions
@@ -53,6 +54,9 @@ class Subject(Protocol):
 
     def differences(self, cluster: Cluster, expected: Any, plan: Plan) -> list[str]:
         """Return a line for each last record that is not as it should be."""
+
+    def unread(self, reads: Reads, expected: Any) -> list[str]:
+        """Return a line for each row of which the views do not answer what was expected."""
 
     def again(self, plan: Plan) -> list[Arrival]:
         """Return what makes a new owner write everything again."""
@@ -131,6 +135,10 @@ class JoinSubject:
         # A former owner's late word may come last.
         return contradictions(told, events, {} if plan.late else states[0])
 
+    def unread(self, reads: Reads, expected: Any) -> list[str]:
+        """See Subject."""
+        return reads.final(*expected[:2])
+
     def again(self, plan: Plan) -> list[Arrival]:
         """See Subject: an event of each row that is not removed."""
         first = {(one.entity, one.key): one for one in reversed(plan.arrivals) if one.event and is_usable(one)}
@@ -188,6 +196,8 @@ class JoinSubject:
         left = messages & {key for entity, key in plan.removed if entity == "messages"}
         groups = {split_key(key.encode())[0].decode() for key in conversations}
         left |= groups & {key for entity, key in plan.removed if entity == "conversations"}
+        if plan.crashes > 1:
+            return [f"{key} is removed, but still in a changelog" for key in sorted(left)]
         left |= {
             key
             for entity, stored, decode in zip(("contacts", "contacts_addresses"), rows[2:], self._rows, strict=True)
@@ -234,6 +244,11 @@ class WordsSubject:
         decode = msgspec.json.decode
         found = {decode(key): {"count": decode(value)[0]} for key, value in newest(cluster, "counts").items()}
         return different("counts", found, {key: {"count": count} for key, count in expected.items()})
+
+    def unread(self, reads: Reads, expected: Any) -> list[str]:
+        """See Subject: it has no views."""
+        del reads, expected
+        return []
 
     def again(self, plan: Plan) -> list[Arrival]:
         """See Subject: each word once more, which counts."""

@@ -25,6 +25,7 @@ HISTORIES = 2_000 if os.environ.get("CI") else 200
 SOON_FOUND = {
     "contributions written, facts not: what is said again counts once",
     "everything written, the position not committed: status changes keep their ids",
+    "partitions that were taken away are not answered for",
 }
 
 
