@@ -166,7 +166,7 @@ def _save_too_much(original: Any, self: Any) -> None:
             rows.store.save_position(end + 3 if end > 1 else end)
 
 
-@mutation("in order comes the mark of a table, then the facts that it covers")
+@mutation("in order comes the mark of a table, then the facts that it covers", aim="disks")
 @instead(program.messages.MessagePartition, "flushing")
 def _mark_last(original: Any, self: Any) -> Any:
     changed, mark = bool(self._changed), self.rows.mark

@@ -42,7 +42,7 @@ class Reads:
         self._until = plan.end_s + SESSION_S
         #: Which worker has begun with a partition last.
         self._begun: dict[int, Process] = {}
-        self._exact = _follow_from_their_own_events(plan)
+        self._exact = bool(self._rows) and _follow_from_their_own_events(plan)
         self._came: dict[str, list[tuple[int, Any]]] = defaultdict(list)
         #: The offset of the last event that some answer has had, by message.
         self._told: dict[str, int] = {}
