@@ -206,8 +206,9 @@ class Bridge:
         return self.process.wait(60), time.monotonic() - started
 
     def close(self) -> None:
-        """End the process, if it runs, and show its log, which a failed test prints."""
+        """End the process, if it runs, and show its log and what it said of itself, which a failed test prints."""
         if self.process is not None and self.process.poll() is None:
+            print("--- bridge, /readyz:", look(f"{self.url}/readyz", TOKEN))
             self.terminate()
         if self.log.exists():
             lines = self.log.read_text("utf-8", "replace").splitlines()
