@@ -2,10 +2,8 @@
 
 import asyncio
 
-import aiokafka
 import httpx
 import pytest
-from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, DeletedRecords, OffsetSpec
@@ -13,6 +11,7 @@ from confluent_kafka.admin import AdminClient, DeletedRecords, OffsetSpec
 from openbsp.kafka.topics import Topics
 from streams.engine.damage import TOPIC
 from streams.engine.guard import note, noted
+from support.group_positions import commit
 from support.join_cases import inserted, opened, status_of
 from support.join_fleet import TOKEN, Fleet, fleet
 from support.join_outcome import await_committed, expected_of, outcome_of, records
@@ -370,19 +369,6 @@ def committed_by_the_group(contract, partitions):
         consumer.close()
 
 
-async def commit_late(contract, positions: dict[tuple[str, int], tuple[int, str]]) -> None:
-    """Commit for the group, with notes. Trap: those that confluent_kafka writes end in bytes of other memory."""
-    late = AIOKafkaConsumer(
-        bootstrap_servers=contract.kafka.bootstrap_servers,
-        group_id=f"{contract.prefix}streams",
-        enable_auto_commit=False,
-    )
-    async with late:
-        named = {aiokafka.TopicPartition(*at): position for at, position in positions.items()}
-        late.assign(list(named))
-        await late.commit(named)
-
-
 def test_a_source_that_was_created_again_and_has_grown_beyond_the_position_is_read_from_its_first_record(
     contract, tmp_path, admin
 ):
@@ -396,7 +382,8 @@ def test_a_source_that_was_created_again_and_has_grown_beyond_the_position_is_re
     sources.send(again)
     ends = admin.list_offsets({tp: OffsetSpec.latest() for tp in committed})
     assert all(ends[tp].result(10).offset >= tp.offset for tp in committed)
-    asyncio.run(commit_late(contract, {(topic, tp.partition): (tp.offset, note({TOPIC: 1})) for tp in committed}))
+    late = {(topic, tp.partition): (tp.offset, note({TOPIC: 1})) for tp in committed}
+    commit(contract.kafka.bootstrap_servers, f"{contract.prefix}streams", late)
     with fleet(contract, directory(tmp_path), 1, STREAMS_STORE="memory") as running:
         await_committed(contract)
         eventually(lambda: said(running, "the topic was deleted and created again"))

@@ -1,6 +1,6 @@
 """What can go wrong in a history, by the names that plans have for it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from simulation.disk import Disk
@@ -165,11 +165,15 @@ def _registry_away(world: Any, _: Slot, fault: Fault) -> None:
     world.loop.outside(fault.amount, back)
 
 
+def _logs(world: Any, names: Iterable[str]) -> Iterator[Any]:
+    for name in names:
+        yield from world.cluster.topics.get(PREFIX + name, ())
+
+
 @strike("compact")
 def _compact(world: Any, _: Slot, __: Fault) -> None:
-    for name in COMPACTED:
-        for log in world.cluster.topics.get(PREFIX + name, ()):
-            log.compact(log.end)
+    for log in _logs(world, COMPACTED):
+        log.compact(log.end)
 
 
 @strike("empty changelog")
@@ -184,17 +188,15 @@ def _empty_one(world: Any, _: Slot, fault: Fault) -> None:
 
 @strike("empty changelogs")
 def _empty_all(world: Any, _: Slot, __: Fault) -> None:
-    for name in CHANGELOGS:
-        for log in world.cluster.topics.get(PREFIX + name, ()):
-            log.delete(log.end)
+    for log in _logs(world, CHANGELOGS):
+        log.delete(log.end)
 
 
 @strike("empty while read")
 def _empty_while_read(world: Any, _: Slot, __: Fault) -> None:
     """Delete all of each partition of a changelog as soon as somebody has read a part of it."""
-    for name in CHANGELOGS:
-        for log in world.cluster.topics.get(PREFIX + name, ()):
-            log.doomed = True
+    for log in _logs(world, CHANGELOGS):
+        log.doomed = True
 
 
 #: Seconds that a record of a changelog certainly stays: many sessions, as the hour of real ones is.

@@ -1,19 +1,14 @@
 """What happens to the worker, its tables and its logs."""
 
-import asyncio
 import secrets
 import time
-from collections.abc import Mapping
 
-import aiokafka
-from aiokafka import AIOKafkaConsumer
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.structs import OffsetAndMetadata
 from confluent_kafka import ConsumerGroupTopicPartitions, Producer
 from msgspec import msgpack
 
 from support.consume import read_all
 from support.delivery_world import World, another_world
+from support.group_positions import commit, committed
 from support.join_cases import at, inserted, message, status_of
 from support.load import SENDER_PATIENCE_S
 from support.matrix.first import started
@@ -192,34 +187,16 @@ def positions_from_a_backup(world: World, since: int) -> str:
     del since
     first, topic, group = len(world.fleet.lines), world.bridge.topic, f"{world.bridge.prefix}streams"
     with world.without_worker():
-        saved = asyncio.run(_committed(world.bridge.kafka, group))
+        saved = committed(world.bridge.kafka, group)
         world.admin.delete_topics([topic])[topic].result(10)
         world.lose(0)
         world.degraded("waiting_for", f"{topic}: missing")
         world.bridge.prepare()
         grown = eventually(lambda: (e := world.ends("messages")) and all(p.offset > 20 for p in e) and e, within=60)
         restored = {(p.topic, p.partition): (p.offset // 2, saved[p.topic, p.partition].metadata) for p in grown}
-        asyncio.run(_restore(world.bridge.kafka, group, restored))
+        commit(world.bridge.kafka, group, restored)
     seen = world.said("the topic was deleted and created again", first)
     return f"{seen}; {world.counted('streams_positions_refused_total')}"
-
-
-async def _committed(kafka: str, group: str) -> dict[tuple[str, int], OffsetAndMetadata]:
-    # Trap: confluent_kafka reads what is committed with a position up to a zero byte, which may come later.
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
-    await admin.start()
-    try:
-        found = await admin.list_consumer_group_offsets(group)
-    finally:
-        await admin.close()
-    return {(at.topic, at.partition): committed for at, committed in found.items()}
-
-
-async def _restore(kafka: str, group: str, positions: Mapping[tuple[str, int], tuple[int, str]]) -> None:
-    async with AIOKafkaConsumer(bootstrap_servers=kafka, group_id=group, enable_auto_commit=False) as member:
-        named = {aiokafka.TopicPartition(*at): position for at, position in positions.items()}
-        member.assign(list(named))
-        await member.commit(named)
 
 
 def row_that_a_former_version_took(world: World, since: int) -> str:
