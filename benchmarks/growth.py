@@ -1,8 +1,8 @@
 """How the join's cost grows with conversations, workers and partitions: `make bench-growth`, about 17 minutes.
 
 One broker on this machine. Workers and partitions grow with 10,000 conversations, starting from one worker and four
-partitions. Conversations grow to a million with one message each, which is inserted and not updated, and two workers. A
-million needs 10 GiB of disk and of memory.
+partitions. Conversations grow to a million with two workers: one message each, which is inserted and not updated, and
+the row of one in ten. A million needs 10 GiB of disk and of memory.
 """
 
 import tempfile
@@ -63,6 +63,7 @@ def main(
     statuses: Annotated[
         int, typer.Option(min=1, max=4, help="Statuses that each of these reaches: its insert has the first.")
     ] = 1,
+    row_of_each: Annotated[int, typer.Option(min=1, help="One in so many of these has its row.")] = 10,
     fixed: Annotated[
         int, typer.Option(min=1, help="Conversations that are joined by other numbers of workers and partitions.")
     ] = 10_000,
@@ -88,6 +89,7 @@ def main(
             partitions=PARTITIONS,
             messages=messages,
             statuses=statuses,
+            row_of_each=row_of_each,
         )
         for count in _numbers(conversations)
     ]

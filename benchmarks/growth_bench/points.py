@@ -29,10 +29,13 @@ class What:
     partitions: int
     messages: int = 2
     statuses: int = len(STATUSES)
+    #: One in so many conversations has its row.
+    row_of_each: int = 1
 
     def __str__(self) -> str:
         """Say it in a line."""
-        each = f"{self.messages} x {self.statuses} events of messages each"
+        rows = "" if self.row_of_each == 1 else f", a row of one in {self.row_of_each}"
+        each = f"{self.messages} x {self.statuses} events of messages each{rows}"
         return f"{self.conversations:,} conversations ({each}), {self.workers} workers, {self.partitions} partitions"
 
 
@@ -137,7 +140,12 @@ class Growth:
         self._cluster = replace(self._cluster, partitions=what.partitions)
         self._cluster.reset()
         if there is None or replace(there, workers=what.workers, partitions=what.partitions) != what:
-            self._workload = Workload.generate(what.conversations, messages=what.messages, statuses=what.statuses)
+            self._workload = Workload.generate(
+                what.conversations,
+                messages=what.messages,
+                statuses=what.statuses,
+                row_of_each=what.row_of_each,
+            )
         say(f"writing {len(self._workload):,} events to {what.partitions} partitions")
         self._cluster.fill(self._workload.events())
 

@@ -28,12 +28,12 @@ for a cluster: [all benchmarks](benchmarks.md).
 
 {points}
 {failures}
-- Each point is one run, no median: conversations x (1 row + messages x (insert + an update for each further status))
-  are in the topics, and workers with empty tables (RocksDB, default settings) join them. Everything that comes out is
+- Each point is one run, no median: conversations' rows and messages x (insert + an update for each further status) are
+  in the topics, and workers with empty tables (RocksDB, default settings) join them. Everything that comes out is
   compared with what must come out; a difference fails the benchmark.
 - **Conversations** grow with fewer events for each than workers and partitions grow with, as the table says, so that a
-  million fits into the time: points of one kind are to be compared. Their plots have a panel each. 20,000 events are
-  joined in a few seconds, of which the second worker's start is a part.
+  million fits into the time: points of one kind are to be compared. Their plots have a panel each. The fewest are
+  joined in a few seconds, of which the second worker's start is a part. What has no row yet is joined all the same.
 - **Events/s**: the time runs from the first event to the append time of the last record that was needed. **Join's
   time** and **broker's** are processor time for each event, starts and the reading of the comparison included.
 - **Out** are records in all outputs. A status change is told again if it came before the row of its conversation,
@@ -100,14 +100,14 @@ class Report:
     def _points(self) -> str:
         lines = [
             (
-                "| conversations | messages each | statuses each | events | workers | partitions | events/s | out "
-                "| join's time | broker's | peak | ready | then |"
+                "| conversations | rows | messages each | statuses each | events | workers | partitions | events/s "
+                "| out | join's time | broker's | peak | ready | then |"
             ),
-            f"|{' --: |' * 13}",
+            f"|{' --: |' * 14}",
         ]
         lines += [
-            f"| {point.conversations:,} | {point.messages} | {point.statuses} | {point.events:,} "
-            f"| {point.workers} | {point.partitions} | {point.per_second:,.0f} "
+            f"| {point.conversations:,} | {-(-point.conversations // point.row_of_each):,} | {point.messages} "
+            f"| {point.statuses} | {point.events:,} | {point.workers} | {point.partitions} | {point.per_second:,.0f} "
             f"| {point.written / point.events:.2f} an event "
             f"| {point.cpu_s * 1e6:.0f} us | {point.broker_s * 1e6:.0f} us | {point.peak_bytes / _MIB:,.0f} MiB "
             f"| {point.restart_s:.1f} s | {point.resident_bytes / _MIB:,.0f} MiB |"

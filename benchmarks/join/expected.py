@@ -46,13 +46,7 @@ def conversation_state(conversation: Conversation) -> dict[str, Any]:
         "service": "whatsapp",
         "organization_address": conversation.organization_address,
         "contact_address": conversation.contact_address,
-        "name": conversation.name,
-        "status": "open",
-        "created_at": conversation.begin,
-        "updated_at": conversation.begin,
-        "extra": {"extra": '{"source":"benchmark"}'},
-        "nulls": ["group_address"],
-        "known": True,
+        **_of_row(conversation),
         "message_count": len(conversation.messages),
         "incoming_count": counts["incoming"],
         "outgoing_count": counts["outgoing"],
@@ -75,6 +69,20 @@ def conversation_state(conversation: Conversation) -> dict[str, Any]:
         state["last_outgoing_at"] = max(outgoing, key=_order).moments[0]
         state["first_response_seconds"] = (min(replies) - first) / 1_000_000
     return state
+
+
+def _of_row(conversation: Conversation) -> dict[str, Any]:
+    if not conversation.has_row:
+        return {"extra": {}, "nulls": [], "known": False}
+    return {
+        "name": conversation.name,
+        "status": "open",
+        "created_at": conversation.begin,
+        "updated_at": conversation.begin,
+        "extra": {"extra": '{"source":"benchmark"}'},
+        "nulls": ["group_address"],
+        "known": True,
+    }
 
 
 def _delivery_status(message: Message) -> str:

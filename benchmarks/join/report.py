@@ -175,7 +175,8 @@ contestant starts, and are the same bytes for all.
   commit interval (30 s), the default JVM settings. It asks for a commit when no record came for 100 ms: otherwise the
   last outputs would stay in its cache until the interval ends, which would be waiting, not work. It writes the first
   versions of the schemas, which have fewer fields than what this project writes.
-- **Quix Streams** {quix}: `benchmarks/join/quix_job.py`, default settings, at least once.
+- **Quix Streams** {quix}: `benchmarks/join/quix_job.py`, default settings, at least once. `make bench` has no time
+  for it: [below](#quix-streams).
 - **This project**: `streams worker` with its default settings (changes coalesced for at most 50 ms).
 """
 

@@ -41,7 +41,7 @@ class Message(NamedTuple):
 
 
 class Conversation(NamedTuple):
-    """A conversation with its messages in the order of their time."""
+    """A conversation with its messages in the order of their time; its row may never come."""
 
     id: str
     organization: str
@@ -50,6 +50,7 @@ class Conversation(NamedTuple):
     name: str
     begin: int
     messages: tuple[Message, ...]
+    has_row: bool = True
 
 
 class Event(NamedTuple):
@@ -65,6 +66,8 @@ class Event(NamedTuple):
 class Workload:
     """`conversations` x (a row + messages x (insert + an update for each further status that it reaches)).
 
+    If `row_of_each` is more than 1, only one in so many conversations has its row.
+
     An insert has the columns of a running system; an update has what the documentation shows: the id, the merged
     status and `updated_at`. Updates come within ten seconds of their insert, and events in the order of their time.
     """
@@ -73,9 +76,14 @@ class Workload:
 
     @classmethod
     def generate(
-        cls, conversations: int, seed: int = 5, messages: int = MESSAGES, statuses: int = len(STATUSES)
+        cls,
+        conversations: int,
+        seed: int = 5,
+        messages: int = MESSAGES,
+        statuses: int = len(STATUSES),
+        row_of_each: int = 1,
     ) -> "Workload":
-        """Make the conversations up; each message reaches so many of STATUSES."""
+        """Make the conversations up; each message reaches so many of STATUSES, one of `row_of_each` has its row."""
         random = Random(seed)
         organizations = [(_uuid(random), str(random.randrange(10**14, 10**15))) for _ in range(20)]
         span = conversations / BEGIN_PER_S
@@ -87,15 +95,17 @@ class Workload:
                     BEGIN + int(random.random() * span * _SECOND),
                     count=messages,
                     statuses=statuses,
+                    has_row=number % row_of_each == 0,
                 )
-                for _ in range(conversations)
+                for number in range(conversations)
             )
         )
 
     def __len__(self) -> int:
         """Return the number of events."""
         return sum(
-            1 + sum(len(message.moments) for message in conversation.messages) for conversation in self.conversations
+            conversation.has_row + sum(len(message.moments) for message in conversation.messages)
+            for conversation in self.conversations
         )
 
     def events(self) -> Iterator[Event]:
@@ -105,7 +115,8 @@ class Workload:
         for conversation in begun:
             while running and running[0][0] < conversation.begin:
                 yield _pop(running)
-            yield _row_event(conversation)
+            if conversation.has_row:
+                yield _row_event(conversation)
             _push(running, conversation)
         while running:
             yield _pop(running)
@@ -138,6 +149,7 @@ def _conversation(
     *,
     count: int = MESSAGES,
     statuses: int = len(STATUSES),
+    has_row: bool = True,
 ) -> Conversation:
     at = begin
     messages = []
@@ -151,7 +163,8 @@ def _conversation(
         messages.append(Message(_uuid(random), incoming, text, tuple(moments)))
     contact = f"52155{random.randrange(10**8):08}"
     name = " ".join(random.choices(_WORDS, k=2)).title()
-    return Conversation(_uuid(random), organization, organization_address, contact, name, begin, tuple(messages))
+    identity, told = _uuid(random), tuple(messages)
+    return Conversation(identity, organization, organization_address, contact, name, begin, told, has_row)
 
 
 def _uuid(random: Random) -> str:
