@@ -20,9 +20,9 @@ so only ratios say something about another one.
 _NOT_MEASURED = """
 ## What was not measured
 
-- **Growth** to 1,000,000 conversations with more than a row and a message each, or with other numbers of workers and
-  partitions than its page shows: those grow with 10,000 conversations. 16 partitions are left to `make bench-growth`.
-  What is said of a cluster is computed from these points.
+- **Growth** to 1,000,000 conversations with more than a message each and the row of one in ten, or with other numbers
+  of workers and partitions than its page shows: those grow with 10,000 conversations. 16 partitions are left to
+  `make bench-growth`. What is said of a cluster is computed from these points.
 - **Medians of five** are those of parts that have so many rounds or runs above: five, or what fits into a part's share
   of the time. Growth and restarts have one of each: a few percent between two of those say nothing.
 - **Python 3.14** could not be had: 3.13.0 and two builds of 3.11 were compared ([0190](decisions/0190-known-heads.md)).
