@@ -66,8 +66,8 @@ class Group:
         self._committed_in: dict[At, tuple[int, int]] = {}
         #: How often a commit was refused.
         self.refused = 0
-        #: Called with each position: where, the one before, the new one.
-        self.on_commit: Callable[[At, int, int], None] = lambda *_: None
+        #: Called with each position: where, the one before, the new one, and the notes of the commit.
+        self.on_commit: Callable[[At, int, int, Mapping[At, str]], None] = lambda *_: None
         self._state = _STABLE
         self._deadline = 0.0
         self._members: dict[int, _Known] = {}
@@ -136,7 +136,7 @@ class Group:
             before = self.committed.get(at)
             # A takeover may begin again from the start, if it does not trust what it finds.
             known = before is not None and self._committed_in.get(at) == (generation, member_id)
-            self.on_commit(at, before.offset if before is not None and known else 0, offset)
+            self.on_commit(at, before.offset if before is not None and known else 0, offset, notes)
             self._committed_in[at] = generation, member_id
             self.committed[at] = Committed(offset, notes.get(at, ""))
         return None
