@@ -6,7 +6,6 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from streams.engine.stores.rocks import RocksMemory, RocksStore
@@ -15,6 +14,7 @@ from support.join_cases import inserted, opened
 from support.join_fleet import TOKEN, Fleet
 from support.join_outcome import await_committed, expected_of, outcome_of
 from support.join_sources import Sources
+from support.look import shown
 from support.small_disk import small_disk
 from support.wait import eventually
 
@@ -44,12 +44,8 @@ def variables(disk: Path) -> dict[str, str]:
 
 
 def free_share(running: Fleet) -> float:
-    headers = {"Authorization": f"Bearer {TOKEN}"}
-    try:
-        text = httpx.get(f"{running.urls[0]}/metrics", headers=headers, timeout=10, trust_env=False).text
-    except httpx.TransportError as error:
-        raise AssertionError(f"it does not say: {error}") from error
-    (line,) = [line for line in text.splitlines() if line.startswith("streams_disk_free_share ")]
+    lines = shown(f"{running.urls[0]}/metrics", TOKEN).splitlines()
+    (line,) = [line for line in lines if line.startswith("streams_disk_free_share ")]
     return float(line.split()[1])
 
 

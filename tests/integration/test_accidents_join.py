@@ -2,7 +2,6 @@
 
 import asyncio
 
-import httpx
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from confluent_kafka import Consumer, TopicPartition
@@ -11,6 +10,7 @@ from confluent_kafka.admin import AdminClient, DeletedRecords, OffsetSpec
 from openbsp.kafka.topics import Topics
 from streams.engine.damage import TOPIC
 from streams.engine.guard import note, noted
+from support import look
 from support.group_positions import commit
 from support.join_cases import inserted, opened, status_of
 from support.join_fleet import TOKEN, Fleet, fleet
@@ -58,12 +58,7 @@ def lost(url: str) -> float:
 
 
 def metric(url: str, name: str) -> float:
-    headers = {"Authorization": f"Bearer {TOKEN}"}
-    try:
-        text = httpx.get(f"{url}/metrics", headers=headers, timeout=10, trust_env=False).text
-    except httpx.TransportError as error:
-        raise AssertionError(f"no metrics: {error}") from error
-    return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
+    return look.metric(url, TOKEN, name)
 
 
 def said(running, words: str) -> bool:

@@ -1,12 +1,12 @@
 """Somebody changes the sources: more partitions, which are refused, for keys would move, or one source less."""
 
-import httpx
 import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from avro.catalogue import TOPICS
 from openbsp.kafka.topics import Topics
+from support import look
 from support.join_cases import inserted, opened
 from support.join_fleet import TOKEN, fleet
 from support.join_outcome import await_committed, expected_of, outcome_of, records
@@ -31,12 +31,7 @@ def is_deleted(admin: AdminClient, group: str) -> bool:
 
 
 def metric(url: str, name: str) -> float:
-    headers = {"Authorization": f"Bearer {TOKEN}"}
-    try:
-        text = httpx.get(f"{url}/metrics", headers=headers, timeout=10, trust_env=False).text
-    except httpx.TransportError as error:
-        raise AssertionError(f"no metrics: {error}") from error
-    return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
+    return look.metric(url, TOKEN, name)
 
 
 @pytest.mark.parametrize("store", ["memory", "rocksdb"])

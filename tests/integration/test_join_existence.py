@@ -12,6 +12,7 @@ from support.join_fleet import Fleet
 from support.join_outcome import Outcome, await_committed, expected_of, outcome_of, records
 from support.join_sources import Sources
 from support.join_views import Views
+from support.look import shown
 from support.wait import eventually
 
 pytestmark = pytest.mark.integration
@@ -54,8 +55,8 @@ def deletes(name: str) -> list[dict]:
 
 def superseded_by(url: str) -> float:
     """Return how many messages a worker has found to be superseded."""
-    answer = httpx.get(f"{url}/metrics", headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False)
-    (number,) = re.findall(r"^streams_messages_superseded_total (\S+)$", answer.text, re.MULTILINE)
+    text = shown(f"{url}/metrics", TOKEN)
+    (number,) = re.findall(r"^streams_messages_superseded_total (\S+)$", text, re.MULTILINE)
     return float(number)
 
 

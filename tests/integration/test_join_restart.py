@@ -16,6 +16,7 @@ from support.join_cases import at, message, opened
 from support.join_fleet import TOKEN, Fleet, Member, fleet
 from support.join_outcome import await_committed, expected_of, outcome_of, records
 from support.join_sources import Sources
+from support.look import shown
 from support.views_world import partition_of
 from support.wait import eventually
 
@@ -188,13 +189,7 @@ def test_partitions_that_stay_are_not_indexed_again_and_no_read_is_refused(contr
 def copies(worker: Member) -> dict[int, float]:
     """Return of which partitions a worker keeps copies, and how many records these lack."""
     lags: dict[int, float] = {}
-    headers = {"Authorization": f"Bearer {TOKEN}"}
-    try:
-        answer = httpx.get(f"{worker.part.url}/metrics", headers=headers, timeout=10, trust_env=False)
-        text = answer.raise_for_status().text
-    except httpx.HTTPError as error:
-        raise AssertionError(f"{worker.part.name} does not say: {error}") from error
-    for family in text_string_to_metric_families(text):
+    for family in text_string_to_metric_families(shown(f"{worker.part.url}/metrics", TOKEN)):
         if family.name == "streams_standby_lag_records":
             for sample in family.samples:
                 number = int(sample.labels["partition"])

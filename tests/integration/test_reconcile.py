@@ -28,6 +28,7 @@ from openbsp_testkit.sender import Delivery, FakeSender
 from support.consume import AvroReader, headers_of, newest_by_key, read_all
 from support.environment import clean_environment
 from support.join_outcome import await_committed
+from support.look import shown
 from support.wait import eventually
 
 pytestmark = pytest.mark.integration
@@ -239,7 +240,7 @@ def reconciling(contract, bridge_url: str, platform_url: str, directory: Path) -
         port = eventually(lambda: re.search(r'"port":(\d+)', log.read_text("utf-8")), within=90)[1]
 
         def gauge(name: str, **labels: str) -> float:
-            text = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=30).text
+            text = shown(f"http://127.0.0.1:{port}/metrics")
             samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
             return sum(each.value for each in samples if each.name == name and labels.items() <= each.labels.items())
 

@@ -1,4 +1,4 @@
-"""Reads topics to their end, with confluent-kafka, fastavro and httpx only: as a consumer without our code would."""
+"""Reads topics to their end, with confluent-kafka and fastavro only: as a consumer without our code would."""
 
 import io
 import json
@@ -10,8 +10,9 @@ from typing import Any
 from uuid import uuid4
 
 import fastavro
-import httpx
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from support.look import shown
 
 
 def read_all(bootstrap_servers: str, topic: str, *, within: float = 30.0) -> list[Message]:
@@ -62,9 +63,8 @@ class AvroReader:
         magic, schema_id = struct.unpack_from(">bI", data)
         assert magic == 0
         if schema_id not in self._schemas:
-            answer = httpx.get(f"{self.registry}/schemas/ids/{schema_id}", timeout=10, trust_env=False)
-            answer.raise_for_status()
-            self._schemas[schema_id] = fastavro.parse_schema(json.loads(answer.json()["schema"]))
+            answer = json.loads(shown(f"{self.registry}/schemas/ids/{schema_id}"))
+            self._schemas[schema_id] = fastavro.parse_schema(json.loads(answer["schema"]))
         body = io.BytesIO(data[5:])
         fields = fastavro.schemaless_reader(body, self._schemas[schema_id], None)
         assert not body.read(), "bytes left over"

@@ -24,6 +24,7 @@ from support.join_cases import at, conversation, inserted, status_of
 from support.join_fleet import Fleet, Member
 from support.load import Attempt, Load
 from support.local_servers import LocalStack
+from support.look import look, shown
 from support.registry_proxy import Proxy, proxy
 from support.small_disk import mount, small_disk
 from support.wait import SESSION_S, eventually
@@ -172,8 +173,9 @@ class World:
     def view(self, path: str) -> int:
         """Return the status with which the worker answers for a view."""
         (url,) = self.fleet.urls
-        headers = {"Authorization": f"Bearer {TOKEN}"}
-        return httpx.get(f"{url}/{path}", headers=headers, timeout=10, trust_env=False).status_code
+        answer = look(f"{url}/{path}", TOKEN, timeout=10)
+        assert answer is not None, "the worker does not answer"
+        return answer[0]
 
     @contextlib.contextmanager
     def without_worker(self) -> Iterator[None]:
@@ -196,14 +198,9 @@ class World:
 
     def metric(self, url: str, name: str, **labels: str) -> float:
         """Return the sum of the values of a metric that have these labels."""
-        headers = {"Authorization": f"Bearer {TOKEN}"}
-        try:
-            answer = httpx.get(f"{url}/metrics", headers=headers, timeout=10, trust_env=False)
-        except httpx.TransportError as error:
-            raise AssertionError(f"no metrics: {error}") from error
         samples = (
             sample
-            for family in text_string_to_metric_families(answer.text)
+            for family in text_string_to_metric_families(shown(f"{url}/metrics", TOKEN))
             for sample in family.samples
             if sample.name == name and labels.items() <= sample.labels.items()
         )

@@ -19,3 +19,17 @@ def look(url: str, token: str | None = None, timeout: float = 5.0) -> tuple[int,
         return None
     finally:
         connection.close()
+
+
+def shown(url: str, token: str | None = None) -> str:
+    """Return what is answered with 200; raise AssertionError if nobody answers so."""
+    answer = look(url, token, timeout=10)
+    assert answer is not None, f"{url} does not answer"
+    assert answer[0] == http.client.OK, answer
+    return answer[1].decode()
+
+
+def metric(url: str, token: str, beginning: str) -> float:
+    """Return the sum of the metrics of a service whose lines begin so; AssertionError if it does not answer."""
+    lines = shown(f"{url}/metrics", token).splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(beginning))
