@@ -11,9 +11,14 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$python && break; done)
 
+# Where this is set, each process compiles all of the project again.
+export PYTHONDONTWRITEBYTECODE :=
+
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # What needs no servers, and so all processors.
 QUICK := tests/unit tests/property tests/simulation
+# Before a command: it has what all others leave of the processors, on Linux nothing else.
+LEFTOVER := $(shell chrt --idle 0 true 2>/dev/null && echo chrt --idle 0 || echo nice -n 19)
 # The rest waits for servers most of its time: several processes can share it by files, each with a broker of its own.
 SERVER_PROCESSES ?= 2
 # Their senders wait five seconds for each answer, and never ask again, while parts are restarted: they have the machine
@@ -26,7 +31,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-fast test-long simulate simulate-mutations lint dist sbom audit fmt chart column docs site lock bench bench-growth bench-ingress bench-join bench-restarts bench-spool bench-views FORCE
+.PHONY: help setup run demo test test-fast test-long simulate simulate-mutations lint tools dist sbom audit fmt chart column docs site lock bench bench-growth bench-ingress bench-join bench-restarts bench-spool bench-views FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -62,6 +67,9 @@ test: lint ## linters, types and all tests but the long ones, against a real bro
 	$(BIN)/pytest -m "not long" --durations=20 $(SERVERS) || all=$$?; \
 	if [ $$quick -ne 0 ]; then echo "tests without servers failed, further up: make test-fast runs them alone" >&2; fi; \
 	exit $$((quick ? quick : all))
+
+tools: setup ## build what takes tests minutes to build the first time on a machine
+	@cd tests && $(LEFTOVER) ../$(BIN)/python -m support.prepare
 
 test-fast: lint ## linters, types, unit and property tests: no servers
 	$(BIN)/pytest -m "not long and not integration" -n auto $(QUICK)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from support import go
+from support import prometheus
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
@@ -275,8 +275,7 @@ def described(name: str, series: dict[str, str], expected: list[dict[str, Any]])
 
 @pytest.fixture(scope="module")
 def promtool() -> Path:
-    # Without service discovery, which brings the libraries of all clouds.
-    return go.built("promtool", "github.com/prometheus/prometheus", "v0.313.5", tags="remove_all_sd")
+    return prometheus.promtool()
 
 
 def run(promtool: Path, *arguments: str | Path) -> str:

@@ -39,7 +39,7 @@ print(json.dumps(found))
 
 
 @functools.cache
-def _python() -> Path:
+def python() -> Path:
     """Return the Python of an environment with the schemas of Kubernetes: 100 MB that no other test needs."""
     directory = cache_directory() / f"{_PACKAGE}-python{sys.version_info.major}.{sys.version_info.minor}"
     made = directory / "made"
@@ -55,7 +55,7 @@ def faults(asked: list[tuple[str, list[dict[str, Any]]]]) -> list[list[str]]:
     All in one process: it takes a second to read the schemas of a version.
     """
     done = subprocess.run(
-        [_python(), "-c", _PROGRAM],
+        [python(), "-c", _PROGRAM],
         input=json.dumps(asked),
         capture_output=True,
         text=True,
