@@ -17,12 +17,16 @@ export PYTHONDONTWRITEBYTECODE :=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # What needs no servers, and so all processors.
 QUICK := tests/unit tests/property tests/simulation
+# Of that, what waits for no clock and nobody's answer. Where others come first it is slower, and as right.
+TIMELESS := $(filter-out tests/property/test_bridge_fuzz.py,$(wildcard tests/property/test_*.py)) tests/simulation
 # Before a command: it has what all others leave of the processors, on Linux nothing else.
 LEFTOVER := $(shell chrt --idle 0 true 2>/dev/null && echo chrt --idle 0 || echo nice -n 19)
+# Makes two targets at once. Trap: where a recipe has $(MAKE) itself, `make -n` runs all of its line.
+BOTH := $(MAKE) --no-print-directory --jobs 2 --keep-going
 # The rest waits for servers most of its time: several processes can share it by files, each with a broker of its own.
 SERVER_PROCESSES ?= 2
 # Their senders wait five seconds for each answer, and never ask again, while parts are restarted: they have the machine
-# for themselves.
+# for themselves, but for the time of the processors that they leave.
 ALONE := tests/system/test_delivery_matrix.py tests/system/test_ingress_restarts.py \
 	tests/system/test_ingress_failures.py tests/system/test_stack_lifecycle.py tests/integration/test_accidents_topics.py
 SERVERS := -n $(SERVER_PROCESSES) --dist loadfile --no-loadscope-reorder $(addprefix --ignore=,$(ALONE)) \
@@ -31,7 +35,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-fast test-long simulate simulate-mutations lint tools dist sbom audit fmt chart column docs site lock bench bench-growth bench-ingress bench-join bench-restarts bench-spool bench-views FORCE
+.PHONY: help setup run demo test test-alone test-timeless test-fast test-long simulate simulate-mutations lint tools dist sbom audit fmt chart column docs site lock bench bench-growth bench-ingress bench-join bench-restarts bench-spool bench-views FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -61,12 +65,21 @@ demo: setup ## the same, but end: exit code 0 if everything expected was there
 test: lint ## linters, types and all tests but the long ones, against a real broker and registry
 	@# All parts run whatever the one before says: one run tells everything that fails.
 	@quick=0; all=0; \
-	$(BIN)/pytest -m "not long" -n auto $(QUICK) || quick=$$?; \
+	$(BIN)/pytest -m "not long" -n auto tests/unit tests/property/test_bridge_fuzz.py || quick=$$?; \
 	$(BIN)/python -m openbsp.local --prepare || all=$$?; \
-	$(BIN)/pytest -m "not long" $(ALONE) || all=$$?; \
+	$(BOTH) test-alone test-timeless || all=$$?; \
 	$(BIN)/pytest -m "not long" --durations=20 $(SERVERS) || all=$$?; \
 	if [ $$quick -ne 0 ]; then echo "tests without servers failed, further up: make test-fast runs them alone" >&2; fi; \
 	exit $$((quick ? quick : all))
+
+test-alone:
+	@$(BIN)/pytest -m "not long" $(ALONE)
+
+test-timeless:
+	@# Shown at its end: the other one writes to the same terminal.
+	@output=$$(mktemp); trap 'rm -f "$$output"' EXIT; status=0; \
+	$(LEFTOVER) $(BIN)/pytest -m "not long" -n auto --timeout 3600 $(TIMELESS) >"$$output" 2>&1 || status=$$?; \
+	echo; cat "$$output"; exit $$status
 
 tools: setup ## build what takes tests minutes to build the first time on a machine
 	@cd tests && $(LEFTOVER) ../$(BIN)/python -m support.prepare

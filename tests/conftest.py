@@ -8,12 +8,13 @@ import resource
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-# No deadline: machines pause, and a slow example is no wrong one.
-settings.register_profile("dev", max_examples=50, deadline=None)
-settings.register_profile("ci", max_examples=200, deadline=None, print_blob=True)
-settings.register_profile("long", max_examples=5_000, deadline=None, print_blob=True)
+# No limits of time: machines pause, and a slow example is no wrong one.
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("dev", PATIENT, max_examples=50)
+settings.register_profile("ci", PATIENT, max_examples=200, print_blob=True)
+settings.register_profile("long", PATIENT, max_examples=5_000, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
 
 

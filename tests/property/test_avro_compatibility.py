@@ -117,7 +117,6 @@ def test_versions_without_differences_read_each_other(record: str, data: st.Data
         assert reads(writer, reader, data.draw(values(writer.parsed_raw())))
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(records()), st.data())
 def test_versions_that_cannot_read_each_other_have_differences(record: str, data: st.DataObject) -> None:
     older, newer = latest(record), data.draw(edited(record))

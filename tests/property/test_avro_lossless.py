@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from avro import codec, instants, rows
@@ -16,9 +16,6 @@ from avro.identity import event_id
 from avro.jsontext import decode, encode
 from avro.schemas import latest
 from support import moments
-
-#: The first row takes a second to draw, as its strategies are built then; that is no fault of the test.
-patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 # -- what OpenBSP could send
 
@@ -164,7 +161,6 @@ def through_avro(entity: Entity, row: rows.Row) -> dict[str, Any]:
     return decoder.decode(value)
 
 
-@patient
 @given(received())
 @example(
     (ENTITIES["messages"], {"id": "m", "extra": 1, "nulls": ["id"], "errors": [None], "event_id": 2, "action": None})
@@ -185,7 +181,6 @@ def test_the_row_can_be_rebuilt_from_the_event_alone(case: tuple[Entity, rows.Ro
     assert same_row(entity, row, rebuilt), rebuilt
 
 
-@patient
 @given(received())
 def test_a_rebuilt_row_is_a_fixed_point(case: tuple[Entity, rows.Row]) -> None:
     """Once rendered in UTC, nothing changes any more: the state of a state is the state."""
@@ -194,7 +189,6 @@ def test_a_rebuilt_row_is_a_fixed_point(case: tuple[Entity, rows.Row]) -> None:
     assert rows.to_fields(entity, rows.to_row(entity, fields)) == fields
 
 
-@patient
 @given(received())
 def test_absent_columns_and_explicit_nulls_stay_apart(case: tuple[Entity, rows.Row]) -> None:
     entity, row = case
@@ -240,7 +234,6 @@ def shuffled(value: Any, random: Any) -> Any:
     return [shuffled(item, random) for item in value] if isinstance(value, list) else value
 
 
-@patient
 @given(received(), st.randoms(use_true_random=False), st.sampled_from([None, 1, "\t"]))
 def test_the_event_id_does_not_depend_on_order_of_keys_or_white_space(
     case: tuple[Entity, rows.Row], random: Any, indent: int | str | None

@@ -4,7 +4,7 @@ from functools import reduce
 from itertools import pairwise
 from typing import Any
 
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from avro.catalogue import ENTITIES
@@ -14,7 +14,6 @@ from streams.state import conversation, message
 from support.events import Envelope, events_of_a_conversation, events_of_a_message, histories
 from support.wire import event_of
 
-patient = settings(suppress_health_check=[HealthCheck.too_slow])
 MESSAGES, CONVERSATIONS = ENTITIES["messages"], ENTITIES["conversations"]
 
 
@@ -28,13 +27,11 @@ def compare(envelope: Envelope, state: dict[str, Any]) -> tuple[Verdict, list[st
     return comparison.compare(comparison.of_row(MESSAGES, envelope["data"]), comparison.of_fields(MESSAGES, state))
 
 
-@patient
 @given(events_of_a_message)
 def test_the_state_of_a_message_that_was_told_once_is_equal(envelope: Envelope) -> None:
     assert compare(envelope, state_of(envelope)) == (Verdict.EQUAL, [])
 
 
-@patient
 @given(events_of_a_conversation)
 def test_the_state_of_a_conversation_that_was_told_once_is_equal(envelope: Envelope) -> None:
     told = conversation.facts_of(event_of(envelope))
@@ -43,7 +40,6 @@ def test_the_state_of_a_conversation_that_was_told_once_is_equal(envelope: Envel
     assert comparison.compare(row, comparison.of_fields(CONVERSATIONS, state)) == (Verdict.EQUAL, [])
 
 
-@patient
 @given(histories(), st.data())
 def test_whole_rows_of_which_some_were_not_told_are_repaired_by_telling_the_last(
     history: list[Envelope], data: st.DataObject

@@ -2,7 +2,7 @@
 
 from unittest.mock import patch
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.state import followers
@@ -24,7 +24,6 @@ def named(events: list[Envelope]) -> list[Envelope]:
 
 
 event_sets = st.one_of(event_sets, claimed_event_sets).map(named)
-patient = settings(suppress_health_check=[HealthCheck.too_slow])
 
 
 def agree(shipped: Shipped, events: list[Envelope]) -> None:
@@ -42,7 +41,6 @@ def agree(shipped: Shipped, events: list[Envelope]) -> None:
     }
 
 
-@patient
 @given(event_sets)
 def test_events_one_by_one_in_the_order_of_their_making_give_what_the_reference_model_says(
     events: list[Envelope],
@@ -54,7 +52,6 @@ def test_events_one_by_one_in_the_order_of_their_making_give_what_the_reference_
     agree(shipped, events)
 
 
-@patient
 @given(st.data(), event_sets)
 def test_any_order_any_duplication_and_any_batching_give_what_the_reference_model_says(
     data: st.DataObject, events: list[Envelope]
@@ -68,7 +65,6 @@ def test_any_order_any_duplication_and_any_batching_give_what_the_reference_mode
     agree(shipped, events)
 
 
-@patient
 @given(st.data(), event_sets)
 def test_a_crash_at_any_point_changes_nothing(data: st.DataObject, events: list[Envelope]) -> None:
     """The tables survive, outputs after the committed positions are lost, and what follows the positions is read again.
@@ -101,7 +97,6 @@ _PEOPLE = [
 ]
 
 
-@patient
 @given(st.data())
 def test_who_shows_the_name_of_a_contact_that_too_many_have_does_not_depend_on_order_or_crashes(
     data: st.DataObject,

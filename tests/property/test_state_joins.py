@@ -4,7 +4,7 @@ from functools import reduce
 from itertools import accumulate, permutations
 from random import Random
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
@@ -25,8 +25,6 @@ from support.events import (
     told_by,
 )
 from support.wire import event_of
-
-patient = settings(suppress_health_check=[HealthCheck.too_slow])
 
 stamps = st.integers(0, 5)
 holders = st.builds(existence.Holder, stamps, stamps, stamps, st.booleans())
@@ -98,7 +96,6 @@ conversation_facts = st.lists(told_of_a_conversation | told_of_addresses, min_si
 )
 
 
-@patient
 @given(all_message_facts, all_message_facts, all_message_facts)
 def test_message_facts_join_in_any_grouping_order_and_number(a: MessageFacts, b: MessageFacts, c: MessageFacts) -> None:
     join = message.join
@@ -108,7 +105,6 @@ def test_message_facts_join_in_any_grouping_order_and_number(a: MessageFacts, b:
     assert join(join(a, b), c) == join(a, join(b, c))
 
 
-@patient
 @given(conversation_facts, conversation_facts, conversation_facts)
 def test_conversation_facts_join_in_any_grouping_order_and_number(
     a: ConversationFacts, b: ConversationFacts, c: ConversationFacts
@@ -120,7 +116,6 @@ def test_conversation_facts_join_in_any_grouping_order_and_number(
     assert join(join(a, b), c) == join(a, join(b, c))
 
 
-@patient
 @given(message_facts, message_facts, message_facts)
 def test_contributions_join_in_any_grouping_order_and_number(a: MessageFacts, b: MessageFacts, c: MessageFacts) -> None:
     join = contributions.join
@@ -131,7 +126,6 @@ def test_contributions_join_in_any_grouping_order_and_number(a: MessageFacts, b:
     assert join(join(x, y), z) == join(x, join(y, z))
 
 
-@patient
 @given(message_facts, message_facts)
 def test_joining_before_or_after_the_projection_is_the_same(a: MessageFacts, b: MessageFacts) -> None:
     """So a conversation that is told parts, late or twice, knows of a message what the message knows of itself."""
@@ -142,7 +136,6 @@ def test_joining_before_or_after_the_projection_is_the_same(a: MessageFacts, b: 
         assert contributions.join(*parts) == message.contribution(message.join(a, b), name)
 
 
-@patient
 @given(st.lists(told_of_a_message | ends_of_conversations, min_size=1, max_size=5), st.randoms())
 def test_a_conversation_that_hears_late_or_twice_what_a_message_adds_knows_what_it_adds_now(
     told: list[MessageFacts], random: Random
@@ -163,7 +156,6 @@ def test_a_conversation_that_hears_late_or_twice_what_a_message_adds_knows_what_
         assert contributions.exists(effective)
 
 
-@patient
 @given(all_message_facts)
 def test_message_facts_and_contributions_survive_storage(facts: MessageFacts) -> None:
     assert message.decode(message.encode(facts)) == facts
@@ -171,7 +163,6 @@ def test_message_facts_and_contributions_survive_storage(facts: MessageFacts) ->
     assert contributions.decode(contributions.encode(part)) == part
 
 
-@patient
 @given(conversation_facts)
 def test_conversation_facts_survive_storage(facts: ConversationFacts) -> None:
     assert conversation.decode(conversation.encode(facts)) == facts
@@ -260,7 +251,6 @@ address_rows = st.builds(
 )
 
 
-@patient
 @given(contact_rows, contact_rows, contact_rows)
 def test_rows_of_contacts_join_in_any_grouping_order_and_number(
     a: contact.ContactRow, b: contact.ContactRow, c: contact.ContactRow
@@ -273,7 +263,6 @@ def test_rows_of_contacts_join_in_any_grouping_order_and_number(
     assert contact.decode_contact_row(contact.encode(a)) == a
 
 
-@patient
 @given(address_rows, address_rows, address_rows)
 def test_rows_of_addresses_join_in_any_grouping_order_and_number(
     a: contact.AddressRow, b: contact.AddressRow, c: contact.AddressRow

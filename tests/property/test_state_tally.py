@@ -5,7 +5,7 @@ from functools import reduce
 from itertools import product
 from random import Random
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
@@ -18,8 +18,6 @@ from support.wire import event_of
 HERE = "c1"
 #: What it is, however it has come to be.
 PARTS = tuple(name for name in Tally.__slots__ if name not in {"stale", "order", "recounted"})
-
-patient = settings(suppress_health_check=[HealthCheck.too_slow])
 
 
 def contribution_of(*rows: Mapping[str, object], claimed: tuple[int, str] | None = None) -> Contribution:
@@ -79,7 +77,6 @@ OWNED = row_of("open", "o")
 rows = st.builds(row_of, st.none() | st.just("open"), st.sampled_from([None, "o", "o", "p"]))
 
 
-@patient
 @given(steps=changes, row=rows, later_row=rows, made_again=st.booleans())
 def test_a_tally_is_exact_or_says_that_it_is_stale(
     *,
@@ -106,7 +103,6 @@ def test_a_tally_is_exact_or_says_that_it_is_stale(
             tally = Tally.of(HERE, known.items(), row, ordered=True)
 
 
-@patient
 @given(st.lists(st.tuples(st.sampled_from(["m1", "m2", "m3"]), spoken), unique_by=lambda item: item[0]), st.randoms())
 def test_the_tally_of_messages_does_not_depend_on_their_order(
     messages: list[tuple[str, Contribution]], random: Random
@@ -179,7 +175,6 @@ def test_whichever_message_leaves_the_tally_stays_exact_or_says_that_it_is_stale
             assert picture(ordered) == picture(Tally.of(HERE, left.items(), OWNED))
 
 
-@patient
 @given(
     st.dictionaries(st.sampled_from(["m1", "m2", "m3"]), st.one_of(spoken, anything)),
     st.none() | st.lists(events_of_a_conversation, min_size=1, max_size=2),

@@ -49,12 +49,12 @@ def simulate(*arguments: str) -> str:
     return last
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3_600)
 def test_histories_end_as_the_plain_fold_says() -> None:
     assert simulate(f"0-{HISTORIES - 1}", "--jobs", "2").startswith(f"{HISTORIES} histories ")
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3_600)
 def test_words_are_counted_exactly_in_histories_of_the_second_program() -> None:
     count = HISTORIES // 4
     assert simulate(f"0-{count - 1}", "--jobs", "2", "--subject", "words").startswith(f"{count} histories ")
@@ -65,8 +65,8 @@ def test_histories_fail_when_a_process_of_them_is_killed() -> None:
     command = [*COMMAND, "0-99999", "--jobs", "2"]
     with subprocess.Popen(command, cwd=TESTS, stderr=subprocess.PIPE, start_new_session=True) as process:
         try:
-            eventually(lambda: _parts(process.pid), within=120)[0].kill()
-            _, told = process.communicate(timeout=120)
+            eventually(lambda: _parts(process.pid), within=600)[0].kill()
+            _, told = process.communicate(timeout=600)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
