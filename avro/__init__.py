@@ -1,4 +1,4 @@
-"""The contract: schemas, topic catalogue, codec. Knows neither `bridge` nor `streams`.
+"""The contract: schemas, topic catalogue, columns, codec. Knows neither `bridge` nor `streams`.
 
 The name is also that of Apache's package on PyPI, which this project never depends on.
 """

@@ -1,14 +1,15 @@
 """Where a column with a field of its own has to be. One that is missing in a schema would be lost there, silently.
 
-Typed columns of the catalogue are no longer in `extra`: a schema without the field would leave the column out, since
-writers ignore fields that their schema does not have. A new column: docs/howto/column.md.
+Columns that `avro/columns.py` lists are no longer in `extra`: a schema without the field would leave the column out,
+since writers ignore fields that their schema does not have. A new column: docs/howto/column.md.
 """
 
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from avro.catalogue import ENTITIES, TOPICS, Entity, Kind
+from avro.catalogue import TOPICS
+from avro.columns import ENTITIES, Entity, Kind
 from avro.schemas import Schema, latest
 
 _INSTANT = {"type": "long", "logicalType": "timestamp-micros"}
@@ -37,7 +38,7 @@ def faults(entities: Mapping[str, Entity] = ENTITIES, schema_of: Callable[[str],
             if schema is schemas[0]:
                 made = {"id"} if entity.identity else set()
                 found += [
-                    f"{entity.name}.{column}: {schema.record}.v{schema.version} has a field for it, avro.catalogue no"
+                    f"{entity.name}.{column}: {schema.record}.v{schema.version} has a field for it, avro.columns no"
                     " column: it stays in extra, and the field is always null"
                     for column in sorted(fields.keys() - entity.columns.keys() - _OF_EVENTS - made)
                 ]

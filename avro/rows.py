@@ -4,14 +4,14 @@ A column of the expected type becomes a typed field; every other one, and every 
 text in `extra`; explicit nulls are listed in `nulls`, so that they differ from absent columns. An instant whose text
 has more than microseconds has both: the field, and its text in `extra`. The members of a status do the same with
 `status` and `status_extra`. A row without an id gets one in its fields (`id_of`), which is not a column of it.
-Nothing here names a column: `avro/catalogue.py` lists them.
+Nothing here names a column: `avro/columns.py` lists them.
 """
 
 from hashlib import sha256
 from typing import Any
 
 from avro import instants
-from avro.catalogue import IDS, Entity, Kind
+from avro.columns import IDS, Entity, Kind
 from avro.jsontext import decode, encode, encode_text
 
 # Trap: reading a member of an Enum class costs more than a function call, and there are some for each column.

@@ -4,7 +4,8 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from avro.catalogue import ENTITIES, TOPICS, topic_name
+from avro.catalogue import TOPICS, topic_name
+from avro.columns import ENTITIES
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
 from openbsp.kafka.reading import TopicReader, ValueReader
 from openbsp.kafka.registry import Registry

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from avro import cloudevents, codec, instants, writers
-from avro.catalogue import ENTITIES, TOPICS, Kind, topic_name
+from avro.catalogue import TOPICS, topic_name
+from avro.columns import ENTITIES, Kind
 from avro.dead_letters import DeadLetters
 from avro.identity import name_id, status_change_event_id
 from avro.schemas import versions

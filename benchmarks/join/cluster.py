@@ -22,7 +22,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 from support.topics import Offsets, ends
 
-from avro.catalogue import ENTITIES, topic_name
+from avro.catalogue import topic_name
+from avro.columns import ENTITIES
 from avro.identity import event_id
 from avro.jsontext import encode
 from bridge.delivery import items

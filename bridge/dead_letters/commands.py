@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from avro import writers
-from avro.catalogue import ENTITIES, TOPICS
+from avro.catalogue import TOPICS
+from avro.columns import ENTITIES
 from avro.dead_letters import REDRIVEN_HEADER, redrives
 from bridge.client import BridgeClient, Outcome, StoppedError
 from bridge.cluster import Cluster

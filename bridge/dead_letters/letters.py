@@ -7,8 +7,9 @@ from typing import Any, Self, cast
 from confluent_kafka import Message
 
 from avro import writers
-from avro.catalogue import ENTITIES, TOPICS
+from avro.catalogue import TOPICS
 from avro.codec import CodecError
+from avro.columns import ENTITIES
 from avro.dead_letters import REDRIVEN_HEADER, redrives
 from bridge.cluster import Cluster
 from openbsp.kafka.position import Position, position_of

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from avro import jsontext
-from avro.catalogue import ENTITIES, topic_name
+from avro.catalogue import topic_name
 from avro.codec import CodecError
+from avro.columns import ENTITIES
 from avro.dead_letters import REDRIVEN_HTTP_HEADER
 from avro.rows import to_row
 from bridge.dead_letters.letters import Letter

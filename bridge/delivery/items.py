@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from avro import jsontext
-from avro.catalogue import ENTITIES, Entity
+from avro.columns import ENTITIES, Entity
 from avro.rows import id_of
 
 Row = dict[str, Any]

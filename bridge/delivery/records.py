@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from avro import cloudevents, codec, writers
-from avro.catalogue import ACTIONS, ENTITIES, TOPICS, topic_name
+from avro.catalogue import ACTIONS, TOPICS, topic_name
+from avro.columns import ENTITIES
 from avro.dead_letters import DeadLetters, redriven_header
 from avro.rows import to_fields
 from bridge.delivery.items import DeadLetter, Event, Item

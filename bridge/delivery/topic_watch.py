@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from avro.catalogue import ENTITIES
+from avro.columns import ENTITIES
 from avro.errors import ContractError
 from bridge.metrics import Metrics
 from openbsp.backoff import attempts

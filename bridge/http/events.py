@@ -6,7 +6,8 @@ from typing import Any
 from uuid import uuid4
 
 from avro import identity, jsontext
-from avro.catalogue import ACTIONS, DELETE, ENTITIES, MAX_MEMBERS, Entity
+from avro.catalogue import ACTIONS, DELETE, MAX_MEMBERS
+from avro.columns import ENTITIES, Entity
 from avro.rows import id_of, ids_of
 from bridge.delivery.items import Event, Row
 from bridge.http import refusals

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from avro.catalogue import ACTIONS, ENTITIES
+from avro.catalogue import ACTIONS
+from avro.columns import ENTITIES
 from bridge.http.refusals import REASONS
 from openbsp.http.openapi import TOKEN, description, metrics, probe, problem, reference, refusals
 from openbsp.http.refusals import UNAUTHORIZED

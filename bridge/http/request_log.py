@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from avro.catalogue import ACTIONS, ENTITIES
+from avro.catalogue import ACTIONS
+from avro.columns import ENTITIES
 from bridge.metrics import Metrics
 from openbsp.http.problems import Reason
 from openbsp.log import LineWriter, as_text

@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, MutableMapping
 from typing import Any
 
 from avro import instants, writers
-from avro.catalogue import ACTIONS, ENTITIES
+from avro.catalogue import ACTIONS
+from avro.columns import ENTITIES
 from avro.dead_letters import REDRIVEN_HTTP_HEADER, redrives
 from bridge.delivery.items import DeadLetter, Event
 from bridge.delivery.keeper import Keep, Kept

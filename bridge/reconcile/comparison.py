@@ -8,7 +8,7 @@ from enum import Enum
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from avro.catalogue import Entity, Kind
+from avro.columns import Entity, Kind
 from avro.rows import Row, to_fields
 
 #: Bytes of a digest. Two different values collide once in 2.8e14 comparisons.

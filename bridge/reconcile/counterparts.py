@@ -7,7 +7,7 @@ row; so a missed change to another column shows as an older instant.
 
 from collections.abc import Mapping
 
-from avro.catalogue import ENTITIES
+from avro.columns import ENTITIES
 from avro.rows import Row, organization_in, to_fields
 from bridge import tables
 from bridge.cluster import STATE_TOPICS

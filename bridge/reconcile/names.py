@@ -3,7 +3,7 @@
 The id made for such a row contains a hash of those, so it cannot be asked for.
 """
 
-from avro.catalogue import ENTITIES
+from avro.columns import ENTITIES
 from avro.jsontext import decode, encode_text
 from avro.rows import Row, id_of, made_id
 

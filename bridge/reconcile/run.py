@@ -7,7 +7,8 @@ from typing import Any, NamedTuple, Protocol
 from uuid import uuid4
 
 from avro import instants
-from avro.catalogue import DELETE, ENTITIES
+from avro.catalogue import DELETE
+from avro.columns import ENTITIES
 from avro.rows import id_of
 from bridge.http import refusals
 from bridge.reconcile import comparison, counterparts, gone, names

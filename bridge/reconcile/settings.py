@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from avro.catalogue import ENTITIES
+from avro.columns import ENTITIES
 
 
 class ReconcileSettings(BaseSettings):

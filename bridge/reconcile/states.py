@@ -8,8 +8,9 @@ from typing import Any, Self
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from avro.catalogue import ENTITIES, TOPICS, topic_name
+from avro.catalogue import TOPICS, topic_name
 from avro.codec import CodecError
+from avro.columns import ENTITIES
 from bridge.reconcile import comparison, counterparts, names
 from bridge.reconcile.counterparts import COUNTERPARTS
 from bridge.reconcile.errors import ReconcileError

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from avro import jsontext, writers
-from avro.catalogue import ENTITIES
+from avro.columns import ENTITIES
 from bridge.http import refusals
 from bridge.sender.errors import PlatformError
 from bridge.sender.platform import Platform

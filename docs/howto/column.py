@@ -1,8 +1,8 @@
 """`make column TABLE=messages NAME=reply_to TYPE=text`: gives a column a field of its own, in all its places.
 
-Schemas and examples of event and state, catalogue, views and their example, the reference model of the tests, and what
-the documented payloads lead to. What is left to a person is said at the end. docs/howto/column.md has the whole way,
-and what readers are told.
+`avro/columns.py`, schemas and examples of event and state, views and their example, the reference model of the tests,
+and what the documented payloads lead to. What is left to a person is said at the end. docs/howto/column.md has the
+whole way, and what readers are told.
 """
 
 import argparse
@@ -72,7 +72,7 @@ class Column:
         records, view = TABLES[self._table]
         for record in records:
             self._schema(record)
-        self._catalogue()
+        self._declared()
         if view is not None:
             self._views(view)
         self._model()
@@ -111,9 +111,9 @@ class Column:
             del fields["extra"][self._name]
             fields[self._name] = value
 
-    def _catalogue(self) -> None:
+    def _declared(self) -> None:
         """Add the name to the table's columns."""
-        path = self._root / "avro" / "catalogue.py"
+        path = self._root / "avro" / "columns.py"
         text = path.read_text("utf-8")
         try:
             (call,) = (

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from msgspec import DecodeError, Struct, json, msgpack, structs
 
 from avro import instants
-from avro.catalogue import ENTITIES
+from avro.columns import ENTITIES
 from openbsp.merge import claims, contact, deletion, registers
 from openbsp.merge.registers import NEVER, Register, Registers, fields_of, later, moment_of, stamp_of, text_of
 from streams.state import contribution as contributions

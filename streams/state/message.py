@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import Struct, msgpack, structs
 
-from avro.catalogue import ENTITIES, Kind
+from avro.columns import ENTITIES, Kind
 from openbsp.merge import claims, deletion, registers
 from openbsp.merge.registers import (
     UNFIT,

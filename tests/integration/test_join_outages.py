@@ -12,7 +12,8 @@ import httpx
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from avro.catalogue import ENTITIES, subject
+from avro.catalogue import subject
+from avro.columns import ENTITIES
 from avro.rows import to_fields
 from avro.schemas import latest
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings

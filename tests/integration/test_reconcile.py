@@ -20,7 +20,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from avro.catalogue import ENTITIES, Kind
+from avro.columns import ENTITIES, Kind
 from avro.rows import id_of
 from openbsp_testkit.postgrest import Postgrest, running_postgrest
 from openbsp_testkit.rows import Organization, Webhook

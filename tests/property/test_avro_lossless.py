@@ -11,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from avro import codec, instants, rows
-from avro.catalogue import ENTITIES, TOPICS, Entity, Kind
+from avro.catalogue import TOPICS
+from avro.columns import ENTITIES, Entity, Kind
 from avro.identity import event_id
 from avro.jsontext import decode, encode
 from avro.schemas import latest

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from avro.catalogue import ENTITIES
 from avro.codec import Decoder
+from avro.columns import ENTITIES
 from avro.rows import to_row
 from avro.schemas import latest
 from support.fake_kafka import IDS

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from avro.catalogue import ENTITIES
+from avro.columns import ENTITIES
 from bridge.reconcile import comparison
 from bridge.reconcile.comparison import Verdict
 from streams.state import conversation, message

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avro.catalogue import ENTITIES
+from avro.columns import ENTITIES
 from avro.rows import id_of, ids_of
 from bridge.reconcile import names
 from bridge.reconcile.counterparts import of_row, state_of

@@ -6,8 +6,9 @@ from typing import Any
 from confluent_kafka import Producer
 
 from avro import instants, writers
-from avro.catalogue import ENTITIES, MAX_MESSAGE_BYTES, TOPICS
+from avro.catalogue import MAX_MESSAGE_BYTES, TOPICS
 from avro.codec import encoder
+from avro.columns import ENTITIES
 from avro.rows import id_of, to_fields
 from openbsp.kafka.registry import Registry
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from avro import instants
-from avro.catalogue import ENTITIES
+from avro.columns import ENTITIES
 from avro.rows import id_of
 from bridge.reconcile.counterparts import COUNTERPARTS
 from bridge.reconcile.counterparts import state_of as state_of_table

@@ -7,8 +7,9 @@ from typing import Any
 import httpx
 from aiokafka.partitioner import murmur2
 
-from avro.catalogue import ENTITIES, TOPICS
+from avro.catalogue import TOPICS
 from avro.codec import encoder
+from avro.columns import ENTITIES
 from avro.rows import to_fields
 from openbsp.kafka.connection import KafkaSettings, TopicSettings
 from streams.engine.source import Record

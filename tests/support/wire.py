@@ -3,8 +3,8 @@
 from typing import Any
 
 from avro import instants, rows, writers
-from avro.catalogue import ENTITIES
 from avro.codec import Decoder, encoder
+from avro.columns import ENTITIES
 from avro.schemas import latest
 from support.join import IDS
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from avro.catalogue import DAY_MS, ENTITIES, MAX_MESSAGE_BYTES, TOPICS, Kind
+from avro.catalogue import DAY_MS, MAX_MESSAGE_BYTES, TOPICS
 
 PUBLIC = {
     "messages": ("message id", "MessageEvent", "delete", 30),
@@ -40,18 +40,7 @@ def test_each_topic_states_what_the_broker_must_be_told(name: str) -> None:
     assert int(config["max.message.bytes"]) == MAX_MESSAGE_BYTES
 
 
-def test_each_entity_has_an_id_and_a_public_topic() -> None:
-    for name, entity in ENTITIES.items():
-        assert entity.name == name
-        assert {entity.columns[column] for column in entity.identity or ("id",)} == {Kind.TEXT}
-        assert not TOPICS[entity.topic].internal
-
-
-def test_rows_that_hold_access_tokens_are_no_entity() -> None:
-    assert set(ENTITIES) == {"messages", "conversations", "contacts", "contacts_addresses"}
-
-
 def test_the_catalogue_cannot_be_changed_at_run_time() -> None:
-    for mapping in (ENTITIES, TOPICS, ENTITIES["messages"].columns, TOPICS["streams-messages-changelog"].settings):
+    for mapping in (TOPICS, TOPICS["streams-messages-changelog"].settings):
         with pytest.raises(TypeError):
             mapping["x"] = None  # type: ignore[index]

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from avro import codec, column_check, compiled
-from avro.catalogue import ENTITIES, Entity, Kind
+from avro.columns import ENTITIES, Entity, Kind
 from avro.rows import to_fields, to_row
 from avro.schemas import Schema, latest
 from streams.views.read import render
@@ -84,7 +84,7 @@ def test_a_column_that_stands_everywhere_has_no_faults_and_passes_through_event_
     [
         (with_column(), [with_field("MessageEvent")], "MessageState.v{state} has no field for it"),
         (with_column(), [with_field("MessageState")], "MessageEvent.v{event} has no field for it"),
-        (ENTITIES, [with_field("MessageEvent")], "MessageEvent.v{next} has a field for it, avro.catalogue no column"),
+        (ENTITIES, [with_field("MessageEvent")], "MessageEvent.v{next} has a field for it, avro.columns no column"),
         (
             with_column(Kind.INSTANT),
             [with_field("MessageEvent"), with_field("MessageState", type=["null", column_check._INSTANT])],

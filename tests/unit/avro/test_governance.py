@@ -11,7 +11,8 @@ import fastavro
 import pytest
 
 from avro import compatibility, examples, readable, released, schemas
-from avro.catalogue import ENTITIES, TOPICS
+from avro.catalogue import TOPICS
+from avro.columns import ENTITIES
 from avro.errors import SchemasError
 from avro.identity import event_id
 from avro.jsontext import decode, encode

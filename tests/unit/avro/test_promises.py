@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from avro import examples
-from avro.catalogue import ACTIONS, ENTITIES, TOPICS, topic_name
+from avro.catalogue import ACTIONS, TOPICS, topic_name
+from avro.columns import ENTITIES
 from avro.jsontext import encode
 from avro.promises import PROMISES
 from avro.schemas import latest, records

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from avro.catalogue import ENTITIES
+from avro.columns import ENTITIES
 from avro.rows import id_of, ids_of, to_fields, to_row
 
 MESSAGES = ENTITIES["messages"]

@@ -38,7 +38,7 @@ assert (shown["reactions"], shown["from"]) == ([{"by": "a"}], "5")
 shown = json.loads(render.conversation(conversation))
 assert (shown["topic"], shown["pinned"], shown["lambda"]) == ("t", True, 10**30)
 
-from avro.catalogue import ENTITIES
+from avro.columns import ENTITIES
 from avro.rows import to_fields, to_row
 
 person = {"id": "k", "organization_id": "o", "birthday": "2000-01-01", "tags": ["vip"]}
@@ -133,7 +133,7 @@ def test_real_columns_stand_everywhere_and_come_from_a_webhook_to_the_views(chec
 @pytest.mark.parametrize(
     ("undo", "fault"),
     [
-        ("avro/catalogue.py", "has a field for it, avro.catalogue no column"),
+        ("avro/columns.py", "has a field for it, avro.columns no column"),
         ("streams/views/read/render.py", "test_each_column_is_in_the_views"),
         ("tests/support/received.py", "test_each_column_is_known_to_the_judge"),
     ],

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from avro import jsontext, rows
-from avro.catalogue import ENTITIES
+from avro.columns import ENTITIES
 from openbsp_testkit.rows import Organization, Shape, Webhook
 from support.documented import DocumentedEvents
 from support.shipped import Shipped

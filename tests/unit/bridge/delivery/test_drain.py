@@ -10,8 +10,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from avro import instants, jsontext
-from avro.catalogue import ENTITIES
 from avro.codec import Decoder
+from avro.columns import ENTITIES
 from avro.schemas import latest
 from bridge.delivery.items import Event, pack
 from bridge.delivery.records import Record

@@ -5,7 +5,7 @@ import time
 import pytest
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler, TraceIdRatioBased
 
-from avro.catalogue import ENTITIES
+from avro.columns import ENTITIES
 from bridge.delivery.items import DeadLetter, Event
 from bridge.delivery.keeper import Spooled
 from bridge.delivery.publisher import Report

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from avro.catalogue import ENTITIES
+from avro.columns import ENTITIES
 from openbsp_testkit.postgrest import running_postgrest
 from support.reconcile_world import World
 

@@ -6,7 +6,7 @@ import pytest
 from msgspec import msgpack
 
 from avro import instants
-from avro.catalogue import ENTITIES
+from avro.columns import ENTITIES
 from avro.rows import id_of, ids_of
 from bridge.reconcile.counterparts import state_of
 from bridge.reconcile.errors import ReconcileError

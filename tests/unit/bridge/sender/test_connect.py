@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from avro.catalogue import ENTITIES
+from avro.columns import ENTITIES
 from bridge import cli
 from bridge.suppressions.hashes import Contact
 from openbsp_testkit.postgrest import Postgrest, running_postgrest

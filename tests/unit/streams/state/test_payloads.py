@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from avro.catalogue import ENTITIES
+from avro.columns import ENTITIES
 from avro.jsontext import decode
 from support.documented import DocumentedEvents
 from support.reference import fold

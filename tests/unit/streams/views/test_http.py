@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from avro.catalogue import ENTITIES
+from avro.columns import ENTITIES
 from openbsp.http.problems import TYPE
 from streams.views.access import COOKIE, HOP, SYNC, cookie_value
 from streams.views.read import partition, tables
