@@ -10,6 +10,7 @@ import httpx
 from avro.catalogue import TOPICS
 from bridge.client import BridgeClient
 from bridge.cluster import STATE_TOPICS, Cluster
+from bridge.contact_tables import TABLES
 from bridge.erase import places, spools
 from bridge.erase.errors import EraseError
 from bridge.erase.find import Found, Row, States, Wanted
@@ -20,7 +21,6 @@ from bridge.erase.sought import Sought
 from bridge.erase.views import Views
 from bridge.suppressions.hashes import Contact
 from bridge.suppressions.topic import add, entries, suppress_rows
-from bridge.tables import TABLES
 from openbsp.bearer import bearer
 from openbsp.kafka.topics import Topics
 from openbsp.waiting import wait_until

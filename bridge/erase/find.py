@@ -9,8 +9,8 @@ from avro.catalogue import DELETE, TOPICS
 from avro.codec import CodecError
 from avro.rows import organization_in
 from bridge.cluster import STATE_TOPICS, Cluster
+from bridge.contact_tables import TABLES, UnreadableRowError
 from bridge.erase import people
-from bridge.tables import TABLES, UnreadableRowError
 from openbsp.kafka.reading import Range, TopicReader, ValueReader
 
 

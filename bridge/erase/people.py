@@ -5,7 +5,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from avro.rows import made_id, organization_in
-from bridge import tables
+from bridge import contact_tables
 from openbsp.merge import claims
 from openbsp.merge.contact import CONTACT, EXTRA, OWNER, AddressFacts, ContactFacts, is_known
 from openbsp.merge.registers import text_of
@@ -39,8 +39,8 @@ def read(entity: str, key: str, value: bytes) -> Person:
         # The table's progress.
         return Person(live=False, organizations=frozenset())
     if entity == "contacts_addresses":
-        return _address(key, tables.address_row(value).facts)
-    row = tables.contact_row(value)
+        return _address(key, contact_tables.address_row(value).facts)
+    row = contact_tables.contact_row(value)
     return _contact(row.facts)._replace(followers=frozenset(chain.from_iterable(row.followers.values())))
 
 

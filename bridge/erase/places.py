@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from avro.catalogue import TOPICS
+from bridge.contact_tables import ENTITIES
 from bridge.erase.search import COMPACT, Trace
-from bridge.tables import ENTITIES
 
 Settings = Mapping[str, str | None]
 

@@ -11,9 +11,9 @@ from confluent_kafka import Message
 from avro.catalogue import DELETE, TOPICS
 from avro.codec import CodecError
 from bridge.cluster import Cluster
+from bridge.contact_tables import ENTITIES, TABLES, UnreadableRowError
 from bridge.erase import people
 from bridge.erase.sought import Sought
-from bridge.tables import ENTITIES, TABLES, UnreadableRowError
 from openbsp.errors import TopicsError
 from openbsp.kafka.reading import ValueReader
 

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 
 from avro.columns import ENTITIES
 from avro.rows import Row, organization_in, to_fields
-from bridge import tables
+from bridge import contact_tables
 from bridge.cluster import STATE_TOPICS
+from bridge.contact_tables import TABLES, UnreadableRowError
 from bridge.reconcile import comparison, names
 from bridge.reconcile.comparison import Facts
 from bridge.reconcile.errors import ReconcileError
 from bridge.reconcile.index import State
-from bridge.tables import TABLES, UnreadableRowError
 from openbsp.merge.contact import (
     ADDRESS_COLUMNS,
     CONTACT,
@@ -76,8 +76,8 @@ def state_of(entity: str, key: str, value: bytes) -> State | None:
         return None
     try:
         if entity == names.ADDRESSES:
-            return _address(key, tables.address_row(value).facts)
-        return _contact(key, tables.contact_row(value).facts)
+            return _address(key, contact_tables.address_row(value).facts)
+        return _contact(key, contact_tables.contact_row(value).facts)
     except UnreadableRowError as error:
         raise ReconcileError(f"{TABLES[entity]}: {error}") from None
 

@@ -10,6 +10,7 @@ from avro import instants
 from avro.catalogue import DELETE
 from avro.columns import ENTITIES
 from avro.rows import id_of
+from bridge.contact_tables import TABLES
 from bridge.http import refusals
 from bridge.reconcile import comparison, counterparts, gone, names
 from bridge.reconcile.comparison import Facts, Verdict
@@ -23,7 +24,6 @@ from bridge.reconcile.settings import ReconcileSettings
 from bridge.reconcile.source import Cursor, Range, Source, cursor_of
 from bridge.sender.errors import PlatformBusyError, PlatformError
 from bridge.sender.platform import Row
-from bridge.tables import TABLES
 from openbsp.commands import DISTRIBUTION
 from openbsp.waiting import wait_until
 

@@ -11,11 +11,11 @@ from confluent_kafka.admin import AdminClient
 from avro.catalogue import TOPICS, topic_name
 from avro.codec import CodecError
 from avro.columns import ENTITIES
+from bridge.contact_tables import TABLES
 from bridge.reconcile import comparison, counterparts, names
 from bridge.reconcile.counterparts import COUNTERPARTS
 from bridge.reconcile.errors import ReconcileError
 from bridge.reconcile.index import Index, State
-from bridge.tables import TABLES
 from openbsp.kafka import clients, ends
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
 from openbsp.kafka.reading import GROUP, ValueReader

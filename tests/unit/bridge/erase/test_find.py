@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from avro.rows import made_id
+from bridge.contact_tables import TABLES
 from bridge.erase.find import Row, States, Wanted
-from bridge.tables import TABLES
 from openbsp.kafka.reading import Range
 from openbsp.merge import contact
 from support.join_cases import address, at

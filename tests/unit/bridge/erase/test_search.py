@@ -8,11 +8,11 @@ import pytest
 
 from avro.codec import CodecError
 from avro.rows import made_id
+from bridge.contact_tables import UnreadableRowError
 from bridge.erase import people
 from bridge.erase.find import Row, Wanted
 from bridge.erase.search import Trace, service_names, trace
 from bridge.erase.sought import Needles, Sought
-from bridge.tables import UnreadableRowError
 from openbsp.merge import contact
 from streams.state import followers
 from support.join_cases import address
