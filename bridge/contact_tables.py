@@ -1,4 +1,7 @@
-"""The tables of contacts and of their addresses, which have no state topic: read from the workers' changelogs."""
+"""The tables of contacts and of their addresses, which have no state topic: read from the workers' changelogs.
+
+The columns of all tables are declared in `avro/columns.py`.
+"""
 
 from collections.abc import Mapping
 from typing import TypeVar

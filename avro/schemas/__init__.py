@@ -1,6 +1,6 @@
-"""The published schemas: one file a version, `<Record>.v<N>.avsc`, never changed once released.
+"""The published schemas: one file a version, `<Record>.v<N>.avsc`, never edited once released (`released.lock`).
 
-A new column: `make column`, which docs/howto/column.md explains.
+A new column: `make column`, which docs/howto/column.md explains; columns are declared in `avro/columns.py`.
 """
 
 import json

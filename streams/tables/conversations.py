@@ -1,4 +1,7 @@
-"""The conversation table: the row of each conversation and what each of its messages adds to it."""
+"""The conversation table: the row of each conversation and what each of its messages adds to it.
+
+It has every column that `avro/columns.py` declares. A new column: docs/howto/column.md.
+"""
 
 from collections import OrderedDict
 from collections.abc import Collection, Generator, Iterable, Iterator

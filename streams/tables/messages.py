@@ -1,4 +1,7 @@
-"""The message table: merges events into facts, and sends each conversation what its messages add."""
+"""The message table: merges events into facts, and sends each conversation what its messages add.
+
+It has every column that `avro/columns.py` declares. A new column: docs/howto/column.md.
+"""
 
 from collections.abc import Collection, Generator, Iterator
 from typing import Any, cast
