@@ -14,7 +14,7 @@ _COMMIT_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0)
 
 
 class Metrics(ServiceMetrics):
-    """The metrics of one worker process."""
+    """The metrics of one process of the bridge."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         """Register all of them."""

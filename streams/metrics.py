@@ -1,7 +1,8 @@
 """Every metric of a worker, declared once. A new one: docs/howto/metric.md.
 
-The join knows of none: `streams/counting.py` counts what the engine's hooks report, and `measure` of
-`streams/views/read/tables.py` sets the gauges of the moment. The views count where it happens.
+The join knows of none: `streams/counting.py` counts what the engine's hooks report. The views count where it happens.
+The gauges of the moment are set by `_measured` of `streams/views/service.py`: those of the tables in `measure` of
+`streams/views/read/tables.py`, which it calls.
 """
 
 from prometheus_client import CollectorRegistry
