@@ -85,7 +85,7 @@ class ViewsService:
         self._counting = Counting(self.metrics, self.tables.sources)
         # A relayed request may wait as long as the settings allow, plus transit.
         self._peers = Peers(settings.read_timeout_s + 1, self.tables.changes)
-        self.tables.on_owners = self._peers.reassigned
+        self.tables.reassigned.add(self._peers.reassigned)
         self._waits = Waits(self.tables.changes, settings.read_wait_s, settings.waiting_reads, self.metrics)
         self._streams = EventStreams(
             self.tables,
@@ -99,8 +99,7 @@ class ViewsService:
         audits = Audits(partial(newest_of, kafka, topic_name(topics.prefix, "audits")))
         self._pipeline = Pipeline(settings.bridge_url, settings.bridge_token, audits)
         self._dead_letters = DeadLetters(kafka, topic_name(topics.prefix, "dead-letters"))
-        self.access = Access(settings, self.metrics)
-        self.access.on_reload = lambda: self._streams.end_unless(self.access.is_valid)
+        self.access = Access(settings, self.metrics, on_reload=self._streams.end_unless)
         observed = [*self._pipeline.routes(), *self._dead_letters.routes()]
         app = create_app(self.access, views, self.tables, self._measured, observed, remarks=self._remarks)
         endpoints = {route.endpoint: route.path for route in app.routes if isinstance(route, Route)}

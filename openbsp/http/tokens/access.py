@@ -22,8 +22,17 @@ _LOOK_EVERY_S = 1.0
 class Access:
     """Decides who gets answers, and who may read metrics too."""
 
-    def __init__(self, settings: TokenSettings, metrics: ServiceMetrics, source: TokenSource | None = None) -> None:
-        """Take the tokens of `source`, such as a supervisor's, or read them. Raises TokensError."""
+    def __init__(
+        self,
+        settings: TokenSettings,
+        metrics: ServiceMetrics,
+        source: TokenSource | None = None,
+        on_reload: "Callable[[Callable[[Token], bool]], None]" = lambda _: None,
+    ) -> None:
+        """Take the tokens of `source`, such as a supervisor's, or read them. Raises TokensError.
+
+        `on_reload` is called after tokens were reloaded, with `is_valid`.
+        """
         self._metrics = metrics
         self._source = source or TokenSource(settings)
         metrics.tokens.set(len(self._source.current))
@@ -31,8 +40,7 @@ class Access:
             self._not_reloaded(self._source.fault)
         secret = settings.metrics_token
         self._observers = TokenSet([] if secret is None else [token_of("metrics", secret.get_secret_value())])
-        #: Called after tokens were reloaded.
-        self.on_reload: Callable[[], None] = lambda: None
+        self._on_reload = on_reload
 
     def authenticate(self, authorization: bytes | None) -> Token | None:
         """Return the valid token in the value of an Authorization header, or None."""
@@ -55,7 +63,7 @@ class Access:
             return
         self._metrics.tokens.set(len(self._source.current))
         _log.info("tokens reloaded: %d", len(self._source.current), extra=event("tokens.reloaded"))
-        self.on_reload()
+        self._on_reload(self.is_valid)
 
     async def watch(self) -> None:
         """Reload whenever the file has changed and settled, until cancelled."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from avro.catalogue import topic_name
 from openbsp.log import event
 from streams.engine.assignment import Assignment as Work
-from streams.engine.hooks import Hooks
+from streams.engine.hooks import Hook, Hooks
 from streams.engine.lag import Lag
 from streams.engine.partitioner import hash_of
 from streams.metrics import Metrics
@@ -66,8 +66,8 @@ class Tables:
         self.leaving = False
         #: Wakes reads that wait for an assignment, or for partitions of it.
         self.changes = Changes()
-        #: Called with the addresses of the owners at each assignment.
-        self.on_owners: Callable[[Collection[str]], None] = lambda _: None
+        #: This worker has partitions anew; the addresses of all owners.
+        self.reassigned: Hook[[Collection[str]]] = Hook()
         #: Changelog records restored and to be restored.
         self.restored = (0, 0)
         #: The partition count with which the tables were made, if a change of it stopped the join.
@@ -264,7 +264,7 @@ class Tables:
         self.current = Assignment(join, views)
         self._lag.follow(join, [(topic, number) for topic in self.sources for number in views])
         self._behind = set(views)
-        self.on_owners(set(self.worker.owners(self.messages_topic).values()))
+        self.reassigned(set(self.worker.owners(self.messages_topic).values()))
         self.changes.changed()
         self._indexing = asyncio.create_task(_index_all(views.values(), self.changes.changed))
         self._indexing.add_done_callback(self._indexed)
