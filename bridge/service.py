@@ -23,6 +23,7 @@ from bridge.delivery.schema_watch import SchemaIds
 from bridge.delivery.spool.file import SpoolFile
 from bridge.delivery.spool.leftovers import Leftovers
 from bridge.delivery.spool.spool import Spool, release_quarantine
+from bridge.delivery.standstill import Standstill
 from bridge.delivery.topic_watch import TopicsCheck
 from bridge.delivery.traced import traced
 from bridge.erase.requests import SpoolErasures
@@ -51,6 +52,7 @@ _log = logging.getLogger(__name__)
 #: A drained event may wait for its broker: its request was answered long ago.
 _DRAIN_TIMEOUT_S = 60.0
 _HOUSEKEEPING_S = 1.0
+_LOOK_S = 10.0
 #: How long a start waits for servers that do not answer, before it serves without them.
 PATIENCE_S = 3.0
 
@@ -261,7 +263,12 @@ def _report(task: "asyncio.Task[None]", failed: "asyncio.Future[None]") -> None:
 
 
 async def _keep_house(service: Service) -> None:
+    standstill = Standstill(lambda: health.obstacle(service))
     while True:
         service.ages.look()
-        await health.refresh(service)
+        standstill.look(service.spool.events, service.drain.gone)
+        # Trap: a disk that hangs must not silence what is looked at here.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_S):
+                await health.refresh(service)
         await asyncio.sleep(_HOUSEKEEPING_S)

@@ -24,6 +24,15 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
     return await future
 
 
+async def in_thread_within(seconds: float, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """As in_thread, but raise TimeoutError after so long; the thread goes on, and what it returns is dropped."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await in_thread(function, *args, **kwargs)
+    except TimeoutError:
+        raise TimeoutError(f"no answer and no error within {seconds:g} s, which is a fault of its client") from None
+
+
 def answer(
     future: "asyncio.Future[T]",
     function: Callable[[], T],

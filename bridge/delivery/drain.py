@@ -33,6 +33,9 @@ _ORIGIN = "bridge"
 _WINDOW_EVENTS = 500
 #: Each event is in memory several times while it is published: as read, unpacked, as a record, in the producer.
 _WINDOW_BYTES = 2 * 1024 * 1024
+#: More than the 60 s after which a producer reports that a record was not acknowledged.
+_REPORTS_S = 90.0
+_NO_REPORT = Failure("NO_REPORT", f"the producer has reported nothing for {_REPORTS_S:g} s")
 _FIRST_RETRY_S = 0.2
 _LONGEST_RETRY_S = 10.0
 
@@ -78,6 +81,8 @@ class Drain:
         self._stuck = False  # an event of this pass can neither be published nor be quarantined
         self._unauthorized_since: dict[str, float] = {}
         self.last_failure: str | None = None
+        #: How many events have left the spool: published, refused, or put into quarantine.
+        self.gone = 0
         # Held while events read from the spool are in progress.
         self._in_work = asyncio.Lock()
 
@@ -228,6 +233,7 @@ class Drain:
             self._stuck = True
             self.last_failure = f"spool: an event cannot be moved to quarantine: {error}"
             return False
+        self.gone += 1
         quarantined = event("spool.event_quarantined", seq=row.seq)
         _log.error("spooled event %d quarantined: %s", row.seq, why, extra=quarantined)
         return True
@@ -271,6 +277,7 @@ class Drain:
 
     async def _remove(self, rows: list[StoredEvent]) -> None:
         """Remove events from the disk; if it is too full for that, remember not to publish them again."""
+        self.gone += len(rows)
         self._spool.forget(rows)
         self._done.update(rows)
         if not self._done:
@@ -287,7 +294,7 @@ class Drain:
             self._done.clear()
 
     async def _publish(self, records: list[Record]) -> list[Report]:
-        """Return all reports, once every record has one."""
+        """Return a report for each record, once all have one; after _REPORTS_S, those that are missing are failures."""
         reports: list[Report | None] = [None] * len(records)
         missing = len(records)
         complete = asyncio.get_running_loop().create_future()
@@ -302,8 +309,22 @@ class Drain:
         for index, record in enumerate(records):
             self._publisher.publish(record, functools.partial(collect, index))
         if records:
-            await complete
-        return [report for report in reports if report is not None]
+            try:
+                async with asyncio.timeout(_REPORTS_S):
+                    await complete
+            except TimeoutError:
+                _log.error(
+                    "the producer has reported nothing about %d spooled events for %.0f s: they stay in the spool and "
+                    "are published again by a new producer",
+                    missing,
+                    _REPORTS_S,
+                    extra=event("spool.not_reported", events=missing),
+                )
+                self._publisher.renew()
+        return [
+            report or Report(record.topic, -1, -1, _NO_REPORT)
+            for record, report in zip(records, reports, strict=True)
+        ]
 
 
 def _dead_letter(

@@ -26,6 +26,9 @@ _PATIENCE_S = 0.02
 _FEW = 8
 #: Pause between new producers if a cluster rejects each at once.
 _REPLACE_EVERY_S = 5.0
+#: A producer without any acknowledgement for so long is replaced. Brokers that are well take seconds at most, also while
+#: a leader moves; and what waits here is in the spool, or gets there.
+_SILENT_S = 30.0
 _QUEUE_MESSAGES = 100_000
 _QUEUE_KIBIBYTES = 256 * 1024
 
@@ -62,7 +65,7 @@ class Publisher(Protocol):
         """Send a record. Never waits, never raises: a full queue is reported as well."""
 
     def renew(self) -> None:
-        """Drop cached metadata: topics were recreated, or have other partitions."""
+        """Start over: topics were recreated, or have other partitions, or there was no report."""
 
     def close(self) -> None:
         """Give up the records in flight. No reports follow."""
@@ -92,6 +95,9 @@ class KafkaPublisher:
     for them would have to take the interpreter's lock from the busy loop, up to 5 ms each time. With few records in
     flight the loop itself waits for the report, which comes before a timer would: at most a tick, and at most until the
     batch's time limit, so that requests wait no longer than for the timer of a busy loop.
+
+    A producer to which no broker has answered for _SILENT_S is replaced: librdkafka can lose its last broker for good
+    (docs/decisions/0242). One that has nothing in flight is replaced as soon as it is given another record.
     """
 
     def __init__(
@@ -113,6 +119,9 @@ class KafkaPublisher:
         self._waiting: deque[tuple[Record, OnReport]] = deque()
         self._under_way = 0
         self._patient_until = 0.0
+        #: Since when records wait for a broker's answer, None if none does; and whether there was one in this tick.
+        self._silent_since: float | None = None
+        self._answered = False
         #: Why the producer can no longer publish, None while it can.
         self._fatal: str | None = None
         #: The latest offset reported to this producer, by topic and partition.
@@ -152,11 +161,13 @@ class KafkaPublisher:
                 on_report(Report(topic, -1, -1, _failure(error.args[0])))
             else:
                 self._under_way += 1
+                if self._silent_since is None:
+                    self._silent_since = self._patient_until - _PATIENCE_S
 
     def renew(self) -> None:
         """Make a new producer: librdkafka caches a topic's former partitions for minutes; see Publisher."""
         _log.warning(
-            "the producer is replaced, because topics were created or repaired; "
+            "the producer is replaced, because topics were created or repaired, or it gave no report; "
             "its unacknowledged events go to the spool",
             extra=event("producer.renewed"),
         )
@@ -181,11 +192,15 @@ class KafkaPublisher:
     def _tick(self) -> None:
         few = False
         try:
+            self._replace_if_silent()
             if self._waiting and (not self._under_way or time.monotonic() >= self._patient_until):
                 self._hand_over()
             self._sampled = False
             few = 0 < self._under_way <= _FEW and time.monotonic() < self._patient_until
             self._producer.poll(_TICK_S if few else 0)
+            if self._answered:
+                self._answered = False
+                self._silent_since = time.monotonic() if self._under_way else None
             for producer in self._retired:
                 producer.poll(0)
             self._retired = [producer for producer in self._retired if len(producer)]
@@ -207,6 +222,9 @@ class KafkaPublisher:
         self._under_way -= 1
         if self._closed:
             return
+        # Trap: the reports of a former producer say nothing of this one, and librdkafka's own errors are below 0.
+        if offsets is self._offsets and (error is None or error.code() > 0):
+            self._answered = True
         topic, partition, offset = message.topic() or "", message.partition() or 0, message.offset() or 0
         if error is None and not self._sampled:
             self._sampled = True
@@ -215,6 +233,20 @@ class KafkaPublisher:
                 self._on_appended(stamp)
         failure = _failure(error) if error is not None else _went_back(offsets, topic, partition, offset)
         on_report(Report(topic, partition, offset, failure))
+
+    def _replace_if_silent(self) -> None:
+        since = self._silent_since
+        if since is None or self._fatal is not None or not (self._under_way or self._waiting):
+            return
+        seconds = time.monotonic() - since
+        if seconds >= _SILENT_S:
+            _log.warning(
+                "the producer is replaced: it was given records, and for %.0f s no broker has acknowledged or refused "
+                "one. Its unacknowledged events go to the spool, and are published from there by a new one",
+                seconds,
+                extra=event("producer.silent", silent_s=round(seconds, 1)),
+            )
+            self._replace()
 
     def _replace(self) -> None:
         self._replaceable_at = time.monotonic() + _REPLACE_EVERY_S
@@ -235,6 +267,7 @@ class KafkaPublisher:
         # Trap: the former producer may still report records of the former topics, with their offsets.
         self._offsets = {}
         self._fatal = None
+        self._silent_since, self._answered = None, False
         self._on_replaced()
 
 

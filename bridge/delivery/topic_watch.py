@@ -11,11 +11,13 @@ from bridge.metrics import Metrics
 from openbsp.backoff import attempts
 from openbsp.kafka.findings import Finding, Grade, Inspection
 from openbsp.log import event
-from openbsp.threads import in_thread
+from openbsp.threads import in_thread_within
 
 _log = logging.getLogger(__name__)
 
 _EVERY_S = 10.0
+#: More than two questions after another may take, as openbsp.kafka.topics asks them.
+_ANSWER_S = 60.0
 
 #: Catalogue names of the topics that the bridge writes to.
 WRITTEN = frozenset({"dead-letters", *(entity.topic for entity in ENTITIES.values())})
@@ -91,7 +93,7 @@ class TopicWatch:
     async def _ask(self) -> bool:
         """Check once. Returns whether the topics are usable, and nothing has called `doubt` meanwhile."""
         try:
-            inspection = await in_thread(self._topics.inspect)
+            inspection = await in_thread_within(_ANSWER_S, self._topics.inspect)
         except Exception as error:  # noqa: BLE001 whatever the client library raises, it is asked again
             text = str(error) if isinstance(error, ContractError) else f"{type(error).__name__}: {error}"
             self._unanswered(text)

@@ -112,6 +112,16 @@ def details(service: Service) -> dict[str, Any]:
     }
 
 
+def obstacle(service: Service) -> str:
+    """Return what keeps the spool's events from Kafka, as far as it is known."""
+    missing = [f"{server}: {problem}" for server, problem in service.preparation.waiting_for.items()]
+    if not service.suppressions.ready.is_set():
+        missing.append("the suppression list has not been read")
+    if service.drain.last_failure is not None:
+        missing.append(f"the last attempt: {service.drain.last_failure}")
+    return "; ".join(missing) or "neither the brokers nor the disk have answered yet"
+
+
 def _remarks(service: Service) -> list[str]:
     """Return notes for operators: events are stored, but the state is `degraded`."""
     clock = service.clock.remark

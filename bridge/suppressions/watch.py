@@ -27,6 +27,8 @@ _log = logging.getLogger(__name__)
 _FIRST_RETRY_S = 1.0
 _LONGEST_RETRY_S = 30.0
 _LOOK_EVERY_S = 10.0
+#: So many looks without an answer to the reader, each of 15 s at most, while the topic's brokers answer others.
+_MUTE_AFTER = 3
 _LOST = (
     "the suppression list lacks %d of its entries, which nobody lifted: its topic was deleted or emptied. Their "
     "contacts stay out until this bridge is restarted; restore the list before"
@@ -61,16 +63,25 @@ def changes_of(kafka: KafkaSettings, topics: Topics, prefix: str) -> Iterator[Ma
     with TopicReader(kafka, topic_name(prefix, TOPIC)) as reader:
         within = reader.range()
         yield changes((message.key(), message.value()) for message in reader.read(within))
-        looked_at = time.monotonic()
+        looked_at, unanswered = time.monotonic(), 0
         for message in reader.follow({partition: end for partition, (_, end) in within.items()}):
             yield {} if message is None else changes(iter([(message.key(), message.value())]))
             if time.monotonic() - looked_at >= _LOOK_EVERY_S:
                 # Trap: whoever waits at the end of a topic hears nothing when it is emptied, deleted or created again,
                 # and nothing of one that was created again for ever: its leader has a lower epoch.
+                # And nothing at all by a client that has lost its last broker: docs/decisions/0242.
                 with contextlib.suppress(KafkaUnavailableError):
                     if topics.layout(TOPIC) != layout:
                         return
+                    unanswered += 1
+                    if unanswered > _MUTE_AFTER:
+                        _log.warning(
+                            "no broker answers the reader of the suppression list: a new one reads all of it",
+                            extra=event("suppressions.reader_replaced"),
+                        )
+                        return
                     found = reader.range()
+                    unanswered = 0
                     if any(found[at][0] > start or found[at][1] < end for at, (start, end) in within.items()):
                         return
                     within = found

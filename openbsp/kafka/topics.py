@@ -1,10 +1,11 @@
 """The catalogue's topics in Kafka: created once, verified at each start and while running."""
 
+import contextlib
 import logging
 import time
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
@@ -26,22 +27,40 @@ _log = logging.getLogger(__name__)
 
 _TIMEOUT_S = 15.0
 _POLL_S = 0.05
+#: How long an answer is waited for. Trap: librdkafka gives up after _TIMEOUT_S by itself, unless it has a fault.
+_PATIENCE_S = _TIMEOUT_S + 10.0
 #: The id of topics of brokers that have no ids.
 _NO_ID = "A" * 22
-
-Answer = TypeVar("Answer")
 
 #: What `migrate` sets on existing topics: it changes no record and disturbs no client.
 _MIGRATED = "message.timestamp.type"
 
 #: Errors with which the broker has answered, as opposed to no answer.
 _ANSWERED = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED})
+#: Nobody has answered. Trap: librdkafka may have lost its last broker by then, for good: docs/decisions/0242.
+_UNANSWERED = frozenset({KafkaError._TIMED_OUT, KafkaError._TRANSPORT})  # noqa: SLF001 the codes' public names
+_NO_WORD = f"librdkafka itself has given no word in {_PATIENCE_S:g} s; it is asked again through a new client"
 #: A broker answers and does not let this client in.
 _REFUSED = frozenset({KafkaError._AUTHENTICATION, KafkaError._SSL})  # noqa: SLF001 the codes' public names
 
 
+class _Asked(NamedTuple):
+    """Answers to come, of the client that was asked, until a time of the monotonic clock.
+
+    Trap: a client that nobody refers to any more is closed, and what it was asked is never answered.
+    """
+
+    client: AdminClient
+    until: float
+    answers: Mapping[Any, "Future[Any]"]
+
+
 class Topics:
-    """Creates and verifies the catalogue's topics in a cluster. Blocking."""
+    """Creates and verifies the catalogue's topics in a cluster. Blocking.
+
+    No method waits for ever. After a question without an answer, the next one is asked through a new client: see
+    docs/decisions/0242.
+    """
 
     def __init__(self, kafka: KafkaSettings, topics: TopicSettings) -> None:
         """Build the client; nothing is sent yet. Raises KafkaSettingsError."""
@@ -51,9 +70,9 @@ class Topics:
         self._refused = False
         # Trap: while no broker answers, librdkafka writes twenty lines a second to stderr at any log level but 0, and
         # the exception does not have the cause; only the callback gets that.
-        config: dict[str, Any] = {**kafka.librdkafka(), "log_level": 0, "error_cb": self._remember}
+        self._config: dict[str, Any] = {**kafka.librdkafka(), "log_level": 0, "error_cb": self._remember}
         try:
-            self._admin = AdminClient(config)
+            self._admin = AdminClient(self._config)
         except KafkaException as error:
             raise KafkaSettingsError(f"the KAFKA_ settings cannot be used: {error.args[0].str()}") from None
 
@@ -86,7 +105,7 @@ class Topics:
         """
         existing = self._existing()
         names = [name for name in self._wanted() if name in existing]
-        wanted = {name: self._config(name)[_MIGRATED] for name in names}
+        wanted = {name: self._wanted_config(name)[_MIGRATED] for name in names}
         actual, _ = self._configs(names)
         changed = [name for name in names if name in actual and actual[name].get(_MIGRATED) != wanted[name]]
         entries = {
@@ -98,10 +117,11 @@ class Topics:
             ConfigResource(ResourceType.TOPIC, name, incremental_configs=of_it) for name, of_it in entries.items()
         ]
         if resources:
-            answers = self._admin.incremental_alter_configs(resources, request_timeout=_TIMEOUT_S)
-            for resource, future in answers.items():
+            client = self._admin
+            asked = _asked(client, client.incremental_alter_configs(resources, request_timeout=_TIMEOUT_S))
+            for resource in asked.answers:
                 try:
-                    future.result()
+                    self._answer(asked, resource)
                 except KafkaException as error:
                     faults.append(
                         f"{resource.name}: {_MIGRATED} cannot be set to {wanted[resource.name]}, which needs the right "
@@ -131,7 +151,7 @@ class Topics:
         asked = self._describe(self._wanted())
         for full_name, topic in self._wanted().items():
             try:
-                description = self._answer(asked[full_name])
+                description = self._answer(asked, full_name)
             except KafkaException as error:
                 findings.append(self._not_described(full_name, topic, error))
                 continue
@@ -155,9 +175,9 @@ class Topics:
         """
         found = {}
         asked = self._describe(topic_name(self._settings.prefix, name) for name in names)
-        for full_name in asked:
+        for full_name in asked.answers:
             try:
-                identity = self._answer(asked[full_name]).topic_id
+                identity = self._answer(asked, full_name).topic_id
             except KafkaException as error:
                 _log.warning(
                     "%s: topic id unknown, so a topic that was created again would not be noticed now: %s",
@@ -177,7 +197,7 @@ class Topics:
         """
         full_name = topic_name(self._settings.prefix, name)
         try:
-            found = self._answer(self._describe([full_name])[full_name])
+            found = self._answer(self._describe([full_name]), full_name)
         except KafkaException as error:
             if error.args[0].code() in _ANSWERED:
                 return None
@@ -190,19 +210,34 @@ class Topics:
         found, _ = self._configs([full_name for full_name, name in wanted.items() if name in names])
         return {wanted[full_name]: of_it for full_name, of_it in found.items()}
 
-    def _describe(self, full_names: Iterable[str]) -> dict[str, Future[Any]]:
+    def _describe(self, full_names: Iterable[str]) -> _Asked:
         self._refused = False
-        return self._admin.describe_topics(TopicCollection(list(full_names)), request_timeout=_TIMEOUT_S)
+        client = self._admin
+        return _asked(client, client.describe_topics(TopicCollection(list(full_names)), request_timeout=_TIMEOUT_S))
 
-    def _answer(self, asked: Future[Answer]) -> Answer:
-        """Wait for an answer, but at most until the last broker refuses this client. Raises KafkaException."""
+    def _answer(self, asked: _Asked, question: Any) -> Any:
+        """Wait for an answer, at most until the last broker refuses this client. Raises KafkaException."""
         while True:
             try:
-                return asked.result(_POLL_S)
+                return asked.answers[question].result(_POLL_S)
             except TimeoutError:
-                self._admin.poll(0)
+                asked.client.poll(0)
                 if self._refused and self._cause is not None:
                     raise KafkaException(self._cause) from None
+                if time.monotonic() >= asked.until:
+                    self._replace(asked.client)
+                    raise KafkaException(KafkaError(KafkaError._TIMED_OUT, _NO_WORD)) from None  # noqa: SLF001
+            except KafkaException as error:
+                if error.args[0].code() in _UNANSWERED:
+                    self._replace(asked.client)
+                raise
+
+    def _replace(self, client: AdminClient) -> None:
+        """Ask through another client than this one from now on."""
+        if self._admin is client:
+            # No memory or threads for another one: the same is asked again.
+            with contextlib.suppress(KafkaException):
+                self._admin = AdminClient(self._config)
 
     def _not_described(self, full_name: str, topic: str, error: KafkaException) -> Finding:
         code = error.args[0].code()
@@ -215,7 +250,7 @@ class Topics:
     def _wanted(self) -> dict[str, str]:
         return {topic_name(self._settings.prefix, name): name for name in TOPICS}
 
-    def _config(self, full_name: str) -> dict[str, str]:
+    def _wanted_config(self, full_name: str) -> dict[str, str]:
         topic = TOPICS[self._wanted()[full_name]]
         config = {**topic.config(), "min.insync.replicas": str(self._settings.min_insync_replicas)}
         if topic.retention_ms is not None and topic.name != "audits":
@@ -229,15 +264,16 @@ class Topics:
             full_name,
             num_partitions=self._settings.partitions,
             replication_factor=self._settings.replication_factor,
-            config=self._config(full_name),
+            config=self._wanted_config(full_name),
         )
 
     def _create(self, names: list[str]) -> None:
-        futures = self._admin.create_topics([self._new_topic(name) for name in names], request_timeout=_TIMEOUT_S)
+        client, topics = self._admin, [self._new_topic(name) for name in names]
+        asked = _asked(client, client.create_topics(topics, request_timeout=_TIMEOUT_S))
         faults = []
-        for name, future in futures.items():
+        for name in asked.answers:
             try:
-                future.result()
+                self._answer(asked, name)
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     faults.append(f"{name}: cannot be created: {error.args[0].str()}")
@@ -256,9 +292,11 @@ class Topics:
         return KafkaUnavailableError(f"{self._servers}: no broker answered: {(self._cause or error.args[0]).str()}")
 
     def _existing(self) -> set[str]:
+        client = self._admin
         try:
-            metadata = self._admin.list_topics(timeout=_TIMEOUT_S)
+            metadata = client.list_topics(timeout=_TIMEOUT_S)
         except KafkaException as error:
+            self._replace(client)
             raise self._unavailable(error) from error
         return set(metadata.topics)
 
@@ -269,9 +307,11 @@ class Topics:
         found: dict[str, Mapping[str, str | None]] = {}
         unreadable = {}
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
-        for resource, future in self._admin.describe_configs(resources, request_timeout=_TIMEOUT_S).items():
+        client = self._admin
+        asked = _asked(client, client.describe_configs(resources, request_timeout=_TIMEOUT_S))
+        for resource in asked.answers:
             try:
-                found[resource.name] = {name: entry.value for name, entry in future.result().items()}
+                found[resource.name] = {name: entry.value for name, entry in self._answer(asked, resource).items()}
             except KafkaException as error:
                 unreadable[resource.name] = error.args[0].str()
         return found, unreadable
@@ -284,8 +324,12 @@ class Topics:
             for name, why in unreadable.items()
         ]
         for name, actual in found.items():
-            for setting, value in self._config(name).items():
+            for setting, value in self._wanted_config(name).items():
                 finding = judge(wanted[name], name, setting, actual.get(setting), value)
                 if finding is not None:
                     findings.append(finding)
         return findings
+
+
+def _asked(client: AdminClient, answers: Mapping[Any, "Future[Any]"]) -> _Asked:
+    return _Asked(client, time.monotonic() + _PATIENCE_S, answers)

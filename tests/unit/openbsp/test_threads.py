@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from openbsp.threads import answer, in_thread
+from openbsp.threads import answer, in_thread, in_thread_within
 
 
 def test_results_and_exceptions_come_back():
@@ -30,6 +30,18 @@ def test_a_call_that_never_returns_does_not_keep_the_loop_from_ending():
     asyncio.run(scenario())
     assert not held.is_set()
     assert time.monotonic() - began < 60
+    held.set()
+
+
+def test_a_call_that_takes_too_long_is_given_up_with_a_sentence():
+    held = threading.Event()
+
+    async def scenario() -> None:
+        assert await in_thread_within(60, max, 1, 2) == 2
+        with pytest.raises(TimeoutError, match="no answer and no error within 0.01 s"):
+            await in_thread_within(0.01, held.wait)
+
+    asyncio.run(scenario())
     held.set()
 
 

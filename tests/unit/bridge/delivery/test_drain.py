@@ -13,6 +13,7 @@ from avro import instants, jsontext
 from avro.codec import Decoder
 from avro.columns import ENTITIES
 from avro.schemas import latest
+from bridge.delivery import drain
 from bridge.delivery.items import Event, pack
 from bridge.delivery.records import Record
 from bridge.delivery.spool.file import SpoolFile
@@ -75,6 +76,23 @@ def test_what_kafka_takes_leaves_the_spool_and_the_rest_stays(tmp_path: Path):
         eventually(emptied(ingress))
         assert keys(kafka) == ["a", "c", "b"]
         eventually(lambda: ingress.details()["spool"]["last_drain_failure"] is None)
+
+
+def test_a_report_that_never_comes_is_waited_for_no_longer_than_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(drain, "_REPORTS_S", 0.05)
+    spooled(tmp_path, *[(key, instants.now()) for key in ("a", "b", "c")])
+    kafka = FakeKafka()
+    kafka.stop_answering()
+    with running_ingress(tmp_path, kafka=kafka) as ingress:
+        eventually(lambda: sum(publisher.renewed for publisher in kafka.publishers) >= 2)
+        assert ingress.service.spool.events == 3
+        assert "NO_REPORT" in ingress.details()["spool"]["last_drain_failure"]
+        assert "nothing about 3 spooled events" in caplog.text
+        kafka.answer()
+        eventually(emptied(ingress))
+    assert [key for number, key in enumerate(keys(kafka)) if key not in keys(kafka)[:number]] == ["a", "b", "c"]
 
 
 def test_damaged_events_neither_count_nor_hide_those_behind_them(tmp_path: Path):

@@ -1,6 +1,7 @@
 """Topics and schema ids that an operator's accident changes: noticed, named, waited for; receiving never stops."""
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,31 @@ def test_with_wrong_topics_it_starts_spools_and_publishes_once_they_are_repaired
         topics.faults = []
         eventually(lambda: keys(ingress.kafka) == ["kept"])
         eventually(lambda: ingress.details()["status"] == "ready")
+
+
+@pytest.mark.parametrize("server", ["kafka", "schema_registry"])
+def test_a_server_whose_client_never_comes_back_is_told_and_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, server: str
+):
+    monkeypatch.setattr(topic_watch, "_ANSWER_S", 0.05)
+    monkeypatch.setattr(schema_watch, "_ANSWER_S", 0.05)
+    topics, registry, held = FakeTopics(), FakeRegistry(), threading.Event()
+    asked, name = (topics, "inspect") if server == "kafka" else (registry, "ids")
+    answer = getattr(asked, name)
+
+    def hang() -> object:
+        held.wait()
+        return answer()
+
+    monkeypatch.setattr(asked, name, hang)
+    asked.available = False
+    with running_ingress(tmp_path, topics=topics, registry=registry) as ingress:
+        assert ingress.post(message("kept")).json()["disposition"] == "spooled"
+        eventually(lambda: "no answer and no error within 0.05 s" in ingress.details()["waiting_for"][server])
+        assert "no answer and no error within 0.05 s" in caplog.text
+        asked.available = True
+        held.set()
+        eventually(lambda: keys(ingress.kafka) == ["kept"])
 
 
 def test_a_topic_that_becomes_wrong_while_it_runs_stops_the_publishing_and_is_named(tmp_path: Path):

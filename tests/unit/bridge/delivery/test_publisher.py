@@ -286,6 +286,96 @@ def test_the_loop_waits_for_the_reports_of_few_records_and_not_for_long(
     assert set(WaitingProducer.waits) == waits
 
 
+class SilentProducer(FatalProducer):
+    """Stands for a producer that has lost its last broker: the first ones report what their class says, if anything."""
+
+    verdicts: ClassVar[list[KafkaError | None]] = []
+
+    def __init__(self, config: dict[str, Any], **options: Any) -> None:
+        super().__init__(config, **options)
+        self.broken = False
+        self.verdict = self.verdicts.pop(0) if self.verdicts else "acknowledged"
+
+    def poll(self, _: float) -> int:
+        if self.purged or self.verdict == "acknowledged":
+            self._report()
+        while self.queue and self.verdict is not None:
+            self.queue.pop(0)(self.verdict, DeliveredMessage)
+        return 0
+
+
+def published(monkeypatch: pytest.MonkeyPatch, verdicts: list[KafkaError | None], count: int) -> list[str | None]:
+    """Return how publishing so many records one after the other ended, where a producer may be silent for no time."""
+    monkeypatch.setattr(SilentProducer, "made", [])
+    monkeypatch.setattr(SilentProducer, "verdicts", verdicts)
+    monkeypatch.setattr(module, "Producer", SilentProducer)
+    monkeypatch.setattr(module, "_SILENT_S", 0.0)
+
+    async def check() -> list[str | None]:
+        publisher = KafkaPublisher(producer_config({}, 1))
+        reports: asyncio.Queue[Report] = asyncio.Queue()
+        errors = []
+        for _ in range(count):
+            publisher.publish(Record("t", None, b"", []), reports.put_nowait)
+            failure = (await asyncio.wait_for(reports.get(), 10)).failure
+            errors.append(failure and failure.error)
+        publisher.close()
+        return errors
+
+    return asyncio.run(check())
+
+
+def test_a_producer_that_never_reports_is_replaced_and_what_it_was_given_is_reported(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    assert published(monkeypatch, [None, None], 4) == ["_PURGE_QUEUE", "_PURGE_QUEUE", None, None]
+    assert len(SilentProducer.made) == 3
+    assert caplog.text.count("no broker has acknowledged or refused one") == 2
+
+
+def test_a_producer_whose_records_only_time_out_is_replaced_before_it_is_given_another(monkeypatch: pytest.MonkeyPatch):
+    timed_out = KafkaError(KafkaError._MSG_TIMED_OUT, "timed out")
+    assert published(monkeypatch, [timed_out], 3) == ["_MSG_TIMED_OUT", None, None]
+    assert len(SilentProducer.made) == 2
+
+
+def test_a_producer_that_a_broker_answers_is_not_replaced_whatever_the_answer(monkeypatch: pytest.MonkeyPatch):
+    refused = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED, "no right")
+    assert published(monkeypatch, [refused], 3) == ["TOPIC_AUTHORIZATION_FAILED"] * 3
+    assert len(SilentProducer.made) == 1
+
+
+def test_a_producer_that_is_silent_and_cannot_be_replaced_yet_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    attempts: list[int] = []
+
+    def make(config: dict[str, Any], **options: Any) -> SilentProducer:
+        attempts.append(len(attempts))
+        if len(attempts) in {2, 3}:
+            raise KafkaException(KafkaError(KafkaError._FAIL, "no threads left"))
+        return SilentProducer(config, **options)
+
+    monkeypatch.setattr(SilentProducer, "made", [])
+    monkeypatch.setattr(SilentProducer, "verdicts", [None])
+    monkeypatch.setattr(module, "Producer", make)
+    monkeypatch.setattr(module, "_SILENT_S", 0.0)
+    monkeypatch.setattr(module, "_REPLACE_EVERY_S", 0.0)
+
+    async def check() -> None:
+        replaced = asyncio.Event()
+        publisher = KafkaPublisher(producer_config({}, 1), replaced.set)
+        reports: asyncio.Queue[Report] = asyncio.Queue()
+        publisher.publish(Record("t", None, b"", []), reports.put_nowait)
+        assert (await asyncio.wait_for(reports.get(), 10)).failure.error == "_PURGE_QUEUE"
+        await asyncio.wait_for(replaced.wait(), 10)
+        publisher.close()
+
+    asyncio.run(check())
+    assert len(attempts) == 4
+    assert caplog.text.count("no broker has acknowledged or refused one") == 1
+
+
 def test_a_full_queue_is_reported_and_not_raised():
     async def check() -> None:
         config = producer_config(KafkaSettings(bootstrap_servers="127.0.0.1:1").librdkafka(), 5)

@@ -77,8 +77,18 @@ def test_a_topic_that_has_lost_records_is_read_again(monkeypatch, ends):
 
 @pytest.mark.parametrize(
     "topic",
-    [Topic([LAYOUT], [ENDS, {0: (0, 4), 1: (0, 1)}]), Topic([LAYOUT, DOWN], [ENDS]), Topic([LAYOUT], [ENDS, DOWN])],
-    ids=["it has grown", "no broker answers", "no leader answers"],
+    [
+        Topic([LAYOUT], [ENDS, {0: (0, 4), 1: (0, 1)}]),
+        Topic([LAYOUT, DOWN], [ENDS]),
+        Topic([LAYOUT], [ENDS, DOWN, DOWN, DOWN, ENDS, DOWN, DOWN, DOWN, ENDS]),
+    ],
+    ids=["it has grown", "no broker answers", "no leader answers for a while"],
 )
 def test_a_topic_that_has_grown_or_cannot_be_asked_is_followed_on(monkeypatch, topic):
     assert looks(monkeypatch, topic) == 20
+
+
+def test_a_reader_whom_no_broker_answers_while_others_are_answered_is_replaced(monkeypatch, caplog):
+    """It may have lost its last broker for good, and would never hear of another contact."""
+    assert looks(monkeypatch, Topic([LAYOUT], [ENDS, DOWN])) == 4
+    assert "a new one reads all of it" in caplog.text
