@@ -1,5 +1,6 @@
 """CloudEvents 1.0 headers in the Kafka protocol binding's binary content mode."""
 
+import re
 from collections.abc import Callable
 
 from avro import instants
@@ -9,6 +10,9 @@ Header = tuple[str, bytes]
 CONTENT_TYPE: Header = ("content-type", b"application/avro")
 #: An extension attribute: a repair read the row from the sender's database, instead of a webhook.
 RECONCILED: Header = ("ce_reconciled", b"true")
+#: W3C trace context: the header of requests and of records, if there is one.
+TRACEPARENT = "traceparent"
+_TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _VERSION: Header = ("ce_specversion", b"1.0")
 
 
@@ -29,3 +33,8 @@ def header_maker(source: str, event_type: str) -> Callable[[str, str, int], list
         ]
 
     return headers
+
+
+def traceparent(value: object) -> bytes | None:
+    """Return the value of a header TRACEPARENT if it is a valid one."""
+    return value if type(value) is bytes and _TRACEPARENT.fullmatch(value) else None

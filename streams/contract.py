@@ -107,6 +107,9 @@ class Contract:
             "payload_size": size,
         }
         value, headers = self._dead_letters.record(fields)
+        trace = next((given for name, given in record.headers or () if name == cloudevents.TRACEPARENT), None)
+        if (valid := cloudevents.traceparent(trace)) is not None:
+            headers.append((cloudevents.TRACEPARENT, valid))
         # A redrive must keep the writer's limit.
         return value, headers + writers.headers_of(record.headers)
 

@@ -346,6 +346,7 @@ def _dead_letter(
         payload_size=None if record is None else len(record.value),
         redriven=event.redriven,
         organizations=event.organizations,
+        traceparent=event.traceparent,
     )
 
 

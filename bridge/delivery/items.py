@@ -49,7 +49,7 @@ class Event(msgspec.Struct, gc=False):
 class DeadLetter:
     """The fields of a dead letter, as its schema has them."""
 
-    __slots__ = ("event_id", "fields", "organizations", "received_at", "redriven")
+    __slots__ = ("event_id", "fields", "organizations", "received_at", "redriven", "traceparent")
 
     def __init__(
         self,
@@ -68,8 +68,10 @@ class DeadLetter:
         payload_size: int | None = None,
         redriven: int = 0,
         organizations: frozenset[str] | None = None,
+        traceparent: bytes | None = None,
     ) -> None:
         self.event_id = event_id
+        self.traceparent = traceparent
         #: How often the event had been redriven when this dead letter was made.
         self.redriven = redriven
         #: The organizations that its sender may write for, None for all: a redrive must keep that limit.
@@ -111,6 +113,7 @@ class _DeadLetter(msgspec.Struct, tag="dead letter", array_like=True, gc=False):
     fields: dict[str, Any]
     redriven: int = 0
     organizations: list[str] | None = None
+    traceparent: bytes | None = None
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -137,7 +140,7 @@ def pack(item: Item) -> bytes:
                 _listed(item.organizations),
             )
         )
-    return _encode(_DeadLetter(item.fields, item.redriven, _listed(item.organizations)))
+    return _encode(_DeadLetter(item.fields, item.redriven, _listed(item.organizations), item.traceparent))
 
 
 def unpack(body: bytes) -> Item:
@@ -145,7 +148,12 @@ def unpack(body: bytes) -> Item:
     try:
         packed = _decode(body)
         if isinstance(packed, _DeadLetter):
-            return DeadLetter(**packed.fields, redriven=packed.redriven, organizations=_unlisted(packed.organizations))
+            return DeadLetter(
+                **packed.fields,
+                redriven=packed.redriven,
+                organizations=_unlisted(packed.organizations),
+                traceparent=packed.traceparent,
+            )
         row = jsontext.decode(packed.data)
         return Event(
             ENTITIES[packed.entity],

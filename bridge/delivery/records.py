@@ -52,7 +52,7 @@ class RecordMaker:
         key = event.id
         headers = headers_of(event.event_id, key, time)
         if event.traceparent is not None:
-            headers.append(("traceparent", event.traceparent))
+            headers.append((cloudevents.TRACEPARENT, event.traceparent))
         if event.redriven:
             headers.append(redriven_header(event.redriven))
         if event.reconciled:
@@ -64,6 +64,8 @@ class RecordMaker:
     def _dead_letter(self, letter: DeadLetter) -> Record:
         key = letter.fields["key"]
         value, headers = self._dead_letter_records.record(letter.fields)
+        if letter.traceparent is not None:
+            headers.append((cloudevents.TRACEPARENT, letter.traceparent))
         if letter.redriven:
             headers.append(redriven_header(letter.redriven))
         if letter.organizations is not None:

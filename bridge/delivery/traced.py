@@ -19,11 +19,9 @@ def traced(keep: Keep, tracing: Tracing) -> Keep:
     """
 
     def keep_traced(item: Item, arrived: float, on_kept: OnKept) -> None:
-        named = None if isinstance(item, DeadLetter) else item.traceparent
-        decision = tracing.decide(_WEBHOOK, Kind.SERVER, named)
+        decision = tracing.decide(_WEBHOOK, Kind.SERVER, item.traceparent)
         if not decision.sampled:
-            if not isinstance(item, DeadLetter):
-                item.traceparent = decision.header
+            item.traceparent = decision.header
             keep(item, arrived, on_kept)
             return
         started = time.time_ns() - int((time.monotonic() - arrived) * 1e9)
@@ -32,8 +30,7 @@ def traced(keep: Keep, tracing: Tracing) -> Keep:
         record = tracing.span(f"{_topic(item)} publish", Kind.PRODUCER, webhook.get_span_context())
         if isinstance(item, DeadLetter):
             tracing.failed(webhook, str(item.fields["reason"]))
-        else:
-            item.traceparent = header_of(record.get_span_context())
+        item.traceparent = header_of(record.get_span_context())
 
         def end(kept: Kept) -> None:
             try:

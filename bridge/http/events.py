@@ -1,11 +1,10 @@
 """From body to event, or to the reason for refusing it. Pure: no clock, no input or output."""
 
-import re
 import zlib
 from typing import Any
 from uuid import uuid4
 
-from avro import identity, jsontext
+from avro import cloudevents, identity, jsontext
 from avro.catalogue import ACTIONS, DELETE, MAX_MEMBERS
 from avro.columns import ENTITIES, Entity
 from avro.rows import id_of, ids_of
@@ -24,8 +23,6 @@ _BOM = b"\xef\xbb\xbf"
 #: For zlib: gzip only, with any window.
 _GZIP_FORMAT = 31
 _GZIP_PIECE_BYTES = 4096
-
-_TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class RefusedError(Exception):
@@ -111,10 +108,9 @@ def read_event(body: bytes, received_at: int, traceparent: bytes | None, max_dep
         )
     if action == DELETE:
         row = ids_of(entity, row)
-    if traceparent is not None and _TRACEPARENT.fullmatch(traceparent) is None:
-        traceparent = None
     data = jsontext.encode(row)
-    return Event(entity, action, row, data, identity.event_id(entity.name, action, data), received_at, traceparent)
+    event_id = identity.event_id(entity.name, action, data)
+    return Event(entity, action, row, data, event_id, received_at, cloudevents.traceparent(traceparent))
 
 
 def check_organization(event: Event, organizations: frozenset[str]) -> None:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Collection, MutableMapping
 from typing import Any
 
-from avro import instants, writers
+from avro import cloudevents, instants, writers
 from avro.catalogue import ACTIONS
 from avro.columns import ENTITIES
 from avro.dead_letters import REDRIVEN_HTTP_HEADER, redrives
@@ -370,6 +370,7 @@ class Webhook:
             payload_size=size,
             redriven=self._redriven,
             organizations=self._organizations,
+            traceparent=cloudevents.traceparent(self._trace),
         )
         self._shared.keep(letter, self._arrived, self._buried)
 

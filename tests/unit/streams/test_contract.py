@@ -85,3 +85,14 @@ def test_an_event_that_was_received_outside_the_years_1_to_9999_is_refused(
         contract.event(told["entity"], event_bytes(told | {"received_at": received_at}))
     for last in (instants.FIRST, instants.LAST):
         assert contract.event(told["entity"], event_bytes(told | {"received_at": last}))["received_at"] == last
+
+
+TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.mark.parametrize(("told", "kept"), [(TRACE, TRACE), (b"00-1-2-03", None), (TRACE.decode(), None), (None, None)])
+def test_a_dead_letter_goes_on_with_the_trace_of_the_record(told: bytes | str | None, kept: bytes | None):
+    headers = None if told is None else [("other", b"x"), ("traceparent", told)]
+    record = Record("openbsp.messages", 0, 1, b"key", b"", headers)
+    written = dict(Contract("openbsp.", IDS).dead_letter(record, Refused("undecodable", "empty"))[1])
+    assert written.get("traceparent") == kept

@@ -133,7 +133,8 @@ def test_a_record_that_the_broker_refuses_for_good_becomes_a_dead_letter(tmp_pat
 
     kafka.verdict = verdict
     with running_ingress(tmp_path, kafka=kafka) as ingress:
-        receipt = ingress.post(message("huge", organization_id="org", content="x")).json()
+        trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        receipt = ingress.post(message("huge", organization_id="org", content="x"), traceparent=trace).json()
         assert receipt["disposition"] == "spooled"
         ingress.post(message("small"))
         eventually(emptied(ingress))
@@ -145,6 +146,7 @@ def test_a_record_that_the_broker_refuses_for_good_becomes_a_dead_letter(tmp_pat
         assert letter["event_id"] == receipt["event_id"]
         assert letter["reason"] == "broker_refused"
         assert letter["origin"] == "bridge"
+        assert dict(kafka.topic("dead-letters")[0].headers)["traceparent"] == trace.encode()
         assert letter["topic"] == "test.messages"
         assert letter["key"] == "huge"
         assert letter["organization_id"] == "org"

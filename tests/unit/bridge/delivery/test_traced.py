@@ -68,7 +68,10 @@ def test_what_kafka_does_not_have_says_so(place, outcome, failed):
 
 
 def test_a_dead_letter_is_a_failed_webhook():
-    spans, _ = kept(DeadLetter("e", "malformed_json", "no", 1, payload=b"{"), Report("openbsp.dead-letters", 0, 0))
+    letter = DeadLetter("e", "malformed_json", "no", 1, payload=b"{", traceparent=PARENT)
+    spans, _ = kept(letter, Report("openbsp.dead-letters", 0, 0))
+    assert spans.named("POST /webhooks").parent.span_id == 0xBBBBBBBBBBBBBBBB
+    assert letter.traceparent == header_of(spans.named("dead-letters publish").context)
     assert spans.named("POST /webhooks").status.description == "malformed_json"
     assert spans.named("dead-letters publish").attributes["messaging.destination.name"] == "openbsp.dead-letters"
 

@@ -97,6 +97,17 @@ def test_a_record_has_cloudevents_headers_and_the_trace_it_belongs_to(ingress: R
 def test_an_invalid_trace_is_not_passed_on(ingress: RunningIngress, trace: str):
     receipt = ingress.post(message("untraced"), traceparent=trace).json()
     assert "traceparent" not in dict(ingress.kafka.topic("messages")[receipt["offset"]].headers)
+    ingress.post(b"{", traceparent=trace)
+    assert "traceparent" not in dict(ingress.kafka.topic("dead-letters")[-1].headers)
+
+
+@pytest.mark.parametrize(
+    "body", [b"{", b'{"entity":"messages"}', b'{"entity":"organizations_addresses","action":"insert","data":{}}']
+)
+def test_a_dead_letter_has_the_trace_of_its_request(ingress: RunningIngress, body: bytes):
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    ingress.post(body, traceparent=trace)
+    assert dict(ingress.kafka.topic("dead-letters")[-1].headers)["traceparent"] == trace.encode()
 
 
 @pytest.mark.parametrize(
