@@ -43,8 +43,8 @@ _ADVICE: Mapping[tuple[str, str], tuple[str, str | None]] = MappingProxyType(
         ),
         ("webhook", "invalid_event"): (
             (
-                "`detail` says what is wrong with the body, which is kept unless it was a deletion. If a release of"
-                " OpenBSP sends such bodies, upgrade the bridge; then redrive."
+                "`detail` says what is wrong with the body, which is kept unless it was a deletion or no JSON object."
+                " If a release of OpenBSP sends such bodies, upgrade the bridge; then redrive."
             ),
             None,
         ),

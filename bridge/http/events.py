@@ -83,7 +83,8 @@ def read_event(body: bytes, received_at: int, traceparent: bytes | None, max_dep
     """
     envelope = _decode(body, max_depth)
     if type(envelope) is not dict:
-        raise RefusedError(refusals.UNSUPPORTED_ENTITY, "the body is not a JSON object")
+        # It names no entity of the catalogue, so nothing of it may be kept.
+        raise RefusedError(refusals.INVALID_EVENT, "the body is not a JSON object; each event is a request of its own")
     name: Any = envelope.get("entity")
     action: Any = envelope.get("action")
     entity = ENTITIES.get(name) if type(name) is str else None

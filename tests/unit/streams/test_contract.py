@@ -8,6 +8,7 @@ from avro import instants
 from avro.identity import status_change_event_id
 from avro.schemas import records
 from streams.contract import Contract, Refused
+from streams.engine.source import Record
 from support.join import IDS
 from support.join_cases import conversation, message
 from support.wire import event_bytes
@@ -94,5 +95,5 @@ TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 def test_a_dead_letter_goes_on_with_the_trace_of_the_record(told: bytes | str | None, kept: bytes | None):
     headers = None if told is None else [("other", b"x"), ("traceparent", told)]
     record = Record("openbsp.messages", 0, 1, b"key", b"", headers)
-    written = dict(Contract("openbsp.", IDS).dead_letter(record, Refused("undecodable", "empty"))[1])
+    written = dict(CONTRACT.dead_letter(record, Refused("undecodable", "empty"))[1])
     assert written.get("traceparent") == kept

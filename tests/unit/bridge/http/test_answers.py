@@ -441,20 +441,28 @@ def test_the_dead_letter_of_an_event_with_an_empty_id_has_no_key_and_no_subject(
         {"entity": None, "action": "insert", "data": {"access_token": SECRET}},
         {"entity": {"x": SECRET}, "action": {"x": SECRET}},
         {"data": {"access_token": SECRET}},
-        [{"entity": "messages", "access_token": SECRET}],
-        SECRET,
         {"entity": "x" * 200 + SECRET, "action": "insert", "data": {}},
     ],
 )
 def test_unsupported_entity(ingress: RunningIngress, envelope: object):
+    assert_nothing_is_kept(ingress, envelope, "unsupported_entity")
+
+
+@pytest.mark.parametrize("body", [[], [{"entity": "messages", "access_token": SECRET}], SECRET, 7, None, True])
+def test_a_body_that_is_no_object_is_no_event(ingress: RunningIngress, body: object):
+    """Events come one by one. A list of rows can be of any table, also of those that hold secrets."""
+    assert_nothing_is_kept(ingress, body, "invalid_event")
+
+
+def assert_nothing_is_kept(ingress: RunningIngress, envelope: object, reason: str) -> None:
     """Nothing of what it holds is kept anywhere: not in a topic, the answer, the spool's directory or the log."""
     answer = ingress.post(envelope)
-    problem = assert_problem(answer, 422, "unsupported_entity")
+    problem = assert_problem(answer, 422, reason)
     assert UUID(problem["event_id"])
     assert len(dead_letters(ingress, problem["event_id"])) == 1
     assert SECRET not in answer.text
     line = ingress.line_of(problem["event_id"])
-    assert line["outcome"] == "unsupported_entity"
+    assert line["outcome"] == reason
     for record in ingress.kafka.log:
         assert SECRET.encode() not in record.value + repr(record.headers).encode() + (record.key or b"")
     for file in ingress.directory.rglob("*"):
