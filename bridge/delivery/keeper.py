@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 
 from bridge.delivery.items import Item, pack
@@ -33,6 +34,10 @@ _SPOOLED = Spooled()
 
 #: Seconds that the disk may take to confirm. Together with the longest deadline that stays under the sender's 5 s.
 SPOOL_WAIT_S = 0.9
+
+#: Seconds that an event waits for room in a full spool that drains. With a body that took as long, and with the disk,
+#: that stays under the 4 s in which a request is answered.
+_ROOM_WAIT_S = 1.5
 
 #: For so many seconds a failure counts as Kafka being down. An ingress that is not ready receives nothing, so no
 #: success would ever show that Kafka has recovered.
@@ -107,11 +112,23 @@ class _Waiting:
                 )
 
 
+class _Queued:
+    """An item that waits for room in the spool."""
+
+    __slots__ = ("body", "received_at", "waiting")
+
+    def __init__(self, waiting: _Waiting, received_at: int, body: bytes) -> None:
+        self.waiting = waiting
+        self.received_at = received_at
+        self.body = body
+
+
 class Keeper:
     """Keeps items.
 
     While the spool holds anything, items queue behind it and do not wait for Kafka. That keeps their order, and it is
-    the breaker: during an outage no request waits for the deadline.
+    the breaker: during an outage no request waits for the deadline. If it is full, and drains, they wait for room: to
+    publish them at once would overtake those of their keys (docs/decisions/0243).
     """
 
     def __init__(
@@ -139,6 +156,10 @@ class Keeper:
         self._failed_at = 0.0
         self.publishing: Timeouts[_Waiting] = Timeouts(deadline_s, _Waiting.deadline_passed)
         self.spooling: Timeouts[_Waiting] = Timeouts(SPOOL_WAIT_S, lambda waiting: waiting.disk_too_slow(spool))
+        #: Items that wait for room in the spool, in the order of their arrival.
+        self._queue: deque[_Queued] = deque()
+        self.queueing: Timeouts[_Queued] = Timeouts(_ROOM_WAIT_S, self._no_room)
+        spool.on_room = self._room
 
     def keep(self, item: Item, arrived: float, on_kept: OnKept) -> None:
         """Store an item, and call `on_kept` once, possibly before this returns.
@@ -149,7 +170,8 @@ class Keeper:
         waiting = _Waiting(self, item, now, on_kept)
         maker = self._preparation.maker
         if maker is None or self._spool.events or not self._suppressed.known:
-            self._to_spool(waiting)
+            drains = maker is not None and self._suppressed.known
+            self._to_spool(waiting, may_wait=drains and now - arrived < _ROOM_WAIT_S)
             return
         record = maker.record(item)
         if now - arrived < _LATE_S:
@@ -179,14 +201,42 @@ class Keeper:
         self._preparation.doubt()
         self._to_spool(waiting)
 
-    def _to_spool(self, waiting: _Waiting) -> None:
+    def _to_spool(self, waiting: _Waiting, *, may_wait: bool = False) -> None:
         item, waiting.item = waiting.item, None
         if item is None:
             return
+        body = pack(item)
         try:
-            waiting.ticket = self._spool.put(item.received_at, pack(item), waiting.stored)
+            self._room()
+            if self._queue:
+                raise SpoolFullError("the spool is full")  # noqa: TRY301 as if there were no room
+            self._put(waiting, item.received_at, body)
         except SpoolFullError as error:
-            waiting.end(error)
-        else:
-            self.memory.add(len(waiting.ticket.body))
-            self.spooling.add(waiting, time.monotonic())
+            if not may_wait or len(body) >= self._spool.max_bytes:
+                waiting.end(error)
+                return
+            queued = _Queued(waiting, item.received_at, body)
+            self._queue.append(queued)
+            self.queueing.add(queued, time.monotonic())
+        self.memory.add(len(body))
+
+    def _put(self, waiting: _Waiting, received_at: int, body: bytes) -> None:
+        waiting.ticket = self._spool.put(received_at, body, waiting.stored)
+        self.spooling.add(waiting, time.monotonic())
+
+    def _room(self) -> None:
+        """Give the spool those that wait for room, as far as there is some."""
+        while self._queue:
+            queued = self._queue[0]
+            try:
+                self._put(queued.waiting, queued.received_at, queued.body)
+            except SpoolFullError:
+                return
+            self._queue.popleft()
+            self.queueing.discard(queued)
+
+    def _no_room(self, queued: _Queued) -> None:
+        # All have the same time, so that it is the first one's which is over.
+        self._queue.remove(queued)
+        self.memory.give(len(queued.body))
+        queued.waiting.end(SpoolFullError("the spool is full, and too little has left it in time"))

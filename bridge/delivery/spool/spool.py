@@ -77,6 +77,8 @@ class Spool:
                 extra=event("spool.not_opened"),
             )
             metrics.spool_failures.inc()
+        #: Called when events have left the spool, so that others may fit.
+        self.on_room: Callable[[], None] = lambda: None
         self.arrived = asyncio.Event()
         if self.events:
             self.arrived.set()
@@ -150,6 +152,7 @@ class Spool:
         for row in rows:
             if row.generation == self._generation:
                 self._forget(len(row.body))
+        self.on_room()
 
     async def quarantine(self, row: StoredEvent, why: str) -> None:
         """Keep an unpublishable event until the next start. Raises sqlite3.Error."""

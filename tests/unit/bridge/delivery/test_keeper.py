@@ -63,6 +63,58 @@ def test_during_an_outage_only_the_first_waits_for_the_deadline(tmp_path: Path):
         assert time.monotonic() - started < 2
 
 
+def test_what_finds_a_full_spool_that_drains_waits_for_room_and_overtakes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(keeper, "_ROOM_WAIT_S", 60.0)
+    kafka = FakeKafka()
+    kafka.verdict = lambda _: TIMED_OUT
+    with running_ingress(tmp_path, kafka=kafka, spool_max_bytes=2000) as ingress, ThreadPoolExecutor() as pool:
+        before = []
+        monkeypatch.setattr(keeper, "_ROOM_WAIT_S", 0.0)  # nobody waits while it is being filled
+        while ingress.post(message(f"before {len(before)}", content="x" * 300)).status_code == 202:
+            before.append(f"before {len(before)}")
+        monkeypatch.setattr(keeper, "_ROOM_WAIT_S", 60.0)
+        # Kafka takes records again, and has acknowledged none yet.
+        kafka.stop_answering()
+        kafka.verdict = lambda _: None
+        eventually(lambda: ingress.details()["waiting_for"] == {})
+        sent = pool.submit(ingress.post, message("before 0", content="y" * 300))
+        eventually(lambda: len(ingress.service.keeper.queueing) == 1)
+        kafka.answer()
+        answer = sent.result()
+        assert (answer.status_code, answer.json()["disposition"]) == (202, "spooled")
+        eventually(lambda: ingress.service.spool.events == 0)
+        assert ingress.post(message("direct")).json()["disposition"] == "published"
+        assert ingress.metric("bridge_memory_bytes") == 0
+    first = [key for number, key in enumerate(keys(kafka)) if key not in keys(kafka)[:number]]
+    assert first == [*before, "direct"]
+    ids = [dict(record.headers)["ce_id"] for record in kafka.topic("messages") if record.key == b"before 0"]
+    assert len(set(ids)) == 2
+    assert ids[-1] == answer.json()["event_id"].encode()
+
+
+def test_where_nothing_leaves_a_full_spool_in_time_the_event_is_not_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(keeper, "_ROOM_WAIT_S", 0.1)
+    kafka = FakeKafka()
+    kafka.verdict = lambda _: TIMED_OUT
+    with running_ingress(tmp_path, kafka=kafka, spool_max_bytes=2000) as ingress:
+        while ingress.post(message("fills", content="x" * 300)).status_code == 202:
+            pass
+        kafka.stop_answering()
+        kafka.verdict = lambda _: None
+        eventually(lambda: ingress.details()["waiting_for"] == {})
+        for size in (300, 3000):
+            answer = ingress.post(message("late", content="x" * size))
+            assert (answer.status_code, answer.json()["reason"]) == (503, "not_stored")
+        assert len(ingress.service.keeper.queueing) == 0
+        kafka.answer()
+        eventually(lambda: ingress.service.spool.events == 0)
+        assert "late" not in keys(kafka)
+
+
 def test_what_comes_after_a_spooled_event_queues_behind_it(tmp_path: Path):
     kafka = FakeKafka()
     kafka.verdict = lambda _: TIMED_OUT
