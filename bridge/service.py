@@ -66,6 +66,8 @@ class Outside:
     """
 
     naming: TopicSettings
+    #: The addresses of the brokers to start from: of another cluster, topics have other ids.
+    brokers: str
     registry_url: str
     topics: TopicsCheck
     registry: SchemaIds
@@ -84,6 +86,7 @@ def outside(kafka: KafkaSettings, registry: RegistrySettings, topics: TopicSetti
     known = Topics(kafka, topics)
     return Outside(
         topics,
+        kafka.bootstrap_servers,
         registry.url,
         known,
         Registry(registry, topics.prefix),
@@ -148,6 +151,7 @@ async def running(
             spool,
             new_maker=new_maker,
             registry_url=world.registry_url,
+            cluster=f"{world.brokers} {world.naming.prefix}",
             on_outdated=renew,
             metrics=metrics,
         )

@@ -31,11 +31,12 @@ class Preparation:
         *,
         new_maker: Callable[[Mapping[str, int]], RecordMaker],
         registry_url: str,
+        cluster: str,
         on_outdated: Callable[[], None],
         metrics: Metrics,
     ) -> None:
-        """Assemble; nothing is asked yet. `on_outdated`: see TopicWatch."""
-        self._topics = TopicWatch(topics, self._changed, on_outdated, metrics)
+        """Assemble; nothing is asked yet. `on_outdated` and `cluster`: see TopicWatch."""
+        self._topics = TopicWatch(topics, self._changed, on_outdated, metrics, notes=spool, cluster=cluster)
         self._schemas = SchemaWatch(registry, registry_url, spool, self._changed, metrics)
         self._new_maker = new_maker
         self._made_for: Mapping[str, int] | None = None

@@ -1,7 +1,9 @@
 """Whether the topics that the bridge writes to match the catalogue: checked regularly, and on doubt."""
 
 import asyncio
+import json
 import logging
+import sqlite3
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -18,6 +20,9 @@ _log = logging.getLogger(__name__)
 _EVERY_S = 10.0
 #: More than two questions after another may take, as openbsp.kafka.topics asks them.
 _ANSWER_S = 60.0
+
+#: A disk that hangs must not keep events from Kafka.
+_NOTES_S = 5.0
 
 #: Catalogue names of the topics that the bridge writes to.
 WRITTEN = frozenset({"dead-letters", *(entity.topic for entity in ENTITIES.values())})
@@ -39,17 +44,34 @@ class TopicsCheck(Protocol):
         """Return the topics' differences from the catalogue. Raises KafkaUnavailableError."""
 
 
+class Notes(Protocol):
+    """Notes that outlive the process: the spool. Both methods raise sqlite3.Error."""
+
+    async def recall(self, name: str) -> str | None:
+        """Return what was remembered under a name, None if nothing was."""
+
+    async def remember(self, name: str, value: str) -> None:
+        """Remember a value, in place of the former one."""
+
+
 class TopicWatch:
     """Checks for as long as the bridge runs; `usable` says whether events may be published.
 
     A wrong topic of the bridge makes it unusable until repaired. Other differences are in `remarks`, and publishing
-    goes on.
+    goes on. The topics' ids are noted, so that those are told too that were created again while no bridge ran.
     """
 
     def __init__(
-        self, topics: TopicsCheck, on_change: Callable[[], None], on_outdated: Callable[[], None], metrics: Metrics
+        self,
+        topics: TopicsCheck,
+        on_change: Callable[[], None],
+        on_outdated: Callable[[], None],
+        metrics: Metrics,
+        *,
+        notes: Notes,
+        cluster: str,
     ) -> None:
-        """Assemble; nothing is checked yet.
+        """Assemble; nothing is checked yet. `cluster` says which topics these are: others have notes of their own.
 
         `on_change` is called after each answer, `on_outdated` when topics were repaired or recreated: producers have
         outdated metadata.
@@ -60,6 +82,10 @@ class TopicWatch:
         self._metrics = metrics
         self._doubted = asyncio.Event()
         self._identities: Mapping[str, str] = {}
+        self._notes = notes
+        self._memory = f"topic ids {cluster}"
+        #: What is noted, None before it was read.
+        self._noted: Mapping[str, str] | None = None
         self._replaced: set[str] = set()
         self._outdated = False  # producers have outdated metadata
         self.usable = False
@@ -100,6 +126,7 @@ class TopicWatch:
             return False
         wrong = [finding for finding in inspection.of(Grade.WRONG) if finding.topic in WRITTEN]
         self._take_remarks([finding for finding in inspection.findings if finding not in wrong])
+        await self._read_notes()
         self._compare(inspection.identities)
         if wrong:
             self._found_wrong("\n".join(finding.text for finding in wrong))
@@ -107,7 +134,30 @@ class TopicWatch:
             self._found_right()
         self.asked = True
         self._on_change()
+        await self._write_notes()
         return self.usable
+
+    async def _read_notes(self) -> None:
+        if self._noted is not None:
+            return
+        try:
+            async with asyncio.timeout(_NOTES_S):
+                text = await self._notes.recall(self._memory)
+        except (sqlite3.Error, TimeoutError):  # the spool tells of it; they are read with the next check
+            return
+        self._noted = {} if text is None else json.loads(text)
+        self._identities = {**self._identities, **self._noted}
+
+    async def _write_notes(self) -> None:
+        if self._noted is None or self._noted == self._identities:
+            return
+        identities = self._identities
+        try:
+            async with asyncio.timeout(_NOTES_S):
+                await self._notes.remember(self._memory, json.dumps(dict(identities)))
+        except (sqlite3.Error, TimeoutError):  # as above
+            return
+        self._noted = identities
 
     def _unanswered(self, text: str) -> None:
         # Verified topics stay so: whether records are accepted is the producer's question.

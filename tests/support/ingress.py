@@ -119,6 +119,7 @@ def running_ingress(
     topics: FakeTopics | None = None,
     registry: FakeRegistry | None = None,
     suppressions: FakeSuppressions | None = None,
+    prefix: str = "test.",
     **settings: Any,
 ) -> Iterator[RunningIngress]:
     """Run an ingress in a thread. Its spool is in `directory / "spool"`, its log in `directory / "log"`."""
@@ -146,7 +147,8 @@ def running_ingress(
 
     async def main() -> None:
         world = Outside(
-            TopicSettings(prefix="test."),
+            TopicSettings(prefix=prefix),
+            "brokers",
             "http://registry",
             ingress.topics,
             ingress.registry,

@@ -1,12 +1,14 @@
 """Topics and schema ids that an operator's accident changes: noticed, named, waited for; receiving never stops."""
 
 import asyncio
+import sqlite3
 import threading
 from pathlib import Path
 
 import pytest
 
 from bridge.delivery import preparation, schema_watch, topic_watch
+from bridge.delivery.spool.spool import Spool
 from openbsp.kafka.findings import Finding, Grade
 from support.fake_kafka import IDS, TIMED_OUT, FakeKafka, FakeRegistry, FakeTopics
 from support.ingress import message, running_ingress
@@ -102,6 +104,44 @@ def test_status_changes_that_were_created_again_are_told_and_no_producer_is_repl
         eventually(lambda: "former records are lost: status-changes." in "".join(ingress.details()["remarks"]))
         assert ingress.metric("bridge_topics_replaced_total") == 1
         assert [publisher.renewed for publisher in ingress.kafka.publishers] == [0, 0]
+
+
+def test_topics_that_were_created_again_while_no_bridge_ran_are_told(tmp_path: Path):
+    topics = FakeTopics()
+    topics.identities = {"messages": "first", "status-changes": "first"}
+    with running_ingress(tmp_path, topics=topics) as ingress:
+        assert ingress.details()["status"] == "ready"
+    again = FakeTopics()
+    again.identities = {"messages": "first", "status-changes": "second"}
+    with running_ingress(tmp_path, topics=again) as ingress:
+        eventually(lambda: "former records are lost: status-changes." in "".join(ingress.details()["remarks"]))
+        assert ingress.metric("bridge_topics_replaced_total") == 1
+        assert ingress.post(message()).json()["disposition"] == "published"
+    # A restart is an act of an operator, who has seen it.
+    with running_ingress(tmp_path, topics=again) as ingress:
+        assert ingress.details()["status"] == "ready"
+
+
+def test_topics_with_another_prefix_are_others_and_not_created_again(tmp_path: Path):
+    with running_ingress(tmp_path):
+        pass
+    topics = FakeTopics()
+    topics.identities = {"messages": "of another prefix"}
+    with running_ingress(tmp_path, topics=topics, prefix="other.") as ingress:
+        assert ingress.details()["status"] == "ready"
+
+
+def test_notes_that_cannot_be_read_keep_no_event_from_kafka(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    async def fail(*_: object) -> str:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(Spool, "recall", fail)
+    monkeypatch.setattr(Spool, "remember", fail)
+    topics = FakeTopics()
+    with running_ingress(tmp_path, topics=topics) as ingress:
+        assert ingress.post(message()).json()["disposition"] == "published"
+        topics.identities = {"messages": "second"}
+        eventually(lambda: ingress.metric("bridge_topics_replaced_total") == 1)
 
 
 def test_after_a_record_was_not_acknowledged_nothing_is_published_before_the_topics_are_verified(
