@@ -44,8 +44,8 @@ class Metrics(ServiceMetrics):
         )
         self.producers_replaced = self._counter(
             "bridge_producers_replaced",
-            "Producers replaced: after a fatal error of librdkafka, or because topics were repaired or "
-            "created again (two for each worker process then).",
+            "Producers replaced: after a fatal error of librdkafka, because no broker has answered one for 30 s, or "
+            "because topics were repaired or created again (two for each worker process then).",
         )
         self.requests_in_progress = self._gauge(
             "bridge_requests_in_progress",

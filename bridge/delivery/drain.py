@@ -322,8 +322,7 @@ class Drain:
                 )
                 self._publisher.renew()
         return [
-            report or Report(record.topic, -1, -1, _NO_REPORT)
-            for record, report in zip(records, reports, strict=True)
+            report or Report(record.topic, -1, -1, _NO_REPORT) for record, report in zip(records, reports, strict=True)
         ]
 
 

@@ -26,8 +26,8 @@ _PATIENCE_S = 0.02
 _FEW = 8
 #: Pause between new producers if a cluster rejects each at once.
 _REPLACE_EVERY_S = 5.0
-#: A producer without any acknowledgement for so long is replaced. Brokers that are well take seconds at most, also while
-#: a leader moves; and what waits here is in the spool, or gets there.
+#: A producer without any acknowledgement for so long is replaced. Brokers that are well take seconds at most, also
+#: while a leader moves; and what waits here is in the spool, or gets there.
 _SILENT_S = 30.0
 _QUEUE_MESSAGES = 100_000
 _QUEUE_KIBIBYTES = 256 * 1024

@@ -4,8 +4,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Collection, Iterable, Mapping
-from concurrent.futures import Future
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
@@ -22,6 +21,9 @@ from openbsp.errors import KafkaSettingsError, KafkaUnavailableError, TopicsErro
 from openbsp.kafka.connection import KafkaSettings, TopicSettings
 from openbsp.kafka.findings import DAY_MS, Finding, Grade, Inspection, judge
 from openbsp.log import event
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 _log = logging.getLogger(__name__)
 
@@ -234,6 +236,7 @@ class Topics:
 
     def _replace(self, client: AdminClient) -> None:
         """Ask through another client than this one from now on."""
+        client.poll(0)  # what it knows of the cause
         if self._admin is client:
             # No memory or threads for another one: the same is asked again.
             with contextlib.suppress(KafkaException):

@@ -38,7 +38,7 @@ def test_a_call_that_takes_too_long_is_given_up_with_a_sentence():
 
     async def scenario() -> None:
         assert await in_thread_within(60, max, 1, 2) == 2
-        with pytest.raises(TimeoutError, match="no answer and no error within 0.01 s"):
+        with pytest.raises(TimeoutError, match="no answer and no error within"):
             await in_thread_within(0.01, held.wait)
 
     asyncio.run(scenario())

@@ -69,17 +69,17 @@ def test_what_finds_a_full_spool_that_drains_waits_for_room_and_overtakes_nothin
     monkeypatch.setattr(keeper, "_ROOM_WAIT_S", 60.0)
     kafka = FakeKafka()
     kafka.verdict = lambda _: TIMED_OUT
-    with running_ingress(tmp_path, kafka=kafka, spool_max_bytes=2000) as ingress, ThreadPoolExecutor() as pool:
+    with running_ingress(tmp_path, kafka=kafka, spool_max_bytes=1 << 20) as ingress, ThreadPoolExecutor() as pool:
         before = []
         monkeypatch.setattr(keeper, "_ROOM_WAIT_S", 0.0)  # nobody waits while it is being filled
-        while ingress.post(message(f"before {len(before)}", content="x" * 300)).status_code == 202:
+        while ingress.post(message(f"before {len(before)}", content="x" * 150_000)).status_code == 202:
             before.append(f"before {len(before)}")
         monkeypatch.setattr(keeper, "_ROOM_WAIT_S", 60.0)
         # Kafka takes records again, and has acknowledged none yet.
         kafka.stop_answering()
         kafka.verdict = lambda _: None
         eventually(lambda: ingress.details()["waiting_for"] == {})
-        sent = pool.submit(ingress.post, message("before 0", content="y" * 300))
+        sent = pool.submit(ingress.post, message("before 0", content="y" * 150_000))
         eventually(lambda: len(ingress.service.keeper.queueing) == 1)
         kafka.answer()
         answer = sent.result()
@@ -100,13 +100,13 @@ def test_where_nothing_leaves_a_full_spool_in_time_the_event_is_not_stored(
     monkeypatch.setattr(keeper, "_ROOM_WAIT_S", 0.1)
     kafka = FakeKafka()
     kafka.verdict = lambda _: TIMED_OUT
-    with running_ingress(tmp_path, kafka=kafka, spool_max_bytes=2000) as ingress:
-        while ingress.post(message("fills", content="x" * 300)).status_code == 202:
+    with running_ingress(tmp_path, kafka=kafka, spool_max_bytes=1 << 20) as ingress:
+        while ingress.post(message("fills", content="x" * 150_000)).status_code == 202:
             pass
         kafka.stop_answering()
         kafka.verdict = lambda _: None
         eventually(lambda: ingress.details()["waiting_for"] == {})
-        for size in (300, 3000):
+        for size in (150_000, 1 << 20):
             answer = ingress.post(message("late", content="x" * size))
             assert (answer.status_code, answer.json()["reason"]) == (503, "not_stored")
         assert len(ingress.service.keeper.queueing) == 0

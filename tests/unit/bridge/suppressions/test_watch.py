@@ -80,7 +80,7 @@ def test_a_topic_that_has_lost_records_is_read_again(monkeypatch, ends):
     [
         Topic([LAYOUT], [ENDS, {0: (0, 4), 1: (0, 1)}]),
         Topic([LAYOUT, DOWN], [ENDS]),
-        Topic([LAYOUT], [ENDS, DOWN, DOWN, DOWN, ENDS, DOWN, DOWN, DOWN, ENDS]),
+        Topic([LAYOUT], [ENDS, DOWN, DOWN, ENDS, DOWN, DOWN, ENDS]),
     ],
     ids=["it has grown", "no broker answers", "no leader answers for a while"],
 )

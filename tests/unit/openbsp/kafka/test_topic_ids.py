@@ -16,6 +16,9 @@ class Admin:
     def __init__(self, config: dict[str, Any]) -> None:
         del config
 
+    def poll(self, _: float) -> int:
+        return 0
+
     def describe_topics(self, wanted: Any, request_timeout: float) -> dict[str, Future[Any]]:
         del request_timeout
         answers: dict[str, Future[Any]] = {}
