@@ -13,7 +13,7 @@ from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSetti
 from openbsp.log import start_logging
 from openbsp.settings import load
 from openbsp.tracing import start as start_tracing
-from streams.errors import StreamsError
+from streams.engine.errors import StreamsError
 from streams.settings import StreamsSettings
 
 SETTINGS = (StreamsSettings, KafkaSettings, RegistrySettings, TopicSettings)

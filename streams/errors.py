@@ -1,92 +1,11 @@
-"""Errors of workers and of `streams repartition`. Most end a worker; its restart replays what was not acknowledged.
+"""Errors of the program around the engine: of a worker's start, and of `streams repartition`."""
 
-StreamsError
-├── WriteFailedError       the broker rejected a record
-├── FrozenError            the event loop stood still for so long that others may have taken over
-├── LeaseLostError         no commit succeeded for as long, or the group has removed the worker
-├── MembershipError        Faust or its Kafka client has given up, or does not answer
-├── ListenError            the address of the views cannot be listened on: the worker does not start
-├── DataDirectoryError     the stores' directory is another worker's, or cannot be used: the worker does not start
-├── CompactionError        deleted data may still be in a store's files
-├── StoreDamagedError      a store on disk cannot be read; the next start sets it aside and reads the changelog
-├── StoreDiskError         the disk of a store is full or fails; the next start goes on once it does not
-├── RestoreFailedError     a table could not be read from its changelog
-├── RepartitionError       records cannot be copied to the topics with more partitions: ends that command
-├── TopicReplacedError     a source or a log was created again; the next start reads or writes all of it
-├── AgentEndedError        an agent has returned, so its topic is no longer read
-├── AssignmentError        the sources are not assigned together, or two workers have one address
-└── PartitionsChangedError the tables were made with another number of partitions
-
-These end no worker: PartitionsChangedError (it waits, and joins nothing) and CompactionError (tried again). Nor do
-MembershipError, RestoreFailedError and StoreDamagedError where standby copies are followed, and MembershipError in the
-search for idle conversations: both are tried again.
-"""
-
-
-class StreamsError(Exception):
-    """The worker cannot go on without risking its guarantees."""
-
-
-class WriteFailedError(StreamsError):
-    """The broker rejected a record permanently."""
-
-
-class FrozenError(StreamsError):
-    """The event loop stood still: for the lease, or as the watchdog finds, for twice the session time-out."""
-
-
-class LeaseLostError(StreamsError):
-    """Membership could not be confirmed for longer than others wait before they take over."""
-
-
-class MembershipError(StreamsError):
-    """The component that keeps this worker in the group has given up, or does not say what the group knows."""
+from streams.engine.errors import StreamsError
 
 
 class ListenError(StreamsError):
     """The address of the views cannot be listened on."""
 
 
-class DataDirectoryError(StreamsError):
-    """The directory of the stores is another worker's, or cannot be used."""
-
-
-class RestoreFailedError(StreamsError):
-    """A table could not be read from its changelog."""
-
-
-class AssignmentError(StreamsError):
-    """The sources are not assigned together, so the join would be wrong; or another worker has the same address."""
-
-
-class TopicReplacedError(StreamsError):
-    """A source or a log was deleted and created again."""
-
-
-class PartitionsChangedError(StreamsError):
-    """The tables were made with another number of partitions than the topics have now."""
-
-    def __init__(self, message: str, remembered: int) -> None:
-        """Set the reason, and the partition count with which they were made."""
-        super().__init__(message)
-        self.remembered = remembered
-
-
-class CompactionError(StreamsError):
-    """A store could not be compacted: deleted data may still be in its files."""
-
-
-class StoreDamagedError(StreamsError):
-    """A store on disk is damaged."""
-
-
-class StoreDiskError(StreamsError):
-    """The disk of a store cannot be written or read; nothing of the store is damaged."""
-
-
 class RepartitionError(StreamsError):
     """A move to more partitions cannot be made, or not now."""
-
-
-class AgentEndedError(StreamsError):
-    """An agent has returned, so its topic is no longer read."""

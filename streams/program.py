@@ -10,7 +10,7 @@ from openbsp.log import start_logging
 from openbsp.settings import load
 from openbsp.tracing import start as start_tracing
 from streams.app import create_app
-from streams.errors import StreamsError
+from streams.engine.errors import StreamsError
 from streams.serve import run_worker
 from streams.settings import StreamsSettings
 

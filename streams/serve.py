@@ -23,8 +23,9 @@ from openbsp.log import count_dropped_lines, event, log_loop_faults
 from openbsp.threads import in_thread
 from streams.app import JOINED, JoinApp
 from streams.contract import SOURCES
+from streams.engine.errors import StreamsError
 from streams.engine.running import end_failed, end_process, running
-from streams.errors import ListenError, StreamsError
+from streams.errors import ListenError
 from streams.schema_ids import SchemaIds
 from streams.settings import StreamsSettings
 from streams.views.http.protocol import ReadProtocol

@@ -12,9 +12,8 @@ from typing import Protocol
 
 from avro import instants
 from openbsp.log import event
-from streams.engine.errors import UNAVAILABLE
+from streams.engine.errors import UNAVAILABLE, MembershipError
 from streams.engine.table import Sender
-from streams.errors import MembershipError
 from streams.tables.conversations import ConversationPartition
 from streams.tables.idle import encode_eviction, idle_conversations
 

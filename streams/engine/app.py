@@ -28,6 +28,7 @@ from mode.utils.queues import FlowControlEvent, ThrowableQueue
 from streams.engine import faust_internals as internals
 from streams.engine.credentials import credentials
 from streams.engine.engine import Engine
+from streams.engine.errors import AgentEndedError, AssignmentError, MembershipError
 from streams.engine.hooks import Hooks
 from streams.engine.membership import Committed, Notes, Positions
 from streams.engine.outside import Outside
@@ -35,7 +36,6 @@ from streams.engine.settings import EngineSettings
 from streams.engine.source import Record
 from streams.engine.stream import Inbox
 from streams.engine.table import OwnedTable, TablePartition, TableSpec
-from streams.errors import AgentEndedError, AssignmentError, MembershipError
 
 _NEVER_S = 100 * 365 * 24 * 60 * 60.0
 _TOPICS_MS = 5_000

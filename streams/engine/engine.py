@@ -19,6 +19,7 @@ from streams.engine.barrier import Barrier
 from streams.engine.checkpoints import Checkpoints
 from streams.engine.damage import numbers
 from streams.engine.end_offsets import Ends
+from streams.engine.errors import MembershipError, PartitionsChangedError, TopicReplacedError, WriteFailedError
 from streams.engine.guard import Guard, KafkaLogs
 from streams.engine.hooks import Hooks
 from streams.engine.layout import check, remembered
@@ -37,7 +38,6 @@ from streams.engine.stream import Part
 from streams.engine.table import OwnedTable, TablePartition
 from streams.engine.takeover import NOTHING, Found, Identify, Takeover
 from streams.engine.writer import Checkpoint, Writer
-from streams.errors import MembershipError, PartitionsChangedError, TopicReplacedError, WriteFailedError
 
 logger = logging.getLogger(__name__)
 

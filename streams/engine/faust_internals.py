@@ -27,8 +27,8 @@ from faust.types import TP
 from mode import Service
 
 from openbsp.backoff import Backoff
+from streams.engine.errors import LeaseLostError, MembershipError
 from streams.engine.membership import Committed, Notes, Positions
-from streams.errors import LeaseLostError, MembershipError
 
 # Trap: aiokafka lets the broker create each missing topic that it asks for, and has no setting for it.
 aiokafka.client.MetadataRequest = functools.partial(MetadataRequest, allow_auto_topic_creation=False)

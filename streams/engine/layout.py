@@ -7,9 +7,9 @@ of each commit and in the changelogs (with the mark), and another one is refused
 
 from collections.abc import Iterable
 
+from streams.engine.errors import PartitionsChangedError
 from streams.engine.guard import noted
 from streams.engine.membership import Committed
-from streams.errors import PartitionsChangedError
 
 #: The entry of a note that has the number.
 NOTED = "@partitions"

@@ -1,7 +1,7 @@
 """The lease: how long this worker may act as owner without asking the group."""
 
+from streams.engine.errors import FrozenError, LeaseLostError
 from streams.engine.outside import Clock
-from streams.errors import FrozenError, LeaseLostError
 
 
 class Lease:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from openbsp.log import event
+from streams.engine.errors import DataDirectoryError, StoreDamagedError
 from streams.engine.outside import Clock
 from streams.engine.settings import EngineSettings
 from streams.engine.stores import Store
@@ -16,7 +17,6 @@ from streams.engine.stores.identity import identity
 from streams.engine.stores.lock import DirectoryLock
 from streams.engine.stores.memory import GroupedMemoryStore, MemoryStore
 from streams.engine.stores.rocks import RocksMemory, RocksStore
-from streams.errors import DataDirectoryError, StoreDamagedError
 
 logger = logging.getLogger(__name__)
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from openbsp.log import event
+from streams.engine.errors import RestoreFailedError
 from streams.engine.layout import marked
 from streams.engine.outside import Clock, Thread
 from streams.engine.source import Record, end_offsets, read
 from streams.engine.stores import MARK_KEY, Store
-from streams.errors import RestoreFailedError
 
 logger = logging.getLogger(__name__)
 

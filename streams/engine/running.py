@@ -16,8 +16,8 @@ from faust.contrib.asgi import faust_app_running
 from openbsp.commands import ExitCode, leave
 from openbsp.log import describe, event
 from streams.engine.app import App
+from streams.engine.errors import AssignmentError, StreamsError
 from streams.engine.watchdog import watchdog
-from streams.errors import AssignmentError, StreamsError
 
 logger = logging.getLogger(__name__)
 

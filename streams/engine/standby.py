@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, KafkaException
 from openbsp.kafka.connection import Config
 from openbsp.log import event
 from streams.engine.damage import TOPIC
+from streams.engine.errors import MembershipError, RestoreFailedError, StoreDamagedError
 from streams.engine.guard import FIRST
 from streams.engine.membership import Committed
 from streams.engine.outside import Outside, Thread
@@ -24,7 +25,6 @@ from streams.engine.restore import Changelog
 from streams.engine.source import Batch, assign, bounds, read, reader
 from streams.engine.table import TableSpec
 from streams.engine.takeover import Ends, is_former, noted_ends
-from streams.errors import MembershipError, RestoreFailedError, StoreDamagedError
 
 if TYPE_CHECKING:
     from streams.engine.stores import Store

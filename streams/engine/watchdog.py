@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from streams.errors import FrozenError
+from streams.engine.errors import FrozenError
 
 
 @contextmanager

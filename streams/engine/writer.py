@@ -12,8 +12,8 @@ from confluent_kafka import KafkaError, Message
 
 from openbsp.kafka.clients import producer_config
 from openbsp.kafka.connection import Config
+from streams.engine.errors import WriteFailedError
 from streams.engine.outside import Clients, Clock
-from streams.errors import WriteFailedError
 
 Positions = dict[tuple[str, int], int]
 

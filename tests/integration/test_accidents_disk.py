@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from streams.engine.errors import StoreDiskError
 from streams.engine.stores.rocks import RocksMemory, RocksStore
-from streams.errors import StoreDiskError
 from support.join_cases import inserted, opened
 from support.join_fleet import TOKEN, Fleet
 from support.join_outcome import await_committed, expected_of, outcome_of

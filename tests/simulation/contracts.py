@@ -12,7 +12,7 @@ from confluent_kafka.admin import OffsetSpec
 
 from openbsp.errors import RegistryError
 from simulation.log import partition_of
-from streams.errors import LeaseLostError
+from streams.engine.errors import LeaseLostError
 
 NOWHERE = "no-such-topic"
 

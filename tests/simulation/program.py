@@ -19,14 +19,14 @@ from simulation.loop import KilledError, current_process
 from simulation.plan import IDLE_BEFORE, IDLE_NOW
 from simulation.poison import CRASHES, RAISES
 from streams import app as program
-from streams import errors
 from streams.agents import removal
 from streams.agents.eviction import Eviction
 from streams.agents.intake import Intake
 from streams.contract import SOURCES
-from streams.engine import engine, guard, poison, repair, source, standby, table, takeover, writer
+from streams.engine import engine, errors, guard, poison, repair, source, standby, table, takeover, writer
 from streams.engine import restore as restoring
 from streams.engine.end_offsets import Ends
+from streams.engine.errors import FrozenError, LeaseLostError, MembershipError
 from streams.engine.hooks import Hooks
 from streams.engine.lag import Lag
 from streams.engine.membership import Committed
@@ -34,7 +34,6 @@ from streams.engine.outside import Outside
 from streams.engine.settings import EngineSettings
 from streams.engine.stores import split_key
 from streams.engine.stores.memory import GroupedMemoryStore, MemoryStore
-from streams.errors import FrozenError, LeaseLostError, MembershipError
 from streams.metrics import Metrics
 from streams.settings import StoreKind, StreamsSettings, engine_settings
 from streams.state import contribution as contributions

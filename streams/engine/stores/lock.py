@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from openbsp.locks import LockHeldError, lock_file
-from streams.errors import DataDirectoryError
+from streams.engine.errors import DataDirectoryError
 
 
 class DirectoryLock:

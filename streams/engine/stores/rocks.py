@@ -24,8 +24,8 @@ from typing import Any, ParamSpec, TypeVar
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, ReadOptions, WriteBufferManager, WriteOptions
 
 from openbsp.log import event
+from streams.engine.errors import CompactionError, StoreDamagedError, StoreDiskError
 from streams.engine.outside import Clock
-from streams.errors import CompactionError, StoreDamagedError, StoreDiskError
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from faust.types import TP
 
 from openbsp.kafka.connection import KafkaSettings
 from streams.engine.app import App, check_address
+from streams.engine.errors import AgentEndedError, AssignmentError
 from streams.engine.settings import EngineSettings
-from streams.errors import AgentEndedError, AssignmentError
 
 
 class Failing:

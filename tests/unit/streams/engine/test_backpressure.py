@@ -11,8 +11,8 @@ from confluent_kafka import KafkaError
 from simulation.log import SimulatedMessage
 from simulation.loop import Clock, SimulatedLoop
 from streams.engine.assignment import Assignment
+from streams.engine.errors import WriteFailedError
 from streams.engine.writer import Writer
-from streams.errors import WriteFailedError
 
 #: As with 64 partitions: five logs of each.
 LOGS = 320

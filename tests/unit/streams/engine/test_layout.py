@@ -7,6 +7,7 @@ import pytest
 
 from openbsp.kafka.connection import KafkaSettings
 from streams.engine.engine import Engine
+from streams.engine.errors import PartitionsChangedError
 from streams.engine.guard import note
 from streams.engine.hooks import Hooks
 from streams.engine.layout import NOTED, check, mark_value, marked, remembered
@@ -19,7 +20,6 @@ from streams.engine.source import Record
 from streams.engine.stores import MARK_KEY
 from streams.engine.stores.memory import MemoryStore
 from streams.engine.table import OwnedTable, TablePartition, TableSpec, last_wins
-from streams.errors import PartitionsChangedError
 
 
 class Log:

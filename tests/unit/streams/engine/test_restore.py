@@ -8,13 +8,13 @@ from confluent_kafka import KafkaError, KafkaException
 
 from simulation.log import SimulatedMessage
 from streams.engine import guard
+from streams.engine.errors import RestoreFailedError
 from streams.engine.guard import Gap
 from streams.engine.outside import Clock, Threads
 from streams.engine.restore import Changelog, restore
 from streams.engine.source import read
 from streams.engine.stores import MARK_KEY
 from streams.engine.stores.memory import MemoryStore
-from streams.errors import RestoreFailedError
 
 TOPIC = "changelog"
 

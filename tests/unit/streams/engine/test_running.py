@@ -8,8 +8,8 @@ from unittest.mock import AsyncMock, Mock
 import pytest
 
 from streams.engine import running as module
+from streams.engine.errors import AssignmentError, LeaseLostError, StoreDiskError
 from streams.engine.running import running
-from streams.errors import AssignmentError, LeaseLostError, StoreDiskError
 
 
 @asynccontextmanager

@@ -20,6 +20,7 @@ from openbsp.kafka.connection import KafkaSettings
 from simulation.log import SimulatedMessage
 from streams.engine import standby
 from streams.engine.app import App
+from streams.engine.errors import CompactionError, StoreDamagedError
 from streams.engine.guard import note
 from streams.engine.membership import Committed
 from streams.engine.outside import Clock, Outside
@@ -28,7 +29,6 @@ from streams.engine.settings import EngineSettings
 from streams.engine.standby import Standby, problem, reach
 from streams.engine.stores.rocks import RocksStore
 from streams.engine.table import TableSpec
-from streams.errors import CompactionError, StoreDamagedError
 from support.wait import eventually
 
 LOG, TABLE = ("p.rows", 0), ("rows", 0)

@@ -15,6 +15,7 @@ from rocksdict import Rdict
 
 from openbsp.kafka.connection import KafkaSettings
 from streams.engine.engine import Engine
+from streams.engine.errors import CompactionError, StoreDamagedError, StoreDiskError
 from streams.engine.hooks import Hooks
 from streams.engine.outside import Clock, Outside
 from streams.engine.partitions import Stores
@@ -23,7 +24,6 @@ from streams.engine.stores import Store, group_key, prefix, rocks
 from streams.engine.stores.memory import GroupedMemoryStore, MemoryStore
 from streams.engine.stores.rocks import RocksMemory, RocksStore
 from streams.engine.table import OwnedTable, TablePartition, TableSpec
-from streams.errors import CompactionError, StoreDamagedError, StoreDiskError
 from support.wait import eventually
 
 MEMORY = RocksMemory(16 * 1024 * 1024)

@@ -3,8 +3,8 @@
 import asyncio
 import threading
 
+from streams.engine.errors import FrozenError
 from streams.engine.watchdog import watchdog
-from streams.errors import FrozenError
 
 
 def test_a_loop_that_does_not_come_back_is_reported_with_where_it_stands():
