@@ -1,7 +1,7 @@
 """Metrics that are cheap to count, documented from their declaration, with a prefix for each service.
 
 prometheus_client takes a lock for each observation, so frequent events are counted in plain numbers and added to the
-metrics when they are read. All of it runs on the event loop's thread.
+metrics when they are read. All of it runs on the event loop's thread. How to add one: docs/howto/metric.md.
 """
 
 from bisect import bisect_left

@@ -62,7 +62,7 @@ class RestoreFailedError(StreamsError):
 
 
 class AssignmentError(StreamsError):
-    """The sources are not assigned together, so the join would be wrong; or another worker has the same address."""
+    """The sources are not assigned together, so results would be wrong; or another worker has the same address."""
 
 
 class TopicReplacedError(StreamsError):
