@@ -21,15 +21,22 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
     bound = functools.partial(function, *args, **kwargs)
     name = getattr(function, "__name__", "call")
     threading.Thread(target=answer, args=(future, bound), name=name, daemon=True).start()
-    return await future
+    try:
+        return await future
+    finally:
+        # Trap: an exception of it holds this frame, which would hold the future: a circle that lives for long, with
+        # whatever the frames of the exception refer to.
+        del future
 
 
 async def in_thread_within(seconds: float, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """As in_thread, but raise TimeoutError after so long; the thread goes on, and what it returns is dropped."""
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(seconds) as limit:
             return await in_thread(function, *args, **kwargs)
     except TimeoutError:
+        if not limit.expired():
+            raise
         raise TimeoutError(f"no answer and no error within {seconds:g} s, which is a fault of its client") from None
 
 
@@ -50,6 +57,8 @@ def answer(
         on_error(raised)
     with contextlib.suppress(RuntimeError):  # the loop has ended, nothing awaits the result
         future.get_loop().call_soon_threadsafe(settle, future, result, error)
+    # Trap: as in `in_thread`.
+    error = None
 
 
 def settle(future: "asyncio.Future[T]", result: T | None, error: BaseException | None) -> None:

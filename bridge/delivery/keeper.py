@@ -169,7 +169,7 @@ class Keeper:
         now = time.monotonic()
         waiting = _Waiting(self, item, now, on_kept)
         maker = self._preparation.maker
-        if maker is None or self._spool.events or not self._suppressed.known:
+        if maker is None or self._spool.events or self._queue or not self._suppressed.known:
             drains = maker is not None and self._suppressed.known
             self._to_spool(waiting, may_wait=drains and now - arrived < _ROOM_WAIT_S)
             return
@@ -240,3 +240,5 @@ class Keeper:
         self._queue.remove(queued)
         self.memory.give(len(queued.body))
         queued.waiting.end(SpoolFullError("the spool is full, and too little has left it in time"))
+        # What is smaller may fit now that it is the first.
+        self._room()

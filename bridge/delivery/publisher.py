@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import logging
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -26,9 +27,10 @@ _PATIENCE_S = 0.02
 _FEW = 8
 #: Pause between new producers if a cluster rejects each at once.
 _REPLACE_EVERY_S = 5.0
-#: A producer without any acknowledgement for so long is replaced. Brokers that are well take seconds at most, also
-#: while a leader moves; and what waits here is in the spool, or gets there.
-_SILENT_S = 30.0
+#: A producer without any acknowledgement for so long is replaced, its successor after twice as long, and on until one
+#: is answered: where brokers take longer, each replacement has them write the same records once more. Brokers that are
+#: well take seconds at most, also while a leader moves; and what waits here is in the spool, or gets there.
+_SILENT_S, _LONGEST_SILENCE_S = 30.0, 480.0
 _QUEUE_MESSAGES = 100_000
 _QUEUE_KIBIBYTES = 256 * 1024
 
@@ -97,7 +99,8 @@ class KafkaPublisher:
     batch's time limit, so that requests wait no longer than for the timer of a busy loop.
 
     A producer to which no broker has answered for _SILENT_S is replaced: librdkafka can lose its last broker for good
-    (docs/decisions/0242). One that has nothing in flight is replaced as soon as it is given another record.
+    (docs/decisions/0242). That is done once for what it was given, also if all of it was reported as late meanwhile, so
+    that the next record finds a producer that has connected.
     """
 
     def __init__(
@@ -121,6 +124,7 @@ class KafkaPublisher:
         self._patient_until = 0.0
         #: Since when records wait for a broker's answer, None if none does; and whether there was one in this tick.
         self._silent_since: float | None = None
+        self._silence_s = _SILENT_S
         self._answered = False
         #: Why the producer can no longer publish, None while it can.
         self._fatal: str | None = None
@@ -201,9 +205,8 @@ class KafkaPublisher:
             if self._answered:
                 self._answered = False
                 self._silent_since = time.monotonic() if self._under_way else None
-            for producer in self._retired:
-                producer.poll(0)
-            self._retired = [producer for producer in self._retired if len(producer)]
+                self._silence_s = _SILENT_S
+            self._poll_retired()
             if self._fatal is not None and time.monotonic() >= self._replaceable_at:
                 _log.error(
                     "the producer is replaced after a fatal error (%s); its unacknowledged events go to the spool",
@@ -215,6 +218,15 @@ class KafkaPublisher:
             # Even if a callback raised, the next reports are polled.
             self._busy = self._under_way > 0 or bool(self._waiting)
             self._timer = self._loop.call_later((0 if few else _TICK_S) if self._busy else _IDLE_S, self._tick)
+
+    def _poll_retired(self) -> None:
+        if not self._retired:
+            return
+        spent = [producer for producer in self._retired if not (producer.poll(0), len(producer))[1]]
+        self._retired = [producer for producer in self._retired if producer not in spent]
+        if spent:
+            # Trap: closing a producer waits for its threads, of which one may be resolving a name for seconds.
+            threading.Thread(target=spent.clear, name="producer-close", daemon=True).start()
 
     def _deliver(
         self, on_report: OnReport, offsets: dict[tuple[str, int], int], error: KafkaError | None, message: Message
@@ -236,10 +248,11 @@ class KafkaPublisher:
 
     def _replace_if_silent(self) -> None:
         since = self._silent_since
-        if since is None or self._fatal is not None or not (self._under_way or self._waiting):
+        if since is None or self._fatal is not None:
             return
         seconds = time.monotonic() - since
-        if seconds >= _SILENT_S:
+        if seconds >= self._silence_s:
+            self._silence_s = min(2 * self._silence_s, _LONGEST_SILENCE_S)
             _log.warning(
                 "the producer is replaced: it was given records, and for %.0f s no broker has acknowledged or refused "
                 "one. Its unacknowledged events go to the spool, and are published from there by a new one",

@@ -47,12 +47,13 @@ _REFUSED = frozenset({KafkaError._AUTHENTICATION, KafkaError._SSL})  # noqa: SLF
 
 
 class _Asked(NamedTuple):
-    """Answers to come, of the client that was asked, until a time of the monotonic clock.
+    """Answers to come, of the client with that number, until a time of the monotonic clock.
 
-    Trap: a client that nobody refers to any more is closed, and what it was asked is never answered.
+    Trap: it must not refer to the client. An exception that is on its way would keep a replaced one, with its threads,
+    and have it closed on the event loop, for which librdkafka may wait for seconds.
     """
 
-    client: AdminClient
+    number: int
     until: float
     answers: Mapping[Any, "Future[Any]"]
 
@@ -73,6 +74,7 @@ class Topics:
         # Trap: while no broker answers, librdkafka writes twenty lines a second to stderr at any log level but 0, and
         # the exception does not have the cause; only the callback gets that.
         self._config: dict[str, Any] = {**kafka.librdkafka(), "log_level": 0, "error_cb": self._remember}
+        self._number = 0
         try:
             self._admin = AdminClient(self._config)
         except KafkaException as error:
@@ -119,8 +121,7 @@ class Topics:
             ConfigResource(ResourceType.TOPIC, name, incremental_configs=of_it) for name, of_it in entries.items()
         ]
         if resources:
-            client = self._admin
-            asked = _asked(client, client.incremental_alter_configs(resources, request_timeout=_TIMEOUT_S))
+            asked = self._asked(self._admin.incremental_alter_configs(resources, request_timeout=_TIMEOUT_S))
             for resource in asked.answers:
                 try:
                     self._answer(asked, resource)
@@ -214,8 +215,7 @@ class Topics:
 
     def _describe(self, full_names: Iterable[str]) -> _Asked:
         self._refused = False
-        client = self._admin
-        return _asked(client, client.describe_topics(TopicCollection(list(full_names)), request_timeout=_TIMEOUT_S))
+        return self._asked(self._admin.describe_topics(TopicCollection(list(full_names)), request_timeout=_TIMEOUT_S))
 
     def _answer(self, asked: _Asked, question: Any) -> Any:
         """Wait for an answer, at most until the last broker refuses this client. Raises KafkaException."""
@@ -223,24 +223,28 @@ class Topics:
             try:
                 return asked.answers[question].result(_POLL_S)
             except TimeoutError:
-                asked.client.poll(0)
+                self._admin.poll(0)
                 if self._refused and self._cause is not None:
                     raise KafkaException(self._cause) from None
                 if time.monotonic() >= asked.until:
-                    self._replace(asked.client)
+                    self._replace(asked.number)
                     raise KafkaException(KafkaError(KafkaError._TIMED_OUT, _NO_WORD)) from None  # noqa: SLF001
             except KafkaException as error:
                 if error.args[0].code() in _UNANSWERED:
-                    self._replace(asked.client)
+                    self._replace(asked.number)
                 raise
 
-    def _replace(self, client: AdminClient) -> None:
-        """Ask through another client than this one from now on."""
-        client.poll(0)  # what it knows of the cause
-        if self._admin is client:
+    def _asked(self, answers: "Mapping[Any, Future[Any]]") -> _Asked:
+        return _Asked(self._number, time.monotonic() + _PATIENCE_S, answers)
+
+    def _replace(self, number: int) -> None:
+        """Ask through another client than the one with this number from now on. That is closed here."""
+        if self._number == number:
+            self._admin.poll(0)  # what it knows of the cause
             # No memory or threads for another one: the same is asked again.
             with contextlib.suppress(KafkaException):
                 self._admin = AdminClient(self._config)
+                self._number += 1
 
     def _not_described(self, full_name: str, topic: str, error: KafkaException) -> Finding:
         code = error.args[0].code()
@@ -271,8 +275,8 @@ class Topics:
         )
 
     def _create(self, names: list[str]) -> None:
-        client, topics = self._admin, [self._new_topic(name) for name in names]
-        asked = _asked(client, client.create_topics(topics, request_timeout=_TIMEOUT_S))
+        topics = [self._new_topic(name) for name in names]
+        asked = self._asked(self._admin.create_topics(topics, request_timeout=_TIMEOUT_S))
         faults = []
         for name in asked.answers:
             try:
@@ -295,11 +299,11 @@ class Topics:
         return KafkaUnavailableError(f"{self._servers}: no broker answered: {(self._cause or error.args[0]).str()}")
 
     def _existing(self) -> set[str]:
-        client = self._admin
+        number = self._number
         try:
-            metadata = client.list_topics(timeout=_TIMEOUT_S)
+            metadata = self._admin.list_topics(timeout=_TIMEOUT_S)
         except KafkaException as error:
-            self._replace(client)
+            self._replace(number)
             raise self._unavailable(error) from error
         return set(metadata.topics)
 
@@ -310,8 +314,7 @@ class Topics:
         found: dict[str, Mapping[str, str | None]] = {}
         unreadable = {}
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
-        client = self._admin
-        asked = _asked(client, client.describe_configs(resources, request_timeout=_TIMEOUT_S))
+        asked = self._asked(self._admin.describe_configs(resources, request_timeout=_TIMEOUT_S))
         for resource in asked.answers:
             try:
                 found[resource.name] = {name: entry.value for name, entry in self._answer(asked, resource).items()}
@@ -332,7 +335,3 @@ class Topics:
                 if finding is not None:
                     findings.append(finding)
         return findings
-
-
-def _asked(client: AdminClient, answers: Mapping[Any, "Future[Any]"]) -> _Asked:
-    return _Asked(client, time.monotonic() + _PATIENCE_S, answers)

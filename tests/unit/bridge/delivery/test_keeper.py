@@ -5,8 +5,9 @@ import socket
 import sqlite3
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka.schema_registry import SchemaRegistryClient
@@ -67,6 +68,7 @@ def test_what_finds_a_full_spool_that_drains_waits_for_room_and_overtakes_nothin
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(keeper, "_ROOM_WAIT_S", 60.0)
+    monkeypatch.setattr(keeper, "SPOOL_WAIT_S", 60.0)  # nothing but a full spool is answered 503
     kafka = FakeKafka()
     kafka.verdict = lambda _: TIMED_OUT
     with running_ingress(tmp_path, kafka=kafka, spool_max_bytes=1 << 20) as ingress, ThreadPoolExecutor() as pool:
@@ -79,10 +81,17 @@ def test_what_finds_a_full_spool_that_drains_waits_for_room_and_overtakes_nothin
         kafka.stop_answering()
         kafka.verdict = lambda _: None
         eventually(lambda: ingress.details()["waiting_for"] == {})
-        sent = pool.submit(ingress.post, message("before 0", content="y" * 150_000))
-        eventually(lambda: len(ingress.service.keeper.queueing) == 1)
+        sent: list[Future[Any]] = []
+
+        def queues() -> bool:
+            # Trap: what the drain had handed over before may still be reported, and has the topics verified once more.
+            if not sent or sent[-1].done():
+                sent.append(pool.submit(ingress.post, message("before 0", content="y" * 150_000)))
+            return len(ingress.service.keeper.queueing) == 1
+
+        eventually(queues)
         kafka.answer()
-        answer = sent.result()
+        answer = sent[-1].result()
         assert (answer.status_code, answer.json()["disposition"]) == (202, "spooled")
         eventually(lambda: ingress.service.spool.events == 0)
         assert ingress.post(message("direct")).json()["disposition"] == "published"
@@ -113,6 +122,27 @@ def test_where_nothing_leaves_a_full_spool_in_time_the_event_is_not_stored(
         kafka.answer()
         eventually(lambda: ingress.service.spool.events == 0)
         assert "late" not in keys(kafka)
+
+
+def test_what_fits_into_a_spool_is_not_lost_with_what_waits_before_it_and_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(keeper, "_ROOM_WAIT_S", 2.0)
+    kafka = FakeKafka()
+    kafka.verdict = lambda _: TIMED_OUT
+    with running_ingress(tmp_path, kafka=kafka, spool_max_bytes=1 << 20) as ingress, ThreadPoolExecutor() as pool:
+        while ingress.post(message("fills", content="x" * 150_000)).status_code == 202:
+            pass
+        kafka.stop_answering()
+        kafka.verdict = lambda _: None
+        eventually(lambda: ingress.details()["waiting_for"] == {})
+        large = pool.submit(ingress.post, message("large", content="x" * 150_000))
+        eventually(lambda: len(ingress.service.keeper.queueing) == 1)
+        assert ingress.post(message("small")).json()["disposition"] == "spooled"
+        assert large.result().json()["reason"] == "not_stored"
+        kafka.answer()
+        eventually(lambda: ingress.service.spool.events == 0)
+        assert keys(kafka)[-1] == "small"
 
 
 def test_what_comes_after_a_spooled_event_queues_behind_it(tmp_path: Path):

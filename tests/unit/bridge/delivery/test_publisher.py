@@ -350,6 +350,28 @@ def test_a_producer_that_a_broker_answers_is_not_replaced_whatever_the_answer(mo
     assert len(SilentProducer.made) == 1
 
 
+def test_each_producer_that_is_replaced_for_its_silence_leaves_its_successor_twice_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(SilentProducer, "made", [])
+    monkeypatch.setattr(SilentProducer, "verdicts", [None, None])
+    monkeypatch.setattr(module, "Producer", SilentProducer)
+    monkeypatch.setattr(module, "_SILENT_S", 0.01)
+
+    async def check() -> None:
+        publisher = KafkaPublisher(producer_config({}, 1))
+        reports: asyncio.Queue[Report] = asyncio.Queue()
+        for left in (0.02, 0.04, 0.01):
+            publisher.publish(Record("t", None, b"", []), reports.put_nowait)
+            await asyncio.wait_for(reports.get(), 10)
+            while publisher._silence_s != left:  # noqa: ASYNC110 it tells nobody
+                await asyncio.sleep(0.001)
+        publisher.close()
+
+    asyncio.run(asyncio.wait_for(check(), 30))
+    assert len(SilentProducer.made) == 3
+
+
 def test_a_producer_that_is_silent_and_cannot_be_replaced_yet_is_told_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):

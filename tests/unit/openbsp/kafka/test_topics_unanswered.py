@@ -1,5 +1,8 @@
 """A client that never answers, not even with an error: no question waits for ever, and the next one is another's."""
 
+import asyncio
+import gc
+import threading
 from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -12,6 +15,7 @@ from openbsp.kafka import topics as module
 from openbsp.kafka.connection import KafkaSettings, TopicSettings
 from openbsp.kafka.findings import Grade
 from openbsp.kafka.topics import Topics
+from openbsp.threads import in_thread
 
 UNKNOWN = KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART, "no such topic"))
 TIMED_OUT = KafkaException(KafkaError(KafkaError._TIMED_OUT, "timed out"))
@@ -106,3 +110,33 @@ def test_a_client_that_cannot_be_replaced_is_asked_again(topics: Topics, monkeyp
         with pytest.raises(KafkaUnavailableError):
             topics.inspect()
     assert [admin.asked for admin in Admin.made] == [2]
+
+
+def test_a_client_that_was_replaced_is_closed_at_once_and_not_by_the_event_loop(
+    topics: Topics, monkeypatch: pytest.MonkeyPatch
+):
+    """Closing it waits for its threads; and one that waits for the collector keeps its threads until then."""
+    closed: list[str] = []
+
+    class Closing(Admin):
+        def __init__(self, config: dict[str, Any]) -> None:
+            del config
+            self.asked = 0
+
+        def __del__(self) -> None:
+            closed.append(threading.current_thread().name)
+
+    monkeypatch.setattr(module, "AdminClient", Closing)
+    monkeypatch.setattr(Admin, "topics", TIMED_OUT)
+
+    async def ask() -> None:
+        with pytest.raises(KafkaUnavailableError):
+            await in_thread(topics.inspect)
+
+    gc.disable()
+    try:
+        for _ in range(3):
+            asyncio.run(ask())
+        assert closed == ["inspect"] * 2
+    finally:
+        gc.enable()
