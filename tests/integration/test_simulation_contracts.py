@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import gc
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -218,6 +220,12 @@ class TestCoordinator(CoordinatorContract):
         with contextlib.ExitStack() as leaving:
             leaving.callback(lambda: [leaving.callback(member.leave) for member in made.members])
             yield made
+        # Trap: a process that the group has put out closes its connections by its end. These members have none, and a
+        # connection of theirs that the collector finds later fails whichever test it is run in.
+        made.members.clear()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
 
     def test_a_missing_topic_is_told_at_once_and_asked_for_seldom(
         self, group: RealGroup, contract: Any, caplog: pytest.LogCaptureFixture
