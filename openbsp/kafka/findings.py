@@ -93,16 +93,10 @@ def _at_least(risk: str) -> Callable[[str | None, str], _Judged]:
     return lambda actual, wanted: (Grade.RISK, risk) if _number(actual) < int(wanted) else (Grade.CHOICE, "")
 
 
-def _retention(actual: str | None, wanted: str) -> _Judged:
+def _retention(actual: str | None, _: str) -> _Judged:
     # Unlimited is -1.
-    kept, promised = _number(actual), _number(wanted)
-    if 0 <= kept < DAY_MS:
+    if 0 <= _number(actual) < DAY_MS:
         return Grade.RISK, ": records are deleted that a worker may not have read yet"
-    if kept >= 0 and not 0 <= promised <= kept:
-        return Grade.RISK, (
-            ": records are deleted earlier than consumers were told; raise it with kafka-configs, or say in "
-            "TOPIC_RETENTION_DAYS or TOPIC_DEAD_LETTER_RETENTION_DAYS that it is meant"
-        )
     return Grade.CHOICE, ""
 
 

@@ -54,28 +54,3 @@ def test_what_can_lose_or_refuse_something_stops_nobody(setting: str, actual: st
     finding = judge("messages", "p.messages", setting, actual, "1000000")
     assert not stops(finding, None)
     assert not stops(finding, JOINED)
-
-
-_DAY = 24 * 60 * 60 * 1000
-
-
-@pytest.mark.parametrize(
-    ("actual", "wanted", "grade", "told"),
-    [
-        (_DAY - 1, 30 * _DAY, Grade.RISK, "that a worker may not have read yet"),
-        (_DAY, 30 * _DAY, Grade.RISK, "earlier than consumers were told"),
-        (30 * _DAY - 1, 30 * _DAY, Grade.RISK, "earlier than consumers were told"),
-        (30 * _DAY, -1, Grade.RISK, "earlier than consumers were told"),
-        (30 * _DAY + 1, 30 * _DAY, Grade.CHOICE, ""),
-        (-1, 30 * _DAY, Grade.CHOICE, ""),
-        (_DAY // 2, _DAY // 4, Grade.RISK, "that a worker may not have read yet"),
-    ],
-)
-def test_a_shorter_retention_than_was_promised_is_told_and_a_longer_one_is_not(
-    actual: int, wanted: int, grade: Grade, told: str
-):
-    """G8 of the design: what an operator altered is told. That it is meant, the setting says."""
-    finding = judge("messages", "p.messages", "retention.ms", str(actual), str(wanted))
-    assert finding is not None
-    assert finding.grade is grade
-    assert told in finding.text
