@@ -31,6 +31,9 @@ _REPLACE_EVERY_S = 5.0
 #: is answered: where brokers take longer, each replacement has them write the same records once more. Brokers that are
 #: well take seconds at most, also while a leader moves; and what waits here is in the spool, or gets there.
 _SILENT_S, _LONGEST_SILENCE_S = 30.0, 480.0
+#: How long what a replaced producer had is waited for before newer records are sent: its threads report it, and one of
+#: them may be resolving a name for seconds. By then what requests wait for is in the spool.
+_PURGE_S = 5.0
 _QUEUE_MESSAGES = 100_000
 _QUEUE_KIBIBYTES = 256 * 1024
 
@@ -46,6 +49,10 @@ class Failure(msgspec.Struct, frozen=True):
     detail: str
     for_good: bool = False
     unauthorized: bool = False
+
+
+#: Why a record was not sent that was given to a producer that is replaced, behind others that it had.
+_REPLACED = Failure("REPLACED", "the producer was replaced; what it had of this key may be in the spool")
 
 
 class Report(msgspec.Struct, frozen=True, gc=False):
@@ -101,6 +108,9 @@ class KafkaPublisher:
     A producer to which no broker has answered for _SILENT_S is replaced: librdkafka can lose its last broker for good
     (docs/decisions/0242). That is done once for what it was given, also if all of it was reported as late meanwhile, so
     that the next record finds a producer that has connected.
+
+    What was not handed to a producer before it is replaced is reported as not acknowledged, after all that it had:
+    within a key, nothing newer is sent before what goes to the spool.
     """
 
     def __init__(
@@ -131,6 +141,8 @@ class KafkaPublisher:
         #: The latest offset reported to this producer, by topic and partition.
         self._offsets: dict[tuple[str, int], int] = {}
         self._replaceable_at = 0.0
+        #: Until when nothing is handed over, because a replaced producer has records to report; None if none has.
+        self._held_until: float | None = None
         self._closed = False
         self._retired: list[Producer] = []
         self._producer = self._new_producer()
@@ -150,7 +162,8 @@ class KafkaPublisher:
         waiting = self._waiting
         for _ in range(len(waiting)):
             # One by one: if one of them raises, the others are still in the queue.
-            (topic, key, value, headers), on_report = waiting.popleft()
+            record, on_report = waiting.popleft()
+            topic, key, value, headers = record
             try:
                 self._producer.produce(
                     topic,
@@ -162,6 +175,10 @@ class KafkaPublisher:
             except BufferError:
                 on_report(Report(topic, -1, -1, Failure("_QUEUE_FULL", "the producer's queue is full")))
             except KafkaException as error:
+                if error.args[0].code() == KafkaError._FATAL:  # noqa: SLF001 the code's public name
+                    self._fatal = error.args[0].str()
+                    waiting.appendleft((record, on_report))
+                    return
                 on_report(Report(topic, -1, -1, _failure(error.args[0])))
             else:
                 self._under_way += 1
@@ -187,17 +204,23 @@ class KafkaPublisher:
             producer.poll(0)
 
     def _new_producer(self) -> Producer:
-        return Producer({**self._config, "error_cb": self._on_error}, logger=clients.LIBRDKAFKA)
+        # Trap: a former producer may still report records of the former topics, with their offsets, and its errors.
+        offsets: dict[tuple[str, int], int] = {}
+        on_error = functools.partial(self._on_error, offsets)
+        producer = Producer({**self._config, "error_cb": on_error}, logger=clients.LIBRDKAFKA)
+        self._offsets = offsets
+        return producer
 
-    def _on_error(self, error: KafkaError) -> None:
-        if error.fatal():
+    def _on_error(self, offsets: dict[tuple[str, int], int], error: KafkaError) -> None:
+        if offsets is self._offsets and error.fatal():
             self._fatal = error.str()
 
     def _tick(self) -> None:
         few = False
         try:
             self._replace_if_silent()
-            if self._waiting and (not self._under_way or time.monotonic() >= self._patient_until):
+            held = self._held_until is not None or self._fatal is not None
+            if self._waiting and not held and (not self._under_way or time.monotonic() >= self._patient_until):
                 self._hand_over()
             self._sampled = False
             few = 0 < self._under_way <= _FEW and time.monotonic() < self._patient_until
@@ -207,6 +230,11 @@ class KafkaPublisher:
                 self._silent_since = time.monotonic() if self._under_way else None
                 self._silence_s = _SILENT_S
             self._poll_retired()
+            if self._held_until is not None and (not self._under_way or time.monotonic() >= self._held_until):
+                self._held_until = None
+                for _ in range(len(self._waiting)):
+                    record, on_report = self._waiting.popleft()
+                    on_report(Report(record.topic, -1, -1, _REPLACED))
             if self._fatal is not None and time.monotonic() >= self._replaceable_at:
                 _log.error(
                     "the producer is replaced after a fatal error (%s); its unacknowledged events go to the spool",
@@ -222,7 +250,9 @@ class KafkaPublisher:
     def _poll_retired(self) -> None:
         if not self._retired:
             return
-        spent = [producer for producer in self._retired if not (producer.poll(0), len(producer))[1]]
+        for producer in self._retired:
+            producer.poll(0)
+        spent = [producer for producer in self._retired if not len(producer)]
         self._retired = [producer for producer in self._retired if producer not in spent]
         if spent:
             # Trap: closing a producer waits for its threads, of which one may be resolving a name for seconds.
@@ -262,12 +292,17 @@ class KafkaPublisher:
             self._replace()
 
     def _replace(self) -> None:
-        self._replaceable_at = time.monotonic() + _REPLACE_EVERY_S
+        now = time.monotonic()
+        self._replaceable_at = now + _REPLACE_EVERY_S
+        # Trap: in confluent-kafka it is the default that does not wait for what is purged.
         self._producer.purge()
+        if self._under_way:
+            self._held_until = now + _PURGE_S
         try:
             producer = self._new_producer()
         except KafkaException as error:
             self._fatal = str(error)
+            self._held_until = now + _PURGE_S
             _log.error(
                 "no new producer could be made, next attempt in %.0f s: %s",
                 _REPLACE_EVERY_S,
@@ -277,8 +312,6 @@ class KafkaPublisher:
             return
         self._retired.append(self._producer)
         self._producer = producer
-        # Trap: the former producer may still report records of the former topics, with their offsets.
-        self._offsets = {}
         self._fatal = None
         self._silent_since, self._answered = None, False
         self._on_replaced()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import itertools
 from collections.abc import AsyncIterator, Callable
 from typing import Any, ClassVar
@@ -401,6 +402,121 @@ def test_a_producer_that_is_silent_and_cannot_be_replaced_yet_is_told_once(
     asyncio.run(check())
     assert len(attempts) == 4
     assert caplog.text.count("no broker has acknowledged or refused one") == 1
+
+
+class SlowlyPurgedProducer(SilentProducer):
+    """Stands for a producer that is asked several times before it has reported what was purged."""
+
+    rounds: ClassVar[float] = 5
+
+    def poll(self, timeout: float) -> int:
+        self.asked = getattr(self, "asked", 0) + self.purged
+        return 0 if self.purged and self.asked < self.rounds else super().poll(timeout)
+
+
+@pytest.mark.parametrize(
+    ("rounds", "patience_s", "errors"),
+    [
+        (1, 60, ["first: _PURGE_QUEUE", "second: REPLACED"]),
+        (5, 0, ["first: _PURGE_QUEUE", "second: REPLACED"]),
+        (float("inf"), 0, ["second: REPLACED"]),
+    ],
+    ids=["purged at once", "purged slowly", "never purged"],
+)
+def test_what_waits_while_a_producer_is_replaced_is_given_back_behind_what_that_one_had(
+    monkeypatch: pytest.MonkeyPatch, rounds: float, patience_s: float, errors: list[str]
+):
+    """The older one goes to the spool: sent by the new producer, the newer one would be before it."""
+    monkeypatch.setattr(SilentProducer, "made", [])
+    monkeypatch.setattr(SilentProducer, "verdicts", [None])
+    monkeypatch.setattr(SlowlyPurgedProducer, "rounds", rounds)
+    monkeypatch.setattr(module, "Producer", SlowlyPurgedProducer)
+    monkeypatch.setattr(module, "_PATIENCE_S", patience_s)
+    monkeypatch.setattr(module, "_PURGE_S", 0.2)
+
+    async def check() -> list[str]:
+        publisher = KafkaPublisher(producer_config({}, 1))
+        given_back = asyncio.Event()
+        reports = []
+
+        def take(name: str, report: Report) -> None:
+            reports.append(f"{name}: {report.failure.error}")
+            if name == "second":
+                given_back.set()
+
+        publisher.publish(Record("t", b"key", b"", []), functools.partial(take, "first"))
+        while not publisher._under_way:  # noqa: ASYNC110 it tells nobody
+            await asyncio.sleep(0)
+        publisher.renew()
+        publisher.publish(Record("t", b"key", b"", []), functools.partial(take, "second"))
+        await asyncio.wait_for(given_back.wait(), 10)
+        acknowledged = asyncio.get_running_loop().create_future()
+        publisher.publish(Record("t", b"key", b"", []), acknowledged.set_result)
+        assert (await asyncio.wait_for(acknowledged, 10)).failure is None
+        publisher.close()
+        return reports
+
+    assert asyncio.run(check()) == errors
+
+
+def test_what_a_broken_producer_does_not_take_is_given_back_behind_what_it_had(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(FatalProducer, "made", [])
+    monkeypatch.setattr(module, "Producer", FatalProducer)
+
+    async def check() -> list[str]:
+        publisher = KafkaPublisher(producer_config({}, 1))
+        reports: asyncio.Queue[str] = asyncio.Queue()
+        for name in ("first", "second", "third"):
+            record = Record("t", b"key", b"", [])
+            publisher.publish(record, lambda report, name=name: reports.put_nowait(f"{name}: {report.failure.error}"))
+        told = [await asyncio.wait_for(reports.get(), 10) for _ in range(3)]
+        publisher.close()
+        return told
+
+    assert asyncio.run(check()) == ["first: _PURGE_QUEUE", "second: _PURGE_QUEUE", "third: REPLACED"]
+
+
+def test_what_waits_while_there_is_no_producer_is_given_back(monkeypatch: pytest.MonkeyPatch):
+    attempts: list[int] = []
+
+    def make(config: dict[str, Any], **options: Any) -> SilentProducer:
+        attempts.append(len(attempts))
+        if len(attempts) > 1:
+            raise KafkaException(KafkaError(KafkaError._FAIL, "no threads left"))
+        return SilentProducer(config, **options)
+
+    monkeypatch.setattr(SilentProducer, "made", [])
+    monkeypatch.setattr(SilentProducer, "verdicts", [])
+    monkeypatch.setattr(module, "Producer", make)
+    monkeypatch.setattr(module, "_REPLACE_EVERY_S", 0.05)
+
+    async def check() -> None:
+        publisher = KafkaPublisher(producer_config({}, 1))
+        publisher.renew()
+        for _ in range(2):
+            report = asyncio.get_running_loop().create_future()
+            publisher.publish(Record("t", None, b"", []), report.set_result)
+            assert (await asyncio.wait_for(report, 10)).failure.error == "REPLACED"
+        publisher.close()
+
+    asyncio.run(check())
+
+
+def test_librdkafka_reports_what_was_purged_before_what_waited_is_given_back():
+    async def check() -> list[str]:
+        config = producer_config(KafkaSettings(bootstrap_servers="127.0.0.1:1").librdkafka(), 60)
+        publisher = KafkaPublisher({**config, "log_level": 0})
+        reports: asyncio.Queue[Report] = asyncio.Queue()
+        publisher.publish(Record("t", b"key", b"x", []), reports.put_nowait)
+        while not publisher._under_way:  # noqa: ASYNC110 it tells nobody
+            await asyncio.sleep(0)
+        publisher.publish(Record("t", b"key", b"x", []), reports.put_nowait)
+        publisher.renew()
+        errors = [(await asyncio.wait_for(reports.get(), 10)).failure.error for _ in range(2)]
+        publisher.close()
+        return errors
+
+    assert asyncio.run(check()) == ["_PURGE_QUEUE", "REPLACED"]
 
 
 def test_a_full_queue_is_reported_and_not_raised():
