@@ -80,7 +80,8 @@ def changes_of(kafka: KafkaSettings, topics: Topics, prefix: str) -> Iterator[Ma
                             extra=event("suppressions.reader_replaced"),
                         )
                         return
-                    found = reader.range()
+                    # A partition without a leader says nothing of the reader: a new one could not even start with it.
+                    found = within if reader.leaderless() else reader.range()
                     unanswered = 0
                     if any(found[at][0] > start or found[at][1] < end for at, (start, end) in within.items()):
                         return

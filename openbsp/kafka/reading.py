@@ -55,8 +55,7 @@ class TopicReader:
             raise KafkaSettingsError(f"the KAFKA_ settings cannot be used: {error.args[0].str()}") from None
         self._servers = kafka.bootstrap_servers
         self.topic = topic
-        # All topics, not this one by name: a broker would create it if allowed.
-        topics = self._ask(self._consumer.list_topics, timeout=self._timeout_s).topics
+        topics = self._topics()
         if topic not in topics:
             self._consumer.close()
             there = ", ".join(sorted(topics)) or "none"
@@ -87,6 +86,11 @@ class TopicReader:
         # A partition without such a record has the end as its answer.
         starts = {place.partition: place.offset if place.offset >= 0 else ends[place.partition][1] for place in found}
         return {partition: (starts[partition], end) for partition, (_, end) in ends.items()}
+
+    def leaderless(self) -> list[int]:
+        """Return the partitions that no broker leads now: they are asked in vain."""
+        there = self._topics().get(self.topic)
+        return [] if there is None else [number for number, found in there.partitions.items() if found.leader < 0]
 
     def read(self, within: Range) -> Iterator[Message]:
         """Yield the records of a range, those of one partition in their order. Some of it may have been deleted."""
@@ -140,6 +144,11 @@ class TopicReader:
     def ends(self) -> dict[int, int]:
         """Return the offsets for a reader of new records only."""
         return dict.fromkeys(self.partitions, OFFSET_END)
+
+    def _topics(self) -> Mapping[str, Any]:
+        # All topics, not this one by name: a broker would create it if allowed.
+        found: Mapping[str, Any] = self._ask(self._consumer.list_topics, timeout=self._timeout_s).topics
+        return found
 
     def _watermarks(self, partition: int) -> tuple[int, int]:
         place = TopicPartition(self.topic, partition)

@@ -18,9 +18,10 @@ DOWN = KafkaUnavailableError("no broker answered")
 class Topic:
     """Gives one answer after the other, the last one from then on."""
 
-    def __init__(self, layouts: list[Any], ends: list[Any]) -> None:
+    def __init__(self, layouts: list[Any], ends: list[Any], leaderless: tuple[Any, ...] = ([],)) -> None:
         self.layouts = layouts
         self.ends = ends
+        self.without = list(leaderless)
 
     def layout(self, name: str) -> tuple[str, int] | None:
         assert name == "suppressions"
@@ -32,6 +33,9 @@ class Topic:
 
     def range(self) -> Mapping[int, tuple[int, int]]:
         return self._next(self.ends)
+
+    def leaderless(self) -> list[int]:
+        return self._next(self.without)
 
     def read(self, _within: Mapping[int, tuple[int, int]]) -> Iterator[Any]:
         return iter(())
@@ -81,14 +85,16 @@ def test_a_topic_that_has_lost_records_is_read_again(monkeypatch, ends):
         Topic([LAYOUT], [ENDS, {0: (0, 4), 1: (0, 1)}]),
         Topic([LAYOUT, DOWN], [ENDS]),
         Topic([LAYOUT], [ENDS, DOWN, DOWN, ENDS, DOWN, DOWN, ENDS]),
+        Topic([LAYOUT], [ENDS, DOWN], ([1],)),
     ],
-    ids=["it has grown", "no broker answers", "no leader answers for a while"],
+    ids=["it has grown", "no broker answers", "no leader answers for a while", "a partition has no leader"],
 )
 def test_a_topic_that_has_grown_or_cannot_be_asked_is_followed_on(monkeypatch, topic):
     assert looks(monkeypatch, topic) == 20
 
 
-def test_a_reader_whom_no_broker_answers_while_others_are_answered_is_replaced(monkeypatch, caplog):
+@pytest.mark.parametrize("leaderless", [[], DOWN])
+def test_a_reader_whom_no_broker_answers_while_others_are_answered_is_replaced(monkeypatch, caplog, leaderless):
     """It may have lost its last broker for good, and would never hear of another contact."""
-    assert looks(monkeypatch, Topic([LAYOUT], [ENDS, DOWN])) == 4
+    assert looks(monkeypatch, Topic([LAYOUT], [ENDS, DOWN], (leaderless,))) == 4
     assert "a new one reads all of it" in caplog.text

@@ -21,7 +21,8 @@ class Consumer:
 
     def list_topics(self, timeout: float) -> SimpleNamespace:
         del timeout
-        return SimpleNamespace(topics={"t": SimpleNamespace(partitions={0: None, 1: None})})
+        partitions = {0: SimpleNamespace(leader=2), 1: SimpleNamespace(leader=-1)}
+        return SimpleNamespace(topics={"t": SimpleNamespace(partitions=partitions)})
 
     def get_watermark_offsets(self, _place: Any, timeout: float) -> tuple[int, int]:
         del timeout
@@ -56,3 +57,10 @@ def test_another_one_or_one_that_stays_is_told(monkeypatch: pytest.MonkeyPatch, 
         pytest.raises(KafkaUnavailableError, match="no broker answered: "),
     ):
         reader.range()
+
+
+def test_partitions_without_a_leader_are_named():
+    with reading.TopicReader(KafkaSettings(), "t") as reader:
+        assert reader.leaderless() == [1]
+        reader.topic = "deleted"
+        assert reader.leaderless() == []
