@@ -21,12 +21,15 @@ from openbsp.threads import in_thread_within
 _log = logging.getLogger(__name__)
 
 _EVERY_S = 15.0
-#: There are some twenty requests, of each of which every part may take SCHEMA_REGISTRY_TIMEOUT_S.
-_ANSWER_S = 120.0
 
 
 class SchemaIds(Protocol):
-    """As openbsp.kafka.registry.Registry."""
+    """As openbsp.kafka.registry.Registry.
+
+    `patience_s` are the seconds after which each method has returned or raised, unless the client has a fault.
+    """
+
+    patience_s: float
 
     def ids(self) -> Mapping[str, int]:
         """Return the schema id by record name. Raises RegistryError."""
@@ -87,7 +90,7 @@ class SchemaWatch:
     async def _ask(self) -> bool:
         """Ask once. Returns whether the answer is usable."""
         try:
-            ids = dict(await in_thread_within(_ANSWER_S, self._registry.ids))
+            ids = dict(await in_thread_within(self._registry.patience_s, self._registry.ids))
         except Exception as error:  # noqa: BLE001 whatever the client library raises, it is asked again
             await self._failed(error)
             return False
@@ -147,7 +150,7 @@ class SchemaWatch:
         if self.ids is None:
             return []
         try:
-            return await in_thread_within(_ANSWER_S, self._registry.mismatched, self.ids)
+            return await in_thread_within(self._registry.patience_s, self._registry.mismatched, self.ids)
         except Exception:  # noqa: BLE001 it cannot be asked, which is what the caller reports already
             return []
 

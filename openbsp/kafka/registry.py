@@ -34,6 +34,10 @@ _ABSENT = frozenset({_NO_SUBJECT, _NO_VERSION, _NO_SCHEMA, _NO_SUBJECT_RULE})
 _LARGEST_ID = 2**31 - 1
 _LOOKED_UP = frozenset({_NO_SUBJECT, _NO_SCHEMA})
 _BY_ID = frozenset({_NO_SCHEMA})
+#: Parts of a request, each of which may take the setting's time: connecting, sending, receiving.
+_PARTS = 3
+#: What looking a name up and everything else may take besides.
+_PATIENCE_S = 60.0
 _REGISTER = "run `bridge schemas register` once against this registry"
 _WRONG_ADDRESS = "this is not a schema registry; SCHEMA_REGISTRY_URL must be the address of its Confluent API"
 _HINTS = {
@@ -69,6 +73,9 @@ class Registry:
         self._close = weakref.finalize(self, self._client.close)
         self._prefix = prefix
         self._url = settings.url
+        requests = 2 * len(_subjects()) * len(settings.url.split(","))
+        #: Seconds after which `ids` and `mismatched` have returned or raised, unless the client has a fault.
+        self.patience_s = _PATIENCE_S + requests * _PARTS * settings.timeout_s
 
     def __enter__(self) -> Self:
         return self

@@ -138,6 +138,7 @@ class FakeRegistry:
     """See openbsp.kafka.registry.Registry."""
 
     def __init__(self) -> None:
+        self.patience_s = 120.0
         self.available = True
         self.registered = True
         self.known: Mapping[str, int] = IDS

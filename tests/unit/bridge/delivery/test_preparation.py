@@ -48,8 +48,8 @@ def test_a_server_whose_client_never_comes_back_is_told_and_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, server: str
 ):
     monkeypatch.setattr(topic_watch, "_ANSWER_S", 0.05)
-    monkeypatch.setattr(schema_watch, "_ANSWER_S", 0.05)
     topics, registry, held = FakeTopics(), FakeRegistry(), threading.Event()
+    registry.patience_s = 0.05
     asked, name = (topics, "inspect") if server == "kafka" else (registry, "ids")
     answer = getattr(asked, name)
 

@@ -1,5 +1,7 @@
 """What a registry's answer means: no, or not now."""
 
+from types import SimpleNamespace
+
 import pytest
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
@@ -51,3 +53,19 @@ def test_a_404_without_the_registrys_own_code_for_what_was_asked_is_no_answer(
     error = failure(monkeypatch, 404, code)
     assert (error.refused, error.absent) == (False, False)
     assert "SCHEMA_REGISTRY_URL" in str(error)
+
+
+def test_its_patience_is_more_than_all_its_requests_may_take(monkeypatch: pytest.MonkeyPatch):
+    asked: list[object] = []
+
+    def answer(_: object, *arguments: object) -> SimpleNamespace:
+        asked.append(arguments)
+        return SimpleNamespace(schema_id=len(asked), schema_str="{}")
+
+    monkeypatch.setattr(SchemaRegistryClient, "lookup_schema", answer)
+    monkeypatch.setattr(SchemaRegistryClient, "get_schema", answer)
+    settings = RegistrySettings(url="http://127.0.0.1:1,http://127.0.0.1:2", timeout_s=60)
+    with Registry(settings, "") as registry, pytest.raises(RegistryError, match="contradicts itself"):
+        registry.ids()
+    # Of each, connecting, sending and receiving may take as long, at either address.
+    assert registry.patience_s > len(asked) * 2 * 3 * 60 > 0
