@@ -11,7 +11,7 @@ from avro.columns import ENTITIES
 from avro.errors import ContractError
 from bridge.metrics import Metrics
 from openbsp.backoff import attempts
-from openbsp.kafka.findings import Finding, Grade, Inspection
+from openbsp.kafka.findings import NO_ID, Finding, Grade, Inspection
 from openbsp.log import event
 from openbsp.threads import in_thread_within
 
@@ -81,11 +81,12 @@ class TopicWatch:
         self._on_outdated = on_outdated
         self._metrics = metrics
         self._doubted = asyncio.Event()
-        self._identities: Mapping[str, str] = {}
+        #: The ids that were noted, and those seen since.
+        self._identities: dict[str, str] = {}
         self._notes = notes
         self._memory = f"topic ids {cluster}"
-        #: What is noted, None before it was read.
-        self._noted: Mapping[str, str] | None = None
+        #: Whether the notes were read, and whether they lack something that was seen.
+        self._recalled = self._unnoted = False
         self._replaced: set[str] = set()
         self._outdated = False  # producers have outdated metadata
         self.usable = False
@@ -138,26 +139,26 @@ class TopicWatch:
         return self.usable
 
     async def _read_notes(self) -> None:
-        if self._noted is not None:
+        if self._recalled:
             return
         try:
             async with asyncio.timeout(_NOTES_S):
                 text = await self._notes.recall(self._memory)
         except (sqlite3.Error, TimeoutError):  # the spool tells of it; they are read with the next check
             return
-        self._noted = {} if text is None else json.loads(text)
-        self._identities = {**self._identities, **self._noted}
+        self._recalled = True
+        if text is not None:
+            self._identities |= json.loads(text)
 
     async def _write_notes(self) -> None:
-        if self._noted is None or self._noted == self._identities:
+        if not self._recalled or not self._unnoted:
             return
-        identities = self._identities
         try:
             async with asyncio.timeout(_NOTES_S):
-                await self._notes.remember(self._memory, json.dumps(dict(identities)))
+                await self._notes.remember(self._memory, json.dumps(self._identities))
         except (sqlite3.Error, TimeoutError):  # as above
             return
-        self._noted = identities
+        self._unnoted = False
 
     def _unanswered(self, text: str) -> None:
         # Verified topics stay so: whether records are accepted is the producer's question.
@@ -189,8 +190,10 @@ class TopicWatch:
 
     def _compare(self, identities: Mapping[str, str]) -> None:
         """Detect topics that were recreated since the last check."""
-        for topic in sorted(_COMPARED & identities.keys() & self._identities.keys()):
-            if identities[topic] != self._identities[topic]:
+        # Trap: brokers that are upgraded give the same topics ids; each of them, in its turn.
+        seen = {topic: identity for topic, identity in identities.items() if identity != NO_ID}
+        for topic in sorted(_COMPARED & seen.keys() & self._identities.keys()):
+            if seen[topic] != self._identities[topic]:
                 self._outdated |= topic in WRITTEN
                 self._replaced.add(topic)
                 self._metrics.topics_replaced.inc()
@@ -199,7 +202,8 @@ class TopicWatch:
                     topic,
                     extra=event("topics.replaced", topic=topic),
                 )
-        self._identities = {**self._identities, **identities}
+        self._unnoted |= not seen.items() <= self._identities.items()
+        self._identities |= seen
 
     def _take_remarks(self, findings: list[Finding]) -> None:
         differences = [finding.text for finding in findings if finding.grade is not Grade.CHOICE]

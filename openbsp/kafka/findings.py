@@ -7,6 +7,8 @@ from enum import Enum
 from openbsp.errors import TopicsError
 
 DAY_MS = 24 * 60 * 60 * 1000
+#: The id of topics of brokers that give them none (before Kafka 2.8): it says nothing of a topic.
+NO_ID = "A" * 22
 
 
 class Grade(Enum):

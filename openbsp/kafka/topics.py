@@ -19,7 +19,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 from avro.catalogue import TOPICS, topic_name
 from openbsp.errors import KafkaSettingsError, KafkaUnavailableError, TopicsError
 from openbsp.kafka.connection import KafkaSettings, TopicSettings
-from openbsp.kafka.findings import DAY_MS, Finding, Grade, Inspection, judge
+from openbsp.kafka.findings import DAY_MS, NO_ID, Finding, Grade, Inspection, judge
 from openbsp.log import event
 
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ _TIMEOUT_S = 15.0
 _POLL_S = 0.05
 #: How long an answer is waited for. Trap: librdkafka gives up after _TIMEOUT_S by itself, unless it has a fault.
 _PATIENCE_S = _TIMEOUT_S + 10.0
-#: The id of topics of brokers that have no ids.
-_NO_ID = "A" * 22
 
 #: What `migrate` sets on existing topics: it changes no record and disturbs no client.
 _MIGRATED = "message.timestamp.type"
@@ -189,7 +187,7 @@ class Topics:
                     extra=event("topics.id_unknown", topic=full_name),
                 )
                 continue
-            if str(identity) != _NO_ID:
+            if str(identity) != NO_ID:
                 found[full_name] = str(identity)
         return found
 

@@ -9,7 +9,7 @@ import pytest
 
 from bridge.delivery import preparation, schema_watch, topic_watch
 from bridge.delivery.spool.spool import Spool
-from openbsp.kafka.findings import Finding, Grade
+from openbsp.kafka.findings import NO_ID, Finding, Grade
 from support.fake_kafka import IDS, TIMED_OUT, FakeKafka, FakeRegistry, FakeTopics
 from support.ingress import message, running_ingress
 from support.wait import eventually
@@ -120,6 +120,24 @@ def test_topics_that_were_created_again_while_no_bridge_ran_are_told(tmp_path: P
     # A restart is an act of an operator, who has seen it.
     with running_ingress(tmp_path, topics=again) as ingress:
         assert ingress.details()["status"] == "ready"
+
+
+def test_topics_that_brokers_give_ids_for_the_first_time_were_not_created_again(tmp_path: Path):
+    """Brokers before Kafka 2.8 give none, and in an upgrade they have it one after the other."""
+    topics = FakeTopics()
+    topics.identities = {"messages": NO_ID}
+    with running_ingress(tmp_path, topics=topics):
+        pass
+    topics.identities = {"messages": "first"}
+    with running_ingress(tmp_path, topics=topics) as ingress:
+        looks = topics.looks
+        eventually(lambda: topics.looks > looks + 1)
+        topics.identities = {"messages": NO_ID}
+        looks = topics.looks
+        eventually(lambda: topics.looks > looks + 1)
+        assert ingress.metric("bridge_topics_replaced_total") == 0
+        topics.identities = {"messages": "second"}
+        eventually(lambda: ingress.metric("bridge_topics_replaced_total") == 1)
 
 
 def test_topics_with_another_prefix_are_others_and_not_created_again(tmp_path: Path):
