@@ -10,6 +10,11 @@ from typing import ParamSpec, TypeVar
 P = ParamSpec("P")
 T = TypeVar("T")
 
+#: A question that is asked again and again, of a client that hangs for good, leaves a thread each time.
+_MOST_LEFT = 60
+#: The calls that were given up, and their threads.
+_left: list[tuple[Callable[..., object], threading.Thread]] = []
+
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Return what `function` returns, or raise what it raises.
@@ -30,13 +35,27 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
 
 
 async def in_thread_within(seconds: float, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """As in_thread, but raise TimeoutError after so long; the thread goes on, and what it returns is dropped."""
+    """As in_thread, but raise TimeoutError after so long; the thread goes on, and what it returns is dropped.
+
+    Also at once, while _MOST_LEFT former calls of `function` go on.
+    """
+    _left[:] = [(called, thread) for called, thread in _left if thread.is_alive()]
+    if sum(called == function for called, _ in _left) >= _MOST_LEFT:
+        raise TimeoutError(f"not asked while {_MOST_LEFT} former questions have no end; a restart ends them")
+    threads: list[threading.Thread] = []
+
+    @functools.wraps(function)
+    def call() -> T:
+        threads.append(threading.current_thread())
+        return function(*args, **kwargs)
+
     try:
         async with asyncio.timeout(seconds) as limit:
-            return await in_thread(function, *args, **kwargs)
+            return await in_thread(call)
     except TimeoutError:
         if not limit.expired():
             raise
+        _left.extend((function, thread) for thread in threads)
         raise TimeoutError(f"no answer and no error within {seconds:g} s, which is a fault of its client") from None
 
 

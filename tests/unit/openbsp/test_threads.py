@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from openbsp import threads
 from openbsp.threads import answer, in_thread, in_thread_within
 
 
@@ -43,6 +44,31 @@ def test_a_call_that_takes_too_long_is_given_up_with_a_sentence():
 
     asyncio.run(scenario())
     held.set()
+
+
+def test_what_has_hung_often_is_not_called_again_until_some_of_it_ends(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(threads, "_MOST_LEFT", 2)
+    held, calls = threading.Event(), []
+
+    def hang() -> bool:
+        calls.append(threading.current_thread())
+        return held.wait()
+
+    async def scenario() -> None:
+        for _ in range(2):
+            with pytest.raises(TimeoutError, match="no answer and no error within"):
+                await in_thread_within(0.01, hang)
+        for _ in range(2):
+            with pytest.raises(TimeoutError, match="not asked while 2 former questions have no end"):
+                await in_thread_within(0.01, hang)
+        assert len(calls) == 2
+        assert await in_thread_within(60, max, 1, 2) == 2, "others are not concerned"
+        held.set()
+        for thread in calls:
+            thread.join()
+        assert await in_thread_within(60, hang)
+
+    asyncio.run(scenario())
 
 
 def test_what_comes_after_the_end_of_the_loop_is_no_fault():
