@@ -518,6 +518,8 @@ class Engine:
             batch_records=settings.batch_records,
             deliver=batches.put,
             fail=self.fail,
+            clock=self._clock,
+            group_answered=self._lease.confirmed_since,
         )
         self._processing = asyncio.create_task(self._process_all(work, self._source, batches))
         self._source.start()

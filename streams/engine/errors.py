@@ -7,6 +7,7 @@ StreamsError
 ├── FrozenError            the event loop stood still for so long that others may have taken over
 ├── LeaseLostError         no commit succeeded for as long, or the group has removed the worker
 ├── MembershipError        Faust or its Kafka client has given up, or does not answer
+├── SourceLostError        no broker answers the client that reads, though the group answers this worker
 ├── DataDirectoryError     the stores' directory is another worker's, or cannot be used: the worker does not start
 ├── CompactionError        deleted data may still be in a store's files
 ├── StoreDamagedError      a store on disk cannot be read; the next start sets it aside and reads the changelog
@@ -51,6 +52,10 @@ class LeaseLostError(StreamsError):
 
 class MembershipError(StreamsError):
     """The component that keeps this worker in the group has given up, or does not say what the group knows."""
+
+
+class SourceLostError(StreamsError):
+    """Nobody answers the client that reads the sources, while the group answers this worker: it would wait for ever."""
 
 
 class DataDirectoryError(StreamsError):

@@ -49,6 +49,10 @@ class Lease:
         """Return whether the last confirmation is no older."""
         return now - self._confirmed_at <= seconds
 
+    def confirmed_since(self, at: float) -> bool:
+        """Return whether the group has confirmed the membership when asked later than at that time."""
+        return self._confirmed_at > at
+
     @property
     def held(self) -> bool:
         """Whether no other worker can own these partitions yet: reads from the tables are not stale."""

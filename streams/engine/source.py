@@ -9,9 +9,16 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from openbsp.kafka.clients import reader_config
 from openbsp.kafka.connection import Config
-from streams.engine.outside import Clients, Thread
+from streams.engine.errors import SourceLostError
+from streams.engine.outside import Clients, Clock, Thread
 
 _TIMEOUT_S = 15.0
+#: Seconds without a record or an end after which a source asks whether anybody answers it.
+_PATIENCE_S = 60.0
+#: Whoever stops a source waits for as long, at most.
+_ANSWER_S = 3.0
+#: Questions without an answer, in each of which the group has answered another client.
+_TRIES = 4
 
 #: Errors that librdkafka recovers from. Any other may mean records that it has skipped, so it must not pass.
 _PASSING = frozenset(
@@ -123,9 +130,21 @@ class Source:
         batch_records: int,
         deliver: Callable[[Batch], Coroutine[None, None, None]],
         fail: Callable[[BaseException], None],
+        clock: Clock,
+        group_answered: Callable[[float], bool],
+        patience_s: float = _PATIENCE_S,
     ) -> None:
-        """Prepare; `thread` is the consumer's alone."""
+        """Prepare; `thread` is the consumer's alone.
+
+        `group_answered` is whether the group has answered what it was asked later than at a time of the clock. After
+        `patience_s` without a sign of life this asks for one: see SourceLostError.
+        """
         self._consumer = consumer
+        self._clock = clock
+        self._group_answered = group_answered
+        self._patience_s = patience_s
+        self._heard_at = clock.monotonic()
+        self._unanswered = 0
         self._thread = thread
         self._positions = positions
         self._batch_records = batch_records
@@ -164,11 +183,39 @@ class Source:
 
     async def _read(self) -> None:
         await self._thread.run(assign, self._consumer, self._positions)
+        self._hear()
         while self._going():
             found = await self._thread.run(read, self._consumer, self._batch_records, 0.1)
             if not found.records and not found.ends:
+                await self._ask_if_silent()
                 continue
             await self._room.acquire()
             if not self._going():
                 return
             await self._deliver(found)
+            self._hear()
+
+    def _hear(self) -> None:
+        self._heard_at = self._clock.monotonic()
+        self._unanswered = 0
+
+    async def _ask_if_silent(self) -> None:
+        # Trap: librdkafka may have lost its last broker, for good and without a word: docs/decisions/0246.
+        now = self._clock.monotonic()
+        if now - self._heard_at < self._patience_s:
+            return
+        topic = next(iter(self._positions))[0]
+        try:
+            # Not for offsets: of a partition without a leader nobody can tell them, and the others are read.
+            await self._thread.run(self._consumer.list_topics, topic, timeout=_ANSWER_S)
+        except KafkaException as error:
+            # While the group is not answered either, Kafka is away for all: the lease decides.
+            self._unanswered += self._group_answered(now)
+            if self._unanswered >= _TRIES:
+                silent_s = self._clock.monotonic() - self._heard_at
+                raise SourceLostError(
+                    f"no broker has answered the client that reads the sources for {silent_s:.0f} s, while the "
+                    "group's coordinator answers this worker; a restart connects anew"
+                ) from error
+        else:
+            self._hear()

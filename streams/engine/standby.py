@@ -39,7 +39,7 @@ _BULK = 1_000
 #: processor.
 _RESTS = 3.0
 _STALLED_S = 60.0
-#: After so many failures in a row nobody waits for late partitions any more.
+#: After so many failures in a row nobody waits for late partitions any more, and another client reads.
 _TRIES = 5
 
 At = tuple[str, int]
@@ -143,6 +143,10 @@ class Standby:
                         error,
                         extra=event("standby.not_followed"),
                     )
+                if failures and failures % _TRIES == 0:
+                    # Trap: librdkafka may have lost its last broker, for good: docs/decisions/0246.
+                    await thread.run(consumer.close)
+                    consumer = reader(self._outside.clients, self._connection, self._group, missing="error")
                 if passed and self._going:
                     self._passed()
                 await asyncio.wait([self._ending], timeout=EVERY_S)

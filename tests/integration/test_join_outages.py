@@ -1,5 +1,6 @@
 """The servers of a worker go away, for a while or before it starts: it waits or ends, and nothing is lost."""
 
+import asyncio
 import io
 import json
 import signal
@@ -10,7 +11,8 @@ from functools import partial
 import fastavro
 import httpx
 import pytest
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from avro.catalogue import subject
 from avro.columns import ENTITIES
@@ -21,6 +23,9 @@ from openbsp.kafka.registry import Registry
 from openbsp.kafka.topics import Topics
 from openbsp.local.kafka import KafkaBroker
 from openbsp.local.ports import free_ports
+from streams.engine.errors import SourceLostError
+from streams.engine.outside import Clients, Clock, Threads
+from streams.engine.source import Source, reader
 from support.join_cases import inserted, opened, status_of
 from support.join_fleet import Fleet, fleet
 from support.join_outcome import await_committed, expected_of, lag_of, outcome_of, records
@@ -190,6 +195,50 @@ def test_a_source_that_is_created_again_under_a_running_worker_is_read(own, brok
         # Usually one; none, or another, if the group has seen that the topic was missing.
         seen = [json.loads(line[line.index("{") :])["message"] for line in running.reasons]
         print(f"figure: states that are not as sent: 0; the operator saw: {', '.join(seen) or 'nothing'}")
+
+
+def test_a_source_whose_client_no_broker_answers_fails_and_an_idle_one_does_not(tmp_path):
+    """Its client may have lost its last broker for good (docs/decisions/0246); here the network keeps what it sends."""
+    listener, port = free_ports(2)
+    properties = {
+        "listeners": f"SLOW://127.0.0.1:{listener}",
+        "advertised.listeners": f"SLOW://127.0.0.1:{port}",
+        "listener.security.protocol.map": "SLOW:PLAINTEXT",
+    }
+    found, failures = [], []
+
+    async def check(broker, road) -> None:
+        async def deliver(batch) -> None:
+            found.extend(batch.records)
+            source.done()
+
+        source = Source(
+            reader(Clients(), {"bootstrap.servers": f"127.0.0.1:{port}"}, "source", missing="error"),
+            Threads().thread("source"),
+            {("events", 0): 0},
+            batch_records=10,
+            deliver=deliver,
+            fail=failures.append,
+            clock=Clock(),
+            group_answered=lambda _: True,
+            patience_s=0.5,
+        )
+        source.start()
+        await asyncio.sleep(3)
+        producer = Producer({"bootstrap.servers": broker.bootstrap_servers, "log_level": 0})
+        producer.produce("events", b"value", partition=0)
+        await asyncio.to_thread(eventually, lambda: producer.flush(1) == 0 and found)
+        assert failures == []
+        road.hold()
+        await asyncio.to_thread(eventually, lambda: failures, within=60)
+        await source.stop()
+
+    with KafkaBroker(tmp_path, extra_properties=properties) as broker, Proxy(port, listener) as road:
+        admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers, "log_level": 0})
+        admin.create_topics([NewTopic("events", 1, 1)])["events"].result(10)
+        asyncio.run(check(broker, road))
+    assert [type(failure) for failure in failures] == [SourceLostError]
+    print(f"figure: {failures[0]}")
 
 
 def test_a_stop_under_load_is_in_order_and_in_time(contract, tmp_path):

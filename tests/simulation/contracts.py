@@ -271,6 +271,13 @@ class LogContract:
         bench.until(lambda: all(future.done() for future in answers.values()))
         assert {at.partition: future.result().offset for at, future in answers.items()} == {1: 0, 2: 1}
 
+    def test_a_consumer_is_answered_about_a_topic_also_about_one_that_does_not_exist(self, bench: Bench) -> None:
+        consumer = bench.consumer()
+        told = consumer.list_topics(bench.topic, timeout=10).topics[bench.topic]
+        assert set(told.partitions) == set(range(bench.partitions))
+        consumer.list_topics(NOWHERE, timeout=10)
+        consumer.close()
+
     def test_what_does_not_exist_is_an_error(self, bench: Bench) -> None:
         with pytest.raises(KafkaException):
             bench.consumer().get_watermark_offsets(TopicPartition(NOWHERE, 0), timeout=5)

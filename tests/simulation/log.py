@@ -447,6 +447,11 @@ class SimulatedConsumer:
             self._network.owed_s += left
         return log.start, log.end
 
+    def list_topics(self, topic: str | None = None, timeout: float = -1) -> Any:
+        """Ask for what there is."""
+        self._check()
+        return SimulatedAdmin(self._cluster).list_topics(topic, timeout)
+
     def close(self) -> None:
         """Read nothing more."""
         self._closed = True

@@ -1,6 +1,7 @@
 """The ends of topics are told again as soon as the partitions have leaders again, whoever those are."""
 
 import asyncio
+import threading
 from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any
@@ -69,6 +70,36 @@ def test_a_cluster_that_does_not_answer_is_an_error_and_forgotten_when_it_does(c
             await ends.of([_AT], 0)
         cluster.down = False
         cluster.epoch += 1
+        assert await ends.of([_AT], 0) == {_AT: 7}
+
+    asyncio.run(ask())
+
+
+def test_a_client_that_nobody_answers_is_replaced_and_closed_off_the_loop() -> None:
+    """It may have lost its last broker for good; the event loop would stand still while it is closed."""
+    closed: list[threading.Thread] = []
+
+    class Lost(_Cluster):
+        def __init__(self) -> None:
+            super().__init__()
+            self.down = True
+
+        def list_topics(self, *, timeout: float) -> None:
+            del self, timeout  # the real one has no frame that an exception would keep
+            raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+
+        def __del__(self) -> None:
+            closed.append(threading.current_thread())
+
+    clients, made = Clients(), [_Cluster, Lost]
+    clients.admin = lambda _: made.pop()()
+
+    async def ask() -> None:
+        ends = Ends(Outside(clients=clients), {})
+        with pytest.raises(KafkaException):
+            await ends.of([_AT], 0)
+        assert len(closed) == 1
+        assert closed[0] is not threading.current_thread()
         assert await ends.of([_AT], 0) == {_AT: 7}
 
     asyncio.run(ask())

@@ -212,6 +212,50 @@ def test_a_late_partition_keeps_what_it_has_of_a_changelog_that_is_not_what_it_w
     followed(check)
 
 
+def test_copies_are_followed_by_another_client_after_failures_in_a_row(world: World):
+    """One that has lost its last broker never has one again."""
+    broker, made = world.broker, []
+
+    class Clients:
+        def consumer(self, _: Mapping[str, Any]) -> Broker:
+            assert all(one.closed for one in made)
+            made.append(Lost() if not made else Well())
+            return made[-1]
+
+    class Well(Broker):
+        closed = False
+
+        def get_watermark_offsets(self, *_: Any, **__: Any) -> tuple[int, int]:
+            return broker.get_watermark_offsets()
+
+        def assign(self, partitions: list[Any]) -> None:
+            self.records = broker.records
+            super().assign(partitions)
+
+        def close(self) -> None:
+            self.closed = True
+
+    class Lost(Well):
+        asked = 0
+
+        def get_watermark_offsets(self, *_: Any, **__: Any) -> tuple[int, int]:
+            self.asked += 1
+            raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+
+    async def check() -> None:
+        broker.write((b"a", b"1"))
+        outside: Any = Outside(clients=Clients())  # type: ignore[arg-type] # what is asked of them
+        following = Standby(
+            outside, {}, "app", [SPEC], "p.{}".format, broker.left, world.stores, world.lags.append, world.passes
+        )
+        world.task = following.start()
+        await world.until(lambda: world.store.position == 1)
+        assert [getattr(one, "asked", None) for one in made] == [standby._TRIES, None]
+        await following.stop()
+
+    followed(check)
+
+
 def test_late_partitions_are_passed_once_they_are_read_and_after_failures_in_a_row(world: World):
     """A takeover reads what is left then, and says what is wrong. One failure stops nobody who is at work."""
 
