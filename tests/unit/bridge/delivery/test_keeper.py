@@ -19,12 +19,26 @@ from bridge.http.protocol import WebhookProtocol
 from openbsp.kafka.connection import RegistrySettings
 from openbsp.kafka.registry import Registry
 from support.fake_kafka import TIMED_OUT, FakeKafka, FakeRegistry, FakeTopics
-from support.ingress import TOKEN, message, running_ingress
+from support.ingress import TOKEN, RunningIngress, message, running_ingress
 from support.wait import eventually
 
 
 def keys(kafka: FakeKafka, topic: str = "messages") -> list[str]:
     return [record.key.decode() for record in kafka.topic(topic)]
+
+
+def until_it_queues(ingress: RunningIngress, pool: ThreadPoolExecutor, body: dict[str, Any]) -> "Future[Any]":
+    """Post until the event waits for room in the spool, and return its answer to come."""
+    sent: list[Future[Any]] = []
+
+    def queues() -> bool:
+        # Trap: what the drain had handed over before may still be reported, and has the topics verified once more.
+        if not sent or sent[-1].done():
+            sent.append(pool.submit(ingress.post, body))
+        return len(ingress.service.keeper.queueing) == 1
+
+    eventually(queues)
+    return sent[-1]
 
 
 def test_past_the_deadline_an_event_is_spooled_and_later_published(tmp_path: Path):
@@ -81,17 +95,9 @@ def test_what_finds_a_full_spool_that_drains_waits_for_room_and_overtakes_nothin
         kafka.stop_answering()
         kafka.verdict = lambda _: None
         eventually(lambda: ingress.details()["waiting_for"] == {})
-        sent: list[Future[Any]] = []
-
-        def queues() -> bool:
-            # Trap: what the drain had handed over before may still be reported, and has the topics verified once more.
-            if not sent or sent[-1].done():
-                sent.append(pool.submit(ingress.post, message("before 0", content="y" * 150_000)))
-            return len(ingress.service.keeper.queueing) == 1
-
-        eventually(queues)
+        queued = until_it_queues(ingress, pool, message("before 0", content="y" * 150_000))
         kafka.answer()
-        answer = sent[-1].result()
+        answer = queued.result()
         assert (answer.status_code, answer.json()["disposition"]) == (202, "spooled")
         eventually(lambda: ingress.service.spool.events == 0)
         assert ingress.post(message("direct")).json()["disposition"] == "published"
@@ -136,8 +142,7 @@ def test_what_fits_into_a_spool_is_not_lost_with_what_waits_before_it_and_does_n
         kafka.stop_answering()
         kafka.verdict = lambda _: None
         eventually(lambda: ingress.details()["waiting_for"] == {})
-        large = pool.submit(ingress.post, message("large", content="x" * 150_000))
-        eventually(lambda: len(ingress.service.keeper.queueing) == 1)
+        large = until_it_queues(ingress, pool, message("large", content="x" * 150_000))
         assert ingress.post(message("small")).json()["disposition"] == "spooled"
         assert large.result().json()["reason"] == "not_stored"
         kafka.answer()
