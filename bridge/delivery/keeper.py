@@ -5,6 +5,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 from bridge.delivery.items import Item, pack
 from bridge.delivery.memory import Memory
@@ -112,15 +113,12 @@ class _Waiting:
                 )
 
 
-class _Queued:
+class _Queued(NamedTuple):
     """An item that waits for room in the spool."""
 
-    __slots__ = ("body", "received_at", "waiting")
-
-    def __init__(self, waiting: _Waiting, received_at: int, body: bytes) -> None:
-        self.waiting = waiting
-        self.received_at = received_at
-        self.body = body
+    waiting: _Waiting
+    received_at: int
+    body: bytes
 
 
 class Keeper:
@@ -205,35 +203,29 @@ class Keeper:
         item, waiting.item = waiting.item, None
         if item is None:
             return
-        body = pack(item)
-        try:
-            self._room()
-            if self._queue:
-                raise SpoolFullError("the spool is full")  # noqa: TRY301 as if there were no room
-            self._put(waiting, item.received_at, body)
-        except SpoolFullError as error:
-            if not may_wait or len(body) >= self._spool.max_bytes:
-                waiting.end(error)
+        queued = _Queued(waiting, item.received_at, pack(item))
+        self._room()
+        if self._queue or not self._put(queued):
+            if not may_wait or len(queued.body) >= self._spool.max_bytes:
+                waiting.end(SpoolFullError("the spool is full"))
                 return
-            queued = _Queued(waiting, item.received_at, body)
             self._queue.append(queued)
             self.queueing.add(queued, time.monotonic())
-        self.memory.add(len(body))
+        self.memory.add(len(queued.body))
 
-    def _put(self, waiting: _Waiting, received_at: int, body: bytes) -> None:
-        waiting.ticket = self._spool.put(received_at, body, waiting.stored)
-        self.spooling.add(waiting, time.monotonic())
+    def _put(self, queued: _Queued) -> bool:
+        """Give the spool an item; return whether it has room."""
+        try:
+            queued.waiting.ticket = self._spool.put(queued.received_at, queued.body, queued.waiting.stored)
+        except SpoolFullError:
+            return False
+        self.spooling.add(queued.waiting, time.monotonic())
+        return True
 
     def _room(self) -> None:
         """Give the spool those that wait for room, as far as there is some."""
-        while self._queue:
-            queued = self._queue[0]
-            try:
-                self._put(queued.waiting, queued.received_at, queued.body)
-            except SpoolFullError:
-                return
-            self._queue.popleft()
-            self.queueing.discard(queued)
+        while self._queue and self._put(self._queue[0]):
+            self.queueing.discard(self._queue.popleft())
 
     def _no_room(self, queued: _Queued) -> None:
         # All have the same time, so that it is the first one's which is over.
