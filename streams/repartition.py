@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, 
 from confluent_kafka.admin import AdminClient
 
 from avro.catalogue import topic_name
+from openbsp.kafka import reports
 from openbsp.kafka.clients import admin_config, producer_config, reader_config
 from openbsp.kafka.connection import KafkaSettings, TopicSettings
 from openbsp.kafka.topics import Topics
@@ -69,7 +70,7 @@ class Repartition:
                 queue_kibibytes=256 * 1024,
             )
         )
-        self._failure: KafkaError | None = None
+        self._failure: str | None = None
 
     #: Copied for as long as the former topics are written to.
     followed = (*SOURCES, *LISTS)
@@ -192,14 +193,16 @@ class Repartition:
             else:
                 return
 
-    def _delivered(self, error: KafkaError | None, _: Message) -> None:
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
         if error is not None:
-            self._failure = error
+            self._failure = error.str()
+        elif reports.is_unwritten(message):
+            self._failure = reports.UNWRITTEN
 
     def _flush(self) -> None:
         waiting = self._producer.flush(_TIMEOUT_S * 2)
         if self._failure is not None:
-            raise RepartitionError(f"a record was not taken: {self._failure.str()}; run it again, it goes on")
+            raise RepartitionError(f"a record was not taken: {self._failure}; run it again, it goes on")
         if waiting:
             raise RepartitionError(f"{waiting} records were not taken in time; run it again, it goes on")
 

@@ -13,7 +13,7 @@ import msgspec
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException, Message, Producer
 
 from bridge.delivery.records import Record
-from openbsp.kafka import clients
+from openbsp.kafka import clients, reports
 from openbsp.kafka.connection import Config
 from openbsp.log import event
 
@@ -273,7 +273,12 @@ class KafkaPublisher:
             kind, stamp = message.timestamp()
             if kind == TIMESTAMP_LOG_APPEND_TIME:
                 self._on_appended(stamp)
-        failure = _failure(error) if error is not None else _went_back(offsets, topic, partition, offset)
+        if error is not None:
+            failure: Failure | None = _failure(error)
+        elif reports.is_unwritten(message):
+            failure = Failure("NO_OFFSET", f"{topic}: {reports.UNWRITTEN}")
+        else:
+            failure = _went_back(offsets, topic, partition, offset)
         on_report(Report(topic, partition, offset, failure))
 
     def _replace_if_silent(self) -> None:

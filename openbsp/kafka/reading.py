@@ -108,11 +108,13 @@ class TopicReader:
                 continue
             idle_s = 0.0
             partition = cast("int", message.partition())
-            if self._is_end(message):
-                unfinished.pop(partition, None)
-                continue
             offset = cast("int", message.offset())
             end = unfinished.get(partition)
+            if self._is_end(message):
+                # Trap: a broker that has just begun to lead may tell of an end before the end.
+                if end is not None and offset >= end:
+                    del unfinished[partition]
+                continue
             if end is None:
                 continue
             if offset + 1 >= end:

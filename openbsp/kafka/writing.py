@@ -3,7 +3,7 @@
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from openbsp.errors import KafkaSettingsError, KafkaUnavailableError
-from openbsp.kafka import clients
+from openbsp.kafka import clients, reports
 from openbsp.kafka.connection import KafkaSettings
 
 _TIMEOUT_S = 15.0
@@ -27,9 +27,12 @@ def write_one(
     )
     outcome: list[str | None] = []
 
-    def delivered(error: KafkaError | None, _: Message) -> None:
+    def delivered(error: KafkaError | None, message: Message) -> None:
         # Trap: comparing a KafkaError with None breaks the interpreter's next call.
-        outcome.append(None if error is None else error.str())
+        if error is not None:
+            outcome.append(error.str())
+        else:
+            outcome.append(reports.UNWRITTEN if reports.is_unwritten(message) else None)
 
     try:
         producer = Producer(config, logger=clients.LIBRDKAFKA)

@@ -154,8 +154,7 @@ def _keys(consumer: Consumer, gap: Gap) -> set[bytes]:
         found = read(consumer, _BULK, 0.1)
         silent = 0 if found.records else silent + 1
         keys |= {record.key for record in found.records if record.offset < gap.end and record.key}
-        # Compaction may have removed the gap's last records, so the first offset after it ends the search too.
-        if found.ends or any(record.offset >= gap.end - 1 for record in found.records):
+        if found.reaches(gap.end):
             return keys
     raise TimeoutError(f"{gap} could not be read")
 

@@ -62,6 +62,15 @@ class Batch:
     records: list[Record]
     ends: list[tuple[str, int, int]]
 
+    def reaches(self, offset: int) -> bool:
+        """Return whether the only partition that is read has been read up to an offset.
+
+        Trap: a broker that has just begun to lead may tell of an end before the end, and compaction may have removed
+        the last records before an offset, so neither an end nor a record tells alone.
+        """
+        read_to = [record.offset + 1 for record in self.records] + [end for _, _, end in self.ends]
+        return any(position >= offset for position in read_to)
+
 
 def read(consumer: Consumer, limit: int, wait_s: float) -> Batch:
     """Return up to `limit` records, waiting up to `wait_s` seconds for the first. Blocking.

@@ -10,6 +10,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, Message
 
+from openbsp.kafka import reports
 from openbsp.kafka.clients import producer_config
 from openbsp.kafka.connection import Config
 from streams.engine.errors import WriteFailedError
@@ -96,13 +97,18 @@ class Writer:
         self.outstanding += 1
 
         def delivered(error: KafkaError | None, message: Message) -> None:
-            checkpoint.pending -= 1
             moment.pending -= 1
             self.outstanding -= 1
+            # Trap: the checkpoint of a record that was not written stays pending for good. Who waits for it, as a
+            # repair does, must not take it for acknowledged in the moments before this worker ends.
             if error is not None:
                 self._failure = WriteFailedError(f"{topic}: the broker did not take a record: {error.str()}")
-            elif self._on_written is not None:
-                self._on_written(topic, message.partition() or 0, message.offset() or 0)
+            elif reports.is_unwritten(message):
+                self._failure = WriteFailedError(f"{topic}: a record was not written: {reports.UNWRITTEN}")
+            else:
+                checkpoint.pending -= 1
+                if self._on_written is not None:
+                    self._on_written(topic, message.partition() or 0, message.offset() or 0)
 
         while True:
             try:

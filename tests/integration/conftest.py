@@ -7,7 +7,7 @@ import json
 import secrets
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -17,11 +17,14 @@ from avro.catalogue import TOPICS, topic_name
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
 from openbsp.kafka.registry import Registry
 from openbsp.kafka.topics import Topics
+from openbsp.local.kafka import KafkaBroker
+from openbsp.local.ports import free_ports
 from openbsp.local.stack import LocalStack
 from openbsp.up.part import PythonPart
 from openbsp_testkit.backend import Backend
 from support.docker.servers import ContainerPart, ContainerServers
 from support.environment import clean_environment
+from support.join_proxy import Proxy
 from support.look import look
 from support.wait import SESSION_S, eventually
 
@@ -93,6 +96,41 @@ def bare_contract(stack: Servers) -> Iterator[Contract]:
     if own := [name for name in map(contract.topic, TOPICS) if name in existing]:
         for deleted in admin.delete_topics(own).values():
             deleted.result(60)
+
+
+@pytest.fixture(scope="session")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[KafkaBroker, Proxy]]:
+    """Run another broker, with a way to it that tests can hold up; yields both."""
+    listener, port = free_ports(2)
+    properties = {
+        "listeners": f"SLOW://127.0.0.1:{listener}",
+        "advertised.listeners": f"SLOW://127.0.0.1:{port}",
+        "listener.security.protocol.map": "SLOW:PLAINTEXT",
+        "group.min.session.timeout.ms": 1000,
+    }
+    with (
+        KafkaBroker(tmp_path_factory.mktemp("kafka"), extra_properties=properties) as broker,
+        Proxy(port, listener, records_only=True) as slow,
+    ):
+        yield broker, slow
+
+
+@pytest.fixture
+def here(network: tuple[KafkaBroker, Proxy], bare_contract: Contract) -> Contract:
+    """Make the contract of this test on that broker.
+
+    With one partition: clients send no more than five batches, each of one partition, before an answer comes.
+    """
+    broker, _ = network
+    contract = replace(
+        bare_contract,
+        kafka=KafkaSettings(bootstrap_servers=broker.bootstrap_servers),
+        topics=bare_contract.topics.model_copy(update={"partitions": 1}),
+    )
+    Topics(contract.kafka, contract.topics).apply()
+    with Registry(contract.registry, contract.prefix) as registry:
+        registry.register()
+    return contract
 
 
 @pytest.fixture

@@ -4,20 +4,12 @@ The network holds back what the worker sends, until its session has run out and 
 That is what a worker that stood still does when it wakes up, with nothing left to chance.
 """
 
-from dataclasses import replace
-
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from openbsp.kafka.connection import KafkaSettings
-from openbsp.kafka.registry import Registry
-from openbsp.kafka.topics import Topics
-from openbsp.local.kafka import KafkaBroker
-from openbsp.local.ports import free_ports
 from support.join_cases import at, conversation, inserted, message, opened, status_of
 from support.join_fleet import TOKEN, Fleet
 from support.join_outcome import await_committed, expected_of, outcome_of
-from support.join_proxy import Proxy
 from support.join_sources import Sources
 from support.join_views import Views
 from support.wait import eventually
@@ -27,41 +19,6 @@ pytestmark = pytest.mark.integration
 SESSION_S = 3
 HELD_BYTES = 10_000
 LOGS = ("message-state", "conversation-state", "streams-messages-changelog", "streams-conversations-changelog")
-
-
-@pytest.fixture(scope="module")
-def network(tmp_path_factory):
-    """Run a broker with a way to it that the tests can hold up; yields both."""
-    listener, port = free_ports(2)
-    properties = {
-        "listeners": f"SLOW://127.0.0.1:{listener}",
-        "advertised.listeners": f"SLOW://127.0.0.1:{port}",
-        "listener.security.protocol.map": "SLOW:PLAINTEXT",
-        "group.min.session.timeout.ms": 1000,
-    }
-    with (
-        KafkaBroker(tmp_path_factory.mktemp("kafka"), extra_properties=properties) as broker,
-        Proxy(port, listener, records_only=True) as slow,
-    ):
-        yield broker, slow
-
-
-@pytest.fixture
-def here(network, bare_contract):
-    """Make the contract of this test on that broker.
-
-    With one partition: clients send no more than five batches, each of one partition, before an answer comes.
-    """
-    broker, _ = network
-    contract = replace(
-        bare_contract,
-        kafka=KafkaSettings(bootstrap_servers=broker.bootstrap_servers),
-        topics=bare_contract.topics.model_copy(update={"partitions": 1}),
-    )
-    Topics(contract.kafka, contract.topics).apply()
-    with Registry(contract.registry, contract.prefix) as registry:
-        registry.register()
-    return contract
 
 
 def ends(contract) -> int:

@@ -19,12 +19,13 @@ from avro.catalogue import MAX_MESSAGE_BYTES
 from openbsp.kafka.connection import RegistrySettings
 from openbsp.kafka.registry import Registry
 from openbsp.local.ports import free_ports
-from simulation.contracts import CoordinatorContract, LogContract, RegistryContract, owned
+from simulation.contracts import CoordinatorContract, LogContract, RefusalContract, RegistryContract, owned
 from streams.engine.app import App
 from streams.engine.faust_internals import thread_of
 from streams.engine.outside import Clients
 from streams.engine.settings import EngineSettings
 from streams.engine.source import assign, read, reader
+from support.join_proxy import Proxy
 from support.wait import SESSION_S, eventually
 
 pytestmark = pytest.mark.integration
@@ -112,6 +113,33 @@ class TestLog(LogContract):
             consumer.close()
         print(f"figure: one partition was {ahead} records of {record_size} bytes ahead of another, of {each}")
         assert ahead < each / 2
+
+
+class HeldUpBench(RealBench):
+    def __init__(self, contract: Any, slow: Proxy) -> None:
+        super().__init__(contract)
+        self._slow = slow
+
+    def producer(self, **config: Any) -> Producer:
+        made = super().producer(**{"bootstrap.servers": f"127.0.0.1:{self._slow.port}", **config})
+        self._slow.hold()
+        return made
+
+    @property
+    def held(self) -> int:
+        return self._slow.held
+
+    def release(self, refused: bytes) -> None:
+        self._slow.release(damaged=refused)
+
+
+class TestRefusal(RefusalContract):
+    @pytest.fixture
+    def held_up(self, here: Any, network: Any) -> HeldUpBench:
+        _, slow = network
+        bench = HeldUpBench(here, slow)
+        eventually(lambda: _led(bench))
+        return bench
 
 
 class RealMember:

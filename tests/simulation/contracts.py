@@ -283,6 +283,34 @@ class LogContract:
             bench.consumer().get_watermark_offsets(TopicPartition(NOWHERE, 0), timeout=5)
 
 
+class HeldUp(Bench, Protocol):
+    """A bench whose producers' batches are kept on their way until they are let go."""
+
+    @property
+    def held(self) -> int:
+        """How much is on its way; more with each batch."""
+
+    def release(self, refused: bytes) -> None:
+        """Let all of it arrive. The broker refuses the batch with this value for the moment."""
+
+
+class RefusalContract:
+    """Subclasses give the fixture `held_up`."""
+
+    def test_of_a_first_batch_that_is_refused_before_the_next_is_taken_no_offset_is_told(self, held_up: HeldUp) -> None:
+        """Trap: it counts as written (docs/decisions/0245). Once it does not, this can go, and that with it."""
+        reports = Reports(held_up, held_up.producer())
+        reports.send(value=b"the first", partition=0)
+        held_up.until(lambda: held_up.held)
+        alone = held_up.held
+        reports.send(value=b"the second", partition=0)
+        held_up.until(lambda: held_up.held > alone)
+        held_up.release(b"the first")
+        told = {message.value(): (error, message.offset()) for error, message in reports.all()}
+        assert told == {b"the first": (None, None), b"the second": (None, 0)}
+        assert [value for _, _, value in read(held_up, 0)] == [b"the second"]
+
+
 def end(bench: Bench, partition: int) -> int:
     """Return where a partition of the bench's topic ends."""
     return watermarks(bench, partition)[1]

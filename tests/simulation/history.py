@@ -51,6 +51,7 @@ class World:
         self.network = Network(self.loop, Random(f"network {plan.seed}"))
         self.network.latency_s = plan.latency_s
         self.network.hiccups, self.network.congestion = plan.hiccups, plan.congestion
+        self.network.refusals, self.network.early_ends = plan.refusals, plan.early_ends
         self.network.fetch_records = plan.fetch_records
         self.cluster = Cluster(self.network)
         self.cluster.appended = self._appended
@@ -163,6 +164,11 @@ class World:
             self.outcome.ends[type(error).__name__] += 1
             if not isinstance(error, FORGIVEN):
                 self.outcome.wrong.append(f"{process.name} ended with {error!r}")
+            process.spawn(program.prepare_end(error)).add_done_callback(prepared)
+
+        def prepared(ending: Any) -> None:
+            if not ending.cancelled() and ending.exception() is not None:
+                self.outcome.wrong.append(f"{process.name} did not prepare its end: {ending.exception()!r}")
             process.kill()
 
         self._programs.append(program)

@@ -93,6 +93,10 @@ class Network:
         self.hiccups = 0.0
         #: How probably the queue of a producer is full for a moment.
         self.congestion = 0.0
+        #: How probably a consumer hears of an end before the end: of a broker that has just begun to lead.
+        self.early_ends = 0.0
+        #: How probably a batch is refused of a producer that has written nothing to its partition yet.
+        self.refusals = 0.0
 
     def delay(self) -> float:
         """Return how long something is on its way."""
@@ -164,8 +168,8 @@ class SimulatedMessage:
     def partition(self) -> int:
         return self._at[1]
 
-    def offset(self) -> int:
-        return self._offset
+    def offset(self) -> int | None:
+        return self._offset if self._offset >= 0 else None
 
     def key(self) -> bytes | None:
         return self._key
@@ -194,13 +198,16 @@ class _Sent:
 class _Way:
     """The way of one producer's records to one partition: batches arrive, and are acknowledged, in their order."""
 
-    __slots__ = ("acknowledged", "acknowledged_at", "arrives_at", "flying", "queue", "sending")
+    __slots__ = ("acknowledged", "acknowledged_at", "arrives_at", "flying", "queue", "refused", "sending", "used")
 
     def __init__(self) -> None:
         self.queue: deque[_Sent] = deque()
         self.sending = False
         self.flying: deque[list[_Sent]] = deque()
         self.acknowledged: deque[list[tuple[_Sent, int]]] = deque()
+        #: Whether anything has been written on it; and what was refused before.
+        self.used = False
+        self.refused: list[_Sent] = []
         self.arrives_at = self.acknowledged_at = 0.0
 
 
@@ -290,7 +297,7 @@ class SimulatedProducer:
             while in_queue and way.queue:
                 self._report(way.queue.popleft(), at, -1001, KafkaError(KafkaError._PURGE_QUEUE))
             if in_flight:
-                for sent in [sent for batch in way.flying for sent in batch]:
+                for sent in [*way.refused, *(sent for batch in way.flying for sent in batch)]:
                     self._report(sent, at, -1001, KafkaError(KafkaError._PURGE_INFLIGHT))
                 for sent, _ in [pair for batch in way.acknowledged for pair in batch]:
                     self._report(sent, at, -1001, KafkaError(KafkaError._PURGE_INFLIGHT))
@@ -339,8 +346,15 @@ class SimulatedProducer:
         if log.away_until > now:
             self._loop.outside(log.away_until - now, self._arrive, at, way)
             return
-        appended = []
-        for sent in way.flying.popleft():
+        batch = way.flying.popleft()
+        network = self._network
+        if network.refusals and way.flying and not way.used and network.random.random() < network.refusals:
+            way.refused += batch
+            return
+        # What the next batch follows counts as written for librdkafka, and has no offset: docs/decisions/0245.
+        appended = [(sent, -1001) for sent in way.refused]
+        way.refused, way.used = [], True
+        for sent in batch:
             appended.append((sent, log.append(sent.key, sent.value, sent.headers, self.writer)))
             self._cluster.appended(*at, log.records[-1])
         way.acknowledged.append(appended)
@@ -481,7 +495,8 @@ class SimulatedConsumer:
                     self._ready.append(SimulatedMessage(at, position, None, None, None, lost))
                     continue
                 position = self._positions[at] = log.start
-            if position < log.end:
+            early = network.early_ends and self._told.get(at) != position and random.random() < network.early_ends
+            if position < log.end and not early:
                 limit = random.randint(1, network.fetch_records)
                 found = log.since(position, limit)
                 for record in found:
@@ -494,7 +509,7 @@ class SimulatedConsumer:
                 if log.doomed and position < log.end:
                     log.doomed = False
                     log.delete(log.end)
-            if self._ends and position == log.end and self._told.get(at) != position:
+            if self._ends and (early or position == log.end) and self._told.get(at) != position:
                 self._told[at] = position
                 end = KafkaError(KafkaError._PARTITION_EOF)
                 self._ready.append(SimulatedMessage(at, position, None, None, None, end))

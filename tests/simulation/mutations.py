@@ -68,6 +68,13 @@ def _commit_early(original: Any, self: Any) -> None:
     original(self)
 
 
+@mutation("a record without an offset is not written, whatever else its report says")
+@instead(program.writer.reports, "is_unwritten")
+def _believe_reports(original: Any, message: Any) -> bool:
+    del original, message
+    return False
+
+
 @mutation("contributions written, facts not: what is said again counts once")
 @instead(program.tallies.Tally, "replace")
 def _count_again(  # noqa: PLR0917 what it replaces

@@ -109,6 +109,16 @@ class Plan:
         return Random(f"late records {self.seed}").choice([0, 5, 20_000])
 
     @property
+    def refusals(self) -> float:
+        """How probably a batch is refused of a producer that has written nothing to its partition yet."""
+        return Random(f"refusals {self.seed}").choice([0.0, 0.0, 0.0, 0.5])
+
+    @property
+    def early_ends(self) -> float:
+        """How probably a consumer hears of an end before the end."""
+        return Random(f"early ends {self.seed}").choice([0.0, 0.0, 0.0, 0.3])
+
+    @property
     def end_s(self) -> float:
         """When nothing comes and nothing goes wrong any more."""
         return max([0.0, *(one.at_s for one in self.arrivals), *(one.at_s + _lasts(one) for one in self.faults)])

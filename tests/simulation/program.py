@@ -118,6 +118,7 @@ FORGIVEN = (errors.StreamsError, KafkaException, TimeoutError, DeadlyError)
 _PACE = 0.1
 engine._TICK_S = 0.005
 engine._IDLE_TICK_S = 0.05
+engine._ABSOLVE_S = 0.1
 repair._WAIT_S = 0.05
 standby.EVERY_S = 0.1
 
@@ -166,6 +167,7 @@ class Program:
         if open_store is not None:
             self._engine._stores._new = open_store
         self.failure = self._engine.failure
+        self.prepare_end = self._engine.prepare_end
         self._tasks: list[asyncio.Task[Any]] = []
 
     def agents(self) -> Iterable[Coroutine[Any, Any, Any]]:

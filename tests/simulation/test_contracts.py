@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from simulation.contracts import CoordinatorContract, LogContract, RegistryContract
+from simulation.contracts import CoordinatorContract, LogContract, RefusalContract, RegistryContract
 from simulation.coordinator import Group, Member
 from simulation.log import Cluster, Network, SimulatedProducer
 from simulation.loop import Process, SimulatedLoop
@@ -52,6 +52,31 @@ def bench(request: pytest.FixtureRequest) -> Iterator[SimulatedBench]:
 
 class TestLog(LogContract):
     """Once for each of some seeds."""
+
+
+class HeldUpBench(SimulatedBench):
+    def producer(self, **config: Any) -> SimulatedProducer:
+        made = super().producer(**config)
+        made.hold()
+        return made
+
+    @property
+    def held(self) -> int:
+        return sum(producer.holds for producer in self.cluster.producers)
+
+    def release(self, refused: bytes) -> None:
+        del refused
+        self.cluster.network.refusals = 1.0
+        for producer in self.cluster.producers:
+            producer.release()
+
+
+class TestRefusal(RefusalContract):
+    @pytest.fixture
+    def held_up(self) -> Iterator[HeldUpBench]:
+        made = HeldUpBench(0)
+        yield made
+        made.loop.shut()
 
 
 class SimulatedMember:

@@ -64,6 +64,12 @@ class _Connection:
         with self._changed:
             return len(self._buffer)
 
+    def damage(self, what: bytes) -> None:
+        """Change a bit in the first place where `what` is held."""
+        with self._changed:
+            if (at := self._buffer.find(what)) >= 0:
+                self._buffer[at] ^= 1
+
     def wake(self) -> None:
         with self._changed:
             self._changed.notify()
@@ -143,8 +149,13 @@ class Proxy:
         """Keep what clients send from now on."""
         self._flowing.clear()
 
-    def release(self) -> None:
-        """Deliver what was held, even of clients that are gone, and pass everything on again."""
+    def release(self, *, damaged: bytes | None = None) -> None:
+        """Deliver what was held, even of clients that are gone, and pass everything on again.
+
+        If what is `damaged` is in a batch of records, the broker refuses that batch, and its client sends it again.
+        """
+        for connection in self._connections if damaged is not None else ():
+            connection.damage(damaged)
         self._flowing.set()
         for connection in self._connections:
             connection.wake()

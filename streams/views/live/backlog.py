@@ -48,7 +48,7 @@ class Backlog:
                     for record in some.records
                     if record.key is not None and record.offset < until
                 ]
-                if some.ends or any(record.offset >= until - 1 for record in some.records):
+                if some.reaches(until):
                     return found
         except UNAVAILABLE:
             return None

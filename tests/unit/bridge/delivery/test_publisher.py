@@ -122,7 +122,7 @@ def test_after_a_fatal_error_there_is_a_new_producer_and_everything_was_reported
 class RewindingProducer(FatalProducer):
     """Stands for a producer whose topic is deleted and created again between two records: the offsets go back."""
 
-    offsets: ClassVar[list[int]] = []
+    offsets: ClassVar[list[int | None]] = []
 
     def __init__(self, config: dict[str, Any], **options: Any) -> None:
         super().__init__(config, **options)
@@ -158,6 +158,24 @@ def test_a_record_whose_offset_went_back_is_not_acknowledged_until_the_producer_
     again = "TOPIC_CREATED_AGAIN"
     assert asyncio.run(check()) == [None, None, again, again, None, None]
     assert len(RewindingProducer.made) == 2
+
+
+def test_a_record_without_an_error_and_without_an_offset_is_not_acknowledged(monkeypatch: pytest.MonkeyPatch):
+    """Also the first one of a partition, before which no offset is known."""
+    monkeypatch.setattr(RewindingProducer, "made", [])
+    monkeypatch.setattr(RewindingProducer, "offsets", [None, 0, None, 1])
+    monkeypatch.setattr(module, "Producer", RewindingProducer)
+
+    async def check() -> list[str | None]:
+        publisher = KafkaPublisher(producer_config({}, 1))
+        reports: asyncio.Queue[Report] = asyncio.Queue()
+        for _ in range(4):
+            publisher.publish(Record("t", None, b"", []), reports.put_nowait)
+        found = [(await asyncio.wait_for(reports.get(), 10)).failure for _ in range(4)]
+        publisher.close()
+        return [failure and failure.error for failure in found]
+
+    assert asyncio.run(check()) == ["NO_OFFSET", None, "NO_OFFSET", None]
 
 
 def test_late_reports_of_a_former_producer_say_nothing_of_the_topic_that_was_created_again(

@@ -9,6 +9,7 @@ from confluent_kafka import KafkaError, KafkaException
 from openbsp.errors import KafkaUnavailableError
 from openbsp.kafka import reading
 from openbsp.kafka.connection import KafkaSettings
+from simulation.log import SimulatedMessage
 
 
 class Consumer:
@@ -64,3 +65,37 @@ def test_partitions_without_a_leader_are_named():
         assert reader.leaderless() == [1]
         reader.topic = "deleted"
         assert reader.leaderless() == []
+
+
+class Records:
+    """A partition of three records, whose broker tells of an end before the last one, and then of its end."""
+
+    def __init__(self, *_arguments: Any, **_options: Any) -> None:
+        self._rest: list[Any] = []
+
+    def list_topics(self, timeout: float) -> SimpleNamespace:
+        del timeout
+        return SimpleNamespace(topics={"t": SimpleNamespace(partitions={0: None})})
+
+    def assign(self, places: list[Any]) -> None:
+        del places
+        at = "t", 0
+        ends = [SimulatedMessage(at, end, None, None, None, KafkaError(KafkaError._PARTITION_EOF)) for end in (1, 3)]
+        records = [SimulatedMessage(at, offset, b"k", b"v", None, None) for offset in range(2)]
+        # The last record of the range is compacted away.
+        self._rest = [records[0], ends[0], records[1], ends[1]]
+
+    def unassign(self) -> None:
+        pass
+
+    def poll(self, _: float) -> Any:
+        return self._rest.pop(0) if self._rest else None
+
+    def close(self) -> None:
+        pass
+
+
+def test_an_end_before_the_end_is_read_beyond(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(reading, "Consumer", Records)
+    with reading.TopicReader(KafkaSettings(), "t", 1.0) as reader:
+        assert [message.offset() for message in reader.read({0: (0, 3)})] == [0, 1]

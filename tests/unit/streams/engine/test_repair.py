@@ -1,12 +1,21 @@
 """Repair of a changelog that lacks what its table has."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
+from confluent_kafka import KafkaError
+
+from simulation.log import SimulatedMessage
+from streams.engine import repair as repair_module
+from streams.engine.errors import WriteFailedError
 from streams.engine.guard import Guard
+from streams.engine.outside import Clock
 from streams.engine.repair import Repair
 from streams.engine.stores.memory import MemoryStore
 from streams.engine.table import PlainContents, TablePartition, TableSpec
+from streams.engine.writer import Writer
 
 LOG = ("changelog", 0)
 TABLE = TableSpec(source="source", changelog="changelog")
@@ -95,6 +104,59 @@ def test_a_large_table_is_read_in_slices_and_written_whole():
         assert len(turns_before_writing) > 3
         assert guard.gaps == []
         assert work.rooms > MANY / 1_000  # the broker is not sent more than it can take
+
+    asyncio.run(check())
+
+
+class FailingProducer:
+    """Its broker takes nothing: each record is reported as failed at the next poll, in one of two ways."""
+
+    def __init__(self, error: KafkaError | None) -> None:
+        self.error = error
+        self.asked = asyncio.Event()
+        self.reports: list[Any] = []
+
+    def produce(self, topic: str, value: Any, key: Any, partition: int, delivered: Any, headers: Any = None) -> None:  # noqa: PLR0917 confluent-kafka's
+        del value, key, headers
+        self.reports.append((delivered, (topic, partition)))
+        self.asked.set()
+
+    def poll(self, _: float) -> int:
+        while self.reports:
+            delivered, at = self.reports.pop(0)
+            delivered(self.error, SimulatedMessage(at, -1001, None, None, None, self.error))
+        return 0
+
+
+@pytest.mark.parametrize("error", [KafkaError(KafkaError._MSG_TIMED_OUT), None], ids=["refused", "without an offset"])
+def test_a_rewrite_that_failed_has_repaired_nothing(error: KafkaError | None):
+    """The worker ends for it, and commits before that how far its changelogs are right."""
+
+    async def check() -> None:
+        producer = FailingProducer(error)
+        clients: Any = SimpleNamespace(producer=lambda _: producer)
+        writer = Writer(clients, Clock(), {}, 20)
+
+        class Failing(Work):
+            def rewrite(self, contents: PlainContents, topic: str, keys: list[bytes]) -> Any:
+                super().rewrite(contents, topic, keys)
+                return writer.checkpoint({})
+
+        current: list[Any] = [Failing(writer)]
+        guard = Guard(EmptyLogs())
+        guard.begin({LOG: 0})
+        guard.owe([LOG])
+        owed = list(guard.gaps)
+        repair = Repair(guard, writer, committed, lambda: current[0], {"changelog": TABLE})
+        repairing = asyncio.create_task(repair.look())
+        await producer.asked.wait()
+        with pytest.raises(WriteFailedError):
+            writer.poll()
+        # As long as this worker takes to end.
+        await asyncio.wait([repairing], timeout=3 * repair_module._WAIT_S)
+        assert guard.gaps == owed
+        current[0] = None
+        await asyncio.wait([repairing])
 
     asyncio.run(check())
 

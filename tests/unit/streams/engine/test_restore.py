@@ -100,6 +100,29 @@ def test_a_value_that_counts_as_false_is_one_also_after_a_tombstone_of_the_same_
     assert store.get(b"a") == b""
 
 
+def early(at: int) -> Message:
+    """Return the end that a broker tells which has just begun to lead, and does not know yet how far it has it."""
+    return Message(at, error=KafkaError(KafkaError._PARTITION_EOF))
+
+
+def test_an_end_before_the_end_is_read_beyond() -> None:
+    """Else acknowledged records would be missing, and taken for those of a former owner."""
+    store = MemoryStore()
+    log = Log([Message(0, b"a", b"1"), early(1), Message(1, b"b", b"1"), Message(2, b"a", b"2")], 3, at_once=0)
+    assert restored(log, store, 3) == 3
+    assert (store.get(b"a"), store.get(b"b"), store.position) == (b"2", b"1", 3)
+
+
+def test_an_end_before_the_end_of_a_gap_is_read_beyond() -> None:
+    log = Log([Message(0, b"a", b"1"), early(1), Message(1, b"b", b"1")], 2, at_once=0)
+    assert guard._keys(log, Gap(TOPIC, 0, 0, 2)) == {b"a", b"b"}
+
+
+def test_a_gap_whose_last_records_are_compacted_ends_where_the_log_does_or_goes_on() -> None:
+    assert guard._keys(Log([Message(0, b"a", b"1")], 9), Gap(TOPIC, 0, 0, 5)) == {b"a"}
+    assert guard._keys(Log([Message(0, b"a", b"1"), Message(7, b"c", b"1")], 9), Gap(TOPIC, 0, 0, 5)) == {b"a"}
+
+
 def test_a_gap_of_millions_is_read_in_slices() -> None:
     log = Log([Message(offset, b"k%d" % (offset % 7), b"") for offset in range(3_000)], 3_000_000, at_once=10)
     assert guard._keys(log, Gap(TOPIC, 0, 0, 3_000_000)) == {b"k%d" % number for number in range(7)}

@@ -11,6 +11,7 @@ from hypothesis import given, note
 from hypothesis import strategies as st
 
 from openbsp.http.tokens.token_set import new_token
+from simulation.log import SimulatedMessage
 from streams.engine.outside import Clients, Outside
 from streams.views.live import backlog, events, positions
 from streams.views.read import feed
@@ -443,6 +444,23 @@ async def test_what_an_emptied_topic_has_lost_is_not_filled_with_what_came_after
     await states.reach(followed, 100)
     assert asked == ["error"]
     assert followed.start == 200
+
+
+async def test_an_end_before_the_end_is_read_beyond():
+    """A broker that has just begun to lead may tell of one. The client would never hear of what came after it."""
+    at = "states", 0
+
+    class Late(Clients):
+        def consumer(self, config):
+            del config
+            end = SimulatedMessage(at, 101, None, None, None, KafkaError(KafkaError._PARTITION_EOF))
+            records = [SimulatedMessage(at, offset, b"c%d" % offset, b"", None, None) for offset in (100, 101, 102)]
+            return Mock(poll=Mock(side_effect=[records[0], end, *records[1:]]), consume=Mock(return_value=[]))
+
+    states = backlog.Backlog(Outside(clients=Late()), {}, "group", "states")
+    followed = feed.Feed(0, 103)
+    await states.reach(followed, 100)
+    assert [recent.position for recent in followed._recent] == [101, 102, 103]
 
 
 async def test_silence_is_filled_with_heartbeats(world, monkeypatch):
