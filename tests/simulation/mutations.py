@@ -75,6 +75,12 @@ def _believe_reports(original: Any, message: Any) -> bool:
     return False
 
 
+@mutation("foreign records are read to the end that was asked for, whatever end a broker tells", aim="notes")
+@instead(program.source.Batch, "reaches")
+def _read_to_any_end(original: Any, self: Any, offset: int) -> bool:
+    return bool(self.ends) or original(self, offset)
+
+
 @mutation("contributions written, facts not: what is said again counts once")
 @instead(program.tallies.Tally, "replace")
 def _count_again(  # noqa: PLR0917 what it replaces
