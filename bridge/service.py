@@ -131,10 +131,11 @@ async def running(
         release_quarantine(spool_file)
         spool = Spool(spool_file, settings.spool_max_bytes, metrics)
         stack.push_async_callback(spool.close)
-        # A second more than the deadline: records of answered requests must not pile up in the producer.
+        # Records of answered requests must not pile up in the producer. Trap: what it gives up comes from the spool,
+        # and so must what it was given until that one's deadline: its own has to be over as well.
         clock, ages = ClockSkew(), Ages()
         replaced, appended = metrics.producers_replaced.inc, clock.appended
-        publisher = world.new_publisher(settings.deadline_s + 1, replaced, appended)
+        publisher = world.new_publisher(settings.deadline_s + max(1.0, settings.deadline_s), replaced, appended)
         drain_publisher = world.new_publisher(_DRAIN_TIMEOUT_S, replaced, appended)
         publishers = (publisher, drain_publisher)
         for each in publishers:

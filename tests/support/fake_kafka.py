@@ -59,10 +59,13 @@ class FakeKafka:
         return [record for record in self.log if record.topic.endswith(name)]
 
     def new_publisher(
-        self, _: float = 1.0, __: Callable[[], None] = lambda: None, on_appended: Callable[[int], None] = lambda _: None
+        self,
+        timeout_s: float = 1.0,
+        _: Callable[[], None] = lambda: None,
+        on_appended: Callable[[int], None] = lambda _: None,
     ) -> "FakePublisher":
         """Make a publisher, as service.Outside does."""
-        return FakePublisher(self, on_appended)
+        return FakePublisher(self, timeout_s, on_appended)
 
     def stop_answering(self) -> None:
         """Go on taking records, but report nothing."""
@@ -87,7 +90,8 @@ class FakeKafka:
 class FakePublisher:
     """See bridge.delivery.publisher.Publisher."""
 
-    def __init__(self, kafka: FakeKafka, on_appended: Callable[[int], None]) -> None:
+    def __init__(self, kafka: FakeKafka, timeout_s: float, on_appended: Callable[[int], None]) -> None:
+        self.timeout_s = timeout_s
         self.loop = asyncio.get_running_loop()
         self._on_appended = on_appended
         self._kafka = kafka
