@@ -75,7 +75,6 @@ class Drain:
         self._ages = ages
         self._skewed = skewed
         self._metrics = metrics
-        self._cursor = 0  # the last number read in this pass
         self._held: set[bytes | None] = set()  # keys that failed in this pass: newer events must not overtake
         self._done: set[StoredEvent] = set()  # published, but the disk is too full to remove them
         self._stuck = False  # an event of this pass can neither be published nor be quarantined
@@ -105,20 +104,19 @@ class Drain:
         Events are stored meanwhile; those read before are not published any more. Raises sqlite3.Error.
         """
         async with self._in_work:
-            removed, after = 0, 0
-            while rows := await self._spool.read(after, _WINDOW_EVENTS, _WINDOW_BYTES):
-                after = rows[-1].seq
+            removed = 0
+            last: StoredEvent | None = None
+            while rows := await self._spool.read(last, _WINDOW_EVENTS, _WINDOW_BYTES):
+                last = rows[-1]
                 wanted = await _matching(rows, is_wanted)
-                await self._spool.erase(wanted)
+                removed += await self._spool.erase(wanted)
                 # Published events that await their removal are not counted.
                 self._spool.forget([row for row in wanted if row not in self._done])
-                removed += len(wanted)
-            after = 0
-            while rows := await self._spool.read_quarantine(after, _WINDOW_BYTES):
-                after = rows[-1].seq
+            last = None
+            while rows := await self._spool.read_quarantine(last, _WINDOW_BYTES):
+                last = rows[-1]
                 wanted = await _matching(rows, is_wanted)
-                await self._spool.erase(wanted, quarantined=True)
-                removed += len(wanted)
+                removed += await self._spool.erase(wanted, quarantined=True)
             await self._spool.squeeze()
         # Those that it held back are read again.
         self._spool.arrived.set()
@@ -126,29 +124,29 @@ class Drain:
 
     async def _pass(self) -> bool:
         """Read the spool from its first event on. Returns whether it is empty now."""
-        self._cursor = 0
+        last: StoredEvent | None = None
         self._held.clear()
         self._stuck = False
         try:
             while True:
                 async with self._in_work:
-                    rows = await self._spool.read(self._cursor, _WINDOW_EVENTS, _WINDOW_BYTES)
+                    rows = await self._spool.read(last, _WINDOW_EVENTS, _WINDOW_BYTES)
                     if not rows:
-                        return await self._finish()
+                        return await self._finish(last)
                     if not await self._window([row for row in rows if row not in self._done]):
                         return False
-                    self._cursor = rows[-1].seq
+                    last = rows[-1]
         except sqlite3.Error as error:
             _log.error("draining paused, the spool cannot be used: %s", error, extra=event("spool.drain_paused"))
             self.last_failure = f"spool: {error}"
         return False
 
-    async def _finish(self) -> bool:
-        """End a pass after the last event; return whether the spool is empty."""
+    async def _finish(self, last: StoredEvent | None) -> bool:
+        """End a pass after its last event; return whether the spool is empty."""
         await self._remove([])
         # Trap: starting over removes everything in the file.
         left = bool(self._held) or self._stuck
-        if self._done and not left and await self._spool.start_over(self._cursor):
+        if self._done and not left and await self._spool.start_over(last):
             self._done.clear()
         if self._done or left:
             return False

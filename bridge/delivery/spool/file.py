@@ -101,6 +101,7 @@ class SpoolFile:
         self.unopened: str | None = None
         try:
             self._take_lock()
+            self.set_aside += self._logs_alone()
             self._connection = self._open_or_replace()
         except SpoolUnavailableError as error:
             self._release()
@@ -143,6 +144,9 @@ class SpoolFile:
                 # Earlier rows are read again: what happens to them meanwhile is not in the current totals.
                 self.generation += 1
                 return
+            # Where the file was moved, a kill before the copy is committed leaves the moved file without its log.
+            with suppress(sqlite3.OperationalError):
+                self.make_room()
             for path, identity in zip(_files(self.path), self._identities, strict=True):
                 # Trap: a leftover part belongs to the old connection. The new one would use it as its own.
                 if identity is not None and _identity(path) == identity:
@@ -204,15 +208,20 @@ class SpoolFile:
             self._db.executemany("DELETE FROM event WHERE seq = ?", numbers)
 
     def read(
-        self, after: int, count: int, size: int, on_damaged: Callable[[StoredEvent], None] = lambda _: None
+        self,
+        after: StoredEvent | None,
+        count: int,
+        size: int,
+        on_damaged: Callable[[StoredEvent], None] = lambda _: None,
     ) -> list[StoredEvent]:
-        """Return up to `count` events after number `after`, in order, and no more than `size` bytes, but at least one.
+        """Return up to `count` events after `after`, in order, and no more than `size` bytes, but at least one.
 
-        A damaged event is quarantined for good; `on_damaged` is called with it. Returns no events only when there are
-        none after `after`. Raises sqlite3.Error.
+        From the first one on after None, or an event of a former file. A damaged event is quarantined for good;
+        `on_damaged` is called with it. Returns no events only when there are no more. Raises sqlite3.Error.
         """
+        number = self._number(after)
         while True:
-            found = self._rows(after, count, size)
+            found = self._rows(number, count, size)
             sound: list[StoredEvent] = []
             damaged: list[StoredEvent] = []
             for seq, received_at, crc, body in found:
@@ -224,7 +233,11 @@ class SpoolFile:
                     on_damaged(row)
             if sound or not found:
                 return sound
-            after = found[-1][0]
+            number = found[-1][0]
+
+    def _number(self, last: StoredEvent | None) -> int:
+        """Return the number of an event of this file, for others one that is before all in it."""
+        return 0 if last is None or last.generation != self.generation else last.seq
 
     def _rows(self, after: int, count: int, size: int) -> list[tuple[int, int, int, bytes]]:
         rows: list[tuple[int, int, int, bytes]] = []
@@ -365,23 +378,25 @@ class SpoolFile:
         self.make_room(_PATIENCE_S)
         return removed
 
-    def read_quarantine(self, after: int, size: int) -> list[StoredEvent]:
-        """Return quarantined events after number `after`, no more than `size` bytes, but at least one.
+    def read_quarantine(self, after: StoredEvent | None, size: int) -> list[StoredEvent]:
+        """Return quarantined events after `after`, as `read` does, no more than `size` bytes, but at least one.
 
         Raises sqlite3.Error.
         """
         rows: list[StoredEvent] = []
-        found = self._db.execute("SELECT seq, received_at, body FROM quarantine WHERE seq > ? ORDER BY seq", (after,))
-        for seq, received_at, body in found:
+        for seq, received_at, body in self._db.execute(
+            "SELECT seq, received_at, body FROM quarantine WHERE seq > ? ORDER BY seq", (self._number(after),)
+        ):
             size -= len(body)
             if rows and size < 0:
                 break
             rows.append(StoredEvent(seq, received_at, body, self.generation))
         return rows
 
-    def erase(self, rows: list[StoredEvent], *, quarantined: bool = False) -> None:
-        """Remove events for good, all or none; those in `quarantined` have their own numbers.
+    def erase(self, rows: list[StoredEvent], *, quarantined: bool = False) -> int:
+        """Remove events for good, all or none, except those of a former file; return how many.
 
+        The `quarantined` have their own numbers.
         What former versions of the pages hold is gone after `squeeze`. Raises sqlite3.Error.
         """
         table = "quarantine" if quarantined else "event"
@@ -393,6 +408,7 @@ class SpoolFile:
                 self._db.executemany(f"DELETE FROM {table} WHERE seq = ?", numbers)  # noqa: S608 one of two names
         finally:
             self._db.execute("PRAGMA secure_delete = FAST")
+        return len(numbers)
 
     def squeeze(self) -> bool:
         """Return part of the free pages to the disk, whatever the file holds, and in the end the write-ahead log.
@@ -406,13 +422,14 @@ class SpoolFile:
             self.fold()
         return bool(free)
 
-    def start_over(self, through: int) -> bool:
-        """Replace the file by an empty one, unless it holds anything but events up to number `through`.
+    def start_over(self, through: StoredEvent | None) -> bool:
+        """Replace the file by an empty one, unless it holds anything but its events up to `through`.
 
         The only way out when the disk is too full even for deleting. Returns whether it was done. Raises sqlite3.Error.
         """
         (others,) = self._db.execute(
-            "SELECT (SELECT count(*) FROM event WHERE seq > ?) + (SELECT count(*) FROM quarantine)", (through,)
+            "SELECT (SELECT count(*) FROM event WHERE seq > ?) + (SELECT count(*) FROM quarantine)",
+            (self._number(through),),
         ).fetchone()
         if others:
             return False
@@ -479,7 +496,7 @@ class SpoolFile:
         db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=_PATIENCE_S)
         try:
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            db.execute("PRAGMA journal_mode = WAL")
+            _write_ahead(db)
             db.execute("PRAGMA synchronous = FULL")
             # Deleted bodies do not stay in rewritten pages; whole free pages are freed by `shrink`.
             db.execute("PRAGMA secure_delete = FAST")
@@ -515,6 +532,11 @@ class SpoolFile:
         self.set_aside.append(aside)
         return aside
 
+    def _logs_alone(self) -> list[Path]:
+        """Return the logs whose file was not set aside with them, because the process was killed in between."""
+        logs = listed(self.path.parent, f"{self.path.name}.damaged-*-wal")
+        return [log for log in logs if not log.with_name(log.name.removesuffix("-wal")).exists()]
+
 
 def listed(directory: Path, pattern: str) -> list[Path]:
     """Return the matching files of a spool directory, in order; none while its disk fails, which ends no bridge."""
@@ -527,6 +549,13 @@ def listed(directory: Path, pattern: str) -> list[Path]:
 def _recall(db: sqlite3.Connection, name: str) -> str | None:
     row = db.execute("SELECT value FROM memory WHERE name = ?", (name,)).fetchone()
     return None if row is None else str(row[0])
+
+
+def _write_ahead(db: sqlite3.Connection) -> None:
+    (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
+    # Trap: else SQLite goes on in another mode, in which FULL does not sync the directory at each commit.
+    if mode != "wal":
+        raise sqlite3.OperationalError("its file system does not allow a write-ahead log")
 
 
 def _check(db: sqlite3.Connection) -> None:

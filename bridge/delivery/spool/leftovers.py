@@ -71,7 +71,7 @@ class Leftovers:
         try:
             await in_thread(file.release_quarantine)
             await self._between(file)
-            while rows := await in_thread(file.read, 0, _WINDOW_EVENTS, _WINDOW_BYTES):
+            while rows := await in_thread(file.read, None, _WINDOW_EVENTS, _WINDOW_BYTES):
                 stored = await self._store(rows)
                 await in_thread(file.delete, stored)
                 adopted += len(stored)

@@ -129,8 +129,8 @@ class Spool:
         self._forget(len(ticket.body))
         return True
 
-    async def read(self, after: int, count: int, size: int) -> list[StoredEvent]:
-        """Return events after number `after`; see SpoolFile.read. Damaged ones are no longer counted."""
+    async def read(self, after: StoredEvent | None, count: int, size: int) -> list[StoredEvent]:
+        """Return events after `after`; see SpoolFile.read. Damaged ones are no longer counted."""
         damaged: list[StoredEvent] = []
         try:
             return await self._call(self._file.read, after, count, size, damaged.append)
@@ -181,16 +181,16 @@ class Spool:
         while await self._call(self._file.shrink) and not self.events:
             pass
 
-    async def read_quarantine(self, after: int, size: int) -> list[StoredEvent]:
+    async def read_quarantine(self, after: StoredEvent | None, size: int) -> list[StoredEvent]:
         """Return some of the quarantined events; see SpoolFile.read_quarantine."""
         return await self._call(self._file.read_quarantine, after, size)
 
-    async def erase(self, rows: list[StoredEvent], *, quarantined: bool = False) -> None:
+    async def erase(self, rows: list[StoredEvent], *, quarantined: bool = False) -> int:
         """Remove events for good; see SpoolFile.erase. The caller has to call `forget` afterwards.
 
         Not for those in quarantine: they are not counted any more.
         """
-        await self._call(self._file.erase, rows, quarantined=quarantined)
+        return await self._call(self._file.erase, rows, quarantined=quarantined)
 
     async def squeeze(self) -> None:
         """Remove every byte of former events from the files, in parts as `shrink` does. Raises sqlite3.Error.
@@ -208,7 +208,7 @@ class Spool:
                 )
             await asyncio.sleep(_LOOK_EVERY_S)
 
-    async def start_over(self, through: int) -> bool:
+    async def start_over(self, through: StoredEvent | None) -> bool:
         """Start an empty file if this one holds nothing but events up to `through`, which are settled."""
         done = await self._call(self._file.start_over, through)
         self._generation += done

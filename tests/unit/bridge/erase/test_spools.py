@@ -56,7 +56,7 @@ def content(directory) -> bytes:
 
 
 def test_what_waits_is_counted_while_the_bridge_runs(file, tmp_path):
-    rows = file.read(0, 10, 10_000)
+    rows = file.read(None, 10, 10_000)
     file.quarantine(rows[2], "of the test")
     found = spools.search(tmp_path, SOUGHT)
     assert (found.waiting, found.quarantined) == (2, 1)
@@ -240,21 +240,21 @@ def test_a_request_that_nobody_can_read_is_removed_and_hinders_nothing(tmp_path,
 def test_of_a_stopped_bridge_it_is_removed_and_nothing_else(tmp_path):
     file = SpoolFile(tmp_path / "spool-0.db")
     file.append([(1, body) for body in BODIES])
-    file.quarantine(file.read(0, 1, 10_000)[0], "of the test")
+    file.quarantine(file.read(None, 1, 10_000)[0], "of the test")
     file.close()
     assert spools.remove(tmp_path, ROWS, WANTED, patience_s=0) == 3
     assert b"canary" not in content(tmp_path)
     found = spools.search(tmp_path, SOUGHT)
     assert (found.waiting, found.quarantined) == (0, 0)
     file = SpoolFile(tmp_path / "spool-0.db")
-    assert [row.body for row in file.read(0, 10, 10_000)] == [BODIES[1], BODIES[3]]
+    assert [row.body for row in file.read(None, 10, 10_000)] == [BODIES[1], BODIES[3]]
     file.close()
 
 
 @pytest.mark.parametrize("size", [100, 3_000, 100_000])
 def test_an_empty_spool_that_was_shrunk_has_no_byte_of_former_events(file, tmp_path, size):
     file.append([(1, b"canary" + b"x" * size) for _ in range(20)])
-    file.delete(file.read(0, 100, 10_000_000))
+    file.delete(file.read(None, 100, 10_000_000))
     file.shrink()
     assert b"canary" not in content(tmp_path)
     assert spools.search(tmp_path, SOUGHT).residue == 0
@@ -315,7 +315,7 @@ def test_what_a_bridge_has_adopted_meanwhile_is_found_where_it_is_then(tmp_path)
 
     def adopt() -> None:
         eventually(lambda: asked(tmp_path, 3))
-        leave_behind(tmp_path, *(row.body for row in adopted.read(0, 10, 10_000)), number=0)
+        leave_behind(tmp_path, *(row.body for row in adopted.read(None, 10, 10_000)), number=0)
         adopted.remove()
         adopted.close()
 
@@ -367,7 +367,7 @@ class TestWithoutKafka:
 
     def left(self, tmp_path) -> list[tuple[str, str]]:
         with closing(SpoolFile(spool_path(tmp_path, 3))) as file:
-            items = [unpack(row.body) for row in file.read(0, 100, 100_000)]
+            items = [unpack(row.body) for row in file.read(None, 100, 100_000)]
         return [(item.id, item.action) for item in items]
 
     def test_an_update_that_has_only_an_id_is_the_contacts_if_another_event_says_so(self, tmp_path):

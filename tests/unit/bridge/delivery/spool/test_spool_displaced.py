@@ -3,6 +3,7 @@
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -81,15 +82,15 @@ ACCIDENTS = [
 
 
 def bodies(file: SpoolFile) -> list[bytes]:
-    return [row.body for row in file.read(0, 1_000_000, 1 << 40)]
+    return [row.body for row in file.read(None, 1_000_000, 1 << 40)]
 
 
 @pytest.mark.parametrize("accident", ACCIDENTS, ids=lambda accident: accident.__name__)
 def test_what_was_stored_before_and_after_is_found_by_the_next_start(path: Path, accident: Accident):
     file = SpoolFile(path)
     file.append([(1, b"a"), (2, b"quarantined"), (3, b"c")])
-    file.delete(file.read(0, 1, 1000))
-    file.quarantine(file.read(0, 1, 1000)[0], "refused")
+    file.delete(file.read(None, 1, 1000))
+    file.quarantine(file.read(None, 1, 1000)[0], "refused")
     file.remember("name", "value")
     assert not file.displaced()
     accident(path)
@@ -97,14 +98,13 @@ def test_what_was_stored_before_and_after_is_found_by_the_next_start(path: Path,
     file.recover()
     assert not file.displaced()
     file.append([(4, b"d")])
-    numbers = [row.seq for row in file.read(0, 10, 1000)]
     file.close()
     again = SpoolFile(path)
     there = [b"was there"] if accident is mount_over_with_another_spool else []
     assert bodies(again) == [*there, b"c", b"d"]
     assert (again.quarantined(), again.recall("name")) == (1, "value")
     # A number is never used twice, not even that of an event in quarantine.
-    again.quarantine(again.read(numbers[-1] - 1, 1, 1000)[0], "refused")
+    again.quarantine(again.read(None, 10, 1000)[-1], "refused")
     assert again.quarantined() == 2
     again.close()
 
@@ -116,11 +116,11 @@ def test_a_sound_file_is_never_taken_for_a_displaced_one(path: Path):
             file.append([(number, b"x" * 100_000)])
             assert not file.displaced()
         file.make_room()
-        file.delete(file.read(0, 1000, 1 << 40))
+        file.delete(file.read(None, 1000, 1 << 40))
         file.shrink()
         assert not file.displaced()
         file.append([(1, b"last")])
-        assert file.start_over(1_000_000)
+        assert file.start_over(file.read(None, 10, 1000)[-1])
         assert not file.displaced()
         file.append([(1, b"new")])
         assert not file.displaced()
@@ -140,18 +140,42 @@ def test_while_somebody_reads_a_file_whose_log_is_gone_nothing_is_given_up(path:
     with pytest.raises(sqlite3.OperationalError, match="another process reads the spool"):
         file.recover()
     assert file.displaced()
-    assert [row.body for row in file.read(0, 10, 1000)] == [b"folded", b"in the log alone"]
+    assert [row.body for row in file.read(None, 10, 1000)] == [b"folded", b"in the log alone"]
     reader.close()
     file.recover()
     file.close()
     again = SpoolFile(path)
-    assert [row.body for row in again.read(0, 10, 1000)] == [b"folded", b"in the log alone"]
+    assert [row.body for row in again.read(None, 10, 1000)] == [b"folded", b"in the log alone"]
     again.close()
+
+
+class KilledError(BaseException):
+    pass
+
+
+def test_a_kill_before_a_moved_file_is_copied_leaves_it_whole(
+    file: SpoolFile, path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Its log stays at the path, where the new file gets one of its own."""
+
+    def killed(*_: object) -> None:
+        raise KilledError
+
+    file.append([(1, b"folded")])
+    file.make_room()
+    file.append([(2, b"in the log alone")])
+    move_main(path)
+    monkeypatch.setattr("bridge.delivery.spool.file._copy", killed)
+    with pytest.raises(KilledError):
+        file.recover()
+    moved = shutil.copy(path.with_name("renamed"), path.with_name("found"))
+    with closing(sqlite3.connect(moved)) as found:
+        assert found.execute("SELECT body FROM event").fetchall() == [(b"folded",), (b"in the log alone",)]
 
 
 def test_rows_of_the_former_file_mean_nothing_in_the_new_one(file: SpoolFile, path: Path):
     file.append([(1, b"old")])
-    old = file.read(0, 10, 1000)
+    old = file.read(None, 10, 1000)
     remove_all(path)
     file.recover()
     file.delete(old)

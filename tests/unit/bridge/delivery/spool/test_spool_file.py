@@ -19,37 +19,37 @@ from prometheus_client import CollectorRegistry
 
 from bridge.delivery.spool.file import SpoolFile, StoredEvent, Totals
 from bridge.delivery.spool.spool import Spool
-from bridge.errors import SpoolError, SpoolInUseError
+from bridge.errors import SpoolError, SpoolInUseError, SpoolUnavailableError
 from bridge.metrics import Metrics
 
 MEBIBYTE = 1024 * 1024
 
 
-def bodies(file: SpoolFile, after: int = 0) -> list[bytes]:
-    return [row.body for row in file.read(after, 1_000_000, 1 << 40)]
+def bodies(file: SpoolFile) -> list[bytes]:
+    return [row.body for row in file.read(None, 1_000_000, 1 << 40)]
 
 
 def test_events_come_back_in_order(file: SpoolFile):
     file.append([(1, b"a"), (2, b"b")])
     file.append([(3, b"c")])
-    rows = file.read(0, 10, MEBIBYTE)
+    rows = file.read(None, 10, MEBIBYTE)
     assert [(row.received_at, row.body) for row in rows] == [(1, b"a"), (2, b"b"), (3, b"c")]
-    assert [row.body for row in file.read(rows[0].seq, 10, MEBIBYTE)] == [b"b", b"c"]
+    assert [row.body for row in file.read(rows[0], 10, MEBIBYTE)] == [b"b", b"c"]
     assert file.totals() == Totals(3, 3)
     assert file.oldest() == 1
 
 
 def test_reading_is_limited_by_count_and_size_but_never_stuck(file: SpoolFile):
     file.append([(0, b"x" * 100) for _ in range(10)])
-    assert len(file.read(0, 4, MEBIBYTE)) == 4
-    assert len(file.read(0, 10, 250)) == 2
-    assert len(file.read(0, 10, 1)) == 1
+    assert len(file.read(None, 4, MEBIBYTE)) == 4
+    assert len(file.read(None, 10, 250)) == 2
+    assert len(file.read(None, 10, 1)) == 1
 
 
 def test_a_number_is_never_used_twice(file: SpoolFile):
     """An acknowledgement that comes late must not remove a newer event."""
     file.append([(0, b"old")])
-    old = file.read(0, 10, MEBIBYTE)
+    old = file.read(None, 10, MEBIBYTE)
     file.delete(old)
     file.append([(0, b"new")])
     file.delete(old)
@@ -58,34 +58,39 @@ def test_a_number_is_never_used_twice(file: SpoolFile):
 
 def test_numbers_of_a_former_file_mean_nothing_in_the_new_one(file: SpoolFile):
     file.append([(0, b"old")])
-    old = file.read(0, 10, MEBIBYTE)
-    assert file.start_over(old[-1].seq)
+    old = file.read(None, 10, MEBIBYTE)
+    assert file.start_over(old[-1])
     file.append([(0, b"new")])
     file.delete(old)
     file.quarantine(old[0], "late")
     assert bodies(file) == [b"new"]
     assert file.quarantined() == 0
+    assert file.erase(old) == 0
+    assert [row.body for row in file.read(old[-1], 10, MEBIBYTE)] == [b"new"]
+    assert not file.start_over(old[-1])
+    file.quarantine(file.read(None, 1, MEBIBYTE)[0], "refused")
+    assert [row.body for row in file.read_quarantine(old[-1], MEBIBYTE)] == [b"new"]
 
 
 def test_it_does_not_start_over_while_it_holds_anything_else(file: SpoolFile):
     file.append([(0, b"a"), (0, b"b")])
-    first, second = file.read(0, 10, MEBIBYTE)
-    assert not file.start_over(first.seq)
+    first, second = file.read(None, 10, MEBIBYTE)
+    assert not file.start_over(first)
     file.quarantine(first, "refused")
-    assert not file.start_over(second.seq)
+    assert not file.start_over(second)
     assert bodies(file) == [b"b"]
 
 
 def test_quarantine_keeps_events_until_they_are_released(path: Path):
     file = SpoolFile(path)
     file.append([(1, b"a"), (2, b"b"), (3, b"c")])
-    file.quarantine(file.read(0, 10, MEBIBYTE)[0], "refused")
+    file.quarantine(file.read(None, 10, MEBIBYTE)[0], "refused")
     assert bodies(file) == [b"b", b"c"]
     file.close()
     file = SpoolFile(path)
     assert file.quarantined() == 1
     file.release_quarantine()
-    assert [(row.received_at, row.body) for row in file.read(0, 10, MEBIBYTE)] == [(2, b"b"), (3, b"c"), (1, b"a")]
+    assert [(row.received_at, row.body) for row in file.read(None, 10, MEBIBYTE)] == [(2, b"b"), (3, b"c"), (1, b"a")]
     assert file.quarantined() == 0
     file.close()
 
@@ -136,7 +141,7 @@ def test_damaged_events_are_told_stay_in_quarantine_and_hide_none_behind_them(pa
     database.close()
     file = SpoolFile(path)
     damaged: list[StoredEvent] = []
-    assert [row.body for row in file.read(0, 1, MEBIBYTE, damaged.append)] == [b"good"]
+    assert [row.body for row in file.read(None, 1, MEBIBYTE, damaged.append)] == [b"good"]
     assert [row.body for row in damaged] == [b"EVIL", b"EVIL"]
     file.release_quarantine()
     assert file.totals() == Totals(1, 4)
@@ -151,11 +156,11 @@ def test_the_runbook_removes_damaged_events_and_no_others_while_the_bridge_runs(
     file.append([(1, b"evil"), (2, b"refused"), (3, b"good")])
     with closing(sqlite3.connect(path)) as operator, operator:
         operator.execute("UPDATE event SET body = ? WHERE received_at = 1", (b"EVIL",))
-    refused, _ = file.read(0, 10, MEBIBYTE)
+    refused, _ = file.read(None, 10, MEBIBYTE)
     file.quarantine(refused, "refused by Kafka")
     with closing(sqlite3.connect(path)) as operator, operator:
         operator.execute(statement)
-    assert [row.body for row in file.read_quarantine(0, MEBIBYTE)] == [b"refused"]
+    assert [row.body for row in file.read_quarantine(None, MEBIBYTE)] == [b"refused"]
     file.append([(4, b"new")])
     assert bodies(file) == [b"good", b"new"]
     file.close()
@@ -245,6 +250,34 @@ def test_a_kill_while_a_file_is_set_aside_leaves_what_is_in_the_log_alone(
     assert b"in the log alone" in b"".join(each.read_bytes() for each in found.iterdir())
 
 
+def test_a_log_that_a_killed_process_set_aside_without_its_file_is_told(path: Path):
+    SpoolFile(path).close()
+    aside = path.with_name(f"{path.name}.damaged-20261128T101500.000000Z")
+    alone = aside.with_name(f"{aside.name}-wal")
+    alone.touch()
+    for _ in range(2):
+        file = SpoolFile(path)
+        assert file.set_aside == [alone]
+        file.close()
+    aside.touch()
+    file = SpoolFile(path)
+    assert file.set_aside == []
+    file.close()
+
+
+def test_a_file_system_that_allows_no_log_is_told(path: Path, monkeypatch: pytest.MonkeyPatch):
+    """SQLite uses a journal there, and a loss of power could bring back what was changed since."""
+    connect = sqlite3.connect
+    with monkeypatch.context() as patched:
+        # It has no shared memory, as a file system of a network may have none.
+        patched.setattr(
+            sqlite3, "connect", lambda path, **named: connect(f"file:{path}?vfs=unix-dotfile", uri=True, **named)
+        )
+        with pytest.raises(SpoolUnavailableError, match="does not allow a write-ahead log"):
+            SpoolFile(path)
+    SpoolFile(path).close()
+
+
 def full(*_: object, **__: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -254,13 +287,13 @@ def test_a_disk_that_fails_while_the_file_is_replaced_may_be_mended(
     file: SpoolFile, monkeypatch: pytest.MonkeyPatch, replacement: str
 ):
     file.append([(1, b"old")])
-    old = file.read(0, 10, MEBIBYTE)
+    old = file.read(None, 10, MEBIBYTE)
     with monkeypatch.context() as disk:
         disk.setattr(os, "open", full)
         if replacement == "set aside":
             assert file.replace_damaged().exists()
         else:
-            assert file.start_over(old[-1].seq)
+            assert file.start_over(old[-1])
         for _ in range(2):
             with pytest.raises(sqlite3.Error, match="No space left"):
                 file.append([(2, b"lost")])
@@ -274,7 +307,7 @@ def test_a_file_that_cannot_be_replaced_is_still_there(
     file: SpoolFile, monkeypatch: pytest.MonkeyPatch, replacement: str
 ):
     file.append([(1, b"old")])
-    old = file.read(0, 10, MEBIBYTE)
+    old = file.read(None, 10, MEBIBYTE)
     with monkeypatch.context() as disk:
         disk.setattr(Path, "rename", full)
         disk.setattr(Path, "unlink", full)
@@ -283,8 +316,8 @@ def test_a_file_that_cannot_be_replaced_is_still_there(
                 file.replace_damaged()
         else:
             with pytest.raises(sqlite3.Error, match="No space left"):
-                file.start_over(old[-1].seq)
-    assert file.read(0, 10, MEBIBYTE) == old
+                file.start_over(old[-1])
+    assert file.read(None, 10, MEBIBYTE) == old
     file.delete(old)
     assert bodies(file) == []
 
@@ -334,7 +367,7 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path):
 
 def test_the_disk_is_given_back(file: SpoolFile, path: Path):
     file.append([(1, b"x" * 100_000) for _ in range(300)])
-    file.delete(file.read(0, 1000, 1 << 40))
+    file.delete(file.read(None, 1000, 1 << 40))
     parts = 1
     while file.shrink():
         parts += 1
@@ -356,7 +389,7 @@ def test_no_event_waits_for_another_process_that_reads_the_file(path: Path, monk
 
     async def check() -> None:
         spool = Spool(file, 1 << 30, Metrics(CollectorRegistry()))
-        rows = await spool.read(0, 10, 1 << 40)
+        rows = await spool.read(None, 10, 1 << 40)
         await spool.remove(rows)
         spool.forget(rows)
         with closing(sqlite3.connect(path, isolation_level=None)) as reader:
@@ -395,7 +428,7 @@ def test_an_erasure_waits_for_a_reader_and_events_are_stored_meanwhile(
         with closing(sqlite3.connect(path, isolation_level=None)) as reader:
             reader.execute("BEGIN")
             reader.execute("SELECT count(*) FROM event").fetchone()
-            await spool.erase(await spool.read(0, 10, 1 << 40))
+            await spool.erase(await spool.read(None, 10, 1 << 40))
             squeezing = asyncio.create_task(spool.squeeze())
             stored = asyncio.get_running_loop().create_future()
             spool.put(2, b"kept", stored.set_result)
@@ -448,7 +481,7 @@ def test_the_room_that_there_is_is_used(path: Path):
     stored = int(child.stdout)
     assert stored > 300
     file = SpoolFile(path)
-    assert [row.received_at for row in file.read(0, 10_000, 1 << 40)] == list(range(stored))
+    assert [row.received_at for row in file.read(None, 10_000, 1 << 40)] == list(range(stored))
     file.close()
 
 
@@ -528,7 +561,7 @@ WRITER = textwrap.dedent(
         number += len(group)
         say(f"stored {number}")
         if random.random() < 0.3:
-            rows = file.read(0, random.randrange(1, 30), 1 << 40)
+            rows = file.read(None, random.randrange(1, 30), 1 << 40)
             say(f"removing {rows[-1].received_at + 1}")
             file.delete(rows)
     """
@@ -554,7 +587,7 @@ def test_a_process_that_is_killed_at_any_moment_loses_nothing_that_it_stored(pat
                 removing = int(value) if word == "removing" else removing
         file = SpoolFile(path)
         assert file.set_aside == []
-        numbers = [row.received_at for row in file.read(0, 1_000_000, 1 << 40)]
+        numbers = [row.received_at for row in file.read(None, 1_000_000, 1 << 40)]
         file.close()
         first = numbers[0] if numbers else stored
         assert numbers == list(range(first, first + len(numbers)))
