@@ -67,6 +67,7 @@ class Leftovers:
         except SpoolError as error:
             _log.error("an abandoned spool cannot be adopted: %s", error, extra=event("spool.not_adopted"))
             return False
+        self._spool.tell_damaged(file.set_aside)
         adopted = 0
         try:
             await in_thread(file.release_quarantine)

@@ -6,7 +6,8 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from bridge.delivery.spool.file import SpoolFile, StoredEvent, Totals, is_damage
@@ -68,7 +69,7 @@ class Spool:
         self.size = totals.size + _ROW_OVERHEAD * totals.events
         self._generation = file.generation
         self._unsettled: dict[Ticket, None] = {}
-        self.damaged_files = len(file.set_aside)
+        self.damaged_files = 0
         self.failing = file.unopened
         if self.failing is not None:
             _log.error(
@@ -82,13 +83,7 @@ class Spool:
         self.arrived = asyncio.Event()
         if self.events:
             self.arrived.set()
-        metrics.spool_damaged_files.inc(self.damaged_files)
-        for path in file.set_aside:
-            _log.error(
-                "the spool file was damaged and set aside as %s: its events did not reach Kafka",
-                path,
-                extra=event("spool.damaged"),
-            )
+        self.tell_damaged(file.set_aside)
         self._wake = threading.Condition()
         self._tickets: list[Ticket] = []
         self._calls: list[Callable[[], None]] = []
@@ -153,6 +148,17 @@ class Spool:
             if row.generation == self._generation:
                 self._forget(len(row.body))
         self.on_room()
+
+    def tell_damaged(self, set_aside: Iterable[Path]) -> None:
+        """Log and count files that were damaged and set aside."""
+        for path in set_aside:
+            _log.error(
+                "the spool file was damaged and set aside as %s: its events did not reach Kafka",
+                path,
+                extra=event("spool.damaged"),
+            )
+            self._metrics.spool_damaged_files.inc()
+            self.damaged_files += 1
 
     async def quarantine(self, row: StoredEvent, why: str) -> None:
         """Keep an unpublishable event until the next start. Raises sqlite3.Error."""
@@ -314,7 +320,12 @@ class Spool:
         """Move the file back to its path if it is displaced; `under_way` of its events are not settled yet."""
         if not self._file.displaced():
             return
-        self._file.recover()
+        told = len(self._file.set_aside)
+        try:
+            self._file.recover()
+        finally:
+            # What was put in the place meanwhile may be damaged.
+            self._loop.call_soon_threadsafe(self.tell_damaged, self._file.set_aside[told:])
         self._loop.call_soon_threadsafe(self._recovered, self._file.totals(), under_way)
 
     def _made_room(self) -> bool:
@@ -391,14 +402,8 @@ class Spool:
             detail = "; the event may be stored" if appended else ""
             ticket.on_stored(NotStoredError(f"the spool cannot be written: {error}{detail}"))
 
-    def _lost(self, aside: object) -> None:
-        _log.error(
-            "the spool file is damaged and was set aside as %s: its events did not reach Kafka",
-            aside,
-            extra=event("spool.damaged"),
-        )
-        self._metrics.spool_damaged_files.inc()
-        self.damaged_files += 1
+    def _lost(self, aside: Path) -> None:
+        self.tell_damaged([aside])
         # Settled events were in the damaged file; the rest goes into the new one.
         self._generation += 1
         self.events = len(self._unsettled)

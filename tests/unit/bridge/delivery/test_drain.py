@@ -398,6 +398,15 @@ def test_a_spool_that_more_workers_left_behind_is_adopted(tmp_path: Path):
     assert keys(kafka) == ["own", *[str(number) for number in range(1200)]]
 
 
+def test_a_spool_that_was_left_behind_damaged_is_told(tmp_path: Path):
+    spooled(tmp_path, ("lost", instants.now()), worker=3)
+    spool_path(tmp_path / "spool", 3).write_bytes(b"\xa5" * 8192)
+    with running_ingress(tmp_path, workers=2) as ingress:
+        eventually(lambda: ingress.metric("bridge_spool_damaged_files_total") == 1)
+        assert ingress.details()["spool"]["damaged_files"] == 1
+        assert len(list(ingress.spool_directory.glob("spool-3.db.damaged-*"))) == 1
+
+
 def test_a_spool_of_a_worker_that_exists_is_not_adopted(tmp_path: Path):
     spooled(tmp_path, ("other's", 1), worker=1)
     with running_ingress(tmp_path, workers=2) as ingress:

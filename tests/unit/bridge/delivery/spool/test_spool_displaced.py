@@ -216,6 +216,8 @@ def test_every_event_that_is_answered_with_spooled_survives_a_restart(tmp_path: 
         assert ingress.post(message("after")).json()["disposition"] == "spooled"
         eventually(lambda: ingress.metric("bridge_spool_recovered_files_total") == 1)
         eventually(lambda: ingress.metric("bridge_spool_events") >= 2)
+        damaged = accident is mount_over_with_a_damaged_spool
+        assert ingress.metric("bridge_spool_damaged_files_total") == damaged
     with running_ingress(tmp_path, kafka=FakeKafka()) as ingress:
         eventually(lambda: ingress.service.spool.events == 0)
         assert [record.key for record in ingress.kafka.topic("messages")] == [b"before", b"after"]
