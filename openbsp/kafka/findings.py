@@ -3,12 +3,17 @@
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from types import MappingProxyType
 
 from openbsp.errors import TopicsError
 
 DAY_MS = 24 * 60 * 60 * 1000
 #: The id of topics of brokers that give them none (before Kafka 2.8): it says nothing of a topic.
 NO_ID = "A" * 22
+
+
+#: Settings that are judged and never set, because managed clusters refuse that.
+ONLY_JUDGED = MappingProxyType({"unclean.leader.election.enable": "false"})
 
 
 class Grade(Enum):
@@ -112,6 +117,10 @@ def _timestamps(_: str | None, __: str) -> _Judged:
     return Grade.RISK, ": a producer's wrong clock decides what retention deletes; run `bridge topics apply`"
 
 
+def _unclean(_: str | None, __: str) -> _Judged:
+    return Grade.RISK, ": a replica that lacks acknowledged records may become the leader, and they are lost"
+
+
 _compaction = _at_least(": a worker that comes back late may miss what was removed")
 _CONSEQUENCES = {
     "cleanup.policy": _policy,
@@ -122,6 +131,7 @@ _CONSEQUENCES = {
     "max.compaction.lag.ms": _erasure,
     "delete.retention.ms": _compaction,
     "message.timestamp.type": _timestamps,
+    "unclean.leader.election.enable": _unclean,
 }
 
 

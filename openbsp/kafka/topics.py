@@ -19,7 +19,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 from avro.catalogue import TOPICS, topic_name
 from openbsp.errors import KafkaSettingsError, KafkaUnavailableError, TopicsError
 from openbsp.kafka.connection import KafkaSettings, TopicSettings
-from openbsp.kafka.findings import DAY_MS, NO_ID, Finding, Grade, Inspection, judge
+from openbsp.kafka.findings import DAY_MS, NO_ID, ONLY_JUDGED, Finding, Grade, Inspection, judge
 from openbsp.log import event
 
 if TYPE_CHECKING:
@@ -328,7 +328,8 @@ class Topics:
             for name, why in unreadable.items()
         ]
         for name, actual in found.items():
-            for setting, value in self._wanted_config(name).items():
+            judged = {setting: value for setting, value in ONLY_JUDGED.items() if actual.get(setting) is not None}
+            for setting, value in (self._wanted_config(name) | judged).items():
                 finding = judge(wanted[name], name, setting, actual.get(setting), value)
                 if finding is not None:
                     findings.append(finding)

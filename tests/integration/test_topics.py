@@ -94,6 +94,7 @@ def test_a_wrong_partition_count_is_named_by_both_and_left_alone(bare_contract, 
         ("message-state", "max.compaction.lag.ms", "172800000", "86400000", Grade.CHOICE),
         ("messages", "min.insync.replicas", "2", "1", Grade.CHOICE),
         ("messages", "message.timestamp.type", "CreateTime", "LogAppendTime", Grade.RISK),
+        ("messages", "unclean.leader.election.enable", "true", "false", Grade.RISK),
     ],
     ids=lambda change: " ".join(change[:3]),
 )
