@@ -25,27 +25,33 @@ class Ends:
 
     async def of(self, partitions: Iterable[At], timeout_s: float) -> dict[At, int]:
         """Return the end of each partition: the offset that the next record will have. Raises KafkaException."""
-        asked = list(partitions)
-        if not asked:
+        wanted = list(partitions)
+        if not wanted:
             return {}
         if self._admin is None:
             self._admin = self._outside.clients.admin(self._connection)
         clock = self._outside.clock
         deadline = clock.monotonic() + timeout_s
+        asked = [self._admin]
         with contextlib.suppress(KafkaException):
-            return await _ask(self._admin, asked, timeout_s)
+            return await _ask(asked[0], wanted, timeout_s)
         # See `ask`.
-        await self._outside.threads.run(self._look, _left(deadline - clock.monotonic()))
-        return await _ask(self._admin, asked, deadline - clock.monotonic())
+        await self._outside.threads.run(self._look, asked, _left(deadline - clock.monotonic()))
+        return await _ask(self._admin, wanted, deadline - clock.monotonic())
 
-    def _look(self, timeout_s: float) -> None:
+    def _look(self, asked: list[Any], timeout_s: float) -> None:
+        admin = asked.pop()
         try:
-            self._admin.list_topics(timeout=timeout_s)
-        except KafkaException:
-            # Trap: librdkafka may have lost its last broker, for good: docs/decisions/0246. The former client is closed
-            # here, not by the event loop, unless another question is on its way.
-            self._admin = self._outside.clients.admin(self._connection)
-            raise
+            admin.list_topics(timeout=timeout_s)
+        except KafkaException as error:
+            # Trap: librdkafka may have lost its last broker, for good: docs/decisions/0246.
+            if self._admin is admin:
+                self._admin = self._outside.clients.admin(self._connection)
+            # Trap: whoever drops a client last closes it, which may block for seconds. So each question drops its own
+            # in its thread: frames that the event loop would drop with the exception must not refer to it.
+            raise error.with_traceback(None) from None
+        finally:
+            del admin
 
 
 async def _ask(admin: Any, asked: Iterable[At], left_s: float) -> dict[At, int]:

@@ -2,7 +2,9 @@
 
 import asyncio
 import threading
+import time
 from concurrent.futures import Future
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -75,23 +77,31 @@ def test_a_cluster_that_does_not_answer_is_an_error_and_forgotten_when_it_does(c
     asyncio.run(ask())
 
 
+class _Lost:
+    """An AdminClient that nobody answers; it notes the thread that closes it."""
+
+    def __init__(self, closed: list[threading.Thread]) -> None:
+        self._closed = closed
+
+    def list_topics(self, *, timeout: float) -> None:
+        time.sleep(timeout)
+        raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+
+    def list_offsets(self, asked: dict[Any, Any], *, request_timeout: float) -> dict[Any, "Future[Any]"]:
+        futures: dict[Any, Future[Any]] = {at: Future() for at in asked}
+        error = KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        for future in futures.values():
+            asyncio.get_running_loop().call_later(request_timeout, future.set_exception, error)
+        return futures
+
+    def __del__(self) -> None:
+        self._closed.append(threading.current_thread())
+
+
 def test_a_client_that_nobody_answers_is_replaced_and_closed_off_the_loop() -> None:
     """It may have lost its last broker for good; the event loop would stand still while it is closed."""
     closed: list[threading.Thread] = []
-
-    class Lost(_Cluster):
-        def __init__(self) -> None:
-            super().__init__()
-            self.down = True
-
-        def list_topics(self, *, timeout: float) -> None:
-            del self, timeout  # the real one has no frame that an exception would keep
-            raise KafkaException(KafkaError(KafkaError._TRANSPORT))
-
-        def __del__(self) -> None:
-            closed.append(threading.current_thread())
-
-    clients, made = Clients(), [_Cluster, Lost]
+    clients, made = Clients(), [_Cluster, partial(_Lost, closed)]
     clients.admin = lambda _: made.pop()()
 
     async def ask() -> None:
@@ -101,6 +111,32 @@ def test_a_client_that_nobody_answers_is_replaced_and_closed_off_the_loop() -> N
         assert len(closed) == 1
         assert closed[0] is not threading.current_thread()
         assert await ends.of([_AT], 0) == {_AT: 7}
+
+    asyncio.run(ask())
+
+
+def test_questions_that_overlap_replace_a_lost_client_once_and_close_none_on_the_loop() -> None:
+    closed: list[threading.Thread] = []
+    clients, made = Clients(), 0
+
+    def admin(_: Any) -> Any:
+        nonlocal made
+        made += 1
+        return _Lost(closed)
+
+    clients.admin = admin
+
+    async def ask() -> None:
+        ends = Ends(Outside(clients=clients), {})
+        questions = []
+        for _ in range(40):
+            questions.append(asyncio.create_task(ends.of([_AT], 0.3)))
+            await asyncio.sleep(0.02)
+        failures = await asyncio.gather(*questions, return_exceptions=True)
+        assert all(isinstance(failure, KafkaException) for failure in failures)
+        assert made <= 10
+        assert len(closed) == made - 1
+        assert threading.current_thread() not in closed
 
     asyncio.run(ask())
 
