@@ -220,7 +220,7 @@ class Source:
         except KafkaException as error:
             # While the group is not answered either, Kafka is away for all: the lease decides.
             self._unanswered += self._group_answered(now)
-            if self._unanswered >= _TRIES:
+            if self._unanswered >= _TRIES and self._going():
                 silent_s = self._clock.monotonic() - self._heard_at
                 raise SourceLostError(
                     f"no broker has answered the client that reads the sources for {silent_s:.0f} s, while the "

@@ -140,6 +140,14 @@ def test_kafka_that_comes_back_for_all_ends_nobody(world: World):
     assert world.failures == []
 
 
+def test_a_source_that_is_stopped_while_it_asks_for_the_last_time_ends_nobody(world: World):
+    world.lose()
+    while len(world.asked) < source._TRIES:
+        world.passes(0.1)
+    world.loop.run_until_complete(world.source.stop())
+    assert world.failures == []
+
+
 def test_what_waits_for_room_is_no_silence(world: World, monkeypatch: pytest.MonkeyPatch):
     done: list[Callable[[], None]] = []
 
