@@ -39,7 +39,9 @@ class Metrics(ServiceMetrics):
         )
         self.publish_failures = self._counter(
             "bridge_publish_failures",
-            "Records that Kafka did not acknowledge, by librdkafka's error name, or deadline; they are in the spool.",
+            "Records that Kafka did not acknowledge; they are in the spool. By librdkafka's error name, or deadline, "
+            "NO_OFFSET (reported as delivered, and in no topic as far as is known), TOPIC_CREATED_AGAIN, BEHIND_FAILED "
+            "(not sent, because a record before it failed).",
             "error",
         )
         self.producers_replaced = self._counter(

@@ -135,7 +135,7 @@ async def running(
         # and so must what it was given until that one's deadline: its own has to be over as well.
         clock, ages = ClockSkew(), Ages()
         replaced, appended = metrics.producers_replaced.inc, clock.appended
-        publisher = world.new_publisher(settings.deadline_s + max(1.0, settings.deadline_s), replaced, appended)
+        publisher = world.new_publisher(2 * settings.deadline_s + 1, replaced, appended)
         drain_publisher = world.new_publisher(_DRAIN_TIMEOUT_S, replaced, appended)
         publishers = (publisher, drain_publisher)
         for each in publishers:

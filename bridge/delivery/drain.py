@@ -175,20 +175,29 @@ class Drain:
                 continue
             if record.key not in self._held:
                 batch.append((row, item, record))
+        gone = await self._gone(batch, maker)
+        await self._remove(gone)
+        return bool(gone) or not batch
+
+    async def _gone(self, batch: list[tuple[StoredEvent, Item, Record]], maker: RecordMaker) -> list[StoredEvent]:
+        """Publish events; return those that are in their topics, or have become dead letters."""
         reports = await self._publish([record for _, _, record in batch])
         gone = []
+        failed: set[bytes | None] = set()
         for (row, item, record), report in zip(batch, reports, strict=True):
             if report.failure is None:
                 self._unauthorized_since.pop(record.topic, None)
-                self._count(item)
-                gone.append(row)
+                # What overtook an older event of its key is published once more, behind that one.
+                if record.key not in failed:
+                    self._count(item)
+                    gone.append(row)
             elif self._is_refusal(record, report.failure):
                 if await self._refused(row, item, record, maker):
                     gone.append(row)
             else:
+                failed.add(record.key)
                 self._hold(record, report.failure)
-        await self._remove(gone)
-        return bool(gone) or not batch
+        return gone
 
     async def _refused(self, row: StoredEvent, item: Item, record: Record, maker: RecordMaker) -> bool:
         """Make a dead letter of an event that the broker rejected. Returns whether either was published."""

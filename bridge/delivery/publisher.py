@@ -51,8 +51,8 @@ class Failure(msgspec.Struct, frozen=True):
     unauthorized: bool = False
 
 
-#: Why a record was not sent that was given to a producer that is replaced, behind others that it had.
-_REPLACED = Failure("REPLACED", "the producer was replaced; what it had of this key may be in the spool")
+#: Why a record was not sent that waited behind others: one of its key may be in the spool now.
+_BEHIND = Failure("BEHIND_FAILED", "a record before it was not acknowledged, or the producer was replaced")
 
 
 class Report(msgspec.Struct, frozen=True, gc=False):
@@ -109,8 +109,9 @@ class KafkaPublisher:
     (docs/decisions/0242). That is done once for what it was given, also if all of it was reported as late meanwhile, so
     that the next record finds a producer that has connected.
 
-    What was not handed to a producer before it is replaced is reported as not acknowledged, after all that it had:
-    within a key, nothing newer is sent before what goes to the spool.
+    What was not handed to a producer before it is replaced, or before a record is reported as not acknowledged, is
+    reported as not acknowledged as well, after all that the producer had: within a key, nothing newer is sent before
+    what goes to the spool.
     """
 
     def __init__(
@@ -141,7 +142,8 @@ class KafkaPublisher:
         #: The latest offset reported to this producer, by topic and partition.
         self._offsets: dict[tuple[str, int], int] = {}
         self._replaceable_at = 0.0
-        #: Until when nothing is handed over, because a replaced producer has records to report; None if none has.
+        #: Until when nothing is handed over, because a replaced producer has records to report. What waits is given
+        #: back then; None if nothing has to be.
         self._held_until: float | None = None
         self._closed = False
         self._retired: list[Producer] = []
@@ -234,7 +236,7 @@ class KafkaPublisher:
                 self._held_until = None
                 for _ in range(len(self._waiting)):
                     record, on_report = self._waiting.popleft()
-                    on_report(Report(record.topic, -1, -1, _REPLACED))
+                    on_report(Report(record.topic, -1, -1, _BEHIND))
             if self._fatal is not None and time.monotonic() >= self._replaceable_at:
                 _log.error(
                     "the producer is replaced after a fatal error (%s); its unacknowledged events go to the spool",
@@ -250,12 +252,11 @@ class KafkaPublisher:
     def _poll_retired(self) -> None:
         if not self._retired:
             return
-        for producer in self._retired:
-            producer.poll(0)
-        spent = [producer for producer in self._retired if not len(producer)]
+        spent = [producer for producer in self._retired if _is_spent(producer)]
         self._retired = [producer for producer in self._retired if producer not in spent]
         if spent:
-            # Trap: closing a producer waits for its threads, of which one may be resolving a name for seconds.
+            # Trap: closing a producer waits for its threads, of which one may be resolving a name for seconds. It is
+            # closed where its last reference is dropped, so that no name here may be left with one.
             threading.Thread(target=spent.clear, name="producer-close", daemon=True).start()
 
     def _deliver(
@@ -279,6 +280,8 @@ class KafkaPublisher:
             failure = Failure("NO_OFFSET", f"{topic}: {reports.UNWRITTEN}")
         else:
             failure = _went_back(offsets, topic, partition, offset)
+        if failure is not None and offsets is self._offsets and self._held_until is None:
+            self._held_until = time.monotonic()
         on_report(Report(topic, partition, offset, failure))
 
     def _replace_if_silent(self) -> None:
@@ -320,6 +323,12 @@ class KafkaPublisher:
         self._fatal = None
         self._silent_since, self._answered = None, False
         self._on_replaced()
+
+
+def _is_spent(producer: Producer) -> bool:
+    """Return whether a producer has nothing more to report, once it has reported what it can."""
+    producer.poll(0)
+    return not len(producer)
 
 
 def _failure(error: KafkaError) -> Failure:

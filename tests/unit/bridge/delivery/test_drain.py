@@ -110,7 +110,8 @@ def test_damaged_events_neither_count_nor_hide_those_behind_them(tmp_path: Path)
             eventually(lambda ingress=ingress: ingress.details()["spool"]["quarantined"] == 500)
 
 
-def test_no_later_batch_overtakes_a_failed_event_of_its_key(tmp_path: Path):
+def test_in_the_end_nothing_has_overtaken_a_failed_event_of_its_key(tmp_path: Path):
+    """Later batches wait for it, and what was in one batch with it is published once more behind it."""
     now = instants.now()
     spooled(tmp_path, *[("stuck" if number % 2 else str(number), now) for number in range(1200)])
     kafka = FakeKafka()
@@ -119,10 +120,11 @@ def test_no_later_batch_overtakes_a_failed_event_of_its_key(tmp_path: Path):
     with running_ingress(tmp_path, kafka=kafka) as ingress:
         eventually(emptied(ingress))
     order = [dict(record.headers)["ce_id"].decode() for record in kafka.log]
-    assert len(set(order)) == len(order) == 1200
-    later_batches = [f"id {number}" for number in range(501, 1200, 2)]
-    assert max(order.index("id 1"), 0) < min(order.index(event_id) for event_id in later_batches)
-    assert [event_id for event_id in order if event_id in set(later_batches)] == later_batches
+    twice = [f"id {number}" for number in range(3, 500, 2)]
+    assert sorted(order) == sorted([f"id {number}" for number in range(1200)] + twice)
+    assert [event_id for event_id in order if int(event_id.split()[1]) % 2] == (
+        twice + [f"id {number}" for number in range(1, 1200, 2)]
+    )
 
 
 def test_a_record_that_the_broker_refuses_for_good_becomes_a_dead_letter(tmp_path: Path):

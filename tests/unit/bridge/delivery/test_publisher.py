@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import itertools
+import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any, ClassVar
 
@@ -435,9 +436,9 @@ class SlowlyPurgedProducer(SilentProducer):
 @pytest.mark.parametrize(
     ("rounds", "patience_s", "errors"),
     [
-        (1, 60, ["first: _PURGE_QUEUE", "second: REPLACED"]),
-        (5, 0, ["first: _PURGE_QUEUE", "second: REPLACED"]),
-        (float("inf"), 0, ["second: REPLACED"]),
+        (1, 60, ["first: _PURGE_QUEUE", "second: BEHIND_FAILED"]),
+        (5, 0, ["first: _PURGE_QUEUE", "second: BEHIND_FAILED"]),
+        (float("inf"), 0, ["second: BEHIND_FAILED"]),
     ],
     ids=["purged at once", "purged slowly", "never purged"],
 )
@@ -491,7 +492,84 @@ def test_what_a_broken_producer_does_not_take_is_given_back_behind_what_it_had(m
         publisher.close()
         return told
 
-    assert asyncio.run(check()) == ["first: _PURGE_QUEUE", "second: _PURGE_QUEUE", "third: REPLACED"]
+    assert asyncio.run(check()) == ["first: _PURGE_QUEUE", "second: _PURGE_QUEUE", "third: BEHIND_FAILED"]
+
+
+class OnceFailingProducer(FatalProducer):
+    """Stands for a producer whose first record fails once it is told to, alone or with all that the producer had."""
+
+    error: ClassVar[KafkaError]
+    fails: ClassVar[bool] = False
+
+    def __init__(self, config: dict[str, Any], **options: Any) -> None:
+        super().__init__(config, **options)
+        self.broken = False
+        self.first = len(self.made) == 1
+
+    def _report(self) -> None:
+        if not self.first:
+            super()._report()
+        elif OnceFailingProducer.fails and self.queue:
+            self.first = False
+            self.queue.pop(0)(self.error, DeliveredMessage)
+            if self.error.fatal():
+                self.on_error(self.error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [KafkaError(KafkaError._MSG_TIMED_OUT, "late"), KafkaError(KafkaError._FATAL, "out of order", fatal=True)],
+    ids=["one record", "the producer"],
+)
+def test_what_waits_behind_a_record_that_fails_is_given_back(monkeypatch: pytest.MonkeyPatch, error: KafkaError):
+    """The one that failed goes to the spool: what came after it would be before it."""
+    monkeypatch.setattr(FatalProducer, "made", [])
+    monkeypatch.setattr(OnceFailingProducer, "error", error, raising=False)
+    monkeypatch.setattr(OnceFailingProducer, "fails", False)
+    monkeypatch.setattr(module, "Producer", OnceFailingProducer)
+    monkeypatch.setattr(module, "_PATIENCE_S", 60)
+
+    async def check() -> list[str | None]:
+        publisher = KafkaPublisher(producer_config({}, 1))
+        reports: asyncio.Queue[Report] = asyncio.Queue()
+        publisher.publish(Record("t", b"key", b"", []), reports.put_nowait)
+        while not publisher._under_way:  # noqa: ASYNC110 it tells nobody
+            await asyncio.sleep(0)
+        publisher.publish(Record("t", b"key", b"", []), reports.put_nowait)
+        OnceFailingProducer.fails = True
+        failures = [(await asyncio.wait_for(reports.get(), 10)).failure for _ in range(2)]
+        publisher.publish(Record("t", b"key", b"", []), reports.put_nowait)
+        failures.append((await asyncio.wait_for(reports.get(), 10)).failure)
+        publisher.close()
+        return [failure and failure.error for failure in failures]
+
+    assert asyncio.run(check()) == [error.name(), "BEHIND_FAILED", None]
+
+
+def test_a_replaced_producer_is_not_closed_on_the_loop(monkeypatch: pytest.MonkeyPatch):
+    """It may be resolving a name for seconds, in which nothing would be accepted or answered."""
+    closed: list[str] = []
+
+    class ClosedProducer(FatalProducer):
+        def __init__(self, config: dict[str, Any], **options: Any) -> None:
+            super().__init__(config, **options)
+            self.made.clear()
+
+        def __del__(self) -> None:
+            closed.append(threading.current_thread().name)
+
+    monkeypatch.setattr(module, "Producer", ClosedProducer)
+
+    async def check() -> list[str]:
+        publisher = KafkaPublisher(producer_config({}, 1))
+        for count in (1, 2, 3):
+            publisher.renew()
+            while len(closed) < count:  # noqa: ASYNC110 it tells nobody
+                await asyncio.sleep(0.001)
+        publisher.close()
+        return list(closed)
+
+    assert asyncio.run(check()) == ["producer-close"] * 3
 
 
 def test_what_waits_while_there_is_no_producer_is_given_back(monkeypatch: pytest.MonkeyPatch):
@@ -514,7 +592,7 @@ def test_what_waits_while_there_is_no_producer_is_given_back(monkeypatch: pytest
         for _ in range(2):
             report = asyncio.get_running_loop().create_future()
             publisher.publish(Record("t", None, b"", []), report.set_result)
-            assert (await asyncio.wait_for(report, 10)).failure.error == "REPLACED"
+            assert (await asyncio.wait_for(report, 10)).failure.error == "BEHIND_FAILED"
         publisher.close()
 
     asyncio.run(check())
@@ -534,7 +612,7 @@ def test_librdkafka_reports_what_was_purged_before_what_waited_is_given_back():
         publisher.close()
         return errors
 
-    assert asyncio.run(check()) == ["_PURGE_QUEUE", "REPLACED"]
+    assert asyncio.run(check()) == ["_PURGE_QUEUE", "BEHIND_FAILED"]
 
 
 def test_a_full_queue_is_reported_and_not_raised():
