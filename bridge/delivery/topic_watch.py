@@ -148,7 +148,8 @@ class TopicWatch:
             return
         self._recalled = True
         if text is not None:
-            self._identities |= json.loads(text)
+            # Former versions noted NO_ID as well.
+            self._identities |= {topic: noted for topic, noted in json.loads(text).items() if noted != NO_ID}
 
     async def _write_notes(self) -> None:
         if not self._recalled or not self._unnoted:

@@ -1,8 +1,10 @@
 """Topics and schema ids that an operator's accident changes: noticed, named, waited for; receiving never stops."""
 
 import asyncio
+import json
 import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -138,6 +140,21 @@ def test_topics_that_brokers_give_ids_for_the_first_time_were_not_created_again(
         assert ingress.metric("bridge_topics_replaced_total") == 0
         topics.identities = {"messages": "second"}
         eventually(lambda: ingress.metric("bridge_topics_replaced_total") == 1)
+
+
+def test_topics_that_a_former_version_noted_without_ids_were_not_created_again(tmp_path: Path):
+    topics = FakeTopics()
+    topics.identities = {"messages": "first"}
+    with running_ingress(tmp_path, topics=topics) as ingress:
+        path = ingress.spool_directory / "spool-0.db"
+    with closing(sqlite3.connect(path)) as notes, notes:
+        text = json.dumps({"messages": NO_ID})
+        changed = notes.execute("UPDATE memory SET value = ? WHERE name LIKE 'topic ids %'", (text,))
+        assert changed.rowcount == 1
+    with running_ingress(tmp_path, topics=topics) as ingress:
+        looks = topics.looks
+        eventually(lambda: topics.looks > looks + 1)
+        assert ingress.metric("bridge_topics_replaced_total") == 0
 
 
 def test_topics_with_another_prefix_are_others_and_not_created_again(tmp_path: Path):
