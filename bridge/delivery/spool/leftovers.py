@@ -46,6 +46,8 @@ class Leftovers:
         self._spool = spool
         self._between = between
         self._metrics = metrics
+        #: Of the files that were set aside, those told: each look finds a log without its file again.
+        self._told: set[Path] = set()
         self._directory = path.parent
         first = int(path.stem.rpartition("-")[2])
         self._own = {spool_path(self._directory, number) for number in range(first, first + workers)}
@@ -67,7 +69,8 @@ class Leftovers:
         except SpoolError as error:
             _log.error("an abandoned spool cannot be adopted: %s", error, extra=event("spool.not_adopted"))
             return False
-        self._spool.tell_damaged(file.set_aside)
+        self._spool.tell_damaged(aside for aside in file.set_aside if aside not in self._told)
+        self._told.update(file.set_aside)
         adopted = 0
         try:
             await in_thread(file.release_quarantine)

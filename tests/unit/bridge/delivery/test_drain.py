@@ -16,6 +16,7 @@ from avro.schemas import latest
 from bridge.delivery import drain
 from bridge.delivery.items import Event, pack
 from bridge.delivery.records import Record
+from bridge.delivery.spool import leftovers
 from bridge.delivery.spool.file import SpoolFile, StoredEvent
 from bridge.delivery.spool.leftovers import Leftovers, spool_path
 from bridge.delivery.spool.spool import Spool
@@ -407,6 +408,24 @@ def test_a_spool_that_was_left_behind_damaged_is_told(tmp_path: Path):
         eventually(lambda: ingress.metric("bridge_spool_damaged_files_total") == 1)
         assert ingress.details()["spool"]["damaged_files"] == 1
         assert len(list(ingress.spool_directory.glob("spool-3.db.damaged-*"))) == 1
+
+
+def test_a_log_without_its_file_that_was_left_behind_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Something in the spool keeps it from being removed, so that it is looked at again and again."""
+    looks: list[SpoolFile] = []
+
+    def refuse(file: SpoolFile) -> None:
+        looks.append(file)
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(SpoolFile, "remove", refuse)
+    monkeypatch.setattr(leftovers, "_LOOK_EVERY_S", 0.01)
+    spooled(tmp_path, worker=3)
+    (tmp_path / "spool" / "spool-3.db.damaged-20261128T101500.000000Z-wal").touch()
+    with running_ingress(tmp_path) as ingress:
+        eventually(lambda: len(looks) > 3)
+        assert ingress.details()["spool"]["damaged_files"] == 1
+        assert ingress.metric("bridge_spool_damaged_files_total") == 1
 
 
 def test_a_spool_of_a_worker_that_exists_is_not_adopted(tmp_path: Path):
