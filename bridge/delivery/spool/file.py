@@ -126,8 +126,8 @@ class SpoolFile:
         path, log_path, _ = _files(self.path)
         return _identity(path) != main or _identity(log_path) != log
 
-    def recover(self) -> None:
-        """Move the content of displaced files back to the path, beside what may be there by now.
+    def recover(self) -> Totals:
+        """Move the content of displaced files back to the path, beside what may be there by now; count what is there.
 
         Nothing is lost: a removed file exists as long as it is open. Raises sqlite3.Error, and can be repeated.
         """
@@ -139,11 +139,13 @@ class SpoolFile:
             if _identity(self.path) == self._identities[0]:
                 # The write-ahead log is gone, the file is not: after a checkpoint it has everything.
                 self.make_room(_PATIENCE_S)
+                # Trap: what fails after the change is not repeated, and the former numbers would stay.
+                totals = self.totals()
                 self._disconnect()
                 self._connection = self._open()
                 # Earlier rows are read again: what happens to them meanwhile is not in the current totals.
                 self.generation += 1
-                return
+                return totals
             # Where the file was moved, a kill before the copy is committed leaves the moved file without its log.
             with suppress(sqlite3.OperationalError):
                 self.make_room()
@@ -154,7 +156,7 @@ class SpoolFile:
             identities = self._identities
             try:
                 new = self._open_or_replace()
-                _copy(old, new)
+                totals = _copy(old, new)
             except BaseException:
                 self._identities = identities
                 raise
@@ -163,6 +165,7 @@ class SpoolFile:
         self._connection = new
         self.generation += 1
         old.close()
+        return totals
 
     def _take_lock(self) -> None:
         try:
@@ -275,7 +278,7 @@ class SpoolFile:
 
     def totals(self) -> Totals:
         """Count what the file holds. Reads all of it."""
-        return Totals(*self._db.execute("SELECT count(*), coalesce(sum(length(body)), 0) FROM event").fetchone())
+        return _totals(self._db)
 
     def oldest(self) -> int | None:
         """Return when the first event was received, None if there is none."""
@@ -551,6 +554,10 @@ def _recall(db: sqlite3.Connection, name: str) -> str | None:
     return None if row is None else str(row[0])
 
 
+def _totals(db: sqlite3.Connection) -> Totals:
+    return Totals(*db.execute("SELECT count(*), coalesce(sum(length(body)), 0) FROM event").fetchone())
+
+
 def _write_ahead(db: sqlite3.Connection) -> None:
     (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
     # Trap: else SQLite goes on in another mode, in which FULL does not sync the directory at each commit.
@@ -566,8 +573,8 @@ def _check(db: sqlite3.Connection) -> None:
         raise error
 
 
-def _copy(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
-    """Copy everything from another file into one."""
+def _copy(old: sqlite3.Connection, new: sqlite3.Connection) -> Totals:
+    """Copy everything from another file into one. Returns what that holds then."""
     insert = "INSERT INTO event (received_at, crc, body) VALUES (?, ?, ?)"
     new.execute("BEGIN IMMEDIATE")
     try:
@@ -580,10 +587,13 @@ def _copy(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
             )
             new.execute("DELETE FROM event WHERE seq = ?", (number,))
         new.executemany("INSERT OR REPLACE INTO memory VALUES (?, ?)", old.execute("SELECT name, value FROM memory"))
+        # Trap: after the commit it must not fail any more, or all would be copied once more.
+        totals = _totals(new)
         new.execute("COMMIT")
     except BaseException:
         new.close()
         raise
+    return totals
 
 
 def _identity(path: Path) -> _Identity:

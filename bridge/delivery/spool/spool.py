@@ -322,11 +322,11 @@ class Spool:
             return
         told = len(self._file.set_aside)
         try:
-            self._file.recover()
+            totals = self._file.recover()
         finally:
             # What was put in the place meanwhile may be damaged.
             self._loop.call_soon_threadsafe(self.tell_damaged, self._file.set_aside[told:])
-        self._loop.call_soon_threadsafe(self._recovered, self._file.totals(), under_way)
+        self._loop.call_soon_threadsafe(self._recovered, totals, under_way)
 
     def _made_room(self) -> bool:
         # Trap: with the disk nearly full, the write-ahead log is far from the size at which SQLite checkpoints it.

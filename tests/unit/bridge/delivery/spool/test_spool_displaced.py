@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.delivery.spool.file import SpoolFile
+from bridge.delivery.spool.file import SpoolFile, Totals
 from support.fake_kafka import TIMED_OUT, FakeKafka
 from support.ingress import message, running_ingress
 from support.wait import eventually
@@ -253,6 +253,34 @@ def test_events_are_published_at_once_again_after_the_log_was_removed(tmp_path: 
         eventually(lambda: ingress.service.spool.events == 0)
         assert ingress.service.spool.size == 0
         assert ingress.post(message("after")).json()["disposition"] == "published"
+
+
+@pytest.mark.parametrize("accident", [remove_all, remove_log], ids=lambda accident: accident.__name__)
+def test_a_disk_that_fails_while_the_events_are_counted_again_keeps_none_from_being_published(
+    tmp_path: Path, accident: Accident, monkeypatch: pytest.MonkeyPatch
+):
+    failures = 0
+
+    def fail_once(*values: int) -> Totals:
+        nonlocal failures
+        failures += 1
+        if failures == 1:
+            raise sqlite3.OperationalError("disk I/O error")
+        return Totals(*values)
+
+    kafka = FakeKafka()
+    kafka.verdict = lambda _: TIMED_OUT
+    with running_ingress(tmp_path, kafka=kafka) as ingress:
+        ingress.post(message("before"))
+        monkeypatch.setattr("bridge.delivery.spool.file.Totals", fail_once)
+        accident(ingress.spool_directory / "spool-0.db")
+        eventually(lambda: ingress.metric("bridge_spool_recovered_files_total") == 1)
+        assert failures == 2
+        kafka.verdict = lambda _: None
+        eventually(lambda: ingress.service.spool.events == 0)
+        assert ingress.service.spool.size == 0
+        assert ingress.post(message("after")).json()["disposition"] == "published"
+        assert [record.key for record in kafka.topic("messages")] == [b"before", b"after"]
 
 
 def test_a_directory_that_cannot_be_synced_leaves_the_file_displaced(
