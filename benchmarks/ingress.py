@@ -5,7 +5,6 @@ has an answer. Open loop: 200 events a second, whether answered or not. All are 
 machine does hits all. Who cannot be had here (Go is missing) stays out, which is said.
 """
 
-import asyncio
 import dataclasses
 import statistics
 import sys
@@ -39,7 +38,9 @@ from support import machine
 
 CONNECTIONS = (1, 64, 256)
 _WARM_UP_S = 2
-_STEADY_S = 10
+_STEADY_S = 8
+#: Who is sent a steady load, too: the bridge, what a receiver that waits for Kafka can reach, and the generator's part.
+_STEADY = ("bridge", "minimal", "nothing")
 
 
 def main(
@@ -76,14 +77,13 @@ def main(
             connections: {one.contestant.key: [] for one in found} for connections in CONNECTIONS
         }
         done = 0
-        for done in budget.rounds(rounds, reserve_s=_STEADY_S + 10):
+        for done in budget.rounds(rounds, reserve_s=len(_STEADY) * _STEADY_S + 10):
             for connections, row in turns.items():
                 for one in found:
                     say(f"round {done}: {connections} connections, {one.contestant.name}")
                     row[one.contestant.key].append(_turn(one, broker, connections, seconds))
         rows = {at: {key: _middle(measured) for key, measured in row.items()} for at, row in turns.items()}
-        say("200 events a second")
-        steady = asyncio.run(load.steady(found[0].contestant.port, TOKEN, per_second=200, seconds=_STEADY_S))
+        steady = _steady(found)
         floor_s = load.fsync_s(directory) + load.round_trip_s(stack.kafka, stage.MESSAGES)
     findings = report.Findings(described, generator(), done, seconds, rows, steady, floor_s)
     print(f"\n{described}; load generator: {generator()}\n\n{findings.tables()}\n\n{table(findings.goals())}")
@@ -138,6 +138,15 @@ def _turn(one: Running, broker: psutil.Process, connections: int, seconds: int) 
     before_s, broker_s = one.cpu_s(), sum(broker.cpu_times()[:2])
     measured = load.closed_loop(one.contestant.port, TOKEN, connections, seconds)
     return measured.with_cpu(one.cpu_s() - before_s, seconds, sum(broker.cpu_times()[:2]) - broker_s)
+
+
+def _steady(running: list[Running]) -> dict[str, load.Measured]:
+    found = {}
+    for one in running:
+        if one.contestant.key in _STEADY:
+            say(f"200 events a second, {one.contestant.name}")
+            found[one.contestant.key] = load.steady(one.contestant.port, TOKEN, per_second=200, seconds=_STEADY_S)
+    return found
 
 
 def _middle(measured: list[load.Measured]) -> load.Measured:

@@ -1,8 +1,12 @@
 """Whether a contestant did the job, and when the last record arrived without which it would not have been done."""
 
+import gc
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+import multiprocessing
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -36,12 +40,18 @@ def judge(cluster: Cluster, workload: Workload) -> Verdict:
     times: list[int] = []
     written: dict[str, int] = {}
     faults: list[str] = []
-    # One topic after the other, and a state made where it is compared: a million of each would not fit into memory.
-    for name, wanted in _WANTED.items():
-        outcome = _compare(cluster, name, dict(wanted(workload)))
-        written[name] = outcome.records
-        times.extend(outcome.times)
-        faults.extend(outcome.faults)
+    # Processes share the workload with this one. A state is made where it is compared: a million of each would not fit
+    # into memory.
+    with ProcessPoolExecutor(
+        min(len(_WANTED), os.cpu_count() or 1),
+        mp_context=multiprocessing.get_context("fork"),
+        initializer=_share,
+        initargs=(cluster, workload),
+    ) as processes:
+        for name, outcome in zip(_WANTED, processes.map(_outcome, _WANTED), strict=True):
+            written[name] = outcome.records
+            times.extend(outcome.times)
+            faults.extend(outcome.faults)
     times.sort()
     return Verdict(times[len(times) // 2] if times else 0, times[-1] if times else 0, written, faults)
 
@@ -72,8 +82,23 @@ _WANTED = {"message-state": _messages, "conversation-state": _conversations, "st
 @dataclass(frozen=True)
 class _Outcome:
     records: int
-    times: Iterable[int]
+    times: list[int]
     faults: list[str]
+
+
+#: In a process that compares: where, and with what.
+_shared: list[tuple[Cluster, Workload]] = []
+
+
+def _share(cluster: Cluster, workload: Workload) -> None:
+    # Trap: clients of Kafka do not survive a fork, so this process has a cluster with clients of its own.
+    _shared.append((replace(cluster), workload))
+    gc.freeze()
+
+
+def _outcome(name: str) -> _Outcome:
+    cluster, workload = _shared[-1]
+    return _compare(cluster, name, dict(_WANTED[name](workload)))
 
 
 def _compare(cluster: Cluster, name: str, wanted: Mapping[str, _Wanted]) -> _Outcome:
@@ -110,7 +135,7 @@ def _compare(cluster: Cluster, name: str, wanted: Mapping[str, _Wanted]) -> _Out
         make = wanted.get(key)
         right = make() if make else "that id"
         faults.append(f"{name}: {len(wrong)} of {len(wanted)} are wrong, such as {fields}, not {right}")
-    return _Outcome(count, done.values(), faults)
+    return _Outcome(count, list(done.values()), faults)
 
 
 def _told(fields: Mapping[str, Any], compared: Collection[str]) -> dict[str, Any]:

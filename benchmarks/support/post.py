@@ -69,13 +69,20 @@ class Pool:
 
     async def ask(self, request: bytes) -> tuple[int, bytes]:
         """Return the status and the body of the answer. OSError if there is none."""
-        if self._idle:
-            connection = self._idle.pop()
-        else:
+        connection = self._kept()
+        if connection is None:
             _, connection = await asyncio.get_running_loop().create_connection(Connection, self._host, self._port)
         answer = await connection.ask(request)
         self._idle.append(connection)
         return answer
+
+    def _kept(self) -> Connection | None:
+        # Trap: a server closes what was idle for a while, and what is sent there would never be answered.
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.transport is not None and not connection.transport.is_closing():
+                return connection
+        return None
 
 
 class Poster(Pool):

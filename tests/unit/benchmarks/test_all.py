@@ -106,7 +106,8 @@ for part in driver.PARTS:
     for quick in (False, True):
         options = part.command(quick=quick, budget_s=60, directory=driver.RESULTS, docs=driver.DOCS)[3:]
         typer.main.get_command(app).make_context(part.name, options)
-assert sum(part.planned_s for part in driver.PARTS) <= driver._BUDGET_MIN * 60
+# On a clean checkout, contestants are built before; that takes two minutes.
+assert 120 + sum(part.planned_s for part in driver.PARTS) <= driver._BUDGET_MIN * 60
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
