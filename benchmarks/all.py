@@ -27,6 +27,8 @@ from join import preparation
 from support.missing import MissingError
 from support.say import say
 
+from support import machine
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 RESULTS = ROOT / "build" / "bench"
@@ -105,6 +107,8 @@ def main(
         each.mkdir(parents=True, exist_ok=True)
     waiting = [part for part in PARTS if part.name in (only or names)]
     failed = []
+    # Within a part, it would be that of the part before.
+    os.environ[machine.LOAD] = machine.load()
     _prepare()
     for number, part in enumerate(waiting):
         mine_s = share_s(budget.left_s, [each.planned_s for each in waiting[number:]])
@@ -170,13 +174,15 @@ def _run(command: list[str], output: Path, patience_s: float) -> str:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """End a part that runs, and what it has started: it may clean up, for a while."""
-    for number in (signal.SIGINT, signal.SIGKILL):
-        if process.poll() is not None:
-            return
+    if process.poll() is None:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
+            os.killpg(process.pid, signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_CLEAN_UP_S)
+    # Trap: what it has started may outlive it, with the pipe that its output is read from.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 if __name__ == "__main__":

@@ -95,8 +95,13 @@ def main(
             left_out += failures
             report.throughput(results).show(console)
         if not skip_latency:
-            latencies = latency.measure(cluster, Path(scratch) / "latency", seconds)
-            report.latency(latencies).show(console)
+            try:
+                latencies = latency.measure(cluster, Path(scratch) / "latency", seconds)
+            except latency.NotThroughError as error:
+                failures.append(f"latency: {error}")
+                left_out.append(failures[-1])
+            else:
+                report.latency(latencies).show(console)
     goals = report.goals(results, latencies)
     print(table(goals))
     for reason in left_out:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 #: Webhooks for each message: its insert, three statuses, and a tenth of a conversation's row (as in the join's input).
@@ -34,7 +34,7 @@ class Costs:
     @classmethod
     def of(cls, ingress: Mapping[str, Any], join: Mapping[str, Any], growth: Mapping[str, Any]) -> "Costs":
         """Take them from the figures of these parts: the most connections, RocksDB, and growth's first point."""
-        bridge = max((row for row in ingress["rows"] if row["key"] == "bridge"), key=lambda row: row["connections"])
+        bridge = max(_bridges(ingress), key=_connections)
         joined = next(row for row in join["rows"] if row["key"] == "ours-rocksdb")
         return cls(
             bridge["cpu_s"],
@@ -46,6 +46,11 @@ class Costs:
             growth["changelog_bytes"],
         )
 
+    def alone(self, ingress: Mapping[str, Any]) -> "Costs":
+        """Return the same with what the bridge and its broker use for events that come one by one."""
+        bridge = min(_bridges(ingress), key=_connections)
+        return replace(self, bridge_s=bridge["cpu_s"], bridge_broker_s=bridge["broker_s"])
+
     @property
     def broker_s(self) -> float:
         """What all replicas together use: none is taken to be cheaper than the leader."""
@@ -55,6 +60,14 @@ class Costs:
     def stored_bytes(self) -> float:
         """What an event adds to the disks of all replicas."""
         return REPLICAS * (self.input_bytes + self.output_bytes + self.changelog_bytes)
+
+
+def _bridges(ingress: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [row for row in ingress["rows"] if row["key"] == "bridge"]
+
+
+def _connections(row: Mapping[str, Any]) -> int:
+    return int(row["connections"])
 
 
 @dataclass(frozen=True)
@@ -110,15 +123,18 @@ Computed from the figures of this run, not measured. Processor time is that of t
 | for each event | services | their broker | bytes |
 | --- | --: | --: | --: |
 | bridge, sources | {bridge:.0f} us | {bridge_broker:.0f} us | {sources} |
+| bridge, events that come one by one | {alone:.0f} us | {alone_broker:.0f} us | |
 | join, outputs | {join:.0f} us | {join_broker:.0f} us | {outputs} |
 | changelogs | | | {changelogs} |
 
 A message makes {events_per_message} events: its insert, three statuses, a tenth of its conversation's row, as in the
-input of the join. Bytes and the broker's time with the join are those of growth's first point. Each of {replicas}
+input of the join. Bytes and the broker's time with the join are those of growth's first point; the start of the worker
+is in its time, what the topic between its two steps takes is not in the bytes. Each of {replicas}
 replicas is taken to cost the broker as much as the one that was measured, which is too much. A processor is used to
 {utilisation:.0%}.
 
-**A million messages a day** are {events:.1f} million events, {average:.0f} a second on average:
+**A million messages a day** are {events:.1f} million events, {average:.0f} a second on average, so that
+they come one by one:
 
 | bridge, core hours | join, core hours | brokers, core hours | Kafka's disks | price a day |
 | --: | --: | --: | --: | --: |
@@ -137,12 +153,14 @@ A bridge process and a worker use one processor each. States and changelogs are 
 """
 
 
-def page(costs: Costs) -> str:
-    """Return both, as a section of the documentation."""
-    day, need = Day.of(costs, 1_000_000), Cluster.of(costs, 100_000)
+def page(costs: Costs, alone: Costs) -> str:
+    """Return both, as a section of the documentation; `alone` for events that come one by one."""
+    day, need = Day.of(alone, 1_000_000), Cluster.of(costs, 100_000)
     return _PAGE.format(
         bridge=costs.bridge_s * 1e6,
         bridge_broker=costs.bridge_broker_s * 1e6,
+        alone=alone.bridge_s * 1e6,
+        alone_broker=alone.bridge_broker_s * 1e6,
         join=costs.join_s * 1e6,
         join_broker=costs.join_broker_s * 1e6,
         sources=f"{costs.input_bytes:,.0f}",

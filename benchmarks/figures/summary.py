@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from figures import model
 from figures.goals import marked
@@ -48,13 +49,22 @@ def page(command: str, results: Mapping[str, Results], failed: Sequence[str], pl
         for part, each in results.items()
         for goal in each.goals
     )
-    figures = [results[part].figures for part in ("ingress", "join", "growth") if part in results]
-    if len(figures) == 3 and all(each.get("rows") or each.get("points") for each in figures):
-        text += "\n" + model.page(model.Costs.of(*figures))
+    text += _costs({part: each.figures for part, each in results.items()})
     text += _NOT_MEASURED
     for part in results:
         text += "".join(f"\n![{plot.stem}](plots/{plot.name})\n" for plot in sorted(plots.glob(f"{part}*.svg")))
     return text
+
+
+def _costs(figures: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return what it costs; nothing if a part that it is computed from failed or is missing."""
+    ingress, join, growth = (figures.get(part, {}) for part in ("ingress", "join", "growth"))
+    bridges = [row for row in ingress.get("rows", ()) if row["key"] == "bridge"]
+    joined = [row for row in join.get("rows", ()) if row["key"] == "ours-rocksdb"]
+    if not (bridges and joined and growth.get("points") and growth["input_bytes"]):
+        return ""
+    costs = model.Costs.of(ingress, join, growth)
+    return "\n" + model.page(costs, costs.alone(ingress))
 
 
 def closing(results: Mapping[str, Results], failed: Sequence[str]) -> str:

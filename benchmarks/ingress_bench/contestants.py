@@ -13,7 +13,7 @@ from support.missing import MissingError, run
 from support.say import say
 
 from openbsp.local.process import ChildProcess
-from support import parts
+from support import maven, parts
 from support.maven import package
 
 _HERE = Path(__file__).resolve().parent
@@ -63,7 +63,7 @@ class Running:
             contestant.key,
             contestant.command,
             log=directory / f"{contestant.key}.log",
-            env={**os.environ, **contestant.environment},
+            env={**maven.environment(), **contestant.environment},
             cwd=directory,
         )
 
@@ -127,7 +127,7 @@ def go(name: str) -> Path:
     sources = [path for path in directory.iterdir() if path.suffix in {".go", ".mod", ".sum"}]
     if not program.exists() or program.stat().st_mtime < max(source.stat().st_mtime for source in sources):
         if shutil.which("go") is None:
-            raise MissingError(f"{name}: Go 1.25 or newer is needed (go.dev)")
+            raise MissingError(f"{name}: Go 1.26 or newer is needed (go.dev)")
         say(f"go build: {name}")
         run(["go", "build", "-o", str(program), "."], directory)
     return program

@@ -1,6 +1,7 @@
 """Load on an endpoint, and the floor that disk and broker set."""
 
 import asyncio
+import itertools
 import os
 import selectors
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 import httpx
 from confluent_kafka import Producer
 from support.closed_loop import Measured as Answers
-from support.closed_loop import has_wrk, of_times, wrk
+from support.closed_loop import has_wrk, in_turn, of_times, run, wrk
 from support.post import Poster
 
 _PAYLOADS = Path(__file__).parents[2] / "examples" / "payloads"
@@ -67,7 +68,7 @@ def wait_for(port: int, token: str) -> None:
 def closed_loop(port: int, token: str, connections: int, seconds: float) -> Measured:
     """Send with so many connections, each as fast as it is answered. Every answer must be a 2xx."""
     if not has_wrk():
-        return asyncio.run(_closed_loop(port, token, connections, seconds))
+        return run(_closed_loop(port, token, connections, seconds))
     script = (
         _SCRIPT.replace("{token}", token)
         .replace("{body}", str(_PAYLOADS / "1-incoming-message-insert.json"))
@@ -78,19 +79,14 @@ def closed_loop(port: int, token: str, connections: int, seconds: float) -> Meas
 
 
 async def _closed_loop(port: int, token: str, connections: int, seconds: float) -> Measured:
-    times: list[float] = []
-    end = time.monotonic() + seconds
+    # No two loads send the same events.
+    stamp, numbers = f"{time.monotonic_ns():x}", itertools.count()
+    async with Poster("127.0.0.1", port, "/webhooks", token) as poster:
 
-    async def client(poster: Poster, number: int) -> None:
-        sent = 0
-        while time.monotonic() < end:
-            sent += 1
-            times.append(await _timed(poster, f"{number}-{sent}"))
+        async def ask() -> None:
+            await _post(poster, f"{stamp}-{next(numbers)}")
 
-    async with Poster("127.0.0.1", port, "/webhooks", token) as poster, asyncio.TaskGroup() as group:
-        for number in range(connections):
-            group.create_task(client(poster, number))
-    return _measured(of_times(times, seconds))
+        return _measured(await in_turn(poster, connections, seconds, ask))
 
 
 def steady(port: int, token: str, per_second: int, seconds: int) -> Measured:
@@ -102,12 +98,13 @@ def steady(port: int, token: str, per_second: int, seconds: int) -> Measured:
 
 async def _steady(port: int, token: str, per_second: int, seconds: int) -> Measured:
     times: list[float] = []
+    stamp = f"{time.monotonic_ns():x}"
     started = time.monotonic() + _TASKS_MADE_S
 
     async def client(poster: Poster, number: int) -> None:
         due = started + number / per_second
         await asyncio.sleep(max(0.0, due - time.monotonic()))
-        await _timed(poster, f"steady-{number}")
+        await _post(poster, f"{stamp}-{number}")
         times.append(time.monotonic() - due)
 
     async with Poster("127.0.0.1", port, "/webhooks", token) as poster, asyncio.TaskGroup() as group:
@@ -128,11 +125,16 @@ def fsync_s(directory: Path) -> float:
     return sorted(times)[len(times) // 2]
 
 
-def round_trip_s(servers: str, topic: str) -> float:
-    """Return the median time of a record to the broker and its acknowledgement, one at a time."""
+def round_trip_s(servers: str, topic: str, per_second: int | None = None) -> float:
+    """Return the median time of a record to the broker and its acknowledgement, one at a time.
+
+    They follow each other at once, or at that rate: processors that have nothing to do in between take longer.
+    """
     producer = Producer({"bootstrap.servers": servers, "acks": "all", "linger.ms": 0, "enable.idempotence": True})
     times = []
     for _ in range(200):
+        if per_second is not None:
+            time.sleep(1 / per_second)
         started = time.perf_counter()
         producer.produce(topic, b"x" * 500, b"benchmark")
         producer.flush(10)
@@ -140,13 +142,10 @@ def round_trip_s(servers: str, topic: str) -> float:
     return sorted(times)[len(times) // 2]
 
 
-async def _timed(poster: Poster, key: str) -> float:
-    body = (_BODY % key.encode()) if _BODY else b""
-    started = time.monotonic()
-    status, answer = await poster.post(body)
+async def _post(poster: Poster, key: str) -> None:
+    status, answer = await poster.post(_BODY % key.encode())
     if not 200 <= status < 300:
         raise RuntimeError(f"{status}: {answer!r}")
-    return time.monotonic() - started
 
 
 def _measured(answers: Answers) -> Measured:

@@ -182,7 +182,7 @@ class Cluster:
             ends = {partition: end for (_, partition), end in self.ends([topic]).items() if end > 0}
             consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in ends])
             while ends:
-                messages = consumer.consume(10_000, timeout=1.0)
+                messages = consumer.consume(10_000, timeout=0.1)
                 for message in messages:
                     if message.error() is not None:
                         raise RuntimeError(f"{topic}: {message.error()}")

@@ -1,7 +1,6 @@
 """Who competes. Each one is launched anew for each run, as a consumer group that the broker has never seen."""
 
 import json
-import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from avro.identity import NAMESPACE
 from avro.schemas import latest
 from join.cluster import INPUTS, PREFIX, Cluster
 from openbsp.local.process import ChildProcess
-from support import parts
+from support import maven, parts
 
 HERE = Path(__file__).resolve().parent.parent
 JAVA = HERE / "java"
@@ -70,8 +69,7 @@ class _Job(Contestant):
     _process: ChildProcess | None = None
 
     def _start(self, argv: Sequence[str]) -> None:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("JAVA_", "_JAVA"))}
-        self._process = ChildProcess(self.group, argv, log=self._log, env=environment, cwd=self.directory)
+        self._process = ChildProcess(self.group, argv, log=self._log, env=maven.environment(), cwd=self.directory)
 
     @property
     def _log(self) -> Path:

@@ -169,7 +169,8 @@ contestant starts, and are the same bytes for all.
   they take the first event; for this project it is when its log says that it owns its partitions, just before it
   begins to read them. All figures are medians of so many *runs*, the contestants taking turns; two processes and
   Quix Streams run again if there is time. *Second half* is the rate between half and all of the outputs: a JVM has
-  warmed up by then, and the fewer events there are, the more of its time is warming up.
+  warmed up by then, and the fewer events there are, the more of its time is warming up. Kafka Streams keeps changes in
+  its cache, so that its outputs come later than the input of which they are made: its second half is an upper bound.
 - **CPU s** and **peak MiB** are those of the contestant's processes, start included, without the broker.
 - **Kafka Streams** {kafka_streams}: `benchmarks/java`, one thread, default cache (10 MiB), at least once, default
   commit interval (30 s), the default JVM settings. It asks for a commit when no record came for 100 ms: otherwise the
@@ -177,16 +178,18 @@ contestant starts, and are the same bytes for all.
   versions of the schemas, which have fewer fields than what this project writes.
 - **Quix Streams** {quix}: `benchmarks/join/quix_job.py`, default settings, at least once. `make bench` has no time
   for it: [below](#quix-streams).
-- **This project**: `streams worker` with its default settings (changes coalesced for at most 50 ms).
+- **This project**: `streams worker` with its default settings (changes coalesced for at most 50 ms), but without
+  compression, as Kafka Streams has none by default.
 """
 
 LATENCY = """
 ## Latency
 
 {table}
-{rate} webhooks per second for {seconds} s through `bridge serve` and `streams worker` (default settings, RocksDB):
-rows, messages and status updates of 1,000 conversations. A state is readable when a consumer of `conversation-state`
-has it. The bare records ({round_trips} per second, 500 bytes, acks=all) went over the same broker at the same time.
+{rate} webhooks per second for {seconds} s through `bridge serve` and `streams worker` (default settings but no
+compression, RocksDB): rows, messages and status updates of 1,000 conversations. A state is readable when a consumer of
+`conversation-state` has it. The bare records ({round_trips} per second, 500 bytes, acks=all) went over the same broker
+at the same time.
 """
 
 GOALS = """

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import psutil
 
+#: The variable with the load before the first of several benchmarks.
+LOAD = "BENCHMARK_LOAD_BEFORE"
+
 #: Options that say where results go, and nothing of what is measured; each has a value.
 _ELSEWHERE = {"--results", "--markdown", "--budget-s", "--logs"}
 
@@ -23,15 +26,17 @@ def command() -> str:
     return shlex.join(["python", f"benchmarks/{Path(script).name}", *kept])
 
 
-def describe() -> str:
-    """Return processors, memory, system, Python and the load of the last five minutes in a line.
+def load() -> str:
+    """Return the load average of the last five minutes: ask before the work, then it tells what else ran."""
+    return os.environ.get(LOAD) or f"{os.getloadavg()[1]:.1f}"
 
-    Ask before the work: the load then tells what else ran.
-    """
+
+def describe() -> str:
+    """Return processors, memory, system, Python and the load before the start in a line."""
     memory = psutil.virtual_memory().total / 2**30
     return (
         f"{os.cpu_count()} processors ({_processor()}), {memory:.0f} GiB, {platform.system()} {platform.release()},"
-        f" Python {platform.python_version()}; load average before the start {os.getloadavg()[1]:.1f}"
+        f" Python {platform.python_version()}; load average before the start {load()}"
     )
 
 

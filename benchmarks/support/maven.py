@@ -1,10 +1,17 @@
 """Programs for a JVM: their classes and libraries are in `target/`."""
 
+import os
 import shutil
 from pathlib import Path
 
 from support.missing import MissingError, run
 from support.say import say
+
+
+def environment() -> dict[str, str]:
+    """Return that of this process without options for a JVM, so that it has its defaults."""
+    options = ("JAVA_", "_JAVA", "JDK_JAVA")
+    return {name: value for name, value in os.environ.items() if not name.startswith(options)}
 
 
 def package(directory: Path, what: str) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 import httptools
 
@@ -18,8 +18,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.Protocol."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        # uvloop's are no subclass of it.
+        self.transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
@@ -67,14 +67,20 @@ class Pool:
             assert connection.transport is not None
             connection.transport.close()
 
+    async def connect(self, count: int) -> None:
+        """Open so many connections, for those who ask at once. OSError if that is not possible."""
+        self._idle += [await self._connection() for _ in range(count)]
+
     async def ask(self, request: bytes) -> tuple[int, bytes]:
         """Return the status and the body of the answer. OSError if there is none."""
-        connection = self._kept()
-        if connection is None:
-            _, connection = await asyncio.get_running_loop().create_connection(Connection, self._host, self._port)
+        connection = self._kept() or await self._connection()
         answer = await connection.ask(request)
         self._idle.append(connection)
         return answer
+
+    async def _connection(self) -> Connection:
+        _, connection = await asyncio.get_running_loop().create_connection(Connection, self._host, self._port)
+        return connection
 
     def _kept(self) -> Connection | None:
         # Trap: a server closes what was idle for a while, and what is sent there would never be answered.

@@ -2,21 +2,20 @@
 
 import asyncio
 import tempfile
-import time
 from collections.abc import Callable, Sequence
+from random import Random
+from typing import cast
 
-from support.closed_loop import Measured, has_wrk, of_times, wrk
+from support.closed_loop import Measured, has_wrk, in_turn, run, wrk
 from support.post import Pool
 
-#: Every request is for another path, in an order that no cache can know.
+#: Paths at random.
 _SCRIPT = """
 local paths = {}
 for line in io.lines("{paths}") do paths[#paths + 1] = line end
 wrk.headers["Authorization"] = "Bearer {token}"
-local number = 0
 function request()
-  number = (number * 1103515245 + 12345) % 2147483648
-  return wrk.format("GET", paths[number % #paths + 1])
+  return wrk.format("GET", paths[math.random(#paths)])
 end
 """
 
@@ -24,7 +23,7 @@ end
 def closed_loop(port: int, token: str, paths: Sequence[str], connections: int, seconds: float) -> Measured:
     """Ask with so many connections, each as fast as it is answered. Every answer must be a 200."""
     if not has_wrk():
-        return asyncio.run(_closed_loop(port, token, paths, connections, seconds))
+        return run(_closed_loop(port, token, paths, connections, seconds))
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
         file.write("\n".join(paths))
         file.flush()
@@ -33,20 +32,13 @@ def closed_loop(port: int, token: str, paths: Sequence[str], connections: int, s
 
 
 async def _closed_loop(port: int, token: str, paths: Sequence[str], connections: int, seconds: float) -> Measured:
-    times: list[float] = []
-    end = time.monotonic() + seconds
+    async with Getter(port, token) as getter:
 
-    async def client(getter: "Getter", number: int) -> None:
-        while time.monotonic() < end:
-            number = (number * 1103515245 + 12345) % 2147483648
-            started = time.monotonic()
-            await getter.get(paths[number % len(paths)])
-            times.append(time.monotonic() - started)
+        async def ask() -> None:
+            await getter.get(paths[random.randrange(len(paths))])
 
-    async with Getter(port, token) as getter, asyncio.TaskGroup() as group:
-        for number in range(connections):
-            group.create_task(client(getter, number))
-    return of_times(times, seconds)
+        random = Random(connections)
+        return await in_turn(getter, connections, seconds, ask)
 
 
 class Getter(Pool):
@@ -77,9 +69,9 @@ class Stream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.Protocol."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.write(self._request.encode())
+        # uvloop's are no subclass of it.
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.write(self._request.encode())
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""

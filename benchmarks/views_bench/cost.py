@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from random import Random
 
+from support.closed_loop import run
 from support.say import say
 
 from support.parts import TOKEN
@@ -25,13 +26,13 @@ STREAMS = 100
 
 @dataclass(frozen=True)
 class Cost:
-    """Messages joined per second: medians of both, and how many queries were answered meanwhile."""
+    """Messages joined per second: medians of both, and how many queries a second were answered meanwhile."""
 
     messages: int
     rounds: int
     alone: float
     asked: float
-    answers: int
+    answers_per_s: float
 
     @property
     def share(self) -> float:
@@ -42,7 +43,7 @@ class Cost:
 def measure(stage: Stage, conversations: Conversations, messages: int, rounds: Iterable[int]) -> Cost:
     """Write `messages` at once and time their way into the tables, in each round once each way, after a warm-up."""
     rates: dict[bool, list[float]] = {False: [], True: []}
-    answers = 0
+    answers: list[float] = []
     turns = itertools.chain.from_iterable((2 * number - 1, 2 * number) for number in rounds)
     for number in itertools.chain([0], turns):
         asked = number % 2 == 0
@@ -58,24 +59,30 @@ def measure(stage: Stage, conversations: Conversations, messages: int, rounds: I
         say(f"{messages} messages in {took:.1f} s{' with queries' if asked else ''}{'' if number else ' (warm-up)'}")
         if number:
             rates[asked].append(messages / took)
-            answers += count[0]
-    return Cost(messages, len(rates[True]), statistics.median(rates[False]), statistics.median(rates[True]), answers)
+            if asked:
+                answers.append(count[0] / took)
+    alone, with_queries = statistics.median(rates[False]), statistics.median(rates[True])
+    return Cost(messages, len(rates[True]), alone, with_queries, statistics.median(answers))
 
 
 @contextlib.contextmanager
 def _queries(stage: Stage, conversations: Conversations) -> Iterator[list[int]]:
+    """Ask until the end; yields when all streams are open, what counts the answers since then."""
     count = [0]
-    stop = threading.Event()
+    begun, stop = threading.Event(), threading.Event()
     failures: list[BaseException] = []
 
-    def run() -> None:
+    def ask() -> None:
         try:
-            asyncio.run(_ask(stage, conversations, count, stop))
+            run(_ask(stage, conversations, count, begun, stop))
         except BaseException as error:  # noqa: BLE001 told by the caller's thread
             failures.append(error)
+        finally:
+            begun.set()
 
-    thread = threading.Thread(target=run)
+    thread = threading.Thread(target=ask)
     thread.start()
+    begun.wait()
     try:
         yield count
     finally:
@@ -85,7 +92,9 @@ def _queries(stage: Stage, conversations: Conversations) -> Iterator[list[int]]:
         raise failures[0]
 
 
-async def _ask(stage: Stage, conversations: Conversations, count: list[int], stop: threading.Event) -> None:
+async def _ask(
+    stage: Stage, conversations: Conversations, count: list[int], begun: threading.Event, stop: threading.Event
+) -> None:
     random = Random(11)
     streams = [
         await open_stream(
@@ -102,6 +111,7 @@ async def _ask(stage: Stage, conversations: Conversations, count: list[int], sto
             await getter.get(path)
             count[0] += 1
 
+        begun.set()
         begin = time.perf_counter()
         number = 0
         while not stop.is_set():

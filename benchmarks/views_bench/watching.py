@@ -10,6 +10,7 @@ from statistics import quantiles
 from urllib.parse import urlsplit
 
 import msgspec
+from support.closed_loop import run
 from support.post import Poster
 from support.say import say
 
@@ -65,7 +66,7 @@ class _Client:
 
 def measure(stage: Stage, conversations: Conversations, clients: int, seconds: int) -> Heard:
     """Have half of the clients watch an organization's list and half a conversation, while RATE webhooks/s come."""
-    return asyncio.run(_measure(stage, conversations, clients, seconds))
+    return run(_measure(stage, conversations, clients, seconds))
 
 
 async def _measure(stage: Stage, conversations: Conversations, clients: int, seconds: int) -> Heard:

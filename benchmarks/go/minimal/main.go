@@ -1,5 +1,5 @@
 // An endpoint that reads a webhook, produces its body and answers when the broker has acknowledged the record. Nothing
-// else: no authentication, no Avro, no metrics, no log. What a receiver that waits for Kafka can reach at most, on the
+// else: no authentication, no Avro, no metrics, no log. What a receiver that waits for Kafka can reach, on the
 // standard library's server and a client in pure Go, with as many processors as there are.
 package main
 

@@ -1,5 +1,7 @@
 """The model of cost: arithmetic that a reader can follow."""
 
+from dataclasses import replace
+
 import pytest
 from figures.model import EVENTS_PER_MESSAGE, REPLICAS, UTILISATION, Cluster, Costs, Day, page
 
@@ -17,7 +19,7 @@ COSTS = Costs(
 def test_costs_are_those_of_the_most_connections_of_rocksdb_and_of_the_first_point():
     ingress = {
         "rows": [
-            {"key": "bridge", "connections": 64, "cpu_s": 9, "broker_s": 9},
+            {"key": "bridge", "connections": 64, "cpu_s": 9, "broker_s": 8},
             {"key": "bridge", "connections": 256, "cpu_s": 1, "broker_s": 2},
             {"key": "nothing", "connections": 256, "cpu_s": 9, "broker_s": 9},
         ]
@@ -25,7 +27,9 @@ def test_costs_are_those_of_the_most_connections_of_rocksdb_and_of_the_first_poi
     join = {"rows": [{"key": "ours-memory", "cpu_s": 9}, {"key": "ours-rocksdb", "cpu_s": 3}]}
     points = [{"cpu_s": 9, "broker_s": 4}, {"cpu_s": 9, "broker_s": 9}]
     growth = {"points": points, "input_bytes": 5, "output_bytes": 6, "changelog_bytes": 7}
-    assert Costs.of(ingress, join, growth) == Costs(1, 2, 3, 4, 5, 6, 7)
+    costs = Costs.of(ingress, join, growth)
+    assert costs == Costs(1, 2, 3, 4, 5, 6, 7)
+    assert costs.alone(ingress) == Costs(9, 8, 3, 4, 5, 6, 7)
 
 
 def test_a_day_is_the_product():
@@ -53,6 +57,7 @@ def test_the_smallest_cluster_has_one_of_each():
 
 
 def test_the_page_has_both():
-    text = page(COSTS)
+    text = page(COSTS, replace(COSTS, bridge_s=300e-6, bridge_broker_s=320e-6))
     assert "are 4.1 million events, 47 a second" in text
+    assert "| 0.34 | 0.17 | 1.18 |" in text
     assert "| 17 | 25 | 64 | 23 | 660 MB/s | 399 TB |" in text

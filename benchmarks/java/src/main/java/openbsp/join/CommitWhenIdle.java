@@ -10,33 +10,35 @@ import org.apache.kafka.streams.processor.api.FixedKeyRecord;
  * Passes records on, and asks for a commit when none came for a moment.
  *
  * <p>The commit interval (30 s) is also how long the caches may keep outputs back. At the end of the measured input
- * that would be waiting without work; this ends it, and changes nothing while there is input.
+ * that would be waiting without work; this ends it, and changes nothing while there is input: a commit of one task is one
+ * of all, so it is asked for when no task had a record.
  */
 final class CommitWhenIdle<V> extends ContextualFixedKeyProcessor<String, V, V> {
 
   private static final Duration MOMENT = Duration.ofMillis(100);
 
-  private boolean processed;
+  /** Of all tasks, which have one thread. */
+  private static long processedAt;
+
   private boolean uncommitted;
 
   @Override
   public void init(FixedKeyProcessorContext<String, V> context) {
     super.init(context);
-    context.schedule(MOMENT, PunctuationType.WALL_CLOCK_TIME, now -> look());
+    context.schedule(MOMENT, PunctuationType.WALL_CLOCK_TIME, this::look);
   }
 
-  private void look() {
-    if (!processed && uncommitted) {
+  private void look(long now) {
+    if (uncommitted && now - processedAt >= MOMENT.toMillis()) {
       context().commit();
       uncommitted = false;
     }
-    processed = false;
   }
 
   @Override
   public void process(FixedKeyRecord<String, V> record) {
     Start.tell();
-    processed = true;
+    processedAt = context().currentSystemTimeMs();
     uncommitted = true;
     context().forward(record);
   }
