@@ -437,11 +437,12 @@ class Index:
         """Store from when on runs over all did not read all rows of an organization; None if they did."""
         self._db.execute("INSERT OR REPLACE INTO coverage VALUES (?, ?, ?)", (entity, organization, gap))
 
-    def restart(self) -> None:
-        """Drop progress and repairs; not the states."""
+    def restart(self, entity: str = "") -> None:
+        """Drop progress and repairs, of all entities or of one; not the states."""
+        # Of an entity, the circles of some organizations stay: they only say where a search goes on.
         with self.transaction():
             for table in ("progress", "coverage", "circles", "posted"):
-                self._db.execute(f"DELETE FROM {table}")  # noqa: S608 names from above
+                self._db.execute(f"DELETE FROM {table} WHERE ? IN ('', entity)", (entity,))  # noqa: S608 as above
 
     def circle(self, name: str) -> str:
         """Return the id after which the next search for deletes of this name starts."""

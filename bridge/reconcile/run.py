@@ -43,6 +43,10 @@ _TURNED_AWAY_US = 24 * 3600 * _SECOND
 _PLATFORM = "platform"
 _DELETED = "deleted"
 _RIGHTS = "may the key (OPENBSP_API_KEY) see its rows?"
+_REPLACED = (
+    "{} is not what former runs compared with: it was created again, emptied or restored, or is another cluster's. "
+    "What they found of {} does not count any more: a run without --since compares all rows"
+)
 
 
 class StateReader(Protocol):
@@ -51,6 +55,10 @@ class StateReader(Protocol):
     @property
     def unreadable(self) -> Mapping[str, str]:
         """Return why the states of entities cannot be read, of each such entity."""
+
+    @property
+    def replaced(self) -> Mapping[str, str]:
+        """Return the topics of entities that are not those of former runs, or lack what these have read."""
 
     def catch_up(self, on_read: Callable[[int, int], None] | None = None) -> None:
         """Read the state topics into the index up to their end."""
@@ -136,6 +144,7 @@ class Run:
             self._compare_all()
         if self._poster is not None:
             self._confirm()
+        self.report.problems += [_REPLACED.format(topic, entity) for entity, topic in self._states.replaced.items()]
         self.report.ended_at = instants.now()
         return self.report
 

@@ -18,6 +18,7 @@ from bridge.reconcile.errors import ReconcileError
 from bridge.reconcile.index import Index, State
 from openbsp.kafka import clients, ends
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
+from openbsp.kafka.findings import NO_ID
 from openbsp.kafka.reading import GROUP, ValueReader
 from openbsp.kafka.registry import Registry
 from openbsp.kafka.topics import Topics
@@ -88,10 +89,12 @@ class States:
         self._next: dict[tuple[str, int], int] = {}
         #: Why entities are not compared: their table may not be read, or does not exist.
         self.unreadable: dict[str, str] = {}
+        #: The topics of entities that are not those of former runs, or lack what these have read.
+        self.replaced: dict[str, str] = {}
         self._is_read = False
 
     def __enter__(self) -> Self:
-        """Find the topics, and drop the index's data of former ones."""
+        """Find the topics, and drop the index's data of former ones, with how far runs came with them."""
         identities = self._topics.inspect().identities
         try:
             for entity in self._names:
@@ -123,10 +126,17 @@ class States:
         bounds = {partition: self._bounds(topic, partition) for partition in partitions}
         known = self._index.positions(entity)
         read_at = float(self._index.meta(f"read {entity}") or 0)
-        fits = known.keys() == bounds.keys() and all(
-            low <= known[partition] <= high for partition, (low, high) in bounds.items()
+        noted = self._index.meta(f"topic {entity}")
+        fits = all(
+            partition in bounds and bounds[partition][0] <= at <= bounds[partition][1]
+            for partition, at in known.items()
         )
-        if self._index.meta(f"topic {entity}") != identity or not fits or time.time() - read_at > _STALE_S:
+        # Trap: brokers that are upgraded give a topic its first id.
+        if not fits or (noted != identity and noted is not None and NO_ID not in {noted, identity}):
+            # First, as the rest can be done again.
+            self._index.restart(entity)
+            self.replaced[entity] = topic
+        if noted != identity or not fits or known.keys() != bounds.keys() or time.time() - read_at > _STALE_S:
             self._index.forget(entity)
             self._index.note(f"topic {entity}", identity)
             known = {partition: low for partition, (low, _) in bounds.items()}

@@ -18,10 +18,16 @@ from typing import Any
 
 import httpx
 import pytest
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from avro.columns import ENTITIES, Kind
 from avro.rows import id_of
+from bridge.reconcile.index import Index, Progress
+from bridge.reconcile.states import States
+from openbsp.kafka import ends
+from openbsp.kafka.topics import Topics
 from openbsp_testkit.postgrest import Postgrest, running_postgrest
 from openbsp_testkit.rows import Organization, Webhook
 from openbsp_testkit.sender import Delivery, FakeSender
@@ -103,6 +109,33 @@ def test_after_an_outage_the_states_are_what_the_sender_has(contract, start_brid
     assert [reader.value(event)["reconciled"] for event in events] == marked
     assert any(marked)
     assert not all(marked)
+
+
+def test_how_far_runs_came_does_not_count_for_a_state_topic_that_is_created_again(contract, tmp_path):
+    topic, admin = contract.topic("message-state"), AdminClient(contract.kafka.librdkafka())
+
+    def read() -> Mapping[str, str]:
+        with States(contract.kafka, contract.registry, contract.topics, index, TABLES) as states:
+            states.catch_up()
+            return states.replaced
+
+    def is_led() -> bool:
+        try:
+            return bool(ends.wait_for(admin, [(topic, number) for number in range(contract.topics.partitions)], 10))
+        except KafkaException as error:  # a topic has its leaders a moment later
+            raise AssertionError from error
+
+    with Index(tmp_path) as index:
+        assert read() == {}
+        for entity in TABLES:
+            index.advance(entity, "", Progress(0, 9))
+        assert read() == {}
+        admin.delete_topics([topic])[topic].result(10)
+        assert eventually(lambda: Topics(contract.kafka, contract.topics).apply() == [topic])
+        eventually(is_led)
+        assert read() == {"messages": topic}
+        assert [index.progress(entity, "") for entity in TABLES] == [None, Progress(0, 9)]
+        assert read() == {}
 
 
 def lose_some(bridge: Any, sender: FakeSender, before: list[Webhook], after: list[Webhook]) -> None:

@@ -45,6 +45,7 @@ class Platform:
         self.killed_after: int | None = None
         self._posted: list[Row] = []
         self.unreadable: dict[str, str] = {}
+        self.replaced: dict[str, str] = {}
 
     def happen(self, organization: str) -> None:
         columns = {"id": f"m{len(self.rows)}", "conversation_id": "c"}

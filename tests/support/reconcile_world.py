@@ -1,8 +1,10 @@
 """An OpenBSP, states that are what the streams make of events, and a bridge between them, all without servers."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 from avro import instants
 from avro.columns import ENTITIES
@@ -15,9 +17,10 @@ from bridge.reconcile.report import Report
 from bridge.reconcile.run import Options, Run
 from bridge.reconcile.settings import ReconcileSettings
 from bridge.reconcile.source import Source
-from bridge.reconcile.states import state_of
+from bridge.reconcile.states import States, state_of
 from bridge.sender.platform import Platform
 from bridge.sender.settings import OpenBspSettings
+from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
 from openbsp.merge import contact
 from openbsp_testkit.postgrest import Postgrest
 from streams.state import conversation, followers, message
@@ -91,6 +94,29 @@ def address_row(number: int, **more: Any) -> dict[str, Any]:
     return row | more
 
 
+@contextmanager
+def unconnected(index: Index, port: int) -> Iterator[States]:
+    """Build states that no server answers; nobody listens at the port."""
+    kafka, registry = KafkaSettings(bootstrap_servers=f"127.0.0.1:{port}"), f"http://127.0.0.1:{port}"
+    states = States(kafka, RegistrySettings(url=registry), TopicSettings(), index)
+    try:
+        yield states
+    finally:
+        states.__exit__(None, None, None)
+
+
+def begin(states: States, entity: str, identity: str, bounds: list[tuple[int, int]]) -> None:
+    """Have the states begin with a topic that has this id, and begins and ends there in its partitions."""
+    partitions = SimpleNamespace(partitions=dict.fromkeys(range(len(bounds))))
+    consumer = SimpleNamespace(
+        list_topics=lambda topic, timeout: SimpleNamespace(topics={topic: partitions}),  # noqa: ARG005
+        get_watermark_offsets=lambda place, _: bounds[place.partition],
+    )
+    former, states._consumer = states._consumer, cast("Any", consumer)
+    states._begin(entity, {COUNTERPARTS[entity]: identity})
+    states._consumer = former
+
+
 class Streams:
     """The states; what was `told` is in the topics, and in the index after `catch_up`."""
 
@@ -102,6 +128,7 @@ class Streams:
         self.addresses: dict[str, contact.AddressRow] = {}
         self.records: list[tuple[str, State]] = []
         self.unreadable: dict[str, str] = {}
+        self.replaced: dict[str, str] = {}
         self.paused = False
         self._waiting: list[dict[str, Any]] = []
         #: Called before the topics are read.

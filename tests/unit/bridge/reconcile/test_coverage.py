@@ -9,7 +9,7 @@ from avro import instants
 from bridge.reconcile.comparison import Facts
 from bridge.reconcile.coverage import Coverage
 from bridge.reconcile.index import Index, Progress, State
-from support.reconcile_world import HOUR, World, conversation_row, message_row
+from support.reconcile_world import HOUR, World, begin, conversation_row, message_row, unconnected
 
 #: Shorter than the age of the rows, so that a row that was skipped is not read by accident.
 BRIEF = {"overlap_s": 0}
@@ -132,6 +132,28 @@ def test_another_platform_is_read_from_its_beginning(world: World):
     world.put("messages", message_row(3), lost=True)
     assert world.run(settings=BRIEF, dry_run=True).total("messages").missing == 1
     assert world.run(settings=BRIEF).total("messages").missing == 1
+    assert world.run(settings=BRIEF).total().compared == 0
+
+
+def test_states_that_were_lost_are_compared_from_their_beginning(world: World, unused_port: int):
+    """A dry run notes the new topic as well: the next run must not begin where those before the loss ended."""
+    world.fill(3)
+    assert world.run(settings=BRIEF).well
+    world.index.note("topic messages", "former")
+    with unconnected(world.index, unused_port) as states:
+        begin(states, "messages", "another", [(0, 0)])
+        world.streams.replaced = states.replaced
+    world.streams.messages.clear()
+    dry = world.run(settings=BRIEF, dry_run=True)
+    assert dry.total("messages").missing == 3
+    assert [problem.partition(" ")[0] for problem in dry.problems] == ["openbsp.message-state"]
+    world.streams.replaced = {}
+    since = world.run(settings=BRIEF, since=instants.now() - HOUR)
+    assert ("messages", "acme") not in since.verified_until
+    report = world.run(settings=BRIEF)
+    assert report.total("messages").missing == report.total("messages").confirmed == 3
+    assert ("messages", "acme") in report.verified_until
+    assert report.total("conversations").compared == 0, "their topic is the same"
     assert world.run(settings=BRIEF).total().compared == 0
 
 
