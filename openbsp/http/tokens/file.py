@@ -22,9 +22,9 @@ def read(path: Path) -> list[Token]:
 def revoke(path: Path, name: str, *, others: int = 0) -> bool:
     """Remove a token's lines from a file, atomically; keep everything else. Return whether there was one.
 
-    `others` is how many tokens its readers have besides. Raises TokensError, and changes nothing, if they could not
-    read the file afterwards: trap: a service that cannot keeps its former tokens, the revoked one among them. Raises
-    OSError.
+    What is left ends with a line feed. `others` is how many tokens its readers have besides. Raises TokensError, and
+    changes nothing, if they could not read the file afterwards: trap: a service that cannot keeps its former tokens,
+    the revoked one among them. Raises OSError.
     """
     with _alone_in(path.resolve().parent):
         return _revoke(path, name, others)
@@ -37,6 +37,9 @@ def _revoke(path: Path, name: str, others: int) -> bool:
     if len(kept) == len(lines):
         return False
     text = "".join(kept)
+    # A service that has read a file that ended so takes no other for whole.
+    if text and not text.endswith("\n"):
+        text += "\n"
     try:
         left = parse_file(text)
         TokenSet(left)

@@ -2,7 +2,7 @@
 
 from openbsp.errors import TokensError
 from openbsp.http.tokens.settings import TokenSettings
-from openbsp.http.tokens.token_set import TokenSet
+from openbsp.http.tokens.token_set import TokenSet, parse_file
 
 _FileState = tuple[int, int, int] | None
 
@@ -11,7 +11,9 @@ class TokenSource:
     """Reads the tokens, and detects changes of their file. `current` are the latest usable ones.
 
     Trap: a half-written file can be valid and incomplete. It is reloaded only when two checks in a row find it the
-    same. Replacing it by a rename is safe even for a writer that pauses for longer.
+    same. Replacing it by a rename is safe even for a writer that pauses for longer. A last line that a full disk has
+    cut off may admit its token for more organizations: of a file that ended with a line feed before, one without is
+    used only if its token is known.
     """
 
     def __init__(self, settings: TokenSettings) -> None:
@@ -19,6 +21,7 @@ class TokenSource:
         self._settings = settings
         self._read = self._seen = self._file_state()
         self.current = settings.token_set()
+        self._ended = self._last_line().endswith("\n")
         #: Why the file, as it is now, is unusable; None if it is usable.
         self.fault: TokensError | None = None
 
@@ -40,10 +43,24 @@ class TokenSource:
         self.fault = None
 
     def _usable(self) -> TokenSet:
-        tokens = self._settings.token_set()
+        tokens, last = self._settings.token_set(), self._last_line()
         if self._file_state() != self._read:
             raise TokensError([f"{self._settings.tokens_file}: written while it was read"])
+        ended = last.endswith("\n")
+        if self._ended and not ended and any(token not in self.current for token in parse_file(last)):
+            raise TokensError([f"{self._settings.tokens_file}: its last line lacks its line feed: was it cut off?"])
+        self._ended = ended
         return tokens
+
+    def _last_line(self) -> str:
+        """Return the last line of the file; nothing of an empty one, of none, and of one that cannot be read."""
+        if self._settings.tokens_file is None:
+            return ""
+        try:
+            text = self._settings.tokens_file.read_text("utf-8")
+        except (OSError, UnicodeDecodeError):
+            return ""
+        return "".join(text.splitlines(keepends=True)[-1:])
 
     def _file_state(self) -> _FileState:
         """Identify the content as far as possible without reading it. None: no readable file."""

@@ -110,6 +110,8 @@ def parse_file(text: str) -> list[Token]:
         name, digest = words[0], words[1] if len(words) > 1 else ""
         if not _NAME.fullmatch(name) or not _DIGEST.fullmatch(digest):
             faults.append(f"line {number} is not `name sha256 [organization ...]`")
+        elif any(_DIGEST.fullmatch(word) for word in words[2:]):
+            faults.append(f"line {number} has the hash of another token, as if two lines had run into one")
         else:
             tokens.append(Token(name, bytes.fromhex(digest), frozenset(words[2:]) or None))
     if faults:
@@ -156,8 +158,11 @@ def new_token(name: str, organizations: Collection[str] = ()) -> tuple[str, str]
     """
     if not _NAME.fullmatch(name):
         raise TokensError(["a token's name has letters, digits, dots, dashes and underscores"])
-    if any(not organization or {"#", *whitespace} & set(organization) for organization in organizations):
-        raise TokensError(["an organization's id in a tokens file has neither white space nor #"])
+    if any(
+        not organization or {"#", *whitespace} & set(organization) or _DIGEST.fullmatch(organization)
+        for organization in organizations
+    ):
+        raise TokensError(["an organization's id in a tokens file has neither white space nor #, and is no SHA-256"])
     token = secrets.token_urlsafe(32)
     return token, " ".join([name, _hash(token).hex(), *organizations])
 

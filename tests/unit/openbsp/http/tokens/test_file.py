@@ -38,6 +38,13 @@ def test_only_the_line_of_the_token_goes(file):
     assert os.listdir(file.parent) == ["tokens"]  # noqa: PTH208 hidden files too
 
 
+def test_a_last_line_that_did_not_end_does_afterwards(file):
+    """Else services that have read one that did would take it for cut off, and keep the revoked token."""
+    file.write_bytes(file.read_bytes().removesuffix(b"\r\n"))
+    assert revoke(file, "first")
+    assert file.read_bytes().endswith(b"#first is not a token\n")
+
+
 def test_one_that_is_not_there_changes_nothing(file):
     before = file.stat()
     assert not revoke(file, "third")

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from bridge.settings import BridgeSettings
 from openbsp.errors import TokensError
@@ -70,7 +71,19 @@ def test_a_file_holds_hashes():
     assert tokens.authenticate(b"Bearer " + OTHER.encode()).organizations == {"org1", "org2"}
 
 
-@pytest.mark.parametrize("line", ["one", f"one {LONG}", "one " + "0" * 63, "one " + "G" * 64, "na=me " + "0" * 64])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "one",
+        f"one {LONG}",
+        "one " + "0" * 63,
+        "one " + "G" * 64,
+        "na=me " + "0" * 64,
+        # What is appended to a last line that does not end.
+        "one " + "0" * 64 + " org1two " + "1" * 64,
+        "one " + "0" * 64 + " org1two " + "1" * 64 + " org2",
+    ],
+)
 def test_a_line_that_is_no_token_is_named_by_its_number(line: str):
     with pytest.raises(TokensError, match="line 2"):
         parse_file(f"# comment\n{line}")
@@ -83,6 +96,8 @@ def test_a_new_token_is_admitted_by_its_line():
     assert secret not in line
     with pytest.raises(TokensError):
         new_token("not a name")
+    with pytest.raises(TokensError):
+        new_token("sender", ["0" * 64])
 
 
 def test_a_token_is_compared_in_full_with_each():
@@ -123,6 +138,37 @@ def test_a_file_is_read_when_it_has_come_to_rest(tmp_path: Path):
     assert source.settled()
     source.reload()
     assert (len(source.current), source.settled()) == (4, False)
+
+
+def test_a_last_line_that_was_cut_off_is_not_used(tmp_path: Path):
+    """A full disk may cut it behind the hash, and it would admit the token for all organizations."""
+    file = tmp_path / "tokens"
+    lines = [new_token(name, ["org1"])[1] + "\n" for name in ("first", "second")]
+    file.write_text(lines[0])
+    source = TokenSource(BridgeSettings(tokens_file=file))
+    former = source.current
+    for cut in (" org1\n", "\n"):
+        file.write_text("".join(lines).removesuffix(cut))
+        with pytest.raises(TokensError, match="lacks its line feed"):
+            source.reload()
+        assert (source.current, source.fault is None) == (former, False)
+    file.write_text("".join(lines))
+    source.reload()
+    assert (len(source.current), source.fault) == (2, None)
+    file.write_text(lines[0].removesuffix("\n"))
+    source.reload()
+    assert len(source.current) == 1, "a token that is known was not cut off"
+
+
+def test_a_file_that_never_ended_its_last_line_may_change(tmp_path: Path):
+    """As that of a Secret. An empty one says nothing of how the next one ends."""
+    file = tmp_path / "tokens"
+    file.touch()
+    source = TokenSource(BridgeSettings(tokens=SecretStr(f"inline={LONG}"), tokens_file=file))
+    for text in (new_token("first")[1], new_token("second")[1], new_token("third")[1] + "\n", ""):
+        file.write_text(text)
+        source.reload()
+        assert len(source.current) == 1 + bool(text)
 
 
 def test_a_file_that_changes_while_it_is_read_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
