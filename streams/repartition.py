@@ -218,7 +218,7 @@ class Repartition:
         return len(found.partitions)
 
     def _bounds(self, names: Iterable[str]) -> Mapping[At, tuple[int, int]]:
-        """Return for each partition of topics where copying resumes, and where it ends now."""
+        """Return for each partition of topics where copying resumes, and where it ends now. Raises RepartitionError."""
         places = [
             TopicPartition(topic_name(self._former.prefix, name), number)
             for name in names
@@ -227,5 +227,17 @@ class Repartition:
         bounds = {}
         for left in self._consumer.committed(places, timeout=_TIMEOUT_S):
             first, end = self._consumer.get_watermark_offsets(left, timeout=_TIMEOUT_S)
+            # Below 0: nothing is committed.
+            if 0 <= left.offset < first:
+                raise self._gap(left, f"{first - left.offset} records were deleted before they were copied")
+            if left.offset > end:
+                raise self._gap(left, f"it ends at {end} now: it was created again, or lost records")
             bounds[left.topic, left.partition] = (max(first, left.offset), end)
         return bounds
+
+    def _gap(self, left: TopicPartition, what: str) -> RepartitionError:
+        return RepartitionError(
+            f"{left.topic}[{left.partition}]: copied up to offset {left.offset}, but {what}. Start again with a prefix "
+            f"and an application id that were never used; or set the position of group {self._own_group} to the first "
+            "record, go on, and run `bridge reconcile` with the new topics afterwards"
+        )

@@ -171,3 +171,15 @@ def test_it_is_refused_once_workers_have_joined_the_new_topics(few, more, tmp_pa
     refused = repartition(few, more)
     assert refused.returncode == 1
     assert "have joined these topics before" in refused.stderr
+
+
+def test_a_copy_that_goes_on_after_retention_says_what_it_lacks(few, more):
+    sources = Sources(few)
+    sources.send(list(events(0, 1)))
+    assert repartition(few, more).returncode == 0
+    sources.send(list(events(60, 1)))
+    forget_events(few)
+    again = repartition(few, more)
+    assert (again.returncode, "more records copied" in again.stdout) == (1, False)
+    assert "records were deleted before they were copied" in again.stderr
+    assert "Traceback" not in again.stderr
