@@ -11,7 +11,6 @@ DAY_MS = 24 * 60 * 60 * 1000
 #: The id of topics of brokers that give them none (before Kafka 2.8): it says nothing of a topic.
 NO_ID = "A" * 22
 
-
 #: Settings that are judged and never set, because managed clusters refuse that.
 ONLY_JUDGED = MappingProxyType({"unclean.leader.election.enable": "false"})
 
