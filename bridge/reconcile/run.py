@@ -44,8 +44,8 @@ _PLATFORM = "platform"
 _DELETED = "deleted"
 _RIGHTS = "may the key (OPENBSP_API_KEY) see its rows?"
 _REPLACED = (
-    "{} is not what former runs compared with: it was created again, emptied or restored, or is another cluster's. "
-    "What they found of {} does not count any more: a run without --since compares all rows"
+    "{} is not what former runs compared with: it was created again or restored, lacks what came after them, or is "
+    "another cluster's. What they found of {} does not count any more: a run without --since compares all rows"
 )
 
 

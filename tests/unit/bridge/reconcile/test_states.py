@@ -115,7 +115,7 @@ def kept(states: States, noted: str | None, identity: str, bounds: list[tuple[in
 @pytest.mark.parametrize(
     ("identity", "bounds"),
     [("B", TWO), ("A", [(0, 9), (0, 4)]), ("A", [(6, 9), (0, 9)]), ("A", [(0, 9)])],
-    ids=["created again", "restored", "emptied", "with fewer partitions"],
+    ids=["created again", "restored", "cut", "with fewer partitions"],
 )
 def test_how_far_runs_came_with_a_topic_counts_for_no_other(
     states: States, identity: str, bounds: list[tuple[int, int]]
