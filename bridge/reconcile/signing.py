@@ -1,6 +1,6 @@
 """Reports as evidence: signed with a key of the deployment, so that readers can verify origin and content.
 
-Ed25519 over the canonical JSON of the report. The private key stays in a file that its owner alone can read.
+Ed25519 over the canonical JSON of the report. The private key stays in a file that nobody else can read.
 """
 
 import base64
@@ -21,6 +21,8 @@ from bridge.reconcile.errors import ReconcileError
 #: Before the signed bytes, so that a signature of something else never matches.
 _DOMAIN = b"openbsp audit 1\n"
 _OTHERS = 0o077
+#: Of a file that somebody else owns, such as a mounted secret, the process can be a reader by its group alone.
+_OTHERS_BUT_READERS = 0o037
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,8 @@ def make_key(path: Path) -> str:
 def load_key(path: Path) -> Ed25519PrivateKey:
     """Return the private key in a file. Raises ReconcileError."""
     try:
-        if path.stat().st_mode & _OTHERS:
+        status = path.stat()
+        if status.st_mode & (_OTHERS if status.st_uid == os.geteuid() else _OTHERS_BUT_READERS):
             raise ReconcileError(f"{path}: others may read this private key: chmod 600 it")
         key = serialization.load_pem_private_key(path.read_bytes(), None)
     except OSError as error:

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
+from bridge.reconcile import signing
 from bridge.reconcile.settings import ReconcileSettings
 from bridge.sender.settings import OpenBspSettings
 from bridge.settings import BridgeSettings
@@ -542,6 +543,20 @@ def test_the_key_of_the_suppression_list_is_a_secret_of_the_bridge_alone():
             and variable["valueFrom"]["secretKeyRef"] == {"name": "suppression", "key": "suppression-key"}
         }
         assert found == expected
+
+
+@pytest.mark.parametrize("case", ["reconcile", "reconcile on a schedule"])
+def test_the_key_that_signs_reports_can_be_used_as_it_is_mounted(case: str, tmp_path: Path, monkeypatch):
+    objects = helm.render(merged(LEAST, MATRIX[case]), VERSIONS[-1])
+    (pod,) = [pod for component, pod in pods(objects) if component == "reconcile"]
+    (volume,) = [volume["secret"] for volume in pod["volumes"] if volume["name"] == "signing-key"]
+    key = tmp_path / "key"
+    signing.make_key(key)
+    # The kubelet leaves it to root, gives it to the group of the pod, and adds to the mode that this may read.
+    assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsGroup"]
+    key.chmod(volume["defaultMode"] | 0o440)
+    monkeypatch.setattr("os.geteuid", lambda: key.stat().st_uid + 1)
+    assert signing.load_key(key)
 
 
 def test_outside_the_cluster_the_bridge_has_webhooks_and_nothing_else():

@@ -69,6 +69,17 @@ def test_the_private_key_is_its_owners_alone(key: Path):
         signing.load_key(key)
 
 
+def test_a_key_that_somebody_else_owns_may_be_read_by_the_group_and_by_nobody_else(key: Path, monkeypatch):
+    """As Kubernetes mounts a secret: the owner is root, and the pod's group may read."""
+    monkeypatch.setattr("os.geteuid", lambda: key.stat().st_uid + 1)
+    key.chmod(0o440)
+    assert signing.load_key(key)
+    for mode in (0o444, 0o460, 0o640 | 0o001):
+        key.chmod(mode)
+        with pytest.raises(ReconcileError, match="chmod 600"):
+            signing.load_key(key)
+
+
 @pytest.mark.parametrize("content", [b"", b"no key", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"])
 def test_what_is_no_key_is_named(tmp_path: Path, content: bytes):
     file = tmp_path / "k"
