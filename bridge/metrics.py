@@ -102,6 +102,12 @@ class Metrics(ServiceMetrics):
             "after that as long as the list is empty.",
             across_processes="livemax",
         )
+        self.suppressions_void = self._gauge(
+            "bridge_suppressions_void",
+            "Entries of the suppression list that keep nobody out: BRIDGE_SUPPRESSION_KEY is not set, or they were "
+            "made with another one.",
+            across_processes="livemax",
+        )
         self.spool_events = self._gauge("bridge_spool_events", "Events in the spool.", across_processes="livesum")
         self.spool_bytes = self._gauge(
             "bridge_spool_bytes", "Bytes of the events in the spool.", across_processes="livesum"

@@ -207,9 +207,8 @@ async def running(
             asyncio.create_task(erasures.run(), name="erasures"),
             asyncio.create_task(access.watch(), name="tokens"),
             asyncio.create_task(_keep_house(service), name="housekeeping"),
+            asyncio.create_task(suppressions.run(), name="suppressions"),
         ]
-        if settings.key is not None:
-            tasks.append(asyncio.create_task(suppressions.run(), name="suppressions"))
         if number == 0:
             leftovers = Leftovers(spool, spool_file.path, settings.workers, erasures.answer_adopted, metrics)
             tasks.append(asyncio.create_task(leftovers.run(), name="leftovers"))

@@ -19,7 +19,7 @@ from bridge.erase.report import Former, Report
 from bridge.erase.search import search
 from bridge.erase.sought import Sought
 from bridge.erase.views import Views
-from bridge.suppressions.hashes import Contact
+from bridge.suppressions.hashes import Contact, key_id
 from bridge.suppressions.topic import add, entries, suppress_rows
 from openbsp.bearer import bearer
 from openbsp.kafka.topics import Topics
@@ -47,7 +47,8 @@ class Servers:
 
 
 def plan(servers: Servers, wanted: Wanted) -> Report:
-    """Return what would be erased, and the places."""
+    """Return what would be erased, and the places. Raises EraseError."""
+    _listed(servers, wanted)
     with States(servers.cluster) as states:
         found = states.find(wanted)
     found.add(spools.find(servers.spools, wanted))
@@ -59,10 +60,10 @@ def execute(servers: Servers, wanted: Wanted, client: BridgeClient, *, patience_
 
     Raises EraseError, StoppedError: some may be deleted then, and a second run deletes the rest.
     """
-    named = None
-    if wanted.contact is not None and servers.key is not None:
+    _listed(servers, wanted)
+    named = _contact(wanted)
+    if named is not None and servers.key is not None:
         # First of all: rows that arrive during the search would stay.
-        named = Contact(wanted.contact, wanted.service, wanted.organization_id)
         add(servers.cluster, servers.key, named)
     with States(servers.cluster) as states:
         found = states.find(wanted)
@@ -202,9 +203,27 @@ def _suppression(servers: Servers, wanted: Wanted, now: datetime, *, done: bool)
         return []
     if servers.key is None:
         return [places.suppression(None, now)]
-    named = Contact(wanted.contact, wanted.service, wanted.organization_id).hash(servers.key)
-    listed = named in {entry.hash for entry in entries(servers.cluster)}
-    return [places.suppression(listed or not done, now)]
+    return [places.suppression(not done or _listed(servers, wanted), now)]
+
+
+def _listed(servers: Servers, wanted: Wanted) -> bool:
+    """Return whether a contact is named and on the suppression list. Raises EraseError if the key is not the list's."""
+    named = _contact(wanted)
+    if named is None or servers.key is None:
+        return False
+    found = entries(servers.cluster)
+    others = sum(entry.key_id not in {None, key_id(servers.key)} for entry in found)
+    if others:
+        # Trap: this command would find what it wrote, and the bridges, which have the other key, match nobody with it.
+        raise EraseError(
+            f"the suppression list has entries of another key than this BRIDGE_SUPPRESSION_KEY, {others}: set that of "
+            "the bridges, or none to erase without the list"
+        )
+    return named.hash(servers.key) in {entry.hash for entry in found}
+
+
+def _contact(wanted: Wanted) -> Contact | None:
+    return None if wanted.contact is None else Contact(wanted.contact, wanted.service, wanted.organization_id)
 
 
 def _spooled(servers: Servers) -> int | None:

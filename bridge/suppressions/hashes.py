@@ -10,6 +10,12 @@ SUPPRESSED = "suppressed"
 SUPPRESSED_DETAIL = "the contact was erased and stays out"
 
 
+def key_id(key: bytes) -> str:
+    """Return which key made an entry, so that others can be told from it: 16 hexadecimal digits."""
+    # Trap: entries are hashes of JSON, which this is not.
+    return hmac.digest(key, b"key id", "sha256").hex()[:16]
+
+
 class Contact(NamedTuple):
     """An address; of one service, of one organization, or of any (None)."""
 
@@ -43,7 +49,10 @@ class Suppressed:
     def __init__(self, key: bytes | None) -> None:
         """Start unknown; without a key, there is no list."""
         self._key = key or b""
-        self._hashes: set[str] = set()
+        #: See the function; None without a key.
+        self.key_id = None if key is None else key_id(key)
+        #: The key that made each entry, "" where it is unknown.
+        self._hashes: dict[str, str] = {}
         self.active = False
         self.known = key is None
 
@@ -51,17 +60,22 @@ class Suppressed:
         """Return how many entries there are."""
         return len(self._hashes)
 
-    def beyond(self, entries: Mapping[str, bool]) -> set[str]:
-        """Return the entries that are not among these."""
-        return self._hashes.difference(entries)
+    @property
+    def void(self) -> int:
+        """How many entries another key made: no contact is recognised by them."""
+        return sum(made_with not in {"", self.key_id} for made_with in self._hashes.values())
 
-    def take(self, entries: Mapping[str, bool]) -> None:
-        """Apply hashes that were added (True) or lifted (False)."""
-        for entry, added in entries.items():
-            if added:
-                self._hashes.add(entry)
+    def beyond(self, entries: Mapping[str, str | None]) -> set[str]:
+        """Return the entries that are not among these."""
+        return set(self._hashes).difference(entries)
+
+    def take(self, entries: Mapping[str, str | None]) -> None:
+        """Apply hashes that a key made ("": an unknown one), or that were lifted (None)."""
+        for entry, made_with in entries.items():
+            if made_with is None:
+                self._hashes.pop(entry, None)
             else:
-                self._hashes.discard(entry)
+                self._hashes[entry] = made_with
         self.active = bool(self._hashes)
 
     def has(self, entity: str, row: Mapping[str, Any]) -> bool:

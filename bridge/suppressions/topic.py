@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from avro.catalogue import topic_name
 from bridge.cluster import Cluster
-from bridge.suppressions.hashes import Contact, row_hash
+from bridge.suppressions.hashes import Contact, key_id, row_hash
 from openbsp.kafka.writing import write_one
 
 TOPIC = "suppressions"
@@ -23,11 +23,13 @@ class Entry:
     organization_id: str | None
     #: Of a row of contacts: the hash of the contact with which it was erased, and is lifted.
     erased_with: str | None = None
+    #: Of the key that made it; None of an entry of a former version, which does not say.
+    key_id: str | None = None
 
 
 def add(cluster: Cluster, key: bytes, contact: Contact) -> str:
     """Suppress a contact; return its hash. Raises KafkaUnavailableError."""
-    return _write(cluster, contact.hash(key), _value(contact))
+    return _write(cluster, contact.hash(key), _value(key, contact))
 
 
 def suppress_rows(cluster: Cluster, key: bytes, contact: Contact, rows: Iterable[tuple[str, str | None]]) -> None:
@@ -36,7 +38,7 @@ def suppress_rows(cluster: Cluster, key: bytes, contact: Contact, rows: Iterable
     `rows` are their ids and organizations. An update that names no organization is suppressed as well. Raises
     KafkaUnavailableError.
     """
-    value = _value(contact, erased_with=contact.hash(key))
+    value = _value(key, contact, erased_with=contact.hash(key))
     for entry in {row_hash(key, row_id, of): None for row_id, owner in rows for of in (owner, None)}:
         _write(cluster, entry, value)
 
@@ -74,16 +76,17 @@ def _entry(key: str, value: bytes) -> Entry:
             content.get("service"),
             content.get("organization_id"),
             content.get("erased_with"),
+            content.get("key_id"),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         # Whatever its value: the bridge refuses the contact of the key.
         return Entry(key, "unknown", None, None)
 
 
-def _value(contact: Contact, **more: str) -> bytes:
+def _value(key: bytes, contact: Contact, **more: str) -> bytes:
     since = datetime.now(UTC).isoformat(timespec="seconds")
     told = {"since": since, "service": contact.service, "organization_id": contact.organization_id}
-    return json.dumps({**told, **more}).encode()
+    return json.dumps({**told, "key_id": key_id(key), **more}).encode()
 
 
 def _write(cluster: Cluster, entry: str, value: bytes | None) -> str:
@@ -97,6 +100,10 @@ def _write(cluster: Cluster, entry: str, value: bytes | None) -> str:
     return entry
 
 
-def changes(messages: Iterator[tuple[bytes | None, bytes | None]]) -> dict[str, bool]:
-    """Return the hashes that records add (True) or lift (False)."""
-    return {(key or b"").decode("utf-8", "replace"): value is not None for key, value in messages}
+def changes(messages: Iterator[tuple[bytes | None, bytes | None]]) -> dict[str, str | None]:
+    """Return the hashes that records add, with the id of the key ("": unknown), or lift (None)."""
+    found: dict[str, str | None] = {}
+    for key, value in messages:
+        entry = (key or b"").decode("utf-8", "replace")
+        found[entry] = None if value is None else str(_entry(entry, value).key_id or "")
+    return found

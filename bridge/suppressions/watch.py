@@ -37,13 +37,21 @@ _FORGOTTEN = (
     "the suppression list is empty, and had %d entries when this bridge ran before: its topic was deleted or emptied. "
     "Their contacts are let in; restore the list"
 )
+_KEYLESS = (
+    "BRIDGE_SUPPRESSION_KEY is not set, and the suppression list had %d entries when this bridge had the key: their "
+    "contacts are let in. Set it again"
+)
+_OF_ANOTHER_KEY = (
+    "the suppression list has entries of another BRIDGE_SUPPRESSION_KEY, %d: their contacts are let in. Give every "
+    "bridge and `bridge erase` the same one"
+)
 #: The name of the note: how many entries there were.
 _MEMORY = "suppressions"
 
-#: Yields changes of the list: all existing entries at first, then new ones, and {} now and then. Blocking. Ends when
-#: records are gone, so that the list has to be read again. Raises ContractError when it cannot be read, TopicsError
-#: when there is no such topic.
-Changes = Callable[[], Iterator[Mapping[str, bool]]]
+#: Yields changes of the list, as Suppressed.take has them: all existing entries at first, then new ones, and {} now and
+#: then. Blocking. Ends when records are gone, so that the list has to be read again. Raises ContractError when it
+#: cannot be read, TopicsError when there is no such topic.
+Changes = Callable[[], Iterator[Mapping[str, str | None]]]
 
 
 class Notes(Protocol):
@@ -56,7 +64,7 @@ class Notes(Protocol):
         """Remember a value, in place of the former one."""
 
 
-def changes_of(kafka: KafkaSettings, topics: Topics, prefix: str) -> Iterator[Mapping[str, bool]]:
+def changes_of(kafka: KafkaSettings, topics: Topics, prefix: str) -> Iterator[Mapping[str, str | None]]:
     """Read the topic; see Changes."""
     # Asked first: a topic that is made anew before the reader has found it differs from this as well.
     layout = topics.layout(TOPIC)
@@ -108,6 +116,9 @@ class SuppressionWatch:
         self._lost: set[str] = set()
         #: How many entries the topic had at a former start, if it has shown none since this one.
         self._forgotten = 0
+        #: How many entries keep nobody out: there is no key, or not theirs.
+        self._void = 0
+        self._void_text = _KEYLESS if suppressed.key_id is None else _OF_ANOTHER_KEY
         self._changed = asyncio.Event()
         self._unreadable: str | None = None
         if suppressed.known:
@@ -117,10 +128,11 @@ class SuppressionWatch:
 
     @property
     def problems(self) -> list[str]:
-        """Why the list cannot be read, and what the topic has lost."""
+        """Why the list cannot be read, what the topic has lost, and what the key is wrong for."""
         lost = _LOST % len(self._lost) if self._lost else None
         forgotten = _FORGOTTEN % self._forgotten if self._forgotten else None
-        return [problem for problem in (self._unreadable, lost, forgotten) if problem is not None]
+        void = self._void_text % self._void if self._void else None
+        return [problem for problem in (self._unreadable, lost, forgotten, void) if problem is not None]
 
     def close(self) -> None:
         """Stop the thread, which may take a moment longer."""
@@ -129,6 +141,8 @@ class SuppressionWatch:
     async def run(self) -> None:
         """Keep over restarts how many entries there are, endlessly; tell if a start finds none where there were some.
 
+        Without a key, only tell if there were some.
+
         Trap: with the process ends what it kept in effect, and with that the alarm.
         """
         kept = 0
@@ -136,6 +150,9 @@ class SuppressionWatch:
             with contextlib.suppress(sqlite3.Error):  # the spool tells of it
                 kept = int(await self._notes.recall(_MEMORY) or 0)
                 break
+        if self._suppressed.key_id is None:
+            self._tell_void(kept)
+            return
         await self.ready.wait()
         if kept and not self._changed.is_set():
             self._forgotten = kept
@@ -148,6 +165,12 @@ class SuppressionWatch:
                 with contextlib.suppress(sqlite3.Error):
                     await self._notes.remember(_MEMORY, str(len(self._suppressed)))
                     break
+
+    def _tell_void(self, number: int) -> None:
+        if number > self._void:
+            _log.error(self._void_text, number, extra=event("suppressions.void", entries=number))
+        self._void = number
+        self._metrics.suppressions_void.set(number)
 
     def _run(self) -> None:
         backoff = Backoff(_FIRST_RETRY_S, _LONGEST_RETRY_S)
@@ -169,13 +192,13 @@ class SuppressionWatch:
                 self._tell(None, f"the suppression list cannot be read: {type(error).__name__}: {error}")
             self._stopping.wait(backoff.next_s())
 
-    def _tell(self, entries: Mapping[str, bool] | None, problem: str | None, *, complete: bool = False) -> None:
+    def _tell(self, entries: Mapping[str, str | None] | None, problem: str | None, *, complete: bool = False) -> None:
         if entries == {} and problem == self._unreadable and not complete:
             return
         with contextlib.suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(partial(self._take, entries, problem, complete=complete))
 
-    def _take(self, entries: Mapping[str, bool] | None, problem: str | None, *, complete: bool) -> None:
+    def _take(self, entries: Mapping[str, str | None] | None, problem: str | None, *, complete: bool) -> None:
         if problem is not None and problem != self._unreadable:
             _log.error("%s", problem, extra=event("suppressions.unreadable"))
         self._unreadable = problem
@@ -191,6 +214,7 @@ class SuppressionWatch:
         self._metrics.suppressions_lost.set(len(lost) + self._forgotten)
         self._suppressed.take(entries)
         self._metrics.suppressions.set(len(self._suppressed))
+        self._tell_void(self._suppressed.void)
         if not self._suppressed.known:
             self._suppressed.known = True
             self.ready.set()

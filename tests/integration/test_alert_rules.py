@@ -75,6 +75,7 @@ HEALTHY = {
     "bridge_topic_remarks": steady(0),
     # A broker that has just started says for a moment that there is no such topic.
     "bridge_suppressions_lost": f"0x{AT - 1} 3 0x{MINUTES - AT}",
+    "bridge_suppressions_void": steady(0),
     "bridge_schema_ids_known": steady(1),
     # The registry is restarted.
     "bridge_registry_answered": f"1x{AT - 1} 0x2 1x{MINUTES - AT}",
@@ -192,6 +193,7 @@ CASES: dict[str, list[Case]] = {
     "BridgeTopicReplaced": [Case({"bridge_topics_replaced_total": then(0, 1)}, within=2)],
     "BridgeTopicRemarks": [Case({"bridge_topic_remarks": then(0, 1)}, within=12)],
     "BridgeSuppressionsLost": [Case({"bridge_suppressions_lost": then(0, 3)}, within=3)],
+    "BridgeSuppressionsVoid": [Case({"bridge_suppressions_void": then(0, 3)}, within=3)],
     "BridgeSchemaIdsUnknown": [Case({"bridge_schema_ids_known": then(1, 0)}, within=3)],
     "BridgeRegistryUnreachable": [Case({"bridge_registry_answered": then(1, 0)}, within=7)],
     "BridgeDeadLetters": [

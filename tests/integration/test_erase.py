@@ -196,7 +196,7 @@ def later_it_is_verified(world: World, file: Path, spool: Path) -> None:
     assert world.post("contacts_addresses", None, address="+100", contact_id="contact-7")["reason"] == "suppressed"
     listed = erase(world.contract, "--list", "--json").stdout
     entries = [json.loads(line) for line in listed.splitlines()]
-    fields = {"hash", "since", "service", "organization_id", "erased_with"}
+    fields = {"hash", "since", "service", "organization_id", "erased_with", "key_id"}
     assert [entry.keys() for entry in entries] == [fields] * 3, "the row of contacts with its organization, and without"
     assert not [text for text in ("+100", "contact-1") if text in listed]
     assert erase(world.contract, "--lift", "--contact", "+100").returncode == 0

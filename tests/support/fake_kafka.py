@@ -167,16 +167,17 @@ class FakeRegistry:
 class FakeSuppressions:
     """The topic of suppressions, as bridge.suppressions.watch.Changes reads it.
 
-    `entries` are all that it has, lifted ones as False; None in `news` has it read again.
+    `entries` are all that it has, with the ids of their keys ("": unknown), lifted ones as None; None in `news` has it
+    read again.
     """
 
     def __init__(self, *hashes: str, error: Exception | None = None) -> None:
-        self.entries = dict.fromkeys(hashes, True)
+        self.entries: dict[str, str | None] = dict.fromkeys(hashes, "")
         #: Raised instead of the first answer, while it is set.
         self.error = error
-        self.news: queue.Queue[dict[str, bool] | None] = queue.Queue()
+        self.news: queue.Queue[dict[str, str | None] | None] = queue.Queue()
 
-    def __call__(self) -> Iterator[Mapping[str, bool]]:
+    def __call__(self) -> Iterator[Mapping[str, str | None]]:
         if self.error is not None:
             raise self.error
         yield self.entries

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bridge.suppressions.hashes import NOBODY, Contact, Suppressed, row_hash
+from bridge.suppressions.hashes import NOBODY, Contact, Suppressed, key_id, row_hash
 
 KEY = b"a key of the deployment, 32 bytes or more"
 ROW = {"contact_address": "+100", "service": "whatsapp", "organization_id": "o1"}
@@ -10,7 +10,7 @@ ROW = {"contact_address": "+100", "service": "whatsapp", "organization_id": "o1"
 
 def suppressed(*contacts: Contact) -> Suppressed:
     found = Suppressed(KEY)
-    found.take({contact.hash(KEY): True for contact in contacts})
+    found.take({contact.hash(KEY): "" for contact in contacts})
     return found
 
 
@@ -41,7 +41,7 @@ def test_an_address_has_its_own_column_and_a_contact_nothing_but_its_id():
     found = suppressed(Contact("+100"))
     assert found.has("contacts_addresses", {"address": "+100", "contact_address": "+200"})
     assert not found.has("contacts_addresses", {"address": "+200", "contact_address": "+100"})
-    found.take({row_hash(KEY, "k1", None): True})
+    found.take({row_hash(KEY, "k1", None): ""})
     assert found.has("contacts", {"id": "k1"})
     assert not found.has("contacts", {"id": "k2", "contact_address": "+100", "address": "+100"})
     assert not found.has("messages", {"id": "k1"})
@@ -51,7 +51,7 @@ def test_an_address_has_its_own_column_and_a_contact_nothing_but_its_id():
 
 def test_a_contact_that_another_organization_has_under_the_same_id_is_not_suppressed():
     found = Suppressed(KEY)
-    found.take({row_hash(KEY, "k1", of): True for of in ("o1", None)})
+    found.take({row_hash(KEY, "k1", of): "" for of in ("o1", None)})
     assert found.has("contacts", {"id": "k1", "organization_id": "o1"})
     assert not found.has("contacts", {"id": "k1", "organization_id": "o2"})
     for of in (None, 7, []):
@@ -61,16 +61,26 @@ def test_a_contact_that_another_organization_has_under_the_same_id_is_not_suppre
 def test_what_is_lifted_comes_in_again():
     found = suppressed(Contact("+100"), Contact("+200"))
     assert (len(found), found.active) == (2, True)
-    found.take({Contact("+100").hash(KEY): False})
+    found.take({Contact("+100").hash(KEY): None})
     assert not found.has("messages", ROW)
     assert found.active
-    found.take({Contact("+200").hash(KEY): False, "never there": False})
+    found.take({Contact("+200").hash(KEY): None, "never there": None})
     assert (len(found), found.active) == (0, False)
 
 
 def test_without_the_key_nobody_can_try_addresses():
     assert Contact("+100").hash(KEY) != Contact("+100").hash(KEY + b"x")
     assert len({Contact("a", "b", None).hash(KEY), Contact("a", None, "b").hash(KEY), Contact("ab").hash(KEY)}) == 3
+
+
+def test_entries_of_another_key_are_counted_until_they_are_lifted():
+    found = Suppressed(KEY)
+    found.take({"mine": key_id(KEY), "of a former version": "", "another's": key_id(KEY + b"x")})
+    assert (len(found), found.void) == (3, 1)
+    found.take({"another's": None})
+    assert found.void == 0
+    assert len(key_id(KEY)) == 16
+    assert key_id(KEY) not in KEY.decode()
 
 
 def test_without_a_key_the_list_is_known_and_empty():

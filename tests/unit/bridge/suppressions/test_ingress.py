@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.suppressions.hashes import Contact
+from bridge.suppressions.hashes import Contact, key_id
 from openbsp.errors import KafkaUnavailableError, TopicsError
 from support.fake_kafka import FakeSuppressions, letters
 from support.ingress import TOKEN, RunningIngress, message, running_ingress
@@ -52,10 +52,10 @@ def test_entries_are_added_and_lifted_while_the_bridge_runs(tmp_path: Path):
 
         eventually(ingress.service.suppressions.ready.is_set)
         assert post("m1") == 202
-        topic.news.put({HASH: True})
+        topic.news.put({HASH: ""})
         eventually(lambda: ingress.metric("bridge_suppressions") == 1)
         assert post("m2") == 422
-        topic.news.put({HASH: False})
+        topic.news.put({HASH: None})
         eventually(lambda: ingress.metric("bridge_suppressions") == 0)
         assert post("m3") == 202
 
@@ -101,12 +101,12 @@ def test_what_the_topic_has_lost_stays_in_effect_and_is_told_until_it_is_restore
         assert remarks()[0].startswith("the suppression list lacks 2 of its entries")
         assert ingress.post(message("m1", contact_address=ADDRESS)).status_code == 422
         topic.error = None
-        topic.news.put({HASH: True})
+        topic.news.put({HASH: ""})
         eventually(lambda: ingress.metric("bridge_suppressions_lost") == 1)
         # All of it is read once more: what is still missing stays lost.
-        topic.entries = {HASH: True}
+        topic.entries = {HASH: ""}
         topic.news.put(None)
-        topic.news.put({kept: False})
+        topic.news.put({kept: None})
         eventually(lambda: ingress.metric("bridge_suppressions_lost") == 0)
         assert remarks() == []
         assert ingress.metric("bridge_suppressions") == 1
@@ -117,7 +117,7 @@ def test_what_was_lifted_while_the_topic_could_not_be_read_is_not_lost(tmp_path:
     topic = FakeSuppressions(HASH)
     with running_ingress(tmp_path, suppression_key=KEY, suppressions=topic) as ingress:
         eventually(lambda: ingress.metric("bridge_suppressions") == 1)
-        topic.entries = {HASH: False}
+        topic.entries = {HASH: None}
         topic.news.put(None)
         eventually(lambda: ingress.metric("bridge_suppressions") == 0)
         assert ingress.metric("bridge_suppressions_lost") == 0
@@ -144,7 +144,7 @@ def test_a_list_that_is_gone_at_a_restart_is_told_at_each_until_an_entry_is_ther
         eventually(lambda: ingress.metric("bridge_suppressions_lost") == 2)
         assert ingress.details()["remarks"][-1].startswith(told)
         topic.error = None
-        topic.news.put({HASH: True})
+        topic.news.put({HASH: ""})
         eventually(lambda: ingress.metric("bridge_suppressions_lost") == 0)
         assert ingress.details()["remarks"] == []
         eventually(lambda: remembered(tmp_path) == "1")
@@ -155,13 +155,44 @@ def test_a_list_of_which_all_was_lifted_is_not_lost_after_a_restart(tmp_path: Pa
     with running_ingress(tmp_path, suppression_key=KEY, suppressions=FakeSuppressions(HASH)):
         eventually(lambda: remembered(tmp_path) == "1")
     topic = FakeSuppressions()
-    topic.entries = {HASH: False}
+    topic.entries = {HASH: None}
     for entries in (topic, FakeSuppressions()):
         with running_ingress(tmp_path, suppression_key=KEY, suppressions=entries) as ingress:
             eventually(lambda: remembered(tmp_path) == "0")
             eventually(ingress.service.suppressions.ready.is_set)
             assert ingress.metric("bridge_suppressions_lost") == 0
             assert ingress.details()["remarks"] == []
+
+
+def test_a_key_that_is_missing_or_another_one_after_a_restart_is_told(tmp_path: Path, caplog):
+    """Who was erased is let in, and `ready` would say that all is well."""
+    other = "another key of a deployment that is long enough"
+
+    def topic() -> FakeSuppressions:
+        found = FakeSuppressions()
+        found.entries = {HASH: key_id(KEY.encode()), "of a former version": ""}
+        return found
+
+    with running_ingress(tmp_path, suppression_key=KEY, suppressions=topic()) as ingress:
+        eventually(lambda: remembered(tmp_path) == "2")
+        assert ingress.metric("bridge_suppressions_void") == 0
+        assert ingress.details()["remarks"] == []
+    with running_ingress(tmp_path, suppressions=topic()) as ingress:
+        eventually(lambda: ingress.metric("bridge_suppressions_void") == 2)
+        (remark,) = ingress.details()["remarks"]
+        assert remark.startswith("BRIDGE_SUPPRESSION_KEY is not set, and the suppression list had 2 entries")
+        assert ingress.details()["status"] == "degraded"
+        assert ingress.post(message("m1", contact_address=ADDRESS)).json()["disposition"] == "published"
+    again = topic()
+    with running_ingress(tmp_path, suppression_key=other, suppressions=again) as ingress:
+        eventually(lambda: ingress.metric("bridge_suppressions_void") == 1)
+        (remark,) = ingress.details()["remarks"]
+        assert remark.startswith("the suppression list has entries of another BRIDGE_SUPPRESSION_KEY, 1")
+        again.news.put({HASH: None})
+        eventually(lambda: ingress.metric("bridge_suppressions_void") == 0)
+        assert ingress.details()["remarks"] == []
+    told = [record for record in caplog.records if getattr(record, "event", None) == "suppressions.void"]
+    assert len(told) == 2, "once at each start"
 
 
 def test_without_a_key_nothing_is_read_and_nobody_is_suppressed(tmp_path: Path):
