@@ -93,7 +93,7 @@ def redrive(
     """Give the events in dead letters to the bridge again; without --execute say what would be sent, and what not.
 
     Each goes the way of any webhook and has the same event id however often it is redriven. Standard error has a line
-    of the log for each. Exit code 1 if one was refused again, or not all could be sent.
+    of the log for each. Exit code 1 if one was refused again, not all could be sent, or the one at POSITION was not.
     """
     from bridge.client import BridgeClient
     from bridge.cluster import configured

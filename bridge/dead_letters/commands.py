@@ -105,7 +105,10 @@ def plan(cluster: Cluster, wanted: Wanted, position: str | None, *, as_json: boo
 
 
 def execute(cluster: Cluster, wanted: Wanted, position: str | None, client: BridgeClient) -> bool:
-    """Redrive, with a line of the log for each; return whether every one that can be redriven was taken."""
+    """Redrive, with a line of the log for each; return whether every one that can be redriven was taken.
+
+    One that is named by its position has to be one that can be.
+    """
     counts: Counter[str] = Counter()
     with DeadLetterTopic(cluster) as topic, _planner(cluster) as planner, _progress() as progress:
         within = _range(topic, wanted, position)
@@ -134,6 +137,8 @@ def execute(cluster: Cluster, wanted: Wanted, position: str | None, client: Brid
         _complain_of_unreadable(topic)
     parts = [f"{number} {kind}" for kind, number in sorted(counts.items()) if kind != "stopped"]
     make_console(file_width=show.FILE_WIDTH).print(", ".join(parts) or "no dead letters")
+    if position is not None and (counts["not redriven"] or not counts):
+        return False
     return not counts["refused again"] and not counts["stopped"]
 
 

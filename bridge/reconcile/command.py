@@ -94,27 +94,32 @@ def _kept(report: Report, key: Ed25519PrivateKey | None, environment: Environmen
 
 def once(options: Options, environment: Environment, index: Index, watcher: Watcher) -> Report:
     """Run once, with connections of its own."""
+    try:
+        with ExitStack() as stack:
+            return _assembled(stack, options, environment, index, watcher).run()
+    except sqlite3.Error as error:
+        directory = environment.settings.dir
+        raise ReconcileError(f"the index in {directory} cannot be used: {error}; see RECONCILE_DIR") from None
+
+
+def _assembled(stack: ExitStack, options: Options, environment: Environment, index: Index, watcher: Watcher) -> Run:
     settings = environment.settings
-    with ExitStack() as stack:
-        platform = stack.enter_context(Platform(environment.openbsp))
-        poster = None
-        if not options.dry_run:
-            if settings.bridge_token is None:
-                raise ReconcileError("repairs are posted to the bridge: set RECONCILE_BRIDGE_TOKEN, or use --dry-run")
-            token = settings.bridge_token.get_secret_value()
-            poster = stack.enter_context(Poster(settings.bridge_url, token, patience_s=settings.patience_s))
-        states = stack.enter_context(
-            States(environment.kafka, environment.registry, environment.topics, index, settings.compared)
-        )
-        source = Source(
-            platform,
-            requests_per_s=settings.requests_per_s,
-            patience_s=settings.patience_s,
-            page_rows=settings.page_rows,
-        )
-        address = urlsplit(environment.openbsp.url or "").netloc
-        run = Run(source, states, index, poster, settings=settings, options=options, watcher=watcher, platform=address)
-        try:
-            return run.run()
-        except sqlite3.Error as error:
-            raise ReconcileError(f"the index in {settings.dir} cannot be used: {error}; see RECONCILE_DIR") from None
+    platform = stack.enter_context(Platform(environment.openbsp))
+    poster = None
+    if not options.dry_run:
+        if settings.bridge_token is None:
+            raise ReconcileError("repairs are posted to the bridge: set RECONCILE_BRIDGE_TOKEN, or use --dry-run")
+        token = settings.bridge_token.get_secret_value()
+        poster = stack.enter_context(Poster(settings.bridge_url, token, patience_s=settings.patience_s))
+    # Trap: this writes to the index.
+    states = stack.enter_context(
+        States(environment.kafka, environment.registry, environment.topics, index, settings.compared)
+    )
+    source = Source(
+        platform,
+        requests_per_s=settings.requests_per_s,
+        patience_s=settings.patience_s,
+        page_rows=settings.page_rows,
+    )
+    address = urlsplit(environment.openbsp.url or "").netloc
+    return Run(source, states, index, poster, settings=settings, options=options, watcher=watcher, platform=address)

@@ -3,12 +3,17 @@
 import contextlib
 import json
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, Self
 
 import pytest
+from rich.progress import Progress
 
 from avro import codec, identity, instants, jsontext
 from avro.codec import CodecError
 from avro.schemas import latest
+from bridge.client import Outcome
+from bridge.dead_letters import commands
 from bridge.dead_letters.letters import Letter, PositionError, Wanted, position_in
 from bridge.dead_letters.plan import MOST_REDRIVES, NotRedrivableError, Planner
 from openbsp.kafka.position import Position
@@ -184,3 +189,56 @@ def test_filters_are_all_of_them_and_each_is_one_of_several():
         Wanted(until=1),
     ):
         assert not wanted.has(found)
+
+
+BODY = b'{"entity": "messages", "action": "insert", "data": {"id": "m1"}}'
+POSSIBLE = letter("webhook", "invalid_event", payload=BODY)
+IMPOSSIBLE = letter("webhook", "invalid_event", payload_size=90)
+
+
+class Topic:
+    """A topic of dead letters that has these; without one, its only record is none."""
+
+    def __init__(self, *letters: Letter) -> None:
+        self.name = "p.dead-letters"
+        self.letters = letters
+        self.unreadable = {} if letters else {POSSIBLE.position: "a record without a value"}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def at(self, position: Position) -> Letter | None:
+        return next((letter for letter in self.letters if letter.position == position), None)
+
+    def range(self, _: Wanted) -> dict[int, tuple[int, int]]:
+        return {0: (0, 9)}
+
+    def read(self, _: object, wanted: Wanted) -> list[Letter]:
+        return [letter for letter in self.letters if wanted.has(letter)]
+
+
+@pytest.mark.parametrize(
+    ("topic", "reasons", "done"),
+    [
+        (Topic(POSSIBLE), frozenset(), True),
+        (Topic(IMPOSSIBLE), frozenset(), False),
+        (Topic(POSSIBLE), frozenset({"broker_refused"}), False),
+        (Topic(), frozenset(), False),
+    ],
+    ids=["possible", "impossible", "not of the reason", "no dead letter"],
+)
+def test_who_names_one_that_is_not_redriven_does_not_take_it_for_done(
+    topic: Topic,
+    reasons: frozenset[str],
+    done: bool,  # noqa: FBT001 a case
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(commands, "DeadLetterTopic", lambda _: topic)
+    monkeypatch.setattr(commands, "_planner", lambda _: contextlib.nullcontext(planner()))
+    monkeypatch.setattr(commands, "_progress", lambda: Progress(disable=True))
+    client: Any = SimpleNamespace(send=lambda *_: Outcome(taken=True, disposition="published", event_id="e", text=""))
+    cluster: Any = None
+    assert commands.execute(cluster, Wanted(reasons), None, client)
+    assert commands.execute(cluster, Wanted(reasons), "0:7", client) is done

@@ -58,24 +58,31 @@ def test_a_report_that_cannot_be_kept_is_printed(
     assert "run the-run against openbsp.test" in capsys.readouterr().out
 
 
-def test_a_fault_of_the_index_ends_the_run_and_not_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    class Full:
+@pytest.mark.parametrize("at", ["its start", "its rows"])
+def test_a_fault_of_the_index_ends_the_run_and_not_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+):
+    def full(here: str) -> None:
         """As of a disk without room."""
+        if here == at:
+            raise sqlite3.OperationalError("database or disk is full")
 
+    class Run:
         def __init__(self, *_: Any, **__: Any) -> None: ...
 
         def run(self) -> None:
-            raise sqlite3.OperationalError("database or disk is full")
+            full("its rows")
 
     class NoStates:
         def __init__(self, *_: Any) -> None: ...
 
         def __enter__(self) -> Self:
+            full("its start")
             return self
 
         def __exit__(self, *_: object) -> None: ...
 
-    monkeypatch.setattr(command, "Run", Full)
+    monkeypatch.setattr(command, "Run", Run)
     monkeypatch.setattr(command, "States", NoStates)
     with (
         Console(differences=False) as console,
