@@ -48,11 +48,11 @@ class Servers:
 
 def plan(servers: Servers, wanted: Wanted) -> Report:
     """Return what would be erased, and the places. Raises EraseError."""
-    _listed(servers, wanted)
+    listed = _listed(servers, wanted)
     with States(servers.cluster) as states:
         found = states.find(wanted)
     found.add(spools.find(servers.spools, wanted))
-    return _report(servers, wanted, found, [], done=False)
+    return _report(servers, wanted, found, [], listed=listed, done=False)
 
 
 def execute(servers: Servers, wanted: Wanted, client: BridgeClient, *, patience_s: float) -> Report:
@@ -60,7 +60,7 @@ def execute(servers: Servers, wanted: Wanted, client: BridgeClient, *, patience_
 
     Raises EraseError, StoppedError: some may be deleted then, and a second run deletes the rest.
     """
-    _listed(servers, wanted)
+    listed = _listed(servers, wanted)
     named = _contact(wanted)
     if named is not None and servers.key is not None:
         # First of all: rows that arrive during the search would stay.
@@ -92,7 +92,7 @@ def execute(servers: Servers, wanted: Wanted, client: BridgeClient, *, patience_
 
     def is_settled() -> bool:
         nonlocal report
-        report = _report(servers, wanted, found, left, done=True)
+        report = _report(servers, wanted, found, left, listed=listed, done=True)
         return not report.faults
 
     # Other conversations change a moment later: a message may have been the last one of its group.
@@ -162,13 +162,15 @@ def _shown(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if row.entity in STATE_TOPICS]
 
 
-def _report(servers: Servers, wanted: Wanted, found: Found, left: list[str], *, done: bool) -> Report:
+def _report(servers: Servers, wanted: Wanted, found: Found, left: list[str], *, listed: bool, done: bool) -> Report:
+    """Return the report; `listed`: the contact was on the suppression list before."""
     now = datetime.now(UTC)
     rows = found.all()
     known = sum(row.found for row in rows)
     # Rows still visible are in `left`, by id.
     places_, letters = _places(servers, Sought.of(rows, wanted), known, 0 if done else known, now, done=done)
-    return Report(now, wanted, rows, places_, left, letters, found.unreadable, done=done)
+    unknown = wanted.contact is not None and not rows and not listed
+    return Report(now, wanted, rows, places_, left, letters, found.unreadable, unknown_address=unknown, done=done)
 
 
 def _places(

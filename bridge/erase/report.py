@@ -26,7 +26,8 @@ _MOST_ROWS = 50
 class Report:
     """What was, or would be, deleted. `left` describes what is still visible; `verified`: from a later search.
 
-    `undecided` counts events in spools whose person only the states could tell.
+    `undecided` counts events in spools whose person only the states could tell. `unknown_address`: nothing has the
+    address, and it was not on the suppression list before.
     """
 
     at: datetime
@@ -37,6 +38,7 @@ class Report:
     dead_letters: list[str] = field(default_factory=list)
     unreadable_states: int = 0
     undecided: int = 0
+    unknown_address: bool = False
     done: bool = False
     verified: bool = False
 
@@ -67,6 +69,7 @@ class Report:
             "left": self.faults,
             "unreadable_states": self.unreadable_states,
             "undecided": self.undecided,
+            "unknown_address": self.unknown_address,
             "dead_letters": self.dead_letters,
             "places": [{**asdict(place), "until": place.until and place.until.isoformat()} for place in self.places],
         }
@@ -142,8 +145,11 @@ def show(report: Report, console: Console, *, as_json: bool) -> None:
 
 def _warn(report: Report, console: Console) -> None:
     """Print warnings about what the report does not show."""
-    if not (report.rows or report.verified) and report.wanted.contact is not None:
-        text = "nothing has this address: give it as `contact_address` has it in the views, + and all"
+    if report.unknown_address:
+        text = (
+            "nothing has this address, nor had the suppression list: is it spelled as `contact_address` in the views, "
+            "+ and all?"
+        )
         console.print(Text(text, "bold yellow"))
     if report.unreadable_states:
         text = f"{report.unreadable_states} state records cannot be read: whose they are is not known"

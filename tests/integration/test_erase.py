@@ -151,6 +151,10 @@ def test_a_contact_is_gone_everywhere_that_can_be_asked_and_nobody_else_is(  # n
         until = datetime.fromisoformat(places[topic]["until"])
         assert begun + timedelta(days=days) <= until <= begun + timedelta(days=days + 8)
 
+    assert not report["unknown_address"]
+    unknown = [world.erase("--contact", contact)[1]["unknown_address"] for contact in ("+100", "100")]
+    assert unknown == [False, True], "what was erased is known, and another spelling of it is not"
+
     file = tmp_path / "report.json"
     file.write_text(json.dumps(report))
     later_it_is_verified(world, file, tmp_path / "spool")

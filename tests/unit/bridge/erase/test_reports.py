@@ -67,11 +67,13 @@ def test_it_is_well_if_nothing_is_where_it_should_not_be():
     assert report(wanted, done=False, left=["anything"]).well, "a plan is a plan"
 
 
-@pytest.mark.parametrize(("wanted", "said"), [(Wanted(contact="100"), True), (Wanted(organization_id="o1"), False)])
-def test_that_nothing_has_an_address_is_said(capsys, wanted: Wanted, said: bool):  # noqa: FBT001 a case
+@pytest.mark.parametrize("unknown", [True, False])
+def test_that_nothing_has_an_address_is_said(capsys, unknown: bool):  # noqa: FBT001 a case
     """It may be written otherwise than it was given."""
-    show(Report(AT, wanted, [], [], done=True), Console(width=200), as_json=False)
-    assert ("nothing has this address" in capsys.readouterr().out) is said
+    made = Report(AT, Wanted(contact="100"), [], [], unknown_address=unknown, done=True)
+    show(made, Console(width=200), as_json=False)
+    assert ("nothing has this address" in capsys.readouterr().out) is unknown
+    assert made.content()["unknown_address"] is unknown
 
 
 @pytest.mark.parametrize("address", ["", " ", " +100", "+100\n"])

@@ -9,7 +9,7 @@ import pytest
 
 from bridge.erase import commands
 from bridge.erase.errors import EraseError
-from bridge.erase.find import Wanted
+from bridge.erase.find import Found, Row, Wanted
 from bridge.suppressions import topic
 from bridge.suppressions.commands import lift
 from bridge.suppressions.hashes import Contact
@@ -70,3 +70,33 @@ def test_entries_of_a_former_version_do_not_say_of_which_key_they_are(cluster: A
     assert not commands._listed(servers(cluster, OTHER), WANTED)
     topic.add(cluster, OTHER, Contact("+100"))
     assert commands._listed(servers(cluster, OTHER), WANTED)
+
+
+@pytest.mark.parametrize("key", [KEY, None])
+@pytest.mark.parametrize("rows", [[], [Row("messages", "m1", "o1")]], ids=["nothing", "a message"])
+def test_an_address_that_nothing_has_is_unknown_unless_it_was_erased_before(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch, key: bytes | None, rows: list[Row]
+):
+    """It may be spelled otherwise than it was given, and the command would be well."""
+    there = list(rows)
+
+    def find(_: Wanted) -> Found:
+        found = Found()
+        found.add(there)
+        return found
+
+    states = SimpleNamespace(find=find, left=lambda *_: [])
+    monkeypatch.setattr(commands, "States", lambda _: contextlib.nullcontext(states))
+    monkeypatch.setattr(commands, "_places", lambda *_, **__: ([], []))
+    bridge: Any = SimpleNamespace(send=lambda _: SimpleNamespace(taken=True))
+    # Twice before it is deleted, to see whether the token may see it.
+    answers = iter([True, True])
+    views: Any = SimpleNamespace(has=lambda _: next(answers, False))
+    own = commands.Servers(cluster, views, "http://bridge", "token", key=key)
+    assert commands.plan(own, WANTED).unknown_address is not bool(rows)
+    done = commands.execute(own, WANTED, bridge, patience_s=5)
+    assert (done.well, done.unknown_address) == (True, not rows)
+    # Without a list nobody knows that it was erased.
+    there.clear()
+    again = commands.execute(own, WANTED, bridge, patience_s=5)
+    assert (again.well, again.unknown_address) == (True, key is None)
