@@ -136,6 +136,8 @@ def show(report: Report, console: Console, *, as_json: bool) -> None:
         console.print(Text(printable(f"LEFT  {text}"), "bold red"))
     console.print()
     console.print(_table(report.places))
+    if report.dead_letters:
+        console.print("do not redrive these: what they have would be in the topics again, beyond the dates above")
     for letter in report.dead_letters:
         console.print(f"dead letter {letter}")
     if report.verified:

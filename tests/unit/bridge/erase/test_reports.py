@@ -76,6 +76,14 @@ def test_that_nothing_has_an_address_is_said(capsys, unknown: bool):  # noqa: FB
     assert made.content()["unknown_address"] is unknown
 
 
+@pytest.mark.parametrize("letters", [[], ["openbsp.dead-letters:0:7"]])
+def test_that_its_dead_letters_are_not_to_be_redriven_is_said(capsys, letters: list[str]):
+    show(report(Wanted(organization_id="o1"), dead_letters=letters), Console(width=200), as_json=False)
+    printed = capsys.readouterr().out
+    assert all(f"dead letter {letter}" in printed for letter in letters)
+    assert ("do not redrive these" in printed) is bool(letters)
+
+
 @pytest.mark.parametrize("address", ["", " ", " +100", "+100\n"])
 def test_an_address_that_none_can_be_is_refused(monkeypatch, capsys, address: str):
     """As that of a variable that is not set: nothing would be found, and all would seem well."""
