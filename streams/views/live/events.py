@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from streams.tracing import Trail
 
 HEARTBEAT_S = 10.0
-#: A client that has not accepted pending data for this long is disconnected.
+#: A client that has not accepted a piece, or a change since `ready`, for this long is disconnected.
 SLOW_S = 20.0
 #: How long a slow client gets to read `too_slow`.
 FAREWELL_S = 20.0
@@ -80,7 +80,8 @@ class _Sources:
         self.local = local
         self.relays = relays
         self.over = False
-        self.ready = False
+        #: When `ready` was sent (`time.monotonic`); None: not yet.
+        self.ready_at: float | None = None
         self._local_ready = local is None
         self._unready = set(relays)
         self.positions: dict[int, int] = {}
@@ -103,9 +104,17 @@ class _Sources:
                     self._unready.discard(relay)
                 else:
                     events.append(event)
-        if not self.ready and self._local_ready and not self._unready:
+        if self.ready_at is None and self._local_ready and not self._unready:
             events.append(Event("ready", b"{}"))
         return events
+
+    @property
+    def late(self) -> bool:
+        """Whether a change waits for too long. Before `ready` none does: what there is may take any time to read."""
+        since = None if self.local is None else self.local.waiting_since
+        if since is None or self.ready_at is None:
+            return False
+        return time.monotonic() - max(since, self.ready_at) > SLOW_S
 
     async def close(self) -> None:
         if self.local is not None:
@@ -246,7 +255,7 @@ class EventStream:
                 await self._send(send, b"".join(self._frame(event) for event in events))
                 if self._streams.trail is not None:
                     self._streams.trail.sent(event.position for event in events)
-                if sources.ready and sources.local is not None and _is_late(sources.local.waiting_since):
+                if sources.late:
                     raise _TooSlowError
             else:
                 await self._wait(send)
@@ -390,8 +399,9 @@ class EventStream:
         if sources is not None:
             if position is not None:
                 sources.positions[position[0]] = position[1]
-            sources.ready = sources.ready or name == "ready"
-            if sources.ready:
+            if name == "ready":
+                sources.ready_at = time.monotonic()
+            if sources.ready_at is not None:
                 self._positions = sources.positions
                 event_id = positions.text(self._positions, time.time(), self._topic).encode()
                 return b"event: %s\nid: %s\ndata: %s\n\n" % (name.encode(), event_id, data)
@@ -439,10 +449,6 @@ class EventStream:
 
 class _TooSlowError(Exception):
     """The client reads more slowly than changes arrive."""
-
-
-def _is_late(waiting_since: float | None) -> bool:
-    return waiting_since is not None and time.monotonic() - waiting_since > SLOW_S
 
 
 def _piece(body: bytes, *, more: bool = True) -> Message:

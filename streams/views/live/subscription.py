@@ -36,10 +36,12 @@ class Event(NamedTuple):
 class Subscription(Protocol):
     """What both kinds have in common."""
 
-    #: Since when the oldest event waits, None if none does.
-    waiting_since: float | None
     #: The feeds' positions at its start.
     positions: dict[int, int]
+
+    @property
+    def waiting_since(self) -> float | None:
+        """Since when (`time.monotonic`) the oldest change waits, None if none does."""
 
     async def first(self) -> list[Event]:
         """Return more of the existing rows; empty when all are sent, until `take` finds some to send again."""
@@ -73,10 +75,10 @@ class ListSubscription:
         `wake` is called when `take` has events.
         """
         self._wake = wake
-        self.waiting_since: float | None = None
         self._views = views
         self._wanted = wanted
-        self._pending: OrderedDict[tuple[int, str], Event] = OrderedDict()
+        #: The last change of each conversation that waits, and since when one does: the oldest first.
+        self._pending: OrderedDict[tuple[int, str], tuple[float, Event]] = OrderedDict()
         self._shown: dict[tuple[int, str], int] = {}
         self._doubtful: set[tuple[int, str]] = set()
         #: Conversations to send, and to whom each could be shown (None: to those who may see it now).
@@ -91,6 +93,11 @@ class ListSubscription:
             self._doubtful = {(n, key) for n, view in views.items() for key in view.feed.unsettled_conversations}
         for view in views.values():
             view.feed.subscribe(self, wanted.organizations)
+
+    @property
+    def waiting_since(self) -> float | None:
+        """See Subscription."""
+        return next((since for since, _ in self._pending.values()), None)
 
     async def first(self) -> list[Event]:
         """See Subscription."""
@@ -129,19 +136,21 @@ class ListSubscription:
             event = _removed(change.conversation_id, (partition, position))
         else:
             return
-        self._pending.pop(key, None)
-        self._pending[key] = event
-        if self.waiting_since is None:
-            self.waiting_since = time.monotonic()
+        waiting = self._pending.get(key)
+        if waiting is None:
+            self._pending[key] = time.monotonic(), event
+        else:
+            # Trap: moved to the end with each change, it might never be sent. In its place it has its former position:
+            # a client that resumes from a later one would miss what waits behind it.
+            since, former = waiting
+            self._pending[key] = since, event._replace(position=former.position)
         self._wake()
 
     def take(self, most: int) -> list[Event]:
         """See Subscription."""
         events: list[Event] = []
         while self._pending and len(events) < most:
-            events.append(self._pending.popitem(last=False)[1])
-        if not self._pending:
-            self.waiting_since = None
+            events.append(self._pending.popitem(last=False)[1][1])
         return events
 
     def close(self) -> None:
@@ -252,6 +261,7 @@ class ConversationSubscription:
             return [_removed(self._conversation_id, at)]
         self._shown = self._view.feed.unsettled(self._conversation_id)
         self._pending.clear()
+        self.waiting_since = None
         owner = conversation.organization
         messages = [
             render.conversation_message(*item)

@@ -3,6 +3,9 @@
 import asyncio
 import json
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
@@ -13,9 +16,11 @@ from hypothesis import strategies as st
 from openbsp.http.tokens.token_set import new_token
 from simulation.log import SimulatedMessage
 from streams.engine.outside import Clients, Outside
-from streams.views.live import backlog, events, positions
+from streams.views.access import HOP
+from streams.views.live import backlog, events, positions, subscription
 from streams.views.read import feed
 from streams.views.read.feed import Recent
+from support.gate import hold
 from support.sse_client import Copy, DirectClient
 from support.views_world import ACME, ALL, World, conversation, instant, message, partition_of
 
@@ -498,6 +503,162 @@ async def test_a_client_that_never_reads_again_does_not_stay(world, monkeypatch)
         await asyncio.wait_for(client.task, 5)
         assert not client.ended
     assert not world.views._streams.open
+
+
+class Clock:
+    """The time that changes wait for a client."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        clock = SimpleNamespace(time=time.time, monotonic=lambda: self.now)
+        for module in (events, subscription):
+            monkeypatch.setattr(module, "time", clock)
+
+
+async def rename(world: World, *keys: str) -> str:
+    """Give conversations another name, one after the other; return the last one."""
+    name = ""
+    for key in keys:
+        version = world.writer.count
+        name = f"{key} {version}"
+        world.post(conversation(key, None, name=name, updated_at=instant(version)))
+        await world.settle()
+    return name
+
+
+async def test_however_long_what_there_is_takes_a_client_that_reads_it_is_not_cut_off(world, monkeypatch):
+    """Whether a change in between is in what there is, or comes after it."""
+    clock = Clock(monkeypatch)
+    monkeypatch.setattr(subscription, "_PAGE", 1)
+    go_on = hold(monkeypatch, subscription)
+    async with listen(world) as client:
+        await rename(world, "c1", "c2", "x1")
+        clock.now += 30
+        go_on.set()
+        copy = Copy()
+
+        def knows_all() -> bool:
+            client.hear_all(copy)
+            return copy.ready and all(one["name"] for one in copy.conversations.values())
+
+        await client.until(knows_all)
+        assert len(copy.conversations) == 3
+        name = await rename(world, "c1")
+        await client.until(lambda: client.events[-1].data.get("name") == name)
+        assert client.names.count("begin") == 1
+
+
+async def test_another_workers_part_may_take_long_as_well(world, monkeypatch):
+    """Cut off at its `ready`, it would begin anew, and so would the client's stream: again and again."""
+    theirs = [key for key in map("p{}".format, range(9)) if partition_of(key, 4) in {2, 3}]
+    peer = World()
+    peer.own([2, 3])
+    await peer.tables._indexing
+    peer.post(*map(conversation, theirs))
+    await peer.settle()
+    world.tables.lost()
+    world.own([0, 1])
+    await world.tables._indexing
+    world.worker.others = dict.fromkeys([2, 3], "http://127.0.0.1:2")
+    monkeypatch.setattr(world.views._streams.peers, "stream", relayed_to(peer))
+    clock = Clock(monkeypatch)
+    monkeypatch.setattr(subscription, "_PAGE", 1)
+    go_on = hold(monkeypatch, subscription)
+    client = listen(world)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert peer.tables.current.views[3].feed._everything, "it is about to be told what there is"
+    await rename(peer, *theirs)
+    clock.now += 30
+    go_on.set()
+    async with client:
+        await client.until(lambda: "ready" in client.names)
+        name = await rename(peer, theirs[0])
+        await client.until(lambda: client.events[-1].data.get("name") == name)
+        assert client.names.count("begin") == 1
+        assert positions.parse(client.events[-1].id).positions.keys() == {0, 1, 2, 3}
+
+
+def relayed_to(peer: World):
+    """Return what opens streams of a worker in this process."""
+
+    @asynccontextmanager
+    async def stream(url, target, reader, partitions, headers, *, silence_s):
+        del url, reader, silence_s
+        given = {name.decode(): value.decode() for name, value in headers.items()}
+        given[HOP.decode()] = ",".join(map(str, sorted(partitions)))
+        async with DirectClient(peer.views.app, target.decode(), ALL, given) as client:
+            yield SimpleNamespace(status=client.status, content=SimpleNamespace(iter_any=lambda: pieces(client)))
+
+    async def pieces(client: DirectClient) -> AsyncIterator[bytes]:
+        read = 0
+        while not client.ended or read < len(client.text):
+            await client.until(lambda read=read: client.ended or read < len(client.text))
+            piece, read = client.text[read:], len(client.text)
+            yield piece.encode()
+
+    return stream
+
+
+class Slow:
+    """Takes one piece at a time of a stream that sends one event in each."""
+
+    def __init__(self, client: DirectClient, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(events, "_EVENTS_AT_ONCE", 1)
+        self._client = client
+        client.taking.clear()
+
+    async def take(self) -> None:
+        taken = len(self._client.events)
+        self._client.taking.set()
+        self._client.taking.clear()
+        await self._client.until(lambda: len(self._client.events) > taken)
+        # The next one is on its way.
+        await asyncio.sleep(0.01)
+
+
+async def test_a_client_that_keeps_up_is_not_cut_off_because_something_always_waits(world, monkeypatch):
+    clock = Clock(monkeypatch)
+    async with listen(world) as client:
+        await client.until(lambda: "ready" in client.names)
+        ready = len(client.events)
+        slow = Slow(client, monkeypatch)
+        await rename(world, "c1", "c2")
+        await asyncio.sleep(0.01)
+        for key in ("x1", "c1", "c2", "x1", "c1"):
+            clock.now += 15
+            await rename(world, key)
+            await slow.take()
+        assert [key for _, key in told(client)[ready:]] == ["c1", "c2", "x1", "c1", "c2"]
+        clock.now += 10
+        await rename(world, "c1")
+        clock.now += 11
+        client.taking.set()
+        await client.until(lambda: client.ended)
+        assert client.names[-1] == "too_slow"
+
+
+async def test_a_conversation_that_changes_all_the_time_is_told_in_its_turn(monkeypatch):
+    """Behind the others each time, it would never be told. Nothing is missed by a client that comes back."""
+    world = World(partitions=1)
+    await world.own_and_index()
+    world.post(*map(conversation, ("c1", "c2", "x1")))
+    await world.settle()
+    async with listen(world) as client:
+        await client.until(lambda: "ready" in client.names)
+        ready = len(client.events)
+        slow = Slow(client, monkeypatch)
+        first = await rename(world, "c1")
+        await asyncio.sleep(0.01)
+        last = await rename(world, "c2", "x1", "c2")
+        await slow.take()
+        await slow.take()
+        assert [event.data["name"] for event in client.events[ready:]] == [first, last]
+        last_id = client.events[-1].id
+    async with listen(world, last_id=last_id) as client:
+        await client.until(lambda: "ready" in client.names)
+        assert ("conversation", "x1") in told(client)
+        assert "begin" not in client.names
 
 
 async def test_there_are_only_so_many_streams(world):
