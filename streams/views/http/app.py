@@ -139,7 +139,12 @@ class Views:
         wanted = parameters.filter(reader.organizations)
         paging = parameters.paging()
         asked_by_worker = reader.partitions is not None or reader.sync_s is not None
-        if "after" in parameters or asked_by_worker or not self._tables.whole:
+        may_be_kept = not ("after" in parameters or asked_by_worker)
+        if may_be_kept:
+            for view in list(self._tables.assignment.views.values()):
+                await view.prepare_index()
+        # Trap: whole after the last wait. Changes elsewhere would not end what is kept.
+        if not may_be_kept or not self._tables.whole:
             return await self._list(request, parameters, Conversations(wanted), until)
         for view in self._tables.assignment.views.values():
             view.index_changed()

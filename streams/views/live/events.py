@@ -336,7 +336,9 @@ class EventStream:
         for number, view in views.items():
             if resume is not None:
                 await self._streams.backlog.reach(view.feed, resume[number])
-            if self._asked.conversation_id is not None:
+            if self._asked.conversation_id is None:
+                await view.prepare_index()
+            else:
                 await view.prepare(self._asked.conversation_id)
 
     def _relay(self, url: str, partitions: frozenset[int], resume: Mapping[int, int] | None) -> Relay:

@@ -102,6 +102,8 @@ class ListSubscription:
     async def first(self) -> list[Event]:
         """See Subscription."""
         events: list[Event] = []
+        for view in self._views.values():
+            await view.prepare_index()
         for step, (number, conversation_id, organizations) in enumerate(self._first, 1):
             view = self._views[number]
             if not view.prepared(conversation_id):

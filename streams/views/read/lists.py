@@ -77,14 +77,14 @@ class Conversations:
 
     async def first(self, views: Collection[PartitionView], below: Position | None, most: int) -> Part:
         """See Listing."""
-        found = self._found(views, below, most)
+        found = await self._found(views, below, most)
         unprepared = [(view, key) for (_, key), view in found if not view.prepared(key)]
         for count, (view, key) in enumerate(unprepared, 1):
             await view.prepare(key)
             if count % _SLICE == 0:
                 await asyncio.sleep(0)
         if unprepared:
-            found = self._found(views, below, most)
+            found = await self._found(views, below, most)
         items = []
         for position, view in found:
             rendered = view.conversation(position[1])
@@ -93,9 +93,11 @@ class Conversations:
             items.append(Item(position, rendered.body, rendered.tag))
         return Part(items)
 
-    def _found(
-        self, views: Iterable[PartitionView], below: Position | None, most: int
+    async def _found(
+        self, views: Collection[PartitionView], below: Position | None, most: int
     ) -> list[tuple[Position, PartitionView]]:
+        for view in views:
+            await view.prepare_index()
         found = [(position, view) for view in views for position in view.page(self._wanted, below, most)]
         found.sort(key=itemgetter(0), reverse=True)
         return found[:most]
@@ -109,7 +111,7 @@ class Orphans(Conversations):
     async def first(self, views: Collection[PartitionView], below: Position | None, most: int) -> Part:
         """See Listing."""
         items = []
-        for position, view in self._found(views, below, most):
+        for position, view in await self._found(views, below, most):
             active_at, conversation_id = position
             found = view.facets(conversation_id)
             if found is None:
@@ -167,6 +169,7 @@ class Messages:
     ) -> list[tuple[bytes, PartitionView]]:
         pages = []
         for view in views:
+            await view.prepare_index()
             pages.append([(key, view) for key in view.message_keys(self._wanted, below, most)])
             await asyncio.sleep(0)
         return list(islice(heapq.merge(*pages, key=lambda entry: entry[0], reverse=True), most))

@@ -11,7 +11,7 @@ from streams.engine.stores import Store, split_key
 from streams.state import contribution as contributions
 from streams.state import conversation, message
 from streams.state.contribution import Contribution
-from streams.state.conversation import Counting, Standing, Tally
+from streams.state.conversation import Counting, Standing
 from streams.tables.conversations import ConversationPartition
 from streams.tables.owned import Owned
 from streams.views.problems import not_ready
@@ -28,6 +28,11 @@ _RENDERED = 30_000
 _RENDERED_BYTES = 64 * 1024 * 1024
 #: Store entries that are indexed before other tasks run.
 _SLICE = 500
+
+#: Short conversations that are counted before other tasks run.
+_PREPARED = 20
+
+_DONE = object()
 
 
 class Rendered(NamedTuple):
@@ -92,25 +97,26 @@ class IndexedBefore(NamedTuple):
 
 
 class _Preparation:
-    """Brings a conversation into use, a slice at a time. Void once `disturbed`: something has changed."""
+    """Brings a conversation into use, a step at a time. It begins again once `disturbed`: something has changed."""
 
     def __init__(self, task: ConversationPartition, conversation_id: str) -> None:
         self.conversation_id = conversation_id
         self.disturbed = False
         self.task: asyncio.Task[None] | None = None
         self._task = task
-        self._contributions = task.contributions(conversation_id)
-        self._counting = Counting(conversation_id)
+        self._steps = self._begin()
 
-    def read(self) -> bool:
-        """Read a slice; return whether it was the last one, after which the conversation is in use."""
-        count = 0
-        for count, (message_id, contribution) in enumerate(islice(self._contributions, _SLICE), 1):  # noqa: B007
-            self._counting.add(message_id, contribution)
-        if count == _SLICE:
-            return False
-        self._task.take_into_use(self.conversation_id, self._counting.tally(self._task.row(self.conversation_id)))
-        return True
+    def step(self) -> bool:
+        """Go on; return whether the conversation is in use and current, be it that the join has counted it."""
+        if self._task.is_in_use(self.conversation_id):
+            return True
+        if self.disturbed:
+            self.disturbed = False
+            self._steps = self._begin()
+        return next(self._steps, _DONE) is _DONE
+
+    def _begin(self) -> Iterator[None]:
+        return self._task._counting(self.conversation_id)  # noqa: SLF001 in the join's steps, and in order as there
 
 
 class PartitionView:
@@ -204,10 +210,8 @@ class PartitionView:
         self._check()
         preparation = self._preparing.get(conversation_id)
         if preparation is None:
-            if self.prepared(conversation_id):
-                return
             preparation = _Preparation(self._task, conversation_id)
-            if preparation.read():
+            if preparation.step():
                 return
             preparation.task = asyncio.create_task(self._finish(preparation))
             self._preparing[conversation_id] = preparation
@@ -220,7 +224,7 @@ class PartitionView:
             while not finished:
                 await asyncio.sleep(0)
                 self._check()
-                finished = preparation.disturbed or preparation.read()
+                finished = preparation.step()
         finally:
             del self._preparing[preparation.conversation_id]
 
@@ -262,7 +266,10 @@ class PartitionView:
         return await self._timelines.page(conversation_id, below, limit)
 
     def page(self, wanted: Filter, below: Position | None, limit: int) -> list[Position]:
-        """Return the positions of up to `limit` conversations, newest first. Only when `indexed`."""
+        """Return the positions of up to `limit` conversations, newest first. Only when `indexed`.
+
+        What has changed is indexed before: see `index_changed`.
+        """
         self._check()
         self.index_changed()
         return self._index.page(wanted, below, limit)
@@ -299,16 +306,11 @@ class PartitionView:
         """Index everything that existed at the takeover, and let other tasks run meanwhile."""
         if self.indexed:
             return
-        for step, found in enumerate(self._everything()):
-            if found is not None:
-                conversation_id, tally = found
-                if conversation_id not in self._changed_meanwhile:
-                    self._index_stored(conversation_id, tally)
-            if step % _SLICE == 0:
-                await asyncio.sleep(0)
-                await self._join.room()
-                if self._closed:
-                    return
+        for _ in self._indexing():
+            await asyncio.sleep(0)
+            await self._join.room()
+            if self._closed:
+                return
         self._changed_meanwhile.clear()
         self._message_index.complete()
         self.indexed = True
@@ -385,8 +387,19 @@ class PartitionView:
         """Whether all changes are indexed."""
         return not self._unindexed
 
+    async def prepare_index(self) -> None:
+        """Count again, in steps, what has changed: `index_changed` then has a bounded cost, however long it is.
+
+        What changes in between may have to be counted again in one turn.
+        """
+        uncounted = [one for one in self._unindexed if not self._task.is_in_use(one)]
+        for count, conversation_id in enumerate(uncounted, 1):
+            await self.prepare(conversation_id)
+            if count % _PREPARED == 0:
+                await asyncio.sleep(0)
+
     def index_changed(self) -> None:
-        """Index the conversations that have changed."""
+        """Index the conversations that have changed, best after `prepare_index`."""
         for conversation_id in self._unindexed:
             self._index_one(conversation_id, self._task.standing(conversation_id))
         self._unindexed.clear()
@@ -424,16 +437,13 @@ class PartitionView:
         self._rendered.keep(conversation_id, rendered)
         return rendered
 
-    def _index_stored(self, conversation_id: str, tally: Tally) -> None:
-        if conversation.exists(tally.facts, tally):
-            self._put(conversation_id, conversation.standing(tally.facts, tally))
+    def _indexing(self) -> Iterator[None]:
+        """Index all that is stored, in steps, unless a change has indexed it meanwhile.
 
-    def _everything(self) -> Iterator[tuple[str, Tally] | None]:
-        """Yield each stored conversation once it is read completely, and None for each entry before.
-
-        Messages are indexed on the way. Those not yet compared with others of their external id are asked to send their
-        contribution again: otherwise superseded ones would be visible until their next event.
+        Messages not yet compared with others of their external id are asked to send their contribution again:
+        otherwise superseded ones would be visible until their next event.
         """
+        read = 0
         for group, entries in groupby(self._task.rows.scan(b""), lambda entry: split_key(entry[0])[0]):
             conversation_id = group.decode()
             told = None
@@ -448,5 +458,9 @@ class PartitionView:
                     self._message_index.stored(conversation_id, message_id, part)
                 else:
                     told = conversation.decode(value)
-                yield None
-            yield conversation_id, counting.tally(told)
+                if read % _SLICE == 0:
+                    yield
+                read += 1
+            tally = yield from counting.tallying(told)
+            if conversation_id not in self._changed_meanwhile and conversation.exists(tally.facts, tally):
+                self._put(conversation_id, conversation.standing(tally.facts, tally))

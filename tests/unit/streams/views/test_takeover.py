@@ -1,6 +1,8 @@
-"""What a takeover costs, and the first look at a long conversation: never more than has to be, never all at once."""
+"""What a takeover costs, and a look at a long conversation: never more than has to be, never all at once."""
 
 import asyncio
+import time
+from collections import Counter
 
 import pytest
 
@@ -8,7 +10,11 @@ from streams.engine.restore import Changelog
 from streams.engine.source import Record
 from streams.engine.stores.memory import GroupedMemoryStore, MemoryStore
 from streams.tables.owned import CONVERSATIONS
-from support.views_world import World, conversation, instant, message
+from streams.views.live import positions, subscription
+from streams.views.read.feed import Recent
+from support.gate import hold
+from support.sse_client import DirectClient
+from support.views_world import ACME, ALL, World, conversation, instant, message
 
 pytestmark = pytest.mark.anyio
 
@@ -22,6 +28,8 @@ def anyio_backend() -> str:
 def small_slices(monkeypatch):
     """Have others take their turn often."""
     monkeypatch.setattr("streams.views.read.partition._SLICE", 2)
+    monkeypatch.setattr("streams.tables.conversations._COUNTED", 2)
+    monkeypatch.setattr("streams.state.conversation._ROLES", 2)
 
 
 async def world_with_a_long_conversation(messages: int = 400) -> World:
@@ -121,9 +129,127 @@ async def test_the_first_look_at_a_long_conversation_lets_others_have_their_turn
     others = asyncio.create_task(turns.run())
     await get(world, path)
     others.cancel()
-    assert turns.count > 200
+    assert turns.count > 390, "half of them while it is read, half while it is counted"
     assert world.tables.view(0).prepared("long")
     assert (await get(world, "/conversations/long"))["message_count"] == 400
+
+
+@pytest.mark.usefixtures("small_slices")
+async def test_indexing_a_long_conversation_lets_others_have_their_turn():
+    world = await world_with_a_long_conversation()
+    world.hand_around()
+    turns = Turns()
+    others = asyncio.create_task(turns.run())
+    await world.own_and_index()
+    others.cancel()
+    assert turns.count > 390, "half of them while it is read, half while it is counted"
+    assert [one["message_count"] for one in (await get(world, "/conversations"))["conversations"]] == [400]
+
+
+class ReadAtOnce:
+    """Counts the messages of conversations that are read between two turns of others."""
+
+    def __init__(self, world: World) -> None:
+        self._counts: Counter[int] = Counter()
+        self._turns = Turns()
+        self._others = asyncio.create_task(self._turns.run())
+        self._task = world.tables.view(0)._task
+        self._contributions = self._task.contributions
+        self._task.contributions = self._counted
+
+    def _counted(self, conversation_id):
+        for contribution in self._contributions(conversation_id):
+            self._counts[self._turns.count] += 1
+            yield contribution
+
+    @property
+    def most(self) -> int:
+        """The largest number; nothing is counted any more."""
+        self._others.cancel()
+        del self._task.contributions
+        return max(self._counts.values())
+
+
+async def have_counted_again(world: World, newest: int) -> None:
+    """Move the newest message of the long conversation to its beginning; all others have to be looked at."""
+    world.post(message(f"m{newest}", "long", timestamp=instant(0), updated_at=instant(9999)))
+    await world.join_all()
+    assert not world.tables.view(0)._task.is_in_use("long")
+
+
+@pytest.mark.usefixtures("small_slices")
+@pytest.mark.parametrize("path", ["/conversations/long", "/conversations", "/orphans", "/messages"])
+async def test_a_long_conversation_that_has_to_be_counted_again_is_not_read_at_once(path):
+    """Whether it is asked for, or a list wants to know where it stands now."""
+    world = await world_with_a_long_conversation()
+    await have_counted_again(world, 399)
+    read = ReadAtOnce(world)
+    await get(world, path)
+    assert read.most <= 4
+    (found,) = (await get(world, "/conversations"))["conversations"]
+    assert found["last_message"]["message_id"] == "m398"
+
+
+@pytest.mark.usefixtures("small_slices")
+async def test_an_event_stream_reads_no_long_conversation_at_once(monkeypatch):
+    """Neither for its first page, nor for another one after a change."""
+    world = await world_with_a_long_conversation()
+    await have_counted_again(world, 399)
+    read = ReadAtOnce(world)
+    monkeypatch.setattr(subscription, "_PAGE", 1)
+    go_on = hold(monkeypatch, subscription)
+    async with DirectClient(world.views.app, "/events", ALL) as client:
+        await until(lambda: world.tables.view(0)._task.is_in_use("long"))
+        await have_counted_again(world, 398)
+        go_on.set()
+        await client.until(lambda: "ready" in client.names)
+    assert read.most <= 4
+    assert client.events[1].data["last_message"]["message_id"] == "m398"
+
+
+@pytest.mark.usefixtures("small_slices")
+async def test_an_event_stream_that_is_resumed_reads_no_long_conversation_at_once():
+    """What a former owner of the partition has told last does not say whose it is: that is looked up."""
+    world = await world_with_a_long_conversation()
+    await have_counted_again(world, 399)
+    feed = world.tables.view(0).feed
+    feed.extend(feed.start - 1, feed.start, [Recent(feed.start, "long", None)])
+    last_id = {"last-event-id": positions.text({0: feed.start}, time.time())}
+    read = ReadAtOnce(world)
+    async with DirectClient(world.views.app, "/events", ACME, last_id) as client:
+        await client.until(lambda: "ready" in client.names)
+    assert read.most <= 4
+    assert client.names == ["conversation", "ready"]
+
+
+@pytest.mark.usefixtures("small_slices")
+async def test_what_the_join_has_counted_meanwhile_is_not_read_on():
+    world = await world_with_a_long_conversation()
+    await have_counted_again(world, 399)
+    asked = asyncio.create_task(get(world, "/conversations/long"))
+    await until(lambda: world.tables.view(0)._preparing)
+    world.flush()
+    turns = Turns()
+    others = asyncio.create_task(turns.run())
+    assert (await asked)["last_message"]["message_id"] == "m398"
+    others.cancel()
+    assert turns.count < 100
+
+
+@pytest.mark.usefixtures("small_slices")
+async def test_a_long_conversation_that_changes_while_it_is_counted_again_is_still_not_read_at_once():
+    world = await world_with_a_long_conversation()
+    await have_counted_again(world, 399)
+    read = ReadAtOnce(world)
+    asked = asyncio.create_task(get(world, "/conversations/long"))
+    for newest in (398, 397, 396):
+        await until(lambda: world.tables.view(0)._preparing)
+        await asyncio.sleep(0)
+        await have_counted_again(world, newest)
+    found = await asked
+    assert read.most <= 4
+    assert (found["message_count"], found["last_message"]["message_id"]) == (400, "m395")
+    assert not world.tables.view(0)._preparing
 
 
 @pytest.mark.usefixtures("small_slices")
