@@ -44,8 +44,8 @@ class Metrics(ServiceMetrics):
         )
         self.changelogs_repaired = self._counts(
             "streams_changelogs_repaired",
-            "Partitions of changelogs and state topics that were emptied or created again and are written again, from "
-            "this worker's disk or from the sources, by topic; counted at the takeover.",
+            "Partitions of changelogs and state topics that were emptied, created again or cut and are written again, "
+            "from this worker's table or from the sources, by topic; counted when it is noticed.",
             "table",
         )
         self.partitions_changed = self._gauge(

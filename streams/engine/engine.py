@@ -661,7 +661,8 @@ class Engine:
             await self.outside.threads.run(self._stores.tidy, interval_s)
 
     def _on_written(self, topic: str, partition: int, offset: int) -> None:
-        self._guard.written(topic, partition, offset)
+        if self._guard.written(topic, partition, offset):
+            self.hooks.log_repaired(topic.removeprefix(self.settings.topic_prefix))
         self.hooks.acknowledged(topic, partition, offset)
 
     def _on_settled(self, checkpoint: Checkpoint) -> None:

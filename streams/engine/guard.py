@@ -9,6 +9,7 @@ forgotten when the owner ends before it could repair a log: its successor distru
 """
 
 import json
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -16,8 +17,11 @@ from typing import Protocol, TypeVar
 from confluent_kafka import Consumer, TopicPartition
 
 from openbsp.kafka.connection import Config
+from openbsp.log import event
 from streams.engine.outside import Outside
 from streams.engine.source import end_offsets, read, reader
+
+logger = logging.getLogger(__name__)
 
 At = tuple[str, int]
 T = TypeVar("T")
@@ -31,7 +35,10 @@ _BULK = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Offsets of a log, from `start` up to but not including `end`, that the owner did not write."""
+    """Offsets of a log, from `start` up to but not including `end`, that the owner did not write.
+
+    One from the beginning on is owed whole: with all keys that the table has.
+    """
 
     topic: str
     partition: int
@@ -57,25 +64,53 @@ class Guard:
         self._logs = logs
         self._ends: dict[At, int] = {}
         self._gaps: list[Gap] = []
+        #: Logs that were cut, and whether any own record since the last repair is before their former end.
+        self._cut: dict[At, bool] = {}
 
     def begin(self, ends: Mapping[At, int]) -> None:
         """Guard these logs from these offsets on, and no others: later records are not trusted."""
         self._ends = dict(ends)
         self._gaps = []
+        self._cut = {}
 
     def owe(self, logs: Iterable[At]) -> None:
         """Report nothing of these logs as verified before they have been repaired."""
         self._gaps.extend(Gap(*at, 0, 0) for at in logs)
 
-    def written(self, topic: str, partition: int, offset: int) -> None:
-        """Record an own record that is acknowledged; records of a log come in order."""
+    def written(self, topic: str, partition: int, offset: int) -> bool:
+        """Record an own record that is acknowledged; records of a log come in order.
+
+        Returns whether it is the first to show that the log was cut: acknowledged records are lost, so all is owed.
+        """
         at = (topic, partition)
         expected = self._ends.get(at)
         if expected is None:
-            return
+            return False
+        if offset < expected:
+            # Trap: stores elsewhere may have read up to the former end, so they skip what is written before it. It
+            # stays the end until all keys have been written behind it: docs/decisions/0250.
+            return self._is_cut(at, offset)
         if offset > expected:
             self._gaps.append(Gap(topic, partition, expected, offset))
         self._ends[at] = offset + 1
+        return False
+
+    def _is_cut(self, at: At, offset: int) -> bool:
+        known = at in self._cut
+        self._cut[at] = True
+        if known:
+            return False
+        logger.error(
+            "%s[%d] had %d records, and the next one has offset %d: acknowledged records are lost. All of its keys are "
+            "written once more, from the table",
+            *at,
+            self._ends[at],
+            offset,
+            extra=event("engine.log_cut"),
+        )
+        # Also what is left: a tombstone may be lost of a key that the table has no more.
+        self._gaps.append(Gap(*at, 0, offset))
+        return True
 
     def end(self, topic: str, partition: int) -> int | None:
         """Return the offset after the last own record of a log, None if it is not guarded."""
@@ -95,9 +130,13 @@ class Guard:
         return verified
 
     def repaired(self, gaps: Iterable[Gap]) -> None:
-        """Drop gaps whose keys have been rewritten and acknowledged."""
+        """Drop gaps whose keys have been rewritten and acknowledged; a log that was cut stays owed: see `written`."""
         for gap in gaps:
             self._gaps.remove(gap)
+            at = (gap.topic, gap.partition)
+            if gap.start == 0 and self._cut.pop(at, False):
+                self._cut[at] = False
+                self._gaps.append(gap)
 
     async def look(self, idle: Callable[[], bool]) -> None:
         """Compare the ends of the logs with the broker's; `idle` is whether all own writes are acknowledged."""

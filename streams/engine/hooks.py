@@ -57,7 +57,7 @@ class Hooks:
     records_lost: Hook[[str, int]] = field(default_factory=Hook)
     #: The committed position of a partition of a topic is not followed: reading begins with its first record.
     position_refused: Hook[[str]] = field(default_factory=Hook)
-    #: A partition of this guarded log (its name) was emptied or recreated; it is rewritten.
+    #: A partition of this guarded log (its name) was emptied, cut or recreated; it is rewritten.
     log_repaired: Hook[[str]] = field(default_factory=Hook)
     #: The tables were made with so many partitions, the topics have another number: nothing is joined.
     partitions_changed: Hook[[int]] = field(default_factory=Hook)

@@ -60,8 +60,8 @@ class Repair:
         if not gaps:
             return
         keys = await self._guard.keys(gaps)
-        for topic, partition in {(gap.topic, gap.partition) for gap in gaps if gap.end == 0}:
-            keys[topic, partition] = await self._stored(work, topic, partition)
+        for topic, partition in {(gap.topic, gap.partition) for gap in gaps if gap.start == 0}:
+            keys[topic, partition] |= await self._stored(work, topic, partition)
         # A commit proves that the partitions still are this worker's, so that the foreign records are the old ones.
         if not await self._commit() or self._current() is not work:
             return

@@ -97,6 +97,28 @@ def test_own_records_on_their_way_are_not_taken_for_foreign_ones():
     assert guard.gaps == []
 
 
+def test_a_log_that_was_cut_is_owed_until_all_of_it_is_behind_its_former_end():
+    """Who took over a shorter log would lack what was cut off; and who had read that would skip what came instead."""
+    guard, _ = guard_of(log=10, other=3)
+    whole = Gap(*LOG, 0, 4)
+    assert not guard.written(*LOG, 10)
+    assert guard.written(*LOG, 4)
+    assert guard.gaps == [whole]
+    assert guard.verified() == {LOG: 0, OTHER: 3}
+    assert not guard.written(*LOG, 5)  # told once
+    guard.repaired([whole])
+    assert guard.gaps == [whole]
+    for offset in range(6, 13):
+        assert not guard.written(*LOG, offset)
+    guard.repaired([whole])
+    assert guard.gaps == [whole]
+    guard.written(*LOG, 13)
+    guard.repaired([whole])
+    assert guard.gaps == []
+    assert guard.verified() == {LOG: 14, OTHER: 3}
+    assert guard.written(*LOG, 12)  # the next accident
+
+
 def test_a_new_beginning_forgets_the_old_logs():
     guard, _ = guard_of(log=10)
     guard.written(*LOG, 12)

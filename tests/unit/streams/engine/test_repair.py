@@ -33,6 +33,14 @@ class EmptyLogs:
         return set()
 
 
+class LeftLogs(EmptyLogs):
+    """Logs in which a key is that its table has no more."""
+
+    async def keys(self, gap: Any) -> set[bytes]:
+        assert gap.end == 1
+        return {b"removed"}
+
+
 class Written:
     """Acknowledges at once, and counts who else had a turn meanwhile."""
 
@@ -157,6 +165,39 @@ def test_a_rewrite_that_failed_has_repaired_nothing(error: KafkaError | None):
         assert guard.gaps == owed
         current[0] = None
         await asyncio.wait([repairing])
+
+    asyncio.run(check())
+
+
+def test_a_log_that_was_cut_is_written_until_all_of_it_is_behind_its_former_end():
+    """It is noticed by the offset of an own record; the first round ends before the former end, the second begins."""
+
+    async def check() -> None:
+        guard = Guard(LeftLogs())
+        former_end, offset = 3 * MANY // 2, 1
+        guard.begin({LOG: former_end})
+
+        class Cut(Written):
+            def write(
+                self, topic: str, key: bytes | None, value: bytes | None, partition: int = -1, headers: Any = None
+            ) -> None:
+                nonlocal offset
+                super().write(topic, key, value, partition, headers)
+                guard.written(topic, partition, offset)
+                offset += 1
+
+        written = Cut()
+        work: Any = Work(written)
+        repair = Repair(guard, written, committed, lambda: work, {"changelog": TABLE})
+        await repair.look()
+        assert written.keys == []
+        work.rewrite(work.contents["changelog"][0], "changelog", [b"0"])
+        while guard.gaps:
+            assert guard.verified() == {LOG: 0}
+            await repair.look()
+        assert written.keys.count(b"removed") == 3  # a row whose tombstone was cut off
+        assert len(written.keys) == 1 + 3 * (MANY + 1)
+        assert guard.verified() == {LOG: offset}
 
     asyncio.run(check())
 

@@ -1,4 +1,7 @@
-"""A worker ends for topics that are created again, if it reads them or would have to write them again."""
+"""A worker ends for topics that are created again, if it reads them or would have to write them again.
+
+One that was cut has the same id, and is written again without that.
+"""
 
 import asyncio
 from collections.abc import Mapping
@@ -18,13 +21,17 @@ from streams.engine.table import OwnedTable, TableSpec
 TOPICS = {name: f"id of {name}" for name in ("words", "p.counts", "p.state", "p.letters")}
 
 
-async def end_after(told: list[Mapping[str, str]], monkeypatch: pytest.MonkeyPatch) -> BaseException | None:
-    """Return why an engine ends that noted all topics, and is told these ids one after the other."""
-    monkeypatch.setattr(module, "_TOPICS_INTERVAL_S", 0.0)
+def engine_of() -> Engine:
     settings = EngineSettings(app_id="app", kafka=KafkaSettings(), url="", partitions=1, topic_prefix="p.")
     tables = {"counts": OwnedTable(TableSpec(source="words", changelog="counts", guarded=("state",)))}
     outside = Outside(clients=Mock())
-    engine = Engine(settings, sources=["words"], tables=tables, inbox=Mock(), hooks=Hooks(), outside=outside)
+    return Engine(settings, sources=["words"], tables=tables, inbox=Mock(), hooks=Hooks(), outside=outside)
+
+
+async def end_after(told: list[Mapping[str, str]], monkeypatch: pytest.MonkeyPatch) -> BaseException | None:
+    """Return why an engine ends that noted all topics, and is told these ids one after the other."""
+    monkeypatch.setattr(module, "_TOPICS_INTERVAL_S", 0.0)
+    engine = engine_of()
     engine._checkpoints.begin({}, {}, numbers(TOPICS))
     asked, all_asked = iter(told), asyncio.Event()
 
@@ -63,3 +70,20 @@ def test_a_topic_that_follows_from_no_table_ends_nobody(monkeypatch: pytest.Monk
 
 def test_what_nobody_tells_is_taken_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asyncio.run(end_after([{}, {"words": TOPICS["words"]}], monkeypatch)) is None
+
+
+def test_a_guarded_log_that_was_cut_is_told_and_ends_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    """A broker that lost its last records, or an unclean election: the next record has an offset that was there."""
+
+    async def told() -> list[str]:
+        engine, repaired = engine_of(), list[str]()
+        engine.hooks.log_repaired.add(repaired.append)
+        engine._guard.begin({("p.state", 0): 1000})
+        for offset in (900, 901):
+            engine._on_written("p.state", 0, offset)
+        assert not engine.failure.done()
+        return repaired
+
+    assert asyncio.run(told()) == ["state"]
+    assert [record.event for record in caplog.records] == ["engine.log_cut"]
+    assert "p.state[0] had 1000 records, and the next one has offset 900" in caplog.text
