@@ -181,6 +181,11 @@ def is_known(facts: ConversationFacts | None) -> bool:
     return facts is not None and facts.newest is not None
 
 
+def has_deletes(facts: ConversationFacts) -> bool:
+    """Return whether anybody has deleted the conversation, effectively or not. Not of effective facts."""
+    return bool(facts.deletes) or any(told.deletes for _, told in facts.claims.values())
+
+
 def is_deleted(facts: ConversationFacts | None) -> bool:
     """Return whether the conversation is deleted, and all its messages with it."""
     return facts is not None and deletion.is_deleted(facts.deletes, facts.organizations)

@@ -200,7 +200,7 @@ class ConversationPartition:
     def tell_messages(self, conversation_id: str) -> Iterator[None]:
         """If a conversation is deleted, send that to all messages that were in it, one with each step."""
         told = self.in_use(conversation_id).told
-        if told is not None and _has_deletes(told):
+        if told is not None and conversation.has_deletes(told):
             for message_id, contribution in self._stored_contributions(conversation_id):
                 self._tell_message(conversation_id, message_id, told, contribution)
                 yield
@@ -255,7 +255,7 @@ class ConversationPartition:
         if entry.told is not None and entry.told.claims and entry.tally.owner != owner:
             self._announcing[conversation_id] = None
         self.hooks.message_changed(conversation_id, message_id, old, merged)
-        if entry.told is not None and _has_deletes(entry.told):
+        if entry.told is not None and conversation.has_deletes(entry.told):
             self._tell_message(conversation_id, message_id, entry.told, stored_facts)
         if record.announce:
             self._announced.setdefault((conversation_id, message_id), set()).update(record.announce)
@@ -550,7 +550,3 @@ def _fits(facts: ConversationFacts) -> bool:
 
 def _weigh(announced: tuple[object, set[str]]) -> int:
     return 1 + len(announced[1])
-
-
-def _has_deletes(told: ConversationFacts) -> bool:
-    return bool(told.deletes) or any(claimed.deletes for _, claimed in told.claims.values())

@@ -22,6 +22,8 @@ from streams.state.conversation import ConversationFacts
 EVICTION = b"\x92\xa0"
 
 _ROW = b""
+#: Later than any request: what is deleted has to be remembered for good.
+_FOR_GOOD = 2**63
 #: Entries of a table that are read before other tasks run: about a millisecond's work.
 _SLICE = 250
 
@@ -53,7 +55,8 @@ def last_activity(conversation_id: str, group: Iterable[tuple[bytes, bytes]]) ->
     """Return the latest instant in the stored group of a conversation, None if it has none.
 
     These are the versions of all columns, the instants in `created_at`, `updated_at` and `timestamp`, and the moments
-    of statuses; of the row, and of the messages that belong to the conversation now.
+    of statuses; of the row, and of the messages that belong to the conversation now. One that was deleted has a later
+    one than any request.
     """
     latest = max((_latest(conversation_id, split_key(key)[1], stored) for key, stored in group), default=NEVER)
     return None if latest == NEVER else latest
@@ -83,13 +86,16 @@ def idle_conversations(rows: TablePartition, before: int) -> Iterator[str | None
 
 def _latest(conversation_id: str, member: bytes, stored: bytes) -> int:
     if member == _ROW:
-        return _of_row(conversation.effective(conversation.decode(stored)))
+        return _of_row(conversation.decode(stored))
     part = contributions.effective(contributions.decode(stored))
     return _of_message(part) if contributions.belongs_to(part, conversation_id) else NEVER
 
 
-def _of_row(facts: ConversationFacts) -> int:
-    columns = facts.columns
+def _of_row(told: ConversationFacts) -> int:
+    # Trap: its messages may be another organization's, which the delete does not concern, or not have answered yet.
+    if conversation.has_deletes(told):
+        return _FOR_GOOD
+    columns = conversation.effective(told).columns
     return _latest_of([columns.get("created_at"), columns.get("updated_at")], columns.values())
 
 

@@ -175,14 +175,15 @@ def eviction(conversation_id: str) -> Record:
     return Record("streams-contributions", 0, 7, conversation_id.encode(), encode_eviction(IDLE_BEFORE))
 
 
-def row(conversation_id: str) -> Record:
+def row(conversation_id: str, action: str = "insert", organization: str | None = None) -> Record:
     fields = dict.fromkeys(
         ("organization_id", "service", "organization_address", "contact_address", "group_address", "name", "status")
     )
     event = fields | {
         "id": conversation_id,
         "event_id": "e",
-        "action": "insert",
+        "action": action,
+        "organization_id": organization,
         "received_at": 0,
         "created_at": None,
         "updated_at": None,
@@ -241,6 +242,29 @@ def test_a_conversation_that_has_become_active_stays_as_it_is():
         assert last_of(broker, "conversation-state")[b"c"] is not None
         assert len(list(store.scan(prefix(b"c")))) == 6
         assert join.position("streams-contributions", 0) == 8
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize("organization", ["org", "another"], ids=["that has not answered yet", "of somebody else"])
+def test_a_deleted_conversation_is_remembered_whatever_its_messages_say(organization):
+    """A message in it is not deleted: one that has not answered yet, or one of another organization."""
+
+    async def check() -> None:
+        broker, store = Broker(), GroupedMemoryStore()
+        join = join_of(store, broker)
+        opened = row("c", organization=organization)
+        await join.process([contribution("c", "m", message_of("c", OLD)), opened])
+        join.flush()
+        assert list(idle_conversations(store, IDLE_BEFORE)) == ["c"]
+        await join.process([row("c", "delete", organization)])
+        join.flush()
+        assert list(idle_conversations(store, IDLE_BEFORE)) == []
+        # A request from before the delete was known, then the row once more.
+        await join.process([eviction("c"), opened])
+        join.flush()
+        assert last_of(broker, "messages") == {}
+        assert last_of(broker, "conversation-state")[b"c"] is None
 
     asyncio.run(check())
 
