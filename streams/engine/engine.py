@@ -398,6 +398,8 @@ class Engine:
                 return
             # It follows copies, and serves event streams: both need to know topics that are created again.
             self._checkpoints.begin({}, {}, told)
+            # Nothing is committed before it begins.
+            self._lease.confirm(self._clock.monotonic())
             self._own(partitions, {}, NOTHING)
             return
         sources = [(topic, number) for topic in self.sources for number in partitions]
@@ -485,7 +487,6 @@ class Engine:
 
     def _own(self, partitions: frozenset[int], stores: Mapping[At, Store], found: Found) -> None:
         settings = self.settings
-        self._lease.confirm(self._clock.monotonic())
         work = Assignment(
             self.writer,
             self._clock,
