@@ -159,7 +159,7 @@ class Intake:
 
     async def _learned(self, inbox: Inbox, event: Record, schema_id: int) -> bool:
         # The registry may be away for long: earlier events must not wait for it too.
-        inbox.flush()
+        await inbox.flush()
         name = self.contract.names[event.topic]
         wait_s = 0.1
         ending = asyncio.create_task(inbox.ending.wait())

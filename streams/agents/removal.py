@@ -40,7 +40,7 @@ class Remover:
 
     async def remove(self, inbox: Inbox, events: Sequence[Record], removing: Removing) -> None:
         """Remove what events request. None of them counts as processed before all of it is."""
-        inbox.flush()
+        await inbox.flush()
         refusals: list[tuple[Record, Refused]] = []
         removals: list[Removal] = []
         for event in events:

@@ -189,9 +189,13 @@ class Assignment:
         finally:
             self._idle.set()
 
+    async def flush_in_turns(self) -> None:
+        """In the middle of a batch: write all changes."""
+        await self._in_turns(self._flushing())
+
     async def acknowledged(self) -> None:
         """In the middle of a batch: write all changes, and wait until everything is acknowledged."""
-        await self._in_turns(self._flushing())
+        await self.flush_in_turns()
         while not self._writer.idle:
             await asyncio.sleep(_SETTLE_S)
             self._writer.poll()

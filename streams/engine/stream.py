@@ -76,9 +76,9 @@ class Inbox:
         """Set once the partitions are revoked: the body may leave the rest of its slice."""
         return self.work.ending
 
-    def flush(self) -> None:
-        """Write all changes now."""
-        self.work.flush()
+    async def flush(self) -> None:
+        """Write all changes now; other tasks run meanwhile."""
+        await self.work.flush_in_turns()
 
     async def acknowledged(self) -> None:
         """Write all changes, and wait until the broker has acknowledged everything."""

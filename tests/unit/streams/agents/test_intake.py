@@ -39,7 +39,7 @@ class World:
     def write(self, *record: Any, **_: Any) -> None:
         self.seen.append(("dead letter", int(record[1])))
 
-    def flush(self) -> None:
+    async def flush(self) -> None:
         self.seen.append(("flush", -1))
 
     def done(self, event: Record) -> None:

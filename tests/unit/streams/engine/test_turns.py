@@ -1,12 +1,21 @@
 """Others have their turn in the middle of whatever is long: no read, no commit and no lease waits for a whole batch."""
 
 import asyncio
+from collections.abc import Coroutine
 from types import SimpleNamespace
+from typing import Any
 
+import pytest
+
+from avro.codec import UnknownSchemaIdError
+from streams.agents.intake import Intake
+from streams.agents.removal import Remover
+from streams.contract import Contract
 from streams.engine.assignment import Assignment
 from streams.engine.source import Record
+from streams.engine.stream import Inbox
 from streams.engine.writer import Checkpoint
-from support.join import Join, empty_stores, program
+from support.join import IDS, Join, empty_stores, program
 
 STEP_S, TURN_S = 0.01, 0.02
 STEPS = 100
@@ -93,6 +102,46 @@ def test_others_have_their_turn_while_what_a_batch_leads_to_is_written():
         assert await longest_wait_s(watch, work.end([], complete=True, changed=True)) <= TURN_S + STEP_S
         # Published at the end of the batch, and once more with the flush.
         assert (contents.flushed, round(watch.now_s - 100.0)) == (1, 3)
+
+    asyncio.run(check())
+
+
+def removal(inbox: Inbox) -> Coroutine[None, None, None]:
+    intake: Any = None
+    return Remover(intake, lambda: WRITER).remove(inbox, [], lambda _: None)
+
+
+def unknown_schema(inbox: Inbox) -> Coroutine[None, None, None]:
+    learned = []
+
+    async def learn(*asked: Any) -> bool:
+        learned.append(asked)
+        return True
+
+    def read(event: Record) -> Record:
+        if not learned:
+            raise UnknownSchemaIdError(9)
+        return event
+
+    intake = Intake(Contract("", IDS), lambda: WRITER, learn)
+    return intake.take(inbox, [Record("messages", 0, 0, b"m", b"?")], read, lambda *_: None)
+
+
+@pytest.mark.parametrize(("what", "flushes"), [(removal, 2), (unknown_schema, 1)])
+def test_others_have_their_turn_while_what_came_before_is_written_in_the_middle_of_a_batch(what, flushes):
+    """Of a removal, or an event whose schema is unknown. No batch begins meanwhile."""
+
+    async def check() -> None:
+        watch = Watch()
+        contents = Slow(watch)
+        work = work_of(watch, contents, coalesce_ms=60_000)
+        inbox = Inbox(asyncio.Queue())
+        inbox._work = work
+        await work.begin()
+        another = asyncio.create_task(work.begin())
+        assert await longest_wait_s(watch, what(inbox)) <= TURN_S + STEP_S
+        assert (contents.flushed, another.done()) == (flushes, False)
+        another.cancel()
 
     asyncio.run(check())
 
