@@ -49,7 +49,7 @@ class Assignment:
         self._writer = writer
         self._clock = clock
         self._sources = tuple(sources)
-        self._ends = ends
+        self.ends = ends
         self._coalesce_s = coalesce_ms / 1000
         self._in_flight_records = in_flight_records
         self._in_flight_s = in_flight_s
@@ -138,7 +138,7 @@ class Assignment:
 
     def caught_up(self, partition: int) -> bool:
         """Return whether all that former owners can have read of a partition is in the tables."""
-        return all(self.position(topic, partition) >= self._ends.get((topic, partition), 0) for topic in self._sources)
+        return all(self.position(topic, partition) >= self.ends.get((topic, partition), 0) for topic in self._sources)
 
     def rewrite(self, contents: Contents, topic: str, keys: Iterable[bytes]) -> Checkpoint:
         """Rewrite keys of a guarded log; return the checkpoint that ends with them."""

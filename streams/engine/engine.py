@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import hashlib
 import logging
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -702,6 +703,7 @@ def own_tables(
                 writer,
                 lambda source=source, number=number: work.merged(source, number),  # type: ignore[misc] # bound for the linter
                 lambda number=number: work.caught_up(number),  # type: ignore[misc] # as above
+                work.ends.get((source, number), sys.maxsize),
             )
             for number in sorted(work.partitions)
         }

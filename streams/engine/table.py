@@ -4,6 +4,7 @@ A program declares a table once. While a partition of it is owned, there is a `T
 it the program's `Contents`: caches, derived values, other records to write when a row changes.
 """
 
+import sys
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -40,10 +41,12 @@ class TablePartition:
         sender: Sender,
         position: Callable[[], int] = lambda: 0,
         caught_up: Callable[[], bool] = lambda: True,
+        source_end: int = sys.maxsize,
     ) -> None:
         """Take over a restored store; `position` is the offset up to which the table's source is merged.
 
-        `caught_up` returns whether all that former owners can have read of the partition is in the tables.
+        `caught_up` returns whether all that former owners can have read of the partition is in the tables, `source_end`
+        is the end of the source at the takeover.
         """
         self.number = number
         self.store = store
@@ -55,8 +58,9 @@ class TablePartition:
         self._position = position
         self.caught_up = caught_up
         self._unwritten: dict[bytes, bytes] = {}
-        # Records before the mark may have been merged before, by this worker or another.
-        self._seen_until = store.mark
+        # Records before the mark may have been merged before, by this worker or another. Trap: a source that was
+        # created again has these offsets once more.
+        self._seen_until = min(store.mark, source_end)
 
     def __getitem__(self, key: bytes) -> bytes:
         """Return the value of a key. Raises KeyError."""

@@ -557,7 +557,7 @@ async def test_a_partition_that_is_behind_what_its_former_owner_may_have_shown_i
     world.tables.lost()
     topic = world.tables.contributions_topic
     world.own()
-    world.join.work._ends = {(topic, 0): 5} | {(name, 0): 0 for name in world.contract.names if name != topic}
+    world.join.work.ends = {(topic, 0): 5} | {(name, 0): 0 for name in world.contract.names if name != topic}
     async with world.client() as client:
         await world.tables._indexing
         for path in ("/conversations/c", "/conversations", "/messages/m", "/events", "/readyz"):

@@ -103,7 +103,7 @@ async def test_a_read_waits_until_its_partition_is_caught_up_with():
     world.tables.lost()
     world.own()
     topic = world.tables.contributions_topic
-    world.join.work._ends = {(topic, 0): 5} | {(name, 0): 0 for name in world.contract.names if name != topic}
+    world.join.work.ends = {(topic, 0): 5} | {(name, 0): 0 for name in world.contract.names if name != topic}
     async with world.client() as client:
         read = asyncio.create_task(client.get("/conversations/c"))
         await until(lambda: waiting(world) == 1)
