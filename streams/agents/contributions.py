@@ -44,8 +44,7 @@ def merge_contributions(
             # by a part of the table's former content, and remove what is alive.
             table.postpone(key, event.value)
             return None
-        idle = table.is_idle(key, decode_eviction(event.value))
-        return Removal(table, key, with_messages=True) if idle else None
+        return Removal(table, key, with_messages=True, judging=table.is_idle(key, decode_eviction(event.value)))
 
     def before(event: Record, told: ContributionRecord | HolderRecord | VerdictRecord | Link) -> Iterable[None]:
         if isinstance(told, ContributionRecord | AddressUpdate):

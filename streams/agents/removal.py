@@ -5,7 +5,7 @@ dependent is updated, which then would never happen: a conversation's data is th
 are the only list of what a removal deletes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import NamedTuple
 
 from streams.agents.intake import Intake
@@ -19,11 +19,15 @@ from streams.tables.messages import MessagePartition
 
 
 class Removal(NamedTuple):
-    """What is removed from which table; a conversation `with_messages` takes those that belong to it along."""
+    """What is removed from which table; a conversation `with_messages` takes those that belong to it along.
+
+    `judging` decides in steps whether it is; None: it is.
+    """
 
     table: MessagePartition | ConversationPartition
     key: str
     with_messages: bool = False
+    judging: Generator[None, None, bool] | None = None
 
 
 #: Returns what an event removes, None for nothing. Raises Refused.
@@ -42,14 +46,15 @@ class Remover:
         """Remove what events request. None of them counts as processed before all of it is."""
         await inbox.flush()
         refusals: list[tuple[Record, Refused]] = []
-        removals: list[Removal] = []
+        requested: list[Removal] = []
         for event in events:
             try:
                 removal = removing(event)
             except Refused as refused:
                 refusals.append((event, refused))
             else:
-                removals += [] if removal is None else [removal]
+                requested += [] if removal is None else [removal]
+        removals = [removal for removal in requested if await _applies(inbox, removal)]
         if any(removal.with_messages for removal in removals):
             await self._remove_messages(inbox, removals)
         for removal in removals:
@@ -68,11 +73,23 @@ class Remover:
         """Write tombstones for the messages of conversations, and wait until they are acknowledged."""
         sender = self._sender()
         topic = self._intake.contract.topic("messages")
-        for table, conversation_id, with_messages in removals:
-            if not with_messages or not isinstance(table, ConversationPartition):
+        for removal in removals:
+            if not removal.with_messages or not isinstance(removal.table, ConversationPartition):
                 continue
-            for message_id, part in table.contributions(conversation_id):
-                if belongs_to(part, conversation_id):
+            for message_id, part in removal.table.contributions(removal.key):
+                if belongs_to(part, removal.key):
                     sender.write(topic, message_id.encode(), None)
                 await inbox.breathe()
         await inbox.acknowledged()
+
+
+async def _applies(inbox: Inbox, removal: Removal) -> bool:
+    steps = removal.judging
+    while steps is not None:
+        try:
+            next(steps)
+        except StopIteration as end:
+            decided: bool = end.value
+            return decided
+        await inbox.breathe()
+    return True

@@ -305,9 +305,9 @@ class ConversationPartition:
         summary = conversation.summary(facts) if conversation.tells(facts, contribution) else None
         return status_changes(message_id, conversation_id, contribution, sorted(announced), summary)
 
-    def is_idle(self, conversation_id: str, before: int) -> bool:
-        """Return whether nothing known of a conversation is as late as `before`. Flush before."""
-        latest = last_activity(conversation_id, self.rows.scan(prefix(conversation_id.encode())))
+    def is_idle(self, conversation_id: str, before: int) -> Generator[None, None, bool]:
+        """Return whether nothing known of a conversation is as late as `before`, in steps. Flush before."""
+        latest = yield from last_activity(conversation_id, self.rows.scan(prefix(conversation_id.encode())))
         return latest is None or latest < before
 
     def postpone(self, conversation_id: str, request: bytes) -> None:

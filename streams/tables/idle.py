@@ -5,7 +5,7 @@ records, checks again whether the conversation is idle, and replays it after a c
 any number of times.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 
 from msgspec import DecodeError, Struct, ValidationError, msgpack
 
@@ -51,14 +51,18 @@ def decode_eviction(value: bytes) -> int:
         raise Refused("undecodable", f"not an eviction: {error}") from None
 
 
-def last_activity(conversation_id: str, group: Iterable[tuple[bytes, bytes]]) -> int | None:
-    """Return the latest instant in the stored group of a conversation, None if it has none.
+def last_activity(conversation_id: str, group: Iterable[tuple[bytes, bytes]]) -> Generator[None, None, int | None]:
+    """Return the latest instant in the stored group of a conversation, None if it has none; in steps.
 
     These are the versions of all columns, the instants in `created_at`, `updated_at` and `timestamp`, and the moments
     of statuses; of the row, and of the messages that belong to the conversation now. One that was deleted has a later
     one than any request.
     """
-    latest = max((_latest(conversation_id, split_key(key)[1], stored) for key, stored in group), default=NEVER)
+    latest = NEVER
+    for count, (key, stored) in enumerate(group, 1):
+        latest = max(latest, _latest(conversation_id, split_key(key)[1], stored))
+        if count % _SLICE == 0:
+            yield
     return None if latest == NEVER else latest
 
 

@@ -110,6 +110,14 @@ def test_what_has_to_be_counted_again_is_counted_in_steps_once_a_flush(store):
     assert task.state("c")["last_message"]["message_id"] == f"m{LONG - 3:05}"
 
 
+def test_whether_a_conversation_is_idle_is_judged_in_steps(store):
+    writer = DeafWriter()
+    task = partition(store, writer)
+    read = [count for count, _ in work_of(task.is_idle("c", 1), store, writer)]
+    assert max(read) <= SHORT
+    assert sum(read) == LONG
+
+
 def test_a_conversation_is_taken_back_in_steps(store):
     writer = DeafWriter()
     task = partition(store, writer)

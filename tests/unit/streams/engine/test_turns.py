@@ -1,7 +1,7 @@
 """Others have their turn in the middle of whatever is long: no read, no commit and no lease waits for a whole batch."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Generator
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +9,7 @@ import pytest
 
 from avro.codec import UnknownSchemaIdError
 from streams.agents.intake import Intake
-from streams.agents.removal import Remover
+from streams.agents.removal import Removal, Remover
 from streams.contract import Contract
 from streams.engine.assignment import Assignment
 from streams.engine.source import Record
@@ -107,8 +107,19 @@ def test_others_have_their_turn_while_what_a_batch_leads_to_is_written():
 
 
 def removal(inbox: Inbox) -> Coroutine[None, None, None]:
+    """Return one that is not done, after long thought."""
     intake: Any = None
-    return Remover(intake, lambda: WRITER).remove(inbox, [], lambda _: None)
+    clock: Any = inbox.work._clock
+    table: Any = None
+
+    def judging() -> Generator[None, None, bool]:
+        for _ in range(STEPS):
+            clock.now_s += STEP_S
+            yield
+        return False
+
+    removing = Removal(table, "c", judging=judging())
+    return Remover(intake, lambda: WRITER).remove(inbox, [Record("t", 0, 0, b"c", b"?")], lambda _: removing)
 
 
 def unknown_schema(inbox: Inbox) -> Coroutine[None, None, None]:
