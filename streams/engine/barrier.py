@@ -1,15 +1,22 @@
 """Read barriers: waiting until a log's content at one moment is in the tables."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable
+from itertools import count
 
+from openbsp.log import event
 from streams.engine.assignment import Assignment
 from streams.engine.end_offsets import Ends
 from streams.engine.membership import Membership
 from streams.engine.writer import Writer
 
+logger = logging.getLogger(__name__)
+
 _ASK_TIMEOUT_S = 10.0
 _ASK_AGAIN_S = 1.0
+#: Questions after which it is told who keeps it waiting: some minutes.
+_TOLD_AFTER = 300
 _WAIT_S = 0.2
 _OUTSTANDING = 10_000
 
@@ -41,11 +48,22 @@ class Barrier:
         """
         partitions = [(source, number) for source in sources for number in self._partitions]
         ends = await self._ends.of(partitions, _ASK_TIMEOUT_S)
-        while self._going():
+        for asked in count(1):
+            if not self._going():
+                break
             committed = await self._membership.committed(partitions)
             # Other workers' progress is in their commits.
-            if all(at in committed and committed[at].offset >= end for at, end in ends.items()):
+            behind = [at for at, end in ends.items() if at not in committed or committed[at].offset < end]
+            if not behind:
                 return True
+            if asked == _TOLD_AFTER:
+                # Trap: offsets without an event (of a transaction) at the end of a partition are never committed.
+                logger.warning(
+                    "has waited for %d s or more until the group has committed all that was in %s",
+                    asked * _ASK_AGAIN_S,
+                    ", ".join("{}[{}]".format(*at) for at in behind),
+                    extra=event("barrier.waiting"),
+                )
             await asyncio.sleep(_ASK_AGAIN_S)
         return False
 
