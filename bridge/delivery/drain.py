@@ -5,7 +5,10 @@ import functools
 import logging
 import sqlite3
 import time
+from array import array
+from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 from uuid import uuid4
 
 from avro import instants
@@ -38,6 +41,13 @@ _REPORTS_S = 90.0
 _NO_REPORT = Failure("NO_REPORT", f"the producer has reported nothing for {_REPORTS_S:g} s")
 _FIRST_RETRY_S = 0.2
 _LONGEST_RETRY_S = 10.0
+
+
+class _Published(NamedTuple):
+    """Events of one read that were published: their numbers alone, as there may be a whole spool of them."""
+
+    generation: int
+    numbers: "array[int]"
 
 
 class Drain:
@@ -76,7 +86,9 @@ class Drain:
         self._skewed = skewed
         self._metrics = metrics
         self._held: set[bytes | None] = set()  # keys that failed in this pass: newer events must not overtake
-        self._done: set[StoredEvent] = set()  # published, but the disk is too full to remove them
+        #: What the disk is too full to remove. It is removed in the order of publishing: what a kill leaves of it is
+        #: published again, and nothing newer of its key may have gone before.
+        self._done: deque[_Published] = deque()
         self._stuck = False  # an event of this pass can neither be published nor be quarantined
         self._unauthorized_since: dict[str, float] = {}
         self.last_failure: str | None = None
@@ -111,7 +123,7 @@ class Drain:
                 wanted = await _matching(rows, is_wanted)
                 removed += await self._spool.erase(wanted)
                 # Published events that await their removal are not counted.
-                self._spool.forget([row for row in wanted if row not in self._done])
+                self._spool.forget(self._left(wanted))
             last = None
             while rows := await self._spool.read_quarantine(last, _WINDOW_BYTES):
                 last = rows[-1]
@@ -133,7 +145,7 @@ class Drain:
                     rows = await self._spool.read(last, _WINDOW_EVENTS, _WINDOW_BYTES)
                     if not rows:
                         return await self._finish(last)
-                    if not await self._window([row for row in rows if row not in self._done]):
+                    if not await self._window(self._left(rows)):
                         return False
                     last = rows[-1]
         except sqlite3.Error as error:
@@ -283,22 +295,33 @@ class Drain:
             self._metrics.spool_drained.labels("published").inc()
 
     async def _remove(self, rows: list[StoredEvent]) -> None:
-        """Remove events from the disk; if it is too full for that, remember not to publish them again."""
+        """Remove events of one read from the disk; if it is too full, remember not to publish them again."""
         self.gone += len(rows)
         self._spool.forget(rows)
-        self._done.update(rows)
-        if not self._done:
-            return
+        if rows:
+            self._done.append(_Published(rows[0].generation, array("q", (row.seq for row in rows))))
         try:
-            await self._spool.remove(list(self._done))
+            while self._done:
+                generation, numbers = self._done[0]
+                await self._spool.remove([StoredEvent(number, 0, b"", generation) for number in numbers])
+                self._done.popleft()
         except sqlite3.Error as error:
             if is_damage(error):
                 raise
             _log.warning(
                 "published events cannot be removed from the spool yet: %s", error, extra=event("spool.not_removed")
             )
-        else:
-            self._done.clear()
+
+    def _left(self, rows: list[StoredEvent]) -> list[StoredEvent]:
+        """Return those events of one read that were not published yet."""
+        if not (rows and self._done):
+            return rows
+        first, last, generation = rows[0].seq, rows[-1].seq, rows[0].generation
+        done: set[int] = set()
+        for of, numbers in self._done:
+            if of == generation and numbers[0] <= last and numbers[-1] >= first:
+                done.update(numbers)
+        return [row for row in rows if row.seq not in done]
 
     async def _publish(self, records: list[Record]) -> list[Report]:
         """Return a report for each record, once all have one; after _REPORTS_S, those that are missing are failures."""

@@ -267,6 +267,41 @@ def test_a_disk_that_is_too_full_to_delete_makes_no_duplicates_without_end(
         assert len(kafka.log) == 1201
 
 
+def test_a_disk_that_is_too_full_to_delete_costs_no_memory_for_the_events_and_is_emptied_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A spool is larger than the memory of its worker, and so is what one transaction would need of a full disk."""
+    now = instants.now()
+    spooled(tmp_path, *[("last" if number == 1199 else str(number), now) for number in range(1200)])
+    kafka = FakeKafka()
+    kafka.verdict = fails(TIMED_OUT, "last")
+    delete = SpoolFile.delete
+    parts: list[list[int]] = []
+    full = threading.Event()
+    full.set()
+
+    def without_room(file: SpoolFile, rows: list[StoredEvent]) -> None:
+        if full.is_set():
+            raise sqlite3.OperationalError("database or disk is full")
+        parts.append([row.seq for row in rows])
+        delete(file, rows)
+
+    monkeypatch.setattr(SpoolFile, "delete", without_room)
+    with running_ingress(tmp_path, kafka=kafka) as ingress:
+        eventually(lambda: ingress.service.spool.events == 1)
+        remembered = list(ingress.service.drain._done)
+        assert sum(len(numbers) for _, numbers in remembered) == 1199
+        assert sum(numbers.itemsize * len(numbers) for _, numbers in remembered) == 8 * 1199
+        full.clear()
+        kafka.verdict = lambda _: None
+        eventually(emptied(ingress))
+        eventually(lambda: not ingress.service.drain._done)
+    assert keys(kafka) == [*[str(number) for number in range(1199)], "last"]
+    # In this order: what a kill would leave of it would be published again.
+    assert [number for part in parts for number in part] == list(range(1, 1201))
+    assert max(map(len, parts)) == 500
+
+
 @pytest.mark.parametrize("full", [False, True], ids=["disk with room", "full disk"])
 def test_a_file_that_is_made_again_during_a_pass_costs_neither_an_event_nor_the_order(
     tmp_path: Path,
