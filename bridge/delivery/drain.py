@@ -195,27 +195,34 @@ class Drain:
         """Publish events; return those that are in their topics, or have become dead letters."""
         reports = await self._publish([record for _, _, record in batch])
         gone = []
-        failed: set[bytes | None] = set()
+        late: set[bytes | None] = set()  # keys of which an event was published once more, behind those after it
         for (row, item, record), report in zip(batch, reports, strict=True):
             if report.failure is None:
                 self._unauthorized_since.pop(record.topic, None)
-                # What overtook an older event of its key is published once more, behind that one.
-                if record.key not in failed:
+                if record.key in self._held or record.key in late:
+                    # It overtook an older event of its key: it is published once more, behind that one.
+                    self._held.add(record.key)
+                else:
                     self._count(item)
                     gone.append(row)
-            elif self._is_refusal(record, report.failure):
-                if await self._refused(row, item, record, maker):
+            elif self._is_refusal(record, report.failure) and record.key not in self._held:
+                if await self._refused(row, item, record, maker, late):
                     gone.append(row)
             else:
-                failed.add(record.key)
                 self._hold(record, report.failure)
         return gone
 
-    async def _refused(self, row: StoredEvent, item: Item, record: Record, maker: RecordMaker) -> bool:
-        """Make a dead letter of an event that the broker rejected. Returns whether either was published."""
+    async def _refused(
+        self, row: StoredEvent, item: Item, record: Record, maker: RecordMaker, late: set[bytes | None]
+    ) -> bool:
+        """Make a dead letter of an event that the broker rejected. Returns whether either was published.
+
+        If the event itself was, its key is added to `late`.
+        """
         # Trap: a broker rejects whole batches, so a rejection counts only for a record that was alone in its batch.
         (report,) = await self._publish([record])
         if report.failure is None:
+            late.add(record.key)
             self._count(item)
             return True
         if not self._is_refusal(record, report.failure):

@@ -15,6 +15,7 @@ from avro.columns import ENTITIES
 from avro.schemas import latest
 from bridge.delivery import drain
 from bridge.delivery.items import Event, pack
+from bridge.delivery.publisher import Failure
 from bridge.delivery.records import Record
 from bridge.delivery.spool import leftovers
 from bridge.delivery.spool.file import SpoolFile, StoredEvent
@@ -126,6 +127,36 @@ def test_in_the_end_nothing_has_overtaken_a_failed_event_of_its_key(tmp_path: Pa
     assert [event_id for event_id in order if int(event_id.split()[1]) % 2] == (
         twice + [f"id {number}" for number in range(1, 1200, 2)]
     )
+
+
+@pytest.mark.parametrize(
+    ("failures", "order"),
+    [
+        ({"id 0": [TOO_LARGE]}, ["id 1", "id 0", "id 1", "id 599"]),
+        ({"id 0": [TOO_LARGE, TIMED_OUT]}, ["id 1", "id 0", "id 1", "id 599"]),
+        ({"id 0": [TIMED_OUT], "id 1": [TOO_LARGE]}, ["id 0", "id 1", "id 599"]),
+        ({"id 0": [TOO_LARGE], "id 1": [TOO_LARGE]}, ["id 0", "id 1", "id 599"]),
+    ],
+    ids=["alone", "alone and too late", "behind one that failed", "both alone"],
+)
+def test_an_event_that_its_batch_has_refused_is_not_left_behind_a_newer_one_of_its_key(
+    tmp_path: Path, failures: dict[str, list[Failure]], order: list[str]
+):
+    """It is published alone, behind what came in the next batch of the producer."""
+    now = instants.now()
+    left = {event_id: list(of_it) for event_id, of_it in failures.items()}
+    spooled(tmp_path, *[("key" if number in {0, 1, 599} else str(number), now) for number in range(600)])
+    kafka = FakeKafka()
+
+    def verdict(record: Record) -> Failure | None:
+        of_it = left.get(dict(record.headers)["ce_id"].decode())
+        return of_it.pop(0) if of_it else None
+
+    kafka.verdict = verdict
+    with running_ingress(tmp_path, kafka=kafka) as ingress:
+        eventually(emptied(ingress))
+    assert [dict(record.headers)["ce_id"].decode() for record in kafka.log if record.key == b"key"] == order
+    assert len(kafka.log) == 597 + len(order)
 
 
 def test_a_record_that_the_broker_refuses_for_good_becomes_a_dead_letter(tmp_path: Path):
