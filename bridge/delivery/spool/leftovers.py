@@ -28,7 +28,10 @@ def spool_path(directory: Path, worker: int) -> Path:
 
 
 class Leftovers:
-    """Adopts the spools in a directory whose workers no longer exist."""
+    """Adopts the spools in a directory whose workers no longer exist.
+
+    Half of this worker's spool is left to its own events: those of the others are as safe where they are.
+    """
 
     def __init__(
         self,
@@ -101,6 +104,8 @@ class Leftovers:
         """Return the events for which there is room, once they are on the disk. Raises NotStoredError."""
         waiting: list[asyncio.Future[None]] = []
         for row in rows:
+            if self._spool.size > self._spool.max_bytes // 2:
+                break
             # If the adoption is stopped, the event is in both files until the next one.
             stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             try:

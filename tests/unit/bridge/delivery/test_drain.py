@@ -46,11 +46,11 @@ def emptied(ingress: RunningIngress) -> Callable[[], bool]:
     return lambda: ingress.service.spool.events == 0
 
 
-def spooled(directory: Path, *received: tuple[str, int], worker: int = 0) -> None:
+def spooled(directory: Path, *received: tuple[str, int], worker: int = 0, **columns: str) -> None:
     """Put events into a spool whose bridge is not running."""
     file = SpoolFile(spool_path(directory / "spool", worker))
     for number, (key, received_at) in enumerate(received):
-        row = {"id": key}
+        row = {"id": key, **columns}
         event = Event(
             ENTITIES["messages"],
             "insert",
@@ -465,6 +465,31 @@ def test_a_spool_that_more_workers_left_behind_is_adopted(tmp_path: Path):
         eventually(emptied(ingress))
         eventually(lambda: not list(ingress.spool_directory.glob("spool-3*")))
     assert keys(kafka) == ["own", *[str(number) for number in range(1200)]]
+
+
+def test_a_spool_that_was_left_behind_leaves_room_for_webhooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Its events are as safe where they are; a webhook that is answered 503 is lost."""
+    monkeypatch.setattr(leftovers, "_FULL_WAIT_S", 0.01)
+    now, many, attempts = instants.now(), [str(number) for number in range(50)], []
+    spooled(tmp_path, *[(key, now) for key in many], worker=3, contact_address="x" * 50_000)
+    store = Leftovers._store
+
+    async def counted(self: Leftovers, rows: list[StoredEvent]) -> list[StoredEvent]:
+        stored = await store(self, rows)
+        attempts.append(len(stored))
+        return stored
+
+    monkeypatch.setattr(Leftovers, "_store", counted)
+    kafka = FakeKafka()
+    kafka.verdict = lambda _: TIMED_OUT
+    with running_ingress(tmp_path, kafka=kafka, spool_max_bytes=1 << 20) as ingress:
+        eventually(lambda: attempts[-3:] == [0, 0, 0])
+        assert 0 < ingress.service.spool.size < 0.6 * (1 << 20)
+        assert ingress.post(message("new")).json()["disposition"] == "spooled"
+        kafka.verdict = lambda _: None
+        eventually(lambda: set(keys(kafka)) == {*many, "new"})
+        eventually(lambda: not list(ingress.spool_directory.glob("spool-3*")))
+    assert [key for key in dict.fromkeys(keys(kafka)) if key != "new"] == many
 
 
 def test_a_spool_that_was_left_behind_damaged_is_told(tmp_path: Path):
