@@ -9,10 +9,10 @@ from array import array
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
-from uuid import uuid4
 
 from avro import instants
 from avro.catalogue import DELETE
+from avro.identity import name_id
 from bridge.delivery.ages import Ages
 from bridge.delivery.items import DeadLetter, Event, Item, UnreadableError, unpack
 from bridge.delivery.preparation import Preparation
@@ -270,8 +270,10 @@ class Drain:
             return item
         if not self._suppressed.has(item.entity.name, item.row):
             return item
-        # As for a refused webhook: an id derived from the row would be its fingerprint.
-        return _dead_letter(item, SUPPRESSED, SUPPRESSED_DETAIL, event_id=str(uuid4()))
+        # As for a refused webhook, an id derived from the row would be its fingerprint. Trap: a random one would be
+        # another at each attempt, and make a letter that is published twice two of them.
+        names = (item.entity.name, item.action, str(item.received_at), item.id)
+        return _dead_letter(item, SUPPRESSED, SUPPRESSED_DETAIL, event_id=name_id("\n".join(names).encode()))
 
     def _by_age(self, item: Item, maker: RecordMaker) -> Item:
         """Return the item, or a dead letter if the event is too old."""

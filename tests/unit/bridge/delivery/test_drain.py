@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from avro import instants, jsontext
 from avro.codec import Decoder
 from avro.columns import ENTITIES
+from avro.identity import event_id
 from avro.schemas import latest
 from bridge.delivery import drain
 from bridge.delivery.items import Event, pack
@@ -22,8 +23,9 @@ from bridge.delivery.spool.file import SpoolFile, StoredEvent
 from bridge.delivery.spool.leftovers import Leftovers, spool_path
 from bridge.delivery.spool.spool import Spool
 from bridge.metrics import Metrics
+from bridge.suppressions.hashes import Contact
 from openbsp.threads import in_thread
-from support.fake_kafka import IDS, TIMED_OUT, TOO_LARGE, UNAUTHORIZED, FakeKafka, Verdict, letters
+from support.fake_kafka import IDS, TIMED_OUT, TOO_LARGE, UNAUTHORIZED, FakeKafka, FakeSuppressions, Verdict, letters
 from support.ingress import RunningIngress, message, running_ingress
 from support.wait import eventually
 
@@ -254,6 +256,29 @@ def test_a_lasting_lack_of_authorisation_makes_a_dead_letter(tmp_path: Path):
     (letter,) = letters(kafka)
     assert letter["reason"] == "broker_refused"
     assert "TOPIC_AUTHORIZATION_FAILED" in letter["detail"]
+
+
+def test_a_suppressed_event_has_one_dead_letter_however_often_it_is_published(tmp_path: Path):
+    """Its id tells so, and tells nothing of the row."""
+    key, address = "a key of the deployment that is long enough", "+34600000001"
+    spooled(tmp_path, ("first", 1), ("second", 2), contact_address=address)
+    kafka, failures = FakeKafka(), [TIMED_OUT]
+
+    def verdict(record: Record) -> Failure | None:
+        if record.key != b"first" or not failures:
+            return None
+        kafka.log.append(record)
+        return failures.pop()
+
+    kafka.verdict = verdict
+    entries = FakeSuppressions(Contact(address).hash(key.encode()))
+    with running_ingress(tmp_path, kafka=kafka, suppression_key=key, suppressions=entries) as ingress:
+        eventually(emptied(ingress))
+    assert sorted(letter["key"] for letter in letters(kafka)) == ["first", "first", "second"]
+    found = {letter["event_id"] for letter in letters(kafka)}
+    assert len(found) == 2
+    rows = [jsontext.encode({"id": name, "contact_address": address}) for name in ("first", "second")]
+    assert found.isdisjoint({"id 0", "id 1", *(event_id("messages", "insert", row) for row in rows)})
 
 
 def test_an_event_past_the_age_limit_becomes_a_dead_letter(tmp_path: Path):
