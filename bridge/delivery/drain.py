@@ -1,6 +1,7 @@
 """From the spool to Kafka: in order, removing only what Kafka acknowledged."""
 
 import asyncio
+import contextlib
 import functools
 import logging
 import sqlite3
@@ -39,6 +40,9 @@ _WINDOW_BYTES = 2 * 1024 * 1024
 #: More than the 60 s after which a producer reports that a record was not acknowledged.
 _REPORTS_S = 90.0
 _NO_REPORT = Failure("NO_REPORT", f"the producer has reported nothing for {_REPORTS_S:g} s")
+#: How long a pass waits for the topics to be verified again before it is given up, to begin with the first event later.
+#: Brokers that answer so soon take events; what has failed is of some partitions or topics, and the others are not.
+_VERIFIED_S = 10.0
 _FIRST_RETRY_S = 0.2
 _LONGEST_RETRY_S = 10.0
 
@@ -53,8 +57,9 @@ class _Published(NamedTuple):
 class Drain:
     """Publishes the spool's events until it is empty, repeatedly.
 
-    Unacknowledged events stay and are retried, and no later batch overtakes them with an event of the same key. Events
-    that the broker rejects permanently become dead letters; those rejected as dead letters too are quarantined.
+    Unacknowledged events stay and are retried, and no later batch overtakes them with an event of the same key; with
+    those of others it does, because a partition may take nothing for long. Events that the broker rejects permanently
+    become dead letters; those rejected as dead letters too are quarantined.
     """
 
     def __init__(
@@ -140,14 +145,13 @@ class Drain:
         self._held.clear()
         self._stuck = False
         try:
-            while True:
+            while await self._verified():
                 async with self._in_work:
                     rows = await self._spool.read(last, _WINDOW_EVENTS, _WINDOW_BYTES)
                     if not rows:
                         return await self._finish(last)
-                    if not await self._window(self._left(rows)):
-                        return False
-                    last = rows[-1]
+                    if await self._window(self._left(rows)):
+                        last = rows[-1]
         except sqlite3.Error as error:
             _log.error("draining paused, the spool cannot be used: %s", error, extra=event("spool.drain_paused"))
             self.last_failure = f"spool: {error}"
@@ -166,8 +170,15 @@ class Drain:
         await self._spool.shrink()
         return True
 
+    async def _verified(self) -> bool:
+        """Wait until events may be published again, but no longer than for brokers that answer. Returns whether."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_VERIFIED_S):
+                await self._preparation.ready.wait()
+        return self._preparation.ready.is_set()
+
     async def _window(self, rows: list[StoredEvent]) -> bool:
-        """Publish some events. Returns False if all attempts failed, or publishing is suspended."""
+        """Publish some events, as far as they can be. Returns False, with nothing done, if publishing is suspended."""
         maker = self._preparation.maker
         if maker is None:
             return False
@@ -187,9 +198,8 @@ class Drain:
                 continue
             if record.key not in self._held:
                 batch.append((row, item, record))
-        gone = await self._gone(batch, maker)
-        await self._remove(gone)
-        return bool(gone) or not batch
+        await self._remove(await self._gone(batch, maker))
+        return True
 
     async def _gone(self, batch: list[tuple[StoredEvent, Item, Record]], maker: RecordMaker) -> list[StoredEvent]:
         """Publish events; return those that are in their topics, or have become dead letters."""

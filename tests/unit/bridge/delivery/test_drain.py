@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,7 +26,17 @@ from bridge.delivery.spool.spool import Spool
 from bridge.metrics import Metrics
 from bridge.suppressions.hashes import Contact
 from openbsp.threads import in_thread
-from support.fake_kafka import IDS, TIMED_OUT, TOO_LARGE, UNAUTHORIZED, FakeKafka, FakeSuppressions, Verdict, letters
+from support.fake_kafka import (
+    IDS,
+    TIMED_OUT,
+    TOO_LARGE,
+    UNAUTHORIZED,
+    FakeKafka,
+    FakeSuppressions,
+    FakeTopics,
+    Verdict,
+    letters,
+)
 from support.ingress import RunningIngress, message, running_ingress
 from support.wait import eventually
 
@@ -129,6 +140,44 @@ def test_in_the_end_nothing_has_overtaken_a_failed_event_of_its_key(tmp_path: Pa
     assert [event_id for event_id in order if int(event_id.split()[1]) % 2] == (
         twice + [f"id {number}" for number in range(1, 1200, 2)]
     )
+
+
+def test_a_partition_that_takes_nothing_does_not_hold_up_the_others(tmp_path: Path):
+    """However many of its events are in front of them: a spool that does not drain is full in the end."""
+    now = instants.now()
+    others = [str(number) for number in range(300)]
+    spooled(tmp_path, *[(f"stuck {number}", now) for number in range(1200)], *[(key, now) for key in others])
+    kafka = FakeKafka()
+    kafka.verdict = lambda record: TIMED_OUT if record.key.startswith(b"stuck") else None
+    with running_ingress(tmp_path, kafka=kafka) as ingress:
+        eventually(lambda: ingress.service.spool.events == 1200)
+        assert keys(kafka) == others
+        assert ingress.post(message("new")).json()["disposition"] == "spooled"
+        eventually(lambda: keys(kafka) == [*others, "new"])
+        kafka.verdict = lambda _: None
+        eventually(emptied(ingress))
+    assert keys(kafka) == [*others, "new", *[f"stuck {number}" for number in range(1200)]]
+
+
+def test_after_an_outage_the_drain_begins_with_the_first_event_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """What failed is not of some partitions only where brokers do not answer either."""
+    monkeypatch.setattr(drain, "_VERIFIED_S", 0.05)
+    now = instants.now()
+    spooled(tmp_path, *[(str(number), now) for number in range(1200)])
+    kafka, topics = FakeKafka(), FakeTopics()
+
+    def verdict(_: Record) -> Failure | None:
+        topics.available = topics.available and kafka.attempts != 500
+        return None if topics.available else TIMED_OUT
+
+    kafka.verdict = verdict
+    with running_ingress(tmp_path, kafka=kafka, topics=topics) as ingress:
+        eventually(lambda: "no broker answered" in ingress.details()["waiting_for"].get("kafka", ""))
+        time.sleep(0.2)
+        assert kafka.attempts == 500
+        topics.available = True
+        eventually(emptied(ingress))
+    assert keys(kafka) == [str(number) for number in range(1200)]
 
 
 @pytest.mark.parametrize(
