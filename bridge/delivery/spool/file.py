@@ -90,6 +90,8 @@ class SpoolFile:
         self.set_aside: list[Path] = []
         self.generation = 0
         self._shrinking = False
+        #: What was remembered or recalled: a file that takes the place of this one has it from its beginning.
+        self._memory: dict[str, str] = {}
         #: Whether the write-ahead log has bytes of former events, because another process was reading the file.
         self.unfolded = False
         self._closed = False
@@ -298,6 +300,7 @@ class SpoolFile:
         """
         value = _recall(self._db, name)
         if value is not None:
+            self._memory[name] = value
             return value
         for path in listed(self.path.parent, "spool-*.db"):
             read_only = f"{path.absolute().as_uri()}?mode=ro"
@@ -312,6 +315,7 @@ class SpoolFile:
         """Keep a value over restarts. Raises sqlite3.Error."""
         with transaction(self._db):
             self._db.execute("INSERT OR REPLACE INTO memory VALUES (?, ?)", (name, value))
+        self._memory[name] = value
 
     def make_room(self, patience_s: float = 0.0) -> None:
         """Checkpoint the write-ahead log into the file, which needs less space than both.
@@ -516,8 +520,10 @@ class SpoolFile:
         if version == 0:
             db.executescript(
                 f"BEGIN IMMEDIATE; {_TABLES} PRAGMA application_id = {_APPLICATION_ID};"
-                f" PRAGMA user_version = {_VERSION}; COMMIT;"
+                f" PRAGMA user_version = {_VERSION};"
             )
+            db.executemany("INSERT INTO memory VALUES (?, ?)", self._memory.items())
+            db.execute("COMMIT")
             sync_directory(self.path.parent)
         elif version != _VERSION:
             raise SpoolError(

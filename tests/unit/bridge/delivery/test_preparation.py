@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bridge.delivery import preparation, schema_watch, topic_watch
+from bridge.delivery.spool.file import SpoolFile
 from bridge.delivery.spool.spool import Spool
 from openbsp.kafka.findings import NO_ID, Finding, Grade
 from support.fake_kafka import IDS, TIMED_OUT, FakeKafka, FakeRegistry, FakeTopics
@@ -122,6 +123,27 @@ def test_topics_that_were_created_again_while_no_bridge_ran_are_told(tmp_path: P
     # A restart is an act of an operator, who has seen it.
     with running_ingress(tmp_path, topics=again) as ingress:
         assert ingress.details()["status"] == "ready"
+
+
+def test_topics_that_were_created_again_after_the_spool_had_to_start_over_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Their ids were noted in the file whose place an empty one took, because the disk was too full to delete."""
+
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    topics, kafka = FakeTopics(), FakeKafka()
+    kafka.verdict = lambda _: TIMED_OUT
+    with monkeypatch.context() as patched, running_ingress(tmp_path, topics=topics, kafka=kafka) as ingress:
+        patched.setattr(SpoolFile, "delete", full)
+        assert ingress.post(message()).json()["disposition"] == "spooled"
+        kafka.verdict = lambda _: None
+        eventually(lambda: ingress.service.spool._generation == 1)
+    again = FakeTopics()
+    again.identities = {"messages": "second"}
+    with running_ingress(tmp_path, topics=again) as ingress:
+        eventually(lambda: ingress.metric("bridge_topics_replaced_total") == 1)
 
 
 def test_topics_that_brokers_give_ids_for_the_first_time_were_not_created_again(tmp_path: Path):

@@ -119,6 +119,27 @@ def test_what_is_remembered_outlives_an_upgrade(path: Path):
     successor.close()
 
 
+@pytest.mark.parametrize("replacement", ["set aside", "start over"])
+def test_what_is_remembered_is_in_the_file_that_takes_the_place_of_another(path: Path, replacement: str):
+    """Nobody would write it again: those who remember it know that they have."""
+    file = SpoolFile(path)
+    file.remember("recalled", "one")
+    file.close()
+    file = SpoolFile(path)
+    assert file.recall("recalled") == "one"
+    file.remember("remembered", "first")
+    file.remember("remembered", "second")
+    if replacement == "set aside":
+        file.replace_damaged()
+    else:
+        assert file.start_over(None)
+    file.append([(1, b"new")])
+    file.close()
+    file = SpoolFile(path)
+    assert (file.recall("recalled"), file.recall("remembered")) == ("one", "second")
+    file.close()
+
+
 def test_bytes_that_were_changed_are_noticed(path: Path):
     file = SpoolFile(path)
     file.append([(1, b"good"), (2, b"evil"), (3, b"good")])
