@@ -34,6 +34,8 @@ _SILENT_FOR_S = 1.0
 _UNKNOWN_FOR_S = 0.1
 _REST_S = 0.002
 _LOOK_AGAIN_S = 0.01
+#: How long the last connections are accepted, of clients that go on coming: senders wait for 5 s.
+_BACKLOG_S = 2.0
 #: The kernel does not report when descriptors are free again.
 _TRY_AGAIN_S = 0.1
 #: Idle connections to close at a time, if too many are kept alive.
@@ -117,16 +119,28 @@ class Acceptor:
     async def close(self) -> None:
         """Accept what is in the backlog, then nothing more; paused connections are read again."""
         if self._listener is not None:
-            if self._closed_for in {None, _RESTING}:
-                self._closed_for = None
-                self._accept()
-                self._loop.remove_reader(self._listener)
+            await self._accept_backlog()
+            self._loop.remove_reader(self._listener)
             self._listener.close()
             self._listener = None
         while self._paused:
             self._read_on(self._paused.popleft())
         if self._coming:
             await asyncio.wait(self._coming)
+
+    async def _accept_backlog(self) -> None:
+        # Trap: what nobody has accepted when the last listening socket is closed is reset.
+        deadline = time.monotonic() + _BACKLOG_S
+        while self._closed_for in {None, _RESTING}:
+            self._closed_for = None
+            self._accept()
+            if not self._resting or time.monotonic() > deadline:
+                return
+            await asyncio.sleep(_REST_S)
+
+    @property
+    def _resting(self) -> bool:
+        return self._closed_for == _RESTING
 
     def _accept(self) -> None:
         while self._listener is not None and self._closed_for is None:

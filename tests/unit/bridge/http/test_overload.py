@@ -248,6 +248,23 @@ def test_the_limit_of_descriptors_is_raised_as_far_as_it_may_be():
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@pytest.mark.usefixtures("many_descriptors")
+def test_what_waits_in_the_backlog_at_a_stop_is_answered(tmp_path: Path):
+    """Also more than may be accepted before the heads of the first were read: nobody else has the socket."""
+    go_on = threading.Event()
+    with running_ingress(tmp_path, memory_bytes=16 * MEBIBYTE) as ingress, contextlib.ExitStack() as clients:
+        ingress.on_loop(go_on.wait)
+        waiting = [clients.enter_context(socket.create_connection(ingress.service_address)) for _ in range(200)]
+        for client, body in zip(waiting, bodies(200), strict=True):
+            client.settimeout(30)
+            client.sendall(head(len(body)) + body)
+        ingress.stop()
+        go_on.set()
+        answers = [client.recv(10_000) for client in waiting]
+    assert [answer[:12] for answer in answers] == [b"HTTP/1.1 202"] * 200
+    assert len(ingress.kafka.topic("messages")) == 200
+
+
 def test_what_was_on_its_way_as_an_idle_connection_ended_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """It is not answered, for this side has ended already; but it is read and published, rather than refused."""
     monkeypatch.setattr(server, "_ON_THEIR_WAY_S", 60.0)
