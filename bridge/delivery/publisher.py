@@ -141,6 +141,9 @@ class KafkaPublisher:
         self._fatal: str | None = None
         #: The latest offset reported to this producer, by topic and partition.
         self._offsets: dict[tuple[str, int], int] = {}
+        #: Whether one was not above that: a partition that has lost its end goes on below it, and its records would
+        #: count as not acknowledged, however often they are published, until it has grown.
+        self._went_back = False
         self._replaceable_at = 0.0
         #: Until when nothing is handed over, because a replaced producer has records to report. What waits is given
         #: back then; None if nothing has to be.
@@ -190,8 +193,8 @@ class KafkaPublisher:
     def renew(self) -> None:
         """Make a new producer: librdkafka caches a topic's former partitions for minutes; see Publisher."""
         _log.warning(
-            "the producer is replaced, because topics were created or repaired, or it gave no report; "
-            "its unacknowledged events go to the spool",
+            "the producer is replaced, because topics were created or repaired, offsets went back, or it gave no "
+            "report; its unacknowledged events go to the spool",
             extra=event("producer.renewed"),
         )
         self._replace()
@@ -244,6 +247,8 @@ class KafkaPublisher:
                     extra=event("producer.fatal"),
                 )
                 self._replace()
+            if self._went_back and time.monotonic() >= self._replaceable_at:
+                self.renew()
         finally:
             # Even if a callback raised, the next reports are polled.
             self._busy = self._under_way > 0 or bool(self._waiting)
@@ -280,6 +285,7 @@ class KafkaPublisher:
             failure = Failure("NO_OFFSET", f"{topic}: {reports.UNWRITTEN}")
         else:
             failure = _went_back(offsets, topic, partition, offset)
+            self._went_back |= failure is not None and offsets is self._offsets
         if failure is not None and offsets is self._offsets and self._held_until is None:
             self._held_until = time.monotonic()
         on_report(Report(topic, partition, offset, failure))
@@ -321,6 +327,7 @@ class KafkaPublisher:
         self._retired.append(self._producer)
         self._producer = producer
         self._fatal = None
+        self._went_back = False
         self._silent_since, self._answered = None, False
         self._on_replaced()
 

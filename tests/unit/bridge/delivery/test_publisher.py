@@ -136,20 +136,24 @@ class RewindingProducer(FatalProducer):
             self.queue.pop(0)(None, message)
 
 
-def test_a_record_whose_offset_went_back_is_not_acknowledged_until_the_producer_is_renewed(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("offsets", "acknowledged", "producers"),
+    [([7, 8, 0, 0, 1, 2], "++-+++", 2), ([7, 0, 5, 0, 1, 6], "+-+--+", 2)],
+    ids=["once", "twice within 5 s"],
+)
+def test_a_record_whose_offset_went_back_is_not_acknowledged_and_has_the_producer_replaced(
+    monkeypatch: pytest.MonkeyPatch, offsets: list[int], acknowledged: str, producers: int
 ):
+    """A partition that lost its end, or was created again, would be below the producer's last offset for long."""
     monkeypatch.setattr(RewindingProducer, "made", [])
-    monkeypatch.setattr(RewindingProducer, "offsets", [7, 8, 0, 1, 0, 1])
+    monkeypatch.setattr(RewindingProducer, "offsets", list(offsets))
     monkeypatch.setattr(module, "Producer", RewindingProducer)
 
     async def check() -> list[str | None]:
         publisher = KafkaPublisher(producer_config({}, 1))
         reports: asyncio.Queue[Report] = asyncio.Queue()
         errors = []
-        for number in range(6):
-            if number == 4:
-                publisher.renew()
+        for _ in offsets:
             publisher.publish(Record("t", None, b"", []), reports.put_nowait)
             failure = (await asyncio.wait_for(reports.get(), 10)).failure
             errors.append(failure and failure.error)
@@ -157,8 +161,8 @@ def test_a_record_whose_offset_went_back_is_not_acknowledged_until_the_producer_
         return errors
 
     again = "TOPIC_CREATED_AGAIN"
-    assert asyncio.run(check()) == [None, None, again, again, None, None]
-    assert len(RewindingProducer.made) == 2
+    assert asyncio.run(check()) == [None if taken == "+" else again for taken in acknowledged]
+    assert len(RewindingProducer.made) == producers
 
 
 def test_a_record_without_an_error_and_without_an_offset_is_not_acknowledged(monkeypatch: pytest.MonkeyPatch):
