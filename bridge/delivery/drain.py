@@ -95,6 +95,7 @@ class Drain:
         #: published again, and nothing newer of its key may have gone before.
         self._done: deque[_Published] = deque()
         self._stuck = False  # an event of this pass can neither be published nor be quarantined
+        self._fruitless = False  # the last pass ended with its first read, of which nothing was taken
         self._unauthorized_since: dict[str, float] = {}
         self.last_failure: str | None = None
         #: How many events have left the spool: published, refused, or put into quarantine.
@@ -144,14 +145,22 @@ class Drain:
         last: StoredEvent | None = None
         self._held.clear()
         self._stuck = False
+        pass_over, self._fruitless = self._fruitless, False
         try:
             while await self._verified():
                 async with self._in_work:
                     rows = await self._spool.read(last, _WINDOW_EVENTS, _WINDOW_BYTES)
                     if not rows:
                         return await self._finish(last)
-                    if await self._window(self._left(rows)):
-                        last = rows[-1]
+                    taken = await self._window(self._left(rows))
+                    if taken is None:
+                        continue
+                    if not taken and not pass_over:
+                        # Trap: an outage that is over must not leave the oldest events to the end. They are tried once
+                        # more before any is passed over.
+                        self._fruitless = last is None
+                        return False
+                    last = rows[-1]
         except sqlite3.Error as error:
             _log.error("draining paused, the spool cannot be used: %s", error, extra=event("spool.drain_paused"))
             self.last_failure = f"spool: {error}"
@@ -177,11 +186,14 @@ class Drain:
                 await self._preparation.ready.wait()
         return self._preparation.ready.is_set()
 
-    async def _window(self, rows: list[StoredEvent]) -> bool:
-        """Publish some events, as far as they can be. Returns False, with nothing done, if publishing is suspended."""
+    async def _window(self, rows: list[StoredEvent]) -> bool | None:
+        """Publish some events, as far as they can be. Returns whether any was taken, or none had to be.
+
+        Returns None, with nothing done, if publishing is suspended.
+        """
         maker = self._preparation.maker
         if maker is None:
-            return False
+            return None
         batch = []
         for row in rows:
             try:
@@ -198,8 +210,9 @@ class Drain:
                 continue
             if record.key not in self._held:
                 batch.append((row, item, record))
-        await self._remove(await self._gone(batch, maker))
-        return True
+        gone = await self._gone(batch, maker)
+        await self._remove(gone)
+        return bool(gone) or not batch
 
     async def _gone(self, batch: list[tuple[StoredEvent, Item, Record]], maker: RecordMaker) -> list[StoredEvent]:
         """Publish events; return those that are in their topics, or have become dead letters."""

@@ -161,6 +161,19 @@ def test_a_partition_that_takes_nothing_does_not_hold_up_the_others(tmp_path: Pa
     assert sorted(keys(kafka)) == sorted([*others, "new", *[f"stuck {number}" for number in range(1200)]])
 
 
+def test_an_outage_that_is_over_does_not_leave_the_oldest_to_the_end(tmp_path: Path):
+    """Also where brokers answer again before the pass is given up."""
+    now = instants.now()
+    everything = [str(number) for number in range(1200)]
+    spooled(tmp_path, *[(key, now) for key in everything])
+    kafka = FakeKafka()
+    failures = [TIMED_OUT] * 500
+    kafka.verdict = lambda _: failures.pop() if failures else None
+    with running_ingress(tmp_path, kafka=kafka) as ingress:
+        eventually(emptied(ingress))
+    assert keys(kafka) == everything
+
+
 def test_after_an_outage_the_drain_begins_with_the_first_event_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """What failed is not of some partitions only where brokers do not answer either."""
     monkeypatch.setattr(drain, "_VERIFIED_S", 0.05)
