@@ -41,7 +41,7 @@ on this machine. Three things are measured:
   `STREAMS_CONNECTIONS` allow as many.
 - **The join's cost**: a bulk of messages is written at once, alone and while {gets} GETs and {pages} pages a second are
   asked for and {streams} streams are open, in turns; medians of the rounds. The rate is from the first write until all
-  are in the tables.
+  are in the tables, those of conversations too.
 
 """
 
