@@ -152,10 +152,10 @@ class Drain:
                     rows = await self._spool.read(last, _WINDOW_EVENTS, _WINDOW_BYTES)
                     if not rows:
                         return await self._finish(last)
-                    taken = await self._window(self._left(rows))
-                    if taken is None:
+                    maker = self._preparation.maker
+                    if maker is None:
                         continue
-                    if not taken and not pass_over:
+                    if not await self._window(self._left(rows), maker) and not pass_over:
                         # Trap: an outage that is over must not leave the oldest events to the end. They are tried once
                         # more before any is passed over.
                         self._fruitless = last is None
@@ -186,14 +186,8 @@ class Drain:
                 await self._preparation.ready.wait()
         return self._preparation.ready.is_set()
 
-    async def _window(self, rows: list[StoredEvent]) -> bool | None:
-        """Publish some events, as far as they can be. Returns whether any was taken, or none had to be.
-
-        Returns None, with nothing done, if publishing is suspended.
-        """
-        maker = self._preparation.maker
-        if maker is None:
-            return None
+    async def _window(self, rows: list[StoredEvent], maker: RecordMaker) -> bool:
+        """Publish some events, as far as they can be. Returns whether any was taken, or none had to be."""
         batch = []
         for row in rows:
             try:
