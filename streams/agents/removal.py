@@ -54,7 +54,7 @@ class Remover:
                 refusals.append((event, refused))
             else:
                 requested += [] if removal is None else [removal]
-        removals = [removal for removal in requested if await _applies(inbox, removal)]
+        removals = [each for each in requested if each.judging is None or await inbox.in_turns(each.judging)]
         if any(removal.with_messages for removal in removals):
             await self._remove_messages(inbox, removals)
         for removal in removals:
@@ -81,15 +81,3 @@ class Remover:
                     sender.write(topic, message_id.encode(), None)
                 await inbox.breathe()
         await inbox.acknowledged()
-
-
-async def _applies(inbox: Inbox, removal: Removal) -> bool:
-    steps = removal.judging
-    while steps is not None:
-        try:
-            next(steps)
-        except StopIteration as end:
-            decided: bool = end.value
-            return decided
-        await inbox.breathe()
-    return True

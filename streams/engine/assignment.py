@@ -6,6 +6,7 @@ are never ahead of the broker's acknowledgements.
 
 import asyncio
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from streams.engine.outside import Clock
 from streams.engine.source import Record
@@ -13,6 +14,7 @@ from streams.engine.table import Contents, TablePartition
 from streams.engine.writer import Checkpoint, Positions, Writer
 
 At = tuple[str, int]
+T = TypeVar("T")
 
 _ROOM_S = 0.002
 _SETTLE_S = 0.001
@@ -81,11 +83,11 @@ class Assignment:
                 for topic, partition, offset in ends:
                     self._reached[topic, partition] = offset
                 if changed:
-                    await self._in_turns(self._publishing())
+                    await self.in_turns(self._publishing())
                     if self._changed_since is None:
                         self._changed_since = self._clock.monotonic()
                 if self._due:
-                    await self._in_turns(self._flushing())
+                    await self.in_turns(self._flushing())
         finally:
             self._idle.set()
 
@@ -115,6 +117,18 @@ class Assignment:
                 await asyncio.sleep(_ROOM_S)
                 self._writer.poll()
             self._turn_began = self._clock.monotonic()
+
+    async def in_turns(self, steps: Generator[None, None, T]) -> T:
+        """Take all steps, let other tasks run between them, and return the result."""
+        # Trap: the writes of a batch of thousands of events take seconds, in which no read would be answered and no
+        # commit made: the lease would be lost.
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            await self.breathe()
 
     async def room(self) -> None:
         """Wait until the broker has acknowledged enough for more to be written; not once it is ending."""
@@ -167,7 +181,7 @@ class Assignment:
         if self._idle.is_set() and self._due:
             await self.begin()
             try:
-                await self._in_turns(self._flushing())
+                await self.in_turns(self._flushing())
             finally:
                 self._idle.set()
 
@@ -191,7 +205,7 @@ class Assignment:
 
     async def flush_in_turns(self) -> None:
         """In the middle of a batch: write all changes."""
-        await self._in_turns(self._flushing())
+        await self.in_turns(self._flushing())
 
     async def acknowledged(self) -> None:
         """In the middle of a batch: write all changes, and wait until everything is acknowledged."""
@@ -230,12 +244,6 @@ class Assignment:
                 oldest = received_at if oldest is None else min(oldest, received_at)
         self._changed_since = None
         return self._writer.checkpoint(self._positions, oldest)
-
-    async def _in_turns(self, steps: Generator[None, None, object]) -> None:
-        # Trap: the writes of a batch of thousands of events take seconds, in which no read would be answered and no
-        # commit made: the lease would be lost.
-        for _ in steps:
-            await self.breathe()
 
     def _all(self) -> Iterable[Contents]:
         return (contents for table in self.contents.values() for contents in table.values())

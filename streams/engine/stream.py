@@ -5,11 +5,13 @@ one agent is in the middle of a change, and code that runs between two batches s
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Generator, Sequence
+from typing import Any, TypeVar
 
 from streams.engine.assignment import Assignment
 from streams.engine.source import Record
+
+T = TypeVar("T")
 
 
 class Part:
@@ -83,6 +85,10 @@ class Inbox:
     async def acknowledged(self) -> None:
         """Write all changes, and wait until the broker has acknowledged everything."""
         await self.work.acknowledged()
+
+    async def in_turns(self, steps: Generator[None, None, T]) -> T:
+        """Take all steps, let other tasks run between them, and return the result."""
+        return await self.work.in_turns(steps)
 
     async def breathe(self) -> None:
         """Let other tasks run in the middle of a slice, if they have waited for long enough."""
