@@ -266,14 +266,14 @@ class ConversationPartition:
     def publishing(self) -> Iterator[None]:
         """Publish the status changes announced since the last time, each with its conversation."""
         for conversation_id in self._announcing:
-            yield from self._counting(conversation_id)
+            yield from self.counting(conversation_id)
             for some in slices(self._all_announced(conversation_id), _weigh):
                 self._publish_changes(some)
                 yield
         self._announcing.clear()
         for some in slices(self._announced.items(), _weigh):
             for conversation_id in {conversation_id for (conversation_id, _), _ in some}:
-                yield from self._counting(conversation_id)
+                yield from self.counting(conversation_id)
             self._publish_changes(some)
             yield
         self._announced.clear()
@@ -353,7 +353,7 @@ class ConversationPartition:
         yield from self.rows.flushing()
         for some in slices(self._changed, self._weigh_row):
             for conversation_id in some:
-                yield from self._counting(conversation_id)
+                yield from self.counting(conversation_id)
             states = [(conversation_id, self.state(conversation_id)) for conversation_id in some]
             yield
             encoded = [(*state, *self._encoded(state[1])) for state in states]
@@ -491,9 +491,9 @@ class ConversationPartition:
 
         The last step ends with it in use.
         """
-        return () if conversation_id in self._in_use else self._counting(conversation_id)
+        return () if conversation_id in self._in_use else self.counting(conversation_id)
 
-    def _counting(self, conversation_id: str) -> Iterator[None]:
+    def counting(self, conversation_id: str) -> Iterator[None]:
         """Build the tally of a conversation in memory, in steps, until it is current."""
         if self.is_in_use(conversation_id):
             return

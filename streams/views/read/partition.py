@@ -116,7 +116,7 @@ class _Preparation:
         return next(self._steps, _DONE) is _DONE
 
     def _begin(self) -> Iterator[None]:
-        return self._task._counting(self.conversation_id)  # noqa: SLF001 in the join's steps, and in order as there
+        return self._task.counting(self.conversation_id)
 
 
 class PartitionView:
