@@ -34,7 +34,7 @@ class Costs:
     @classmethod
     def of(cls, ingress: Mapping[str, Any], join: Mapping[str, Any], growth: Mapping[str, Any]) -> "Costs":
         """Take them from the figures of these parts: the most connections, RocksDB, and growth's first point."""
-        bridge = max(_bridges(ingress), key=_connections)
+        bridge = max(bridges(ingress), key=_connections)
         joined = next(row for row in join["rows"] if row["key"] == "ours-rocksdb")
         return cls(
             bridge["cpu_s"],
@@ -48,7 +48,7 @@ class Costs:
 
     def alone(self, ingress: Mapping[str, Any]) -> "Costs":
         """Return the same with what the bridge and its broker use for events that come one by one."""
-        bridge = min(_bridges(ingress), key=_connections)
+        bridge = min(bridges(ingress), key=_connections)
         return replace(self, bridge_s=bridge["cpu_s"], bridge_broker_s=bridge["broker_s"])
 
     @property
@@ -62,8 +62,9 @@ class Costs:
         return REPLICAS * (self.input_bytes + self.output_bytes + self.changelog_bytes)
 
 
-def _bridges(ingress: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [row for row in ingress["rows"] if row["key"] == "bridge"]
+def bridges(ingress: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the bridge's figures at each number of connections; none if the part failed."""
+    return [row for row in ingress.get("rows", ()) if row["key"] == "bridge"]
 
 
 def _connections(row: Mapping[str, Any]) -> int:

@@ -59,9 +59,8 @@ def page(command: str, results: Mapping[str, Results], failed: Sequence[str], pl
 def _costs(figures: Mapping[str, Mapping[str, Any]]) -> str:
     """Return what it costs; nothing if a part that it is computed from failed or is missing."""
     ingress, join, growth = (figures.get(part, {}) for part in ("ingress", "join", "growth"))
-    bridges = [row for row in ingress.get("rows", ()) if row["key"] == "bridge"]
     joined = [row for row in join.get("rows", ()) if row["key"] == "ours-rocksdb"]
-    if not (bridges and joined and growth.get("points") and growth["input_bytes"]):
+    if not (model.bridges(ingress) and joined and growth.get("points") and growth["input_bytes"]):
         return ""
     costs = model.Costs.of(ingress, join, growth)
     return "\n" + model.page(costs, costs.alone(ingress))
