@@ -18,6 +18,9 @@ from support import parts
 from support.parts import TOKEN
 from views_bench.tables import Conversations
 
+#: What a worker's metrics call the topic that the join writes for itself: its last step.
+CONTRIBUTIONS = "streams-contributions"
+
 _PATIENCE_S = 600
 #: Of those who ask while streams are open.
 _OTHER_CONNECTIONS = 500
@@ -33,7 +36,7 @@ class Stage:
     reference_port: int
     worker: psutil.Process
 
-    def applied(self, source: str = "messages") -> int:
+    def applied(self, source: str) -> int:
         """Return how many records of a source are in the worker's tables."""
         # A full client takes longer to make than the answer takes to come.
         connection = http.client.HTTPConnection("127.0.0.1", self.views_port, timeout=30)
@@ -43,12 +46,12 @@ class Stage:
         found = re.search(rf'^streams_records_applied_total{{source="{source}"}} (\S+)', text, re.MULTILINE)
         return 0 if found is None else int(float(found[1]))
 
-    def wait_applied(self, total: int, source: str = "messages") -> None:
+    def wait_applied(self, source: str, total: int) -> None:
         """Return when so many are."""
         deadline = time.monotonic() + _PATIENCE_S
         while self.applied(source) < total:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{self.applied(source)} of {total} records were applied in {_PATIENCE_S} s")
+                raise TimeoutError(f"{self.applied(source)} of {total} {source} were applied in {_PATIENCE_S} s")
             time.sleep(0.1)
 
 
@@ -79,6 +82,6 @@ def open_stage(cluster: Cluster, conversations: Conversations, directory: Path, 
             cluster, bridge.url, int(worker.url.rpartition(":")[2]), reference_port, psutil.Process(worker.pid)
         )
         say("the worker joins them")
-        stage.wait_applied(2 * len(conversations.ids))
-        stage.wait_applied(2 * len(conversations.ids), "streams-contributions")
+        # Of each conversation: its two messages, and that it follows an address.
+        stage.wait_applied(CONTRIBUTIONS, 3 * len(conversations.ids))
         yield stage
