@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol within the limits of every service, with a fast path for cached GETs."""
+"""uvicorn's HTTP protocol within the limits of every service, with a fast path for GETs that cost little."""
 
 from typing import TYPE_CHECKING, Any, cast
 
@@ -24,7 +24,7 @@ _SCOPE: Any = {"path": "/"}
 
 
 class ReadProtocol(FastPathProtocol):
-    """Answers a cached GET without parser and task, if its head differs from a former one in the path only.
+    """Answers a GET that costs little without parser and task, if its head differs from a former one in the path only.
 
     A request that does not arrive in one read, is pipelined, or is any other goes through uvicorn's ASGI. So does every
     request of a client that does not read its answers, since ASGI waits for it.
@@ -39,7 +39,7 @@ class ReadProtocol(FastPathProtocol):
         self._known = self._reads.known_heads
 
     def data_received(self, data: bytes) -> None:
-        """Answer a cached GET under a known head, or parse the data; see asyncio.Protocol."""
+        """Answer a GET that costs little under a known head, or parse the data; see asyncio.Protocol."""
         if self._between and data.startswith(_METHOD) and self._is_free():
             end = data.find(_VERSION, len(_METHOD), MOST_BYTES)
             authorization = self._known.get(data[end:]) if end > 0 else None

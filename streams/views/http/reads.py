@@ -1,6 +1,7 @@
-"""GETs that are answered from caches, without a scope, a task or a route.
+"""GETs that cost little are answered without a scope, a task or a route.
 
-All others go through the routes (`app`), which give the same answers and fill the caches.
+These are conversations, unless a long one has to be counted, and pages from the cache. All others go through the routes
+(`app`), which give the same answers and fill the caches.
 """
 
 import re
@@ -23,10 +24,10 @@ _BY_KEY = re.compile(rb"/conversations/([A-Za-z0-9._~-]+)").fullmatch
 
 
 class Reads:
-    """Answers from the caches."""
+    """Answers what costs little."""
 
     def __init__(self, access: Access, tables: Tables, metrics: Metrics) -> None:
-        """Answer from the caches of these tables."""
+        """Answer from these tables."""
         self.access = access
         #: The bytes after the path of heads that were parsed before, with their Authorization.
         self.known_heads: dict[bytes, bytes] = {}
@@ -58,7 +59,7 @@ class Reads:
 
     def _conversation(self, conversation_id: str, token: Token) -> Rendered | None:
         view = self._tables.view_of(conversation_id)
-        found = None if view is None else view.rendered(conversation_id)
+        found = None if view is None else view.at_once(conversation_id)
         if found is None or (token.organizations is not None and found.organization not in token.organizations):
             return None
         return found

@@ -243,9 +243,15 @@ class PartitionView:
         body = render.message(fields)
         return Rendered(body, tag_of(body), fields.get("organization_id"))
 
-    def rendered(self, conversation_id: str) -> Rendered | None:
-        """Return a conversation if it is cached and has not changed since."""
-        return None if self._closed else self._rendered.get(conversation_id)
+    def at_once(self, conversation_id: str) -> Rendered | None:
+        """Return a conversation if that costs little, however long it is; None also if there is none."""
+        if self._closed:
+            return None
+        found = self._rendered.get(conversation_id)
+        if found is not None or conversation_id in self._preparing:
+            return found
+        at_hand = self._task.is_in_use(conversation_id) or _Preparation(self._task, conversation_id).step()
+        return self.conversation(conversation_id) if at_hand else None
 
     def conversation(self, conversation_id: str) -> Rendered | None:
         """Return a conversation, None if there is none."""

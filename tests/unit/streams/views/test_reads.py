@@ -73,6 +73,22 @@ async def test_the_second_of_two_alike_is_not_parsed_and_answered_alike(path, pa
         assert f'streams_request_seconds_count{{endpoint="{endpoint}"}} 3.0' in text
 
 
+async def test_what_is_not_kept_is_not_parsed_either_unless_it_takes_long_to_count(parsed):
+    async with running() as server, Client(server) as client:
+        server.world.post(conversation("short"), *(message(f"m{number}", "long") for number in range(250)))
+        await server.world.settle()
+        server.world.tables.lost()
+        await server.world.own_and_index()
+        known, short, long = (get(f"/conversations/{one}") for one in ("c", "short", "long"))
+        await client.ask(known)
+        for _ in range(2):
+            assert (await client.ask(short))[0] == 200
+            status, _, body = await client.ask(long)
+            assert status == 200
+            assert b'"message_count":250' in body
+        assert parsed == [known, long]
+
+
 async def test_a_change_is_in_the_next_answer():
     async with running() as server, Client(server) as client:
         for path in ("/conversations/c", LIST):
