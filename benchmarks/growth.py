@@ -97,7 +97,6 @@ def main(
     tables: list[Tables] = []
     failures: list[str] = []
     left_out: list[str] = []
-    per_event = (0.0, 0.0, 0.0)
     with (
         tempfile.TemporaryDirectory(prefix="bench-growth-") as directory,
         LocalStack(kafka_properties={"group.initial.rebalance.delay.ms": 3000}) as stack,
@@ -108,7 +107,6 @@ def main(
             try:
                 if what in small:
                     points.append(growth.point(what))
-                    per_event = growth.bytes_per_event() if what == base else per_event
                 else:
                     size = what.conversations
                     points.append(joins.take(str(what), size, partial(growth.point, what)))
@@ -120,7 +118,7 @@ def main(
             except (NotDoneError, StartError) as error:
                 failures.append(f"{what}: {error}")
                 say(failures[-1])
-    report = Report(described, points, tables, *per_event)
+    report = Report(described, points, tables)
     print(f"\n{described}\n\n{report.lines()}")
     left_out += [failure.partition("\n")[0] for failure in failures]
     measured = Results(described, report.sizes(), [], report.figures(), left_out)

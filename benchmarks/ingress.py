@@ -79,9 +79,10 @@ def main(
                     row[one.contestant.key].append(_turn(one, broker, connections, seconds))
         rows = {at: {key: _middle(measured) for key, measured in row.items()} for at, row in turns.items()}
         steady = _steady(found)
-        fsync_s = load.fsync_s(directory)
-        floor_s = fsync_s + load.round_trip_s(stack.kafka, stage.MESSAGES, per_second=200)
-        hurried_s = fsync_s + load.round_trip_s(stack.kafka, stage.MESSAGES)
+        floor_s, hurried_s = (
+            load.fsync_s(directory, per_second) + load.round_trip_s(stack.kafka, stage.MESSAGES, per_second)
+            for per_second in (200, None)
+        )
     findings = report.Findings(described, generator(), done, seconds, rows, steady, floor_s, hurried_s)
     print(f"\n{described}; load generator: {generator()}\n\n{findings.tables()}\n\n{table(findings.goals())}")
     sizes = f"{done} rounds of {seconds} s at {', '.join(map(str, CONNECTIONS))} connections"
@@ -132,9 +133,9 @@ def _warm_up(running: list[Running]) -> None:
 
 
 def _turn(one: Running, broker: psutil.Process, connections: int, seconds: int) -> load.Measured:
-    before_s, broker_s = one.cpu_s(), sum(broker.cpu_times()[:2])
+    before_s, broker_s = one.cpu_s(), machine.cpu_s(broker)
     measured = load.closed_loop(one.contestant.port, TOKEN, connections, seconds)
-    return measured.with_cpu(one.cpu_s() - before_s, seconds, sum(broker.cpu_times()[:2]) - broker_s)
+    return measured.with_cpu(one.cpu_s() - before_s, seconds, machine.cpu_s(broker) - broker_s)
 
 
 def _steady(running: list[Running]) -> dict[str, load.Measured]:

@@ -28,7 +28,7 @@ from figures.budget import Budget
 from figures.goals import Goal, table
 from figures.results import Results
 from figures.section import put
-from join.cluster import INPUTS, Cluster
+from join.cluster import CONTRIBUTIONS, INPUTS, Cluster
 from join.workload import MESSAGES, Event, inserts
 from support.say import say
 
@@ -108,20 +108,28 @@ class Stage:
         seen.slowest_s = max(seen.slowest_s, time.perf_counter() - begin)
         return not problem
 
+    async def count(self, conversation: str) -> int:
+        """Return how many messages a conversation has."""
+        async with self.client.get(f"{self.workers[0].url}/conversations/{conversation}") as answer:
+            return int((await answer.json())["message_count"])
+
     async def send(self, body: dict[str, object]) -> str:
         """Send a webhook; return why it was not accepted, nothing if it was."""
         async with self.client.post(f"{self.bridge.url}/webhooks", json=body) as answer:
             return "" if answer.status in {200, 202} else f"{answer.status} {(await answer.text())[:120]}"
 
     async def caught_up(self) -> None:
-        """Return when all that is in the sources is committed."""
-        ends = {at: end for at, end in self.cluster.ends(INPUTS).items() if end > 0}
-        with self.cluster.positions(_GROUP, INPUTS) as positions:
-            while True:
-                committed = await asyncio.to_thread(positions)
-                if all(committed[at] >= end for at, end in ends.items()):
-                    return
-                await asyncio.sleep(0.5)
+        """Return when all that is in the sources is committed, and what follows from it. TimeoutError."""
+        sources = (*INPUTS, CONTRIBUTIONS)
+        with self.cluster.positions(_GROUP, sources) as positions:
+            async with asyncio.timeout(_READY_S):
+                while True:
+                    # Trap: contributions are written before the records that they follow from are committed.
+                    committed = await asyncio.to_thread(positions)
+                    ends = await asyncio.to_thread(self.cluster.ends, sources)
+                    if all(committed[at] >= end for at, end in ends.items() if end > 0):
+                        return
+                    await asyncio.sleep(0.5)
 
 
 def main(
@@ -278,6 +286,8 @@ async def _rolling(cluster: Cluster, directory: Path, store: str, scale: float, 
         lost, asked = 0, Seen()
         for number, key in enumerate(seen.accepted):
             lost += not await stage.read(f"/messages/{key}", number, asked)
+        uncounted = len(seen.accepted) - sum([await stage.count(key) for key in stage.conversations])
+        lost = max(lost, uncounted)
     goals += [
         Goal("rolling restart: reads that failed", seen.failures, at_most=0),
         Goal("rolling restart: webhooks that were refused", sum(seen.refused.values()), at_most=0),

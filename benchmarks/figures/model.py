@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 #: Webhooks for each message: its insert, three statuses, and a tenth of a conversation's row (as in the join's input).
@@ -21,45 +21,28 @@ _GB = 1e9
 
 @dataclass(frozen=True)
 class Costs:
-    """For each event: seconds of processor time of each service and of the broker that it uses, and bytes."""
+    """For each event: seconds of processor time of bridge, workers and one replica's broker, and bytes in Kafka."""
 
     bridge_s: float
-    bridge_broker_s: float
     join_s: float
-    join_broker_s: float
-    input_bytes: float
-    output_bytes: float
-    changelog_bytes: float
+    broker_s: float
+    stored_bytes: float
 
     @classmethod
-    def of(cls, ingress: Mapping[str, Any], join: Mapping[str, Any], growth: Mapping[str, Any]) -> "Costs":
-        """Take them from the figures of these parts: the most connections, RocksDB, and growth's first point."""
-        bridge = max(bridges(ingress), key=_connections)
-        joined = next(row for row in join["rows"] if row["key"] == "ours-rocksdb")
-        return cls(
-            bridge["cpu_s"],
-            bridge["broker_s"],
-            joined["cpu_s"],
-            growth["points"][0]["broker_s"],
-            growth["input_bytes"],
-            growth["output_bytes"],
-            growth["changelog_bytes"],
-        )
+    def one_by_one(cls, use: Mapping[str, Any]) -> "Costs":
+        """Take them from the join's steady load."""
+        return cls(use["bridge_s"], use["join_s"], use["broker_s"], sum(_sizes(use)))
 
-    def alone(self, ingress: Mapping[str, Any]) -> "Costs":
-        """Return the same with what the bridge and its broker use for events that come one by one."""
-        bridge = min(bridges(ingress), key=_connections)
-        return replace(self, bridge_s=bridge["cpu_s"], bridge_broker_s=bridge["broker_s"])
+    @classmethod
+    def at_once(cls, ingress: Mapping[str, Any], growth: Mapping[str, Any], use: Mapping[str, Any]) -> "Costs":
+        """Take them from the most connections and the most conversations; bytes are those of the steady load.
 
-    @property
-    def broker_s(self) -> float:
-        """What all replicas together use: none is taken to be cheaper than the leader."""
-        return REPLICAS * (self.bridge_broker_s + self.join_broker_s)
-
-    @property
-    def stored_bytes(self) -> float:
-        """What an event adds to the disks of all replicas."""
-        return REPLICAS * (self.input_bytes + self.output_bytes + self.changelog_bytes)
+        These conversations have nothing that is coalesced, as there is nothing at a rate at which it comes.
+        """
+        bridge = max(bridges(ingress), key=lambda row: int(row["connections"]))
+        joined = max(inserts(growth), key=lambda point: int(point["conversations"]))
+        broker_s = bridge["broker_s"] + joined["broker_s"]
+        return cls(bridge["cpu_s"], joined["cpu_s"], broker_s, cls.one_by_one(use).stored_bytes)
 
 
 def bridges(ingress: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -67,8 +50,9 @@ def bridges(ingress: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [row for row in ingress.get("rows", ()) if row["key"] == "bridge"]
 
 
-def _connections(row: Mapping[str, Any]) -> int:
-    return int(row["connections"])
+def inserts(growth: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return growth's points whose messages are inserted and not updated."""
+    return [point for point in growth.get("points", ()) if point["statuses"] == 1]
 
 
 @dataclass(frozen=True)
@@ -85,8 +69,8 @@ class Day:
     def of(cls, costs: Costs, messages: float) -> "Day":
         """Multiply."""
         events = messages * EVENTS_PER_MESSAGE
-        seconds = (costs.bridge_s, costs.join_s, costs.broker_s)
-        return cls(events, *(events * each / 3600 for each in seconds), events * costs.stored_bytes / _GB)
+        seconds = (costs.bridge_s, costs.join_s, REPLICAS * costs.broker_s)
+        return cls(events, *(events * each / 3600 for each in seconds), events * REPLICAS * costs.stored_bytes / _GB)
 
     @property
     def usd(self) -> float:
@@ -109,9 +93,9 @@ class Cluster:
     @classmethod
     def of(cls, costs: Costs, per_second: float) -> "Cluster":
         """Divide. Two partitions for each worker at least, and a power of two, so that workers have equal shares."""
-        used_s = (costs.bridge_s, costs.join_s, costs.broker_s)
+        used_s = (costs.bridge_s, costs.join_s, REPLICAS * costs.broker_s)
         bridges, workers, cores = (max(1, math.ceil(per_second * each / UTILISATION)) for each in used_s)
-        written = per_second * costs.stored_bytes
+        written = per_second * REPLICAS * costs.stored_bytes
         partitions = 2 ** math.ceil(math.log2(2 * workers))
         return cls(bridges, workers, partitions, cores, written / 1e6, written * _DAY_S * RETENTION_DAYS / 1e12)
 
@@ -119,19 +103,22 @@ class Cluster:
 _PAGE = """\
 ## What it costs
 
-Computed from the figures of this run, not measured. Processor time is that of this machine.
+Computed from the figures of the parts above, not measured. Processor time is that of their machine.
 
-| for each event | services | their broker | bytes |
+| for each event | bridge | workers | a broker |
 | --- | --: | --: | --: |
-| bridge, sources | {bridge:.0f} us | {bridge_broker:.0f} us | {sources} |
-| bridge, events that come one by one | {alone:.0f} us | {alone_broker:.0f} us | |
-| join, outputs | {join:.0f} us | {join_broker:.0f} us | {outputs} |
-| changelogs | | | {changelogs} |
+| one by one, 200 a second | {alone} |
+| as many at once as there are | {at_once} |
 
-A message makes {events_per_message} events: its insert, three statuses, a tenth of its conversation's row, as in the
-input of the join. Bytes and the broker's time with the join are those of growth's first point; the start of the worker
-is in its time, what the topic between its two steps takes is not in the bytes. Each of {replicas}
-replicas is taken to cost the broker as much as the one that was measured, which is too much. A processor is used to
+| bytes for each event | sources | between the join's steps | changelogs | outputs |
+| --- | --: | --: | --: | --: |
+| neither compressed nor compacted | {sizes} |
+
+One by one: the load of the join's latency, a row and a message and a half with all statuses for each conversation;
+starts are not in it, what the broker does for nobody is. At once: the bridge at the most connections, the join of
+growth's most conversations, whose messages are inserted and not updated: nothing of it is coalesced. A message makes
+{events_per_message} events: its insert, three statuses, a tenth of its conversation's row. Each of {replicas} replicas
+is taken to cost the broker as much as the one that was measured, which is too much. A processor is used to
 {utilisation:.0%}.
 
 **A million messages a day** are {events:.1f} million events, {average:.0f} a second on average, so that
@@ -154,19 +141,14 @@ A bridge process and a worker use one processor each. States and changelogs are 
 """
 
 
-def page(costs: Costs, alone: Costs) -> str:
-    """Return both, as a section of the documentation; `alone` for events that come one by one."""
-    day, need = Day.of(alone, 1_000_000), Cluster.of(costs, 100_000)
+def page(ingress: Mapping[str, Any], growth: Mapping[str, Any], use: Mapping[str, Any]) -> str:
+    """Return both, as a section of the documentation."""
+    alone, at_once = Costs.one_by_one(use), Costs.at_once(ingress, growth, use)
+    day, need = Day.of(alone, 1_000_000), Cluster.of(at_once, 100_000)
     return _PAGE.format(
-        bridge=costs.bridge_s * 1e6,
-        bridge_broker=costs.bridge_broker_s * 1e6,
-        alone=alone.bridge_s * 1e6,
-        alone_broker=alone.bridge_broker_s * 1e6,
-        join=costs.join_s * 1e6,
-        join_broker=costs.join_broker_s * 1e6,
-        sources=f"{costs.input_bytes:,.0f}",
-        outputs=f"{costs.output_bytes:,.0f}",
-        changelogs=f"{costs.changelog_bytes:,.0f}",
+        sizes=" | ".join(f"{size:,.0f}" for size in _sizes(use)),
+        alone=_micros(alone),
+        at_once=_micros(at_once),
         events_per_message=EVENTS_PER_MESSAGE,
         replicas=REPLICAS,
         utilisation=UTILISATION,
@@ -180,3 +162,12 @@ def page(costs: Costs, alone: Costs) -> str:
         written=f"{need.disk_mb_per_s:,.0f} MB/s",
         stored=f"{need.disk_tb:,.0f} TB",
     )
+
+
+def _sizes(use: Mapping[str, Any]) -> list[float]:
+    """Return the bytes in the topics, in the order of the page."""
+    return [use[f"{topics}_bytes"] for topics in ("source", "between", "changelog", "output")]
+
+
+def _micros(costs: Costs) -> str:
+    return " | ".join(f"{each * 1e6:,.0f} us" for each in (costs.bridge_s, costs.join_s, costs.broker_s))

@@ -59,11 +59,10 @@ def page(command: str, results: Mapping[str, Results], failed: Sequence[str], pl
 def _costs(figures: Mapping[str, Mapping[str, Any]]) -> str:
     """Return what it costs; nothing if a part that it is computed from failed or is missing."""
     ingress, join, growth = (figures.get(part, {}) for part in ("ingress", "join", "growth"))
-    joined = [row for row in join.get("rows", ()) if row["key"] == "ours-rocksdb"]
-    if not (model.bridges(ingress) and joined and growth.get("points") and growth["input_bytes"]):
+    use = join.get("use")
+    if not (model.bridges(ingress) and model.inserts(growth) and use):
         return ""
-    costs = model.Costs.of(ingress, join, growth)
-    return "\n" + model.page(costs, costs.alone(ingress))
+    return "\n" + model.page(ingress, growth, use)
 
 
 def closing(results: Mapping[str, Results], failed: Sequence[str]) -> str:

@@ -6,17 +6,13 @@ from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 
 import psutil
-from join.cluster import INPUTS, OUTPUTS, PREFIX, Cluster
+from join.cluster import CHANGELOGS, Cluster
 from join.contestants import Ours
 from join.race import GIVE_UP_S, run
 from join.workload import STATUSES, Workload
+from support.machine import cpu_s
 from support.say import say
 
-from avro.catalogue import topic_name
-
-CHANGELOGS = tuple(
-    topic_name(PREFIX, name) for name in ("streams-messages-changelog", "streams-conversations-changelog")
-)
 _MIB = 2**20
 
 
@@ -96,11 +92,11 @@ class Growth:
         """
         self._fill(what)
         say(str(what))
-        before_s = sum(self._broker.cpu_times()[:2])
+        before_s = cpu_s(self._broker)
         name, directory = self._place(what)
         joined = Ours(self._cluster, directory, name, "rocksdb", what.workers)
         result = run(self._cluster, self._workload, joined, give_up_s)
-        broker_s = sum(self._broker.cpu_times()[:2]) - before_s
+        broker_s = cpu_s(self._broker) - before_s
         again = self._start(what, "rocksdb", "RocksDB, data directory there", give_up_s)
         return Point(
             **asdict(what),
@@ -117,7 +113,7 @@ class Growth:
     def tables(self, what: What, give_up_s: float = GIVE_UP_S) -> Tables:
         """Start workers again and again over the tables of the latest point, which was this. Raises StartError."""
         begin = time.perf_counter()
-        records, changelog_bytes = self._size(CHANGELOGS)
+        records, changelog_bytes = self._cluster.size(CHANGELOGS)
         reading_s = time.perf_counter() - begin
         starts = []
         for store, how in (("rocksdb", "RocksDB, data directory lost"), ("memory", "in memory")):
@@ -125,12 +121,6 @@ class Growth:
             starts.append(self._start(what, store, how, give_up_s))
         messages = what.conversations * what.messages
         return Tables(what.conversations, messages, what.workers, records, changelog_bytes, reading_s, starts)
-
-    def bytes_per_event(self) -> tuple[float, float, float]:
-        """Return the bytes in inputs, outputs and changelogs of the latest point, for each of its events."""
-        topics = (INPUTS, OUTPUTS, CHANGELOGS)
-        inputs, outputs, changelogs = (self._size(each)[1] / len(self._workload) for each in topics)
-        return inputs, outputs, changelogs
 
     def _fill(self, what: What) -> None:
         there = self._latest
@@ -167,13 +157,3 @@ class Growth:
             workers.stop()
         say(f"{how}: {seconds:.1f} s, {resident / _MIB:.0f} MiB")
         return Start(how, seconds, resident)
-
-    def _size(self, topics: tuple[str, ...]) -> tuple[int, int]:
-        """Return the number of records, and the bytes of their keys, values and headers, uncompressed."""
-        records = size = 0
-        for topic in topics:
-            for record in self._cluster.read(topic):
-                records += 1
-                size += len(record.key() or b"") + len(record.value() or b"")
-                size += sum(len(name) + len(value or b"") for name, value in record.headers() or ())
-        return records, size

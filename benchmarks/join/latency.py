@@ -8,7 +8,7 @@ A bare record goes from a producer to a consumer on the same broker at the same 
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -18,8 +18,10 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import msgspec
+import psutil
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+from support.machine import cpu_s
 from support.post import Poster
 from support.say import say
 
@@ -27,7 +29,7 @@ from avro import instants
 from avro.catalogue import topic_name
 from avro.codec import Decoder
 from avro.schemas import latest
-from join.cluster import PREFIX, Cluster
+from join.cluster import CHANGELOGS, CONTRIBUTIONS, INPUTS, OUTPUTS, PREFIX, Cluster
 from join.workload import STATUSES
 from support import parts
 
@@ -55,12 +57,25 @@ class Distribution:
         return cls(name, cuts[49] * 1000, cuts[98] * 1000, max(seconds) * 1000, len(seconds))
 
 
+@dataclass(frozen=True)
+class Use:
+    """What each event has used: processor time of bridge, worker and broker, and bytes in Kafka, uncompressed."""
+
+    bridge_s: float
+    join_s: float
+    broker_s: float
+    source_bytes: float
+    between_bytes: float
+    changelog_bytes: float
+    output_bytes: float
+
+
 class NotThroughError(Exception):
     """Events were refused, or did not come through in time."""
 
 
-def measure(cluster: Cluster, directory: Path, seconds: int) -> list[Distribution]:
-    """Send RATE events per second for `seconds` through a bridge and a worker."""
+def measure(cluster: Cluster, broker: psutil.Process, directory: Path, seconds: int) -> tuple[list[Distribution], Use]:
+    """Send RATE events per second for `seconds` through a bridge and a worker. Raises NotThroughError."""
     cluster.reset()
     bridge, worker = parts.bridge(cluster.environment, directory), parts.worker(cluster.environment, directory)
     with ExitStack() as stack:
@@ -72,23 +87,28 @@ def measure(cluster: Cluster, directory: Path, seconds: int) -> list[Distributio
         say(f"latency: {RATE} events/s for {seconds} s")
         load = _Load((_WARM_UP_S + seconds) * RATE)
         stop = threading.Event()
-        watch = _thread(lambda: _watch(cluster, load, stop))
         round_trips = _RoundTrips(cluster)
-        trips = _thread(lambda: round_trips.run(stop))
-        try:
-            asyncio.run(load.send(bridge.url))
-            load.wait()
-        finally:
-            stop.set()
-            watch.join()
-            trips.join()
-    measured = range(_WARM_UP_S * RATE, len(load.seen))
+        used = [psutil.Process(bridge.pid), psutil.Process(worker.pid), broker]
+        before_s = [cpu_s(process) for process in used]
+        with ThreadPoolExecutor() as threads:
+            beside = [threads.submit(_watch, cluster, load, stop), threads.submit(round_trips.run, stop)]
+            try:
+                asyncio.run(load.send(bridge.url))
+                load.wait()
+            finally:
+                stop.set()
+        for each in beside:
+            each.result()
+        events = len(load.seen)
+        took_s = [(cpu_s(process) - before) / events for process, before in zip(used, before_s, strict=True)]
+    sizes = (cluster.size(topics)[1] / events for topics in (INPUTS, (CONTRIBUTIONS,), CHANGELOGS, OUTPUTS))
+    measured = range(_WARM_UP_S * RATE, events)
     return [
         Distribution.of("webhook accepted -> state readable", [load.after_answer(event) for event in measured]),
         Distribution.of("webhook sent -> state readable", [load.seen[event] - load.sent[event] for event in measured]),
         Distribution.of("webhook sent -> accepted", [load.answered[event] - load.sent[event] for event in measured]),
         Distribution.of("bare produce -> consume", round_trips.seconds[_WARM_UP_S * ROUND_TRIPS :]),
-    ]
+    ], Use(*took_s, *sizes)
 
 
 class _Load:
@@ -223,9 +243,3 @@ def _consumer(cluster: Cluster, topic: str, partitions: int) -> Consumer:
     consumer = Consumer({**cluster.client, "group.id": "benchmark", "enable.auto.commit": False})
     consumer.assign([TopicPartition(topic, partition, 0) for partition in range(partitions)])
     return consumer
-
-
-def _thread(run: Callable[[], None]) -> threading.Thread:
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    return thread

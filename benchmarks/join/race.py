@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from support.machine import cpu_s
 from support.say import say
 
 from join.cluster import INPUTS, OUTPUTS, Cluster
@@ -55,7 +56,7 @@ def run(cluster: Cluster, workload: Workload, contestant: Contestant, give_up_s:
         contestant.launch()
         wait(cluster, contestant, give_up_s)
         used = [psutil.Process(process.pid) for process in contestant.processes]
-        cpu_seconds = sum(sum(process.cpu_times()[:2]) for process in used)
+        cpu_seconds = sum(cpu_s(process) for process in used)
         peak_bytes = sum(_peak_bytes(process) for process in used)
     finally:
         contestant.stop()

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from support.machine import command
 
-from join.latency import RATE, ROUND_TRIPS, Distribution
+from join.latency import RATE, ROUND_TRIPS, Distribution, Use
 from join.race import Result
 
 #: Events per second that each store is to reach, for each of Kafka Streams with the same one.
@@ -115,13 +115,14 @@ def goals(results: Sequence[Result], distributions: Sequence[Distribution]) -> l
     return found
 
 
-def figures(results: Sequence[Result], distributions: Sequence[Distribution]) -> dict[str, Any]:
+def figures(results: Sequence[Result], distributions: Sequence[Distribution], use: Use | None) -> dict[str, Any]:
     """Return what plots and the model of cost need: medians by contestant."""
     rows = []
     for key, runs in _by_key(results).items():
         cpu = median(run.cpu_seconds / run.events for run in runs)
         rows.append({"key": key, "name": runs[0].name, "per_second": _rate(runs), "cpu_s": cpu})
-    return {"rows": rows, "latency": [asdict(each) for each in distributions]}
+    latency = [asdict(each) for each in distributions]
+    return {"rows": rows, "latency": latency, "use": None if use is None else asdict(use)}
 
 
 def sizes(results: Sequence[Result]) -> str:
@@ -163,7 +164,9 @@ contestant starts, and are the same bytes for all.
   `conversation-state` with absolute counts, last message and first response; `status-changes` joined with the
   conversation; same Avro schemas, CloudEvents headers, one broker, four partitions. After each run every message
   state, every conversation state and every status change id is compared with what the workload must lead to; a run
-  with a difference does not count.
+  with a difference does not count. This project does more that no other does: it also remembers whose a message's
+  external id is and which conversations an address has, which is a row and a record between its steps for each message,
+  and two for each conversation.
 - **Time** runs from the first event that the contestant takes to the append time (the broker's clock) of the last
   record that was needed. The start of the process is not in it. The Kafka Streams and Quix Streams jobs tell when
   they take the first event; for this project it is when its log says that it owns its partitions, just before it
@@ -178,8 +181,8 @@ contestant starts, and are the same bytes for all.
   versions of the schemas, which have fewer fields than what this project writes.
 - **Quix Streams** {quix}: `benchmarks/join/quix_job.py`, default settings, at least once. `make bench` has no time
   for it: [below](#quix-streams).
-- **This project**: `streams worker` with its default settings (changes coalesced for at most 50 ms), but without
-  compression, as Kafka Streams has none by default.
+- **This project**: `streams worker` with its default settings, but without compression, as Kafka Streams has none by
+  default. Changes are coalesced for 50 ms, in a backlog for as long as a batch of 5,000 records takes.
 """
 
 LATENCY = """

@@ -40,6 +40,11 @@ def describe() -> str:
     )
 
 
+def cpu_s(process: psutil.Process) -> float:
+    """Return the processor time of a process and of all that it has started, so far, in seconds."""
+    return sum(sum(each.cpu_times()[:2]) for each in (process, *process.children(recursive=True)))
+
+
 def _processor() -> str:
     information = Path("/proc/cpuinfo")
     if information.exists():

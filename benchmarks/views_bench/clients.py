@@ -1,27 +1,29 @@
 """Clients that cost little next to what they measure: GETs over kept connections, and event streams."""
 
 import asyncio
+import itertools
 import tempfile
 from collections.abc import Callable, Sequence
-from random import Random
 from typing import cast
 
 from support.closed_loop import Measured, has_wrk, in_turn, run, wrk
 from support.post import Pool
 
-#: Paths at random.
+#: Paths in turn.
 _SCRIPT = """
 local paths = {}
 for line in io.lines("{paths}") do paths[#paths + 1] = line end
 wrk.headers["Authorization"] = "Bearer {token}"
+local number = 0
 function request()
-  return wrk.format("GET", paths[math.random(#paths)])
+  number = number % #paths + 1
+  return wrk.format("GET", paths[number])
 end
 """
 
 
 def closed_loop(port: int, token: str, paths: Sequence[str], connections: int, seconds: float) -> Measured:
-    """Ask with so many connections, each as fast as it is answered. Every answer must be a 200."""
+    """Ask for paths in turn, with so many connections, each as fast as it is answered. Every answer must be a 200."""
     if not has_wrk():
         return run(_closed_loop(port, token, paths, connections, seconds))
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
@@ -35,9 +37,9 @@ async def _closed_loop(port: int, token: str, paths: Sequence[str], connections:
     async with Getter(port, token) as getter:
 
         async def ask() -> None:
-            await getter.get(paths[random.randrange(len(paths))])
+            await getter.get(next(in_order))
 
-        random = Random(connections)
+        in_order = itertools.cycle(paths)
         return await in_turn(getter, connections, seconds, ask)
 
 

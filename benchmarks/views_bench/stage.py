@@ -21,7 +21,7 @@ from views_bench.tables import Conversations
 #: What a worker's metrics call the topic that the join writes for itself: its last step.
 CONTRIBUTIONS = "streams-contributions"
 
-_PATIENCE_S = 600
+_PATIENCE_S = 200
 #: Of those who ask while streams are open.
 _OTHER_CONNECTIONS = 500
 
@@ -82,6 +82,6 @@ def open_stage(cluster: Cluster, conversations: Conversations, directory: Path, 
             cluster, bridge.url, int(worker.url.rpartition(":")[2]), reference_port, psutil.Process(worker.pid)
         )
         say("the worker joins them")
-        # Of each conversation: its two messages, and that it follows an address.
-        stage.wait_applied(CONTRIBUTIONS, 3 * len(conversations.ids))
+        # Of each conversation: its two messages, that it follows an address, and what that one answers.
+        stage.wait_applied(CONTRIBUTIONS, 4 * len(conversations.ids))
         yield stage

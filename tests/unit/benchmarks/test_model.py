@@ -1,35 +1,40 @@
 """The model of cost: arithmetic that a reader can follow."""
 
-from dataclasses import replace
-
 import pytest
 from figures.model import EVENTS_PER_MESSAGE, REPLICAS, UTILISATION, Cluster, Costs, Day, page
 
-COSTS = Costs(
-    bridge_s=100e-6,
-    bridge_broker_s=20e-6,
-    join_s=150e-6,
-    join_broker_s=25e-6,
-    input_bytes=500,
-    output_bytes=1000,
-    changelog_bytes=700,
-)
+COSTS = Costs(bridge_s=100e-6, join_s=150e-6, broker_s=45e-6, stored_bytes=2200)
+USE = {
+    "bridge_s": 300e-6,
+    "join_s": 1500e-6,
+    "broker_s": 345e-6,
+    "source_bytes": 500.0,
+    "between_bytes": 200.0,
+    "changelog_bytes": 700.0,
+    "output_bytes": 800.0,
+}
+INGRESS = {
+    "rows": [
+        {"key": "bridge", "connections": 64, "cpu_s": 9, "broker_s": 9},
+        {"key": "bridge", "connections": 256, "cpu_s": 100e-6, "broker_s": 20e-6},
+        {"key": "nothing", "connections": 256, "cpu_s": 9, "broker_s": 9},
+    ]
+}
+GROWTH = {
+    "points": [
+        {"statuses": 4, "conversations": 2_000_000, "cpu_s": 9, "broker_s": 9},
+        {"statuses": 1, "conversations": 1_000_000, "cpu_s": 150e-6, "broker_s": 25e-6},
+        {"statuses": 1, "conversations": 100_000, "cpu_s": 9, "broker_s": 9},
+    ]
+}
 
 
-def test_costs_are_those_of_the_most_connections_of_rocksdb_and_of_the_first_point():
-    ingress = {
-        "rows": [
-            {"key": "bridge", "connections": 64, "cpu_s": 9, "broker_s": 8},
-            {"key": "bridge", "connections": 256, "cpu_s": 1, "broker_s": 2},
-            {"key": "nothing", "connections": 256, "cpu_s": 9, "broker_s": 9},
-        ]
-    }
-    join = {"rows": [{"key": "ours-memory", "cpu_s": 9}, {"key": "ours-rocksdb", "cpu_s": 3}]}
-    points = [{"cpu_s": 9, "broker_s": 4}, {"cpu_s": 9, "broker_s": 9}]
-    growth = {"points": points, "input_bytes": 5, "output_bytes": 6, "changelog_bytes": 7}
-    costs = Costs.of(ingress, join, growth)
-    assert costs == Costs(1, 2, 3, 4, 5, 6, 7)
-    assert costs.alone(ingress) == Costs(9, 8, 3, 4, 5, 6, 7)
+def test_costs_of_events_that_come_one_by_one_are_those_of_the_steady_load():
+    assert Costs.one_by_one(USE) == Costs(300e-6, 1500e-6, 345e-6, 2200)
+
+
+def test_costs_at_once_are_those_of_the_most_connections_and_conversations_that_are_inserted():
+    assert Costs.at_once(INGRESS, GROWTH, USE) == COSTS
 
 
 def test_a_day_is_the_product():
@@ -57,7 +62,10 @@ def test_the_smallest_cluster_has_one_of_each():
 
 
 def test_the_page_has_both():
-    text = page(COSTS, replace(COSTS, bridge_s=300e-6, bridge_broker_s=320e-6))
+    text = page(INGRESS, GROWTH, USE)
+    assert "| one by one, 200 a second | 300 us | 1,500 us | 345 us |" in text
+    assert "| as many at once as there are | 100 us | 150 us | 45 us |" in text
+    assert "| neither compressed nor compacted | 500 | 200 | 700 | 800 |" in text
     assert "are 4.1 million events, 47 a second" in text
-    assert "| 0.34 | 0.17 | 1.18 |" in text
+    assert "| 0.34 | 1.71 | 1.18 |" in text
     assert "| 17 | 25 | 64 | 23 | 660 MB/s | 399 TB |" in text
