@@ -167,6 +167,7 @@ async def running(
             spool,
             drain_publisher,
             preparation,
+            partitions=world.naming.partitions,
             max_age_s=settings.spool_max_age_s,
             refusal_grace_s=settings.refusal_grace_s,
             ages=ages,

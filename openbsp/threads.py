@@ -34,6 +34,18 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
         del future
 
 
+async def to_its_end(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """As in_thread, but whoever is cancelled waits for the thread all the same.
+
+    Trap: SQLite ends the process if a connection is closed while another thread reads from it.
+    """
+    call = asyncio.ensure_future(in_thread(function, *args, **kwargs))
+    try:
+        return await asyncio.shield(call)
+    finally:
+        await asyncio.wait([call])
+
+
 async def in_thread_within(seconds: float, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """As in_thread, but raise TimeoutError after so long; the thread goes on, and what it returns is dropped.
 

@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
+from confluent_kafka import murmur2
+
 from avro import instants
 from avro.catalogue import DELETE
 from avro.identity import name_id
@@ -39,6 +41,8 @@ _WINDOW_EVENTS = 500
 _WINDOW_BYTES = 2 * 1024 * 1024
 #: More than the 60 s after which a producer reports that a record was not acknowledged.
 _REPORTS_S = 90.0
+#: librdkafka's name for a record that no broker has taken in time.
+_TIMED_OUT = "_MSG_TIMED_OUT"
 _NO_REPORT = Failure("NO_REPORT", f"the producer has reported nothing for {_REPORTS_S:g} s")
 #: How long a pass waits for the topics to be verified again before it is given up, to begin with the first event later.
 #: Brokers that answer so soon take events; what has failed is of some partitions or topics, and the others are not.
@@ -68,6 +72,7 @@ class Drain:
         publisher: Publisher,
         preparation: Preparation,
         *,
+        partitions: int,
         max_age_s: float | None,
         refusal_grace_s: float,
         ages: Ages,
@@ -76,7 +81,7 @@ class Drain:
         suppressed: Suppressed = NOBODY,
         list_known: asyncio.Event | None = None,
     ) -> None:
-        """Assemble; `run` does the work. `skewed`: whether this machine's clock is wrong.
+        """Assemble; `run` does the work. `partitions` has each topic; `skewed`: whether this machine's clock is wrong.
 
         `list_known` is set once `suppressed` has been read from the topic: nothing is published before.
         """
@@ -85,17 +90,20 @@ class Drain:
         self._spool = spool
         self._publisher = publisher
         self._preparation = preparation
+        self._partitions = partitions
         self._max_age_s = max_age_s
         self._grace_s = refusal_grace_s
         self._ages = ages
         self._skewed = skewed
         self._metrics = metrics
         self._held: set[bytes | None] = set()  # keys that failed in this pass: newer events must not overtake
+        #: Partitions that took nothing of this pass in time: none of it is tried again, as that would take as long.
+        self._shut: set[tuple[str, int]] = set()
         #: What the disk is too full to remove. It is removed in the order of publishing: what a kill leaves of it is
         #: published again, and nothing newer of its key may have gone before.
         self._done: deque[_Published] = deque()
         self._stuck = False  # an event of this pass can neither be published nor be quarantined
-        self._fruitless = False  # the last pass ended with its first read, of which nothing was taken
+        self._fruitless = False  # the last pass ended before anything was taken
         self._unauthorized_since: dict[str, float] = {}
         self.last_failure: str | None = None
         #: How many events have left the spool: published, refused, or put into quarantine.
@@ -144,8 +152,10 @@ class Drain:
         """Read the spool from its first event on. Returns whether it is empty now."""
         last: StoredEvent | None = None
         self._held.clear()
+        self._shut.clear()
         self._stuck = False
         pass_over, self._fruitless = self._fruitless, False
+        gone_before = self.gone
         try:
             while await self._verified():
                 async with self._in_work:
@@ -158,7 +168,7 @@ class Drain:
                     if not await self._window(self._left(rows), maker) and not pass_over:
                         # Trap: an outage that is over must not leave the oldest events to the end. They are tried once
                         # more before any is passed over.
-                        self._fruitless = last is None
+                        self._fruitless = self.gone == gone_before
                         return False
                     last = rows[-1]
         except sqlite3.Error as error:
@@ -202,7 +212,7 @@ class Drain:
                 _log.exception("spooled event %d cannot be encoded", row.seq, extra=failed)
                 await self._quarantine(row, f"cannot be encoded: {type(error).__name__}")
                 continue
-            if record.key not in self._held:
+            if not self._is_held(record):
                 batch.append((row, item, record))
         gone = await self._gone(batch, maker)
         await self._remove(gone)
@@ -216,17 +226,21 @@ class Drain:
         for (row, item, record), report in zip(batch, reports, strict=True):
             if report.failure is None:
                 self._unauthorized_since.pop(record.topic, None)
-                if record.key in self._held or record.key in late:
+                if record.key is not None and (record.key in self._held or record.key in late):
                     # It overtook an older event of its key: it is published once more, behind that one.
                     self._held.add(record.key)
                 else:
                     self._count(item)
                     gone.append(row)
-            elif self._is_refusal(record, report.failure) and record.key not in self._held:
+            elif self._is_refusal(record, report.failure) and not self._is_held(record):
                 if await self._refused(row, item, record, maker, late):
                     gone.append(row)
             else:
                 self._hold(record, report.failure)
+                # Trap: a topic may have another number of partitions by now, so only both together say which it is.
+                place = (record.topic, report.partition)
+                if report.failure.error == _TIMED_OUT and record.key is not None and place == self._place(record):
+                    self._shut.add(place)
         return gone
 
     async def _refused(
@@ -300,6 +314,14 @@ class Drain:
         if age_s <= self._max_age_s:
             return item
         return _dead_letter(item, SPOOL_AGE_LIMIT, f"{age_s:.0f} s in the spool", maker.record(item))
+
+    def _is_held(self, record: Record) -> bool:
+        """Return whether it waits for the next pass, as an older one of its key or of its partition does."""
+        return record.key is not None and (record.key in self._held or self._place(record) in self._shut)
+
+    def _place(self, record: Record) -> tuple[str, int]:
+        """Return the partition of a record with a key, as the producer computes it."""
+        return record.topic, murmur2(record.key or b"", self._partitions)
 
     def _is_refusal(self, record: Record, failure: Failure) -> bool:
         if failure.unauthorized:

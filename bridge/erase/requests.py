@@ -25,7 +25,7 @@ from bridge.erase.matching import matcher
 from bridge.erase.sought import Sought
 from openbsp.files import replace
 from openbsp.log import describe, event
-from openbsp.threads import in_thread
+from openbsp.threads import in_thread, to_its_end
 from openbsp.waiting import wait_until
 
 _log = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ class SpoolErasures:
         """Answer a request for a spool whose events are being moved into this one. None may be moved meanwhile."""
 
         async def erase(is_wanted: Callable[[bytes], bool]) -> int:
-            return await in_thread(file.purge, is_wanted) + await self._drain.erase(is_wanted)
+            return await to_its_end(file.purge, is_wanted) + await self._drain.erase(is_wanted)
 
         await self._look(file.path, erase)
 

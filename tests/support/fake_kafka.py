@@ -47,6 +47,8 @@ class FakeKafka:
     def __init__(self) -> None:
         self.log: list[Record] = []
         self.verdict: Verdict = lambda _: None
+        #: The partition of a record that failed, as reports tell it; negative: unknown.
+        self.failed_in: Callable[[Record], int] = lambda _: -1
         self.answers = True
         self.attempts = 0
         #: Seconds by which the brokers' clock is ahead of this machine's.
@@ -107,7 +109,7 @@ class FakePublisher:
             return
         failure = self._kafka.verdict(record)
         if failure is not None:
-            on_report(Report(record.topic, -1, -1, failure))
+            on_report(Report(record.topic, self._kafka.failed_in(record), -1, failure))
             return
         self._kafka.log.append(record)
         self._on_appended(int((time.time() + self._kafka.clock_ahead_s) * 1000))

@@ -12,12 +12,13 @@ from bridge.delivery.spool.spool import Spool
 from bridge.errors import NotStoredError, SpoolError, SpoolFullError, SpoolInUseError
 from bridge.metrics import Metrics
 from openbsp.log import event
-from openbsp.threads import in_thread, settle
+from openbsp.threads import in_thread, settle, to_its_end
 
 _log = logging.getLogger(__name__)
 
 _LOOK_EVERY_S = 20.0
 _FULL_WAIT_S = 1.0
+_MOST_FULL_WAITS = 30
 _WINDOW_EVENTS = 500
 _WINDOW_BYTES = 8 * 1024 * 1024
 
@@ -76,20 +77,29 @@ class Leftovers:
         self._told.update(file.set_aside)
         adopted = 0
         try:
-            await in_thread(file.release_quarantine)
+            await to_its_end(file.release_quarantine)
             await self._between(file)
-            while rows := await in_thread(file.read, None, _WINDOW_EVENTS, _WINDOW_BYTES):
+            no_room = 0
+            while rows := await to_its_end(file.read, None, _WINDOW_EVENTS, _WINDOW_BYTES):
                 stored = await self._store(rows)
-                await in_thread(file.delete, stored)
+                await to_its_end(file.delete, stored)
                 adopted += len(stored)
                 await self._between(file)
+                no_room = 0 if stored else no_room + 1
+                if no_room == _MOST_FULL_WAITS:
+                    # Nobody else could have it meanwhile, a bridge that is started again neither, nor its metric tell.
+                    full = event("spool.no_room_to_adopt", events=adopted)
+                    _log.warning(
+                        "%s waits for room in this worker's spool; its events are safe there", path, extra=full
+                    )
+                    return False
                 if len(stored) < len(rows):
                     await asyncio.sleep(_FULL_WAIT_S)
-            if await in_thread(file.quarantined):
+            if await to_its_end(file.quarantined):
                 left = event("spool.damaged_left_behind")
                 _log.error("%s: damaged events are left in its quarantine", path, extra=left)
                 return False
-            await in_thread(file.remove)
+            await to_its_end(file.remove)
             done = event("spool.adopted", events=adopted)
             _log.warning("%s was abandoned; its %d events are adopted", path, adopted, extra=done)
         except (sqlite3.Error, NotStoredError, OSError) as error:

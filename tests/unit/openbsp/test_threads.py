@@ -7,7 +7,7 @@ import time
 import pytest
 
 from openbsp import threads
-from openbsp.threads import answer, in_thread, in_thread_within
+from openbsp.threads import answer, in_thread, in_thread_within, to_its_end
 
 
 def test_results_and_exceptions_come_back():
@@ -32,6 +32,28 @@ def test_a_call_that_never_returns_does_not_keep_the_loop_from_ending():
     assert not held.is_set()
     assert time.monotonic() - began < 60
     held.set()
+
+
+def test_who_is_cancelled_waits_for_a_call_that_must_not_be_left():
+    began, go_on, ended = threading.Event(), threading.Event(), []
+
+    def call() -> None:
+        began.set()
+        go_on.wait()
+        ended.append(True)
+
+    async def scenario() -> None:
+        task = asyncio.create_task(to_its_end(call))
+        await asyncio.to_thread(began.wait)
+        task.cancel()
+        await asyncio.sleep(0)
+        assert not task.done()
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert ended == [True]
+
+    asyncio.run(scenario())
 
 
 def test_a_call_that_takes_too_long_is_given_up_with_a_sentence():

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from confluent_kafka import murmur2
 from prometheus_client import CollectorRegistry
 
 from avro import instants, jsontext
@@ -16,7 +17,7 @@ from avro.columns import ENTITIES
 from avro.identity import event_id
 from avro.schemas import latest
 from bridge.delivery import drain
-from bridge.delivery.items import Event, pack
+from bridge.delivery.items import DeadLetter, Event, pack
 from bridge.delivery.publisher import Failure
 from bridge.delivery.records import Record
 from bridge.delivery.spool import leftovers
@@ -159,6 +160,59 @@ def test_a_partition_that_takes_nothing_does_not_hold_up_the_others(tmp_path: Pa
         kafka.verdict = lambda _: None
         eventually(emptied(ingress))
     assert sorted(keys(kafka)) == sorted([*others, "new", *[f"stuck {number}" for number in range(1200)]])
+
+
+def test_what_is_of_a_partition_that_takes_nothing_waits_untried_until_all_else_is_gone(tmp_path: Path):
+    """Each try would hold up the others by a minute."""
+    now = instants.now()
+    stuck = {str(number) for number in range(3000) if murmur2(str(number).encode(), 12) == 5}
+    spooled(tmp_path, *[(str(number), now) for number in range(3000)])
+    tried: list[str] = []
+
+    def verdict(record: Record) -> object:
+        tried.append(record.key.decode())
+        return TIMED_OUT if record.key.decode() in stuck else None
+
+    kafka = FakeKafka()
+    kafka.verdict, kafka.failed_in = verdict, lambda record: murmur2(record.key, 12)
+    with running_ingress(tmp_path, kafka=kafka) as ingress:
+        eventually(lambda: stuck <= set(tried))
+        first = {str(number) for number in range(500)}
+        until = next(number for number, key in enumerate(tried) if key in stuck - first)
+        assert set(tried[:until]) == {str(number) for number in range(3000)} - (stuck - first)
+        kafka.verdict = lambda _: None
+        eventually(emptied(ingress))
+    assert sorted(keys(kafka)) == sorted(map(str, range(3000)))
+
+
+def test_letters_without_a_key_do_not_wait_for_each_other(tmp_path: Path):
+    file = SpoolFile(spool_path(tmp_path / "spool", 0))
+    letters = [DeadLetter(f"id {number}", "malformed_json", "x", instants.now()) for number in range(600)]
+    file.append([(1, pack(letter)) for letter in letters])
+    file.close()
+    kafka, failures = FakeKafka(), [TIMED_OUT] * 5
+    kafka.verdict = lambda _: failures.pop() if failures else None
+    with running_ingress(tmp_path, kafka=kafka) as ingress:
+        eventually(emptied(ingress))
+    assert len(kafka.log) == 600
+
+
+def test_what_the_disk_is_too_full_to_delete_does_not_hide_a_pass_that_gets_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    now = instants.now()
+    rows = [*map(str, range(500)), *[f"stuck {number}" for number in range(500)], *map(str, range(500, 700))]
+    spooled(tmp_path, *[(key, now) for key in rows])
+    kafka = FakeKafka()
+    kafka.verdict = lambda record: TIMED_OUT if record.key.startswith(b"stuck") else None
+
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patched, running_ingress(tmp_path, kafka=kafka) as ingress:
+        patched.setattr(SpoolFile, "delete", full)
+        eventually(lambda: ingress.service.spool.events == 500)
+    assert sorted(set(keys(kafka))) == sorted(map(str, range(700)))
 
 
 def test_an_outage_that_is_over_does_not_leave_the_oldest_to_the_end(tmp_path: Path):
@@ -559,6 +613,7 @@ def test_a_spool_that_more_workers_left_behind_is_adopted(tmp_path: Path):
 def test_a_spool_that_was_left_behind_leaves_room_for_webhooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Its events are as safe where they are; a webhook that is answered 503 is lost."""
     monkeypatch.setattr(leftovers, "_FULL_WAIT_S", 0.01)
+    monkeypatch.setattr(leftovers, "_LOOK_EVERY_S", 0.05)
     now, many, attempts = instants.now(), [str(number) for number in range(50)], []
     spooled(tmp_path, *[(key, now) for key in many], worker=3, contact_address="x" * 50_000)
     store = Leftovers._store
@@ -574,6 +629,7 @@ def test_a_spool_that_was_left_behind_leaves_room_for_webhooks(tmp_path: Path, m
     with running_ingress(tmp_path, kafka=kafka, spool_max_bytes=1 << 20) as ingress:
         eventually(lambda: attempts[-3:] == [0, 0, 0])
         assert 0 < ingress.service.spool.size < 0.6 * (1 << 20)
+        eventually(lambda: ingress.metric("bridge_spools_not_adopted") == 1)
         assert ingress.post(message("new")).json()["disposition"] == "spooled"
         kafka.verdict = lambda _: None
         eventually(lambda: set(keys(kafka)) == {*many, "new"})
