@@ -131,16 +131,18 @@ class Acceptor:
     async def _accept_backlog(self) -> None:
         # Trap: what nobody has accepted when the last listening socket is closed is reset.
         deadline = time.monotonic() + _BACKLOG_S
-        while self._closed_for in {None, _RESTING}:
-            self._closed_for = None
-            self._accept()
-            if not self._resting or time.monotonic() > deadline:
-                return
+        while time.monotonic() < deadline:
+            # A limit may end meanwhile: see `_look_again`.
+            if self._closed_for in {None, _RESTING}:
+                self._closed_for = None
+                self._accept()
+                if self._is_open:
+                    return
             await asyncio.sleep(_REST_S)
 
     @property
-    def _resting(self) -> bool:
-        return self._closed_for == _RESTING
+    def _is_open(self) -> bool:
+        return self._closed_for is None
 
     def _accept(self) -> None:
         while self._listener is not None and self._closed_for is None:

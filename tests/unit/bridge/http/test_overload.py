@@ -15,6 +15,7 @@ import pytest
 
 from bridge.delivery.memory import cost
 from bridge.http import acceptor, server
+from bridge.http.acceptor import Acceptor
 from support.fake_kafka import FakeKafka
 from support.ingress import TOKEN, RunningIngress, message, running_ingress
 from support.wait import eventually
@@ -263,6 +264,28 @@ def test_what_waits_in_the_backlog_at_a_stop_is_answered(tmp_path: Path):
         answers = [client.recv(10_000) for client in waiting]
     assert [answer[:12] for answer in answers] == [b"HTTP/1.1 202"] * 200
     assert len(ingress.kafka.topic("messages")) == 200
+
+
+def test_what_waits_in_the_backlog_at_a_stop_waits_for_the_end_of_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    accept_backlog = Acceptor._accept_backlog
+
+    async def with_memory_soon(accepting: Acceptor) -> None:
+        asyncio.get_running_loop().call_later(0.05, memory.give, 16 * MEBIBYTE)
+        await accept_backlog(accepting)
+
+    monkeypatch.setattr(Acceptor, "_accept_backlog", with_memory_soon)
+    with running_ingress(tmp_path, memory_bytes=16 * MEBIBYTE) as ingress, contextlib.ExitStack() as clients:
+        memory = ingress.service.ingress.memory
+        ingress.on_loop(memory.add, 16 * MEBIBYTE)
+        waiting = [clients.enter_context(socket.create_connection(ingress.service_address)) for _ in range(20)]
+        for client, body in zip(waiting, bodies(20), strict=True):
+            client.settimeout(30)
+            client.sendall(head(len(body)) + body)
+        ingress.stop()
+        answers = [client.recv(10_000) for client in waiting]
+    assert [answer[:12] for answer in answers] == [b"HTTP/1.1 202"] * 20
 
 
 def test_what_was_on_its_way_as_an_idle_connection_ended_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
