@@ -45,15 +45,16 @@ _REMOVAL_OF_STATE = (
     " Delete what you have."
 )
 _NO_ORDER = (
-    "Within a key, the order in which the bridge took the events, which is not the order of the changes: the sender"
-    " sends up to 200 at once, in any order. Compare `updated_at`, or read the state topic, where this is done."
+    "Within a key, the order in which one of the bridge's workers took the events: what waits in the spool of another,"
+    " or of the one before an upgrade, comes later. It is not the order of the changes: the sender sends up to 200 at"
+    " once, in any order. Compare `updated_at`, or read the state topic, where this is done."
 )
 
 
 _NO_ORDER_OF_PEOPLE = (
-    "Within a key, the order in which the bridge took the events, which is not the order of the changes: the sender"
-    " sends up to 200 at once, in any order. Compare `updated_at`, or read the field `contact` of conversation-state,"
-    " where this is done."
+    "Within a key, the order in which one of the bridge's workers took the events: what waits in the spool of another,"
+    " or of the one before an upgrade, comes later. It is not the order of the changes: the sender sends up to 200 at"
+    " once, in any order. Compare `updated_at`, or read the field `contact` of conversation-state, where this is done."
 )
 
 _BRIDGE = "the bridge's setting BRIDGE_SOURCE, `openbsp` unless set"
