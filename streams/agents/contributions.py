@@ -3,7 +3,7 @@
 And conversations get the facts of their addresses, those of their contacts.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import NamedTuple
 
 from streams.agents.contacts import AddressesOf, ContactsOf
@@ -15,6 +15,7 @@ from streams.agents.removal import Removal, Remover
 from streams.contract import Refused
 from streams.engine.source import Record
 from streams.tables.contributions import HOLDERS, ContributionRecord, HolderRecord, VerdictRecord, decode_record
+from streams.tables.conversations import ConversationPartition
 from streams.tables.idle import EVICTION, decode_eviction
 from streams.tables.links import AddressFollowed, AddressUpdate, ContactFollowed, ContactUpdate, Link
 
@@ -44,7 +45,7 @@ def merge_contributions(
             # by a part of the table's former content, and remove what is alive.
             table.postpone(key, event.value)
             return None
-        return Removal(table, key, with_messages=True, judging=table.is_idle(key, decode_eviction(event.value)))
+        return Removal(table, key, with_messages=True, judging=_judging(table, key, decode_eviction(event.value)))
 
     def before(event: Record, told: ContributionRecord | HolderRecord | VerdictRecord | Link) -> Iterable[None]:
         if isinstance(told, ContributionRecord | AddressUpdate):
@@ -62,6 +63,14 @@ def merge_contributions(
         await loop.run(stream)
 
     return agent
+
+
+def _judging(table: ConversationPartition, key: str, before: int) -> Generator[None, None, bool]:
+    idle = yield from table.is_idle(key, before)
+    if not idle:
+        # Trap: a worker that ended in the middle of its removal may have deleted rows from the log that the table has.
+        yield from table.rewrite_rows(key)
+    return idle
 
 
 def _linking(conversations: ConversationsOf, people: People) -> Linking:

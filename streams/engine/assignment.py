@@ -63,6 +63,8 @@ class Assignment:
         #: Where reading began, later the ends reached: an end can be beyond the last record.
         self._reached: Positions = dict(positions)
         self._changed_since: float | None = None
+        #: Whether all that was written is waited for: nobody else may write now.
+        self.settling = False
         #: Set while nothing is half done: no batch is in progress, and nothing is being flushed.
         self._idle = asyncio.Event()
         self._idle.set()
@@ -210,15 +212,20 @@ class Assignment:
     async def acknowledged(self) -> None:
         """In the middle of a batch: write all changes, and wait until everything is acknowledged."""
         await self.flush_in_turns()
-        while not self._writer.idle:
-            await asyncio.sleep(_SETTLE_S)
-            self._writer.poll()
+        # Trap: whoever else writes meanwhile, a timer for minutes, would put off the end.
+        self.settling = True
+        try:
+            while not self._writer.idle:
+                await asyncio.sleep(_SETTLE_S)
+                self._writer.poll()
+        finally:
+            self.settling = False
 
     @property
     def _crowded(self) -> bool:
-        """Whether the broker has more to acknowledge than it soon will."""
+        """Whether the broker has more to acknowledge than it soon will, or all of it is waited for."""
         writer = self._writer
-        return writer.outstanding > self._in_flight_records or writer.waited_s > self._in_flight_s
+        return self.settling or writer.outstanding > self._in_flight_records or writer.waited_s > self._in_flight_s
 
     @property
     def _due(self) -> bool:

@@ -78,7 +78,7 @@ class Barrier:
 
     async def room(self) -> bool:
         """Wait until the producer has room for more records."""
-        return await self._reached(lambda: self._writer.outstanding < _OUTSTANDING)
+        return await self._reached(lambda: self._writer.outstanding < _OUTSTANDING and not self._work.settling)
 
     async def _reached(self, condition: Callable[[], bool]) -> bool:
         while self._going():

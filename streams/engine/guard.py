@@ -64,8 +64,8 @@ class Guard:
         self._logs = logs
         self._ends: dict[At, int] = {}
         self._gaps: list[Gap] = []
-        #: Logs that were cut, and whether any own record since the last repair is before their former end.
-        self._cut: dict[At, bool] = {}
+        #: Logs that were cut, and the end of own records before their former end since the last repair; 0: none.
+        self._cut: dict[At, int] = {}
 
     def begin(self, ends: Mapping[At, int]) -> None:
         """Guard these logs from these offsets on, and no others: later records are not trusted."""
@@ -97,7 +97,7 @@ class Guard:
 
     def _is_cut(self, at: At, offset: int) -> bool:
         known = at in self._cut
-        self._cut[at] = True
+        self._cut[at] = offset + 1
         if known:
             return False
         logger.error(
@@ -108,6 +108,8 @@ class Guard:
             offset,
             extra=event("engine.log_cut"),
         )
+        # Trap: what was lost of a gap can be read no more.
+        self._gaps = [gap for gap in self._gaps if (gap.topic, gap.partition) != at]
         # Also what is left: a tombstone may be lost of a key that the table has no more.
         self._gaps.append(Gap(*at, 0, offset))
         return True
@@ -132,11 +134,14 @@ class Guard:
     def repaired(self, gaps: Iterable[Gap]) -> None:
         """Drop gaps whose keys have been rewritten and acknowledged; a log that was cut stays owed: see `written`."""
         for gap in gaps:
+            if gap not in self._gaps:
+                continue  # its log was cut meanwhile
             self._gaps.remove(gap)
             at = (gap.topic, gap.partition)
-            if gap.start == 0 and self._cut.pop(at, False):
-                self._cut[at] = False
-                self._gaps.append(gap)
+            if gap.start == 0 and (end := self._cut.pop(at, 0)):
+                self._cut[at] = 0
+                # Trap: tombstones before the former end have to be repeated, too, and the table has not their keys.
+                self._gaps.append(Gap(*at, 0, max(end, gap.end)))
 
     async def look(self, idle: Callable[[], bool]) -> None:
         """Compare the ends of the logs with the broker's; `idle` is whether all own writes are acknowledged."""

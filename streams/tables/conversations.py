@@ -324,6 +324,12 @@ class ConversationPartition:
             self.rows.retract(key)
             yield
 
+    def rewrite_rows(self, conversation_id: str) -> Iterator[None]:
+        """Write all of a conversation to the changelog once more, in steps, as the store has it."""
+        for key, _ in self.rows.scan(prefix(conversation_id.encode())):
+            self.rows.rewrite(key)
+            yield
+
     def remove(self, conversation_id: str) -> None:
         """Second half of a removal: drop the row and all contributions, and write the tombstone to the state topic.
 

@@ -1,6 +1,7 @@
 """Idle conversations are found, judged again by their owner, and removed with their messages, whoever dies."""
 
 import asyncio
+import contextlib
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -304,6 +305,32 @@ def test_a_crash_at_any_record_of_a_removal_leaves_what_the_replay_completes(dur
             assert last_of(broker, "messages").keys() == {b"m0", b"m1", b"m2"}, end
             assert last_of(broker, "conversation-state")[b"c"] is None, end
             assert list(heir.scan(b"")) == list(members_left(broker.sent).scan(b"")) == [], end
+
+    asyncio.run(check())
+
+
+def test_a_removal_that_was_cut_off_and_is_not_due_any_more_has_deleted_nothing():
+    """Its worker had written tombstones of rows that its disk still has."""
+
+    async def check() -> None:
+        calm = Broker()
+        undisturbed = join_of(GroupedMemoryStore(), calm)
+        await undisturbed.process(history())
+        undisturbed.flush()
+        before = len(calm.sent)
+        await undisturbed.process([eviction("c")])
+        for end in range(before, len(calm.sent)):
+            broker, store = Broker(end), GroupedMemoryStore()
+            join = join_of(store, broker)
+            await join.process(history())
+            join.flush()
+            with contextlib.suppress(KilledError):
+                await join.process([eviction("c")])
+            broker.most = None
+            heir = join_of(store, broker)
+            await heir.process([contribution("c", "m9", message_of("c", NEW)), eviction("c")])
+            heir.flush()
+            assert sorted(members_left(broker.sent).scan(b"")) == sorted(store.scan(b"")), end
 
     asyncio.run(check())
 

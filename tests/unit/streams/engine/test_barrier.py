@@ -1,6 +1,7 @@
 """A barrier waits for as long as it takes, and says for whom."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import AsyncMock, Mock
 
@@ -26,3 +27,16 @@ def test_whoever_is_waited_for_for_long_is_told_once(
     barrier = Barrier(work, lambda: work, membership, ends, Mock(), 3)
     assert asyncio.run(barrier.everywhere("words"))
     assert [record.getMessage().rpartition(" in ")[2] for record in caplog.records] == ["words[1], words[2]"]
+
+
+def test_nothing_is_written_beside_who_waits_for_all_of_it() -> None:
+    async def check() -> None:
+        work: Any = SimpleNamespace(settling=True)
+        barrier = Barrier(work, lambda: work, AsyncMock(), AsyncMock(), Mock(outstanding=0), 3)
+        waiting = asyncio.create_task(barrier.room())
+        await asyncio.sleep(3 * module._WAIT_S)
+        assert not waiting.done()
+        work.settling = False
+        assert await waiting
+
+    asyncio.run(check())

@@ -107,16 +107,27 @@ def test_a_log_that_was_cut_is_owed_until_all_of_it_is_behind_its_former_end():
     assert guard.verified() == {LOG: 0, OTHER: 3}
     assert not guard.written(*LOG, 5)  # told once
     guard.repaired([whole])
-    assert guard.gaps == [whole]
+    assert guard.gaps == [Gap(*LOG, 0, 6)]  # with the keys of what was written before the former end
     for offset in range(6, 13):
         assert not guard.written(*LOG, offset)
-    guard.repaired([whole])
-    assert guard.gaps == [whole]
+    guard.repaired(guard.gaps)
+    assert guard.gaps == [Gap(*LOG, 0, 11)]
     guard.written(*LOG, 13)
-    guard.repaired([whole])
+    guard.repaired(guard.gaps)
     assert guard.gaps == []
     assert guard.verified() == {LOG: 14, OTHER: 3}
     assert guard.written(*LOG, 12)  # the next accident
+
+
+def test_what_was_cut_off_of_a_gap_is_not_asked_for():
+    """Nobody could read it, and the repair of all other logs would wait for it."""
+    guard, _ = guard_of(log=10)
+    guard.written(*LOG, 20)
+    lost = guard.gaps
+    assert guard.written(*LOG, 15)
+    assert guard.gaps == [Gap(*LOG, 0, 15)]
+    guard.repaired(lost)  # its keys were read before
+    assert guard.gaps == [Gap(*LOG, 0, 15)]
 
 
 def test_a_new_beginning_forgets_the_old_logs():

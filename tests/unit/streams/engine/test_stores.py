@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock, call
 
@@ -419,6 +420,34 @@ class SetClock(Clock):
 
 
 DAY_S = 24 * 60 * 60
+
+
+def test_a_store_whose_changelog_is_quiet_is_not_taken_for_one_that_was_away(tmp_path: Path) -> None:
+    """Nobody but its owner could have deleted anything."""
+    clock = SetClock(1_000_000_000.0)
+    settings = EngineSettings(
+        app_id="app", kafka=KafkaSettings(), url="", partitions=1, data_dir=tmp_path, tombstones_s=7 * DAY_S
+    )
+    tables = {"counts": OwnedTable(TableSpec(source="words", changelog="counts"))}
+    outside = Outside(clients=Mock(), clock=clock)
+
+    async def own(days: int) -> tuple[int, bytes | None]:
+        engine = Engine(settings, sources=["words"], tables=tables, inbox=Mock(), hooks=Hooks(), outside=outside)
+        (store,) = engine._stores.own([0]).values()
+        if not store.position:
+            store.put(b"k", b"v")
+            store.save_position(5)
+        found = store.position, store.get(b"k")
+        tables["counts"].rows = {0: SimpleNamespace(changelog="counts", number=0, store=store)}
+        engine._guard.begin({("counts", 0): 5})
+        clock.at += days * DAY_S
+        engine._save_positions()
+        tables["counts"].rows = {}
+        await engine.close()
+        return found
+
+    for _ in range(3):
+        assert asyncio.run(own(5)) == (5, b"v")
 
 
 def test_stores_are_compacted_once_in_an_interval_over_restarts_too(tmp_path: Path) -> None:

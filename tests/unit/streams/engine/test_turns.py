@@ -12,7 +12,8 @@ from streams.agents.intake import Intake
 from streams.agents.removal import Removal, Remover
 from streams.contract import Contract
 from streams.engine.assignment import Assignment
-from streams.engine.source import Record
+from streams.engine.engine import Engine
+from streams.engine.source import Batch, Record
 from streams.engine.stream import Inbox
 from streams.engine.writer import Checkpoint
 from support.join import IDS, Join, empty_stores, program
@@ -65,9 +66,26 @@ class Slow:
         self.flushed += 1
 
 
-def work_of(watch: Watch, contents: Slow, *, coalesce_ms: int) -> Assignment:
+class Acknowledging:
+    """A writer whose broker has acknowledged one more record at each poll."""
+
+    outstanding = 0
+    waited_s = 0.0
+
+    @property
+    def idle(self) -> bool:
+        return not self.outstanding
+
+    def poll(self) -> None:
+        self.outstanding = max(0, self.outstanding - 1)
+
+    def checkpoint(self, *_: object) -> Checkpoint:
+        return Checkpoint()
+
+
+def work_of(watch: Watch, contents: Slow, *, coalesce_ms: int, writer: Any = WRITER) -> Assignment:
     work = Assignment(
-        WRITER,
+        writer,
         watch,
         sources=["t"],
         partitions=[0],
@@ -102,6 +120,55 @@ def test_others_have_their_turn_while_what_a_batch_leads_to_is_written():
         assert await longest_wait_s(watch, work.end([], complete=True, changed=True)) <= TURN_S + STEP_S
         # Published at the end of the batch, and once more with the flush.
         assert (contents.flushed, round(watch.now_s - 100.0)) == (1, 3)
+
+    asyncio.run(check())
+
+
+def test_who_waits_for_a_moment_between_two_batches_has_it_while_others_are_queued():
+    """A repair would wait for the end of the backlog."""
+
+    async def check() -> None:
+        watch = Watch()
+        work = work_of(watch, Slow(watch), coalesce_ms=50)
+        batches: asyncio.Queue[Batch] = asyncio.Queue()
+        for _ in range(50):
+            batches.put_nowait(Batch([], []))
+
+        async def process_one(work: Assignment, _: Batch) -> None:
+            await work.begin()
+            await asyncio.sleep(0)
+            await work.end([], complete=True, changed=False)
+
+        engine: Any = SimpleNamespace(_process=process_one, fail=pytest.fail)
+        source: Any = SimpleNamespace(done=lambda: None)
+        processing = asyncio.create_task(Engine._process_all(engine, work, source, batches))
+        await asyncio.sleep(0)
+        assert await work.undisturbed()
+        assert batches.qsize() >= 48
+        processing.cancel()
+
+    asyncio.run(check())
+
+
+def test_who_writes_beside_does_not_put_off_the_acknowledgement_of_all():
+    """A search for idle conversations goes on for minutes, and a removal holds up all sources."""
+
+    async def check() -> None:
+        watch, writer = Watch(), Acknowledging()
+        work = work_of(watch, Slow(watch), coalesce_ms=50, writer=writer)
+
+        async def search() -> None:
+            while True:
+                await work.room()
+                writer.outstanding += 1
+                await asyncio.sleep(0)
+
+        searching = asyncio.create_task(search())
+        await asyncio.sleep(0)
+        async with asyncio.timeout(30):
+            await work.settle()
+        assert writer.idle
+        searching.cancel()
 
     asyncio.run(check())
 
