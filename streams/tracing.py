@@ -20,6 +20,7 @@ from streams.engine.source import Record
 from streams.engine.stream import Inbox
 from streams.engine.table import Sender
 from streams.tables.contributions import ContributionRecord, decode_record
+from streams.tables.idle import EVICTION
 
 if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext
@@ -122,7 +123,8 @@ class Trail:
             return self._merged_conversations.pop(key, ())
         if topic == self._status_changes:
             return self._merged_conversations.get(key, ())
-        if topic == self._contributions and value is not None and self._merged_messages:
+        # Trap: requests for removals go over the same topic, and are no contribution.
+        if topic == self._contributions and value and self._merged_messages and not value.startswith(EVICTION):
             told = decode_record(value)
             if isinstance(told, ContributionRecord):
                 return self._merged_messages.get(told.message_id.encode(), ())

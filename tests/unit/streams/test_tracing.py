@@ -8,6 +8,7 @@ from streams import tracing
 from streams.contract import Contract, Refused
 from streams.engine.source import Record
 from streams.tables.contributions import ContributionRecord, HolderRecord, encode_record
+from streams.tables.idle import encode_eviction
 from streams.tracing import TracedSender, Trail
 from support.spans import Spans
 
@@ -69,6 +70,12 @@ def test_a_message_leads_to_its_state_and_to_what_its_conversation_is_told(world
         span = world.spans.named(f"{topic} publish")
         assert span.parent.span_id == merged.context.span_id
         assert world.written.of(topic) == [{"ce_id": b"x", HEADER: header_of(span.context)}]
+
+
+def test_a_request_for_a_removal_belongs_to_no_message(world):
+    world.merge("messages", b"m", 7)
+    world.write("streams-contributions", b"c", encode_eviction(5))
+    assert world.written.of("streams-contributions") == [{"ce_id": b"x"}]
 
 
 def test_a_state_belongs_to_the_last_of_what_led_to_it_and_is_linked_to_the_others(world):
