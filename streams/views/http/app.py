@@ -24,7 +24,7 @@ from streams.views.cluster.waits import Waits
 from streams.views.http.openapi import document
 from streams.views.http.page.files import Page
 from streams.views.http.queries import FILTERS, MESSAGE_FILTERS, PAGING, Parameters
-from streams.views.http.reads import CONVERSATION, CONVERSATIONS, headers
+from streams.views.http.reads import CONVERSATION, CONVERSATIONS, MESSAGE, headers
 from streams.views.http.session import Sessions
 from streams.views.live.events import Asked, EventStream, EventStreams
 from streams.views.problems import ProblemError, not_ready, problem, relayed
@@ -331,7 +331,7 @@ def create_app(
         routes=[
             Route(CONVERSATION, views.waiting(views.conversation)),
             Route(CONVERSATIONS, views.waiting(views.conversations)),
-            Route("/messages/{message_id}", views.waiting(views.message)),
+            Route(MESSAGE, views.waiting(views.message)),
             Route("/messages", views.waiting(views.all_messages)),
             Route("/orphans", views.waiting(views.orphans)),
             Route("/conversations/{conversation_id}/messages", views.waiting(views.messages)),

@@ -68,6 +68,8 @@ class ReadProtocol(FastPathProtocol):
         end = data.find(_VERSION, 0, MOST_BYTES)
         if end < 0 or len(data) > MOST_BYTES or not data.startswith(_METHOD) or data.find(END) + len(END) != len(data):
             return
+        if data[end:] in self._known:
+            return
         scope: Mapping[str, Any] = cycle.scope
         headers = dict(scope["headers"])
         if not may_repeat(headers, _TELLING):

@@ -1,7 +1,7 @@
 """GETs that cost little are answered without a scope, a task or a route.
 
-These are conversations, unless a long one has to be counted, and pages from the cache. All others go through the routes
-(`app`), which give the same answers and fill the caches.
+These are messages, conversations, unless a long one has to be counted, and pages from the cache. All others go through
+the routes (`app`), which give the same answers and fill the caches.
 """
 
 import re
@@ -11,16 +11,15 @@ from openbsp.http.problems import Answer, Headers
 from openbsp.http.tokens.access import Access
 from openbsp.http.tokens.token_set import Token
 from streams.metrics import Metrics
-from streams.views.problems import ProblemError
 from streams.views.read.pages import Page, PageKey
 from streams.views.read.partition import Rendered
 from streams.views.read.tables import Tables
 
 #: Paths as in the documentation and the metrics.
-CONVERSATION, CONVERSATIONS = "/conversations/{conversation_id}", "/conversations"
+CONVERSATION, CONVERSATIONS, MESSAGE = "/conversations/{conversation_id}", "/conversations", "/messages/{message_id}"
 
 #: Only characters that need no decoding.
-_BY_KEY = re.compile(rb"/conversations/([A-Za-z0-9._~-]+)").fullmatch
+_BY_KEY = re.compile(rb"/(conversations|messages)/([A-Za-z0-9._~-]+)").fullmatch
 
 
 class Reads:
@@ -44,25 +43,35 @@ class Reads:
         found: Page | Rendered | None
         try:
             if match is None:
-                found = self._tables.cached_page(PageKey(target, token.organizations))
+                endpoint, found = CONVERSATIONS, self._tables.cached_page(PageKey(target, token.organizations))
+            elif match[1] == b"messages":
+                endpoint, found = MESSAGE, _seen_by(token, self._message(match[2].decode()))
             else:
-                found = self._conversation(match[1].decode(), token)
-        except ProblemError:
-            return None  # the route waits until partitions are ready
+                endpoint, found = CONVERSATION, _seen_by(token, self._conversation(match[2].decode()))
+        except Exception:  # noqa: BLE001 the route meets it again: it waits until partitions are ready, or tells of it
+            return None
         if found is None:
             return None
         answer = Answer(200, headers(found.tag, found.body), found.body)
-        endpoint = CONVERSATIONS if match is None else CONVERSATION
         self._metrics.requests.add(endpoint, "200")
         self._metrics.request_seconds.observe(time.perf_counter() - began, endpoint)
         return answer
 
-    def _conversation(self, conversation_id: str, token: Token) -> Rendered | None:
-        view = self._tables.view_of(conversation_id)
-        found = None if view is None else view.at_once(conversation_id)
-        if found is None or (token.organizations is not None and found.organization not in token.organizations):
-            return None
+    def _conversation(self, conversation_id: str) -> Rendered | None:
+        found = self._tables.kept(conversation_id)
+        if found is None and (view := self._tables.view_of(conversation_id)) is not None:
+            found = view.at_once(conversation_id)
         return found
+
+    def _message(self, message_id: str) -> Rendered | None:
+        view = self._tables.view_of(message_id)
+        return None if view is None else view.message(message_id)
+
+
+def _seen_by(token: Token, found: Rendered | None) -> Rendered | None:
+    if found is None or (token.organizations is not None and found.organization not in token.organizations):
+        return None
+    return found
 
 
 def headers(tag: str, body: bytes | None) -> Headers:

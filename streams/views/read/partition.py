@@ -245,12 +245,11 @@ class PartitionView:
 
     def at_once(self, conversation_id: str) -> Rendered | None:
         """Return a conversation if that costs little, however long it is; None also if there is none."""
-        if self._closed:
+        if self._closed or conversation_id in self._preparing:
             return None
-        found = self._rendered.get(conversation_id)
-        if found is not None or conversation_id in self._preparing:
-            return found
-        at_hand = self._task.is_in_use(conversation_id) or _Preparation(self._task, conversation_id).step()
+        if self.indexed and conversation_id not in self._index and conversation_id not in self._unindexed:
+            return None
+        at_hand = self.prepared(conversation_id) or _Preparation(self._task, conversation_id).step()
         return self.conversation(conversation_id) if at_hand else None
 
     def conversation(self, conversation_id: str) -> Rendered | None:
@@ -437,9 +436,7 @@ class PartitionView:
 
     def _render(self, conversation_id: str, fields: dict[str, Any]) -> Rendered:
         body = render.conversation(fields)
-        standing = self._task.standing(conversation_id)
-        organization = None if standing is None else standing.organization
-        rendered = Rendered(body, tag_of(body), organization)
+        rendered = Rendered(body, tag_of(body), self._task.owner(conversation_id))
         self._rendered.keep(conversation_id, rendered)
         return rendered
 

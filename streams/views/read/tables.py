@@ -18,7 +18,7 @@ from streams.tables.owned import Owned
 from streams.views.cluster.waits import Changes
 from streams.views.problems import ProblemError, not_ready
 from streams.views.read.pages import Page, PageKey, Pages
-from streams.views.read.partition import IndexedBefore, PartitionView, RenderedConversations
+from streams.views.read.partition import IndexedBefore, PartitionView, Rendered, RenderedConversations
 from streams.views.refusals import NOT_APPLIED
 
 if TYPE_CHECKING:
@@ -146,6 +146,12 @@ class Tables:
             if key in view and view.caught_up:
                 return view
         return self.view(self.partition_of(key))
+
+    def kept(self, conversation_id: str) -> Rendered | None:
+        """Return a conversation if it is kept as it was shown last, and has not changed since."""
+        views = self.assignment.views
+        # Trap: what is kept while a partition is caught up with has not been shown: it is as the join has it so far.
+        return self._rendered.get(conversation_id) if views and not self._behind else None
 
     def elsewhere(self, key: str) -> bool:
         """Return whether this worker owns nothing now, and the last known owner of a row's partition is another one.

@@ -89,6 +89,39 @@ async def test_what_is_not_kept_is_not_parsed_either_unless_it_takes_long_to_cou
         assert parsed == [known, long]
 
 
+async def test_a_message_is_answered_as_by_its_route_to_who_may_see_it(parsed):
+    async with running() as server, Client(server) as client:
+        server.world.post(message("m", "c"), message("theirs", "d", "other"))
+        await server.world.settle()
+        mine, theirs, none = (get(f"/messages/{key}", token=ACME) for key in ("m", "theirs", "none"))
+        first = await client.ask(mine)
+        assert first[0] == 200
+        assert await client.ask(mine) == first
+        assert parsed == [mine]
+        assert (await client.ask(theirs))[0] == (await client.ask(none))[0] == 404
+        async with server.world.client() as direct:
+            text = (await direct.get("/metrics")).text
+        assert 'streams_requests_total{endpoint="/messages/{message_id}",status="200"} 2.0' in text
+        server.world.delete("messages", "m")
+        await server.world.settle()
+        assert (await client.ask(mine))[0] == 404
+
+
+async def test_an_error_of_the_store_is_answered_by_the_route(parsed, monkeypatch):
+    def broken(_: bytes) -> bytes:
+        raise OSError("a disk")
+
+    async with running() as server, Client(server) as client:
+        server.world.post(conversation("d"), message("m", "d"))
+        await server.world.settle()
+        first, second = get("/conversations/c"), get("/conversations/d")
+        await client.ask(first)
+        for task in server.world.join.conversations.values():
+            monkeypatch.setattr(task.rows, "get", broken)
+        assert (await client.ask(second))[0] == 500
+        assert parsed == [first, second]
+
+
 async def test_a_change_is_in_the_next_answer():
     async with running() as server, Client(server) as client:
         for path in ("/conversations/c", LIST):
