@@ -329,7 +329,8 @@ class EventStream:
         sources = _Sources(local, relays)
         self._assignment = assignment
         assignment.at_end.add(self._end_sources)
-        sources.over = assignment.over
+        # Trap: one that ended before there were sources has told nobody.
+        sources.over = assignment.over or any(relay.ended for relay in relays)
         return sources
 
     async def _prepare(self, views: Mapping[int, PartitionView], resume: Mapping[int, int] | None) -> None:

@@ -32,6 +32,8 @@ class Relay:
         """Start reading. `wake` is called when events are available, `on_end` when the stream has ended."""
         #: The position of the other worker when it sent `ready`.
         self.positions: Mapping[int, int] = {}
+        #: Whether the other worker sends no more.
+        self.ended = False
         self._sent: Mapping[int, int] = {}
         self._stream = stream
         self._partitions = partitions
@@ -81,6 +83,7 @@ class Relay:
         finally:
             if not self._opened.done():
                 self._opened.set_exception(error)
+            self.ended = True
             self._on_end()
 
     async def _take(self, name: str, sent: Mapping[int, int], data: bytes) -> None:

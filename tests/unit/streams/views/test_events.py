@@ -550,17 +550,7 @@ async def test_however_long_what_there_is_takes_a_client_that_reads_it_is_not_cu
 
 async def test_another_workers_part_may_take_long_as_well(world, monkeypatch):
     """Cut off at its `ready`, it would begin anew, and so would the client's stream: again and again."""
-    theirs = [key for key in map("p{}".format, range(9)) if partition_of(key, 4) in {2, 3}]
-    peer = World()
-    peer.own([2, 3])
-    await peer.tables._indexing
-    peer.post(*map(conversation, theirs))
-    await peer.settle()
-    world.tables.lost()
-    world.own([0, 1])
-    await world.tables._indexing
-    world.worker.others = dict.fromkeys([2, 3], "http://127.0.0.1:2")
-    monkeypatch.setattr(world.views._streams.peers, "stream", relayed_to(peer))
+    peer, theirs = await beside(world, monkeypatch)
     clock = Clock(monkeypatch)
     monkeypatch.setattr(subscription, "_PAGE", 1)
     go_on = hold(monkeypatch, subscription)
@@ -577,6 +567,53 @@ async def test_another_workers_part_may_take_long_as_well(world, monkeypatch):
         await client.until(lambda: client.events[-1].data.get("name") == name)
         assert client.names.count("begin") == 1
         assert positions.parse(client.events[-1].id).positions.keys() == {0, 1, 2, 3}
+
+
+async def test_another_workers_stream_that_ends_before_the_clients_begins_is_opened_again(world, monkeypatch):
+    """The client's own worker is not ready yet. It would never hear of the other one's partitions again."""
+    peer, theirs = await beside(world, monkeypatch)
+    prepare, end = events.EventStream._prepare, events.EventStream._end_sources
+    prepared, ended, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def held(stream, *args):
+        await prepare(stream, *args)
+        if stream in world.views._streams.open:
+            prepared.set()
+            await go_on.wait()
+
+    def noted(stream):
+        ended.set()
+        end(stream)
+
+    monkeypatch.setattr(events.EventStream, "_prepare", held)
+    monkeypatch.setattr(events.EventStream, "_end_sources", noted)
+    client = listen(world)
+    await asyncio.wait_for(prepared.wait(), 5)
+    peer.views._streams.close()
+    await asyncio.wait_for(ended.wait(), 5)
+    peer.views._streams.closing = False
+    go_on.set()
+    async with client:
+        await client.until(lambda: "ready" in client.names)
+        name = await rename(peer, theirs[0])
+        await client.until(lambda: client.events[-1].data.get("name") == name)
+        assert client.names.count("begin") == 1
+
+
+async def beside(world: World, monkeypatch: pytest.MonkeyPatch) -> tuple[World, list[str]]:
+    """Have another worker own two of the partitions; return it, and its conversations."""
+    theirs = [key for key in map("p{}".format, range(9)) if partition_of(key, 4) in {2, 3}]
+    peer = World()
+    peer.own([2, 3])
+    await peer.tables._indexing
+    peer.post(*map(conversation, theirs))
+    await peer.settle()
+    world.tables.lost()
+    world.own([0, 1])
+    await world.tables._indexing
+    world.worker.others = dict.fromkeys([2, 3], "http://127.0.0.1:2")
+    monkeypatch.setattr(world.views._streams.peers, "stream", relayed_to(peer))
+    return peer, theirs
 
 
 def relayed_to(peer: World):
