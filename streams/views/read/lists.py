@@ -217,9 +217,13 @@ class Lists:
         """Return one more than a page of these partitions, for another worker. Raises ProblemError."""
         return await self._first(listing, self._own_views(partitions, asked_by_worker=True), paging)
 
-    @staticmethod
-    async def _first(listing: Listing, views: list[PartitionView], paging: Paging) -> Part:
-        return await listing.first(views, paging.below, paging.limit + 1)
+    async def _first(self, listing: Listing, views: list[PartitionView], paging: Paging) -> Part:
+        part = await listing.first(views, paging.below, paging.limit + 1)
+        # Trap: it may have waited, and another worker may own the partitions by now.
+        current = self._tables.assignment.views
+        if any(current.get(view.number) is not view for view in views):
+            raise not_ready("the partitions were handed over", {view.number for view in views})
+        return part
 
     def _own_views(self, partitions: Iterable[int], *, asked_by_worker: bool) -> list[PartitionView]:
         views = []

@@ -10,6 +10,7 @@ from streams.engine.restore import Changelog
 from streams.engine.source import Record
 from streams.engine.stores.memory import GroupedMemoryStore, MemoryStore
 from streams.tables.owned import CONVERSATIONS
+from streams.views.access import HOP
 from streams.views.live import positions, subscription
 from streams.views.read.feed import Recent
 from support.gate import hold
@@ -17,6 +18,8 @@ from support.sse_client import DirectClient
 from support.views_world import ACME, ALL, World, conversation, instant, message
 
 pytestmark = pytest.mark.anyio
+
+LISTS = ["/conversations", "/orphans", "/messages"]
 
 
 @pytest.fixture
@@ -178,7 +181,7 @@ async def have_counted_again(world: World, newest: int) -> None:
 
 
 @pytest.mark.usefixtures("small_slices")
-@pytest.mark.parametrize("path", ["/conversations/long", "/conversations", "/orphans", "/messages"])
+@pytest.mark.parametrize("path", ["/conversations/long", *LISTS])
 async def test_a_long_conversation_that_has_to_be_counted_again_is_not_read_at_once(path):
     """Whether it is asked for, or a list wants to know where it stands now."""
     world = await world_with_a_long_conversation()
@@ -286,6 +289,29 @@ async def test_a_partition_that_is_lost_while_a_long_conversation_is_read_is_not
         world.tables.lost()
         for answer in await asyncio.gather(*asked):
             assert answer.json()["reason"] == "not_ready"
+
+
+@pytest.mark.usefixtures("small_slices")
+@pytest.mark.parametrize("path", ["/conversations/long", "/conversations/long/messages", *LISTS])
+@pytest.mark.parametrize("headers", [{}, {HOP.decode(): "0"}], ids=["client", "worker"])
+async def test_a_worker_that_may_have_been_replaced_while_a_long_conversation_is_read_answers_nothing(path, headers):
+    world = await world_with_a_long_conversation()
+    await have_counted_again(world, 399)
+    async with world.client() as client:
+        asked = asyncio.create_task(client.get(path, headers=headers))
+        await until(lambda: world.tables.view(0)._preparing)
+        world.worker.holds_lease = False
+        assert (await asked).json()["reason"] == "not_ready"
+
+
+async def test_a_worker_that_may_have_been_replaced_while_messages_are_put_in_order_answers_nothing(monkeypatch):
+    monkeypatch.setattr("streams.views.read.timeline._SLICE", 2)
+    world = await world_with_a_long_conversation()
+    async with world.client() as client:
+        asked = asyncio.create_task(client.get("/conversations/long/messages"))
+        await until(lambda: world.tables.view(0)._timelines._kept)
+        world.worker.holds_lease = False
+        assert (await asked).json()["reason"] == "not_ready"
 
 
 async def until(condition) -> None:
