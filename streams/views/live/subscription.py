@@ -83,6 +83,8 @@ class ListSubscription:
         self._doubtful: set[tuple[int, str]] = set()
         #: Conversations to send, and to whom each could be shown (None: to those who may see it now).
         self._first: Iterator[tuple[int, str, frozenset[str | None] | None]]
+        #: Whether all of these were sent.
+        self._told = False
         self._resumes = resume is not None
         self.positions = {number: view.feed.end for number, view in views.items()}
         if resume is None:
@@ -101,6 +103,8 @@ class ListSubscription:
 
     async def first(self) -> list[Event]:
         """See Subscription."""
+        if self._told:
+            return []
         events: list[Event] = []
         for view in self._views.values():
             await view.prepare_index()
@@ -117,6 +121,8 @@ class ListSubscription:
                 await asyncio.sleep(0)
                 if events:
                     break
+        else:
+            self._told = True
         return events
 
     def offer(self, partition: int, position: int, change: Change) -> None:

@@ -20,6 +20,7 @@ from streams.views.access import HOP
 from streams.views.live import backlog, events, positions, subscription
 from streams.views.read import feed
 from streams.views.read.feed import Recent
+from streams.views.read.partition import PartitionView
 from support.gate import hold
 from support.sse_client import Copy, DirectClient
 from support.views_world import ACME, ALL, World, conversation, instant, message, partition_of
@@ -70,6 +71,22 @@ async def test_first_what_there_is_then_what_changes(world):
         assert change.id is not None
         async with world.client() as http:
             assert (await http.get("/conversations/c1")).json() == change.data
+
+
+async def test_once_it_was_told_what_there_is_a_stream_counts_nothing_of_what_changes(world, monkeypatch):
+    """It would do so with each event, whosever the changed conversations are."""
+    counted = []
+
+    async def count(view):
+        counted.append(view.number)
+
+    async with listen(world, "/events", ACME) as client:
+        await client.until(lambda: "ready" in client.names)
+        monkeypatch.setattr(PartitionView, "prepare_index", count)
+        for key in ("c1", "c2"):
+            name = await rename(world, key)
+            await client.until(lambda name=name: client.events[-1].data.get("name") == name)
+        assert not counted
 
 
 async def test_changes_are_told_when_they_are_acknowledged_and_not_before(world):
