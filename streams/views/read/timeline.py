@@ -8,6 +8,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Iterator
 from itertools import islice
+from operator import itemgetter
 
 from sortedcontainers import SortedList
 
@@ -17,7 +18,7 @@ from streams.tables.conversations import ConversationPartition
 from streams.views.problems import not_ready
 from streams.views.read.index import Position
 
-#: Longest short conversation, in messages.
+#: Longest short conversation, in messages; those that are not shown in it are read as well.
 SHORT = 256
 
 #: Cached positions, of all long conversations of a partition together.
@@ -59,10 +60,10 @@ class Timelines:
         Messages of other organizations than the conversation's are left out and take no place. Raises ProblemError if
         the partition is lost meanwhile.
         """
-        if conversation_id not in self._kept and self._task.in_use(conversation_id).tally.messages <= SHORT:
-            owner = self._task.owner(conversation_id)
-            items = (one for one in self._task.messages(conversation_id) if contributions.is_of(one[1], owner))
-            return list(islice((item for item in items if below is None or _position(item) < below), limit))
+        if conversation_id not in self._kept:
+            some = list(islice(self._task.contributions(conversation_id), SHORT + 1))
+            if len(some) <= SHORT:
+                return self._sorted(conversation_id, some, below)[:limit]
         timeline = await self._timeline(conversation_id)
         positions = timeline.positions.irange(None, below, (True, False), reverse=True)
         return list(self._items(conversation_id, islice(positions, limit)))
@@ -89,6 +90,14 @@ class Timelines:
         if timeline is not None:
             timeline.positions.clear()
             timeline.ready.set()
+
+    def _sorted(self, conversation_id: str, items: list[Item], below: Position | None) -> list[Item]:
+        """Return those that are shown in the conversation, below a position, newest first."""
+        owner = self._task.owner(conversation_id)
+        placed = [(_position_in(conversation_id, *item, owner), item) for item in items]
+        shown = [(at, item) for at, item in placed if at is not None and (below is None or at < below)]
+        shown.sort(key=itemgetter(0), reverse=True)
+        return [item for _, item in shown]
 
     async def _timeline(self, conversation_id: str) -> _Timeline:
         while True:
@@ -144,10 +153,6 @@ class Timelines:
             contribution = self._task.contribution(conversation_id, message_id)
             if contribution is not None:
                 yield message_id, contribution
-
-
-def _position(item: Item) -> Position:
-    return contributions.sort_key(*item)
 
 
 def _position_in(

@@ -97,6 +97,23 @@ async def test_once_it_is_known_whose_a_conversation_is_it_has_the_messages_of_i
     assert await ids(world) == ["m1"]
 
 
+async def test_however_many_messages_are_not_shown_in_a_conversation_they_are_not_read_at_once(monkeypatch):
+    monkeypatch.setattr(timeline, "SHORT", 5)
+    monkeypatch.setattr(timeline, "_SLICE", 5)
+    world = await world_with(3)
+    world.post(*(message(f"x{number}", "c", "other") for number in range(50)))
+    await world.settle()
+    view = world.tables.view(0)
+    read, stored = [], view._task.contributions
+    monkeypatch.setattr(view._task, "contributions", lambda key: (read.append(key) or one for one in stored(key)))
+    go_on = hold(monkeypatch, timeline)
+    reading = asyncio.create_task(view.messages("c", None, 10))
+    await asyncio.sleep(0)
+    assert len(read) == 11
+    go_on.set()
+    assert [key for key, _ in await reading] == ["m0002", "m0001", "m0000"]
+
+
 async def test_what_changes_while_a_timeline_is_gathered_is_in_it(monkeypatch):
     monkeypatch.setattr(timeline, "SHORT", 0)
     monkeypatch.setattr(timeline, "_SLICE", 2)
