@@ -379,11 +379,14 @@ class EventStream:
         )
 
     def _partitions(self) -> frozenset[int]:
-        if self._asked.reader.partitions is not None:
-            return self._asked.reader.partitions
-        if self._asked.conversation_id is not None:
-            return frozenset({self._tables.partition_of(self._asked.conversation_id)})
-        return frozenset(range(self._tables.partition_count))
+        """Return those to tell of. Raises ProblemError if another worker asks for others than a conversation's."""
+        asked = self._asked.reader.partitions
+        if self._asked.conversation_id is None:
+            return frozenset(range(self._tables.partition_count)) if asked is None else asked
+        its = frozenset({self._tables.partition_of(self._asked.conversation_id)})
+        if asked not in {None, its}:
+            raise not_ready("the conversation is in another partition", its)
+        return its
 
     def _end_sources(self) -> None:
         if self._sources is not None:

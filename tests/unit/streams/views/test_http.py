@@ -615,6 +615,14 @@ async def test_partitions_without_an_owner_are_named(world):
     await world.views._peers.close()
 
 
+@pytest.mark.parametrize("others", ["", "0,1,2,3", "nonsense"])
+async def test_another_worker_that_asks_for_other_partitions_than_a_conversations_hears_nothing_of_it(world, others):
+    async with world.client() as client:
+        answer = await client.get("/conversations/c1/events", headers={HOP.decode(): others})
+        assert assert_problem(answer, "not_ready")["partitions"] == [partition_of("c1", 4)]
+    assert not world.views._streams.open
+
+
 async def test_a_question_from_another_worker_is_never_passed_on(world):
     world.tables.lost()
     mine = partition_of("c1", 4)
