@@ -134,11 +134,11 @@ class ListSubscription:
         if change.sequence <= shown:
             return
         wanted = self._wanted
-        if change.after is not None and wanted.admits(change.after, change.active_at):
+        if change.after is not None and wanted.admits(*change.after):
             if change.body is None:
                 return
             event = Event("conversation", change.body, (partition, position))
-        elif shown or key in self._doubtful or _has_left(wanted, change):
+        elif shown or key in self._doubtful or (change.before is not None and wanted.admits(*change.before)):
             # The client may have seen a state between the two written ones.
             self._doubtful.discard(key)
             event = _removed(change.conversation_id, (partition, position))
@@ -303,7 +303,7 @@ class ConversationSubscription:
         # Trap: if the owner changed, unchanged messages may have become visible, or invisible.
         is_given = any(len(change.organizations) > 1 for _, change in self._pending)
         self._pending.clear()
-        if last.after is None or not self._visible(last.after.organization):
+        if last.after is None or not self._visible(last.after[0].organization):
             return [_removed(self._conversation_id, at)]
         if is_given:
             self._snapshot_wanted, self._snapshot_at = True, at
@@ -326,11 +326,6 @@ class ConversationSubscription:
 
     def _visible_message(self, organization: str | None) -> bool:
         return organization is None or self._visible(organization)
-
-
-def _has_left(wanted: Filter, change: Change) -> bool:
-    before, after = change.before, change.after
-    return before is not None and wanted.matches(before) and (after is None or not wanted.matches(after))
 
 
 def _removed(conversation_id: str, position: tuple[int, int] | None) -> Event:

@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import NamedTuple, Protocol, TypeVar
 
-from openbsp.merge.registers import NEVER
 from streams.views.read.index import Facets
 
 Key = TypeVar("Key")
+
+#: A conversation's facets, and its last activity.
+Listed = tuple[Facets, int]
 
 #: How many changes a feed remembers, for clients that reconnect.
 RECENT = 20_000
@@ -38,25 +40,24 @@ class ChangedMessage(NamedTuple):
 class Change(NamedTuple):
     """A conversation as in its acknowledged state.
 
-    `sequence` numbers the newest change in it. `before` and `after` are its facets then and now (None: not listed),
+    `sequence` numbers the newest change in it. `before` and `after` are how it was and is listed (None: not),
     `organizations` those that could see it before, after, or between the two written states. `body` is None if no
     subscription needed it when it was written.
     """
 
     conversation_id: str
     sequence: int
-    before: Facets | None
-    after: Facets | None
+    before: Listed | None
+    after: Listed | None
     organizations: frozenset[str | None]
-    active_at: int
     body: bytes | None
     messages: tuple[ChangedMessage, ...]
 
 
 class Before(NamedTuple):
-    """A conversation's facets when it was last written, and who could see it since."""
+    """How a conversation was listed when it was last written, and who could see it since."""
 
-    facets: Facets | None
+    listed: Listed | None
     organizations: frozenset[str | None]
 
 
@@ -109,15 +110,12 @@ class Feed:
         self,
         conversation_id: str,
         before: Before,
-        after: tuple[Facets, int] | None,
+        after: Listed | None,
         render: Callable[[], bytes],
         render_message: Callable[[str], tuple[str | None, bytes | None]],
     ) -> None:
-        """Record that a state was sent to Kafka; it is rendered only if a subscription needs it.
-
-        `after` is as in Change, with the instant of the last activity.
-        """
-        facets, active_at = (None, NEVER) if after is None else after
+        """Record that a state was sent to Kafka; it is rendered only if a subscription needs it."""
+        facets = None if after is None else after[0]
         organizations = before.organizations
         if facets is not None and facets.organization not in organizations:
             organizations = organizations | {facets.organization} if organizations else only(facets.organization)
@@ -131,9 +129,7 @@ class Feed:
                 for message_id, sequence in touched.items()
             )
         sequence = self._unsettled.get(conversation_id, 0)
-        self._in_flight.append(
-            Change(conversation_id, sequence, before.facets, facets, organizations, active_at, body, messages)
-        )
+        self._in_flight.append(Change(conversation_id, sequence, before.listed, after, organizations, body, messages))
 
     def acknowledged(self, offset: int) -> None:
         """Record that the oldest pending state is acknowledged, and notify subscriptions."""

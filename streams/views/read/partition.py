@@ -414,11 +414,11 @@ class PartitionView:
         entry = self._index.get(conversation_id)
         before = self._before.get(conversation_id)
         if entry is not None:
-            facets, organization = entry[0], entry[0].organization
+            organization = entry[0].organization
             if before is None:
-                self._before[conversation_id] = Before(facets, only(organization))
+                self._before[conversation_id] = Before(entry, only(organization))
             elif organization not in before.organizations:
-                self._before[conversation_id] = Before(before.facets, before.organizations | {organization})
+                self._before[conversation_id] = Before(before.listed, before.organizations | {organization})
             self._pages.changed(organization)
         elif before is None:
             self._before[conversation_id] = Before(None, frozenset())

@@ -185,6 +185,18 @@ async def test_filters_say_when_a_conversation_has_left(world):
         assert told(client)[4:] == [("removed", "c1")]
 
 
+async def test_a_conversation_has_left_when_its_last_activity_is_earlier_than_was_known(world):
+    world.post(message("c1-m2", "c1", timestamp=instant(9)))
+    await world.settle()
+    async with listen(world, f"/events?updated_since={instant(9)}") as client:
+        await client.until(lambda: "ready" in client.names)
+        world.delete("messages", "c1-m2")
+        world.post(message("c2-m2", "c2", timestamp=instant(8)))
+        await world.settle()
+        await client.until(lambda: client.names[-1] == "removed")
+        assert told(client) == [("begin", None), ("conversation", "c1"), ("ready", None), ("removed", "c1")]
+
+
 async def test_a_list_that_is_asked_for_in_between_does_not_hide_that_a_conversation_has_left(world):
     async with listen(world, "/events?status=open") as client:
         await client.until(lambda: "ready" in client.names)
@@ -814,7 +826,7 @@ actions = st.one_of(
 @given(
     st.lists(actions, max_size=25),
     st.lists(actions | st.just(("reconnect",)), max_size=25),
-    st.sampled_from(["", "?status=open", "?awaiting_reply=true"]),
+    st.sampled_from(["", "?status=open", "?awaiting_reply=true", f"?updated_since={instant(9)}"]),
     st.sampled_from([ALL, ACME]),
 )
 def test_whenever_a_client_comes_and_goes_it_knows_in_the_end_what_there_is(before, during, query, token):
