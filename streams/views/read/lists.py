@@ -5,8 +5,7 @@ import hashlib
 import heapq
 from collections.abc import Collection, Iterable, Mapping
 from http import HTTPStatus
-from itertools import islice
-from operator import itemgetter
+from itertools import islice, repeat
 from typing import Any, NamedTuple, Protocol
 
 from msgspec import DecodeError, ValidationError, msgpack
@@ -98,9 +97,9 @@ class Conversations:
     ) -> list[tuple[Position, PartitionView]]:
         for view in views:
             await view.prepare_index()
-        found = [(position, view) for view in views for position in view.page(self._wanted, below, most)]
-        found.sort(key=itemgetter(0), reverse=True)
-        return found[:most]
+        # Each position is of one partition: the views themselves are never compared.
+        placed = (zip(view.descend(self._wanted, below), repeat(view)) for view in views)
+        return list(islice(heapq.merge(*placed, reverse=True), most))
 
 
 class Orphans(Conversations):

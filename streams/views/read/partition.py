@@ -279,6 +279,12 @@ class PartitionView:
         self.index_changed()
         return self._index.page(wanted, below, limit)
 
+    def descend(self, wanted: Filter, below: Position | None) -> Iterator[Position]:
+        """Yield their positions as `page` returns them. Nothing may be indexed meanwhile."""
+        self._check()
+        self.index_changed()
+        return self._index.descend(wanted, below)
+
     def message_keys(self, wanted: MessageFilter, below: bytes | None, limit: int) -> list[bytes]:
         """Return the keys of up to `limit` messages that may match, newest first. Only when `indexed`."""
         self._check()
