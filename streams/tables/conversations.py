@@ -539,16 +539,6 @@ class ConversationPartition:
             if member != _ROW:
                 yield member.decode(), contributions.decode(stored)
 
-    def messages(self, conversation_id: str) -> Iterable[tuple[str, Contribution]]:
-        """Return the messages of a conversation, newest first."""
-        found = [
-            (message_id, contribution)
-            for message_id, contribution in self.contributions(conversation_id)
-            if contributions.belongs_to(contribution, conversation_id)
-        ]
-        found.sort(key=lambda item: contributions.sort_key(*item), reverse=True)
-        return found
-
 
 def _fits(facts: ConversationFacts) -> bool:
     return len(conversation.encode(facts)) <= FACTS_BYTES and conversation.members(facts) <= MAX_MEMBERS
