@@ -44,6 +44,9 @@ async def to_its_end(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
         return await asyncio.shield(call)
     finally:
         await asyncio.wait([call])
+        call.exception()  # one that nobody waits for any more is told by nobody
+        # Trap: as in `in_thread`.
+        del call
 
 
 async def in_thread_within(seconds: float, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -41,8 +41,9 @@ _WINDOW_EVENTS = 500
 _WINDOW_BYTES = 2 * 1024 * 1024
 #: More than the 60 s after which a producer reports that a record was not acknowledged.
 _REPORTS_S = 90.0
-#: librdkafka's name for a record that no broker has taken in time.
-_TIMED_OUT = "_MSG_TIMED_OUT"
+#: librdkafka's names for a record that no broker has taken in time. A producer is replaced before the time of its
+#: records is over, as a rule, and drops them then.
+_LATE = frozenset({"_MSG_TIMED_OUT", "_PURGE_QUEUE", "_PURGE_INFLIGHT"})
 _NO_REPORT = Failure("NO_REPORT", f"the producer has reported nothing for {_REPORTS_S:g} s")
 #: How long a pass waits for the topics to be verified again before it is given up, to begin with the first event later.
 #: Brokers that answer so soon take events; what has failed is of some partitions or topics, and the others are not.
@@ -232,14 +233,14 @@ class Drain:
                 else:
                     self._count(item)
                     gone.append(row)
-            elif self._is_refusal(record, report.failure) and not self._is_held(record):
+            elif self._is_refusal(record, report.failure) and (record.key is None or not self._is_held(record)):
                 if await self._refused(row, item, record, maker, late):
                     gone.append(row)
             else:
                 self._hold(record, report.failure)
                 # Trap: a topic may have another number of partitions by now, so only both together say which it is.
                 place = (record.topic, report.partition)
-                if report.failure.error == _TIMED_OUT and record.key is not None and place == self._place(record):
+                if report.failure.error in _LATE and record.key is not None and place == self._place(record):
                     self._shut.add(place)
         return gone
 
@@ -316,8 +317,8 @@ class Drain:
         return _dead_letter(item, SPOOL_AGE_LIMIT, f"{age_s:.0f} s in the spool", maker.record(item))
 
     def _is_held(self, record: Record) -> bool:
-        """Return whether it waits for the next pass, as an older one of its key or of its partition does."""
-        return record.key is not None and (record.key in self._held or self._place(record) in self._shut)
+        """Return whether it waits for the next pass, as an older one of its key does, or any of its partition."""
+        return record.key in self._held or (record.key is not None and self._place(record) in self._shut)
 
     def _place(self, record: Record) -> tuple[str, int]:
         """Return the partition of a record with a key, as the producer computes it."""

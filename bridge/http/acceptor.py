@@ -132,8 +132,8 @@ class Acceptor:
         # Trap: what nobody has accepted when the last listening socket is closed is reset.
         deadline = time.monotonic() + _BACKLOG_S
         while time.monotonic() < deadline:
-            # A limit may end meanwhile: see `_look_again`.
-            if self._closed_for in {None, _RESTING}:
+            # A limit may end meanwhile, and paused connections come first: see `_look_again`.
+            if self._closed_for in {None, _RESTING} and not self._paused:
                 self._closed_for = None
                 self._accept()
                 if self._is_open:

@@ -162,8 +162,9 @@ def test_a_partition_that_takes_nothing_does_not_hold_up_the_others(tmp_path: Pa
     assert sorted(keys(kafka)) == sorted([*others, "new", *[f"stuck {number}" for number in range(1200)]])
 
 
-def test_what_is_of_a_partition_that_takes_nothing_waits_untried_until_all_else_is_gone(tmp_path: Path):
-    """Each try would hold up the others by a minute."""
+@pytest.mark.parametrize("error", ["_MSG_TIMED_OUT", "_PURGE_QUEUE", "_PURGE_INFLIGHT"])
+def test_what_is_of_a_partition_that_takes_nothing_waits_untried_until_all_else_is_gone(tmp_path: Path, error: str):
+    """Each try would hold up the others by half a minute, after which the producer is replaced."""
     now = instants.now()
     stuck = {str(number) for number in range(3000) if murmur2(str(number).encode(), 12) == 5}
     spooled(tmp_path, *[(str(number), now) for number in range(3000)])
@@ -171,7 +172,7 @@ def test_what_is_of_a_partition_that_takes_nothing_waits_untried_until_all_else_
 
     def verdict(record: Record) -> object:
         tried.append(record.key.decode())
-        return TIMED_OUT if record.key.decode() in stuck else None
+        return Failure(error, "late") if record.key.decode() in stuck else None
 
     kafka = FakeKafka()
     kafka.verdict, kafka.failed_in = verdict, lambda record: murmur2(record.key, 12)
@@ -185,7 +186,8 @@ def test_what_is_of_a_partition_that_takes_nothing_waits_untried_until_all_else_
     assert sorted(keys(kafka)) == sorted(map(str, range(3000)))
 
 
-def test_letters_without_a_key_do_not_wait_for_each_other(tmp_path: Path):
+def test_letters_without_a_key_are_not_published_twice_as_one_failed(tmp_path: Path):
+    """They have no order."""
     file = SpoolFile(spool_path(tmp_path / "spool", 0))
     letters = [DeadLetter(f"id {number}", "malformed_json", "x", instants.now()) for number in range(600)]
     file.append([(1, pack(letter)) for letter in letters])
@@ -209,8 +211,8 @@ def test_what_the_disk_is_too_full_to_delete_does_not_hide_a_pass_that_gets_nowh
     def full(*_: object) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
-    with monkeypatch.context() as patched, running_ingress(tmp_path, kafka=kafka) as ingress:
-        patched.setattr(SpoolFile, "delete", full)
+    monkeypatch.setattr(SpoolFile, "delete", full)
+    with running_ingress(tmp_path, kafka=kafka) as ingress:
         eventually(lambda: ingress.service.spool.events == 500)
     assert sorted(set(keys(kafka))) == sorted(map(str, range(700)))
 
