@@ -98,6 +98,11 @@ class Guard:
     def _is_cut(self, at: At, offset: int) -> bool:
         known = at in self._cut
         self._cut[at] = offset + 1
+        # Trap: what was lost of a gap can be read no more, also of what was written since the first cut.
+        if not known or any((gap.topic, gap.partition) == at and gap.end > offset for gap in self._gaps):
+            self._gaps = [gap for gap in self._gaps if (gap.topic, gap.partition) != at]
+            # Also what is left: a tombstone may be lost of a key that the table has no more.
+            self._gaps.append(Gap(*at, 0, offset))
         if known:
             return False
         logger.error(
@@ -108,10 +113,6 @@ class Guard:
             offset,
             extra=event("engine.log_cut"),
         )
-        # Trap: what was lost of a gap can be read no more.
-        self._gaps = [gap for gap in self._gaps if (gap.topic, gap.partition) != at]
-        # Also what is left: a tombstone may be lost of a key that the table has no more.
-        self._gaps.append(Gap(*at, 0, offset))
         return True
 
     def end(self, topic: str, partition: int) -> int | None:

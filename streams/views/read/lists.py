@@ -6,6 +6,7 @@ import heapq
 from collections.abc import Collection, Iterable, Mapping
 from http import HTTPStatus
 from itertools import islice, repeat
+from operator import itemgetter
 from typing import Any, NamedTuple, Protocol
 
 from msgspec import DecodeError, ValidationError, msgpack
@@ -97,9 +98,9 @@ class Conversations:
     ) -> list[tuple[Position, PartitionView]]:
         for view in views:
             await view.prepare_index()
-        # Each position is of one partition: the views themselves are never compared.
+        # Trap: an id that a producer wrote to another partition than its own is in both, and views have no order.
         placed = (zip(view.descend(self._wanted, below), repeat(view)) for view in views)
-        return list(islice(heapq.merge(*placed, reverse=True), most))
+        return list(islice(heapq.merge(*placed, key=itemgetter(0), reverse=True), most))
 
 
 class Orphans(Conversations):
@@ -219,8 +220,7 @@ class Lists:
     async def _first(self, listing: Listing, views: list[PartitionView], paging: Paging) -> Part:
         part = await listing.first(views, paging.below, paging.limit + 1)
         # Trap: it may have waited, and another worker may own the partitions by now.
-        current = self._tables.assignment.views
-        if any(current.get(view.number) is not view for view in views):
+        if any(self._tables.assignment.views.get(view.number) is not view for view in views):
             raise not_ready("the partitions were handed over", {view.number for view in views})
         return part
 

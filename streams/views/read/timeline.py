@@ -142,7 +142,8 @@ class Timelines:
         timeline.ready.set()
 
     def _trim(self) -> None:
-        while len(self._kept) > 1 and sum(len(timeline.positions) for timeline in self._kept.values()) > KEPT_POSITIONS:
+        # Trap: one may have no position, if none of its messages is shown.
+        while len(self._kept) > 1 and sum(SHORT + len(each.positions) for each in self._kept.values()) > KEPT_POSITIONS:
             for conversation_id, timeline in self._kept.items():
                 if timeline.ready.is_set():
                     del self._kept[conversation_id]

@@ -130,6 +130,19 @@ def test_what_was_cut_off_of_a_gap_is_not_asked_for():
     assert guard.gaps == [Gap(*LOG, 0, 15)]
 
 
+def test_a_log_that_is_cut_again_is_read_no_further_than_it_goes():
+    guard, _ = guard_of(log=100)
+    assert guard.written(*LOG, 90)
+    for offset in range(91, 96):
+        guard.written(*LOG, offset)
+    guard.repaired([Gap(*LOG, 0, 90)])
+    assert guard.gaps == [Gap(*LOG, 0, 96)]
+    assert not guard.written(*LOG, 92)  # told already
+    assert guard.gaps == [Gap(*LOG, 0, 92)]
+    guard.written(*LOG, 93)
+    assert guard.gaps == [Gap(*LOG, 0, 92)]
+
+
 def test_a_new_beginning_forgets_the_old_logs():
     guard, _ = guard_of(log=10)
     guard.written(*LOG, 12)

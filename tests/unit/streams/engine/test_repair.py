@@ -36,8 +36,11 @@ class EmptyLogs:
 class LeftLogs(EmptyLogs):
     """Logs in which a key is that its table has no more."""
 
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
     async def keys(self, gap: Any) -> set[bytes]:
-        assert gap.end == 1
+        self.asked.append(gap.end)
         return {b"removed"}
 
 
@@ -173,7 +176,8 @@ def test_a_log_that_was_cut_is_written_until_all_of_it_is_behind_its_former_end(
     """It is noticed by the offset of an own record; the first round ends before the former end, the second begins."""
 
     async def check() -> None:
-        guard = Guard(LeftLogs())
+        logs = LeftLogs()
+        guard = Guard(logs)
         former_end, offset = 3 * MANY // 2, 1
         guard.begin({LOG: former_end})
 
@@ -198,6 +202,9 @@ def test_a_log_that_was_cut_is_written_until_all_of_it_is_behind_its_former_end(
         assert written.keys.count(b"removed") == 3  # a row whose tombstone was cut off
         assert len(written.keys) == 1 + 3 * (MANY + 1)
         assert guard.verified() == {LOG: offset}
+        # With what was written before the former end since the last round: tombstones are in no table.
+        assert logs.asked[0] == 1
+        assert 1 < logs.asked[1] < logs.asked[2] <= former_end
 
     asyncio.run(check())
 

@@ -623,6 +623,19 @@ async def test_another_worker_that_asks_for_other_partitions_than_a_conversation
     assert not world.views._streams.open
 
 
+async def test_an_id_that_a_producer_wrote_to_another_partition_is_listed_with_each(world):
+    """It has a state of its own there, and the same last activity."""
+    for number in range(world.partitions):
+        world.post(conversation("astray"))
+        event = world._records.pop()
+        world._records.append(event._replace(partition=number, offset=world.positions[event.topic, number]))
+        world.positions[event.topic, number] += 1
+    await world.settle()
+    async with world.client() as client:
+        listed = (await client.get("/conversations")).json()["conversations"]
+        assert [one["id"] for one in listed].count("astray") == world.partitions
+
+
 async def test_a_question_from_another_worker_is_never_passed_on(world):
     world.tables.lost()
     mine = partition_of("c1", 4)
