@@ -107,7 +107,7 @@ class Views:
             return view
         if not view.prepared(conversation_id):
             await view.prepare(conversation_id)
-            self._check(view)
+            self._tables.confirm([view])
         found = _conversation(view, conversation_id, reader_of(request))
         return _answer(request, found.body, found.tag)
 
@@ -122,10 +122,10 @@ class Views:
             return view
         reader = reader_of(request)
         await view.prepare(conversation_id)
-        self._check(view)
+        self._tables.confirm([view])
         owner = _conversation(view, conversation_id, reader).organization
         found = await view.messages(conversation_id, paging.below, limit + 1)
-        self._check(view)
+        self._tables.confirm([view])
         more = paging.cursor_of(contributions.sort_key(*found[limit - 1])) if len(found) > limit else None
         items = []
         for message_id, contribution in found[:limit]:
@@ -237,11 +237,6 @@ class Views:
         if view is None:
             raise not_ready("the partition was handed over", {self._tables.partition_of(key)})
         return view
-
-    def _check(self, view: PartitionView) -> None:
-        """Raise ProblemError if another worker may own a partition since a read has waited."""
-        if self._tables.assignment.views.get(view.number) is not view:
-            raise not_ready("the partition was handed over", {view.number})
 
     async def _wait_for(self, parameters: Parameters, reader: Reader, deadline: float, until: float) -> bool:
         """Wait for the record that `after` names; return whether conversations are updated later still."""

@@ -219,9 +219,7 @@ class Lists:
 
     async def _first(self, listing: Listing, views: list[PartitionView], paging: Paging) -> Part:
         part = await listing.first(views, paging.below, paging.limit + 1)
-        # Trap: it may have waited, and another worker may own the partitions by now.
-        if any(self._tables.assignment.views.get(view.number) is not view for view in views):
-            raise not_ready("the partitions were handed over", {view.number for view in views})
+        self._tables.confirm(views)
         return part
 
     def _own_views(self, partitions: Iterable[int], *, asked_by_worker: bool) -> list[PartitionView]:

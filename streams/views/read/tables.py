@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -192,6 +192,12 @@ class Tables:
         if view is not None and indexed and not view.indexed:
             raise not_ready("the partition is being indexed", {partition})
         return view
+
+    def confirm(self, views: Iterable[PartitionView]) -> None:
+        """Confirm, after a wait, that no other worker can own these partitions by now; else raise ProblemError."""
+        gone = {view.number for view in views if self.assignment.views.get(view.number) is not view}
+        if gone:
+            raise not_ready("the partition was handed over meanwhile", gone)
 
     @property
     def whole(self) -> bool:
