@@ -543,8 +543,6 @@ class Engine:
                 return
             finally:
                 source.done()
-            # Trap: while the next batch is there already, nothing else lets who waits for a moment between two have it.
-            await asyncio.sleep(0)
 
     async def _process(self, work: Assignment, batch: Batch) -> None:
         """Process a batch; while anything is in doubt in parts, each of which is noted before it is in progress."""
