@@ -240,7 +240,7 @@ class Drain:
                 self._hold(record, report.failure)
                 # Trap: a topic may have another number of partitions by now, so only both together say which it is.
                 place = (record.topic, report.partition)
-                if report.failure.error in _LATE and record.key is not None and place == self._place(record):
+                if report.failure.error in _LATE and place == self._place(record):
                     self._shut.add(place)
         return gone
 
@@ -318,11 +318,11 @@ class Drain:
 
     def _is_held(self, record: Record) -> bool:
         """Return whether it waits for the next pass, as an older one of its key does, or any of its partition."""
-        return record.key in self._held or (record.key is not None and self._place(record) in self._shut)
+        return record.key in self._held or self._place(record) in self._shut
 
-    def _place(self, record: Record) -> tuple[str, int]:
-        """Return the partition of a record with a key, as the producer computes it."""
-        return record.topic, murmur2(record.key or b"", self._partitions)
+    def _place(self, record: Record) -> tuple[str, int] | None:
+        """Return the partition of a record, as the producer computes it; None without a key."""
+        return None if record.key is None else (record.topic, murmur2(record.key, self._partitions))
 
     def _is_refusal(self, record: Record, failure: Failure) -> bool:
         if failure.unauthorized:

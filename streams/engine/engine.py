@@ -681,16 +681,15 @@ class Engine:
 
     def _save_positions(self) -> None:
         """Store in each store how far it has its changelog: up to the last own record that is acknowledged."""
-        verified = self._guard.verified()
         # Trap: a store whose changelog is quiet would look as if deletes after its position were missing.
-        renewing = self._clock.monotonic() - self._renewed_at >= _RENEW_S
-        if renewing:
-            self._renewed_at = self._clock.monotonic()
+        current: Mapping[At, int] = {}
+        if self._clock.monotonic() - self._renewed_at >= _RENEW_S:
+            self._renewed_at, current = self._clock.monotonic(), self._guard.verified()
         for table in self._tables.values():
             for rows in table.rows.values():
                 at = (rows.changelog, rows.number)
                 end, position = self._guard.end(*at), rows.store.position
-                if end is not None and (end > position or (renewing and end == position == verified[at])):
+                if end is not None and (end > position or end == position == current.get(at)):
                     rows.store.save_position(end)
 
 
