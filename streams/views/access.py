@@ -56,7 +56,7 @@ class Reader(Struct, frozen=True):
 
     def may_see(self, organization: str | None) -> bool:
         """Return whether rows of an organization (None: unknown) are visible."""
-        return self.token.organizations is None or organization in self.token.organizations
+        return self.token.may_see(organization)
 
     def need_all(self) -> None:
         """Raise ProblemError if the token is bound to organizations."""

@@ -31,6 +31,10 @@ class Token:
     sha256: bytes
     organizations: frozenset[str] | None = None
 
+    def may_see(self, organization: str | None) -> bool:
+        """Return whether rows of an organization (None: unknown) are visible to its owner."""
+        return self.organizations is None or organization in self.organizations
+
 
 class TokenSet:
     """Tokens with distinct names."""

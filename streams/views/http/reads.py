@@ -69,9 +69,7 @@ class Reads:
 
 
 def _seen_by(token: Token, found: Rendered | None) -> Rendered | None:
-    if found is None or (token.organizations is not None and found.organization not in token.organizations):
-        return None
-    return found
+    return found if found is not None and token.may_see(found.organization) else None
 
 
 def headers(tag: str, body: bytes | None) -> Headers:

@@ -275,9 +275,7 @@ class PartitionView:
 
         What has changed is indexed before: see `index_changed`.
         """
-        self._check()
-        self.index_changed()
-        return self._index.page(wanted, below, limit)
+        return list(islice(self.descend(wanted, below), limit))
 
     def descend(self, wanted: Filter, below: Position | None) -> Iterator[Position]:
         """Yield their positions as `page` returns them. Nothing may be indexed meanwhile."""
