@@ -44,18 +44,13 @@ _REMOVAL_OF_STATE = (
     " message has its `external_id`, or the last message that named a conversation without a row moved to another one."
     " Delete what you have."
 )
-_NO_ORDER = (
+_ORDER_OF_A_WORKER = (
     "Within a key, the order in which one of the bridge's workers took the events: what waits in the spool of another,"
     " or of the one before an upgrade, comes later. It is not the order of the changes: the sender sends up to 200 at"
-    " once, in any order. Compare `updated_at`, or read the state topic, where this is done."
+    " once, in any order. Compare `updated_at`, or read"
 )
-
-
-_NO_ORDER_OF_PEOPLE = (
-    "Within a key, the order in which one of the bridge's workers took the events: what waits in the spool of another,"
-    " or of the one before an upgrade, comes later. It is not the order of the changes: the sender sends up to 200 at"
-    " once, in any order. Compare `updated_at`, or read the field `contact` of conversation-state, where this is done."
-)
+_NO_ORDER = f"{_ORDER_OF_A_WORKER} the state topic, where this is done."
+_NO_ORDER_OF_PEOPLE = f"{_ORDER_OF_A_WORKER} the field `contact` of conversation-state, where this is done."
 
 _BRIDGE = "the bridge's setting BRIDGE_SOURCE, `openbsp` unless set"
 #: The meaning of the header `ce_reconciled`.
