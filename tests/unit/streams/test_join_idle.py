@@ -279,22 +279,30 @@ def test_a_deleted_conversation_is_remembered_whatever_its_messages_say(organiza
     asyncio.run(check())
 
 
+async def before_a_removal(end: int | None = None) -> tuple[Broker, GroupedMemoryStore, Join]:
+    """Return a join of the history whose worker ends after so many records, and where they go."""
+    broker, store = Broker(end), GroupedMemoryStore()
+    join = join_of(store, broker)
+    await join.process(history())
+    join.flush()
+    return broker, store, join
+
+
+async def records_of_a_removal() -> range:
+    """Return after how many records a worker may end that removes the conversation; the last: with all of them."""
+    calm, _, undisturbed = await before_a_removal()
+    before = len(calm.sent)
+    await undisturbed.process([eviction("c")])
+    return range(before, len(calm.sent) + 1)
+
+
 @pytest.mark.parametrize("durable", [True, False], ids=["the disk has it all", "the disk has nothing"])
 def test_a_crash_at_any_record_of_a_removal_leaves_what_the_replay_completes(durable):
     """The messages are gone before the list of them, the changelog's rows before nobody knows of them any more."""
 
     async def check() -> None:
-        calm = Broker()
-        undisturbed = join_of(GroupedMemoryStore(), calm)
-        await undisturbed.process(history())
-        undisturbed.flush()
-        before = len(calm.sent)
-        await undisturbed.process([eviction("c")])
-        for end in range(before, len(calm.sent) + 1):
-            broker, store = Broker(end), GroupedMemoryStore()
-            join = join_of(store, broker)
-            await join.process(history())
-            join.flush()
+        for end in await records_of_a_removal():
+            broker, store, join = await before_a_removal(end)
             try:
                 await join.process([eviction("c")])
             except KilledError:
@@ -313,17 +321,8 @@ def test_a_removal_that_was_cut_off_and_is_not_due_any_more_has_deleted_nothing(
     """Its worker had written tombstones of rows that its disk still has."""
 
     async def check() -> None:
-        calm = Broker()
-        undisturbed = join_of(GroupedMemoryStore(), calm)
-        await undisturbed.process(history())
-        undisturbed.flush()
-        before = len(calm.sent)
-        await undisturbed.process([eviction("c")])
-        for end in range(before, len(calm.sent)):
-            broker, store = Broker(end), GroupedMemoryStore()
-            join = join_of(store, broker)
-            await join.process(history())
-            join.flush()
+        for end in (await records_of_a_removal())[:-1]:
+            broker, store, join = await before_a_removal(end)
             with contextlib.suppress(KilledError):
                 await join.process([eviction("c")])
             broker.most = None

@@ -591,9 +591,7 @@ async def test_another_workers_part_may_take_long_as_well(world, monkeypatch):
     clock.now += 30
     go_on.set()
     async with client:
-        await client.until(lambda: "ready" in client.names)
-        name = await rename(peer, theirs[0])
-        await client.until(lambda: client.events[-1].data.get("name") == name)
+        await hears(client, peer, theirs[0])
         assert client.names.count("begin") == 1
         assert positions.parse(client.events[-1].id).positions.keys() == {0, 1, 2, 3}
 
@@ -623,10 +621,15 @@ async def test_another_workers_stream_that_ends_before_the_clients_begins_is_ope
     peer.views._streams.closing = False
     go_on.set()
     async with client:
-        await client.until(lambda: "ready" in client.names)
-        name = await rename(peer, theirs[0])
-        await client.until(lambda: client.events[-1].data.get("name") == name)
+        await hears(client, peer, theirs[0])
         assert client.names.count("begin") == 1
+
+
+async def hears(client: DirectClient, peer: World, key: str) -> None:
+    """Return when a client that is ready has heard of a change at another worker."""
+    await client.until(lambda: "ready" in client.names)
+    name = await rename(peer, key)
+    await client.until(lambda: client.events[-1].data.get("name") == name)
 
 
 async def beside(world: World, monkeypatch: pytest.MonkeyPatch) -> tuple[World, list[str]]:
