@@ -20,6 +20,8 @@ Positions = dict[tuple[str, int], int]
 
 #: The age of the oldest unacknowledged write is measured in steps of this many seconds.
 _MOMENT_S = 0.02
+#: The part of the time a record may wait after which all of them are given up, before the first one times out.
+_PATIENCE = 0.95
 
 
 class Checkpoint:
@@ -62,9 +64,9 @@ class Writer:
     ) -> None:
         """Connect in the background; `connection` as from KafkaSettings.producer.
 
-        A record that waits for longer than `max_pending_s` for the broker fails and ends the worker: it must not be
-        sent after another worker may have taken over. `on_settled` is called with each checkpoint once it is
-        acknowledged.
+        A record that waits for about `max_pending_s` for the broker fails, all others with it, and ends the worker: it
+        must not be sent after another worker may have taken over. `on_settled` is called with each checkpoint once it
+        is acknowledged.
         """
         self._producer = clients.producer(
             producer_config(
@@ -76,6 +78,8 @@ class Writer:
             )
         )
         self._clock = clock
+        self._patience_s = max_pending_s * _PATIENCE
+        self._given_up: str | None = None
         self._on_written = on_written
         self._on_settled = on_settled
         self._open = Checkpoint()
@@ -90,7 +94,12 @@ class Writer:
     def write(
         self, topic: str, key: bytes | None, value: bytes | None, partition: int = -1, headers: Any = None
     ) -> None:
-        """Produce a record as part of the open checkpoint. Without a partition its key decides (murmur2)."""
+        """Produce a record as part of the open checkpoint. Without a partition its key decides (murmur2).
+
+        Raises WriteFailedError once one has failed.
+        """
+        if self._failure is not None:
+            raise self._failure
         checkpoint, moment = self._open, self._moment
         checkpoint.pending += 1
         moment.pending += 1
@@ -102,9 +111,9 @@ class Writer:
             # Trap: the checkpoint of a record that was not written stays pending for good. Who waits for it, as a
             # repair does, must not take it for acknowledged in the moments before this worker ends.
             if error is not None:
-                self._failure = WriteFailedError(f"{topic}: the broker did not take a record: {error.str()}")
+                self._fail(f"{topic}: the broker did not take a record: {self._given_up or error.str()}")
             elif reports.is_unwritten(message):
-                self._failure = WriteFailedError(f"{topic}: a record was not written: {reports.UNWRITTEN}")
+                self._fail(f"{topic}: a record was not written: {reports.UNWRITTEN}")
             else:
                 checkpoint.pending -= 1
                 if self._on_written is not None:
@@ -115,6 +124,8 @@ class Writer:
                 self._producer.produce(topic, value, key, partition, delivered, headers=headers)
             except BufferError:
                 self._producer.poll(0.05)
+                if self._failure is not None:
+                    raise self._failure from None
             else:
                 return
 
@@ -130,20 +141,33 @@ class Writer:
     def poll(self) -> None:
         """Process the broker's acknowledgements. Raises WriteFailedError if it rejected a record permanently."""
         self._producer.poll(0)
-        if self._failure is not None:
-            raise self._failure
         now, moments = self._clock.monotonic(), self._moments
         if now - self._moment.began >= _MOMENT_S:
             self._moment = _Moment(now)
             moments.append(self._moment)
         while len(moments) > 1 and not moments[0].pending:
             moments.popleft()
+        if self._failure is None and self.waited_s > self._patience_s:
+            # Trap: each record times out by itself, and those behind it are sent all the same: values without the mark
+            # that was before them (docs/decisions/0252).
+            self._given_up = f"it was not acknowledged within {self._patience_s:.1f} s"
+            self._producer.purge()
+            self._producer.poll(0)
+            self._fail(f"the broker did not take a record: {self._given_up}")
+        if self._failure is not None:
+            raise self._failure
         while self._closed and not self._closed[0].pending:
             settled = self._closed.popleft()
             if settled.positions is not None:
                 self.acknowledged.update(settled.positions)
             if self._on_settled is not None:
                 self._on_settled(settled)
+
+    def _fail(self, problem: str) -> None:
+        if self._failure is None:
+            self._failure = WriteFailedError(problem)
+            # Trap: what is behind it must not be sent without it, see `poll`.
+            self._producer.purge()
 
     @property
     def waited_s(self) -> float:

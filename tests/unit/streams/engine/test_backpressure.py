@@ -50,6 +50,14 @@ class Burdened:
         if self.queues:
             self.loop.outside(1 / REQUESTS_PER_S, self._answer)
 
+    def purge(self) -> None:
+        purged = KafkaError(KafkaError._PURGE_QUEUE)
+        for at, waiting in self.queues.items():
+            self.reports += [
+                (told, purged, SimulatedMessage(at, -1001, None, None, None, purged)) for _, told in waiting
+            ]
+            waiting.clear()
+
     def poll(self, timeout: float = 0.0) -> int:
         del timeout
         while self.reports:
@@ -133,5 +141,51 @@ def test_a_broker_that_is_behind_is_sent_fewer_and_larger_requests():
 
 
 def test_without_backpressure_the_same_burst_ends_the_worker():
-    with pytest.raises(WriteFailedError, match="timed out"):
+    with pytest.raises(WriteFailedError, match=r"not acknowledged within 7\.6 s"):
         work_off(float("inf"), batches=BATCHES)
+
+
+class Silent:
+    """A producer whose broker says nothing, until what waits is given up."""
+
+    def __init__(self) -> None:
+        self.waiting: list = []
+        self.told: list = []
+        self.taken = 0
+
+    def produce(self, topic, value, key, partition, delivered, headers=None) -> None:  # noqa: PLR0917 librdkafka's
+        del value, key, headers
+        self.taken += 1
+        self.waiting.append((delivered, (topic, partition)))
+
+    def purge(self) -> None:
+        self.told, self.waiting = self.told + self.waiting, []
+
+    def poll(self, timeout: float = 0.0) -> int:
+        del timeout
+        while self.told:
+            delivered, at = self.told.pop(0)
+            error = KafkaError(KafkaError._PURGE_QUEUE)
+            delivered(error, SimulatedMessage(at, -1001, None, None, None, error))
+        return 0
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_nothing_is_sent_without_what_was_before_it(*, refused: bool):
+    """Each record times out by itself: what was written later would be, without the mark that was before it."""
+    producer, now = Silent(), SimpleNamespace(s=0.0)
+    writer = Writer(SimpleNamespace(producer=lambda _: producer), SimpleNamespace(monotonic=lambda: now.s), {}, LEASE_S)
+    writer.write("changelog", b"", b"mark", 0)
+    now.s = LEASE_S * 0.9
+    writer.write("changelog", b"k", b"v", 0)
+    writer.poll()
+    if refused:
+        producer.told, producer.waiting = producer.waiting[:1], producer.waiting[1:]
+    else:
+        now.s = LEASE_S * 0.96
+    with pytest.raises(WriteFailedError, match="changelog: the broker did not take a record"):
+        writer.poll()
+    assert producer.waiting == []
+    with pytest.raises(WriteFailedError):
+        writer.write("changelog", b"k", b"later", 0)
+    assert producer.taken == 2
