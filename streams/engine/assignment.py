@@ -156,22 +156,26 @@ class Assignment:
         """Return whether all that former owners can have read of a partition is in the tables."""
         return all(self.position(topic, partition) >= self.ends.get((topic, partition), 0) for topic in self._sources)
 
-    def rewrite(self, contents: Contents, topic: str, keys: Iterable[bytes]) -> Checkpoint:
-        """Rewrite keys of a guarded log; return the checkpoint that ends with them."""
-        # Trap: facts must not be written before the records that they cause.
-        self.flush()
-        for key in keys:
-            contents.rewrite(topic, key)
-        return self.flush()
+    async def rewrite(self, table: str, partition: int, topic: str, keys: Iterable[bytes]) -> Checkpoint | None:
+        """Between two batches: rewrite keys of a table's log, which ends the checkpoint that is returned.
 
-    async def undisturbed(self) -> bool:
-        """Wait until no batch is in progress, so nothing is half done; False if it is ending.
-
-        Code after it without an await runs between two batches.
+        None once it is ending: nothing is written then.
         """
-        while not (self._idle.is_set() or self.ending.is_set()):
-            await self._idle.wait()
-        return not self.ending.is_set()
+        rows, contents = self.rows[table][partition], self.contents[table][partition]
+        # Trap: in the middle of a removal the tables still have entries that are already deleted from the log.
+        await self.begin()
+        try:
+            if self.ending.is_set():
+                return None
+            # Trap: facts must not be written before the records that they cause.
+            await self.flush_in_turns()
+            if topic == rows.changelog:
+                rows.write_mark()
+            for key in keys:
+                contents.rewrite(topic, key)
+            return await self.in_turns(self._flushing())
+        finally:
+            self._idle.set()
 
     async def close(self) -> None:
         """Stop processing, write all changes, and wait until everything is acknowledged."""

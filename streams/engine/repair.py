@@ -71,18 +71,16 @@ class Repair:
         )
         written = []
         for (topic, partition), found in keys.items():
-            contents = work.contents[self._tables[topic].changelog][partition]
+            table = self._tables[topic].changelog
             # Trap: sorting a large table's keys takes longer than the loop may be blocked.
             keys_left = iter(found)
             while some := list(islice(keys_left, _SLICE)):
                 await work.room()
-                # Trap: in the middle of a removal the tables still have entries that are already deleted from the log.
-                if not await work.undisturbed() or self._current() is not work:
+                checkpoint = await work.rewrite(table, partition, topic, some)
+                if checkpoint is None or self._current() is not work:
                     return
-                written.append(work.rewrite(contents, topic, some))
+                written.append(checkpoint)
                 await asyncio.sleep(0)
-                if self._current() is not work:
-                    return
         while any(checkpoint.pending for checkpoint in written):
             await asyncio.sleep(_WAIT_S)
             if self._current() is not work:

@@ -99,14 +99,15 @@ class TablePartition:
         A reader that finds merged values finds the mark: earlier events may be in them (`seen`), later ones are not.
         """
         self.store.save_mark(self._position())
-        self._write_mark()
+        self.write_mark()
 
     def made_with(self, partitions: int) -> None:
-        """Record the partition count of the table, in the changelog as well."""
+        """Record the partition count of the table, in the changelog as well, with the mark as it is."""
         self.store.save_partitions(partitions)
-        self._write_mark()
+        self.write_mark()
 
-    def _write_mark(self) -> None:
+    def write_mark(self) -> None:
+        """Write the mark to the changelog once more, as it is."""
         store = self.store
         self._sender.write(self.changelog, MARK_KEY, mark_value(store.mark, store.partitions), self.number)
 

@@ -122,8 +122,11 @@ class HeldUpBench(RealBench):
 
     def producer(self, **config: Any) -> Producer:
         made = super().producer(**{"bootstrap.servers": f"127.0.0.1:{self._slow.port}", **config})
-        self._slow.hold()
+        self.hold()
         return made
+
+    def hold(self) -> None:
+        self._slow.hold()
 
     @property
     def held(self) -> int:

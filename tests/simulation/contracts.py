@@ -290,6 +290,9 @@ class HeldUp(Bench, Protocol):
     def held(self) -> int:
         """How much is on its way; more with each batch."""
 
+    def hold(self) -> None:
+        """Keep batches on their way, until they are let go."""
+
     def release(self, refused: bytes) -> None:
         """Let all of it arrive. The broker refuses the batch with this value for the moment."""
 
@@ -309,6 +312,26 @@ class RefusalContract:
         told = {message.value(): (error, message.offset()) for error, message in reports.all()}
         assert told == {b"the first": (None, None), b"the second": (None, 0)}
         assert [value for _, _, value in read(held_up, 0)] == [b"the second"]
+
+    def test_of_a_producer_that_has_written_before_a_refused_batch_comes_before_the_next(self, held_up: HeldUp) -> None:
+        """So what waits for its first batch keeps its order (docs/decisions/0252)."""
+        reports = Reports(held_up, held_up.producer())
+        reports.send(value=b"alone", partition=0)
+        held_up.until(lambda: held_up.held)
+        held_up.release(b"nothing")
+        assert [message.offset() for _, message in reports.all()] == [0]
+        held_up.hold()
+        reports.send(value=b"the first", partition=0)
+        held_up.until(lambda: held_up.held)
+        alone = held_up.held
+        reports.send(value=b"the second", partition=0)
+        held_up.until(lambda: held_up.held > alone)
+        held_up.release(b"the first")
+        assert {(message.value(), message.offset()) for _, message in reports.all()} >= {
+            (b"the first", 1),
+            (b"the second", 2),
+        }
+        assert [value for _, _, value in read(held_up, 0)] == [b"alone", b"the first", b"the second"]
 
 
 def end(bench: Bench, partition: int) -> int:

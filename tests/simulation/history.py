@@ -55,6 +55,7 @@ class World:
         self.network.fetch_records = plan.fetch_records
         self.cluster = Cluster(self.network)
         self.cluster.appended = self._appended
+        self.cluster.crowded = self._crowded
         for name in self.subject.topics:
             self.cluster.create(PREFIX + name, plan.partitions)
         self.registry = self.subject.registry
@@ -200,6 +201,10 @@ class World:
 
     def _appended(self, topic: str, partition: int, record: Any) -> None:
         self._note(topic, partition, record.offset, record.key, record.writer)
+
+    def _crowded(self, topic: str, partition: int, writer: str) -> None:
+        if topic.removeprefix(PREFIX) in CHANGELOGS:
+            self.outcome.wrong.append(f"{writer} did not wait for its first batch in {topic}[{partition}]")
 
     def _committed(self, at: At, before: int, offset: int, notes: Mapping[At, str]) -> None:
         self._note(*at, offset)

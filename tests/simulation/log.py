@@ -113,6 +113,8 @@ class Cluster:
         self.producers: list[SimulatedProducer] = []
         #: Called for each record that is appended, with its topic and partition.
         self.appended: Callable[[str, int, Record], None] = lambda *_: None
+        #: Called when a producer's first batch in a partition comes, and more is behind it: topic, partition, writer.
+        self.crowded: Callable[[str, int, str], None] = lambda *_: None
 
     def create(self, topic: str, partitions: int) -> None:
         """Make a topic."""
@@ -347,6 +349,8 @@ class SimulatedProducer:
             self._loop.outside(log.away_until - now, self._arrive, at, way)
             return
         batch = way.flying.popleft()
+        if way.flying and not way.used:
+            self._cluster.crowded(*at, self.writer)
         network = self._network
         if network.refusals and way.flying and not way.used and network.random.random() < network.refusals:
             way.refused += batch

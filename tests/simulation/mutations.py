@@ -190,6 +190,13 @@ def _mark_last(original: Any, self: Any) -> Any:
         mark()
 
 
+@mutation("of a worker the marks come first, and are waited for")
+@instead(program.engine.Engine, "_mark_first")
+async def _values_with_the_marks(original: Any, self: Any, work: Any) -> None:
+    del original, work
+    self._write_marks()
+
+
 @mutation("foreign records are written again by the owner", aim="notes")
 @instead(program.repair.Repair, "_repair")
 async def _no_repair(original: Any, self: Any, work: Any) -> None:

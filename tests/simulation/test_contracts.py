@@ -60,6 +60,10 @@ class HeldUpBench(SimulatedBench):
         made.hold()
         return made
 
+    def hold(self) -> None:
+        for producer in self.cluster.producers:
+            producer.hold()
+
     @property
     def held(self) -> int:
         return sum(producer.holds for producer in self.cluster.producers)

@@ -93,7 +93,7 @@ class Join:
         self.owned = Owned(self.work)
         self.messages, self.conversations = self.owned.messages, self.owned.conversations
         self.position, self.caught_up = self.work.position, self.work.caught_up
-        self.flush, self.undisturbed, self.close = self.work.flush, self.work.undisturbed, self.work.close
+        self.flush, self.close = self.work.flush, self.work.close
         self._queues: dict[str, asyncio.Queue[Any]] = {topic: asyncio.Queue() for topic in app.source_topics}
 
     @property

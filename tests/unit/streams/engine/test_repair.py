@@ -76,15 +76,12 @@ class Work:
     def caught_up(self, partition: int) -> bool:
         return partition == 0
 
-    async def undisturbed(self) -> bool:
-        return True
-
     async def room(self) -> None:
         self.rooms += 1
 
-    def rewrite(self, contents: PlainContents, topic: str, keys: list[bytes]) -> Written:
+    async def rewrite(self, table: str, partition: int, topic: str, keys: list[bytes]) -> Written:
         for key in keys:
-            contents.rewrite(topic, key)
+            self.contents[table][partition].rewrite(topic, key)
         return self._written
 
 
@@ -132,6 +129,9 @@ class FailingProducer:
         self.reports.append((delivered, (topic, partition)))
         self.asked.set()
 
+    def purge(self) -> None:
+        """Nothing is left."""
+
     def poll(self, _: float) -> int:
         while self.reports:
             delivered, at = self.reports.pop(0)
@@ -149,8 +149,8 @@ def test_a_rewrite_that_failed_has_repaired_nothing(error: KafkaError | None):
         writer = Writer(clients, Clock(), {}, 20)
 
         class Failing(Work):
-            def rewrite(self, contents: PlainContents, topic: str, keys: list[bytes]) -> Any:
-                super().rewrite(contents, topic, keys)
+            async def rewrite(self, table: str, partition: int, topic: str, keys: list[bytes]) -> Any:
+                await super().rewrite(table, partition, topic, keys)
                 return writer.checkpoint({})
 
         current: list[Any] = [Failing(writer)]
@@ -195,7 +195,7 @@ def test_a_log_that_was_cut_is_written_until_all_of_it_is_behind_its_former_end(
         repair = Repair(guard, written, committed, lambda: work, {"changelog": TABLE})
         await repair.look()
         assert written.keys == []
-        work.rewrite(work.contents["changelog"][0], "changelog", [b"0"])
+        await work.rewrite("changelog", 0, "changelog", [b"0"])
         while guard.gaps:
             assert guard.verified() == {LOG: 0}
             await repair.look()

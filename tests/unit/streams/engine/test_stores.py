@@ -7,21 +7,22 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
-from types import SimpleNamespace
 from typing import Any
-from unittest.mock import Mock, call
+from unittest.mock import AsyncMock, Mock, call
 
 import pytest
 from rocksdict import Rdict
 
 from openbsp.kafka.connection import KafkaSettings
+from streams.engine import engine as engine_module
 from streams.engine.engine import Engine
 from streams.engine.errors import CompactionError, StoreDamagedError, StoreDiskError
 from streams.engine.hooks import Hooks
+from streams.engine.layout import mark_value
 from streams.engine.outside import Clock, Outside
 from streams.engine.partitions import Stores
 from streams.engine.settings import EngineSettings
-from streams.engine.stores import Store, group_key, prefix, rocks
+from streams.engine.stores import MARK_KEY, Store, group_key, prefix, rocks
 from streams.engine.stores.memory import GroupedMemoryStore, MemoryStore
 from streams.engine.stores.rocks import RocksMemory, RocksStore
 from streams.engine.table import OwnedTable, TablePartition, TableSpec
@@ -438,16 +439,49 @@ def test_a_store_whose_changelog_is_quiet_is_not_taken_for_one_that_was_away(tmp
             store.put(b"k", b"v")
             store.save_position(5)
         found = store.position, store.get(b"k")
-        tables["counts"].rows = {0: SimpleNamespace(changelog="counts", number=0, store=store)}
-        engine._guard.begin({("counts", 0): 5})
+        sender = Mock()
+        tables["counts"].rows = {0: TablePartition(0, store, "counts", sender)}
+        engine._guard.begin({("counts", 0): found[0]})
         clock.at += days * DAY_S
+        engine._write_marks()
+        sender.write.assert_called_once_with("counts", MARK_KEY, mark_value(0, 1), 0)
+        engine._guard.written("counts", 0, found[0])
         engine._save_positions()
         tables["counts"].rows = {}
         await engine.close()
         return found
 
-    for _ in range(3):
-        assert asyncio.run(own(5)) == (5, b"v")
+    assert [asyncio.run(own(5)) for _ in range(3)] == [(5, b"v"), (6, b"v"), (7, b"v")]
+
+
+def test_marks_are_written_again_for_as_long_as_partitions_are_owned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a broker forgets the producer of a quiet changelog, and its store looks as if it had been away."""
+    monkeypatch.setattr(engine_module, "_MARK_INTERVAL_S", 0.005)
+    sender = Mock()
+    tables = {"counts": OwnedTable(TableSpec(source="words", changelog="counts"))}
+    settings = EngineSettings(app_id="app", kafka=KafkaSettings(), url="", partitions=1)
+
+    async def check() -> None:
+        engine = Engine(
+            settings, sources=["words"], tables=tables, inbox=Mock(), hooks=Hooks(), outside=Outside(clients=Mock())
+        )
+        engine.membership = AsyncMock()
+        tables["counts"].rows = {0: TablePartition(0, MemoryStore(), "counts", sender)}
+        running = asyncio.create_task(engine.run())
+        await asyncio.sleep(0.05)
+        sender.write.assert_not_called()
+        engine._lease.confirm(engine._clock.monotonic())
+        engine.assignment = AsyncMock(changed=False)
+        for _ in range(3):
+            written = asyncio.Event()
+            sender.write.side_effect = lambda *_, written=written: written.set()
+            await asyncio.wait_for(written.wait(), 30)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    asyncio.run(check())
+    assert sender.write.call_args == call("counts", MARK_KEY, mark_value(0, 1), 0)
 
 
 def test_stores_are_compacted_once_in_an_interval_over_restarts_too(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Coroutine, Generator
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 
@@ -12,7 +13,9 @@ from streams.agents.intake import Intake
 from streams.agents.removal import Removal, Remover
 from streams.contract import Contract
 from streams.engine.assignment import Assignment
-from streams.engine.source import Record
+from streams.engine.engine import Engine
+from streams.engine.errors import WriteFailedError
+from streams.engine.source import Batch, Record
 from streams.engine.stream import Inbox
 from streams.engine.writer import Checkpoint
 from support.join import IDS, Join, empty_stores, program
@@ -119,6 +122,45 @@ def test_others_have_their_turn_while_what_a_batch_leads_to_is_written():
         assert await longest_wait_s(watch, work.end([], complete=True, changed=True)) <= TURN_S + STEP_S
         # Published at the end of the batch, and once more with the flush.
         assert (contents.flushed, round(watch.now_s - 100.0)) == (1, 3)
+
+    asyncio.run(check())
+
+
+def test_who_waits_for_a_moment_between_two_batches_has_it_while_others_are_queued():
+    """A repair would wait for the end of the backlog."""
+
+    async def check() -> None:
+        watch = Watch()
+        work = work_of(watch, Slow(watch), coalesce_ms=50)
+        batches: asyncio.Queue[Batch] = asyncio.Queue()
+        for _ in range(50):
+            batches.put_nowait(Batch([], []))
+
+        async def process_one(work: Assignment, _: Batch) -> None:
+            await work.begin()
+            await asyncio.sleep(0)
+            await work.end([], complete=True, changed=False)
+
+        engine: Any = SimpleNamespace(_mark_first=AsyncMock(), _process=process_one, fail=pytest.fail)
+        source: Any = SimpleNamespace(done=lambda: None)
+        processing = asyncio.create_task(Engine._process_all(engine, work, source, batches))
+        await asyncio.sleep(0)
+        await work.begin()
+        assert batches.qsize() >= 48
+        processing.cancel()
+
+    asyncio.run(check())
+
+
+def test_a_worker_that_cannot_write_its_marks_ends_and_takes_no_batch():
+    async def check() -> None:
+        batches: asyncio.Queue[Batch] = asyncio.Queue()
+        batches.put_nowait(Batch([], []))
+        engine = AsyncMock(fail=Mock())
+        engine._mark_first.side_effect = error = WriteFailedError("not taken")
+        await Engine._process_all(engine, Mock(), Mock(), batches)
+        engine.fail.assert_called_once_with(error)
+        engine._process.assert_not_called()
 
     asyncio.run(check())
 
