@@ -16,6 +16,7 @@ from avro.catalogue import topic_name
 from openbsp.kafka import reports
 from openbsp.kafka.clients import admin_config, producer_config, reader_config
 from openbsp.kafka.connection import KafkaSettings, TopicSettings
+from openbsp.kafka.reading import patiently
 from openbsp.kafka.topics import Topics
 from streams.engine.layout import mark_value
 from streams.engine.outside import Clients
@@ -180,7 +181,7 @@ class Repartition:
     def _write_marks(self, changelog: str, source: str) -> None:
         """Make the new owners treat all copied events as merged before: they announce their statuses once more."""
         for number in range(self._topics.partitions):
-            _, end = self._consumer.get_watermark_offsets(TopicPartition(source, number), timeout=_TIMEOUT_S)
+            _, end = self._watermarks(TopicPartition(source, number))
             self._produce(changelog, MARK_KEY, mark_value(end, self._topics.partitions), number, None)
         self._flush()
 
@@ -226,7 +227,7 @@ class Repartition:
         ]
         bounds = {}
         for left in self._consumer.committed(places, timeout=_TIMEOUT_S):
-            first, end = self._consumer.get_watermark_offsets(left, timeout=_TIMEOUT_S)
+            first, end = self._watermarks(left)
             # Below 0: nothing is committed.
             if 0 <= left.offset < first:
                 raise self._gap(left, f"{first - left.offset} records were deleted before they were copied")
@@ -234,6 +235,10 @@ class Repartition:
                 raise self._gap(left, f"it ends at {end} now: it was created again, or lost records")
             bounds[left.topic, left.partition] = (max(first, left.offset), end)
         return bounds
+
+    def _watermarks(self, place: TopicPartition) -> tuple[int, int]:
+        first, end = patiently(_TIMEOUT_S, self._consumer.get_watermark_offsets, place, timeout=_TIMEOUT_S)
+        return first, end
 
     def _gap(self, left: TopicPartition, what: str) -> RepartitionError:
         return RepartitionError(

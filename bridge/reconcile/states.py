@@ -19,7 +19,7 @@ from bridge.reconcile.index import Index, State
 from openbsp.kafka import clients, ends
 from openbsp.kafka.connection import KafkaSettings, RegistrySettings, TopicSettings
 from openbsp.kafka.findings import NO_ID
-from openbsp.kafka.reading import GROUP, ValueReader
+from openbsp.kafka.reading import GROUP, ValueReader, patiently
 from openbsp.kafka.registry import Registry
 from openbsp.kafka.topics import Topics
 
@@ -179,7 +179,8 @@ class States:
 
     def _bounds(self, topic: str, partition: int) -> tuple[int, int]:
         try:
-            low, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), _TIMEOUT_S)
+            place = TopicPartition(topic, partition)
+            low, high = patiently(_TIMEOUT_S, self._consumer.get_watermark_offsets, place, _TIMEOUT_S)
         except KafkaException as error:
             raise ReconcileError(f"{topic}[{partition}]: no broker answered: {error.args[0].str()}") from None
         return low, high

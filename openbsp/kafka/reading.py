@@ -1,9 +1,9 @@
 """Reads topics for people and tools: from any offset, without a group, committing nothing. Blocking."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self, TypeVar, cast
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -28,8 +28,25 @@ _PASSING = frozenset(
     }
 )
 
+T = TypeVar("T")
+
 #: By partition: the offset to begin with, and the one to end before.
 Range = Mapping[int, tuple[int, int]]
+
+
+def patiently(timeout_s: float, question: Callable[..., T], *arguments: Any, **options: Any) -> T:
+    """Ask brokers a question, and again for `timeout_s` while they answer what passes by itself. Blocking.
+
+    Raises KafkaException.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return question(*arguments, **options)
+        except KafkaException as refusal:
+            if refusal.args[0].code() not in _PASSING or time.monotonic() >= deadline:
+                raise
+        time.sleep(_POLL_S)
 
 
 def tail(within: Range, most: int) -> Range:
@@ -167,17 +184,13 @@ class TopicReader:
         raise KafkaUnavailableError(f"{self._servers}: {self.topic} cannot be read: {error.str()}")
 
     def _ask(self, question: Any, *arguments: Any, **options: Any) -> Any:
-        deadline = time.monotonic() + self._timeout_s
-        while True:
-            try:
-                return question(*arguments, **options)
-            except KafkaException as refusal:
-                error = refusal.args[0]
-            if error.code() not in _PASSING or time.monotonic() >= deadline:
-                raise KafkaUnavailableError(
-                    f"{self._servers}: no broker answered: {error.str()}; KAFKA_BOOTSTRAP_SERVERS says where"
-                )
-            time.sleep(_POLL_S)
+        try:
+            return patiently(self._timeout_s, question, *arguments, **options)
+        except KafkaException as refusal:
+            why = refusal.args[0].str()
+            raise KafkaUnavailableError(
+                f"{self._servers}: no broker answered: {why}; KAFKA_BOOTSTRAP_SERVERS says where"
+            ) from None
 
 
 class ValueReader:

@@ -152,7 +152,9 @@ def test_partitions_that_stay_are_not_indexed_again_and_no_read_is_refused(contr
         def shared() -> bool:
             last = [owned(running, member.part.name)[-1:] for member in running.wanted]
             numbers = [number for one in last for own, _ in one for number in own]
-            return sorted(numbers) == sorted(partitions) and len({at for one in last for _, at in one}) == 1
+            return (
+                all(last) and sorted(numbers) == sorted(partitions) and len({at for one in last for _, at in one}) == 1
+            )
 
         def is_indexed(name: str) -> bool:
             own = [line for line in running.lines if line.startswith(name)]

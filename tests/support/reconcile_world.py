@@ -1,10 +1,12 @@
 """An OpenBSP, states that are what the streams make of events, and a bridge between them, all without servers."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from avro import instants
 from avro.columns import ENTITIES
@@ -105,16 +107,30 @@ def unconnected(index: Index, port: int) -> Iterator[States]:
         states.__exit__(None, None, None)
 
 
-def begin(states: States, entity: str, identity: str, bounds: list[tuple[int, int]]) -> None:
-    """Have the states begin with a topic that has this id, and begins and ends there in its partitions."""
+def begin(
+    states: States, entity: str, identity: str, bounds: list[tuple[int, int]], refusals: Sequence[int] = ()
+) -> None:
+    """Have the states begin with a topic that has this id, and begins and ends there in its partitions.
+
+    Its broker answers with `refusals`, codes of errors, before that.
+    """
+    left = iter(refusals)
+
+    def watermarks(place: TopicPartition, _: float) -> tuple[int, int]:
+        for code in left:
+            raise KafkaException(KafkaError(code))
+        return bounds[place.partition]
+
     partitions = SimpleNamespace(partitions=dict.fromkeys(range(len(bounds))))
     consumer = SimpleNamespace(
         list_topics=lambda topic, timeout: SimpleNamespace(topics={topic: partitions}),  # noqa: ARG005
-        get_watermark_offsets=lambda place, _: bounds[place.partition],
+        get_watermark_offsets=watermarks,
     )
     former, states._consumer = states._consumer, cast("Any", consumer)
-    states._begin(entity, {COUNTERPARTS[entity]: identity})
-    states._consumer = former
+    try:
+        states._begin(entity, {COUNTERPARTS[entity]: identity})
+    finally:
+        states._consumer = former
 
 
 class Streams:

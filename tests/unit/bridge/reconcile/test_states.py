@@ -112,6 +112,13 @@ def kept(states: States, noted: str | None, identity: str, bounds: list[tuple[in
     ]
 
 
+def test_a_leader_that_changes_is_waited_for_and_no_right_to_read_is_told(states: States):
+    begin(states, "messages", "A", TWO, [KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE])
+    assert states._index.meta("topic messages") == "A"
+    with pytest.raises(ReconcileError, match=r"no broker answered: .*[Aa]uthorization"):
+        begin(states, "messages", "A", TWO, [KafkaError.TOPIC_AUTHORIZATION_FAILED])
+
+
 @pytest.mark.parametrize(
     ("identity", "bounds"),
     [("B", TWO), ("A", [(0, 9), (0, 4)]), ("A", [(6, 9), (0, 9)]), ("A", [(0, 9)])],
