@@ -459,6 +459,40 @@ def test_topics_and_schemas_come_before_the_processes():
     ]
 
 
+def test_the_job_is_not_held_up_by_the_policy_of_the_former_release():
+    """Before the job, Helm applies only hooks, in the order of their weights. What any policy allows a pod, it may."""
+    upgrade = {
+        "kafka": {**SCRAM, "bootstrapServers": "kafka-0:9193"},
+        "schemaRegistry": {"url": "https://registry.example:8443"},
+        "init": {"kafkaSecret": "deploy"},
+        "bridge": {"kafkaSecret": "bridge"},
+        "streams": {"kafkaSecret": "streams"},
+        "networkPolicy": {"kafkaPorts": [9194]},
+    }
+    hooks, others = [], []
+    for each in helm.render(merged(LEAST, upgrade), VERSIONS[-1]):
+        (hooks if "helm.sh/hook" in each["metadata"].get("annotations", {}) else others).append(each)
+    hooks.sort(key=lambda each: int(each["metadata"]["annotations"].get("helm.sh/hook-weight", 0)))
+    assert [each["kind"] for each in hooks] == ["NetworkPolicy", "Job"]
+    policy, job = hooks
+    assert policy["metadata"]["annotations"]["helm.sh/hook"] == job["metadata"]["annotations"]["helm.sh/hook"]
+    # A hook is not deleted with its release.
+    assert "hook-succeeded" in policy["metadata"]["annotations"]["helm.sh/hook-delete-policy"]
+    labels = job["spec"]["template"]["metadata"]["labels"]
+    assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
+    opened = {port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]}
+    assert {9193, 9194, 8443} <= opened
+    selected = [each["spec"]["podSelector"]["matchLabels"] for each in others if each["kind"] == "NetworkPolicy"]
+    assert not [each for each in selected if each.items() <= labels.items()]
+    # Of releases before there was this hook; Helm deletes it when it has applied the new release.
+    assert policy["metadata"]["name"] != "release-openbsp-bridge-init"
+
+
+def test_without_the_job_there_is_no_policy_for_it():
+    objects = helm.render(merged(LEAST, {"init": {"enabled": False}}), VERSIONS[-1])
+    assert not [each for each in objects if each["metadata"]["name"].endswith("-init-hook")]
+
+
 def test_prometheus_has_the_alerts_that_are_tested_and_reads_each_process():
     objects = helm.render(merged(LEAST, MONITORED, {"reconcile": RECONCILE}), VERSIONS[-1])
     (rules,) = [each for each in objects if each["kind"] == "PrometheusRule"]
@@ -580,6 +614,14 @@ def test_a_broker_without_a_port_is_reached_on_that_of_kafka():
         if each["kind"] == "NetworkPolicy":
             reached = [{port["port"] for port in rule["ports"]} for rule in each["spec"]["egress"]]
             assert {9092, 9094} in reached, each["metadata"]["name"]
+
+
+def test_other_ports_of_brokers_are_open_beside_those_that_clients_start_from():
+    objects = helm.render(merged(LEAST, MATRIX["closed to most"]), VERSIONS[-1])
+    for each in objects:
+        if each["kind"] == "NetworkPolicy":
+            reached = [{port["port"] for port in rule["ports"]} for rule in each["spec"]["egress"]]
+            assert {9093, 9094, 9095} in reached, each["metadata"]["name"]
 
 
 def test_a_narrowed_policy_still_admits_the_release_itself():
