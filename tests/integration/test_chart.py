@@ -103,7 +103,7 @@ MATRIX: dict[str, Values] = {
         "streams": {"tokens": {"as": "environment"}},
     },
     "scaled": {
-        "bridge": {"autoscaling": {"enabled": True}, "workers": 2},
+        "bridge": {"autoscaling": {"enabled": True}, "workers": 2, "resources": {"limits": {"memory": "1Gi"}}},
         "streams": {"autoscaling": {"enabled": True, "maxReplicas": 12}},
     },
     "open to the world": {
@@ -705,6 +705,23 @@ def test_some_bridges_may_be_drained_while_one_stays(bridge: Values):
     assert helm.render(merged(LEAST, {"bridge": bridge}), VERSIONS[-1])
 
 
+@pytest.mark.parametrize(
+    "bridge",
+    [
+        {"workers": 2, "resources": {"limits": {"memory": "780Mi"}}},
+        {"resources": {"limits": {"memory": "0.5Gi"}}},
+        {"resources": {"limits": {"memory": "409M"}}},
+        {"resources": {"limits": {"memory": 408_944_640}}},
+        {"workers": 4, "settings": {"BRIDGE_MEMORY_BYTES": 58 * 2**20}},
+        # As much as the node has.
+        {"workers": 4, "resources": {"limits": {"memory": None}}},
+        {"workers": 4, "resources": {"limits": None}},
+    ],
+)
+def test_a_bridge_may_have_the_memory_that_its_workers_need(bridge: Values):
+    assert helm.render(merged(LEAST, {"bridge": bridge}), VERSIONS[-1])
+
+
 def test_one_pod_after_the_other_may_be_disturbed():
     objects = helm.render(LEAST, VERSIONS[-1])
     budgets = [each["spec"] for each in objects if each["kind"] == "PodDisruptionBudget"]
@@ -718,6 +735,10 @@ def test_one_pod_after_the_other_may_be_disturbed():
         ({"bridge": {"persistence": {"size": "512Mi"}}}, "the spools may become larger"),
         ({"bridge": {"workers": 5}}, "the spools may become larger"),
         ({"bridge": {"settings": {"BRIDGE_SPOOL_MAX_BYTES": 5 * 2**30}}}, "the spools may become larger"),
+        ({"bridge": {"workers": 2}}, "limits.memory is 768Mi, and has to be 780Mi at least"),
+        ({"bridge": {"resources": {"limits": {"memory": 408_944_639}}}}, "has to be 390Mi at least"),
+        ({"bridge": {"resources": {"limits": {"memory": "400M"}}}}, "has to be 390Mi at least"),
+        ({"bridge": {"settings": {"BRIDGE_MEMORY_BYTES": 2**30}}}, "has to be 1158Mi at least"),
         ({"bridge": {"tokens": {"existingSecret": ""}}}, "bridge.tokens.existingSecret is not set"),
         ({"streams": {"tokens": {"existingSecret": ""}}}, "streams.tokens.existingSecret is not set"),
         ({"kafka": {"bootstrapServers": ""}}, "where are the brokers?"),

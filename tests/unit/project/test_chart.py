@@ -112,6 +112,13 @@ def test_the_defaults_are_those_of_the_settings():
     assert f"default {KNOWN['BRIDGE_SPOOL_MAX_BYTES'].default} .bridge" in TEMPLATES["_helpers.tpl"]
 
 
+def test_the_memory_that_a_worker_needs_is_that_of_the_documentation():
+    (rest,) = re.findall(r"Plan \((\d+) MiB \+ limit \+ 64 MiB\)", (ROOT / "docs" / "delivery.md").read_text("utf-8"))
+    limit = KNOWN["BRIDGE_MEMORY_BYTES"].default
+    assert f"(add {int(rest) * 2**20} (default {limit} .bridge" in TEMPLATES["_helpers.tpl"]
+    assert f"BRIDGE_MEMORY_BYTES | int64) {64 * 2**20})" in TEMPLATES["_helpers.tpl"]
+
+
 def test_the_schema_takes_the_defaults_and_no_other_names():
     jsonschema.validate(VALUES, SCHEMA)
     for wrong in (
