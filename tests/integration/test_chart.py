@@ -679,16 +679,27 @@ def cluster(**replicas: int) -> Iterator[str]:
             thread.join()
 
 
+def upgraded(address: str) -> dict[str, Values]:
+    """Return the specs of the StatefulSets of an upgrade with autoscalers in this cluster, by name."""
+    asking = ("--dry-run=server", "--kube-apiserver", address, "--kube-version", VERSIONS[-1])
+    result = helm.run("template", "release", "--namespace", "bsp", *asking, values=merged(LEAST, MATRIX["scaled"]))
+    assert result.returncode == 0, result.stderr
+    return {each["metadata"]["name"]: each["spec"] for each in yaml.safe_load_all(result.stdout) if each["kind"] == SET}
+
+
 def test_an_upgrade_leaves_the_autoscalers_pods_as_they_are():
     """Where a number was and is none, Kubernetes takes 1: all bridges but one would end, and their spools wait."""
-    values = merged(LEAST, MATRIX["scaled"])
     with cluster(bridge=5) as address:
-        asking = ("--dry-run=server", "--kube-apiserver", address, "--kube-version", VERSIONS[-1])
-        result = helm.run("template", "release", "--namespace", "bsp", *asking, values=values)
-    assert result.returncode == 0, result.stderr
-    sets = {each["metadata"]["name"]: each["spec"] for each in yaml.safe_load_all(result.stdout) if each["kind"] == SET}
+        sets = upgraded(address)
     assert sets["release-openbsp-bridge-bridge"]["replicas"] == 5
     assert "replicas" not in sets["release-openbsp-bridge-streams"], "there is none yet"
+
+
+def test_an_upgrade_starts_what_was_stopped_before_it():
+    """As docs/operations.md says, "Upgrading". An autoscaler leaves a set alone that has no pods."""
+    with cluster(streams=0) as address:
+        sets = upgraded(address)
+    assert sets["release-openbsp-bridge-streams"]["replicas"] == 2
 
 
 @pytest.mark.parametrize(
