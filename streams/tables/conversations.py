@@ -202,15 +202,20 @@ class ConversationPartition:
         told = self.in_use(conversation_id).told
         if told is not None and conversation.has_deletes(told):
             for message_id, contribution in self._stored_contributions(conversation_id):
-                self._tell_message(conversation_id, message_id, told, contribution)
+                self._tell_message(conversation_id, message_id, told, contribution, contribution)
                 yield
 
     def _tell_message(
-        self, conversation_id: str, message_id: str, told: ConversationFacts, contribution: Contribution
+        self,
+        conversation_id: str,
+        message_id: str,
+        told: ConversationFacts,
+        contribution: Contribution,
+        said: Contribution,
     ) -> None:
-        # A message that has its verdict needs no other: this contribution is its answer.
+        # A message that has its verdict needs no other: what it said is its answer.
         deletes = conversation.deletes_for(told, contribution)
-        stay = contribution.stays.get(conversation_id)
+        stay = said.stays.get(conversation_id)
         if not set(deletes).issubset(() if stay is None else stay[2]):
             verdict = encode_record(VerdictRecord("", deletes, None, None, conversation=conversation_id))
             self._sender.write(self._contributions, message_id.encode(), verdict)
@@ -256,7 +261,9 @@ class ConversationPartition:
             self._announcing[conversation_id] = None
         self.hooks.message_changed(conversation_id, message_id, old, merged)
         if entry.told is not None and conversation.has_deletes(entry.told):
-            self._tell_message(conversation_id, message_id, entry.told, stored_facts)
+            # Trap: a table of messages that is built from the sources once more may read a verdict before its message,
+            # and drop it. What the message has said before is its answer no more then.
+            self._tell_message(conversation_id, message_id, entry.told, stored_facts, new)
         if record.announce:
             self._announced.setdefault((conversation_id, message_id), set()).update(record.announce)
             self._merged[conversation_id, message_id] = merged

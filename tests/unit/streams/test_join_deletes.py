@@ -1,5 +1,6 @@
 """A row that a former version took, with more than a row may have now, can be deleted: that needs ids only."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from streams.engine.stores.memory import MemoryStore
 from streams.engine.table import TablePartition
 from streams.limits import FACTS_BYTES, FORMER_ID_BYTES, ID_BYTES
 from streams.state import conversation, message
+from streams.tables.contributions import ContributionRecord, VerdictRecord, decode_record
 from streams.tables.conversations import ConversationPartition
 from streams.tables.messages import MessagePartition
 from streams.tables.owned import CONVERSATIONS, MESSAGES
@@ -97,3 +99,32 @@ def test_an_id_that_a_former_version_took_can_be_deleted_and_no_other_can_be_tol
         insert = {"entity": entity, "action": "insert", "data": {"id": key}}
         with pytest.raises(Refused, match="key exceeds"):
             intake.row(Record(entity, 0, 0, key.encode(), event_bytes(insert)))
+
+
+def test_a_message_that_says_less_than_it_has_said_hears_again_that_its_conversation_is_deleted():
+    """Its table is built from the sources once more, and had no message yet when it read the verdict."""
+    contract, store = contract_of(), CountingStore()
+    sent: list[tuple[str, bytes, bytes]] = []
+    sender: Any = SimpleNamespace(write=lambda topic, key, value, *_, **__: sent.append((topic, key, value)))
+
+    def said(table: MessagePartition) -> ContributionRecord:
+        sent.clear()
+        list(table.publishing())
+        (record,) = [decode_record(value) for _, key, value in sent if key == b"c"]
+        assert isinstance(record, ContributionRecord)
+        return record
+
+    messages = MessagePartition(TablePartition(0, MemoryStore(), contract.topic(MESSAGES), sender), contract, sender)
+    row = told("messages", "insert", id="m", conversation_id="c", organization_id="o")
+    messages.apply(row, 100, replayed=False)
+    at_first = said(messages)
+    messages.apply_verdict("m", VerdictRecord("", ["o"], None, None, organization="o", conversation="c"))
+    since = said(messages)
+    rows = TablePartition(0, store, contract.topic(CONVERSATIONS), sender)
+    conversations = ConversationPartition(rows, contract, sender, 100)
+    conversations.apply_row(told("conversations", "delete", id="c", organization_id="o"), 100, replayed=False)
+    for record, heard in ((at_first, True), (since, False), (at_first, True), (since, False)):
+        sent.clear()
+        conversations.apply_contribution("c", record)
+        verdicts = [decode_record(value) for _, key, value in sent if key == b"m"]
+        assert [one.deletes for one in verdicts if isinstance(one, VerdictRecord)] == [["o"]] * heard
