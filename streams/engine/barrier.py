@@ -15,8 +15,9 @@ logger = logging.getLogger(__name__)
 
 _ASK_TIMEOUT_S = 10.0
 _ASK_AGAIN_S = 1.0
-#: Questions after which it is told who keeps it waiting: some minutes.
+#: Questions after which it is told who keeps it waiting, some minutes; and after how many more again.
 _TOLD_AFTER = 300
+_TOLD_EVERY = 600
 _WAIT_S = 0.2
 _OUTSTANDING = 10_000
 
@@ -56,10 +57,12 @@ class Barrier:
             behind = [at for at, end in ends.items() if at not in committed or committed[at].offset < end]
             if not behind:
                 return True
-            if asked == _TOLD_AFTER:
+            if asked >= _TOLD_AFTER and (asked - _TOLD_AFTER) % _TOLD_EVERY == 0:
                 # Trap: offsets without an event (of a transaction) at the end of a partition are never committed.
                 logger.warning(
-                    "has waited for %d s or more until the group has committed all that was in %s",
+                    "has waited for %d s or more until the group has committed all that was in %s. See that workers "
+                    "run and read these partitions; where one lacks nothing, another program's transaction is at its "
+                    "end, and the next event in it ends the wait",
                     asked * _ASK_AGAIN_S,
                     ", ".join("{}[{}]".format(*at) for at in behind),
                     extra=event("barrier.waiting"),

@@ -12,11 +12,12 @@ from streams.engine.barrier import Barrier
 from streams.engine.membership import Committed
 
 
-def test_whoever_is_waited_for_for_long_is_told_once(
+def test_whoever_is_waited_for_for_long_is_told_again_and_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(module, "_ASK_AGAIN_S", 0.0)
     monkeypatch.setattr(module, "_TOLD_AFTER", 3)
+    monkeypatch.setattr(module, "_TOLD_EVERY", 2)
     ends = AsyncMock()
     ends.of.return_value = {("words", 0): 5, ("words", 1): 0, ("words", 2): 7}
     membership = AsyncMock()
@@ -26,7 +27,8 @@ def test_whoever_is_waited_for_for_long_is_told_once(
     work: Any = Mock()
     barrier = Barrier(work, lambda: work, membership, ends, Mock(), 3)
     assert asyncio.run(barrier.everywhere("words"))
-    assert [record.getMessage().rpartition(" in ")[2] for record in caplog.records] == ["words[1], words[2]"]
+    told = [record.getMessage().partition("all that was in ")[2].partition(".")[0] for record in caplog.records]
+    assert told == ["words[1], words[2]"] * 3
 
 
 def test_nothing_is_written_beside_who_waits_for_all_of_it() -> None:
