@@ -33,6 +33,7 @@ def run_every(interval_s: float, settings: ReconcileSettings, once: Callable[[],
     """
     start_plain_logging("INFO", sys.stdout.fileno())
     metrics = Metrics(CollectorRegistry())
+    metrics.interval.set(interval_s)
     server, thread = start_http_server(settings.metrics_port, settings.metrics_host, metrics.registry)
     port = server.server_port
     _log.info(

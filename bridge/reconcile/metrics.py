@@ -52,6 +52,10 @@ class Metrics(DeclaredMetrics):
             "bridge_reconcile_runs", "Runs by outcome: well, not_well, failed (it could not be finished).", "outcome"
         )
         self.seconds = self._gauge("bridge_reconcile_run_seconds", "How long the last run took.")
+        self.interval = self._gauge(
+            "bridge_reconcile_interval_seconds",
+            "How often runs begin: `--every`. One that takes longer delays the next.",
+        )
 
     def take(self, report: Report) -> None:
         """Add a report."""

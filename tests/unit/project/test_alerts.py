@@ -20,6 +20,8 @@ RULES = [
 ]
 #: What a metric of ours is called in an expression, however it is shown.
 METRIC = re.compile(r"\b(?:bridge|streams)_[a-z0-9_]+")
+#: Labels that Prometheus gives to what it asks.
+OF_TARGETS = {"namespace", "pod"}
 
 
 def known() -> set[str]:
@@ -62,6 +64,20 @@ def test_labels_in_an_expression_are_those_of_their_metric(rule: dict[str, Any])
     """A selector of a label that does not exist matches nothing, and the alert never fires."""
     labels = {d.name: set(d.labels) for module in (of_bridge, of_reconcile, of_streams) for d in module.describe()}
     for name, selector in re.findall(r"((?:bridge|streams)_[a-z0-9_]+)\{([^}]*)\}", rule["expr"]):
-        assert (
-            set(re.findall(r"(\w+)=", selector)) <= labels[name.removesuffix("_total") if name not in labels else name]
-        )
+        of = labels[name.removesuffix("_total") if name not in labels else name]
+        assert set(re.findall(r"(\w+)!?=", selector)) <= of | OF_TARGETS
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
+def test_a_rule_over_what_is_counted_asks_for_what_a_series_begins_with(rule: dict[str, Any]):
+    """`increase` sees none of it: decision 0162."""
+    counted = re.findall(r"\bincrease\(([^\[\]]+)\[(\w+)\]\)", rule["expr"])
+    assert [
+        of for of, time in counted if f"unless last_over_time({of}[{time}] offset {time})" not in rule["expr"]
+    ] == []
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
+def test_one_prometheus_may_have_several_environments(rule: dict[str, Any]):
+    """What adds up, or takes the largest, keeps them apart: else one hides another."""
+    assert re.findall(r"\b(?:sum|max|min|count|avg)\b(?! by \(namespace, job[,)])", rule["expr"]) == []

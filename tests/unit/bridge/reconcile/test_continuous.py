@@ -51,6 +51,7 @@ def test_it_runs_until_a_signal_and_a_failed_run_ends_nothing():
         text = eventually(counted)
         assert 'bridge_reconcile_rows_total{entity="messages",organization="acme",outcome="missing"} 4.0' in text
         assert 'bridge_reconcile_missing{entity="messages",organization="acme"} 0.0' in text
+        assert "bridge_reconcile_interval_seconds 0.05" in text
     finally:
         process.send_signal(signal.SIGTERM)
         rest, _ = process.communicate(timeout=30)
