@@ -59,7 +59,7 @@ class Environment:
     topics: TopicSettings
 
 
-def reconcile(request: Request, environment: Environment, every_s: float | None = None) -> ExitCode:
+def reconcile(request: Request, environment: Environment, every_s: int | None = None) -> ExitCode:
     """Run once and print the report, or run every so many seconds.
 
     Raises PlatformError, ReconcileError, and what the contract's clients raise.
@@ -68,9 +68,13 @@ def reconcile(request: Request, environment: Environment, every_s: float | None 
     key = None if settings.signing_key_file is None else load_key(settings.signing_key_file)
     with Console(differences=request.dry_run and not request.as_json) as console, Index(settings.dir) as index:
         if every_s is not None:
-            return run_every(
-                every_s, settings, lambda: _kept(once(request.options, environment, index, console), key, environment)
-            )
+
+            def run() -> Report:
+                report = once(request.options, environment, index, console)
+                report.every_s = every_s
+                return _kept(report, key, environment)
+
+            return run_every(every_s, settings, run)
         report = once(request.options, environment, index, console)
     content = report.content()
     if request.as_json:

@@ -79,6 +79,8 @@ class Report:
     #: Up to when every row of an entity and organization was compared, and posted if it was missing.
     verified_until: dict[tuple[str, str], int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    #: How often such runs begin, in seconds, if they do: `--every`.
+    every_s: int | None = None
 
     def of(self, entity: str, organization: str | None) -> Tally:
         """Return the tally to count in."""
@@ -116,6 +118,7 @@ class Report:
             "dry_run": self.dry_run,
             "began_at": instants.render(self.began_at),
             "ended_at": instants.render(self.ended_at),
+            "every_seconds": self.every_s,
             "well": self.well,
             "spans": [
                 {

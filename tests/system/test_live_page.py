@@ -589,9 +589,11 @@ def test_the_pipeline_says_up_to_when_nothing_is_missing(open_page, running_stac
     keep_audit(running_stack, timedelta(hours=5), missing=3, confirmed=1)
     expect(pipeline.locator(".bad").filter(has_text="Complete up to")).to_contain_text("5 h", timeout=40_000)
     expect(pipeline.locator(".bad").filter(has_text="Missing")).to_contain_text("3 of 1,200, 2 not repaired")
+    keep_audit(running_stack, timedelta(hours=6), every_seconds=86_400)
+    expect(pipeline.locator(".good").filter(has_text="Complete up to")).to_contain_text("6 h", timeout=40_000)
 
 
-def keep_audit(stack: RunningStack, ago: timedelta, **counts: int) -> None:
+def keep_audit(stack: RunningStack, ago: timedelta, *, every_seconds: int | None = None, **counts: int) -> None:
     now = datetime.now(UTC)
     row = {
         "entity": "messages",
@@ -602,6 +604,7 @@ def keep_audit(stack: RunningStack, ago: timedelta, **counts: int) -> None:
         "verified_until": (now - ago).isoformat(),
     }
     report = {"run": uuid.uuid4().hex, "dry_run": False, "ended_at": now.isoformat(), "rows": [row]}
+    report["every_seconds"] = every_seconds
     producer = Producer({"bootstrap.servers": stack.kafka})
     producer.produce("openbsp.audits", json.dumps({"report": report, "key": "k", "signature": "s"}), key=report["run"])
     assert producer.flush(10) == 0

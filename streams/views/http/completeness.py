@@ -24,12 +24,14 @@ class Completeness(Struct):
     """The result of the audits. `problem` says why they cannot be read: the rest is the last known result, or null.
 
     `verified_until` is the moment up to which nothing is missing: the earliest over all entities and organizations;
-    null if one of them could not be verified. `missing` and `different` are the findings of the latest run, and `left`
+    null if one of them could not be verified. `every_seconds` is how often runs begin; null if they do
+    not know. `missing` and `different` are the findings of the latest run, and `left`
     those that it could not repair.
     """
 
     verified_until: str | None = None
     run_ended_at: str | None = None
+    every_seconds: int | None = None
     compared: int | None = None
     missing: int | None = None
     different: int | None = None
@@ -89,6 +91,7 @@ def summary(audits: Iterable[bytes]) -> Completeness | None:
     return Completeness(
         None if verified is None else verified.isoformat(),
         latest.ended_at.isoformat(),
+        next((report.every_s for report in reversed(reports) if report.every_s is not None), None),
         sum(row.compared for row in latest.rows),
         missing,
         different,
@@ -114,6 +117,7 @@ class _Report(Struct):
     dry_run: bool
     ended_at: datetime
     rows: list[_Row]
+    every_s: int | None = msgspec.field(name="every_seconds", default=None)
 
 
 class _Audit(Struct):

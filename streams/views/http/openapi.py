@@ -399,6 +399,10 @@ def _pipeline_state() -> dict[str, Any]:
     completeness = _object(
         verified_until={**instant, "description": until},
         run_ended_at={**instant, "description": "The end of the latest run of `bridge reconcile`."},
+        every_seconds={
+            "type": ["integer", "null"],
+            "description": "How often runs begin: `bridge reconcile --every`; null if they are made in another way.",
+        },
         **dict.fromkeys(("compared", "missing", "different", "left"), count),
         problem={"type": ["string", "null"], "description": "Why the audits cannot be read at the moment."},
     )

@@ -20,7 +20,7 @@ const LIMITS_MS = [500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 300_000, 1_
 
 const FAR_BEHIND = 1_000;
 
-// As the alert CompletenessStandsStill has it.
+// And the interval of the runs: as the alert CompletenessStandsStill has it.
 const STANDS_STILL_MS = 3_600_000;
 
 const FAR = new Set(["delivered", "read"]);
@@ -228,7 +228,7 @@ export class Numbers {
 function complete(found) {
   if (found.problem !== null && found.run_ended_at === null) return [["Complete up to", found.problem, "bad"]];
   const at = found.verified_until === null ? null : Date.parse(found.verified_until);
-  const late = at === null || Date.now() - at > STANDS_STILL_MS || found.problem !== null;
+  const late = at === null || Date.now() - at > STANDS_STILL_MS + 1_000 * (found.every_seconds ?? 0) || found.problem !== null;
   const lost = found.missing + found.different;
   const words = `${number(found.missing)} of ${number(found.compared)}` + (found.left ? `, ${number(found.left)} not repaired` : lost ? ", repaired" : "");
   return [

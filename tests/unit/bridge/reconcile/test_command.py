@@ -58,6 +58,18 @@ def test_a_report_that_cannot_be_kept_is_printed(
     assert "run the-run against openbsp.test" in capsys.readouterr().out
 
 
+def test_a_report_says_how_often_such_runs_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    signing.make_key(tmp_path / "key")
+    kept: list[Any] = []
+    monkeypatch.setattr(command, "once", lambda *_: Report("the-run", "openbsp.test", "1", dry_run=False, began_at=0))
+    monkeypatch.setattr(command, "keep", lambda audit, *_: kept.append(audit))
+    monkeypatch.setattr(command, "run_every", lambda _, __, run: run())
+    request = command.Request((), None, dry_run=False, deletes=True, allow_deletes=False, as_json=False)
+    command.reconcile(request, environment(tmp_path, signing_key_file=tmp_path / "key"), 300)
+    (audit,) = kept
+    assert audit.report["every_seconds"] == 300
+
+
 @pytest.mark.parametrize("at", ["its start", "its rows"])
 def test_a_fault_of_the_index_ends_the_run_and_not_the_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str

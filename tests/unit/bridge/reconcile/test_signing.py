@@ -30,6 +30,7 @@ def test_what_was_signed_is_verified_with_the_public_key_that_was_printed(tmp_pa
 def test_a_report_of_a_run_survives_the_way_through_json(key: Path):
     report = Report("run", "openbsp.test", "1", dry_run=False, began_at=1)
     report.of("messages", "acme").missing = 3
+    report.every_s = 300
     report.sample("missing", "messages", "acme", "m\u00e9\u2028", ["a"])
     private = signing.load_key(key)
     audit = signing.decode(signing.sign(report.content(), private).encode())

@@ -362,6 +362,7 @@ async def test_the_page_is_told_up_to_when_nothing_is_missing_and_how_much_was(w
     assert await completeness(world) == {
         "verified_until": "1970-01-01T00:15:50+00:00",
         "run_ended_at": "1970-01-01T00:50:00+00:00",
+        "every_seconds": None,
         "compared": 10,
         "missing": 2,
         "different": 1,
