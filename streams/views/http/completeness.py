@@ -24,9 +24,8 @@ class Completeness(Struct):
     """The result of the audits. `problem` says why they cannot be read: the rest is the last known result, or null.
 
     `verified_until` is the moment up to which nothing is missing: the earliest over all entities and organizations;
-    null if one of them could not be verified. `every_seconds` is how often runs begin; null if they do
-    not know. `missing` and `different` are the findings of the latest run, and `left`
-    those that it could not repair.
+    null if one of them could not be verified. `every_seconds` is how often runs begin; null if they do not know.
+    `missing` and `different` are the findings of the latest run, and `left` those that it could not repair.
     """
 
     verified_until: str | None = None
