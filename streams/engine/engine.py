@@ -531,8 +531,7 @@ class Engine:
         except Exception as error:  # noqa: BLE001 the worker has to end
             self.fail(error)
             return
-        self._looking = asyncio.create_task(self.look_at_logs())
-        self._looking.add_done_callback(self._fail_with)
+        behind = set(work.partitions)
         while True:
             batch = await batches.get()
             try:
@@ -543,6 +542,11 @@ class Engine:
                 return
             finally:
                 source.done()
+            if behind and not (behind := {number for number in behind if not work.caught_up(number)}):
+                # Before it comes to that by itself: until foreign records are repaired, a successor joins all that is
+                # after them, what was removed with what is left of it.
+                self._looking = asyncio.create_task(self.look_at_logs())
+                self._looking.add_done_callback(self._fail_with)
             # Trap: while the next batch is there already, nothing else lets who waits for a moment between two have it.
             await asyncio.sleep(0)
 

@@ -40,11 +40,13 @@ class Checkpoint:
 class _Moment:
     """The unacknowledged writes of one step of time."""
 
-    __slots__ = ("began", "pending")
+    __slots__ = ("began", "pending", "topic")
 
     def __init__(self, began: float) -> None:
         self.began = began
         self.pending = 0
+        #: That of the first of them.
+        self.topic = ""
 
 
 class Writer:
@@ -79,7 +81,6 @@ class Writer:
         )
         self._clock = clock
         self._patience_s = max_pending_s * _PATIENCE
-        self._given_up: str | None = None
         self._on_written = on_written
         self._on_settled = on_settled
         self._open = Checkpoint()
@@ -98,9 +99,10 @@ class Writer:
 
         Raises WriteFailedError once one has failed.
         """
-        if self._failure is not None:
-            raise self._failure
         checkpoint, moment = self._open, self._moment
+        if not moment.pending:
+            # Trap: nobody may have polled for long before.
+            moment.began, moment.topic = self._clock.monotonic(), topic
         checkpoint.pending += 1
         moment.pending += 1
         self.outstanding += 1
@@ -111,7 +113,7 @@ class Writer:
             # Trap: the checkpoint of a record that was not written stays pending for good. Who waits for it, as a
             # repair does, must not take it for acknowledged in the moments before this worker ends.
             if error is not None:
-                self._fail(f"{topic}: the broker did not take a record: {self._given_up or error.str()}")
+                self._fail(f"{topic}: the broker did not take a record: {error.str()}")
             elif reports.is_unwritten(message):
                 self._fail(f"{topic}: a record was not written: {reports.UNWRITTEN}")
             else:
@@ -119,15 +121,14 @@ class Writer:
                 if self._on_written is not None:
                     self._on_written(topic, message.partition() or 0, message.offset() or 0)
 
-        while True:
+        while self._failure is None:
             try:
                 self._producer.produce(topic, value, key, partition, delivered, headers=headers)
             except BufferError:
                 self._producer.poll(0.05)
-                if self._failure is not None:
-                    raise self._failure from None
             else:
                 return
+        raise self._failure
 
     def checkpoint(self, positions: Mapping[tuple[str, int], int], received_at: int | None = None) -> Checkpoint:
         """End the open checkpoint and return it: everything up to `positions` has been processed and written."""
@@ -150,10 +151,8 @@ class Writer:
         if self._failure is None and self.waited_s > self._patience_s:
             # Trap: each record times out by itself, and those behind it are sent all the same: values without the mark
             # that was before them (docs/decisions/0252).
-            self._given_up = f"it was not acknowledged within {self._patience_s:.1f} s"
-            self._producer.purge()
-            self._producer.poll(0)
-            self._fail(f"the broker did not take a record: {self._given_up}")
+            late = f"it was not acknowledged within {self._patience_s:.1f} s"
+            self._fail(f"{moments[0].topic}: the broker did not take a record: {late}")
         if self._failure is not None:
             raise self._failure
         while self._closed and not self._closed[0].pending:

@@ -18,6 +18,8 @@ OF_PARTITION = 5
 #: The topic is read at most this often, whatever the number of open pages; a failure is cached as long.
 KEPT_S = 10.0
 TIMEOUT_S = 2.0
+#: A run that begins so much later than the interval says is not of the same row.
+_LATE_S = 3_600
 
 
 class Completeness(Struct):
@@ -90,7 +92,7 @@ def summary(audits: Iterable[bytes]) -> Completeness | None:
     return Completeness(
         None if verified is None else verified.isoformat(),
         latest.ended_at.isoformat(),
-        next((report.every_s for report in reversed(reports) if report.every_s is not None), None),
+        next((report.every_s for report in reversed(reports) if report.is_followed_by(latest)), None),
         sum(row.compared for row in latest.rows),
         missing,
         different,
@@ -117,6 +119,10 @@ class _Report(Struct):
     ended_at: datetime
     rows: list[_Row]
     every_s: int | None = msgspec.field(name="every_seconds", default=None)
+
+    def is_followed_by(self, latest: "_Report") -> bool:
+        """Return whether it is of a row of runs that the latest one may still belong to."""
+        return self.every_s is not None and (latest.ended_at - self.ended_at).total_seconds() <= self.every_s + _LATE_S
 
 
 class _Audit(Struct):

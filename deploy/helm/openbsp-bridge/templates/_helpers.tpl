@@ -50,7 +50,7 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 
 {{/* The bytes of a quantity such as 4Gi, 1.5G or 805306368. */}}
 {{- define "openbsp.bytes" -}}
-{{- $units := dict "" 1 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 -}}
+{{- $units := dict "m" 1e-3 "" 1 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "Pi" 1125899906842624 -}}
 {{- $unit := regexFind "[A-Za-z]*$" (toString .) -}}
 {{- mulf (toString . | trimSuffix $unit) (get $units $unit) | int64 -}}
 {{- end }}
@@ -345,7 +345,7 @@ readinessProbe:
 {{- fail (printf "bridge.persistence.size is %s, and the spools may become larger: BRIDGE_SPOOL_MAX_BYTES x bridge.workers is %d bytes. A full disk refuses webhooks." .bridge.persistence.size $spool) -}}
 {{- end -}}
 {{- $memory := mul .bridge.workers (add 73400320 (default 268435456 .bridge.settings.BRIDGE_MEMORY_BYTES | int64) 67108864) -}}
-{{- $limit := (default dict .bridge.resources.limits).memory -}}
+{{- $limit := (default dict (default dict .bridge.resources).limits).memory -}}
 {{- if and $limit (lt (include "openbsp.bytes" $limit | int64) $memory) -}}
 {{- fail (printf "bridge.resources.limits.memory is %v, and has to be %dMi at least: (70 MiB + BRIDGE_MEMORY_BYTES + 64 MiB) x bridge.workers. A bridge that is killed for want of memory loses the requests in progress." $limit (div (add $memory 1048575) 1048576)) -}}
 {{- end -}}

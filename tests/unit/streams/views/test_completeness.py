@@ -7,10 +7,10 @@ from streams.views.http.completeness import summary
 UNTIL = "2026-11-01T00:00:00+00:00"
 
 
-def audit(every_seconds: int | None = None, **counts: int) -> bytes:
+def audit(every_seconds: int | None = None, ended_at: str = UNTIL, **counts: int) -> bytes:
     row = {"entity": "messages", "organization_id": "acme", "compared": 100, "verified_until": UNTIL}
     row |= dict.fromkeys(("missing", "different", "gone", "confirmed", "conflicts"), 0) | counts
-    report = {"run": "r", "dry_run": False, "ended_at": UNTIL, "every_seconds": every_seconds, "rows": [row]}
+    report = {"run": "r", "dry_run": False, "ended_at": ended_at, "every_seconds": every_seconds, "rows": [row]}
     return json.dumps({"report": report, "key": "k", "signature": "s"}).encode()
 
 
@@ -31,6 +31,7 @@ def test_a_run_by_hand_does_not_hide_how_often_the_others_begin():
     found = summary([audit(every_seconds=86_400), audit()])
     assert found is not None
     assert found.every_seconds == 86_400
-    found = summary([audit()])
-    assert found is not None
-    assert found.every_seconds is None
+    for others in ([], [audit(every_seconds=300, ended_at="2026-10-31T22:00:00+00:00")]):
+        found = summary([*others, audit()])
+        assert found is not None
+        assert found.every_seconds is None
