@@ -14,6 +14,7 @@ import os
 import select
 import sys
 import threading
+import time
 import traceback
 from collections import deque
 from datetime import UTC, datetime
@@ -227,6 +228,28 @@ def _chain(error: BaseException) -> list[BaseException]:
         found.append(current)
         current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
     return found
+
+
+class FirstLines:
+    """Of lines that anybody can cause, and many in a short time: the first are written, the rest are a number."""
+
+    _LINES = 10
+    _EVERY_S = 10.0
+
+    def __init__(self) -> None:
+        """Start with nothing written."""
+        self._since = float("-inf")
+        self._count = 0
+
+    def next(self) -> int | None:
+        """Return how many lines before this one were not written; None if this one is not to be written either."""
+        now = time.monotonic()
+        unwritten = 0
+        if now - self._since >= self._EVERY_S:
+            unwritten = max(0, self._count - self._LINES)
+            self._since, self._count = now, 0
+        self._count += 1
+        return unwritten if self._count <= self._LINES else None
 
 
 class SeldomFilter(logging.Filter):

@@ -145,6 +145,12 @@ class ServiceMetrics(DeclaredMetrics):
         self.connections_refused = self._counter(
             f"{prefix}_connections_refused", "Connections closed at once because there were too many."
         )
+        self.unreadable_requests = self._counter(
+            f"{prefix}_unreadable_requests",
+            "Connections closed because what came on them cannot be read as a request, by reason: malformed_request "
+            "(TLS, for example), head_too_large.",
+            "reason",
+        )
         self.clients_given_up = self._counter(
             f"{prefix}_clients_given_up",
             "Connections closed because a request was incomplete, or its answer unread, for too long.",

@@ -79,7 +79,7 @@ async def _serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
     views = ViewsService(settings, kafka, topics)
-    connections = Connections(settings.limits(), views.metrics.connections_refused, views.metrics.clients_given_up)
+    connections = Connections(settings.limits(), views.metrics)
     # Waiting reads are relayed, and may wait there; half of the shutdown time is left for the partitions.
     graceful_s = max(2, round(min(settings.read_wait_s + 2, settings.shutdown_timeout_s / 2)))
     server = Server(

@@ -1,7 +1,6 @@
 """uvicorn's HTTP protocol within the limits of every service, with a fast path for webhooks."""
 
 import functools
-import sys
 import time
 from typing import TYPE_CHECKING, Any, cast
 
@@ -10,7 +9,8 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from bridge.http.ingress import RESERVED, TIMED_OUT
 from bridge.http.webhook import PATHS
-from openbsp.http.connections import Connections
+from openbsp.http import refusals
+from openbsp.http.connections import NOT_HTTP, Connections
 from openbsp.http.fast_path import END, MOST_BYTES, Exchange, FastPathProtocol
 from openbsp.http.problems import CLOSE, Answer
 
@@ -159,13 +159,13 @@ class WebhookProtocol(FastPathProtocol):
         if not self._plain_head:
             super().on_message_complete()
 
-    def _unsupported_upgrade_warning(self) -> None:
-        upgrade: BaseException | None = sys.exception()
-        while isinstance(upgrade, HttpParserUpgrade):
+    def ignore_upgrade(self, upgrade: HttpParserUpgrade | None) -> None:
+        """Handle the request as one without the header; see GuardedProtocol."""
+        while upgrade is not None:
             head, self._plain_head = self._plain_head, b""
             if self.parser.get_method() == b"CONNECT":
                 # Trap: CONNECT is an upgrade by itself, without the header, and would loop.
-                self.send_400_response("")
+                self.refuse_unreadable(refusals.MALFORMED_REQUEST, NOT_HTTP)
                 return
             self._data = head + self._data[upgrade.args[0] :]
             upgrade = None
@@ -174,7 +174,7 @@ class WebhookProtocol(FastPathProtocol):
             except HttpParserUpgrade as another:
                 upgrade = another
             except HttpParserError:
-                self.send_400_response("")
+                self.refuse_unreadable(refusals.MALFORMED_REQUEST, NOT_HTTP)
 
     def body_timed_out(self) -> None:
         """Have the ingress refuse a webhook, which it counts and logs; see GuardedProtocol."""

@@ -1,6 +1,5 @@
 """What is counted and logged about each request: its outcome, never its content."""
 
-import time
 from collections import Counter
 from datetime import UTC, datetime
 
@@ -10,16 +9,13 @@ from avro.catalogue import ACTIONS
 from avro.columns import ENTITIES
 from bridge.metrics import Metrics
 from openbsp.http.problems import Reason
-from openbsp.log import LineWriter, as_text
+from openbsp.log import FirstLines, LineWriter, as_text
 
 _encode = msgspec.json.Encoder().encode
 
 #: How much of each is logged: clients choose both.
 _METHOD_LIMIT = 20
 _PATH_LIMIT = 200
-#: At most this many misdirected requests are logged in this many seconds; then one line gives the number of the rest.
-_MISDIRECTED_LINES = 10
-_MISDIRECTED_EVERY_S = 10.0
 
 
 class RequestLine(msgspec.Struct, omit_defaults=True, gc=False, tag_field="event", tag="webhook.answered"):
@@ -50,8 +46,7 @@ class RequestLog:
         self._counts: Counter[tuple[str | None, str | None, str]] = Counter()
         self._second = -1
         self._second_text = ""
-        self._misdirected_since = float("-inf")
-        self._misdirected = 0
+        self._misdirected = FirstLines()
 
     def add(self, line: RequestLine, received_at: int, seconds: float) -> None:
         """Count a request that arrived at `received_at` (microseconds since the epoch) and took so many seconds."""
@@ -68,19 +63,10 @@ class RequestLog:
             self._write(line)
 
     def add_misdirected(self, reason: Reason, method: str, path: str, client: str | None) -> None:
-        """Count a request with an unknown path or method. A POST may be a lost webhook.
-
-        Anybody can send them: of many in a short time only the first ones are logged, the rest as a number.
-        """
+        """Count and log a request with an unknown path or method. A POST may be a lost webhook."""
         self._metrics.misdirected.labels("POST" if method == "POST" else "other").inc()
-        now = time.monotonic()
-        if now - self._misdirected_since >= _MISDIRECTED_EVERY_S:
-            unlogged = max(0, self._misdirected - _MISDIRECTED_LINES)
-            self._misdirected_since, self._misdirected = now, 0
-        else:
-            unlogged = 0
-        self._misdirected += 1
-        if self._lines is None or self._misdirected > _MISDIRECTED_LINES:
+        unlogged = self._misdirected.next()
+        if unlogged is None:
             return
         self._write(
             RequestLine(

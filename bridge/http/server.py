@@ -30,7 +30,7 @@ async def serve_until(stop: asyncio.Event, service: Service, listener: socket.so
         listener,
         service.acceptor,
         App(service),
-        Connections(settings.limits(), metrics.connections_refused, metrics.clients_given_up),
+        Connections(settings.limits(), metrics),
         keep_alive_s=settings.keep_alive_s,
         # No request takes longer than memory for its body, that body, its deadline and the disk are given.
         graceful_s=int(ADMISSION_S + settings.body_timeout_s + settings.deadline_s + SPOOL_WAIT_S) + 1,

@@ -1,10 +1,11 @@
 """Limits on connections, the same in every service: a maximum, and time-outs for slow clients.
 
 uvicorn by itself waits forever for the rest of a request and for a client that does not read, buffers headers without
-limit, and answers malformed requests in plain text.
+limit, answers malformed requests in plain text, and has a line of the log for each, without its client.
 """
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Collection, Iterable
@@ -13,18 +14,27 @@ from http import HTTPStatus
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from httptools import HttpParserError, HttpParserUpgrade
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from openbsp.http import refusals
 from openbsp.http.problems import Answer, Headers, Reason, problem
 from openbsp.http.proxies import Proxies
+from openbsp.log import FirstLines, event
 
 if TYPE_CHECKING:
-    from prometheus_client import Counter
+    from openbsp.metrics import ServiceMetrics
+
+_log = logging.getLogger(__name__)
 
 #: Longest request line and headers together, and longest trailers of a chunked body. Ours have a few hundred bytes;
 #: common servers take 8 to 64 KiB.
 MAX_HEAD_BYTES = 64 * 1024
+
+#: How a TLS handshake begins: the type of its first record, and the major version.
+_TLS = b"\x16\x03"
+_TLS_DETAIL = "a TLS handshake, and this port is plain HTTP: use an http:// address, or a proxy that ends TLS"
+NOT_HTTP = "not a valid HTTP request"
 
 _LOOK_EVERY_S = 0.5
 #: Connections that are checked before other tasks run.
@@ -59,14 +69,14 @@ class Connections:
     it is called often.
     """
 
-    def __init__(self, limits: Limits, refused: "Counter", given_up: "Counter") -> None:
-        """Count connections beyond the limit in `refused`, and those closed because of a slow client in `given_up`."""
+    def __init__(self, limits: Limits, metrics: "ServiceMetrics") -> None:
+        """Count in `metrics`."""
         self.limits = limits
-        self.refused = refused
+        self.metrics = metrics
         self.proxies = Proxies()
         #: Each connection ends with its next answer.
         self.ending = False
-        self._given_up = given_up
+        self._unreadable = FirstLines()
         self._incomplete: dict[GuardedProtocol, tuple[object, float]] = {}
 
     async def watch(self, connections: Collection[Any]) -> None:
@@ -85,6 +95,14 @@ class Connections:
         self._look_at(list(connections), now)
         self._drop_closed(connections)
 
+    def add_unreadable(self, reason: Reason, detail: str, client: str | None) -> None:
+        """Count and log what cannot be read as a request."""
+        self.metrics.unreadable_requests.labels(reason.code).inc()
+        unlogged = self._unreadable.next()
+        if unlogged is not None:
+            refused = event("http.refused", reason=reason.code, client=client, not_logged=unlogged)
+            _log.warning("refused what is no request: %s", detail, extra=refused)
+
     def _look_at(self, some: Iterable[Any], now: float) -> None:
         for connection in some:
             if not isinstance(connection, GuardedProtocol):
@@ -98,7 +116,7 @@ class Connections:
             self._incomplete[connection] = (request, since)
             if now - since > self._limit(connection):
                 if since != _COUNTED and not connection.transport.is_closing():
-                    self._given_up.inc()
+                    self.metrics.clients_given_up.inc()
                 self._incomplete[connection] = (request, _COUNTED)
                 connection.give_up()
 
@@ -173,7 +191,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._behind_proxy = self.client is not None and self._guard.proxies.trust(self.client[0])
         most = self._guard.limits.connections
         if len(self.connections) > most:
-            self._guard.refused.inc()
+            self._guard.metrics.connections_refused.inc()
             self.refuse(refusals.TOO_MANY_CONNECTIONS, f"this process serves {most} connections at a time")
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -197,11 +215,22 @@ class GuardedProtocol(HttpToolsProtocol):
         # Trap: the parser buffers a header until its end, wherever that is, and copies all of it for each piece.
         self._fruitless_bytes += len(data)
         if self._fruitless_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-            self.refuse(refusals.HEAD_TOO_LARGE, f"the headers are larger than {MAX_HEAD_BYTES} bytes")
+            self.refuse_unreadable(refusals.HEAD_TOO_LARGE, f"the headers are larger than {MAX_HEAD_BYTES} bytes")
 
     def parse(self, data: bytes) -> None:
         """Parse within the limits, and start the complete requests."""
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            self.ignore_upgrade(upgrade)
+        except HttpParserError:
+            former: Any = self.cycle
+            is_tls = former is None and _TLS.startswith(data[: len(_TLS)])
+            self.refuse_unreadable(refusals.MALFORMED_REQUEST, _TLS_DETAIL if is_tls else NOT_HTTP)
+
+    def ignore_upgrade(self, upgrade: HttpParserUpgrade) -> None:
+        """Do nothing, as a server may that supports none: the request is answered as any other."""
 
     def on_headers_complete(self) -> None:
         """Ignore trailers; see httptools."""
@@ -229,10 +258,10 @@ class GuardedProtocol(HttpToolsProtocol):
             # Trap: uvicorn resumes reading after each answer, and keeps any number of requests from a read.
             self.flow.pause_reading()
 
-    def send_400_response(self, msg: str) -> None:
-        """Answer a malformed request; see HttpToolsProtocol."""
-        del msg
-        self.refuse(refusals.MALFORMED_REQUEST, "not a valid HTTP request")
+    def refuse_unreadable(self, reason: Reason, detail: str) -> None:
+        """Refuse what cannot be read as a request; the log has its sender, and nothing of it."""
+        self._guard.add_unreadable(reason, detail, self.client[0] if self.client else None)
+        self.refuse(reason, detail)
 
     def refuse(self, reason: Reason, detail: str) -> None:
         """Answer with a problem, if the client can match it to a request, and end the connection."""

@@ -69,8 +69,7 @@ def views(_: Path, **settings: Any) -> Iterator[Running]:
     async def serve(listener: socket.socket) -> None:
         world = World(**given)
         await world.own_and_index()
-        metrics = world.views.metrics
-        connections = Connections(world.settings.limits(), metrics.connections_refused, metrics.clients_given_up)
+        connections = Connections(world.settings.limits(), world.views.metrics)
         keep_alive_s = world.settings.keep_alive_s
         server = Server(world.views.app, connections, keep_alive_s=keep_alive_s, graceful_s=2, protocol=ReadProtocol)
         stopping, loop = asyncio.Event(), asyncio.get_running_loop()

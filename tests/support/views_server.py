@@ -45,8 +45,7 @@ async def running(most: int = 10) -> AsyncIterator[Running]:
     await world.own_and_index()
     world.post(conversation("c"))
     await world.settle()
-    metrics = world.views.metrics
-    connections = Connections(Limits(most, 5.0, 5.0), metrics.connections_refused, metrics.clients_given_up)
+    connections = Connections(Limits(most, 5.0, 5.0), world.views.metrics)
     server = Server(world.views.app, connections, keep_alive_s=60, graceful_s=2, protocol=ReadProtocol)
     with listen("127.0.0.1", 0) as listener:
         serving = asyncio.create_task(server.serve_on(listener))

@@ -48,6 +48,7 @@ CASES: dict[str, Case] = {
     "more connections than may be": requests.more_connections_than_may_be,
     "requests in other forms": requests.requests_in_other_forms,
     "wrong path": requests.wrong_path,
+    "what is no request": requests.what_is_no_request,
     "requests that are no events": requests.requests_that_are_no_events,
     "ids that are long": requests.ids_that_are_long,
     "conversation whose row comes last": requests.conversation_whose_row_comes_last,

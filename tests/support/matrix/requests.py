@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from support.bridge_process import TOKEN
 from support.consume import headers_of, read_all
@@ -126,6 +127,17 @@ def wrong_path(world: World, since: int) -> str:
     eventually(lambda: world.metric(world.bridge.url, "bridge_misdirected_total") == before + 1)
     eventually(lambda: '"detail":"POST /webhook: ' in world.log[since:])
     return "404 not_found, a request line with /webhook, bridge_misdirected_total"
+
+
+def what_is_no_request(world: World, since: int) -> str:
+    """Connect by TLS, which loses the event: the operator can see that."""
+    name, reason = "bridge_unreadable_requests_total", "malformed_request"
+    before = world.metric(world.bridge.url, name, reason=reason)
+    with pytest.raises(httpx.ConnectError, match="SSL"):
+        httpx.post(f"https://127.0.0.1:{world.bridge.port}/webhooks", json={}, timeout=5, trust_env=False)
+    eventually(lambda: world.metric(world.bridge.url, name, reason=reason) == before + 1)
+    eventually(lambda: "refused what is no request: a TLS handshake" in world.log[since:])
+    return f"no answer that TLS can read, {world.logged('http.refused', since)}, {name}"
 
 
 def requests_that_are_no_events(world: World, since: int) -> str:

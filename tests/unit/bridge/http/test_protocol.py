@@ -9,13 +9,14 @@ from types import SimpleNamespace
 
 import pytest
 import uvicorn
-from prometheus_client import Counter
+from prometheus_client import CollectorRegistry
 from uvicorn.server import ServerState
 
 from bridge.http.known_heads import KnownHeads
 from bridge.http.protocol import WebhookProtocol
 from openbsp.http import problems, refusals
 from openbsp.http.connections import MAX_HEAD_BYTES, Connections, Limits
+from openbsp.metrics import ServiceMetrics
 from support.ingress import TOKEN, RunningIngress, message, running_ingress
 from support.wait import eventually
 
@@ -352,7 +353,7 @@ def test_a_client_that_does_not_read_its_answers_is_not_read_any_more():
         config = uvicorn.Config(Refusing(), interface="asgi3", lifespan="off", log_config=None, ws="none")
         config.load()
         config.loaded_app = Refusing()
-        guard = Connections(Limits(10, 5, 5), Counter("refused", "-", registry=None), Counter("up", "-", registry=None))
+        guard = Connections(Limits(10, 5, 5), ServiceMetrics(CollectorRegistry(), "tests"))
         protocol, transport = WebhookProtocol(guard, config, ServerState(), {}), Unread()
         protocol.connection_made(transport)
         protocol.data_received(request("read"))

@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from bridge.http import request_log
 from bridge.http.request_log import RequestLine, RequestLog
 from bridge.metrics import Metrics
 from openbsp.http import refusals
-from openbsp.log import LineWriter
+from openbsp.log import FirstLines, LineWriter
 
 
 def test_times_are_right_across_seconds(tmp_path: Path):
@@ -42,7 +41,7 @@ def test_of_many_misdirected_requests_the_first_ones_have_lines_and_the_rest_a_n
     requests = RequestLog(metrics, writer)
     for _ in range(1_000):
         requests.add_misdirected(refusals.NOT_FOUND, "POST", "/hooks", "192.0.2.1")
-    monkeypatch.setattr(request_log, "_MISDIRECTED_EVERY_S", 0.0)
+    monkeypatch.setattr(FirstLines, "_EVERY_S", 0.0)
     requests.add_misdirected(refusals.METHOD_NOT_ALLOWED, "PUT", "/readyz", None)
     writer.close()
     os.close(descriptor)

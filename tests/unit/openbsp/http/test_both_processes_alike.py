@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from openbsp.http.connections import MAX_HEAD_BYTES
 from openbsp.http.tokens import unauthorized
 from openbsp.http.tokens.token_set import new_token
+from openbsp.log import FirstLines, line_of
 from support.processes import COMMANDS, Process, rewrite_unnoticed
 from support.services import SERVICES, TOKEN, Running
 from support.wait import eventually
@@ -81,6 +82,77 @@ def test_a_head_without_end_is_refused(start: Start):
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: ")
         connection.sendall(b"x" * MAX_HEAD_BYTES)
         check_refused(received(connection), "head_too_large", 431)
+
+
+NOTHING_OF_IT = "SECRET"
+UNREADABLE = {
+    "TLS": (b"\x16\x03\x01\x02\x00\x01\x00" + NOTHING_OF_IT.encode(), "malformed_request", "a TLS handshake, "),
+    "TLS, of which a byte has come": (b"\x16", "malformed_request", "a TLS handshake, "),
+    "not HTTP": (f"{NOTHING_OF_IT}\r\n\r\n".encode(), "malformed_request", "not a valid HTTP request"),
+    "not HTTP, behind a request": (
+        f"GET /healthz HTTP/1.1\r\n\r\n\x16\x03{NOTHING_OF_IT}".encode(),
+        "malformed_request",
+        "not a valid HTTP request",
+    ),
+    "a length that is none": (
+        f"GET /healthz HTTP/1.1\r\nAuthorization: Bearer {NOTHING_OF_IT}\r\nContent-Length: x\r\n\r\n".encode(),
+        "malformed_request",
+        "not a valid HTTP request",
+    ),
+    "for a proxy": (f"CONNECT {NOTHING_OF_IT}:1 HTTP/1.1\r\n\r\n".encode(), "malformed_request", "not a valid HTTP"),
+    "a head without end": (
+        b"GET /healthz HTTP/1.1\r\nX: " + NOTHING_OF_IT.encode() * MAX_HEAD_BYTES,
+        "head_too_large",
+        "the headers are larger than ",
+    ),
+}
+
+
+@pytest.mark.parametrize(("sent", "reason", "detail"), UNREADABLE.values(), ids=UNREADABLE)
+def test_what_is_no_request_is_counted_and_its_only_line_tells_from_where_it_came_and_nothing_of_it(
+    start: Start, caplog: pytest.LogCaptureFixture, sent: bytes, reason: str, detail: str
+):
+    service = start()
+    with service.connect() as connection:
+        connection.sendall(sent)
+        received(connection)
+    assert service.metric(f'unreadable_requests_total{{reason="{reason}"}}') == 1
+    (line,) = map(line_of, caplog.records)
+    message = line["message"]
+    assert message.startswith(f"refused what is no request: {detail}")
+    assert {name: line[name] for name in ("level", "event", "reason", "client", "not_logged")} == {
+        "level": "WARNING",
+        "event": "http.refused",
+        "reason": reason,
+        "client": "127.0.0.1",
+        "not_logged": 0,
+    }
+    assert NOTHING_OF_IT not in json.dumps(line)
+
+
+def test_of_much_that_is_no_request_the_first_has_lines_and_the_rest_a_number(
+    start: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    service = start()
+
+    def scan(times: int) -> list[int]:
+        caplog.clear()
+        for _ in range(times):
+            with service.connect() as connection:
+                connection.sendall(b"\x16\x03\x01")
+                received(connection)
+        return [line_of(record)["not_logged"] for record in caplog.records]
+
+    assert scan(25) == [0] * 10
+    monkeypatch.setattr(FirstLines, "_EVERY_S", 0.0)
+    assert scan(1) == [15]
+    assert service.metric('unreadable_requests_total{reason="malformed_request"}') == 26
+
+
+def test_an_upgrade_that_is_offered_is_ignored_without_a_word(start: Start, caplog: pytest.LogCaptureFixture):
+    headers = {"Connection": "Upgrade", "Upgrade": "websocket"}
+    assert start().ask("GET", "/healthz", headers=headers).status_code == 200
+    assert caplog.messages == []
 
 
 def test_connections_are_limited_and_refused_ones_are_counted(tmp_path: Path):

@@ -5,10 +5,11 @@ from collections.abc import Callable
 
 import pytest
 import uvicorn
-from prometheus_client import Counter
+from prometheus_client import CollectorRegistry
 from uvicorn.server import ServerState
 
 from openbsp.http.connections import Connections, GuardedProtocol, Limits
+from openbsp.metrics import ServiceMetrics
 
 LIMITS = Limits(1, 5, 10)
 HEADERS = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n"
@@ -50,8 +51,7 @@ class Client:
         config.load()
         self.state = ServerState()
         self.transport = Transport()
-        refused, given_up = (Counter(name, "-", registry=None) for name in ("refused", "given_up"))
-        self.guard = Connections(limits, refused, given_up)
+        self.guard = Connections(limits, ServiceMetrics(CollectorRegistry(), "tests"))
         self.protocol = GuardedProtocol(self.guard, config, self.state, {})
         self.protocol.connection_made(self.transport)
 
