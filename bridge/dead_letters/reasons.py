@@ -43,7 +43,8 @@ _ADVICE: Mapping[tuple[str, str], tuple[str, str | None]] = MappingProxyType(
         ),
         ("webhook", "invalid_event"): (
             (
-                "`detail` says what is wrong with the body, which is kept unless it was a deletion or no JSON object."
+                "`detail` says what is wrong with the body. It is kept unless it was a deletion or no JSON object, its"
+                " sender may not write the row, or its contact is suppressed or, while any is, cannot be told."
                 " If a release of OpenBSP sends such bodies, upgrade the bridge; then redrive."
             ),
             None,

@@ -7,13 +7,14 @@ import logging
 import sqlite3
 import time
 from array import array
+from codecs import BOM_UTF8
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
 from confluent_kafka import murmur2
 
-from avro import instants
+from avro import instants, jsontext
 from avro.catalogue import DELETE
 from avro.identity import name_id
 from bridge.delivery.ages import Ages
@@ -262,7 +263,10 @@ class Drain:
             return False
         failure = report.failure
         if isinstance(item, Event):
-            letter = _dead_letter(item, BROKER_REFUSED, f"{failure.error}: {failure.detail}", record)
+            # Its contact may have been erased since it was judged.
+            letter = self._unsuppressed(item)
+            if letter is item:
+                letter = _dead_letter(item, BROKER_REFUSED, f"{failure.error}: {failure.detail}", record)
             (report,) = await self._publish([maker.record(letter)])
             if report.failure is None:
                 _log.error(
@@ -297,15 +301,19 @@ class Drain:
         return True
 
     def _unsuppressed(self, item: Item) -> Item:
-        """Return the item, or a dead letter with ids only if the event's contact is suppressed."""
-        if not isinstance(item, Event) or item.action == DELETE:
+        """Return the item, or a dead letter with ids only if its contact is suppressed, or may be for what it tells."""
+        if isinstance(item, DeadLetter):
+            told, payload = item.fields, item.fields["payload"]
+            if payload is not None and self._suppressed.may_have(told["entity"], _row_in(payload)):
+                told["payload"] = None
+                told["event_id"] = item.event_id = _bare_id(
+                    told["entity"], told["action"], item.received_at, told["key"]
+                )
             return item
-        if not self._suppressed.has(item.entity.name, item.row):
+        if item.action == DELETE or not self._suppressed.has(item.entity.name, item.row):
             return item
-        # As for a refused webhook, an id derived from the row would be its fingerprint. Trap: a random one would be
-        # another at each attempt, and make a letter that is published twice two of them.
-        names = (item.entity.name, item.action, str(item.received_at), item.id)
-        return _dead_letter(item, SUPPRESSED, SUPPRESSED_DETAIL, event_id=name_id("\n".join(names).encode()))
+        bare_id = _bare_id(item.entity.name, item.action, item.received_at, item.id)
+        return _dead_letter(item, SUPPRESSED, SUPPRESSED_DETAIL, event_id=bare_id)
 
     def _by_age(self, item: Item, maker: RecordMaker) -> Item:
         """Return the item, or a dead letter if the event is too old."""
@@ -403,6 +411,23 @@ class Drain:
         return [
             report or Report(record.topic, -1, -1, _NO_REPORT) for record, report in zip(records, reports, strict=True)
         ]
+
+
+def _bare_id(*names: object) -> str:
+    """Return an id made from ids: as for a refused webhook, one derived from the content would be its fingerprint.
+
+    Trap: a random one would be another at each attempt, and make a letter that is published twice two of them.
+    """
+    return name_id("\n".join(map(str, names)).encode())
+
+
+def _row_in(body: bytes) -> object:
+    """Return the row in the body of a webhook that was refused; None if there is none to be read."""
+    try:
+        envelope = jsontext.decode(body.removeprefix(BOM_UTF8))
+    except (jsontext.MalformedJsonError, RecursionError):
+        return None
+    return envelope.get("data") if type(envelope) is dict else None
 
 
 def _dead_letter(

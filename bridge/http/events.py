@@ -1,6 +1,7 @@
 """From body to event, or to the reason for refusing it. Pure: no clock, no input or output."""
 
 import zlib
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -76,10 +77,30 @@ def decompressed(body: bytes, most: int) -> bytes:
     return b"".join(parts)
 
 
-def read_event(body: bytes, received_at: int, traceparent: bytes | None, max_depth: int) -> Event:
+def may_keep(entity: Entity, row: Any, organizations: frozenset[str] | None, suppressed: Suppressed) -> bool:
+    """Return whether the content of a row that is no event's may be kept.
+
+    Not if its sender may not write it, which is bound to `organizations` (None: to none), or if its contact is
+    suppressed, as far as the row tells.
+    """
+    if organizations is not None:
+        named = row.get("organization_id") if type(row) is dict else None
+        if type(named) is not str or named not in organizations:
+            return False
+    return not suppressed.may_have(entity.name, row)
+
+
+def read_event(
+    body: bytes,
+    received_at: int,
+    traceparent: bytes | None,
+    max_depth: int,
+    keepable: Callable[[Entity, Any], bool] = lambda _, __: True,
+) -> Event:
     """Return the event in `body`. Raises RefusedError.
 
-    `received_at` is in microseconds since the epoch; `traceparent` is dropped unless it is valid.
+    `received_at` is in microseconds since the epoch; `traceparent` is dropped unless it is valid. `keepable` is asked
+    about the row of a body that is refused as no event of its entity.
     """
     envelope = _decode(body, max_depth)
     if type(envelope) is not dict:
@@ -96,7 +117,8 @@ def read_event(body: bytes, received_at: int, traceparent: bytes | None, max_dep
     if fault is not None:
         columns = row if type(row) is dict else {}
         # A deleted row's content must not be kept anywhere, however the deletion is spelled.
-        keep = not (type(action) is str and action.strip().lower() == DELETE)
+        deletes = type(action) is str and action.strip().lower() == DELETE
+        keep = not deletes and keepable(entity, row)
         raise RefusedError(
             refusals.INVALID_EVENT,
             fault,

@@ -7,7 +7,7 @@ from typing import Any
 
 from avro import cloudevents, instants, writers
 from avro.catalogue import ACTIONS
-from avro.columns import ENTITIES
+from avro.columns import ENTITIES, Entity
 from avro.dead_letters import REDRIVEN_HTTP_HEADER, redrives
 from bridge.delivery.items import DeadLetter, Event
 from bridge.delivery.keeper import Keep, Kept
@@ -21,6 +21,7 @@ from bridge.http.events import (
     check_organization,
     check_suppressed,
     decompressed,
+    may_keep,
     name_of,
     read_event,
 )
@@ -274,7 +275,7 @@ class Webhook:
                 body = decompressed(body, most)
                 if len(body) > most:
                     raise TooLargeError(len(body), most, beginning=body[:INSPECTED_BYTES])
-            event = read_event(body, self._received_at, self._trace, self._shared.max_depth)
+            event = read_event(body, self._received_at, self._trace, self._shared.max_depth, self._may_keep)
             if self._organizations is not None:
                 check_organization(event, self._organizations)
                 named = event.organization_id
@@ -330,6 +331,9 @@ class Webhook:
     def drop(self) -> None:
         """End without an answer: the client is gone, and its body with it."""
         self._end("client_gone", None)
+
+    def _may_keep(self, entity: Entity, row: Any) -> bool:
+        return may_keep(entity, row, self._organizations, self._shared.suppressed)
 
     def _check_size(self, size: int) -> None:
         if size > self._shared.max_body:

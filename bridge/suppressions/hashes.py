@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 SUPPRESSED = "suppressed"
 SUPPRESSED_DETAIL = "the contact was erased and stays out"
 
+#: The column that says whose a row is, by entity; in all others it is `contact_address`.
+_TOLD_BY = {"contacts": "id", "contacts_addresses": "address"}
+
 
 def key_id(key: bytes) -> str:
     """Return which key made an entry, so that others can be told from it: 16 hexadecimal digits."""
@@ -88,11 +91,27 @@ class Suppressed:
         if entity == "contacts":
             organization = row.get("organization_id")
             return row_hash(self._key, row["id"], organization if type(organization) is str else None) in self._hashes
-        address = row.get("address" if entity == "contacts_addresses" else "contact_address")
+        address = row.get(_TOLD_BY.get(entity, "contact_address"))
         if type(address) is not str or not address:
             return False
         return any(contact.hash(self._key) in self._hashes for contact in _wider(address, row))
 
+    def may_have(self, entity: str, row: Any) -> bool:
+        """Return whether a row that may be anything is of a suppressed contact, or could be for what can be read of it.
+
+        As for `has`, a row that names no address is of none.
+        """
+        if not self.active:
+            return False
+        if type(row) is not dict:
+            return True
+        column = _TOLD_BY.get(entity, "contact_address")
+        if any(type(row.get(name)) not in _TEXT_OR_ABSENT for name in (column, "service", "organization_id")):
+            return True
+        return (entity in _TOLD_BY and not row.get(column)) or self.has(entity, row)
+
+
+_TEXT_OR_ABSENT = (str, type(None))
 
 #: The list of a process without a key. Nothing is ever added to it.
 NOBODY = Suppressed(None)
