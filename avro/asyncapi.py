@@ -3,10 +3,10 @@
 import json
 from typing import Any, Protocol
 
-from avro import examples, writers
+from avro import examples
 from avro.catalogue import COMPRESSION, TOPICS, Topic, topic_name
 from avro.compatibility import COMPATIBILITY
-from avro.promises import COMPRESSED, EVOLUTION, PARTITIONING, PROMISES, RECONCILED, WRITERS, Promise
+from avro.promises import COMPRESSED, EVOLUTION, PARTITIONING, PROMISES, Promise
 from avro.schemas import latest
 
 Document = dict[str, Any]
@@ -148,10 +148,8 @@ def _headers(promise: Promise) -> Document:
             "ce_time": text | {"format": "date-time", "description": promise.time},
             "content-type": {"const": "application/avro"},
             "traceparent": text | {"description": "W3C trace context, where the request had one"},
-            "ce_redriven": text | {"description": "How often dead letters of this event had been redriven, if any"},
         }
-        | ({writers.NAME: text | {"description": WRITERS}} if promise.tells_writers else {})
-        | ({"ce_reconciled": text | {"description": RECONCILED}} if promise.is_of_rows else {}),
+        | {name: text | {"description": meaning} for name, meaning in promise.headers.items()},
     }
 
 

@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from avro import writers
 from avro.catalogue import COMPRESSION
+from avro.cloudevents import RECONCILED
+from avro.dead_letters import REDRIVEN_HEADER
 
 PARTITIONING = (
     "By key: murmur2 of its UTF-8 bytes, as Java's default partitioner does it (librdkafka: `murmur2_random`)."
@@ -53,13 +56,17 @@ _NO_ORDER = f"{_ORDER_OF_A_WORKER} the state topic, where this is done."
 _NO_ORDER_OF_PEOPLE = f"{_ORDER_OF_A_WORKER} the field `contact` of conversation-state, where this is done."
 
 _BRIDGE = "the bridge's setting BRIDGE_SOURCE, `openbsp` unless set"
-#: The meaning of the header `ce_reconciled`.
-RECONCILED = "`true` where a repair read the row from the sender's database; absent where it came as a webhook"
-#: The meaning of the header `ce_organizations`.
-WRITERS = (
-    "only where the event came with a token that is bound to organizations: those whose rows it may write, separated by"
-    " spaces. A writer without it may write rows of any"
-)
+#: Headers that records made from webhooks can have besides those that all records have.
+_OF_WEBHOOKS = {
+    REDRIVEN_HEADER: "how often dead letters of this event had been redriven, where any were",
+    writers.NAME: (
+        "only where the event came with a token that is bound to organizations: those whose rows it may write,"
+        " separated by spaces. A writer without it may write rows of any"
+    ),
+}
+_OF_ROWS = _OF_WEBHOOKS | {
+    RECONCILED[0]: "`true` where a repair read the row from the sender's database; absent where it came as a webhook"
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +81,10 @@ class Promise:
     delivery: str
     deduplication: str
     removal: str
+    #: The meaning of headers that not all topics have.
+    headers: Mapping[str, str]
     #: Additions to the meaning of a field: the texts in a released schema never change.
     remarks: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def tells_writers(self) -> bool:
-        """Whether records can have the header `ce_organizations`: they are published from webhooks."""
-        return self.source == _BRIDGE
-
-    @property
-    def is_of_rows(self) -> bool:
-        """Whether records can have the header `ce_reconciled`: they are rows, of a webhook or a repair."""
-        return any(name.endswith(".delete") for name in self.event_types)
 
 
 _ROW_TIME = "the row's `updated_at`, else `created_at`, else when the bridge received it"
@@ -106,6 +105,7 @@ PROMISES: Mapping[str, Promise] = MappingProxyType(
             _AT_LEAST_ONCE,
             _BY_CE_ID,
             _REMOVAL_OF_ROW,
+            _OF_ROWS,
         ),
         "conversations": Promise(
             ("openbsp.conversations.insert", "openbsp.conversations.update", "openbsp.conversations.delete"),
@@ -116,6 +116,7 @@ PROMISES: Mapping[str, Promise] = MappingProxyType(
             _AT_LEAST_ONCE,
             _BY_CE_ID,
             _REMOVAL_OF_ROW,
+            _OF_ROWS,
         ),
         "contacts": Promise(
             ("openbsp.contacts.insert", "openbsp.contacts.update", "openbsp.contacts.delete"),
@@ -126,6 +127,7 @@ PROMISES: Mapping[str, Promise] = MappingProxyType(
             _AT_LEAST_ONCE,
             _BY_CE_ID,
             _REMOVAL_OF_ROW,
+            _OF_ROWS,
         ),
         "contacts-addresses": Promise(
             (
@@ -143,6 +145,7 @@ PROMISES: Mapping[str, Promise] = MappingProxyType(
             "An event with action `delete` says that the row is gone: delete what you have of it that is not newer than"
             " `received_at`. An address can come back, since it is its own id. A record without value (tombstone) says"
             " the same; an operator may write one, without headers.",
+            _OF_ROWS,
             {"event_id": "But not events with action `delete`: apply each of them."},
         ),
         "message-state": Promise(
@@ -154,6 +157,7 @@ PROMISES: Mapping[str, Promise] = MappingProxyType(
             _STATE_DELIVERY,
             _BY_KEY,
             _REMOVAL_OF_STATE,
+            {},
         ),
         "conversation-state": Promise(
             ("openbsp.conversation-state",),
@@ -164,6 +168,7 @@ PROMISES: Mapping[str, Promise] = MappingProxyType(
             _STATE_DELIVERY,
             _BY_KEY,
             _REMOVAL_OF_STATE,
+            {},
         ),
         "status-changes": Promise(
             ("openbsp.status-change",),
@@ -178,6 +183,7 @@ PROMISES: Mapping[str, Promise] = MappingProxyType(
             " `id`: UUIDv5 of message id and status, upsert by it. A change that was written without its conversation"
             " comes again with it, another event of the same fact; who left it out by `id` would keep the empty one.",
             "None: what became of a message that was deleted stays until it expires.",
+            {},
         ),
         "dead-letters": Promise(
             ("openbsp.dead-letter",),
@@ -185,10 +191,14 @@ PROMISES: Mapping[str, Promise] = MappingProxyType(
             "the record key: the row id where one is known, else absent",
             "when it was refused",
             "None.",
-            "At least once. Bodies of entities outside the catalogue, and of rows of another organization, are kept"
-            " nowhere: `payload` is null then.",
+            "At least once. `payload` is null, and the refused bytes are kept nowhere, of a webhook that is refused as"
+            " `malformed_json`, `unsupported_entity`, `wrong_organization`, `too_large` or `suppressed`, and of what"
+            " the bridge finds `suppressed` in its spool; of an `invalid_event` that is a deletion or no JSON object,"
+            " whose sender may not write the row, or whose contact is suppressed or, while any is, cannot be told. It"
+            " is null as well for a record without value, or with one that no dead letter can hold.",
             "By `ce_id`, which is also `event_id`.",
             "None.",
+            _OF_WEBHOOKS,
         ),
     }
 )

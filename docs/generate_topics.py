@@ -8,9 +8,9 @@ from pathlib import Path
 import asyncapi_html
 from schema_tables import field_rows, filled, kept
 
-from avro import asyncapi, examples, writers
+from avro import asyncapi, examples
 from avro.catalogue import TOPICS, Topic, topic_name
-from avro.promises import COMPRESSED, EVOLUTION, PARTITIONING, PROMISES, RECONCILED, WRITERS
+from avro.promises import COMPRESSED, EVOLUTION, PARTITIONING, PROMISES
 from avro.schemas import latest, versions
 from openbsp.kafka.connection import TopicSettings
 
@@ -86,8 +86,7 @@ PAGE = """\
 | `ce_subject` | {promise.subject} |
 | `ce_time` | {promise.time} |
 | `content-type` | `application/avro` |
-| `traceparent` | W3C trace context, where there is one |
-| `ce_redriven` | how often dead letters of this event had been redriven, where any were |{writers}
+| `traceparent` | W3C trace context, where there is one |{headers}
 
 ## Fields
 
@@ -138,8 +137,7 @@ def _page(topic: Topic) -> str:
         max_bytes=topic.config()["max.message.bytes"],
         evolution=EVOLUTION,
         event_types=" or ".join(f"`{name}`" for name in PROMISES[topic.name].event_types),
-        writers=(f"\n| `{writers.NAME}` | {WRITERS} |" if PROMISES[topic.name].tells_writers else "")
-        + (f"\n| `ce_reconciled` | {RECONCILED} |" if PROMISES[topic.name].is_of_rows else ""),
+        headers="".join(f"\n| `{name}` | {meaning} |" for name, meaning in PROMISES[topic.name].headers.items()),
         fields="\n".join(
             f"| `{name}` | {kind} | {_cell(doc)}{since[name]} |"
             for name, kind, doc in field_rows(schema, PROMISES[topic.name].remarks)
