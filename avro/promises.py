@@ -194,8 +194,9 @@ PROMISES: Mapping[str, Promise] = MappingProxyType(
             "At least once. `payload` is null, and the refused bytes are kept nowhere, of a webhook that is refused as"
             " `malformed_json`, `unsupported_entity`, `wrong_organization`, `too_large` or `suppressed`, and of what"
             " the bridge finds `suppressed` in its spool; of an `invalid_event` that is a deletion or no JSON object,"
-            " whose sender may not write the row, or whose contact is suppressed or, while any is, cannot be told. It"
-            " is null as well for a record without value, or with one that no dead letter can hold.",
+            " of one of a bound token unless its row can be told to be of the token's organizations, and, while"
+            " contacts are suppressed, of one that cannot be told to be of none of them. It is null as well for a"
+            " record without value, or with one that no dead letter can hold.",
             "By `ce_id`, which is also `event_id`.",
             "None.",
             _OF_WEBHOOKS,

@@ -43,8 +43,9 @@ _ADVICE: Mapping[tuple[str, str], tuple[str, str | None]] = MappingProxyType(
         ),
         ("webhook", "invalid_event"): (
             (
-                "`detail` says what is wrong with the body. It is kept unless it was a deletion or no JSON object, its"
-                " sender may not write the row, or its contact is suppressed or, while any is, cannot be told."
+                "`detail` says what is wrong with the body. It is kept unless it was a deletion or no JSON object; of a"
+                " bound token if its row can be told to be of the token's organizations; while contacts are suppressed"
+                " if it can be told to be of none of them."
                 " If a release of OpenBSP sends such bodies, upgrade the bridge; then redrive."
             ),
             None,

@@ -25,7 +25,7 @@ from bridge.delivery.records import Record, RecordMaker
 from bridge.delivery.spool.file import StoredEvent, is_damage
 from bridge.delivery.spool.spool import Spool
 from bridge.metrics import Metrics
-from bridge.suppressions.hashes import NOBODY, SUPPRESSED, SUPPRESSED_DETAIL, Suppressed
+from bridge.suppressions.hashes import NOBODY, SUPPRESSED, SUPPRESSED_DETAIL, Suppressed, row_of
 from openbsp.backoff import Backoff
 from openbsp.log import event
 from openbsp.threads import in_thread
@@ -304,7 +304,9 @@ class Drain:
         """Return the item, or a dead letter with ids only if its contact is suppressed, or may be for what it tells."""
         if isinstance(item, DeadLetter):
             told, payload = item.fields, item.fields["payload"]
-            if payload is not None and self._suppressed.may_have(told["entity"], _row_in(payload)):
+            if payload is None or not self._suppressed.active:
+                return item
+            if self._suppressed.may_have(told["entity"], _row_in(payload)):
                 told["payload"] = None
                 told["event_id"] = item.event_id = _bare_id(
                     told["entity"], told["action"], item.received_at, told["key"]
@@ -427,7 +429,7 @@ def _row_in(body: bytes) -> object:
         envelope = jsontext.decode(body.removeprefix(BOM_UTF8))
     except (jsontext.MalformedJsonError, RecursionError):
         return None
-    return envelope.get("data") if type(envelope) is dict else None
+    return row_of(envelope)
 
 
 def _dead_letter(

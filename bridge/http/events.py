@@ -11,7 +11,7 @@ from avro.columns import ENTITIES, Entity
 from avro.rows import id_of, ids_of
 from bridge.delivery.items import Event, Row
 from bridge.http import refusals
-from bridge.suppressions.hashes import SUPPRESSED_DETAIL, Suppressed
+from bridge.suppressions.hashes import SUPPRESSED_DETAIL, Suppressed, row_of
 from openbsp.http.problems import Reason
 
 _UPDATE = "update"
@@ -77,15 +77,22 @@ def decompressed(body: bytes, most: int) -> bytes:
     return b"".join(parts)
 
 
-def may_keep(entity: Entity, row: Any, organizations: frozenset[str] | None, suppressed: Suppressed) -> bool:
-    """Return whether the content of a row that is no event's may be kept.
+def may_keep(
+    entity: Entity, envelope: dict[str, Any], organizations: frozenset[str] | None, suppressed: Suppressed
+) -> bool:
+    """Return whether the content of a body that is no event of its entity may be kept.
 
-    Not if its sender may not write it, which is bound to `organizations` (None: to none), or if its contact is
-    suppressed, as far as the row tells.
+    Not if its sender, which is bound to `organizations` (None: to none), may not write the row, or if its contact is
+    suppressed; nor if that cannot be told.
     """
+    row = row_of(envelope)
     if organizations is not None:
-        named = row.get("organization_id") if type(row) is dict else None
-        if type(named) is not str or named not in organizations:
+        if type(row) is not dict:
+            return False
+        named = row.get("organization_id")
+        # As `check_organization` has it.
+        partial = named is None and row.get("conversation_id") is None and _spelled(envelope.get("action")) == _UPDATE
+        if not (partial and organizations) and not (type(named) is str and named in organizations):
             return False
     return not suppressed.may_have(entity.name, row)
 
@@ -95,12 +102,12 @@ def read_event(
     received_at: int,
     traceparent: bytes | None,
     max_depth: int,
-    keepable: Callable[[Entity, Any], bool] = lambda _, __: True,
+    keepable: Callable[[Entity, dict[str, Any]], bool] = lambda _, __: True,
 ) -> Event:
     """Return the event in `body`. Raises RefusedError.
 
     `received_at` is in microseconds since the epoch; `traceparent` is dropped unless it is valid. `keepable` is asked
-    about the row of a body that is refused as no event of its entity.
+    about a body that is refused as no event of its entity.
     """
     envelope = _decode(body, max_depth)
     if type(envelope) is not dict:
@@ -117,8 +124,7 @@ def read_event(
     if fault is not None:
         columns = row if type(row) is dict else {}
         # A deleted row's content must not be kept anywhere, however the deletion is spelled.
-        deletes = type(action) is str and action.strip().lower() == DELETE
-        keep = not deletes and keepable(entity, row)
+        keep = _spelled(action) != DELETE and keepable(entity, envelope)
         raise RefusedError(
             refusals.INVALID_EVENT,
             fault,
@@ -219,6 +225,11 @@ _TEXT_OR_ABSENT = (str, type(None))
 
 def _known_action(value: object) -> str | None:
     return value if type(value) is str and value in ACTIONS else None
+
+
+def _spelled(action: object) -> str | None:
+    """Return what an action that is spelled in another way may mean."""
+    return action.strip().lower() if type(action) is str else None
 
 
 def name_of(value: object) -> str | None:

@@ -12,7 +12,7 @@ from bridge.http.webhook import PATHS
 from openbsp.http import refusals
 from openbsp.http.connections import NOT_HTTP, Connections
 from openbsp.http.fast_path import END, MOST_BYTES, Exchange, FastPathProtocol
-from openbsp.http.problems import CLOSE, Answer
+from openbsp.http.problems import CLOSE, Answer, Reason
 
 if TYPE_CHECKING:
     from bridge.http.ingress import Ingress
@@ -173,8 +173,15 @@ class WebhookProtocol(FastPathProtocol):
                 self.parser.feed_data(self._data)
             except HttpParserUpgrade as another:
                 upgrade = another
-            except HttpParserError:
-                self.refuse_unreadable(refusals.MALFORMED_REQUEST, NOT_HTTP)
+            except HttpParserError as error:
+                self.refuse_malformed(error, NOT_HTTP)
+
+    def refuse(self, reason: Reason, detail: str) -> None:
+        """Refuse what cannot be read as a request, unless there is no way left to answer; see GuardedProtocol."""
+        if self._half_closed:
+            self.transport.close()
+        else:
+            super().refuse(reason, detail)
 
     def body_timed_out(self) -> None:
         """Have the ingress refuse a webhook, which it counts and logs; see GuardedProtocol."""

@@ -332,8 +332,8 @@ class Webhook:
         """End without an answer: the client is gone, and its body with it."""
         self._end("client_gone", None)
 
-    def _may_keep(self, entity: Entity, row: Any) -> bool:
-        return may_keep(entity, row, self._organizations, self._shared.suppressed)
+    def _may_keep(self, entity: Entity, envelope: dict[str, Any]) -> bool:
+        return may_keep(entity, envelope, self._organizations, self._shared.suppressed)
 
     def _check_size(self, size: int) -> None:
         if size > self._shared.max_body:

@@ -113,6 +113,14 @@ class Suppressed:
 
 _TEXT_OR_ABSENT = (str, type(None))
 
+
+def row_of(envelope: object) -> object:
+    """Return the row of a webhook's decoded body; None if it has none, or may have others beside it."""
+    if type(envelope) is not dict or not envelope.keys() <= {"entity", "action", "data"}:
+        return None
+    return envelope.get("data")
+
+
 #: The list of a process without a key. Nothing is ever added to it.
 NOBODY = Suppressed(None)
 

@@ -7,14 +7,14 @@ limit, answers malformed requests in plain text, and has a line of the log for e
 import asyncio
 import logging
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from httptools import HttpParserError, HttpParserUpgrade
+from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from openbsp.http import refusals
@@ -76,7 +76,8 @@ class Connections:
         self.proxies = Proxies()
         #: Each connection ends with its next answer.
         self.ending = False
-        self._unreadable = FirstLines()
+        #: By what is wrong: scanners' requests do not hide a sender that speaks TLS.
+        self._unreadable: defaultdict[str, FirstLines] = defaultdict(FirstLines)
         self._incomplete: dict[GuardedProtocol, tuple[object, float]] = {}
 
     async def watch(self, connections: Collection[Any]) -> None:
@@ -98,7 +99,7 @@ class Connections:
     def add_unreadable(self, reason: Reason, detail: str, client: str | None) -> None:
         """Count and log what cannot be read as a request."""
         self.metrics.unreadable_requests.labels(reason.code).inc()
-        unlogged = self._unreadable.next()
+        unlogged = self._unreadable[detail].next()
         if unlogged is not None:
             refused = event("http.refused", reason=reason.code, client=client, not_logged=unlogged)
             _log.warning("refused what is no request: %s", detail, extra=refused)
@@ -224,10 +225,10 @@ class GuardedProtocol(HttpToolsProtocol):
             self.parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
             self.ignore_upgrade(upgrade)
-        except HttpParserError:
+        except HttpParserError as error:
             former: Any = self.cycle
             is_tls = former is None and _TLS.startswith(data[: len(_TLS)])
-            self.refuse_unreadable(refusals.MALFORMED_REQUEST, _TLS_DETAIL if is_tls else NOT_HTTP)
+            self.refuse_malformed(error, _TLS_DETAIL if is_tls else NOT_HTTP)
 
     def ignore_upgrade(self, upgrade: HttpParserUpgrade) -> None:
         """Do nothing, as a server may that supports none: the request is answered as any other."""
@@ -257,6 +258,15 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.pipeline and not self.transport.is_closing():
             # Trap: uvicorn resumes reading after each answer, and keeps any number of requests from a read.
             self.flow.pause_reading()
+
+    def refuse_malformed(self, error: HttpParserError, detail: str) -> None:
+        """Refuse what the parser has refused. Raises what is no fault of the client's."""
+        # Trap: an exception in a callback, ours or uvicorn's, comes in the parser's own.
+        if isinstance(error, HttpParserCallbackError) and not isinstance(
+            error.__context__, HttpParserError | UnicodeError
+        ):
+            raise error
+        self.refuse_unreadable(refusals.MALFORMED_REQUEST, detail)
 
     def refuse_unreadable(self, reason: Reason, detail: str) -> None:
         """Refuse what cannot be read as a request; the log has its sender, and nothing of it."""

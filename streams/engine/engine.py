@@ -542,11 +542,13 @@ class Engine:
                 return
             finally:
                 source.done()
-            if behind and not (behind := {number for number in behind if not work.caught_up(number)}):
+            left = {number for number in behind if not work.caught_up(number)}
+            if left != behind:
                 # Before it comes to that by itself: until foreign records are repaired, a successor joins all that is
                 # after them, what was removed with what is left of it.
                 self._looking = asyncio.create_task(self.look_at_logs())
                 self._looking.add_done_callback(self._fail_with)
+            behind = left
             # Trap: while the next batch is there already, nothing else lets who waits for a moment between two have it.
             await asyncio.sleep(0)
 

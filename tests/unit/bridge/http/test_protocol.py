@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import uvicorn
+from httptools import HttpParserCallbackError
 from prometheus_client import CollectorRegistry
 from uvicorn.server import ServerState
 
@@ -314,13 +315,20 @@ class Unread(asyncio.Transport):
     """To a client that reads nothing."""
 
     reading = True
+    closed = False
     written = 0
 
     def write(self, data: bytes) -> None:
         self.written += len(data)
 
+    def write_eof(self) -> None:
+        """Nothing is written any more."""
+
+    def close(self) -> None:
+        self.closed = True
+
     def is_closing(self) -> bool:
-        return False
+        return self.closed
 
     def pause_reading(self) -> None:
         self.reading = False
@@ -346,16 +354,70 @@ class Refusing:
         await send({"type": "http.response.start", "status": 401, "headers": []})
 
 
+def guarding() -> Connections:
+    return Connections(Limits(10, 5, 5), ServiceMetrics(CollectorRegistry(), "tests"))
+
+
+def connected(transport: Unread, guard: Connections | None = None) -> WebhookProtocol:
+    config = uvicorn.Config(Refusing(), interface="asgi3", lifespan="off", log_config=None, ws="none")
+    config.load()
+    config.loaded_app = Refusing()
+    protocol = WebhookProtocol(guard or guarding(), config, ServerState(), {})
+    protocol.connection_made(transport)
+    return protocol
+
+
+def unreadable(protocol: WebhookProtocol) -> float:
+    return protocol._guard.metrics.unreadable_requests.labels("malformed_request")._value.get()
+
+
+def test_what_is_no_request_on_a_half_closed_connection_ends_it():
+    """There is no way left to answer, and uvloop raises for one."""
+
+    async def scenario() -> None:
+        transport = Unread()
+        protocol = connected(transport)
+        protocol.half_close()
+        protocol.data_received(b"\x16\x03\x01 no request\r\n\r\n")
+        assert transport.closed
+        assert transport.written == 0
+        assert unreadable(protocol) == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_fault_of_ours_is_not_told_as_the_clients(monkeypatch: pytest.MonkeyPatch):
+    """It is logged with its trace by the loop, which ends the connection."""
+    monkeypatch.setattr(WebhookProtocol, "on_headers_complete", lambda _: {}["ours"])
+
+    async def scenario() -> None:
+        protocol = connected(Unread())
+        with pytest.raises(HttpParserCallbackError) as raised:
+            protocol.data_received(request("read").replace(b"POST", b"PUT"))
+        assert isinstance(raised.value.__context__, KeyError)
+        assert unreadable(protocol) == 0
+
+    asyncio.run(scenario())
+
+
+def test_scanners_do_not_hide_a_sender_that_speaks_tls(caplog: pytest.LogCaptureFixture):
+    async def scenario() -> None:
+        guard = guarding()
+        for sent in [*[b"no request\r\n\r\n"] * 20, b"\x16\x03\x01", *[b"no request\r\n\r\n"] * 5]:
+            connected(Unread(), guard).data_received(sent)
+
+    asyncio.run(scenario())
+    told = [record.getMessage() for record in caplog.records]
+    assert len([one for one in told if "a TLS handshake" in one]) == 1
+    assert len(told) == 11
+
+
 def test_a_client_that_does_not_read_its_answers_is_not_read_any_more():
     """Else their number would be without limit."""
 
     async def scenario() -> None:
-        config = uvicorn.Config(Refusing(), interface="asgi3", lifespan="off", log_config=None, ws="none")
-        config.load()
-        config.loaded_app = Refusing()
-        guard = Connections(Limits(10, 5, 5), ServiceMetrics(CollectorRegistry(), "tests"))
-        protocol, transport = WebhookProtocol(guard, config, ServerState(), {}), Unread()
-        protocol.connection_made(transport)
+        transport = Unread()
+        protocol = connected(transport)
         protocol.data_received(request("read"))
         assert transport.written
         protocol.pause_writing()

@@ -62,6 +62,7 @@ INVALID = {
     "a contact of an odd organization": envelope(
         {"id": "k1", "organization_id": {}, "name": CANARY}, "insert", "contacts"
     ),
+    "a former row beside it": envelope({"id": "m", "contact_address": "+200"}, "upsert") | {"old": ROW},
     "a contact without id": envelope({"organization_id": "o1", "name": CANARY}, "insert", "contacts"),
 }
 #: Of nobody who is suppressed, as far as one can tell.
@@ -241,4 +242,21 @@ def test_what_is_no_event_is_not_kept_unless_its_sender_may_write_the_row(tmp_pa
         payloads = [letter["payload"] for letter in letters(ingress.kafka)]
         assert payloads[0] is None
         assert [json.loads(payload) for payload in payloads[1:]] == [mine, mine]
+        check_nothing_is_kept(ingress)
+
+
+@pytest.mark.parametrize("action", ["UPDATE", "update"])
+def test_a_partial_update_of_a_bound_token_that_is_no_event_is_kept(tmp_path: Path, action: str):
+    """It would pass if it were one, and be lost otherwise: it names neither organization nor conversation."""
+    with running_ingress(tmp_path) as ingress:
+        update = envelope(
+            {"id": "m", "status": {"read": "2026-05-06T00:00:00Z"}, "content": 7 if action == "UPDATE" else {}}, action
+        )
+        if action == "update":
+            update["data"] |= dict.fromkeys(map(str, range(MAX_MEMBERS)))
+        assert ingress.post(update, token=BOUND_TOKEN).json()["reason"] == "invalid_event"
+        (letter,) = letters(ingress.kafka)
+        assert json.loads(letter["payload"]) == update
+        moved = envelope({"id": "m", "conversation_id": "c", "content": CANARY}, "UPDATE")
+        assert ingress.post(moved, token=BOUND_TOKEN).json()["reason"] == "invalid_event"
         check_nothing_is_kept(ingress)
