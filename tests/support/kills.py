@@ -32,10 +32,13 @@ def kill(pids: Iterable[int], act: Callable[[], object]) -> Kill:
 
 
 def survivors(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
-    """Return those that run. What watches a process that has ended ends a moment later."""
+    """Return those that run. What watches a process that has ended ends a moment later.
+
+    Trap: the first thread of a process that is killed can be gone before the others, and their connections are open.
+    """
     found = []
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
-            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            if process.is_running() and (process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1):
                 found.append(process)
     return found
