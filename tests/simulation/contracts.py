@@ -297,18 +297,23 @@ class HeldUp(Bench, Protocol):
         """Let all of it arrive. The broker refuses the batch with this value for the moment."""
 
 
+def send_two(held_up: HeldUp, reports: Reports) -> None:
+    """Have two batches sent, one while the other is on its way, of which the broker refuses the first."""
+    reports.send(value=b"the first", partition=0)
+    held_up.until(lambda: held_up.held)
+    alone = held_up.held
+    reports.send(value=b"the second", partition=0)
+    held_up.until(lambda: held_up.held > alone)
+    held_up.release(b"the first")
+
+
 class RefusalContract:
     """Subclasses give the fixture `held_up`."""
 
     def test_of_a_first_batch_that_is_refused_before_the_next_is_taken_no_offset_is_told(self, held_up: HeldUp) -> None:
         """Trap: it counts as written (docs/decisions/0245). Once it does not, this can go, and that with it."""
         reports = Reports(held_up, held_up.producer())
-        reports.send(value=b"the first", partition=0)
-        held_up.until(lambda: held_up.held)
-        alone = held_up.held
-        reports.send(value=b"the second", partition=0)
-        held_up.until(lambda: held_up.held > alone)
-        held_up.release(b"the first")
+        send_two(held_up, reports)
         told = {message.value(): (error, message.offset()) for error, message in reports.all()}
         assert told == {b"the first": (None, None), b"the second": (None, 0)}
         assert [value for _, _, value in read(held_up, 0)] == [b"the second"]
@@ -321,12 +326,7 @@ class RefusalContract:
         held_up.release(b"nothing")
         assert [message.offset() for _, message in reports.all()] == [0]
         held_up.hold()
-        reports.send(value=b"the first", partition=0)
-        held_up.until(lambda: held_up.held)
-        alone = held_up.held
-        reports.send(value=b"the second", partition=0)
-        held_up.until(lambda: held_up.held > alone)
-        held_up.release(b"the first")
+        send_two(held_up, reports)
         assert {(message.value(), message.offset()) for _, message in reports.all()} >= {
             (b"the first", 1),
             (b"the second", 2),
